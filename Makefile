@@ -1,0 +1,45 @@
+# `make help` lists the targets. Everything lives in .venv; the only needs are Python >= 3.11 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+DISTRIBUTIONS := sdk worker-image agent control-plane operator local
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-cluster demo-kubernetes bench images protos crds lint docs clean cluster-up cluster-down requirements
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## Make .venv with every component of the checkout
+
+$(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
+	@echo "setting up .venv (once; about a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
+	@touch $@
+
+demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
+	@$(BIN)/python examples/digits/demo.py
+
+test: setup lint ## Everything that needs no cluster
+	@$(BIN)/python -m pytest
+
+lint: setup ## Style, types, architecture, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy sdk/src worker-image/src agent/src control-plane/src operator/src local/src
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/buf lint proto
+	@$(BIN)/python hack/protos.py --check
+	@$(BIN)/python hack/crds.py --check
+
+protos: setup ## Generate sdk/src/snakepit/v1 from proto/
+	@$(BIN)/python hack/protos.py
+
+crds: setup ## Generate crds/ from snakepit.spec
+	@$(BIN)/python hack/crds.py
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv .state .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -1,0 +1,1 @@
+"""Routes calls, watches heartbeats, keeps sessions."""

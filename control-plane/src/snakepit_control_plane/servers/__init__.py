@@ -1,0 +1,1 @@
+"""One file a service: translate, call a room above, translate back."""

@@ -1,0 +1,1 @@
+"""Where sessions, bindings and pool settings outlive any process of ours."""

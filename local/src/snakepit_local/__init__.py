@@ -1,0 +1,1 @@
+"""Snakepit on one machine: composition only."""

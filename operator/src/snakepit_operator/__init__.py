@@ -1,0 +1,1 @@
+"""Makes SnakePools so, and keeps them so."""

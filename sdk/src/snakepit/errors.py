@@ -1,0 +1,268 @@
+"""The one table of failures: exception, gRPC status, reason, and whether the tool may have started.
+
+Everything that can go wrong with a call has one class here. Both ends of every wire use it, so a caller in the SDK, in plain gRPC
+and on the command line is told the same thing in the same words. It knows nothing of grpcio: a status is its canonical number
+(https://grpc.io/docs/guides/status-codes/).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+DOMAIN = "snakepit.dev"
+"""`google.rpc.ErrorInfo.domain` of every error of ours."""
+
+
+class Status(enum.IntEnum):
+    """gRPC's canonical status codes, as far as we use them."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+class Started(enum.IntEnum):
+    """May the tool have run? Values are those of `snakepit.v1.Started`."""
+
+    UNKNOWN = 0
+    NO = 1
+    MAYBE = 2
+    YES = 3
+
+
+class SnakepitError(Exception):
+    """A call or a request that failed.
+
+    `message` is one sentence for a person; `details` are strings for a program (they travel in `ErrorInfo.metadata`);
+    `retry_after` is in seconds, None where waiting is no advice.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+    status: ClassVar[Status] = Status.INTERNAL
+    default_started: ClassVar[Started] = Started.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        started: Started | None = None,
+        details: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.started = self.default_started if started is None else started
+        self.details: Mapping[str, str] = MappingProxyType(dict(details or {}))
+        self.retry_after = retry_after
+
+
+class InvalidArguments(SnakepitError):
+    """The arguments don't fit the tool's signature, or a request's field is wrong; the message names it."""
+
+    reason = "INVALID_ARGUMENTS"
+    status = Status.INVALID_ARGUMENT
+    default_started = Started.NO
+
+
+class PoolNotFound(SnakepitError):
+    reason = "POOL_NOT_FOUND"
+    status = Status.NOT_FOUND
+    default_started = Started.NO
+
+
+class ToolNotFound(SnakepitError):
+    """`details["nearest"]` has the nearest names, comma-separated."""
+
+    reason = "TOOL_NOT_FOUND"
+    status = Status.NOT_FOUND
+    default_started = Started.NO
+
+
+class SessionNotFound(SnakepitError):
+    reason = "SESSION_NOT_FOUND"
+    status = Status.NOT_FOUND
+    default_started = Started.NO
+
+
+class PoolNotReady(SnakepitError):
+    """The pool has never had a ready worker; the message carries the reason that its workers give."""
+
+    reason = "POOL_NOT_READY"
+    status = Status.UNAVAILABLE
+    default_started = Started.NO
+
+
+class Draining(SnakepitError):
+    reason = "DRAINING"
+    status = Status.UNAVAILABLE
+    default_started = Started.NO
+
+
+class PoolSaturated(SnakepitError):
+    """The pool's queue is full."""
+
+    reason = "POOL_SATURATED"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class QueueTimeout(SnakepitError):
+    """The call waited `queue.timeoutSeconds` for a free slot."""
+
+    reason = "QUEUE_TIMEOUT"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class WorkerBusy(SnakepitError):
+    reason = "WORKER_BUSY"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class SessionWorkerUnavailable(SnakepitError):
+    """The strict session's worker is gone; `details["why"]`: recycled, oom, crashed, evicted, scaled down, lost."""
+
+    reason = "SESSION_WORKER_UNAVAILABLE"
+    status = Status.FAILED_PRECONDITION
+    default_started = Started.NO
+
+
+class WorkerLost(SnakepitError):
+    """The worker died during the call; `details["how"]` says how: exit code, signal, oom, lost."""
+
+    reason = "WORKER_LOST"
+    status = Status.ABORTED
+    default_started = Started.MAYBE
+
+
+class StaleEpoch(SnakepitError):
+    reason = "STALE_EPOCH"
+    status = Status.FAILED_PRECONDITION
+    default_started = Started.NO
+
+
+class DeadlineExceeded(SnakepitError):
+    reason = "DEADLINE"
+    status = Status.DEADLINE_EXCEEDED
+
+
+class StoreUnavailable(SnakepitError):
+    """The session store can't be reached, and this request needs it."""
+
+    reason = "STORE_UNAVAILABLE"
+    status = Status.UNAVAILABLE
+    default_started = Started.NO
+
+
+class SessionQuota(SnakepitError):
+    reason = "SESSION_QUOTA"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class StateQuota(SnakepitError):
+    reason = "STATE_QUOTA"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class PayloadTooLarge(SnakepitError):
+    """`details["limit"]` names the limit, `details["bytes"]` its value."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class Cancelled(SnakepitError):
+    reason = "CANCELLED"
+    status = Status.CANCELLED
+
+
+class ReplicaLost(SnakepitError):
+    """The control-plane replica that held the call went away."""
+
+    reason = "REPLICA_LOST"
+    status = Status.UNAVAILABLE
+    default_started = Started.MAYBE
+
+
+class ServerUnavailable(SnakepitError):
+    """No control plane answers at the given address."""
+
+    reason = "SERVER_UNAVAILABLE"
+    status = Status.UNAVAILABLE
+    default_started = Started.NO
+
+
+class ProtocolMismatch(SnakepitError):
+    """The other end of the link speaks another version of the protocol."""
+
+    reason = "PROTOCOL_MISMATCH"
+    status = Status.FAILED_PRECONDITION
+    default_started = Started.NO
+
+
+class Unauthenticated(SnakepitError):
+    reason = "UNAUTHENTICATED"
+    status = Status.UNAUTHENTICATED
+    default_started = Started.NO
+
+
+class PermissionDenied(SnakepitError):
+    reason = "PERMISSION_DENIED"
+    status = Status.PERMISSION_DENIED
+    default_started = Started.NO
+
+
+class ToolError(SnakepitError):
+    """The author's code raised. `type` is the exception's class name, `traceback` is text."""
+
+    reason = "TOOL_ERROR"
+    status = Status.UNKNOWN
+    default_started = Started.YES
+
+    def __init__(self, type: str, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+def _subclasses(of: type[SnakepitError]) -> list[type[SnakepitError]]:
+    return [of, *(each for child in of.__subclasses__() for each in _subclasses(child))]
+
+
+BY_REASON: Mapping[str, type[SnakepitError]] = MappingProxyType({e.reason: e for e in _subclasses(SnakepitError) if e is not ToolError})
+"""Every failure that travels as an error, by the reason that travels with it."""
+
+
+def from_reason(
+    reason: str,
+    message: str,
+    *,
+    started: Started = Started.UNKNOWN,
+    details: Mapping[str, str] | None = None,
+    retry_after: float | None = None,
+) -> SnakepitError:
+    """The exception for a reason off the wire; one that we don't know becomes a plain `SnakepitError` that names it."""
+    kind = BY_REASON.get(reason)
+    if kind is None:
+        return SnakepitError(f"{reason}: {message}", started=started, details=details, retry_after=retry_after)
+    return kind(message, started=started or None, details=details, retry_after=retry_after)

@@ -1,0 +1,42 @@
+"""Channel and server options that both ends must agree on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+"""The default limit of one call's arguments or result, in bytes (setting `maxPayloadBytes`)."""
+
+_FRAME_OVERHEAD_BYTES = 1024 * 1024
+_KEEPALIVE_SECONDS = 20
+
+Options = list[tuple[str, Any]]
+
+
+def _sizes(max_payload_bytes: int) -> Options:
+    limit = max_payload_bytes + _FRAME_OVERHEAD_BYTES
+    return [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
+
+
+def client_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
+    """For a channel to a control-plane replica. One channel is one connection: no shared subchannels, no hidden retries."""
+    return [
+        *_sizes(max_payload_bytes),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", 5000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+    ]
+
+
+def server_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
+    """For a control-plane replica's server; `so_reuseport` off, or two replicas on one port would share it silently."""
+    return [
+        *_sizes(max_payload_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 1000 // 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]

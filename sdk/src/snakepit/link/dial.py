@@ -1,0 +1,173 @@
+"""Keeps one link open to every replica behind an address: resolves the name again, dials again with jittered backoff.
+
+Used by agents and by client SDKs. It knows nothing about calls: it hands each open link to its owner and says when one has closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from snakepit.errors import ProtocolMismatch, SnakepitError
+from snakepit.link.channels import client_options
+from snakepit.link.link import PROTOCOL, Link, OnFrames
+from snakepit.link.status import from_rpc_error
+from snakepit.v1 import link_pb2, link_pb2_grpc
+
+RESOLVE_SECONDS = 5.0
+"""The name is looked up again this often; once a second while no link is open."""
+
+BACKOFF_SECONDS = (0.05, 3.0)
+"""First and longest pause before a replica is dialled again; doubling, with full jitter."""
+
+WELCOME_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link (Pipe, services)."""
+
+    link: Link
+    channel: grpc.aio.Channel
+    address: str
+    id: str
+    max_payload_bytes: int
+
+
+def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
+    """Seconds to wait before dial number `attempt` (from 0): exponential with full jitter, never above the longest."""
+    first, longest = BACKOFF_SECONDS
+    return min(longest, first * 2.0 ** min(attempt, 16)) * random_()
+
+
+def parse_target(target: str) -> tuple[str, int]:
+    """`host:port`, `dns:///host:port` or `[v6]:port` as (host, port). Raises ValueError with a sentence."""
+    host, _, port = target.removeprefix("dns:///").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"server {target!r} is not an address: write host:port, e.g. localhost:7800")
+    return host.strip("[]"), int(port)
+
+
+async def resolve(target: str) -> set[str]:
+    """Every address behind the name, as `ip:port`. Empty when the name can't be looked up now."""
+    host, port = parse_target(target)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    # A name like localhost has a v4 and a v6 address of the same listener: one family is enough.
+    families = {family for family, *_ in found}
+    chosen = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+    return {f"{a[0]}:{port}" if family == socket.AF_INET else f"[{a[0]}]:{port}" for family, _, _, _, a in found if family == chosen}
+
+
+class Dialer:
+    """Dials every replica of `target` and keeps dialling.
+
+    `hello` makes the first frame of each link (it may differ per dial: running calls); `on_open` gets the replica before any other
+    frame of it; `on_close` is called exactly once for each replica that was opened, with the reason. `addresses` resolves the target.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        hello: Callable[[str], link_pb2.Hello],
+        on_frames: OnFrames,
+        on_open: Callable[[Replica], None],
+        on_close: Callable[[Replica, str], None],
+    ) -> None:
+        parse_target(target)
+        self.target = target
+        self.replicas: dict[str, Replica] = {}
+        self.last_error: SnakepitError | None = None
+        self._hello = hello
+        self._on_frames = on_frames
+        self._on_open = on_open
+        self._on_close = on_close
+        self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._resolver: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
+
+    def start(self) -> None:
+        self._resolver = asyncio.create_task(self._resolve_forever(), name=f"resolve {self.target}")
+
+    async def stop(self) -> None:
+        """Close every link and wait until their tasks have ended."""
+        tasks = [*self._dialling.values(), *([self._resolver] if self._resolver else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _resolve_forever(self) -> None:
+        while True:
+            wanted = await resolve(self.target)
+            for address in wanted - self._dialling.keys():
+                self._dialling[address] = asyncio.create_task(self._dial_forever(address), name=f"dial {address}")
+            for address in self._dialling.keys() - wanted:
+                # A name that can't be looked up says nothing about the links that are open.
+                if wanted and address not in self.replicas:
+                    self._dialling.pop(address).cancel()
+            self._again.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), RESOLVE_SECONDS if self.replicas else 1.0)
+
+    async def _dial_forever(self, address: str) -> None:
+        attempt = 0
+        while True:
+            attempt = 0 if await self._dial(address) else attempt + 1
+            self._again.set()
+            await asyncio.sleep(backoff(attempt))
+
+    async def _dial(self, address: str) -> bool:
+        """One life of one link; True if it had been open."""
+        async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
+            try:
+                replica, run = await self._open(address, channel)
+            except grpc.RpcError as error:
+                self._failed(address, from_rpc_error(error))
+                return False
+            except (TimeoutError, SnakepitError) as error:
+                self._failed(address, error if isinstance(error, SnakepitError) else SnakepitError("no Welcome"))
+                return False
+            self.replicas[address] = replica
+            self.last_error = None
+            reason = "cancelled"
+            try:
+                reason = await run
+            finally:
+                run.cancel()
+                del self.replicas[address]
+                self._on_close(replica, reason)
+        return True
+
+    def _failed(self, address: str, error: SnakepitError) -> None:
+        if self.last_error is None or str(self.last_error) != str(error):
+            log.warning("no link to %s: %s", address, error)
+        self.last_error = error
+
+    async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
+        call = link_pb2_grpc.LinkServiceStub(channel).Link()
+        async with asyncio.timeout(WELCOME_SECONDS):
+            await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=self._hello(address))]))
+            first = await call.read()
+        if first is grpc.aio.EOF or not first.frames or first.frames[0].WhichOneof("kind") != "welcome":
+            if first is grpc.aio.EOF and call.done():
+                raise grpc.aio.AioRpcError(await call.code(), None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
+            raise ProtocolMismatch("the first frame was no Welcome")
+        welcome = first.frames[0].welcome
+        if welcome.protocol != PROTOCOL:
+            raise ProtocolMismatch(f"{address} speaks protocol {welcome.protocol}, this program {PROTOCOL}: upgrade the older one")
+        link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}")
+        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes)
+        self._on_open(replica)
+        if len(first.frames) > 1:
+            self._on_frames(link, first.frames[1:])
+        return replica, asyncio.create_task(link.run(), name=link.name)

@@ -1,0 +1,94 @@
+"""Errors of the table as gRPC statuses, and back: `google.rpc.Status` with `ErrorInfo` and, where waiting helps, `RetryInfo`.
+
+Source: https://google.aip.dev/193 and the `grpc-status-details-bin` trailer of gRPC's richer error model.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status as RpcStatus
+from snakepit.errors import DOMAIN, Cancelled, DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, from_reason
+from snakepit.v1 import common_pb2
+
+_TRAILER = "grpc-status-details-bin"
+_STARTED = "started"
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
+    """What `context.abort` takes: code, message, trailing metadata."""
+    status = RpcStatus(code=int(error.status), message=error.message)
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**error.details, _STARTED: error.started.name})
+    status.details.append(_any(info))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after * 1e9))
+        status.details.append(_any(RetryInfo(retry_delay=delay)))
+    return _CODES[int(error.status)], error.message, ((_TRAILER, status.SerializeToString()),)
+
+
+def from_rpc_error(error: grpc.RpcError) -> SnakepitError:
+    """The table's exception for what a gRPC call raised; statuses that gRPC itself made are translated too."""
+    trailers = dict(error.trailing_metadata() or ()) if hasattr(error, "trailing_metadata") else {}
+    rich = trailers.get(_TRAILER)
+    if rich:
+        return _from_rich(RpcStatus.FromString(rich))
+    return _from_bare(error.code(), error.details() or "")
+
+
+def to_frame(error: SnakepitError) -> common_pb2.Error:
+    """The error as a link carries it."""
+    return common_pb2.Error(
+        reason=error.reason,
+        message=error.message,
+        started=int(error.started),  # type: ignore[arg-type]
+        details=dict(error.details),
+        retry_after_seconds=error.retry_after or 0.0,
+    )
+
+
+def from_frame(error: common_pb2.Error) -> SnakepitError:
+    return from_reason(
+        error.reason,
+        error.message,
+        started=Started(error.started),
+        details=dict(error.details),
+        retry_after=error.retry_after_seconds or None,
+    )
+
+
+def _any(message: ErrorInfo | RetryInfo) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
+
+
+def _from_rich(status: RpcStatus) -> SnakepitError:
+    info, retry = ErrorInfo(), RetryInfo()
+    delay: float | None = None
+    for detail in status.details:
+        if detail.Unpack(retry):
+            delay = retry.retry_delay.ToNanoseconds() / 1e9
+        else:
+            detail.Unpack(info)
+    details = dict(info.metadata)
+    started = Started[details.pop(_STARTED, "UNKNOWN")]
+    return from_reason(info.reason, status.message, started=started, details=details, retry_after=delay)
+
+
+def _from_bare(code: grpc.StatusCode, details: str) -> SnakepitError:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("the deadline passed", started=Started.MAYBE)
+    if code is grpc.StatusCode.CANCELLED:
+        return Cancelled("the call was cancelled", started=Started.MAYBE)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ServerUnavailable(f"no answer from the control plane: {details}", started=Started.MAYBE)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message" in details:
+        return PayloadTooLarge(f"the message is over gRPC's limit: {details}", details={"limit": "maxPayloadBytes"})
+    return SnakepitError(f"{code.name}: {details}")

@@ -1,0 +1,281 @@
+"""The frames of the three local channels (design: "Rules that close the races").
+
+* *Control socket*, agent <-> keeper: `SOCK_SEQPACKET`, one frame a packet, descriptors beside it. The agent listens.
+* *Inbox*, agent -> worker: a `SOCK_SEQPACKET` pair that carries `CallFrame`s and nothing else, one a packet. The agent keeps a copy
+  of the reading end: a packet that it can still read was never started.
+* *Outbox*, worker <-> agent: a `SOCK_STREAM` pair of length-prefixed messages, each a list of frames. Everything about a running call.
+
+Times are CLOCK_MONOTONIC seconds: the containers of a pod share the machine's clock.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PROTOCOL = 1
+"""Agent and keeper refuse each other when this differs."""
+
+INLINE_BYTES = 64 * 1024
+"""A larger call travels as a sealed memfd beside a packet whose `memfd` is set."""
+
+
+class _Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True, frozen=True):
+    """Compact on the wire: an array whose first item is the tag."""
+
+
+class Attachment(msgspec.Struct, array_like=True, frozen=True):
+    content_type: str
+    data: bytes
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+
+
+class Payload(msgspec.Struct, array_like=True, frozen=True):
+    """An encoded value: `snakepit.v1.Payload` without protobuf."""
+
+    data: bytes
+    content_type: str = "application/json"
+    attachments: tuple[Attachment, ...] = ()
+
+
+class ToolFailure(msgspec.Struct, array_like=True, frozen=True):
+    """An exception of the author's code."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class CallFailure(msgspec.Struct, array_like=True, frozen=True):
+    """A failure out of the table in snakepit.errors."""
+
+    reason: str
+    message: str
+    started: int = 0
+    details: dict[str, str] = {}
+
+
+class ToolInfo(msgspec.Struct, frozen=True):
+    """A tool as the catalogue shows it; schemas are JSON text."""
+
+    name: str
+    description: str
+    input_schema: str
+    output_schema: str = ""
+    streaming: bool = False
+    idempotent: bool = False
+    timeout_seconds: float = 0.0
+
+
+# ---- control socket: keeper -> agent
+
+
+class KeeperHello(_Frame, tag="hello"):
+    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened."""
+
+    protocol: int
+    pid: int
+    version: str
+    python: str
+
+
+class WorkerStarted(_Frame, tag="started"):
+    """The process exists and waits for nothing. Three descriptors: inbox write end, inbox read end, outbox."""
+
+    index: int
+    incarnation: str
+    pid: int
+
+
+class WorkerExited(_Frame, tag="exited"):
+    """Proof of death: the wait status. `code` or `signal`, never both."""
+
+    index: int
+    incarnation: str
+    code: int = 0
+    signal: int = 0
+
+
+class StartFailed(_Frame, tag="start-failed"):
+    """No process could be made: the zygote's import failed, or fork did. `stage`: import, fork."""
+
+    index: int
+    incarnation: str
+    stage: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class KeeperTerminating(_Frame, tag="terminating"):
+    """The keeper got TERM: please drain; `Shutdown` ends it."""
+
+
+# ---- control socket: agent -> keeper
+
+
+class AgentWelcome(_Frame, tag="welcome"):
+    protocol: int
+
+
+class StartWorker(_Frame, tag="start"):
+    """Make a worker process. `env` is added to the container's environment (the zygote gets it before it imports)."""
+
+    index: int
+    incarnation: str
+    adapter: str
+    profile: str = "process"
+    slots: int = 1
+    startup: str = "fork"
+    env: dict[str, str] = {}
+    name: str = ""
+
+
+class SignalWorker(_Frame, tag="signal"):
+    """Send a signal to the worker's process group (`group`) or to the process alone."""
+
+    incarnation: str
+    signal: int
+    group: bool = True
+
+
+class Shutdown(_Frame, tag="shutdown"):
+    """End what is left (KILL) and exit 0."""
+
+
+FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | KeeperTerminating
+FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
+
+
+# ---- inbox
+
+
+class CallFrame(msgspec.Struct, array_like=True, frozen=True):
+    """One call. `deadline` is monotonic, 0.0 means none. `memfd`: the packet's descriptor holds the encoded CallFrame itself."""
+
+    id: int
+    call_id: str
+    tool: str
+    arguments: Payload
+    deadline: float = 0.0
+    stream: bool = False
+    session_id: str = ""
+    session_epoch: int = 0
+    metadata: dict[str, str] = {}
+    traceparent: str = ""
+    memfd: bool = False
+
+
+# ---- outbox: worker -> agent
+
+
+class Ready(_Frame, tag="ready"):
+    """Imported, and `setup()` has returned: the worker is warm."""
+
+    tools: list[ToolInfo]
+    description: str
+    setup_seconds: float
+    thread_safe: bool = False
+
+
+class Failed(_Frame, tag="failed"):
+    """The worker can't serve and exits. `stage`: import, adapter, setup."""
+
+    stage: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Begin(_Frame, tag="begin"):
+    """The call was read off the inbox and its tool is about to run, at monotonic `at`."""
+
+    id: int
+    at: float
+
+
+class Done(_Frame, tag="done"):
+    """The end of a call: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error."""
+
+    id: int
+    payload: Payload | None = None
+    tool_error: ToolFailure | None = None
+    failure: CallFailure | None = None
+    run_seconds: float = 0.0
+
+
+class ChunkFrame(_Frame, tag="chunk"):
+    id: int
+    index: int
+    payload: Payload
+
+
+class ProgressFrame(_Frame, tag="progress"):
+    id: int
+    fraction: float
+    message: str = ""
+
+
+class StateOperation(_Frame, tag="state"):
+    """`operation`: get, set, delete, keys. `expected_version` -1: unconditional."""
+
+    operation_id: int
+    id: int
+    operation: str
+    key: str = ""
+    value: Payload | None = None
+    expected_version: int = -1
+
+
+class SpanFrame(_Frame, tag="span"):
+    """A finished span of the tool's side: the agent exports it, so the author's image needs no OpenTelemetry. Times: Unix ns."""
+
+    name: str
+    traceparent: str
+    span_id: str
+    start_ns: int
+    end_ns: int
+    error: str = ""
+    attributes: dict[str, str] = {}
+
+
+# ---- outbox: agent -> worker
+
+
+class CancelCall(_Frame, tag="cancel"):
+    """`reason`: CANCELLED or DEADLINE."""
+
+    id: int
+    reason: str
+
+
+class StateAnswer(_Frame, tag="state-answer"):
+    operation_id: int
+    failure: CallFailure | None = None
+    found: bool = False
+    value: Payload | None = None
+    version: int = 0
+    written: bool = False
+    keys: list[str] = []
+
+
+class Credit(_Frame, tag="credit"):
+    """The consumer took chunks: this many more may be sent."""
+
+    id: int
+    chunks: int
+
+
+class EndSession(_Frame, tag="end-session"):
+    session_id: str
+
+
+class Stop(_Frame, tag="stop"):
+    """No more calls will come: `on_drain`, `teardown`, exit 0."""
+
+
+FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | SpanFrame
+ToWorker = CancelCall | StateAnswer | Credit | EndSession | Stop
+
+STREAM_CREDIT = 16
+"""Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""

@@ -1,0 +1,66 @@
+"""One constructor and one parser for each kind of name. Two spellings of one thing are how locks get lost."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import secrets
+from collections.abc import Iterable
+
+from snakepit.errors import InvalidArguments
+
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_POOL = re.compile(rf"{_LABEL}/{_LABEL}")
+_TOOL = re.compile(r"[a-z0-9_.-]{1,64}")
+_SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,128}")
+
+
+def pool_name(namespace: str, name: str) -> str:
+    """`namespace/name`: how a pool is called everywhere."""
+    return f"{namespace}/{name}"
+
+
+def parse_pool(pool: str) -> tuple[str, str]:
+    """Split a pool's name; a bare `name` means namespace `default`. Raises InvalidArguments."""
+    full = pool if "/" in pool else f"default/{pool}"
+    if not _POOL.fullmatch(full):
+        raise InvalidArguments(f"pool {pool!r} is not a pool's name: write namespace/name in lower-case letters, digits and '-'")
+    namespace, name = full.split("/")
+    return namespace, name
+
+
+def worker_id(capsule: str, index: int) -> str:
+    """`capsule/index`."""
+    return f"{capsule}/{index}"
+
+
+def parse_worker(worker: str) -> tuple[str, int]:
+    """The inverse of `worker_id`. Raises InvalidArguments."""
+    capsule, _, index = worker.rpartition("/")
+    if not capsule or not index.isdecimal():
+        raise InvalidArguments(f"worker {worker!r} is not a worker's name: write capsule/index")
+    return capsule, int(index)
+
+
+def check_tool(name: str) -> str:
+    """The name itself. Raises InvalidArguments."""
+    if not _TOOL.fullmatch(name):
+        raise InvalidArguments(f"tool name {name!r} must be 1 to 64 characters of a-z, 0-9, '_', '.', '-'")
+    return name
+
+
+def check_session(session: str) -> str:
+    """The id itself. Raises InvalidArguments."""
+    if not _SESSION.fullmatch(session):
+        raise InvalidArguments(f"session id {session!r} must be 1 to 128 characters of letters, digits and _.:@/-")
+    return session
+
+
+def new_id() -> str:
+    """A random id of 64 bits, for calls, sessions and incarnations."""
+    return secrets.token_hex(8)
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three known names that the writer may have meant, best first."""
+    return difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)

@@ -1,0 +1,59 @@
+from snakepit.v1 import link_pb2 as _link_pb2
+from snakepit.v1 import pool_pb2 as _pool_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SyncRequest(_message.Message):
+    __slots__ = ("pools", "complete", "drain_capsules")
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_CAPSULES_FIELD_NUMBER: _ClassVar[int]
+    pools: _containers.RepeatedCompositeFieldContainer[_link_pb2.PoolSettings]
+    complete: bool
+    drain_capsules: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SyncResponse(_message.Message):
+    __slots__ = ("replica", "session_store_ready", "session_store_message", "pools")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    SESSION_STORE_READY_FIELD_NUMBER: _ClassVar[int]
+    SESSION_STORE_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    session_store_ready: bool
+    session_store_message: str
+    pools: _containers.RepeatedCompositeFieldContainer[PoolState]
+    def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ...) -> None: ...
+
+class PoolState(_message.Message):
+    __slots__ = ("pool", "capsules", "tools")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    CAPSULES_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    pool: _pool_pb2.Pool
+    capsules: _containers.RepeatedCompositeFieldContainer[CapsuleState]
+    tools: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CapsuleState(_message.Message):
+    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    LIVENESS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    incarnation: str
+    liveness: _pool_pb2.Liveness
+    draining: bool
+    sessions: int
+    running: int
+    workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The author's container: keeper (PID 1), zygote and workers."""
