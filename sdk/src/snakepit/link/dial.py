@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
-from snakepit.errors import ProtocolMismatch, SnakepitError
+
+from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.link.channels import client_options
-from snakepit.link.link import PROTOCOL, Link, OnFrames
+from snakepit.link.link import EOF, PROTOCOL, Link, OnFrames
 from snakepit.link.status import from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 
@@ -134,8 +135,11 @@ class Dialer:
             except grpc.RpcError as error:
                 self._failed(address, from_rpc_error(error))
                 return False
-            except (TimeoutError, SnakepitError) as error:
-                self._failed(address, error if isinstance(error, SnakepitError) else SnakepitError("no Welcome"))
+            except TimeoutError:
+                self._failed(address, ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s"))
+                return False
+            except SnakepitError as error:
+                self._failed(address, error)
                 return False
             self.replicas[address] = replica
             self.last_error = None
@@ -158,10 +162,8 @@ class Dialer:
         async with asyncio.timeout(WELCOME_SECONDS):
             await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=self._hello(address))]))
             first = await call.read()
-        if first is grpc.aio.EOF or not first.frames or first.frames[0].WhichOneof("kind") != "welcome":
-            if first is grpc.aio.EOF and call.done():
-                raise grpc.aio.AioRpcError(await call.code(), None, await call.trailing_metadata(), await call.details())  # type: ignore[arg-type]
-            raise ProtocolMismatch("the first frame was no Welcome")
+        if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "welcome":
+            raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
         if welcome.protocol != PROTOCOL:
             raise ProtocolMismatch(f"{address} speaks protocol {welcome.protocol}, this program {PROTOCOL}: upgrade the older one")

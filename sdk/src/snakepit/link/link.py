@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
+from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
+
 from snakepit.v1 import link_pb2
 
 PROTOCOL = 1
@@ -22,6 +24,8 @@ MESSAGE_BYTES = 1024 * 1024
 
 OUTBOX_BYTES = 64 * 1024 * 1024
 """A peer that leaves this much unread is cut off: the link closes."""
+
+__all__ = ["EOF", "PROTOCOL", "Link", "LinkClosed", "OnFrames"]
 
 Message = link_pb2.LinkRequest | link_pb2.LinkResponse
 OnFrames = Callable[["Link", Sequence[link_pb2.Frame]], None]
@@ -109,7 +113,7 @@ class Link:
         try:
             while True:
                 message = await self._read()
-                if message is grpc.aio.EOF:
+                if message is EOF:
                     self.close("the peer ended the stream")
                     return
                 self._on_frames(self, message.frames)

@@ -5,11 +5,14 @@ Source: https://google.aip.dev/193 and the `grpc-status-details-bin` trailer of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
+
 from snakepit.errors import DOMAIN, Cancelled, DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, from_reason
 from snakepit.v1 import common_pb2
 
@@ -35,7 +38,7 @@ def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
 
 def from_rpc_error(error: grpc.RpcError) -> SnakepitError:
     """The table's exception for what a gRPC call raised; statuses that gRPC itself made are translated too."""
-    trailers = dict(error.trailing_metadata() or ()) if hasattr(error, "trailing_metadata") else {}
+    trailers: dict[str, Any] = dict(error.trailing_metadata() or ()) if hasattr(error, "trailing_metadata") else {}  # type: ignore[arg-type]
     rich = trailers.get(_TRAILER)
     if rich:
         return _from_rich(RpcStatus.FromString(rich))
@@ -63,8 +66,8 @@ def from_frame(error: common_pb2.Error) -> SnakepitError:
     )
 
 
-def _any(message: ErrorInfo | RetryInfo) -> Any:
-    packed = Any()
+def _any(message: ErrorInfo | RetryInfo) -> AnyMessage:
+    packed = AnyMessage()
     packed.Pack(message)
     return packed
 
