@@ -1,0 +1,188 @@
+"""Hand-placed spans over OTLP, configured by the standard OTEL_* variables; without an endpoint every function here is a no-op.
+
+Owns the process's tracer. The trace context travels as the W3C `traceparent` text in the frames, never in a context variable. The
+OpenTelemetry SDK is imported by `configure` alone, and only when there is somewhere to send spans to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_SAMPLED = 0x01
+
+Attributes = Mapping[str, str | int | float | bool]
+
+
+class _State:
+    """The process's tracer, and the processor that takes spans finished elsewhere."""
+
+    tracer: Any = None
+    provider: Any = None
+    processor: Any = None
+
+
+_state = _State()
+
+
+class Span:
+    """A running span. `traceparent` is what travels to the next hop; it is valid before and after the end."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, span: Any) -> None:
+        context = span.get_span_context()
+        self._span = span
+        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+    def set(self, attributes: Attributes) -> None:
+        self._span.set_attributes(attributes)
+
+    def end(self, error: str = "") -> None:
+        """Finish the span; `error` is the reason of a failure, e.g. POOL_SATURATED."""
+        if error:
+            from opentelemetry.trace import Status, StatusCode
+
+            self._span.set_status(Status(StatusCode.ERROR, error))
+            self._span.set_attribute("error.type", error)
+        self._span.end()
+
+
+def configure(service_name: str, *, adopt: bool = False) -> bool:
+    """Export spans where OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT says; True if they go anywhere. Call it once, at the start.
+
+    With `adopt` (a library in somebody's program), the program's own tracer provider is used when it has set one, and nothing
+    is set up otherwise unless an endpoint is given. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none are obeyed.
+    """
+    if _state.tracer is not None:
+        return True
+    if adopt and _adopt():
+        return True
+    if not _wanted(os.environ):
+        return False
+    _set_up(service_name)
+    return True
+
+
+def enabled() -> bool:
+    return _state.tracer is not None
+
+
+def shutdown() -> None:
+    """Send what is buffered (bounded by the exporter's own time-out) and stop."""
+    provider, _state.tracer, _state.provider, _state.processor = _state.provider, None, None, None
+    if provider is not None:
+        provider.shutdown()
+
+
+def start_span(name: str, traceparent: str = "", attributes: Attributes | None = None, *, kind: str = "internal") -> Span | None:
+    """A span under `traceparent` (empty: under the caller's current span, else a new trace). `kind`: internal, client, server.
+
+    None when nothing is traced, or when the sender decided not to sample this trace: pass its traceparent on as it is.
+    """
+    if _state.tracer is None:
+        return None
+    from opentelemetry import trace
+
+    context = None
+    if traceparent:
+        parent = _parse(traceparent)
+        if parent is None or not parent.trace_flags & _SAMPLED:
+            return None
+        context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
+    span = _state.tracer.start_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=attributes)
+    return Span(span)
+
+
+def export_span(
+    name: str,
+    traceparent: str,
+    start_ns: int,
+    end_ns: int,
+    *,
+    span_id: str = "",
+    error: str = "",
+    attributes: Attributes | None = None,
+) -> None:
+    """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent."""
+    if _state.processor is None:
+        return
+    parent = _parse(traceparent)
+    if parent is None or not parent.trace_flags & _SAMPLED:
+        return
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext, Status, StatusCode
+
+    own = int(span_id, 16) if span_id else int.from_bytes(os.urandom(8), "big")
+    _state.processor.on_end(
+        ReadableSpan(
+            name=name,
+            context=SpanContext(parent.trace_id, own, is_remote=False, trace_flags=parent.trace_flags),
+            parent=parent,
+            resource=_state.provider.resource,
+            attributes=dict(attributes or {}),
+            start_time=start_ns,
+            end_time=end_ns,
+            status=Status(StatusCode.ERROR, error) if error else Status(),
+        )
+    )
+
+
+def now_ns() -> int:
+    """The time in the unit that spans use."""
+    return time.time_ns()
+
+
+def _wanted(environment: Mapping[str, str]) -> bool:
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    return any(environment.get(name) for name in _ENDPOINTS)
+
+
+def _adopt() -> bool:
+    """Use the tracer provider that the surrounding program has set, if it has."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return False
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):
+        return False
+    _state.tracer = provider.get_tracer("snakepit")
+    return True
+
+
+def _set_up(service_name: str) -> None:
+    for protocol in filter(None, map(os.environ.get, _PROTOCOLS)):
+        if protocol != "grpc":
+            log.warning("OTLP protocol %r is not supported, spans are sent over grpc: set %s=grpc", protocol, _PROTOCOLS[1])
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    name = os.environ.get("OTEL_SERVICE_NAME", service_name)
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
+    processor = BatchSpanProcessor(OTLPSpanExporter())
+    provider.add_span_processor(processor)
+    _state.provider, _state.processor = provider, processor
+    _state.tracer = provider.get_tracer("snakepit")
+
+
+def _parse(traceparent: str) -> Any:
+    """The span context of a W3C traceparent; None when it is malformed (it comes from the caller, who may send anything)."""
+    from opentelemetry.trace import SpanContext, TraceFlags
+
+    try:
+        version, trace_id, span_id, flags = traceparent.split("-")[:4]
+        context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    except ValueError:
+        return None
+    return context if version != "ff" and context.is_valid else None
