@@ -1,0 +1,196 @@
+"""Owns the images: the Debian base, the pause image, and the project's own, each built again only when its input changed."""
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster import binaries, cache, host_settings, node_config, progress, shell
+from localcluster.paths import HERE, Paths
+from localcluster.shell import Failure
+
+SUITE = "bookworm"
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+BASE_NAME = "localhost/snakepit-base"
+BASE_RUBBISH = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
+INPUTS_LABEL = "dev.snakepit.inputs"
+ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of the project's own: where its Dockerfile is, and which files of the checkout it is made of."""
+
+    name: str
+    dockerfile: str
+    inputs: tuple[str, ...]
+    target: str | None = None
+    parent: str | None = None
+    """Another of these images, given to the build as `WORKER_IMAGE`."""
+
+
+SDK = ("sdk", "proto")
+IMAGES = (
+    Image("agent", "Dockerfile", ("requirements/agent.txt", *SDK, "agent"), target="agent"),
+    Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *SDK, "control-plane"), target="control-plane"),
+    Image("operator", "Dockerfile", ("requirements/operator.txt", *SDK, "operator"), target="operator"),
+    Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *SDK, "worker-image"), target="worker"),
+    Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),
+    Image("redis", "hack/cluster/redis/Dockerfile", ("hack/cluster/redis",), target="redis"),
+)
+BY_NAME = {image.name: image for image in IMAGES}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the project's images are called; names without a registry mean what they mean to Kubernetes."""
+
+    repository: str = "snakepit"
+    tag: str = "dev"
+
+    def of(self, image: str) -> str:
+        return qualified(f"{self.repository}/{image}:{self.tag}")
+
+
+def qualified(name: str) -> str:
+    """The full name that Kubernetes makes of a short one."""
+    first, _, rest = name.partition("/")
+    has_registry = bool(rest) and ("." in first or ":" in first or first == "localhost")
+    full = name if has_registry else f"docker.io/{name}" if rest else f"docker.io/library/{name}"
+    return full if ":" in full.rsplit("/", 1)[-1] or "@" in full else f"{full}:latest"
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, **ENVIRONMENT}
+
+
+def exists(name: str) -> bool:
+    return bool(shell.output("buildah", "images", "--quiet", "--filter", f"reference={name}", environment=environment()).strip())
+
+
+def inspect(name: str) -> dict[str, object]:
+    """What buildah knows about an image, or nothing if it does not have it."""
+    try:
+        answer = shell.output("buildah", "inspect", "--type", "image", name, environment=environment())
+    except Failure:
+        return {}
+    return dict(json.loads(answer))
+
+
+# -- the base ----------------------------------------------------------------------------------------------------------
+
+
+def base_key() -> str:
+    return cache.key_of([SUITE, platform.machine(), *BASE_PACKAGES, *BASE_RUBBISH])
+
+
+def build_base(paths: Paths) -> str:
+    """Debian with its own Python, made by debootstrap: it stands in for the public Python image."""
+    name = f"{BASE_NAME}:{base_key()}"
+    with cache.locked(paths.cache / "locks/base"):
+        if not inspect(name):
+            with progress.step("Debian base image (about a minute)"):
+                _build_base(paths, name)
+    return name
+
+
+def _build_base(paths: Paths, name: str) -> None:
+    folder, log = paths.cache / ".unfinished-base", paths.cache / "log/base.log"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "root").mkdir(parents=True)
+    include = f"--include={','.join(BASE_PACKAGES)}"
+    mirror = host_settings.debian_mirror(SUITE)
+    shell.logged(["nice", "debootstrap", "--variant=minbase", include, SUITE, folder / "root", *mirror], log)
+    for rubbish in BASE_RUBBISH:
+        shutil.rmtree(folder / "root" / rubbish)
+        (folder / "root" / rubbish).mkdir()
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY root /\nENV LANG=C.UTF-8\nCMD ["python3"]\n')
+    shell.logged(["buildah", "build", "--tag", name, folder], log, environment=environment())
+    shutil.rmtree(folder)
+
+
+# -- the pause image ---------------------------------------------------------------------------------------------------
+
+
+def build_pause(cache_folder: Path, programs: Path) -> Path:
+    """An archive of the image that every pod begins with."""
+
+    def make(folder: Path) -> None:
+        shutil.copy(programs / "pause", folder / "pause")
+        (folder / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nUSER 65535\nENTRYPOINT ["/pause"]\n')
+        log = cache_folder / "log/pause.log"
+        shell.logged(["buildah", "build", "--tag", node_config.PAUSE_IMAGE, folder], log, environment=environment())
+        archive = f"docker-archive:{folder / 'pause.tar'}:{node_config.PAUSE_IMAGE}"
+        shell.logged(["buildah", "push", node_config.PAUSE_IMAGE, archive], log, environment=environment())
+
+    return cache.entry(cache_folder, "pause", cache.key_of_files(programs, ["pause"]), make) / "pause.tar"
+
+
+# -- the project's own -------------------------------------------------------------------------------------------------
+
+
+def with_parents(names: list[str]) -> list[Image]:
+    """The images of these names, each after the one that it is made from."""
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown:
+        raise Failure(f"There is no image called {', '.join(unknown)}; there are: {', '.join(BY_NAME)}")
+    wanted = set(names or BY_NAME)
+    parents = {parent for name in wanted if (parent := BY_NAME[name].parent)}
+    return [image for image in IMAGES if image.name in wanted | parents]
+
+
+def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
+    """Build what is out of date, and return the names of all that were asked for."""
+    wanted = with_parents(names)
+    base = build_base(paths)
+    keys: dict[str, str] = {}
+    with cache.locked(paths.cache / "locks/images", lambda: progress.say("waiting for another build of images")):
+        for image in wanted:
+            keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
+            _build_if_changed(paths, image, naming, base, keys[image.name])
+    return [naming.of(image.name) for image in wanted]
+
+
+def _inputs_key(paths: Paths, image: Image) -> str:
+    missing = [name for name in (image.dockerfile, *image.inputs) if not (paths.checkout / name).exists()]
+    if missing:
+        raise Failure(f"The image {image.name} needs {', '.join(missing)}, which this checkout does not have.")
+    return cache.key_of_files(paths.checkout, [image.dockerfile, *image.inputs])
+
+
+def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key: str) -> None:
+    name = naming.of(image.name)
+    before = inspect(name)
+    if label(before, INPUTS_LABEL) == key:
+        progress.say(f"{name}: unchanged")
+        return
+    with progress.step(name), host_settings.for_pip() as volumes:
+        arguments = [f"PYTHON_IMAGE={base}"] + ([f"WORKER_IMAGE={naming.of(image.parent)}"] if image.parent else [])
+        command = build_command(paths.checkout, image, name, arguments, volumes, key)
+        shell.logged(command, paths.cache / f"log/image-{image.name}.log", environment=environment())
+    _forget(before)
+
+
+def build_command(checkout: Path, image: Image, name: str, arguments: list[str], volumes: list[str], key: str) -> list[str]:
+    command = ["nice", "-n", "5", "buildah", "build", "--layers", "--network=host", "--pull=never", "--format=docker"]
+    command += ["--file", str(checkout / image.dockerfile), "--tag", name, "--label", f"{INPUTS_LABEL}={key}"]
+    command += ["--target", image.target] if image.target else []
+    command += [f"--build-arg={argument}" for argument in arguments]
+    command += [f"--volume={volume}" for volume in volumes]
+    return [*command, str(checkout)]
+
+
+def label(inspected: dict[str, object], name: str) -> str | None:
+    """A label out of `buildah inspect`."""
+    config = inspected.get("Docker", {})
+    labels = config.get("config", {}).get("Labels") if isinstance(config, dict) else None
+    return (labels or {}).get(name)
+
+
+def _forget(inspected: dict[str, object]) -> None:
+    """Remove the image that lost its name to a newer one, or every change would leave one behind."""
+    identifier = inspected.get("FromImageID")
+    if identifier:
+        shell.succeeds("env", *(f"{k}={v}" for k, v in ENVIRONMENT.items()), "buildah", "rmi", str(identifier))

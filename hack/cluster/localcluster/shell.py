@@ -1,0 +1,49 @@
+"""Owns how other programs are run: what failed is said in a sentence, and nothing outlives the caller."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""A process tree with mounts of its own that ends with the thread that started it, however that one ends."""
+
+TAIL_LINES = 30
+
+
+class Failure(Exception):  # noqa: N818  (it is shown to a person, as a sentence)
+    """Something that the person at the keyboard has to know; the message is the whole answer."""
+
+
+def output(*argv: str | Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a quick command for its output."""
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        raise Failure(f"`{' '.join(map(str, argv))}` failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def succeeds(*argv: str | Path) -> bool:
+    return subprocess.run([str(a) for a in argv], capture_output=True, check=False).returncode == 0
+
+
+def logged(
+    argv: Sequence[str | Path],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a long command, contained, with its output in a file; a failure shows the end of it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [*CONTAINED, *map(str, argv)]
+    with log.open("ab") as file:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd, env=environment, check=False)
+    if done.returncode != 0:
+        raise Failure(f"`{' '.join(map(str, argv))}` failed ({done.returncode}).\n{tail(log)}\nAll of its output: {log}")
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log, or nothing if there is none."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
