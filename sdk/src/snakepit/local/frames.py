@@ -19,7 +19,7 @@ INLINE_BYTES = 64 * 1024
 """A larger call travels as a sealed memfd beside a packet whose `memfd` is set."""
 
 
-class _Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True, frozen=True):
+class _Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True):
     """Compact on the wire: an array whose first item is the tag."""
 
 
