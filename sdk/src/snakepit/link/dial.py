@@ -18,7 +18,7 @@ import grpc
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.link.channels import client_options
 from snakepit.link.link import EOF, PROTOCOL, Link, OnFrames
-from snakepit.link.status import from_rpc_error
+from snakepit.link.status import Metadata, from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 
 RESOLVE_SECONDS = 5.0
@@ -74,7 +74,8 @@ class Dialer:
     """Dials every replica of `target` and keeps dialling.
 
     `hello` makes the first frame of each link (it may differ per dial: running calls); `on_open` gets the replica before any other
-    frame of it; `on_close` is called exactly once for each replica that was opened, with the reason. `addresses` resolves the target.
+    frame of it; `on_close` is called exactly once for each replica that was opened, with the reason. `metadata` is asked at every
+    dial, because tokens rotate.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class Dialer:
         on_frames: OnFrames,
         on_open: Callable[[Replica], None],
         on_close: Callable[[Replica, str], None],
+        *,
+        metadata: Callable[[], Metadata] = lambda: (),
     ) -> None:
         parse_target(target)
         self.target = target
@@ -93,6 +96,7 @@ class Dialer:
         self._on_frames = on_frames
         self._on_open = on_open
         self._on_close = on_close
+        self._metadata = metadata
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._resolver: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -158,7 +162,7 @@ class Dialer:
         self.last_error = error
 
     async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
-        call = link_pb2_grpc.LinkServiceStub(channel).Link()
+        call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=self._hello(address))]))
             first = await call.read()

@@ -74,6 +74,11 @@ class Link:
         """Why the link closed; empty while it is open."""
         return self._closing or ""
 
+    @property
+    def unwritten(self) -> Sequence[link_pb2.Frame]:
+        """Frames that were queued and never handed to gRPC: after the close, these provably did not arrive."""
+        return self._queued
+
     def next_id(self) -> int:
         """An id for a Call or StateRequest frame, unique among those that this end sends on this link."""
         self._last_id += 1
