@@ -1,0 +1,239 @@
+"""Framing of the three local channels: packets with descriptors, one call a packet, and batches on a stream.
+
+Both the agent and the author's container use it, so it needs msgspec and nothing else. It moves frames; it decides nothing, and
+it never changes a socket's blocking mode, which copies of a descriptor share: who must not wait passes `MSG_DONTWAIT`.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from snakepit.local.frames import INLINE_BYTES, CallFrame, FromAgent, FromKeeper, FromWorker, Payload, ToWorker
+
+MAX_PACKET = INLINE_BYTES * 2
+"""Bytes that a reader provides for one packet; a control frame may carry a traceback."""
+
+MAX_DESCRIPTORS = 8
+MAX_MESSAGE = 1 << 30
+"""A longer message on an outbox means that the two ends lost step."""
+
+_LENGTH = struct.Struct("<I")
+_ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+_RECEIVE = socket.MSG_CMSG_CLOEXEC
+
+_encoder = msgspec.msgpack.Encoder()
+_calls = msgspec.msgpack.Decoder(CallFrame)
+_from_keeper: msgspec.msgpack.Decoder[FromKeeper] = msgspec.msgpack.Decoder(FromKeeper)
+_from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
+_from_worker: msgspec.msgpack.Decoder[list[FromWorker]] = msgspec.msgpack.Decoder(list[FromWorker])
+_to_worker: msgspec.msgpack.Decoder[list[ToWorker]] = msgspec.msgpack.Decoder(list[ToWorker])
+
+F = TypeVar("F")
+
+
+class FramingError(Exception):
+    """The other end sent what is no frame of ours: the channel is of no more use."""
+
+
+class Packet(NamedTuple):
+    """The reader owns `descriptors` and closes them."""
+
+    data: bytes
+    descriptors: list[int]
+
+
+# ---- packets (control socket and inbox)
+
+
+def packet_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected `SOCK_SEQPACKET` ends, for an inbox."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def stream_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected `SOCK_STREAM` ends, for an outbox."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def send_packet(sock: socket.socket, data: bytes, descriptors: Sequence[int] = (), flags: int = 0) -> None:
+    """One packet, with copies of `descriptors`. BlockingIOError: full (with MSG_DONTWAIT); OSError: nobody reads any more."""
+    if descriptors:
+        socket.send_fds(sock, [data], list(descriptors), flags | socket.MSG_NOSIGNAL)
+    else:
+        sock.send(data, flags | socket.MSG_NOSIGNAL)
+
+
+def recv_packet(sock: socket.socket, flags: int = 0) -> Packet | None:
+    """The next packet; None at the end. Descriptors close on exec. BlockingIOError: nothing there (with MSG_DONTWAIT)."""
+    data, ancillary, happened, _ = sock.recvmsg(MAX_PACKET, _ANCILLARY, flags | _RECEIVE)
+    descriptors = _descriptors(ancillary) if ancillary else []
+    if happened & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        close_all(descriptors)
+        raise FramingError(f"a packet is larger than {MAX_PACKET} bytes or carries more than {MAX_DESCRIPTORS} descriptors")
+    return Packet(data, descriptors) if data else None
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return list(found)
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close what nobody wants."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+# ---- control socket
+
+
+def send_control(sock: socket.socket, frame: FromKeeper | FromAgent, descriptors: Sequence[int] = (), flags: int = 0) -> None:
+    """One control frame; failures as `send_packet`."""
+    send_packet(sock, _encoder.encode(frame), descriptors, flags)
+
+
+def decode_from_keeper(data: bytes) -> FromKeeper:
+    """What the agent reads off the control socket. Raises FramingError."""
+    return _decode(_from_keeper, data)
+
+
+def decode_from_agent(data: bytes) -> FromAgent:
+    """What the keeper reads off the control socket. Raises FramingError."""
+    return _decode(_from_agent, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[F], data: bytes | memoryview | mmap.mmap) -> F:
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise FramingError(f"not a frame of this channel: {error}") from error
+
+
+# ---- inbox
+
+
+def send_call(inbox: socket.socket, call: CallFrame) -> bool:
+    """Write a call into an inbox without waiting; False: it is full. A large one goes as a sealed memfd. OSError: nobody reads."""
+    data = _encoder.encode(call)
+    if len(data) <= INLINE_BYTES:
+        return _send_or_full(inbox, data, ())
+    marker = CallFrame(id=call.id, call_id=call.call_id, tool=call.tool, arguments=Payload(b""), memfd=True)
+    descriptor = seal_memfd(data)
+    try:
+        return _send_or_full(inbox, _encoder.encode(marker), (descriptor,))
+    finally:
+        os.close(descriptor)
+
+
+def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int]) -> bool:
+    try:
+        send_packet(inbox, data, descriptors, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
+    """Take the next call off an inbox; None at the end. Failures as `recv_packet`."""
+    packet = recv_packet(inbox, flags)
+    if packet is None:
+        return None
+    try:
+        call = _decode(_calls, packet.data)
+        return _decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd and packet.descriptors else call
+    finally:
+        close_all(packet.descriptors)
+
+
+def recall_call(inbox_reader: socket.socket) -> CallFrame | None:
+    """Take back a call that its worker has not read, without waiting; None: there is none. A large one comes without arguments."""
+    try:
+        packet = recv_packet(inbox_reader, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+    if packet is None:
+        return None
+    close_all(packet.descriptors)
+    return _decode(_calls, packet.data)
+
+
+# ---- outbox
+
+
+def encode_batch(frames: Sequence[FromWorker] | Sequence[ToWorker]) -> bytes:
+    """One message of an outbox: a length, and everything that the sender had to say."""
+    data = _encoder.encode(frames)
+    return _LENGTH.pack(len(data)) + data
+
+
+class OutboxBuffer(Generic[F]):
+    """Turns what a stream happens to deliver into frames, in order."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[F]]) -> None:
+        self._decoder = decoder
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[F]:
+        """The frames that `data` completes. Raises FramingError."""
+        self._data += data
+        frames: list[F] = []
+        at = 0
+        while (end := self._end(at)) <= len(self._data):
+            with memoryview(self._data)[at + _LENGTH.size : end] as message:
+                batch: list[F] = _decode(self._decoder, message)
+            frames += batch
+            at = end
+        del self._data[:at]
+        return frames
+
+    def _end(self, at: int) -> int:
+        if len(self._data) < at + _LENGTH.size:
+            return at + _LENGTH.size
+        (length,) = _LENGTH.unpack_from(self._data, at)
+        if length > MAX_MESSAGE:
+            raise FramingError(f"a message of {length} bytes is over the limit of {MAX_MESSAGE}")
+        return at + _LENGTH.size + int(length)
+
+
+def worker_frames() -> OutboxBuffer[FromWorker]:
+    """The agent's side of an outbox."""
+    return OutboxBuffer(_from_worker)
+
+
+def agent_frames() -> OutboxBuffer[ToWorker]:
+    """The worker's side of an outbox."""
+    return OutboxBuffer(_to_worker)
+
+
+# ---- large calls
+
+
+def seal_memfd(data: bytes) -> int:
+    """A descriptor of anonymous memory with `data` in it that nobody can change any more. The caller closes it."""
+    descriptor = os.memfd_create("snakepit", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_memfd(descriptor: int) -> mmap.mmap:
+    """The content of a sealed memfd, mapped, not copied; the map outlives the descriptor."""
+    return mmap.mmap(descriptor, 0, mmap.MAP_SHARED, mmap.PROT_READ)
