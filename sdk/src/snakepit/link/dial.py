@@ -121,8 +121,10 @@ class Dialer:
                 if wanted and address not in self.replicas:
                     self._dialling.pop(address).cancel()
             self._again.clear()
+            # Not wait_for: before Python 3.12 it can swallow a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), RESOLVE_SECONDS if self.replicas else 1.0)
+                async with asyncio.timeout(RESOLVE_SECONDS if self.replicas else 1.0):
+                    await self._again.wait()
 
     async def _dial_forever(self, address: str) -> None:
         attempt = 0

@@ -1,0 +1,194 @@
+"""The link moves frames in order, coalesces what is queued in one turn, and never waits for ever for a peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from snakepit.errors import BY_REASON, ProtocolMismatch, Started
+from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link import link as link_module
+from snakepit.link.channels import server_options
+from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target
+from snakepit.link.status import from_frame, from_rpc_error, to_frame, to_status
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+
+pytestmark = pytest.mark.timeout(20)
+
+
+class Echo(link_pb2_grpc.LinkServiceServicer):
+    """Answers Hello with Welcome and every Call with a Result; counts the messages that arrive."""
+
+    def __init__(self, protocol: int = PROTOCOL) -> None:
+        self.protocol = protocol
+        self.batches: list[int] = []
+        self.links: list[Link] = []
+
+    async def Link(self, request_iterator, context):  # noqa: N802
+        await context.read()
+        welcome = link_pb2.Welcome(protocol=self.protocol, replica="r1", max_payload_bytes=1)
+        await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
+        link = Link(context.read, context.write, link_pb2.LinkResponse, self.on_frames, name="echo")
+        self.links.append(link)
+        await link.run()
+
+    def on_frames(self, link, frames):
+        self.batches.append(len(frames))
+        for frame in frames:
+            link.send(link_pb2.Frame(result=link_pb2.Result(id=frame.call.id)))
+
+
+@asynccontextmanager
+async def serving(servicer: Echo, port: int = 0) -> AsyncIterator[int]:
+    server = grpc.aio.server(options=server_options())
+    link_pb2_grpc.add_LinkServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+class Client:
+    """Keeps what a Dialer reports, and wakes whoever waits for it."""
+
+    def __init__(self, port: int) -> None:
+        self.opened: list[Replica] = []
+        self.closed: list[str] = []
+        self.frames: list[link_pb2.Frame] = []
+        self._changed = asyncio.Event()
+        self.dialer = Dialer(f"127.0.0.1:{port}", self.hello, self.on_frames, self.on_open, self.on_close)
+
+    def hello(self, address: str) -> link_pb2.Hello:
+        return link_pb2.Hello(protocol=PROTOCOL, role=link_pb2.ROLE_CLIENT)
+
+    def on_frames(self, link, frames):
+        self.frames.extend(frames)
+        self._changed.set()
+
+    def on_open(self, replica: Replica) -> None:
+        self.opened.append(replica)
+        self._changed.set()
+
+    def on_close(self, replica: Replica, reason: str) -> None:
+        self.closed.append(reason)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def dialled(port: int) -> AsyncIterator[Client]:
+    client = Client(port)
+    client.dialer.start()
+    try:
+        yield client
+    finally:
+        await client.dialer.stop()
+
+
+def call(id_: int, size: int = 0) -> link_pb2.Frame:
+    return link_pb2.Frame(call=link_pb2.Call(id=id_, arguments=common_pb2.Payload(data=b"x" * size)))
+
+
+async def test_everything_queued_in_one_loop_turn_is_one_message() -> None:
+    echo = Echo()
+    async with serving(echo) as port, dialled(port) as client:
+        await client.until(lambda: bool(client.opened))
+        for n in range(100):
+            client.opened[0].link.send(call(n))
+        await client.until(lambda: len(client.frames) == 100)
+        assert echo.batches == [100]
+        assert [f.result.id for f in client.frames] == list(range(100))
+
+
+async def test_a_batch_over_the_message_size_is_split_and_stays_in_order() -> None:
+    echo = Echo()
+    async with serving(echo) as port, dialled(port) as client:
+        await client.until(lambda: bool(client.opened))
+        for n in range(8):
+            client.opened[0].link.send(call(n, size=link_module.MESSAGE_BYTES // 3))
+        await client.until(lambda: len(client.frames) == 8)
+        assert [f.result.id for f in client.frames] == list(range(8))
+        assert max(echo.batches) <= 3
+
+
+async def test_a_peer_that_reads_nothing_is_cut_off_instead_of_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "OUTBOX_BYTES", 1000)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    link = Link(never, never, link_pb2.LinkRequest, lambda *_: None)
+    link.send(call(1, size=900))
+    with pytest.raises(LinkClosed, match="unread"):
+        link.send(call(2, size=900))
+    assert not link.is_open
+
+
+async def test_a_frame_that_cannot_be_handled_closes_the_link_and_says_why() -> None:
+    class Broken(Echo):
+        def on_frames(self, link, frames):
+            raise ValueError("boom")
+
+    echo = Broken()
+    async with serving(echo) as port, dialled(port) as client:
+        await client.until(lambda: bool(client.opened))
+        client.opened[0].link.send(call(1))
+        await client.until(lambda: bool(client.closed))
+        assert "boom" in echo.links[0].close_reason
+
+
+async def test_a_link_is_dialled_again_when_the_replica_is_back_and_each_end_is_told_once() -> None:
+    async with serving(Echo()) as port:
+        client = Client(port)
+        client.dialer.start()
+        await client.until(lambda: len(client.opened) == 1)
+    await client.until(lambda: len(client.closed) == 1)
+    async with serving(Echo(), port):
+        await client.until(lambda: len(client.opened) == 2)
+        await client.dialer.stop()
+    assert len(client.closed) == 2
+
+
+async def test_another_protocol_version_is_refused_with_a_sentence_that_names_both() -> None:
+    async with serving(Echo(protocol=99)) as port, dialled(port) as client:
+        async with asyncio.timeout(10):
+            while client.dialer.last_error is None:
+                await asyncio.sleep(0.01)
+        assert isinstance(client.dialer.last_error, ProtocolMismatch)
+        assert "protocol 99" in str(client.dialer.last_error)
+        assert f"this program {PROTOCOL}" in str(client.dialer.last_error)
+        assert not client.opened
+
+
+def test_the_backoff_grows_is_jittered_and_has_an_upper_bound() -> None:
+    assert backoff(0, lambda: 1.0) < backoff(3, lambda: 1.0) < backoff(9, lambda: 1.0)
+    assert backoff(1000, lambda: 1.0) == BACKOFF_SECONDS[1]
+    assert backoff(5, lambda: 0.0) == 0.0
+
+
+@pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port"])
+def test_an_address_without_host_or_port_is_refused_with_an_example(target: str) -> None:
+    with pytest.raises(ValueError, match="write host:port"):
+        parse_target(target)
+
+
+@pytest.mark.parametrize("reason", sorted(BY_REASON))
+def test_every_error_of_the_table_survives_the_link_and_the_grpc_status(reason: str) -> None:
+    error = BY_REASON[reason]("what happened", started=Started.MAYBE, details={"limit": "x"}, retry_after=1.5)
+    code, message, trailers = to_status(error)
+    rpc_error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), message)
+    for back in (from_rpc_error(rpc_error), from_frame(to_frame(error))):
+        assert type(back) is type(error)
+        assert (back.message, back.started, dict(back.details), back.retry_after) == ("what happened", Started.MAYBE, {"limit": "x"}, 1.5)
+    assert code.value[0] == int(error.status)
