@@ -1,0 +1,85 @@
+"""Text and bytes to typed pools, and back. Knows where a person's mistakes are reported; the rules themselves are in `rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from snakepit.errors import InvalidArguments
+from snakepit.spec.crd import pool_schema
+from snakepit.spec.fields import SnakePool, SnakePoolSpec
+from snakepit.spec.validation import EvaluateCel, defaulted, validate
+
+_spec_decoder = msgspec.json.Decoder(SnakePoolSpec)
+_spec_encoder = msgspec.json.Encoder()
+
+
+class InvalidPool(InvalidArguments):
+    """A pool file that can't be used; `problems` are all of its faults, a sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def encode_spec(spec: SnakePoolSpec) -> str:
+    """The spec as JSON, every default spelled out: what `PoolSettings.spec` and SNAKEPIT_SPEC carry."""
+    return _spec_encoder.encode(spec).decode()
+
+
+def decode_spec(data: bytes | str) -> SnakePoolSpec:
+    """The inverse. Fields of a newer version are ignored. Raises InvalidPool."""
+    try:
+        return _spec_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvalidPool([f"pool settings can't be read: {error}"]) from error
+
+
+def load_pools(text: str, evaluate_cel: EvaluateCel | None = None) -> list[SnakePool]:
+    """Every SnakePool of a YAML or JSON text, in order; other kinds are passed over.
+
+    Rules over several fields are checked only where `evaluate_cel` is given (see `validate`). Raises one InvalidPool with all problems.
+    """
+    problems: list[str] = []
+    pools: list[SnakePool] = []
+    for document in _documents(text):
+        found = validate(document, evaluate_cel)
+        problems += [f"SnakePool {_name(document)!r}: {problem}" for problem in found]
+        if not found:
+            pools.append(msgspec.convert(defaulted(document, pool_schema()), SnakePool))
+    if not problems and not pools:
+        problems = ["there is no SnakePool in the file: it needs a document with apiVersion: snakepit.dev/v1alpha1 and kind: SnakePool"]
+    if problems:
+        raise InvalidPool(problems)
+    return pools
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    import yaml  # only a person's file is YAML: agents never get here
+
+    try:
+        for document in yaml.safe_load_all(text):
+            yield from _pools_in(document)
+    except yaml.YAMLError as error:
+        raise InvalidPool([f"the file is not YAML: {' '.join(str(error).split())}"]) from error
+
+
+def _pools_in(document: Any) -> Iterator[dict[str, Any]]:
+    if document is None:
+        return
+    if not isinstance(document, dict) or "kind" not in document:
+        raise InvalidPool(
+            ["the file holds something that is no Kubernetes object: each document needs apiVersion, kind, metadata and spec"]
+        )
+    if document["kind"] == "List":
+        for item in document.get("items") or []:
+            yield from _pools_in(item)
+    elif document["kind"] == "SnakePool":
+        yield document
+
+
+def _name(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""

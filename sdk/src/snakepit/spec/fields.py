@@ -1,0 +1,217 @@
+"""The fields of a `SnakePool`: names, defaults, limits and what each is for. The one source; the CRD is generated from here.
+
+It never reads a file, evaluates a rule or knows Kubernetes. Rules that look at more than one field are in `rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+PositiveSeconds = Annotated[float, Meta(ge=0.05, le=31_536_000)]
+DrainSeconds = Annotated[float, Meta(ge=0, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=1, le=1_073_741_824)]
+CountOrPercent = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$")]
+Quantity = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+
+ADAPTER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(:[A-Za-z_][A-Za-z0-9_]*)?$"
+NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+NAME_LENGTH = 52
+"""A capsule's name is the pool's with up to eleven characters behind, and a host's name has 63."""
+
+
+class Section(Struct, frozen=True, rename="camel"):
+    """A value that is camelCase in a pool file and snake_case in Python."""
+
+
+class AutoscalingSpec(Section, frozen=True, kw_only=True):
+    """Follow the load instead of `replicas`. Not carried out yet: the pool stays at `minReplicas`, and its status says so."""
+
+    min_replicas: Annotated[int, Meta(ge=0, le=10_000, description="Never fewer capsules than this.")] = 1
+    max_replicas: Annotated[int, Meta(ge=1, le=10_000, description="Never more capsules than this.")]
+    target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots to aim for.")] = 70
+    scale_down_stabilization_seconds: Annotated[Seconds, Meta(description="Scale down only to the most needed within this time.")] = 300
+
+
+class WorkerSpec(Section, frozen=True):
+    """What runs in each capsule."""
+
+    adapter: Annotated[
+        str,
+        Meta(pattern=ADAPTER_PATTERN, max_length=512, description="package.module:Class, or package.module for the module's own tools."),
+    ]
+    profile: Annotated[
+        Literal["process", "thread"],
+        Meta(description="process: `processes` workers of one slot each. thread: one worker of `threads` slots."),
+    ] = "process"
+    processes: Annotated[int, Meta(ge=1, le=256, description="Worker processes in each capsule, with profile process.")] = 1
+    threads: Annotated[int, Meta(ge=1, le=256, description="Calls at a time in the one worker, with profile thread.")] = 8
+    startup: Annotated[
+        Literal["fork", "spawn"], Meta(description="fork: import the adapter once and fork the workers. spawn: each imports it anew.")
+    ] = "fork"
+    exclusive: Annotated[bool, Meta(description="A session has its worker to itself.")] = False
+
+
+class QueueSpec(Section, frozen=True):
+    """Calls that wait for a free slot, at each control-plane replica."""
+
+    max_size: Annotated[Count, Meta(description="Calls beyond this are refused with POOL_SATURATED.")] = 1000
+    timeout_seconds: Annotated[PositiveSeconds, Meta(description="A call that waited this long is refused with QUEUE_TIMEOUT.")] = 10
+    activation_timeout_seconds: Annotated[
+        PositiveSeconds, Meta(description="The same while the pool scales up from zero, or was ready this recently.")
+    ] = 120
+
+
+class CallSpec(Section, frozen=True):
+    """Limits of one call."""
+
+    timeout_seconds: Annotated[PositiveSeconds, Meta(description="Deadline of a unary call whose caller gives none.")] = 300
+    stream_timeout_seconds: Annotated[PositiveSeconds, Meta(description="Deadline of a streaming call whose caller gives none.")] = 900
+    stream_idle_seconds: Annotated[PositiveSeconds, Meta(description="A stream without a chunk for this long is ended.")] = 60
+    idempotency_ttl_seconds: Annotated[PositiveSeconds, Meta(description="How long the result under an idempotency key is kept.")] = 600
+    payloads: Annotated[
+        tuple[Literal["json", "msgpack", "pickle"], ...],
+        Meta(
+            min_length=1,
+            max_length=3,
+            description="Encodings that workers accept. pickle runs code of the caller's choice.",
+            extra={"set": True},
+        ),
+    ] = ("json", "msgpack")
+    max_concurrent_per_caller: Annotated[Count, Meta(description="Calls of one caller at a time; without it, no limit.")] | None = None
+
+
+class HeartbeatSpec(Section, frozen=True):
+    """When a silent capsule is suspected, and when it is given up."""
+
+    interval_seconds: Annotated[PositiveSeconds, Meta(description="Between two heartbeats of a capsule.")] = 2
+    timeout_seconds: Annotated[PositiveSeconds, Meta(description="Silence after which a capsule is lost and its calls fail.")] = 10
+    miss_threshold: Annotated[int, Meta(ge=1, le=100, description="Missed heartbeats after which a capsule gets no new calls.")] = 3
+    initial_delay_seconds: Annotated[Seconds, Meta(description="Grace after a capsule's first contact.")] = 0
+
+
+class RecycleSpec(Section, frozen=True):
+    """When a worker is replaced by a fresh one, successor first."""
+
+    max_age_seconds: Annotated[PositiveSeconds, Meta(description="Age of a worker.")] | None = None
+    max_calls: Annotated[int, Meta(ge=1, description="Calls that a worker served.")] | None = None
+    max_memory: Annotated[Quantity, Meta(description="Memory of a worker's own, e.g. 512Mi.")] | None = None
+    jitter_percent: Annotated[int, Meta(ge=0, le=100, description="Spreads each limit, so that workers don't all go at once.")] = 10
+
+
+class RestartSpec(Section, frozen=True):
+    """A worker that exits more often than this before its first call is restarted with growing pauses."""
+
+    max_restarts: Annotated[int, Meta(ge=0, le=1000, description="Exits within the window.")] = 3
+    window_seconds: Annotated[PositiveSeconds, Meta(description="The window.")] = 5
+
+
+class DrainSpec(Section, frozen=True):
+    """How a capsule or worker is stopped."""
+
+    timeout_seconds: Annotated[DrainSeconds, Meta(description="Running calls may finish within this time.")] = 60
+    kill_after_seconds: Annotated[DrainSeconds, Meta(description="From TERM to KILL.")] = 6
+
+
+class SessionSpec(Section, frozen=True):
+    """Limits of the pool's sessions."""
+
+    ttl_seconds: Annotated[PositiveSeconds, Meta(description="A session unused for this long is deleted.")] = 3600
+    max_sessions: Annotated[Count, Meta(description="Sessions of the pool.")] = 10_000
+    max_keys: Annotated[Count, Meta(description="Keys of one session's state.")] = 10_000
+    max_value_bytes: Annotated[Bytes, Meta(description="One value of a session's state, in bytes.")] = 1_048_576
+    max_bytes: Annotated[Bytes, Meta(description="A session's whole state, in bytes.")] = 16_777_216
+    ordered: Annotated[bool, Meta(description="Calls of a session run one at a time, in arrival order.")] = True
+
+
+class RolloutSpec(Section, frozen=True):
+    """How capsules are replaced when `worker`, `image` or `template` changes."""
+
+    max_surge: Annotated[CountOrPercent, Meta(description="Capsules above the desired number: a count, or percent rounded up.")] = "25%"
+    max_unavailable: Annotated[
+        CountOrPercent, Meta(description="Capsules missing from the desired number: a count, or percent rounded down.")
+    ] = 0
+    progress_deadline_seconds: Annotated[PositiveSeconds, Meta(description="A rollout without progress for this long is reported.")] = 600
+    paused: Annotated[bool, Meta(description="Leave capsules of an old template alone.")] = False
+
+
+class SnakePoolSpec(Section, frozen=True, kw_only=True):
+    """What the pool should be."""
+
+    replicas: Annotated[int, Meta(ge=0, le=10_000, description="Capsules (pods).")] = 2
+    autoscaling: AutoscalingSpec | None = None
+    worker: WorkerSpec
+    image: (
+        Annotated[str, Meta(min_length=1, max_length=1024, description="Of the container `worker`; wins over the template's.")] | None
+    ) = None
+    template: (
+        Annotated[
+            dict[str, Any], Meta(description="A PodTemplateSpec; the author's code runs in its container `worker`.", extra={"opaque": True})
+        ]
+        | None
+    ) = None
+    queue: QueueSpec = field(default_factory=QueueSpec)
+    affinity: Annotated[
+        Literal["hint", "strict_queue", "strict_fail_fast"],
+        Meta(description="What a session's call does when the session's worker is busy."),
+    ] = "hint"
+    call: CallSpec = field(default_factory=CallSpec)
+    heartbeat: HeartbeatSpec = field(default_factory=HeartbeatSpec)
+    recycle: RecycleSpec = field(default_factory=RecycleSpec)
+    restart: RestartSpec = field(default_factory=RestartSpec)
+    drain: DrainSpec = field(default_factory=DrainSpec)
+    session: SessionSpec = field(default_factory=SessionSpec)
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
+    suspended: Annotated[bool, Meta(description="No capsules, whatever `replicas` says; sessions are kept.")] = False
+
+
+class Condition(Section, frozen=True, kw_only=True):
+    """One aspect of the pool's state."""
+
+    type: Annotated[str, Meta(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Meta(max_length=1024)]
+    message: Annotated[str, Meta(max_length=32_768)]
+    observed_generation: Annotated[int, Meta(ge=0)] = 0
+    last_transition_time: Annotated[str, Meta(description="RFC 3339.", extra={"format": "date-time"})]
+
+
+class SnakePoolStatus(Section, frozen=True):
+    """What the pool is, as the operator saw it last."""
+
+    observed_generation: Annotated[int, Meta(description="The generation of the spec that this status speaks of.")] | None = None
+    replicas: Annotated[int, Meta(description="Capsules that exist.")] | None = None
+    ready_replicas: Annotated[int, Meta(description="Capsules with a warm worker.")] | None = None
+    updated_replicas: Annotated[int, Meta(description="Capsules of the newest template.")] | None = None
+    available_replicas: Annotated[int, Meta(description="Capsules that the control plane sends calls to.")] | None = None
+    desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
+    selector: Annotated[str, Meta(description="Label selector of the pool's pods.")] | None = None
+    workers: Annotated[int, Meta(description="Ready worker processes.")] | None = None
+    busy_slots: Annotated[int, Meta(description="Slots that run a call.")] | None = None
+    total_slots: Annotated[int, Meta(description="Slots of all ready workers.")] | None = None
+    queue_depth: Annotated[int, Meta(description="Calls that wait, at all control-plane replicas.")] | None = None
+    sessions: Annotated[int, Meta(description="Sessions of the pool.")] | None = None
+    reason: Annotated[str, Meta(description="The one word that says most: of the condition that is worst.")] | None = None
+    conditions: Annotated[tuple[Condition, ...], Meta(extra={"map_key": "type"})] = ()
+
+
+class Metadata(Section, frozen=True):
+    """The part of an object's metadata that matters here."""
+
+    name: Annotated[str, Meta(pattern=NAME_PATTERN, max_length=NAME_LENGTH)]
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+
+
+class SnakePool(Section, frozen=True, kw_only=True):
+    """A warm pool of Python workers, and how calls to them are queued and routed."""
+
+    api_version: Literal["snakepit.dev/v1alpha1"] = "snakepit.dev/v1alpha1"
+    kind: Literal["SnakePool"] = "SnakePool"
+    metadata: Metadata
+    spec: SnakePoolSpec
+    status: SnakePoolStatus | None = None

@@ -1,0 +1,107 @@
+"""Typed values to Kubernetes' structural schema (the part of OpenAPI v3 that a CustomResourceDefinition may use).
+
+Knows msgspec's description of a type and nothing of pools.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+Schema = dict[str, Any]
+
+
+def schema_of(type_: inspect.Type) -> Schema:
+    """The structural schema of one type. Raises TypeError for a type that has none."""
+    match type_:
+        case inspect.Metadata():
+            return _annotated(type_)
+        case inspect.UnionType():
+            return _union(type_)
+        case inspect.StructType():
+            return _struct(type_)
+        case inspect.VarTupleType():
+            return {"type": "array", "items": schema_of(type_.item_type), **_limits(type_, "minItems", "maxItems")}
+        case inspect.LiteralType():
+            # msgspec sorts the values; the order of the annotation is lost, alphabetical order is stable.
+            return {"type": "string", "enum": sorted(str(value) for value in type_.values)}
+        case _:
+            return _scalar(type_)
+
+
+def without_nulls(value: Any) -> Any:
+    """The same tree without fields that are null, tuples as lists: as JSON would have it."""
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, (list, tuple)):
+        return [without_nulls(each) for each in value]
+    return value
+
+
+def _struct(type_: inspect.StructType) -> Schema:
+    properties = {field.encode_name: _field(field) for field in type_.fields}
+    required = [field.encode_name for field in type_.fields if field.required]
+    schema: Schema = {"type": "object", "description": " ".join((type_.cls.__doc__ or "").split()), "properties": properties}
+    return {**schema, "required": required} if required else schema
+
+
+def _field(field: inspect.Field) -> Schema:
+    schema = schema_of(field.type)
+    default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+    if default is not msgspec.NODEFAULT and default is not None and default != ():
+        schema["default"] = without_nulls(msgspec.to_builtins(default))
+    return schema
+
+
+def _annotated(type_: inspect.Metadata) -> Schema:
+    extra = type_.extra or {}
+    schema = {**schema_of(type_.type), **(type_.extra_json_schema or {})}
+    if extra.get("opaque"):
+        schema["x-kubernetes-preserve-unknown-fields"] = True
+    if extra.get("set"):
+        schema["x-kubernetes-list-type"] = "set"
+    if "map_key" in extra:
+        schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [extra["map_key"]]}
+    if "format" in extra:
+        schema["format"] = extra["format"]
+    return schema
+
+
+def _union(type_: inspect.UnionType) -> Schema:
+    members = [schema_of(each) for each in type_.types if not isinstance(each, inspect.NoneType)]
+    if len(members) == 1:
+        (only,) = members
+        return only
+    limits = {key: value for member in members for key, value in member.items() if key not in ("type", "format")}
+    if [member["type"] for member in members] != ["integer", "string"]:
+        raise TypeError(f"no structural schema for {type_}")
+    return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, **limits}
+
+
+def _scalar(type_: inspect.Type) -> Schema:
+    match type_:
+        case inspect.StrType():
+            pattern = {"pattern": type_.pattern} if type_.pattern else {}
+            return {"type": "string", **pattern, **_limits(type_, "minLength", "maxLength")}
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.IntType():
+            return {"type": "integer", "format": "int64", **_range(type_)}
+        case inspect.FloatType():
+            return {"type": "number", **_range(type_)}
+        case inspect.DictType():
+            return {"type": "object"}
+        case _:
+            raise TypeError(f"no structural schema for {type_}")
+
+
+def _range(type_: inspect.IntType | inspect.FloatType) -> Schema:
+    limits = {"minimum": type_.ge, "maximum": type_.le}
+    return {key: value for key, value in limits.items() if value is not None}
+
+
+def _limits(type_: Any, low: str, high: str) -> Schema:
+    limits = {low: type_.min_length, high: type_.max_length}
+    return {key: value for key, value in limits.items() if value is not None}
