@@ -160,6 +160,20 @@ async def test_a_link_is_dialled_again_when_the_replica_is_back_and_each_end_is_
     assert len(client.closed) == 2
 
 
+async def test_a_renewed_link_is_dialled_beside_the_old_one_which_goes_on_until_it_ends() -> None:
+    echo = Echo()
+    async with serving(echo) as port, dialled(port) as client:
+        await client.until(lambda: len(client.opened) == 1)
+        old = client.opened[0]
+        client.dialer.renew(old)
+        await client.until(lambda: len(client.opened) == 2)
+        old.link.send(call(7))
+        await client.until(lambda: len(client.frames) == 1)
+        echo.links[0].close("done")
+        await client.until(lambda: len(client.closed) == 1)
+        assert list(client.dialer.replicas.values()) == [client.opened[1]]
+
+
 async def test_another_protocol_version_is_refused_with_a_sentence_that_names_both() -> None:
     async with serving(Echo(protocol=99)) as port, dialled(port) as client:
         async with asyncio.timeout(10):

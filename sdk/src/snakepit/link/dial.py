@@ -98,6 +98,7 @@ class Dialer:
         self._on_close = on_close
         self._metadata = metadata
         self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self._resolver: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
 
@@ -106,16 +107,29 @@ class Dialer:
 
     async def stop(self) -> None:
         """Close every link and wait until their tasks have ended."""
-        tasks = [*self._dialling.values(), *([self._resolver] if self._resolver else [])]
+        tasks = [*self._dialling.values(), *self._retiring, *([self._resolver] if self._resolver else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def renew(self, replica: Replica) -> None:
+        """The replica is about to stop (GoAway): dial its address anew at once, behind which another may answer, and let the old link end by itself."""
+        if self.replicas.get(replica.address) is not replica:
+            return
+        del self.replicas[replica.address]
+        old = self._dialling[replica.address]
+        self._retiring.add(old)
+        old.add_done_callback(self._retiring.discard)
+        self._start_dialling(replica.address)
+
+    def _start_dialling(self, address: str) -> None:
+        self._dialling[address] = asyncio.create_task(self._dial_forever(address), name=f"dial {address}")
 
     async def _resolve_forever(self) -> None:
         while True:
             wanted = await resolve(self.target)
             for address in wanted - self._dialling.keys():
-                self._dialling[address] = asyncio.create_task(self._dial_forever(address), name=f"dial {address}")
+                self._start_dialling(address)
             for address in self._dialling.keys() - wanted:
                 # A name that can't be looked up says nothing about the links that are open.
                 if wanted and address not in self.replicas:
@@ -128,7 +142,7 @@ class Dialer:
 
     async def _dial_forever(self, address: str) -> None:
         attempt = 0
-        while True:
+        while asyncio.current_task() not in self._retiring:
             attempt = 0 if await self._dial(address) else attempt + 1
             self._again.set()
             await asyncio.sleep(backoff(attempt))
@@ -154,7 +168,8 @@ class Dialer:
                 reason = await run
             finally:
                 run.cancel()
-                del self.replicas[address]
+                if self.replicas.get(address) is replica:
+                    del self.replicas[address]
                 self._on_close(replica, reason)
         return True
 
