@@ -1,0 +1,96 @@
+"""Calls to one target, a pool or a session: written down, sent, decoded; with a span around each where tracing is on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from snakepit.client import codec, requests
+from snakepit.client import errors as sentences
+from snakepit.client.connection import Connection
+from snakepit.client.stream import Stream
+from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
+from snakepit.link import tracing
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.v1 import link_pb2
+
+
+class Caller:
+    """What pools and sessions share: `call` and `stream`."""
+
+    def __init__(self, connection: Connection, target: requests.Target) -> None:
+        self._connection = connection
+        self._target = target
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Run a tool and return its value. `timeout` in seconds, None: the tool's or the pool's own.
+
+        Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
+        tool may have run. Cancelling the awaiting task cancels the call.
+        """
+        frame = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
+        if frame.arguments.ByteSize() > MAX_PAYLOAD_BYTES:
+            raise sentences.too_large(frame.arguments.ByteSize(), MAX_PAYLOAD_BYTES)
+        deadline = _deadline(timeout)
+        if tracing.enabled():
+            return await self._traced(frame, deadline)
+        return codec.outcome(await self._connection.call(frame, deadline))
+
+    def stream(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
+        _check_timeout(timeout)
+        request = requests.stream_request(self._target, tool, arguments, idempotency_key, metadata)
+        if request.payload.ByteSize() > MAX_PAYLOAD_BYTES:
+            raise sentences.too_large(request.payload.ByteSize(), MAX_PAYLOAD_BYTES)
+        span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
+        return Stream(self._connection, request, timeout, span)
+
+    async def _traced(self, frame: link_pb2.Call, deadline: float | None) -> Any:
+        span = tracing.start_span(f"call {frame.tool}", attributes=_attributes(self._target, frame.tool), kind="client")
+        if span is None:
+            return codec.outcome(await self._connection.call(frame, deadline))
+        frame.traceparent = span.traceparent
+        error = ""
+        try:
+            return codec.outcome(await self._connection.call(frame, deadline))
+        except SnakepitError as failed:
+            error = failed.reason
+            raise
+        except asyncio.CancelledError:
+            error = Cancelled.reason
+            raise
+        finally:
+            span.end(error)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout > 0:
+        raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    _check_timeout(timeout)
+    return asyncio.get_running_loop().time() + timeout
+
+
+def _attributes(target: requests.Target, tool: str) -> dict[str, str]:
+    return {"snakepit.pool": target.pool, "snakepit.tool": tool, "rpc.system.name": "snakepit"}

@@ -1,0 +1,66 @@
+"""The way in: `async with snakepit.Client(...) as client`."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from snakepit.client import views
+from snakepit.client.connection import Connection
+from snakepit.client.pool import Pool
+from snakepit.errors import SnakepitError, Started
+from snakepit.link import tracing
+from snakepit.v1 import pool_pb2
+
+DEFAULT_SERVER = "localhost:7800"
+
+
+class Client:
+    """Links to every control-plane replica behind `server` and spreads calls over them.
+
+    `server` is host:port, or dns:///host:port for all addresses of a name; default SNAKEPIT_SERVER, else localhost:7800.
+    `token_file` (default SNAKEPIT_TOKEN_FILE) holds a bearer token and is read again whenever it is needed. `connect_timeout` in
+    seconds bounds every wait for an open link. One client serves a whole program; it belongs to one event loop.
+    """
+
+    def __init__(
+        self, server: str | None = None, *, token_file: str | os.PathLike[str] | None = None, connect_timeout: float = 5.0
+    ) -> None:
+        self.server = server or os.environ.get("SNAKEPIT_SERVER") or DEFAULT_SERVER
+        self._token_file = token_file or os.environ.get("SNAKEPIT_TOKEN_FILE")
+        self._connect_timeout = connect_timeout
+        self._open: Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._open is not None:
+            raise SnakepitError("this client is open already: make one per `async with`", started=Started.NO)
+        tracing.configure("snakepit-client", adopt=True)
+        self._open = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout)
+        self._open.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every link; calls that still wait fail with REPLICA_LOST. Idempotent."""
+        connection, self._open = self._open, None
+        if connection is not None:
+            await connection.stop()
+
+    def pool(self, name: str) -> Pool:
+        """A handle on the pool `namespace/name`; a bare name means namespace `default`."""
+        return Pool(self._connection, name)
+
+    async def pools(self) -> list[views.PoolInfo]:
+        """Every pool that the control plane knows, by name."""
+        request = pool_pb2.ListPoolsRequest()
+        reply: pool_pb2.ListPoolsResponse = await self._connection.unary(lambda peer: peer.pools.ListPools, request, safe=True)
+        return [views.pool_info(pool) for pool in reply.pools]
+
+    @property
+    def _connection(self) -> Connection:
+        if self._open is None:
+            raise SnakepitError("the client is not open: use it inside `async with snakepit.Client(...) as client`", started=Started.NO)
+        return self._open

@@ -1,0 +1,236 @@
+"""The caller's ends of all links: picks a replica for each call, keeps what waits for an answer, and says what became of it.
+
+Nothing that may have reached a replica is ever sent twice: a call goes to another replica only when it was provably never written,
+or was refused by one that is about to stop. It knows nothing of values: payloads come and go encoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from snakepit.client import errors as sentences
+from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ServerUnavailable, SnakepitError, Started
+from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link.dial import Replica
+from snakepit.link.status import Metadata, from_rpc_error
+from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
+
+DEADLINE_GRACE_SECONDS = 0.5
+"""The replica knows best how a call met its deadline; it is given this much longer to say so."""
+
+REFUSED_SECONDS = 0.5
+"""A client that never had a link waits this long after a refused dial: another replica may still answer."""
+
+RPC_SECONDS = 10.0
+"""The deadline of requests that only look something up or change a session."""
+
+_VERSION = importlib.metadata.version("snakepit")
+_STOPPING = Draining.reason
+
+R = TypeVar("R")
+
+
+class NotWritten(Exception):
+    """The call never left this process."""
+
+
+class Peer:
+    """One open link, what waits for its answers, and the services beside it."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.link: Link = replica.link
+        self.waiting: dict[int, asyncio.Future[link_pb2.Result]] = {}
+
+    @cached_property
+    def router(self) -> Any:
+        return router_pb2_grpc.RouterServiceStub(self.replica.channel)
+
+    @cached_property
+    def sessions(self) -> Any:
+        return session_pb2_grpc.SessionServiceStub(self.replica.channel)
+
+    @cached_property
+    def tools(self) -> Any:
+        return tool_pb2_grpc.ToolServiceStub(self.replica.channel)
+
+    @cached_property
+    def pools(self) -> Any:
+        return pool_pb2_grpc.PoolServiceStub(self.replica.channel)
+
+    def answer(self, result: link_pb2.Result) -> None:
+        future = self.waiting.get(result.id)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    def give_up(self, reason: str) -> None:
+        """The link has closed: tell everybody who waits, and tell those apart whose call was never written."""
+        unwritten = {frame.call.id for frame in self.link.unwritten if frame.WhichOneof("kind") == "call"}
+        for id_, future in self.waiting.items():
+            if not future.done():
+                lost = sentences.replica_lost(self.replica.address, reason)
+                future.set_exception(NotWritten() if id_ in unwritten else lost)
+
+    def cancel(self, id_: int) -> None:
+        with contextlib.suppress(LinkClosed):
+            self.link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason=Cancelled.reason)))
+
+
+class Connection:
+    """Links to every replica behind one address. `token_file` is read again at every dial and request, because tokens rotate."""
+
+    def __init__(self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float) -> None:
+        self.target = target
+        self._token_file = Path(token_file) if token_file else None
+        self._connect_seconds = connect_seconds
+        self._dialer = Dialer(target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata)
+        self._peers: dict[Link, Peer] = {}
+        self._usable: list[Peer] = []
+        self._turn = 0
+        self._opened = asyncio.Event()
+        self._ever_open = False
+
+    def start(self) -> None:
+        self._dialer.start()
+
+    async def stop(self) -> None:
+        await self._dialer.stop()
+
+    def metadata(self) -> Metadata:
+        """What goes with every RPC: the bearer token, if there is one. Raises SnakepitError when its file can't be read."""
+        if self._token_file is None:
+            return ()
+        try:
+            return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
+        except OSError as error:
+            raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
+
+    async def call(self, call: link_pb2.Call, deadline: float | None) -> link_pb2.Result:
+        """Send a call and wait for its Result. `deadline` is the loop's time, None leaves it to the pool.
+
+        Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
+        """
+        while True:
+            peer = self._next_peer() or await self._wait_for_peer(deadline)
+            try:
+                result = await self._ask(peer, call, deadline)
+            except NotWritten:
+                continue
+            if result.error.reason != _STOPPING:
+                return result
+            self.retire(peer)
+
+    async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
+        """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
+        deadline = asyncio.get_running_loop().time() + RPC_SECONDS
+        while True:
+            peer = await self.peer(deadline)
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            try:
+                return await method(peer)(request, timeout=left, metadata=self.metadata())
+            except grpc.RpcError as raised:
+                error = from_rpc_error(raised)
+                if isinstance(error, Draining) or (safe and is_broken(error)):
+                    self.retire(peer)
+                    continue
+                raise (sentences.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
+
+    async def peer(self, deadline: float | None = None) -> Peer:
+        """An open link, in turn. Waits for one within the bounds; raises ServerUnavailable."""
+        return self._next_peer() or await self._wait_for_peer(deadline)
+
+    def _next_peer(self) -> Peer | None:
+        if not self._usable:
+            return None
+        self._turn = (self._turn + 1) % len(self._usable)
+        return self._usable[self._turn]
+
+    async def _wait_for_peer(self, deadline: float | None) -> Peer:
+        now = asyncio.get_running_loop().time
+        begin = now()
+        end = begin + self._connect_seconds
+        if deadline is not None:
+            end = min(end, deadline)
+        while True:
+            self._opened.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), min(0.1, max(0.0, end - now())))
+            peer = self._next_peer()
+            if peer is not None:
+                return peer
+            error = self._dialer.last_error
+            refused = error is not None and not self._ever_open and now() - begin > REFUSED_SECONDS
+            if now() >= end or refused:
+                raise sentences.no_server(self.target, error)
+
+    async def _ask(self, peer: Peer, call: link_pb2.Call, deadline: float | None) -> link_pb2.Result:
+        loop = asyncio.get_running_loop()
+        call.id = id_ = peer.link.next_id()
+        future: asyncio.Future[link_pb2.Result] = loop.create_future()
+        timer = None
+        if deadline is not None:
+            call.timeout_seconds = max(1e-3, deadline - loop.time())
+            timer = loop.call_at(deadline + DEADLINE_GRACE_SECONDS, _expire, future)
+        peer.waiting[id_] = future
+        try:
+            peer.link.send(link_pb2.Frame(call=call))
+            return await future
+        except LinkClosed:
+            self.retire(peer)
+            raise NotWritten from None
+        except (asyncio.CancelledError, DeadlineExceeded):
+            peer.cancel(id_)
+            raise
+        finally:
+            del peer.waiting[id_]
+            if timer is not None:
+                timer.cancel()
+
+    def retire(self, peer: Peer) -> None:
+        """Send nothing more there; what waits is still answered."""
+        if peer in self._usable:
+            self._usable.remove(peer)
+
+    def _on_open(self, replica: Replica) -> None:
+        peer = Peer(replica)
+        self._peers[replica.link] = peer
+        self._usable.append(peer)
+        self._ever_open = True
+        self._opened.set()
+
+    def _on_close(self, replica: Replica, reason: str) -> None:
+        peer = self._peers.pop(replica.link)
+        self.retire(peer)
+        peer.give_up(reason)
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        peer = self._peers[link]
+        for frame in frames:
+            kind = frame.WhichOneof("kind")
+            if kind == "result":
+                peer.answer(frame.result)
+            elif kind == "go_away":
+                self.retire(peer)
+
+
+def is_broken(error: SnakepitError) -> bool:
+    """True for what gRPC itself says when the connection has gone, as opposed to a refusal by the control plane."""
+    return isinstance(error, ServerUnavailable | Cancelled)
+
+
+def _hello(_address: str) -> link_pb2.Hello:
+    return link_pb2.Hello(protocol=PROTOCOL, role=link_pb2.ROLE_CLIENT, version=_VERSION)
+
+
+def _expire(future: asyncio.Future[link_pb2.Result]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded("the deadline passed and the control plane has not said why", started=Started.MAYBE))

@@ -1,0 +1,85 @@
+"""A pool as its callers see it: calls, sessions, and what is known about its tools and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from snakepit.client import requests, views
+from snakepit.client.calling import Caller
+from snakepit.client.connection import Connection
+from snakepit.client.session import Session
+from snakepit.names import new_id, parse_pool, pool_name
+from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
+
+_PAGE = 1000
+
+
+class Pool(Caller):
+    """A handle: making one asks nothing of the control plane, so a pool that doesn't exist shows at the first call."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.name = pool_name(*parse_pool(name))
+        super().__init__(connection, requests.Target(self.name))
+
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        affinity: requests.Affinity | None = None,
+        ttl_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        delete: bool = False,
+    ) -> Session:
+        """A session of this pool: `async with` creates it or joins the one that exists; None gives it a random id.
+
+        `affinity` overrides the pool's for this handle's calls; `delete` ends the session on exit. Without `async with` the
+        handle works on a session that must exist.
+        """
+        target = requests.Target(self.name, session_id or new_id(), requests.affinity_value(affinity))
+        return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete)
+
+    async def info(self) -> views.PoolInfo:
+        """Raises PoolNotFound."""
+        request = pool_pb2.GetPoolRequest(pool=self.name)
+        reply: pool_pb2.GetPoolResponse = await self._connection.unary(lambda peer: peer.pools.GetPool, request, safe=True)
+        return views.pool_info(reply.pool)
+
+    async def tools(self) -> list[views.ToolInfo]:
+        """The tools on offer now, by name."""
+        request = tool_pb2.ListToolsRequest(pool=self.name)
+        reply: tool_pb2.ListToolsResponse = await self._connection.unary(lambda peer: peer.tools.ListTools, request, safe=True)
+        return [views.tool_info(tool) for tool in reply.tools]
+
+    async def tool(self, name: str) -> views.ToolInfo:
+        """One tool. Raises ToolNotFound, with the nearest names."""
+        request = tool_pb2.GetToolRequest(pool=self.name, tool=name)
+        reply: tool_pb2.GetToolResponse = await self._connection.unary(lambda peer: peer.tools.GetTool, request, safe=True)
+        return views.tool_info(reply.tool)
+
+    async def workers(self) -> list[views.WorkerInfo]:
+        request = pool_pb2.ListWorkersRequest(pool=self.name)
+        reply: pool_pb2.ListWorkersResponse = await self._connection.unary(lambda peer: peer.pools.ListWorkers, request, safe=True)
+        return [views.worker_info(worker) for worker in reply.workers]
+
+    async def sessions(self) -> list[views.SessionInfo]:
+        """All of the pool's sessions."""
+        found: list[views.SessionInfo] = []
+        token = ""
+        while True:
+            request = session_pb2.ListSessionsRequest(pool=self.name, page_size=_PAGE, page_token=token)
+            reply: session_pb2.ListSessionsResponse
+            reply = await self._connection.unary(lambda peer: peer.sessions.ListSessions, request, safe=True)
+            found += [views.session_info(session) for session in reply.sessions]
+            token = reply.next_page_token
+            if not token:
+                return found
+
+    async def drain_worker(self, worker: str) -> None:
+        """Send the worker no new calls; it ends when its running calls have."""
+        request = pool_pb2.DrainWorkerRequest(pool=self.name, worker=worker)
+        await self._connection.unary(lambda peer: peer.pools.DrainWorker, request, safe=True)
+
+    async def recycle_worker(self, worker: str) -> None:
+        """Replace the worker: its successor is ready before it is drained."""
+        request = pool_pb2.RecycleWorkerRequest(pool=self.name, worker=worker)
+        await self._connection.unary(lambda peer: peer.pools.RecycleWorker, request, safe=False)

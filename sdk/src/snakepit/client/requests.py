@@ -1,0 +1,66 @@
+"""How a call is written down, for the link and for the streaming RPC. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from snakepit.client import codec
+from snakepit.errors import InvalidArguments
+from snakepit.names import new_id
+from snakepit.v1 import common_pb2, link_pb2, router_pb2
+
+Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
+
+_AFFINITIES: Mapping[str | None, common_pb2.Affinity] = {
+    None: common_pb2.AFFINITY_UNSPECIFIED,
+    "hint": common_pb2.AFFINITY_HINT,
+    "strict_queue": common_pb2.AFFINITY_STRICT_QUEUE,
+    "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
+}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where calls go: a pool, and perhaps one of its sessions."""
+
+    pool: str
+    session_id: str = ""
+    affinity: common_pb2.Affinity = common_pb2.AFFINITY_UNSPECIFIED
+
+
+def affinity_value(affinity: str | None) -> common_pb2.Affinity:
+    """Raises InvalidArguments for an unknown word."""
+    if affinity not in _AFFINITIES:
+        raise InvalidArguments(f"affinity {affinity!r} is unknown: use hint, strict_queue or strict_fail_fast")
+    return _AFFINITIES[affinity]
+
+
+def call_frame(
+    target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
+) -> link_pb2.Call:
+    return link_pb2.Call(
+        call_id=new_id(),
+        pool=target.pool,
+        tool=tool,
+        arguments=codec.encode_arguments(arguments),
+        session_id=target.session_id,
+        affinity=target.affinity,
+        idempotency_key=idempotency_key or "",
+        metadata=metadata,
+    )
+
+
+def stream_request(
+    target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
+) -> router_pb2.ExecuteStreamRequest:
+    return router_pb2.ExecuteStreamRequest(
+        pool=target.pool,
+        tool=tool,
+        payload=codec.encode_arguments(arguments),
+        session_id=target.session_id,
+        affinity=target.affinity,
+        idempotency_key=idempotency_key or "",
+        metadata=metadata,
+    )

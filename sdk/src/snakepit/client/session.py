@@ -1,0 +1,124 @@
+"""A session at the caller's end: its calls stay together on one worker, and its state outlives every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from snakepit.client import codec, requests, views
+from snakepit.client.calling import Caller
+from snakepit.client.connection import Connection
+from snakepit.names import check_session
+from snakepit.v1 import common_pb2, session_pb2
+
+
+class State:
+    """The session's keys, read and written by the caller; every write gives the key a new version, counted from 1."""
+
+    def __init__(self, connection: Connection, target: requests.Target) -> None:
+        self._connection = connection
+        self._names = {"pool": target.pool, "session_id": target.session_id}
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default` where the key is absent."""
+        value, version = await self.get_versioned(key)
+        return value if version else default
+
+    async def get_versioned(self, key: str) -> tuple[Any, int]:
+        """The value and its version; (None, 0) where the key is absent."""
+        request = session_pb2.GetStateRequest(**self._names, key=key, as_payload=True)
+        reply: session_pb2.GetStateResponse = await self._connection.unary(lambda peer: peer.sessions.GetState, request, safe=True)
+        return (codec.decode(reply.value.payload), reply.version) if reply.found else (None, 0)
+
+    async def set(self, key: str, value: Any) -> int:
+        """Write, and return the new version."""
+        return (await self._set(key, value, None)).version
+
+    async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
+        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        return (await self._set(key, value, expected_version)).written
+
+    async def delete(self, key: str) -> bool:
+        """True if the key was there."""
+        request = session_pb2.DeleteStateRequest(**self._names, key=key)
+        reply: session_pb2.DeleteStateResponse = await self._connection.unary(lambda peer: peer.sessions.DeleteState, request, safe=False)
+        return reply.deleted
+
+    async def keys(self) -> list[str]:
+        request = session_pb2.ListStateRequest(**self._names)
+        reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
+        return sorted(each.key for each in reply.keys)
+
+    async def _set(self, key: str, value: Any, expected: int | None) -> session_pb2.SetStateResponse:
+        wire = common_pb2.Value(payload=codec.encode(value))
+        request = session_pb2.SetStateRequest(**self._names, key=key, value=wire, expected_version=expected)
+        reply: session_pb2.SetStateResponse = await self._connection.unary(lambda peer: peer.sessions.SetState, request, safe=False)
+        return reply
+
+
+class Session(Caller):
+    """A handle on one session; see `Pool.session`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        target: requests.Target,
+        *,
+        ttl_seconds: float | None,
+        metadata: Mapping[str, str] | None,
+        delete: bool,
+    ) -> None:
+        super().__init__(connection, target)
+        self.id = check_session(target.session_id)
+        self.pool = target.pool
+        self.state = State(connection, target)
+        self._ttl_seconds = ttl_seconds
+        self._metadata = metadata
+        self._delete = delete
+
+    async def __aenter__(self) -> Self:
+        await self.create()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._delete:
+            await self.delete()
+
+    async def create(self) -> bool:
+        """Make the session; False: it was there, and is as it was."""
+        request = session_pb2.CreateSessionRequest(
+            pool=self.pool, session_id=self.id, metadata=self._metadata, ttl_seconds=self._ttl_seconds or 0.0
+        )
+        reply: session_pb2.CreateSessionResponse = await self._connection.unary(
+            lambda peer: peer.sessions.CreateSession, request, safe=True
+        )
+        return reply.created
+
+    async def info(self) -> views.SessionInfo:
+        """Raises SessionNotFound."""
+        request = session_pb2.GetSessionRequest(pool=self.pool, session_id=self.id)
+        reply: session_pb2.GetSessionResponse = await self._connection.unary(lambda peer: peer.sessions.GetSession, request, safe=True)
+        return views.session_info(reply.session)
+
+    async def touch(self) -> views.SessionInfo:
+        """Slide the time to live."""
+        request = session_pb2.TouchSessionRequest(pool=self.pool, session_id=self.id)
+        reply: session_pb2.TouchSessionResponse = await self._connection.unary(lambda peer: peer.sessions.TouchSession, request, safe=True)
+        return views.session_info(reply.session)
+
+    async def rebind(self) -> views.SessionInfo:
+        """Let go of the bound worker: the next call binds anew, under the next epoch. State stays."""
+        request = session_pb2.RebindSessionRequest(pool=self.pool, session_id=self.id)
+        reply: session_pb2.RebindSessionResponse = await self._connection.unary(
+            lambda peer: peer.sessions.RebindSession, request, safe=False
+        )
+        return views.session_info(reply.session)
+
+    async def delete(self) -> bool:
+        """End the session, with its state; False: there was none."""
+        request = session_pb2.DeleteSessionRequest(pool=self.pool, session_id=self.id)
+        reply: session_pb2.DeleteSessionResponse = await self._connection.unary(
+            lambda peer: peer.sessions.DeleteSession, request, safe=True
+        )
+        return reply.deleted

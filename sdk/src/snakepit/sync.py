@@ -1,0 +1,104 @@
+"""The caller's side without `await`: the same objects, run on an event loop in a thread of their own.
+
+`Client`, and the pools, sessions and streams that it gives, have the methods of `snakepit.client`; coroutine methods block, async
+iterators are plain iterators, `async with` is `with`. Nothing is written twice: each object stands before its asynchronous twin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
+from types import TracebackType
+from typing import Any, Self
+
+from snakepit import client as aio
+
+_WRAPPED = (aio.Pool, aio.Session, aio.State, aio.Stream)
+
+
+class Facade:
+    """Stands before one asynchronous object; attributes that are objects of ours come with a façade of their own."""
+
+    def __init__(self, behind: Any, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._behind = behind
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = getattr(self._behind, name)
+        return self._blocking(found) if callable(found) else self._front(found)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._behind) if not name.startswith("_")]
+
+    def _front(self, value: Any) -> Any:
+        return Facade(value, self._run) if isinstance(value, _WRAPPED) else value
+
+    def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = method(*arguments, **keywords)
+            return self._run(result) if inspect.iscoroutine(result) else self._front(result)
+
+        return call
+
+    def __enter__(self) -> Self:
+        self._run(self._behind.__aenter__())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._run(self._behind.__aexit__(kind, error, trace))
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    chunk = self._run(self._behind.__anext__())
+                except StopAsyncIteration:
+                    return
+                yield chunk
+        finally:
+            self._run(self._behind.aclose())
+
+
+class Client(Facade):
+    """`snakepit.Client` without `await`; may be used from several threads. Arguments as there."""
+
+    def __init__(
+        self, server: str | None = None, *, token_file: str | os.PathLike[str] | None = None, connect_timeout: float = 5.0
+    ) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(aio.Client(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit client", daemon=True)
+        self._thread.start()
+        return super().__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+                self._thread.join()
+                loop.close()
+
+    def _run_in_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("the client is not open: use it inside `with snakepit.sync.Client(...) as client`")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C in the waiting thread must cancel the call, not leave it running.
+            future.cancel()
+            raise
