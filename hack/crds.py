@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import yaml
+
 from snakepit.spec import crd
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -37,7 +37,7 @@ def crd() -> dict[str, Any]:
         "plural": PLURAL,
         "singular": "snakepool",
         "shortNames": ["sp"],
-        "categories": ["all", "snakepit"],
+        "categories": ["snakepit"],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
