@@ -41,7 +41,7 @@ class PoolState(_message.Message):
     def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
-    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers")
+    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     LIVENESS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class CapsuleState(_message.Message):
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     liveness: _pool_pb2.Liveness
@@ -56,4 +57,5 @@ class CapsuleState(_message.Message):
     sessions: int
     running: int
     workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ...) -> None: ...
+    pod_uid: str
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ...) -> None: ...
