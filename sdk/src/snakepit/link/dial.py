@@ -113,7 +113,10 @@ class Dialer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def renew(self, replica: Replica) -> None:
-        """The replica is about to stop (GoAway): dial its address anew at once, behind which another may answer, and let the old link end by itself."""
+        """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there.
+
+        The old link stays until it ends by itself.
+        """
         if self.replicas.get(replica.address) is not replica:
             return
         del self.replicas[replica.address]
