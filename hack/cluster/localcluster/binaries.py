@@ -27,7 +27,7 @@ COMPONENTS = (
 """Names that the one binary answers to."""
 
 STRIPPED = "-s -w"
-BUILDS = (
+BUILDS: tuple[tuple[str, str, dict[str, str]], ...] = (
     (
         ".",
         "kube",

@@ -57,16 +57,18 @@ def remove(prefix: str = PREFIX, mount: Path = MOUNT) -> list[Path]:
 
 
 def _removed(folder: Path) -> bool:
-    return all([_rmdir(path) for path in _deepest_first(folder)])
+    """Try all of them, so that one that is still held does not keep the others."""
+    results = [_rmdir(Path(path)) for path in _deepest_first(folder)]
+    return all(results)
 
 
 def _deepest_first(folder: Path) -> Iterator[str]:
     return (path for path, _, _ in os.walk(folder, topdown=False))
 
 
-def _rmdir(path: str) -> bool:
+def _rmdir(path: Path) -> bool:
     try:
-        os.rmdir(path)
+        path.rmdir()
     except FileNotFoundError:
         return True
     except OSError:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from localcluster import commands, images, node, paths, sandbox
 from localcluster.shell import Failure
@@ -74,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 INTERNAL = {
-    sandbox.ROLE: lambda argv: sandbox.main(paths.State(paths.Path(argv[0]))),
-    node.ROLE: lambda argv: node.main(paths.State(paths.Path(argv[0])), int(argv[1])),
-    node.LAUNCHER_ROLE: lambda argv: node.launch(paths.State(paths.Path(argv[0])), int(argv[1])),
+    sandbox.ROLE: lambda argv: sandbox.main(paths.State(Path(argv[0]))),
+    node.ROLE: lambda argv: node.main(paths.State(Path(argv[0])), int(argv[1])),
+    node.LAUNCHER_ROLE: lambda argv: node.launch(paths.State(Path(argv[0])), int(argv[1])),
 }
 """What the program starts itself as, inside; not for people."""

@@ -127,7 +127,7 @@ def _remove_everything(state: State) -> bool:
     if state.root.exists():
         shutil.rmtree(state.root)
     for folder in LEFT_BY_MOUNTS:
-        _remove_if_empty(folder)
+        _remove_if_empty(Path(folder))
     return found
 
 
@@ -147,9 +147,9 @@ def _unmount_below(root: Path) -> None:
         shell.output("umount", "--lazy", point)
 
 
-def _remove_if_empty(folder: str) -> None:
+def _remove_if_empty(folder: Path) -> None:
     try:
-        os.rmdir(folder)
+        folder.rmdir()
     except OSError:
         return
 
@@ -169,7 +169,7 @@ def entered(state: State, command: list[str]) -> list[str]:
         return command
     process = _require_running(state)
     enter = ["nsenter", "--target", str(process.pid), "--net", "--mount", "--pid", "--", "setpriv", "--pdeathsig", "TERM", "--"]
-    return [*enter, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", os.getcwd(), *command]
+    return [*enter, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(Path.cwd()), *command]
 
 
 def _environment_inside(state: State) -> dict[str, str]:

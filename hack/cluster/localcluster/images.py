@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import binaries, cache, host_settings, node_config, progress, shell
-from localcluster.paths import HERE, Paths
+from localcluster import cache, host_settings, node_config, progress, shell
+from localcluster.paths import Paths
 from localcluster.shell import Failure
 
 SUITE = "bookworm"
@@ -31,12 +31,12 @@ class Image:
     """Another of these images, given to the build as `WORKER_IMAGE`."""
 
 
-SDK = ("sdk", "proto")
+COMMON = ("requirements/build.txt", "hack/images", "sdk")
 IMAGES = (
-    Image("agent", "Dockerfile", ("requirements/agent.txt", *SDK, "agent"), target="agent"),
-    Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *SDK, "control-plane"), target="control-plane"),
-    Image("operator", "Dockerfile", ("requirements/operator.txt", *SDK, "operator"), target="operator"),
-    Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *SDK, "worker-image"), target="worker"),
+    Image("agent", "Dockerfile", ("requirements/agent.txt", *COMMON, "agent"), target="agent"),
+    Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *COMMON, "control-plane"), target="control-plane"),
+    Image("operator", "Dockerfile", ("requirements/operator.txt", *COMMON, "operator"), target="operator"),
+    Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *COMMON, "worker-image"), target="worker"),
     Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),
     Image("redis", "hack/cluster/redis/Dockerfile", ("hack/cluster/redis",), target="redis"),
 )
@@ -66,10 +66,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT}
 
 
-def exists(name: str) -> bool:
-    return bool(shell.output("buildah", "images", "--quiet", "--filter", f"reference={name}", environment=environment()).strip())
-
-
 def inspect(name: str) -> dict[str, object]:
     """What buildah knows about an image, or nothing if it does not have it."""
     try:
@@ -77,6 +73,11 @@ def inspect(name: str) -> dict[str, object]:
     except Failure:
         return {}
     return dict(json.loads(answer))
+
+
+def identifier(name: str) -> str:
+    """The image's own hash, without the algorithm's name."""
+    return str(inspect(name).get("FromImageID", ""))
 
 
 # -- the base ----------------------------------------------------------------------------------------------------------
@@ -191,6 +192,6 @@ def label(inspected: dict[str, object], name: str) -> str | None:
 
 def _forget(inspected: dict[str, object]) -> None:
     """Remove the image that lost its name to a newer one, or every change would leave one behind."""
-    identifier = inspected.get("FromImageID")
-    if identifier:
-        shell.succeeds("env", *(f"{k}={v}" for k, v in ENVIRONMENT.items()), "buildah", "rmi", str(identifier))
+    if "FromImageID" in inspected:
+        variables = (f"{name}={value}" for name, value in ENVIRONMENT.items())
+        shell.succeeds("env", *variables, "buildah", "rmi", str(inspected["FromImageID"]))

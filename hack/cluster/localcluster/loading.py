@@ -1,11 +1,15 @@
 """Owns the way of an image from buildah's storage into the nodes.
 
-All images go through one OCI layout in the cache, in which they share their layers. A node is sent only the blobs that it
-does not have, so that a changed image costs its last layers and not its Debian.
+Images are copied into one pool of blobs in the cache, uncompressed, in which they share their layers; one that did not
+change is not copied again. A node is sent only the blobs that it does not have, so that a changed image costs its last
+layers and not its Debian.
 """
 
+import hashlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -17,55 +21,85 @@ from localcluster import cache, images, network, progress, shell
 from localcluster.paths import Paths, State
 from localcluster.shell import Failure
 
-REFERENCE = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
+KEPT_MANIFESTS = 20
+COPIES_AT_ONCE = 2
 Descriptor = dict[str, Any]
 
 
 def load(paths: Paths, names: list[str]) -> None:
     """Bring images to every node; those that a node has are left alone."""
-    with cache.locked(paths.cache / "locks/layout"):
-        layout = Layout(paths.cache / "layout")
-        descriptors = {images.qualified(name): layout.take(name) for name in names}
+    with cache.locked(paths.cache / "locks/pool", lambda: progress.say("waiting for another `load`")):
+        pool = Pool(paths.cache / "pool")
+        with ThreadPoolExecutor(COPIES_AT_ONCE) as threads:
+            descriptors = dict(zip(map(images.qualified, names), threads.map(pool.take, names), strict=True))
         with ThreadPoolExecutor() as threads:
             nodes = range(1, network.NODES + 1)
-            list(threads.map(lambda index: _load_node(paths.state, index, layout, descriptors), nodes))
-        layout.prune()
+            list(threads.map(lambda index: _load_node(paths.state, index, pool, descriptors), nodes))
+        pool.prune()
 
 
-class Layout:
-    """An OCI image layout: a folder of blobs, and an index of the images that they make up."""
+class Pool:
+    """A folder of blobs, named by their digests, and the manifests of the images that they make up."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._manifests = root / "manifests"
+        self._manifests.mkdir(parents=True, exist_ok=True)
+        (root / "blobs").mkdir(exist_ok=True)
 
     def take(self, name: str) -> Descriptor:
-        """Copy an image out of buildah's storage; layers that are here already are not read again."""
-        source, reference = stored_name(name), cache.key_of([images.qualified(name)])
-        shell.output(
-            *("buildah", "push", "--quiet", "--disable-compression", "--format=oci"),
-            *(source, f"oci:{self.root}:{reference}"),
-            environment=images.environment(),
-        )
-        return next(entry for entry in self._index() if entry["annotations"][REFERENCE] == reference)
+        """Copy an image out of buildah's storage, unless it is here already."""
+        source = stored_name(name)
+        record = self._manifests / f"{cache.key_of([images.qualified(name)])}.json"
+        if not self._is_complete(record, images.identifier(source)):
+            with progress.step(f"copying {source}"):
+                self._copy(source, record)
+        os.utime(record)
+        return descriptor_of(record.read_bytes())
 
-    def blobs(self, descriptor: Descriptor) -> list[str]:
-        """All that an image consists of, its manifest first."""
-        manifest = json.loads(self.path(descriptor["digest"]).read_text())
-        return [descriptor["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    def blobs(self, manifest: Path) -> list[str]:
+        content = manifest.read_bytes()
+        parts = json.loads(content)
+        return [digest_of(content), parts["config"]["digest"], *(layer["digest"] for layer in parts["layers"])]
 
     def path(self, digest: str) -> Path:
-        return self.root / "blobs" / digest.replace(":", "/")
+        return self.root / "blobs" / digest.removeprefix("sha256:")
 
     def prune(self) -> None:
-        """Remove the blobs that no image of the index needs any more."""
-        needed = {self.path(digest) for entry in self._index() for digest in self.blobs(entry)}
-        for path in (self.root / "blobs").glob("*/*"):
-            if path not in needed:
-                path.unlink()
+        """Forget the images that were not asked for in a long time, and the blobs that no other needs."""
+        records = sorted(self._manifests.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in records[KEPT_MANIFESTS:]:
+            old.unlink()
+        needed = {self.path(digest) for record in records[:KEPT_MANIFESTS] for digest in self.blobs(record)}
+        for path in set((self.root / "blobs").iterdir()) - needed:
+            path.unlink()
 
-    def _index(self) -> list[Descriptor]:
-        return list(json.loads((self.root / "index.json").read_text())["manifests"])
+    def _is_complete(self, record: Path, identifier: str) -> bool:
+        if not record.exists() or json.loads(record.read_text())["config"]["digest"] != f"sha256:{identifier}":
+            return False
+        return all(self.path(digest).exists() for digest in self.blobs(record))
+
+    def _copy(self, source: str, record: Path) -> None:
+        folder = self.root / f".copy-{record.stem}"
+        shutil.rmtree(folder, ignore_errors=True)
+        push = ["buildah", "push", "--quiet", "--disable-compression", source, f"dir:{folder}"]
+        shell.output(*push, environment=images.environment())
+        manifest = folder / "manifest.json"
+        shutil.copy(manifest, self.path(digest_of(manifest.read_bytes())))
+        for blob in folder.iterdir():
+            if blob.name not in {"manifest.json", "version"}:
+                blob.rename(self.root / "blobs" / blob.name)
+        manifest.rename(record)
+        shutil.rmtree(folder)
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def descriptor_of(manifest: bytes) -> Descriptor:
+    return {"mediaType": json.loads(manifest)["mediaType"], "digest": digest_of(manifest), "size": len(manifest)}
 
 
 def stored_name(name: str) -> str:
@@ -76,7 +110,7 @@ def stored_name(name: str) -> str:
     raise Failure(f"buildah has no image called {name}. Build it first, for example with `python3 hack/cluster build`.")
 
 
-def _load_node(state: State, index: int, layout: Layout, wanted: Mapping[str, Descriptor]) -> None:
+def _load_node(state: State, index: int, pool: Pool, wanted: Mapping[str, Descriptor]) -> None:
     ctr = ["ctr", "-a", str(state.containerd_socket(index)), "-n", "k8s.io"]
     there = images_of(shell.output(*ctr, "images", "ls"))
     news = {name: descriptor for name, descriptor in wanted.items() if there.get(name) != descriptor["digest"]}
@@ -85,7 +119,7 @@ def _load_node(state: State, index: int, layout: Layout, wanted: Mapping[str, De
         return
     with progress.step(f"{network.node_name(index)}: {', '.join(news)}"):
         known = set(shell.output(*ctr, "content", "ls", "-q").split())
-        _import(ctr, layout, news, known)
+        _import(ctr, pool, news, known)
 
 
 def images_of(listing: str) -> dict[str, str]:
@@ -94,12 +128,13 @@ def images_of(listing: str) -> dict[str, str]:
     return {row[0]: next(word for word in row if word.startswith("sha256:")) for row in rows if row}
 
 
-def _import(ctr: list[str], layout: Layout, news: Mapping[str, Descriptor], known: set[str]) -> None:
+def _import(ctr: list[str], pool: Pool, news: Mapping[str, Descriptor], known: set[str]) -> None:
     process = subprocess.Popen([*ctr, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stdin is not None and process.stderr is not None
+    assert process.stdin is not None
+    assert process.stderr is not None
     try:
         with process.stdin as pipe:
-            write_archive(pipe, layout, news, known)
+            write_archive(pipe, pool, news, known)
     except BrokenPipeError:
         pass
     message = process.stderr.read().decode()
@@ -107,14 +142,15 @@ def _import(ctr: list[str], layout: Layout, news: Mapping[str, Descriptor], know
         raise Failure(f"`{' '.join(ctr)} images import` failed: {message.strip()}")
 
 
-def write_archive(target: Any, layout: Layout, news: Mapping[str, Descriptor], known: set[str]) -> None:
+def write_archive(target: Any, pool: Pool, news: Mapping[str, Descriptor], known: set[str]) -> None:
     """An OCI archive of these images that leaves out the blobs which are known where it goes."""
     entries = [{**descriptor, "annotations": {IMAGE_NAME: name}} for name, descriptor in news.items()]
-    digests = dict.fromkeys(digest for descriptor in news.values() for digest in layout.blobs(descriptor))
+    manifests = [pool.path(descriptor["digest"]) for descriptor in news.values()]
+    digests = dict.fromkeys(digest for manifest in manifests for digest in pool.blobs(manifest))
     with tarfile.open(fileobj=target, mode="w|") as archive:
         _add(archive, "oci-layout", {"imageLayoutVersion": "1.0.0"})
         _add(archive, "index.json", {"schemaVersion": 2, "manifests": entries})
-        _add_blobs(archive, layout, (digest for digest in digests if digest not in known))
+        _add_blobs(archive, pool, (digest for digest in digests if digest not in known))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: object) -> None:
@@ -124,6 +160,6 @@ def _add(archive: tarfile.TarFile, name: str, content: object) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _add_blobs(archive: tarfile.TarFile, layout: Layout, digests: Iterable[str]) -> None:
+def _add_blobs(archive: tarfile.TarFile, pool: Pool, digests: Iterable[str]) -> None:
     for digest in digests:
-        archive.add(layout.path(digest), f"blobs/{digest.replace(':', '/')}")
+        archive.add(pool.path(digest), f"blobs/{digest.replace(':', '/')}")

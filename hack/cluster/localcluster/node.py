@@ -28,7 +28,7 @@ def launch(state: State, index: int) -> None:
     """Start a node; to be called inside the cluster's own namespaces."""
     command = ["unshare", *NAMESPACES, sys.executable, str(HERE), ROLE, str(state.root), str(index)]
     log_path = state.log / f"{network.node_name(index)}.log"
-    with log_path.open("ab") as log, open("/proc/self/ns/net") as outer:
+    with log_path.open("ab") as log, Path("/proc/self/ns/net").open() as outer:
         subprocess.Popen(command, stdin=outer, stdout=log, stderr=log, start_new_session=True, cwd="/")
 
 

@@ -37,6 +37,8 @@ def main(state: State) -> None:
     _start_the_rest(state, supervisor)
     expected = {network.node_name(index) for index in range(1, network.NODES + 1)}
     wait_for("nodes ready", lambda: expected <= api.ready_nodes(state), START_SECONDS)
+    # kube-proxy waits half a minute for its own node, and this place is none: it borrows the name of one that is.
+    supervisor.start("kube-proxy", control_plane.kube_proxy(state, network.node_name(1)))
     wait_for("names resolve", lambda: api.resolves(KNOWN_NAME), START_SECONDS)
     state.ready.touch()
     supervisor.run_forever()
@@ -63,9 +65,6 @@ def _start_the_rest(state: State, supervisor: Supervisor) -> None:
     supervisor.start("kube-controller-manager", control_plane.controller_manager(state))
     supervisor.start("kube-scheduler", control_plane.scheduler(state))
     supervisor.start("coredns", control_plane.coredns(state))
-    supervisor.start("kube-proxy", control_plane.kube_proxy(state, "control-plane"))
     environment = {**os.environ, "KUBECACHEDIR": str(state.root / "kubectl-cache")}
-    shell.output(
-        state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), "apply", "-f", HERE / "dns.yaml", environment=environment
-    )
+    shell.output(state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), "apply", "-f", HERE / "dns.yaml", environment=environment)
     say("control plane started")

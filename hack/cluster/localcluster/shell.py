@@ -10,7 +10,7 @@ CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "-
 TAIL_LINES = 30
 
 
-class Failure(Exception):  # noqa: N818  (it is shown to a person, as a sentence)
+class Failure(Exception):
     """Something that the person at the keyboard has to know; the message is the whole answer."""
 
 

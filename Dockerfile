@@ -1,0 +1,63 @@
+# syntax=docker/dockerfile:1
+#
+# The images of the agent, the control plane and the operator: `docker build --target agent .`
+#
+# Each is a Python with one virtual environment in /opt/snakepit. Its dependencies are a layer of their own, below the one
+# with our code, so that a change of code moves kilobytes. Nothing is written at run time: bytecode is compiled here.
+# Build tools stay in the stages that need them.
+
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS tools
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+RUN python3 -m venv /opt/tools && python3 -m venv --without-pip /opt/snakepit
+WORKDIR /source
+COPY requirements/build.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/tools/bin/pip install --require-hashes -r requirements/build.txt
+COPY hack/images/install-dependencies hack/images/install-own /usr/local/bin/
+
+FROM tools AS agent-dependencies
+COPY requirements/agent.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/agent.txt
+FROM agent-dependencies AS agent-own
+COPY sdk sdk
+COPY agent agent
+RUN install-own sdk agent
+
+FROM tools AS control-plane-dependencies
+COPY requirements/control-plane.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/control-plane.txt
+FROM control-plane-dependencies AS control-plane-own
+COPY sdk sdk
+COPY control-plane control-plane
+RUN install-own sdk control-plane
+
+FROM tools AS operator-dependencies
+COPY requirements/operator.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/operator.txt
+FROM operator-dependencies AS operator-own
+COPY sdk sdk
+COPY operator operator
+RUN install-own sdk operator
+
+FROM ${PYTHON_IMAGE} AS runtime
+ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+WORKDIR /
+
+FROM runtime AS agent
+COPY --from=agent-dependencies /opt/snakepit /opt/snakepit
+COPY --from=agent-own /own /
+ENTRYPOINT ["snakepit-agent"]
+
+FROM runtime AS control-plane
+COPY --from=control-plane-dependencies /opt/snakepit /opt/snakepit
+COPY --from=control-plane-own /own /
+EXPOSE 7800 7801
+ENTRYPOINT ["snakepit-control-plane"]
+
+FROM runtime AS operator
+COPY --from=operator-dependencies /opt/snakepit /opt/snakepit
+COPY --from=operator-own /own /
+ENTRYPOINT ["snakepit-operator"]
