@@ -2,3 +2,114 @@
 
 Authors need only msgspec; the caller's names (`Client` and what it returns) are imported when first used, from the extra `client`.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from snakepit.context import AsyncContext, Context, Interrupted
+from snakepit.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Draining,
+    InvalidArguments,
+    PayloadTooLarge,
+    PermissionDenied,
+    PoolNotFound,
+    PoolNotReady,
+    PoolSaturated,
+    ProtocolMismatch,
+    QueueTimeout,
+    ReplicaLost,
+    ServerUnavailable,
+    SessionNotFound,
+    SessionQuota,
+    SessionWorkerUnavailable,
+    SnakepitError,
+    StaleEpoch,
+    Started,
+    StateQuota,
+    Status,
+    StoreUnavailable,
+    ToolError,
+    ToolNotFound,
+    Unauthenticated,
+    WorkerBusy,
+    WorkerLost,
+)
+from snakepit.tools import Adapter, AdapterError, tool
+
+if TYPE_CHECKING:
+    from snakepit.client import Client as Client
+    from snakepit.client import Pool as Pool
+    from snakepit.client import PoolInfo as PoolInfo
+    from snakepit.client import Session as Session
+    from snakepit.client import SessionInfo as SessionInfo
+    from snakepit.client import State as State
+    from snakepit.client import Stream as Stream
+    from snakepit.client import ToolInfo as ToolInfo
+    from snakepit.client import WorkerInfo as WorkerInfo
+
+__version__ = "0.1.0"
+
+_CALLERS = ("Client", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
+
+__all__ = [
+    "Adapter",
+    "AdapterError",
+    "AsyncContext",
+    "Cancelled",
+    "Context",
+    "DeadlineExceeded",
+    "Draining",
+    "Interrupted",
+    "InvalidArguments",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "PoolNotFound",
+    "PoolNotReady",
+    "PoolSaturated",
+    "ProtocolMismatch",
+    "QueueTimeout",
+    "ReplicaLost",
+    "ServerUnavailable",
+    "SessionNotFound",
+    "SessionQuota",
+    "SessionWorkerUnavailable",
+    "SnakepitError",
+    "StaleEpoch",
+    "Started",
+    "StateQuota",
+    "Status",
+    "StoreUnavailable",
+    "ToolError",
+    "ToolNotFound",
+    "Unauthenticated",
+    "WorkerBusy",
+    "WorkerLost",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "sync":
+        return _caller("snakepit.sync")
+    if name not in _CALLERS:
+        raise AttributeError(f"module 'snakepit' has no attribute {name!r}")
+    value = getattr(_caller("snakepit.client"), name)
+    globals()[name] = value
+    return value
+
+
+def _caller(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("snakepit"):
+            raise
+        raise ImportError(f"{error.name!r} is missing, which callers of pools need: pip install 'snakepit[client]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_CALLERS, "sync"])

@@ -1,0 +1,308 @@
+"""What a running tool may ask for: `Context` blocks, `AsyncContext` is awaited; the names are the same.
+
+It talks to a small `Host`, which the worker and the test harness provide; it knows no socket and no process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+from snakepit import payload as payloads
+from snakepit.errors import InvalidArguments, SnakepitError, Started, StoreUnavailable, from_reason
+from snakepit.local.frames import Payload, StateAnswer
+
+CACHE_SECONDS = 1.0
+"""A write elsewhere is seen at the latest after this."""
+
+CACHE_KEYS = 1024
+ANSWER_SECONDS = 30.0
+"""How long a state operation of a call without a deadline waits for its answer."""
+
+
+class Interrupted(BaseException):
+    """The call is over: its caller has gone, or its deadline has passed (`reason`: CANCELLED or DEADLINE). Clean up and let it through.
+
+    Not an Exception, so that a tool's `except Exception` doesn't keep it running.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the deadline has passed" if reason == "DEADLINE" else "the caller has cancelled")
+        self.reason = reason
+
+
+class Host(Protocol):
+    """What a context needs of whoever runs the call."""
+
+    def interruption(self) -> str:
+        """CANCELLED, DEADLINE, or nothing."""
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Pass it on; never blocks for an answer."""
+
+    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        """Carry out get, set, delete or keys on the call's session."""
+
+
+class StateCache:
+    """What a worker last saw of its sessions' keys, for `CACHE_SECONDS`; the least recently used go first. `now` is monotonic."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[tuple[str, int, str], tuple[float, StateAnswer]] = OrderedDict()
+
+    def get(self, session: tuple[str, int], key: str, now: float) -> StateAnswer | None:
+        entry = self._entries.get((*session, key))
+        return entry[1] if entry is not None and now < entry[0] else None
+
+    def put(self, session: tuple[str, int], key: str, answer: StateAnswer, now: float) -> None:
+        self._entries[(*session, key)] = (now + CACHE_SECONDS, answer)
+        self._entries.move_to_end((*session, key))
+        if len(self._entries) > CACHE_KEYS:
+            self._entries.popitem(last=False)
+
+    def forget(self, session: tuple[str, int], key: str) -> None:
+        self._entries.pop((*session, key), None)
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """The call as its tool sees it. `deadline`: seconds of time.monotonic(); None: none."""
+
+    call_id: str
+    tool: str
+    session_id: str = ""
+    session_epoch: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    deadline: float | None = None
+
+
+class _CallContext:
+    """What both contexts share: everything that never waits."""
+
+    def __init__(self, call: CallInfo, host: Host, cache: StateCache) -> None:
+        self._host = host
+        self._call = call
+        self._operations = _Operations(call, host, cache)
+
+    @property
+    def call_id(self) -> str:
+        """The same from the client to the tool."""
+        return self._call.call_id
+
+    @property
+    def session_id(self) -> str:
+        """Empty: the call belongs to no session."""
+        return self._call.session_id
+
+    @property
+    def session_epoch(self) -> int:
+        """Grows by one whenever the session moves to another worker."""
+        return self._call.session_epoch
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the caller passed along."""
+        return self._call.metadata
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds of time.monotonic(); None: no deadline."""
+        return self._call.deadline
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger named after the tool."""
+        return logging.getLogger(f"snakepit.tool.{self._call.tool}")
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never negative; None: no deadline."""
+        return None if self._call.deadline is None else max(0.0, self._call.deadline - time.monotonic())
+
+    def check(self) -> None:
+        """Call it now and then in long loops: raises Interrupted when the caller has gone or the deadline has passed."""
+        reason = self._host.interruption() or ("DEADLINE" if self.remaining() == 0.0 else "")
+        if reason:
+            raise Interrupted(reason)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Tell the caller how far the call is; `fraction` from 0 to 1. It also shows that the call is alive."""
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"fraction {fraction!r} must be from 0 to 1")
+        self._host.progress(float(fraction), message)
+
+    def _timeout(self) -> float:
+        remaining = self.remaining()
+        return ANSWER_SECONDS if remaining is None else remaining
+
+    def _no_tools(self, name: str) -> NoReturn:
+        raise SnakepitError(f"tool {name!r} can't be called: this version's workers don't call other tools yet", started=Started.NO)
+
+
+class _Operations:
+    """State operations as questions and answers, without waiting: each method gives a future or reads one's answer."""
+
+    def __init__(self, call: CallInfo, host: Host, cache: StateCache) -> None:
+        self._session = (call.session_id, call.session_epoch)
+        self._host = host
+        self._cache = cache
+
+    def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
+        if not self._session[0]:
+            raise InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)")
+        return self._host.state(operation, key, value, expected_version)
+
+    def cached(self, key: str) -> StateAnswer | None:
+        return self._cache.get(self._session, key, time.monotonic())
+
+    def read(self, key: str, answer: StateAnswer) -> tuple[Any, int]:
+        _raise_failure(answer)
+        self._cache.put(self._session, key, answer, time.monotonic())
+        return self.value(answer)
+
+    @staticmethod
+    def value(answer: StateAnswer) -> tuple[Any, int]:
+        if not answer.found or answer.value is None:
+            return None, 0
+        return payloads.decode(answer.value), answer.version
+
+    def written(self, key: str, value: Payload | None, answer: StateAnswer) -> StateAnswer:
+        self._cache.forget(self._session, key)
+        _raise_failure(answer)
+        if answer.written and value is not None:
+            self._cache.put(self._session, key, StateAnswer(0, found=True, value=value, version=answer.version), time.monotonic())
+        return answer
+
+
+def _raise_failure(answer: StateAnswer) -> None:
+    if (failure := answer.failure) is not None:
+        raise from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+
+
+class State:
+    """The session's keys, from inside a blocking tool. Reads may be up to a second old; writes go through."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._operations = context._operations
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default` where the key is absent."""
+        value, version = self.get_versioned(key)
+        return value if version else default
+
+    def get_versioned(self, key: str) -> tuple[Any, int]:
+        """The value and its version; (None, 0) where the key is absent."""
+        known = self._operations.cached(key)
+        return self._operations.value(known) if known else self._operations.read(key, self._wait(self._operations.ask("get", key)))
+
+    def set(self, key: str, value: Any) -> int:
+        """Write, and return the new version."""
+        return self._set(key, value, -1).version
+
+    def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
+        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        return self._set(key, value, expected_version).written
+
+    def delete(self, key: str) -> bool:
+        """True if the key was there."""
+        return self._operations.written(key, None, self._wait(self._operations.ask("delete", key))).found
+
+    def keys(self) -> list[str]:
+        """All keys, sorted."""
+        answer = self._wait(self._operations.ask("keys"))
+        _raise_failure(answer)
+        return sorted(answer.keys)
+
+    def _set(self, key: str, value: Any, expected: int) -> StateAnswer:
+        encoded = payloads.encode_inline(value)
+        return self._operations.written(key, encoded, self._wait(self._operations.ask("set", key, encoded, expected)))
+
+    def _wait(self, answer: Future[StateAnswer]) -> StateAnswer:
+        try:
+            return answer.result(self._context._timeout())
+        except TimeoutError as error:
+            self._context.check()
+            raise _no_answer() from error
+
+
+class AsyncState:
+    """The session's keys, from inside an async tool. Reads may be up to a second old; writes go through."""
+
+    def __init__(self, context: AsyncContext) -> None:
+        self._context = context
+        self._operations = context._operations
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default` where the key is absent."""
+        value, version = await self.get_versioned(key)
+        return value if version else default
+
+    async def get_versioned(self, key: str) -> tuple[Any, int]:
+        """The value and its version; (None, 0) where the key is absent."""
+        known = self._operations.cached(key)
+        return self._operations.value(known) if known else self._operations.read(key, await self._wait(self._operations.ask("get", key)))
+
+    async def set(self, key: str, value: Any) -> int:
+        """Write, and return the new version."""
+        return (await self._set(key, value, -1)).version
+
+    async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
+        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        return (await self._set(key, value, expected_version)).written
+
+    async def delete(self, key: str) -> bool:
+        """True if the key was there."""
+        return self._operations.written(key, None, await self._wait(self._operations.ask("delete", key))).found
+
+    async def keys(self) -> list[str]:
+        """All keys, sorted."""
+        answer = await self._wait(self._operations.ask("keys"))
+        _raise_failure(answer)
+        return sorted(answer.keys)
+
+    async def _set(self, key: str, value: Any, expected: int) -> StateAnswer:
+        encoded = payloads.encode_inline(value)
+        return self._operations.written(key, encoded, await self._wait(self._operations.ask("set", key, encoded, expected)))
+
+    async def _wait(self, answer: Future[StateAnswer]) -> StateAnswer:
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), self._context._timeout())
+        except TimeoutError as error:
+            self._context.check()
+            raise _no_answer() from error
+
+
+def _no_answer() -> StoreUnavailable:
+    return StoreUnavailable(f"the session store has not answered for {ANSWER_SECONDS:.0f} s", started=Started.MAYBE)
+
+
+class Context(_CallContext):
+    """For blocking tools: `def tool(self, ..., *, ctx: Context)`."""
+
+    @property
+    def state(self) -> State:
+        """The session's durable keys."""
+        return State(self)
+
+    def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Call a tool that a client or another pool offers. This version raises SnakepitError: it doesn't exist yet."""
+        self._no_tools(name)
+
+
+class AsyncContext(_CallContext):
+    """For async tools: `async def tool(self, ..., *, ctx: AsyncContext)`."""
+
+    @property
+    def state(self) -> AsyncState:
+        """The session's durable keys."""
+        return AsyncState(self)
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Call a tool that a client or another pool offers. This version raises SnakepitError: it doesn't exist yet."""
+        self._no_tools(name)

@@ -1,0 +1,242 @@
+"""What an author writes: `Adapter`, `@tool`; and what is read off it: names, schemas, and how arguments are decoded.
+
+It never runs a tool and knows no process: the worker and the test harness do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar, overload
+
+import msgspec
+
+from snakepit import payload as payloads
+from snakepit.errors import InvalidArguments
+from snakepit.local.frames import Payload, ToolInfo
+from snakepit.names import check_tool, nearest
+from snakepit.signatures import Signature, decode_hook, read_signature
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__snakepit_tool__"
+
+
+class AdapterError(Exception):
+    """The adapter can't serve; one sentence says why and what to change."""
+
+
+class Adapter:
+    """Base of an author's class. One instance lives in each worker; its public methods marked `@tool` can be called.
+
+    Hooks may be `async`. In the `thread` profile tools run at the same time in several threads: say `thread_safe = True` if they may.
+    """
+
+    thread_safe: ClassVar[bool] = False
+
+    def setup(self) -> Awaitable[None] | None:
+        """Once per worker, before it counts as ready: load models here. An exception here is shown in the pool's status."""
+
+    def teardown(self) -> Awaitable[None] | None:
+        """Once, when the worker stops in good order."""
+
+    def on_session_start(self, session_id: str) -> Awaitable[None] | None:
+        """Before the first call of a session that this worker has not served yet."""
+
+    def on_session_end(self, session_id: str) -> Awaitable[None] | None:
+        """The session is over for this worker: deleted, expired or moved."""
+
+    def on_drain(self) -> Awaitable[None] | None:
+        """No more calls will come; before `teardown`."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What `@tool` says about a function."""
+
+    name: str | None = None
+    description: str | None = None
+    timeout: float | None = None
+    idempotent: bool = False
+
+
+@overload
+def tool(function: F, /) -> F: ...
+@overload
+def tool(
+    *, name: str | None = None, description: str | None = None, timeout: float | None = None, idempotent: bool = False
+) -> Callable[[F], F]: ...
+def tool(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    idempotent: bool = False,
+) -> F | Callable[[F], F]:
+    """Mark a function or method as a tool; it stays what it was.
+
+    `name` and `description` default to the function's own name and docstring. `timeout`: seconds, when the caller gives none.
+    `idempotent`: it may run a second time when nobody can know whether it ran.
+    """
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout {timeout!r} must be a positive number of seconds")
+
+    def annotate(marked: F) -> F:
+        target = marked.__func__ if isinstance(marked, (staticmethod, classmethod)) else marked
+        setattr(target, _MARK, Mark(name, description, timeout, idempotent))
+        return marked
+
+    return annotate if function is None else annotate(function)
+
+
+class Tool:
+    """One tool of a living adapter: callable with keyword arguments, described by `info`."""
+
+    def __init__(self, function: Callable[..., Any], mark: Mark) -> None:
+        self.function = function
+        self.name = _checked_name(mark.name or function.__name__)
+        self.signature: Signature = _read(self.name, function)
+        self.streaming = self.signature.streaming
+        self.info = ToolInfo(
+            name=self.name,
+            description=mark.description if mark.description is not None else inspect.getdoc(function) or "",
+            input_schema=self.signature.input_schema,
+            output_schema=self.signature.output_schema,
+            streaming=self.streaming,
+            idempotent=mark.idempotent,
+            timeout_seconds=mark.timeout or 0.0,
+        )
+
+    def decode(self, arguments: Payload) -> dict[str, Any]:
+        """Keyword arguments, validated. Raises InvalidArguments with the argument's name."""
+        try:
+            return msgspec.structs.asdict(self._decode(arguments))
+        except msgspec.ValidationError as error:
+            raise InvalidArguments(explain(str(error), self.signature.names)) from error
+        except msgspec.DecodeError as error:
+            raise InvalidArguments(f"the arguments are not {arguments.content_type}: {error}") from error
+
+    def _decode(self, arguments: Payload) -> Any:
+        if arguments.attachments or arguments.content_type not in ("", payloads.JSON):
+            return msgspec.convert(payloads.decode(arguments), self.signature.arguments, dec_hook=decode_hook)
+        return self.signature.decoder.decode(arguments.data or b"{}")
+
+
+def _read(name: str, function: Callable[..., Any]) -> Signature:
+    try:
+        return read_signature(function)
+    except TypeError as error:
+        raise AdapterError(f"tool {name!r}: {error}") from error
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_tool(name)
+    except InvalidArguments as error:
+        raise AdapterError(f"{error}; give another with @tool(name=...)") from error
+
+
+_WHERE = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$\.(?P<name>[^.\[]+)(?P<rest>.*)`$", re.DOTALL)
+_FIELD = re.compile(r"^Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
+
+
+def explain(message: str, names: Iterator[str] | tuple[str, ...]) -> str:
+    """msgspec's sentence about an argument object as a sentence that names the argument."""
+    known = tuple(names)
+    if found := _WHERE.match(message):
+        rest = f" - at `{found['rest']}`" if found["rest"] else ""
+        return f"argument `{found['name']}`: {found['what']}{rest}"
+    if found := _FIELD.match(message):
+        return _explain_name(found["how"], found["name"], known)
+    return f"the arguments must be an object of names and values: {message}"
+
+
+def _explain_name(how: str, name: str, known: tuple[str, ...]) -> str:
+    if how == "missing required":
+        return f"argument `{name}` is missing"
+    meant = nearest(name, known)
+    hint = f"did you mean `{meant[0]}`?" if meant else f"it takes {', '.join(f'`{n}`' for n in known) or 'none'}"
+    return f"argument `{name}` is unknown to this tool; {hint}"
+
+
+# ---- from `worker.adapter` to tools
+
+
+class ModuleAdapter(Adapter):
+    """A bare module as an adapter: its own `@tool` functions; a module variable `thread_safe = True` is heeded."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """Those defined in the module, not imported into it."""
+        return [each for each in vars(self.module).values() if getattr(each, "__module__", None) == self.module.__name__]
+
+
+def load(path: str) -> Callable[[], Adapter]:
+    """`package.module:Class` or `package.module` as a maker of adapters.
+
+    Raises AdapterError where the path names no adapter, and whatever the author's module raises at its import.
+    """
+    module_name, _, class_name = path.partition(":")
+    if not module_name or (":" in path and not class_name):
+        raise AdapterError(f"worker.adapter {path!r} must be package.module:Class or package.module")
+    module = importlib.import_module(module_name)
+    return _class(module, class_name) if class_name else lambda: ModuleAdapter(module)
+
+
+def _class(module: ModuleType, name: str) -> type[Adapter]:
+    found = getattr(module, name, None)
+    if found is None:
+        classes = [n for n, each in vars(module).items() if inspect.isclass(each) and issubclass(each, Adapter) and each is not Adapter]
+        hint = f"; it has {', '.join(sorted(classes))}" if classes else ""
+        raise AdapterError(f"module {module.__name__!r} has no {name!r}{hint}")
+    if not inspect.isclass(found) or not issubclass(found, Adapter):
+        raise AdapterError(f"{module.__name__}:{name} is not an Adapter: derive the class from snakepit.Adapter")
+    return found
+
+
+def discover(adapter: Adapter) -> Mapping[str, Tool]:
+    """The adapter's tools by name. Raises AdapterError."""
+    tools: dict[str, Tool] = {}
+    for function, mark in _marked(adapter):
+        each = Tool(function, mark)
+        if each.name in tools:
+            raise AdapterError(f"two tools of {_title(adapter)} are named {each.name!r}: give one another name with @tool(name=...)")
+        tools[each.name] = each
+    if not tools:
+        raise AdapterError(f"{_title(adapter)} has no tools: mark at least one method or function with @tool")
+    return tools
+
+
+def describe(adapter: Adapter) -> str:
+    """What the catalogue shows of the adapter: its docstring."""
+    documented = adapter.module if isinstance(adapter, ModuleAdapter) else type(adapter)
+    return inspect.cleandoc(documented.__doc__ or "")
+
+
+def is_thread_safe(adapter: Adapter) -> bool:
+    """Whether the author says that tools may run at the same time."""
+    said = getattr(adapter.module, "thread_safe", False) if isinstance(adapter, ModuleAdapter) else adapter.thread_safe
+    return bool(said)
+
+
+def _marked(adapter: Adapter) -> Iterator[tuple[Callable[..., Any], Mark]]:
+    if isinstance(adapter, ModuleAdapter):
+        candidates: list[Any] = adapter.functions
+    else:
+        candidates = [getattr(adapter, name) for name in dir(type(adapter)) if hasattr(getattr(type(adapter), name, None), _MARK)]
+    for each in candidates:
+        mark = getattr(each, _MARK, None)
+        if isinstance(mark, Mark):
+            yield each, mark
+
+
+def _title(adapter: Adapter) -> str:
+    return f"module {adapter.module.__name__!r}" if isinstance(adapter, ModuleAdapter) else f"adapter {type(adapter).__name__}"
