@@ -1,0 +1,278 @@
+"""The chart, without a cluster: what it renders with which values, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
+
+CRD = CHART.parents[1] / "crds/snakepit.dev_snakepools.yaml"
+EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}")
+
+POOL_RULES = {
+    ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
+    ("snakepit.dev", "snakepools/status"): {"patch"},
+    ("", "pods"): {"get", "list", "watch", "create", "delete"},
+    ("policy", "poddisruptionbudgets"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("", "events"): {"create", "patch"},
+}
+LEASE_RULES = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
+
+
+def rules(role: Manifest) -> dict[tuple[str, str], set[str]]:
+    return {(g, r): set(rule["verbs"]) for rule in role["rules"] for g in rule["apiGroups"] for r in rule["resources"]}
+
+
+# -- what there is -----------------------------------------------------------------------------------------------------
+
+
+def test_without_values_there_are_an_operator_two_control_plane_replicas_and_a_redis(render: Render) -> None:
+    objects = render()
+    assert objects.get("Deployment", "snakepit-operator")["spec"]["replicas"] == 1
+    assert objects.get("Deployment", "snakepit-control-plane")["spec"]["replicas"] == 2
+    assert objects.get("StatefulSet", "snakepit-redis")["spec"]["replicas"] == 1
+
+
+def test_callers_find_the_service_snakepit_and_agents_every_replica_even_before_it_is_ready(render: Render) -> None:
+    callers = render().get("Service", "snakepit")["spec"]
+    assert callers["type"] == "ClusterIP"
+    assert [port["port"] for port in callers["ports"]] == [7800]
+    replicas = render().get("Service", "snakepit-control-plane")["spec"]
+    assert replicas["clusterIP"] == "None"
+    assert replicas["publishNotReadyAddresses"] is True
+    assert callers["selector"] == replicas["selector"]
+
+
+def test_every_service_and_budget_selects_the_pods_of_one_workload(render: Render) -> None:
+    objects = render()
+    templates = [each["spec"]["template"]["metadata"]["labels"] for each in objects if "template" in each.get("spec", {})]
+    selectors = [each["spec"]["selector"] for each in objects.of("Service")]
+    selectors += [each["spec"]["selector"]["matchLabels"] for each in objects.of("PodDisruptionBudget")]
+    for selector in selectors:
+        assert sum(selector.items() <= labels.items() for labels in templates) == 1, selector
+
+
+def test_ports_that_services_and_probes_name_exist(render: Render) -> None:
+    for name, pod in render().pod_specs():
+        container = pod["containers"][0]
+        ports = {port["name"] for port in container["ports"]}
+        probes = [container[probe] for probe in ("readinessProbe", "livenessProbe") if probe in container]
+        assert {probe.get("httpGet", probe.get("tcpSocket"))["port"] for probe in probes} <= ports, name
+        assert probes, name
+
+
+def test_another_release_has_names_of_its_own(render: Render) -> None:
+    ours = {(each["kind"], each["metadata"]["name"]) for each in render() if each["kind"] != "CustomResourceDefinition"}
+    theirs = {(each["kind"], each["metadata"]["name"]) for each in render(release="other") if each["kind"] != "CustomResourceDefinition"}
+    assert not ours & theirs
+    assert ("Service", "other-snakepit-control-plane") in theirs
+
+
+def test_the_longest_release_name_keeps_names_and_labels_within_63_characters(render: Render) -> None:
+    for each in render(release="r" * 53):
+        assert len(each["metadata"]["name"]) <= 63
+        assert all(len(value) <= 63 for value in each["metadata"]["labels"].values())
+
+
+def test_every_namespaced_object_says_its_namespace(render: Render) -> None:
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    for each in render(*EVERYTHING, namespace="elsewhere"):
+        if each["kind"] not in cluster_wide:
+            assert each["metadata"]["namespace"] == "elsewhere", each["kind"]
+
+
+def test_images_are_named_by_prefix_component_and_tag(render: Render) -> None:
+    objects = render("image.registry=registry.example:5000", "image.repository=team/snakepit", "image.tag=1.2", "agent.image.tag=1.3")
+    pods = dict(objects.pod_specs())
+    assert pods["snakepit-control-plane"]["containers"][0]["image"] == "registry.example:5000/team/snakepit/control-plane:1.2"
+    assert pods["snakepit-operator"]["containers"][0]["image"] == "registry.example:5000/team/snakepit/operator:1.2"
+    assert environment(pods["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"] == "registry.example:5000/team/snakepit/agent:1.3"
+
+
+def test_without_a_tag_the_images_have_the_charts_app_version(render: Render) -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert dict(render().pod_specs())["snakepit-operator"]["containers"][0]["image"] == f"snakepit/operator:{version}"
+
+
+def test_a_replica_has_time_to_finish_the_longest_default_call(render: Render) -> None:
+    assert dict(render().pod_specs())["snakepit-control-plane"]["terminationGracePeriodSeconds"] == 330
+
+
+def test_otel_variables_reach_operator_and_control_plane(render: Render) -> None:
+    objects = render("otel.env[0].name=OTEL_EXPORTER_OTLP_ENDPOINT", "otel.env[0].value=http://collector:4317")
+    for name in ("snakepit-operator", "snakepit-control-plane"):
+        assert environment(dict(objects.pod_specs())[name])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
+
+
+def test_prometheus_finds_the_control_plane_by_annotation_or_by_service_monitor(render: Render) -> None:
+    template = render().get("Deployment", "snakepit-control-plane")["spec"]["template"]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == "7801"
+    assert "ServiceMonitor" not in render().kinds()
+    objects = render("metrics.annotations=false", "metrics.serviceMonitor.enabled=true")
+    assert "annotations" not in objects.get("Deployment", "snakepit-control-plane")["spec"]["template"]["metadata"]
+    wanted = objects.of("ServiceMonitor")[0]["spec"]["selector"]["matchLabels"]
+    matching = [s["metadata"]["name"] for s in objects.of("Service") if wanted.items() <= s["metadata"]["labels"].items()]
+    assert matching == ["snakepit-control-plane"]
+
+
+# -- security ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [(), EVERYTHING], ids=["defaults", "everything on"])
+def test_every_pod_passes_pod_security_restricted(render: Render, values: tuple[str, ...]) -> None:
+    for name, pod in render(*values).pod_specs():
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not any("hostPath" in volume for volume in pod.get("volumes", [])), name
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert not context.get("privileged"), name
+
+
+def test_users_are_numbers_so_that_the_kubelet_can_tell_they_are_not_root(render: Render) -> None:
+    users = {name: pod["securityContext"]["runAsUser"] for name, pod in render().pod_specs()}
+    assert users == {"snakepit-operator": 65532, "snakepit-control-plane": 65532, "snakepit-redis": 999}
+
+
+def test_only_the_operator_has_a_service_account_token(render: Render) -> None:
+    assert [name for name, pod in render().pod_specs() if pod["automountServiceAccountToken"]] == ["snakepit-operator"]
+    assert not any(account["automountServiceAccountToken"] for account in render().of("ServiceAccount"))
+
+
+def test_every_container_has_requests_and_a_memory_limit(render: Render) -> None:
+    for name, pod in render().pod_specs():
+        for container in containers(pod):
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_the_operator_may_do_exactly_what_it_does(render: Render) -> None:
+    objects = render()
+    assert rules(objects.get("ClusterRole", "snakepit-operator")) == POOL_RULES
+    assert rules(objects.get("Role", "snakepit-operator-lease")) == LEASE_RULES
+    assert len(objects.of("ClusterRole")) == len(objects.of("Role")) == 1
+
+
+def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None:
+    objects = render("watchNamespaces={one,two}", "crds.enabled=false")
+    assert not {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"} & objects.kinds()
+    roles = {role["metadata"]["namespace"]: rules(role) for role in objects.of("Role")}
+    assert roles == {"one": POOL_RULES, "two": POOL_RULES, "snakepit-system": LEASE_RULES}
+    assert {b["metadata"]["namespace"] for b in objects.of("RoleBinding")} == {"one", "two", "snakepit-system"}
+    assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
+
+
+def test_every_binding_gives_a_role_that_is_there_to_the_operator(render: Render) -> None:
+    for values in ((), ("watchNamespaces={one}",)):
+        objects = render(*values)
+        for binding in [*objects.of("RoleBinding"), *objects.of("ClusterRoleBinding")]:
+            objects.get(binding["roleRef"]["kind"], binding["roleRef"]["name"])
+            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "snakepit-operator", "namespace": "snakepit-system"}]
+
+
+# -- the CRD -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_crd_is_the_generated_one_and_stays_on_uninstall(render: Render) -> None:
+    crd = render().get("CustomResourceDefinition", "snakepools.snakepit.dev")
+    assert crd["spec"] == yaml.safe_load(CRD.read_text())["spec"]
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert crd["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_the_crd_can_be_left_to_somebody_else(render: Render) -> None:
+    assert "CustomResourceDefinition" not in render("crds.enabled=false").kinds()
+
+
+# -- Redis -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bundled_redis_and_its_password_reach_the_control_plane(render: Render) -> None:
+    pod = dict(render().pod_specs())["snakepit-control-plane"]
+    variables = {each["name"]: each for each in pod["containers"][0]["env"]}
+    secret = variables["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    assert secret["key"] in render().get("Secret", secret["name"])["data"]
+    assert variables["SNAKEPIT_STORE"]["value"] == "redis://:$(REDIS_PASSWORD)@snakepit-redis.snakepit-system:6379/0"
+    names = list(variables)
+    assert names.index("REDIS_PASSWORD") < names.index("SNAKEPIT_STORE"), "a variable is expanded only if it stands before"
+
+
+@pytest.mark.parametrize("value", ["redis.url=rediss://redis.example:6379/0", "redis.existingSecret=mine"])
+def test_with_a_redis_of_your_own_none_is_bundled(render: Render, value: str) -> None:
+    objects = render(value)
+    assert "StatefulSet" not in objects.kinds()
+    assert not [each for each in objects if "redis" in each["metadata"]["name"]]
+    assert "REDIS_PASSWORD" not in environment(dict(objects.pod_specs())["snakepit-control-plane"])
+
+
+def test_the_url_of_your_own_redis_reaches_the_control_plane(render: Render) -> None:
+    objects = render("redis.url=rediss://redis.example:6379/0")
+    assert environment(dict(objects.pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"] == "rediss://redis.example:6379/0"
+    objects = render("redis.existingSecret=mine")
+    container = dict(objects.pod_specs())["snakepit-control-plane"]["containers"][0]
+    store = next(each for each in container["env"] if each["name"] == "SNAKEPIT_STORE")
+    assert store["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "url"}
+
+
+def test_two_places_for_redis_are_refused(render: Render) -> None:
+    with pytest.raises(Refused, match=r"redis\.url and redis\.existingSecret are both set"):
+        render("redis.url=redis://a", "redis.existingSecret=b")
+
+
+def test_a_volume_is_claimed_only_when_asked_for(render: Render) -> None:
+    assert "volumeClaimTemplates" not in render().of("StatefulSet")[0]["spec"]
+    claims = render("redis.persistence.enabled=true", "redis.persistence.size=5Gi").of("StatefulSet")[0]["spec"]["volumeClaimTemplates"]
+    assert [claim["spec"]["resources"]["requests"]["storage"] for claim in claims] == ["5Gi"]
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("operater.replicas=1", "additional properties 'operater' not allowed"),
+        ("controlPlane.replica=3", "additional properties 'replica' not allowed"),
+        ("controlPlane.replicas=many", "/controlPlane/replicas"),
+        ("operator.image.tga=1", "additional properties 'tga' not allowed"),
+        ("logLevel=loud", "value must be one of"),
+        ("otel.env[0].name=PATH", "does not match pattern"),
+        ("watchNamespaces={Upper}", "does not match pattern"),
+        ("redis.url=localhost:6379", "does not match pattern"),
+        ("controlPlane.maxPayloadBytes=1", "minimum"),
+        ("operator.resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
+    ],
+    ids=lambda each: each.split("=")[0] if "=" in each else "",
+)
+def test_a_wrong_value_is_refused_with_a_sentence_that_names_it(render: Render, value: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        render(value)
+
+
+def _properties(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    found = [(f"{path}.{name}", each) for name, each in schema.get("properties", {}).items()]
+    return found + [pair for name, each in found for pair in _properties(each, name)]
+
+
+def test_every_value_is_described_and_has_a_default() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path, each in _properties(schema):
+        assert each.get("description", "").endswith((".", "]")), f"{path} has no description"
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(schema["properties"]) - {"global"} == set(defaults)
+
+
+def test_objects_have_the_standard_labels(render: Render) -> None:
+    objects: Objects = render(*EVERYTHING)
+    for each in objects:
+        labels = each["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "snakepit", each["kind"]
+        assert labels["helm.sh/chart"].startswith("snakepit-"), each["kind"]

@@ -1,0 +1,57 @@
+"""What helm renders, as objects that a test can ask for by kind and name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).resolve().parents[2] / "charts/snakepit"
+
+Manifest = dict[str, Any]
+
+
+class Refused(Exception):
+    """helm would not render the chart with these values; the message is helm's."""
+
+
+class Objects(list[Manifest]):
+    """Manifests, in the order in which helm wrote them."""
+
+    def of(self, kind: str) -> list[Manifest]:
+        return [each for each in self if each["kind"] == kind]
+
+    def kinds(self) -> set[str]:
+        return {each["kind"] for each in self}
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """The one object of that kind and name. Raises LookupError."""
+        found = [each for each in self.of(kind) if each["metadata"]["name"] == name]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} objects are {kind} {name}; there are {[each['metadata']['name'] for each in self.of(kind)]}")
+        return found[0]
+
+    def pod_specs(self) -> Iterator[tuple[str, Manifest]]:
+        """Name and PodSpec of everything that makes pods."""
+        for each in self:
+            if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+                yield each["metadata"]["name"], each["spec"]["template"]["spec"]
+
+
+Render = Callable[..., Objects]
+"""`render("a=b", release=…, namespace=…)`: the objects of `helm template --set a=b`."""
+
+
+def parse(text: str) -> Objects:
+    return Objects(document for document in yaml.safe_load_all(text) if document)
+
+
+def environment(pod_spec: Manifest) -> dict[str, str]:
+    """Of the first container; a variable that is not a plain value maps to an empty string."""
+    return {each["name"]: each.get("value", "") for each in pod_spec["containers"][0]["env"]}
+
+
+def containers(pod_spec: Manifest) -> list[Manifest]:
+    return [*pod_spec.get("initContainers", []), *pod_spec["containers"]]
