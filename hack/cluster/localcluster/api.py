@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import struct
+from datetime import datetime
 from typing import Any
 
 from localcluster import network
@@ -40,6 +41,13 @@ def ready_nodes(state: State) -> set[str]:
 
 def nodes_that_are_ready(answer: dict[str, Any]) -> set[str]:
     return {node["metadata"]["name"] for node in answer["items"] if _is_true(node["status"].get("conditions", []), "Ready")}
+
+
+def is_node_back(answer: dict[str, Any], since: float) -> bool:
+    """Is the node of this list Ready, and its lease renewed since that time?"""
+    leases = [item["spec"]["renewTime"] for item in answer["items"] if item["kind"] == "Lease"]
+    nodes = {"items": [item for item in answer["items"] if item["kind"] == "Node"]}
+    return bool(nodes_that_are_ready(nodes)) and any(datetime.fromisoformat(lease).timestamp() > since for lease in leases)
 
 
 def _is_true(conditions: list[dict[str, str]], kind: str) -> bool:

@@ -1,5 +1,6 @@
 """Owns what each command does with the cluster of this machine. There is at most one; its state folder says whose it is."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcluster import binaries, cache, cgroups, host, images, loading, network, node, pki, processes, progress, sandbox, shell
+from localcluster import api, binaries, cache, cgroups, host, images, loading, network, node, pki, processes, progress, sandbox, shell
 from localcluster.paths import Paths, State
 from localcluster.shell import Failure
 
@@ -198,7 +199,7 @@ def kill_node(paths: Paths, index: int) -> None:
     if process is None:
         raise Failure(f"{network.node_name(index)} is not running.")
     processes.kill(process)
-    progress.say(f"{network.node_name(index)} is dead; Kubernetes notices within about 6 s")
+    progress.say(f"{network.node_name(index)} is dead; Kubernetes notices within about 8 s")
 
 
 def start_node(paths: Paths, index: int) -> None:
@@ -206,12 +207,13 @@ def start_node(paths: Paths, index: int) -> None:
     _require_running(paths.state)
     if _node(paths.state, index):
         raise Failure(f"{network.node_name(index)} is running already.")
+    since = time.time()
     with progress.step(f"starting {network.node_name(index)}"):
         if inside(paths.state):
             node.launch(paths.state, index)
         else:
             shell.output(*entered(paths.state, node.launcher(paths.state, index)))
-        _wait_for_node(paths.state, index)
+        _wait_for_node(paths.state, index, since)
 
 
 def _node(state: State, index: int) -> processes.Process | None:
@@ -220,13 +222,20 @@ def _node(state: State, index: int) -> processes.Process | None:
     return processes.find_init(node.ROLE, str(state.root), str(index))
 
 
-def _wait_for_node(state: State, index: int) -> None:
-    """The kubelet's own word counts: what the API server says may still be the answer from before."""
-    ready = ["kubectl", "wait", "--for=condition=Ready", f"node/{network.node_name(index)}", f"--timeout={NODE_SECONDS:.0f}s"]
-    done = subprocess.run(entered(state, ready), env=_environment_inside(state), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        log = state.log / f"{network.node_name(index)}.log"
-        raise Failure(f"{network.node_name(index)} did not become ready: {done.stderr.strip()}\n{shell.tail(log)}")
+def _wait_for_node(state: State, index: int, since: float) -> None:
+    name = network.node_name(index)
+    deadline = time.monotonic() + NODE_SECONDS
+    while not _is_back(state, name, since):
+        if time.monotonic() > deadline:
+            raise Failure(f"{name} did not become ready.\n{shell.tail(state.log / f'{name}.log')}\nAll logs: {state.node(index) / 'log'}")
+        time.sleep(0.2)
+
+
+def _is_back(state: State, name: str, since: float) -> bool:
+    """The lease tells a kubelet that lives from a readiness that nobody has taken back yet."""
+    get = ["kubectl", "get", "-o", "json", "--namespace", "kube-node-lease", f"node/{name}", f"lease/{name}"]
+    done = subprocess.run(entered(state, get), env=_environment_inside(state), capture_output=True, text=True, check=False)
+    return done.returncode == 0 and api.is_node_back(json.loads(done.stdout), since)
 
 
 # -- images, status ----------------------------------------------------------------------------------------------------

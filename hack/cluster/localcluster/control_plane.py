@@ -72,7 +72,7 @@ def _aggregation(pki: Path) -> list[str]:
 
 
 def controller_manager(state: State) -> list[str | Path]:
-    """It calls a node dead after 6 s instead of 40: tests wait for that."""
+    """It calls a node dead after 8 s instead of 40: tests wait for that."""
     return [
         state.bin / "kube-controller-manager",
         f"--kubeconfig={state.kubeconfig('kube-controller-manager')}",
@@ -83,7 +83,7 @@ def controller_manager(state: State) -> list[str | Path]:
         f"--cluster-signing-key-file={state.pki / 'ca.key'}",
         "--use-service-account-credentials",
         "--node-monitor-period=1s",
-        "--node-monitor-grace-period=6s",
+        "--node-monitor-grace-period=8s",
     ]
 
 
