@@ -26,6 +26,24 @@ demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed 
 test: setup lint ## Everything that needs no cluster
 	@$(BIN)/python -m pytest
 
+test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
+	@hack/test-cluster
+
+demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
+	@hack/demo-kubernetes
+
+bench: setup ## Every benchmark, each against its baseline in the same run
+	@$(BIN)/python -m tests.bench
+
+images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
+	@$(PYTHON) hack/cluster build
+
+cluster-up: ## Start the two-node Kubernetes of hack/cluster
+	@$(PYTHON) hack/cluster up
+
+cluster-down: ## End it, and remove everything that it left
+	@$(PYTHON) hack/cluster down
+
 lint: setup ## Style, types, architecture, generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -40,6 +58,11 @@ protos: setup ## Generate sdk/src/snakepit/v1 from proto/
 
 crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
+
+requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
+	@cd requirements && for set in build worker digits client agent control-plane operator dev; do \
+	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 
 clean: ## Remove what the other targets made
 	@rm -rf .venv .state .mypy_cache .ruff_cache .pytest_cache build dist site

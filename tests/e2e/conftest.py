@@ -1,0 +1,40 @@
+"""One release and one namespace for all cluster tests; what they need of the machine is said in one sentence when it is missing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from support.incluster import E2E, config_map, standing_caller
+from support.kube import apply, install, kubectl, make_namespace
+
+NAMESPACE = "snakepit-e2e"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Uninstalling comes last, whatever the files are called."""
+    items.sort(key=lambda item: "uninstall" in item.nodeid)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> None:
+    for program in ("kubectl", "helm"):
+        if not shutil.which(program):
+            pytest.exit(f"{program} is not on the PATH: run these tests with `make test-cluster`", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def release(cluster: None) -> None:
+    make_namespace("snakepit-system")
+    install()
+
+
+@pytest.fixture(scope="session")
+def namespace(release: None) -> Iterator[str]:
+    make_namespace(NAMESPACE)
+    apply(config_map("probe", E2E / "probe.py", E2E / "load.py"), namespace=NAMESPACE)
+    standing_caller(namespace=NAMESPACE)
+    yield NAMESPACE
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")

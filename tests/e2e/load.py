@@ -1,0 +1,73 @@
+"""A caller under load, run in a pod: calls until /tmp/stop appears, and accounts for every call in lines of JSON.
+
+Usage: load.py SERVER POOL CONCURRENCY SECONDS_PER_CALL [--session ID]
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import snakepit
+
+STOP = Path("/tmp/stop")
+LONGEST_SECONDS = 300.0
+"""It stops by itself after this long, whatever happens."""
+
+
+def say(event: str, **fields: object) -> None:
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+class Account:
+    """Every call ends in here exactly once."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ok = 0
+        self.failed: Counter[str] = Counter()
+        self.longest = 0.0
+
+    async def one(self, pool: snakepit.Pool, seconds: float) -> None:
+        self.begun += 1
+        at = time.monotonic()
+        try:
+            await pool.call("work", {"seconds": seconds}, timeout=30)
+            self.ok += 1
+        except snakepit.SnakepitError as error:
+            self.failed[error.reason] += 1
+            say("failed", reason=error.reason, started=error.started.name, message=str(error), details=dict(error.details))
+        self.longest = max(self.longest, time.monotonic() - at)
+
+
+async def caller(account: Account, pool: snakepit.Pool, seconds: float, until: float) -> None:
+    while not STOP.exists() and time.monotonic() < until:
+        await account.one(pool, seconds)
+
+
+async def main(server: str, name: str, concurrency: int, seconds: float) -> None:
+    account = Account()
+    async with snakepit.Client(server) as client:
+        pool = client.pool(name)
+        await account.one(pool, 0)
+        say("started", ok=account.ok)
+        until = time.monotonic() + LONGEST_SECONDS
+        report = asyncio.create_task(progress(account))
+        await asyncio.gather(*(caller(account, pool, seconds, until) for _ in range(concurrency)))
+        report.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await report
+    say("summary", begun=account.begun, ok=account.ok, failed=dict(account.failed), longest=round(account.longest, 3))
+
+
+async def progress(account: Account) -> None:
+    while True:
+        await asyncio.sleep(0.5)
+        say("progress", ok=account.ok)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

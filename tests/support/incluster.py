@@ -1,0 +1,119 @@
+"""Pods of the e2e tests: pools of the probe adapter, and a caller that runs in the cluster and accounts for every call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from support.kube import IMAGE_REPOSITORY, IMAGE_TAG, SYSTEM, apply, eventually, kubectl, run
+
+E2E = Path(__file__).resolve().parent.parent / "e2e"
+SERVICE = f"snakepit.{SYSTEM}:7800"
+ALL_REPLICAS = f"dns:///snakepit-control-plane.{SYSTEM}:7800"
+
+RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+RESTRICTED_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+CLIENT_IMAGE = f"{IMAGE_REPOSITORY}/agent:{IMAGE_TAG}"
+"""Any image with `snakepit[client]` would do; the agent's has it."""
+
+
+def config_map(name: str, *files: Path) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {f.name: f.read_text() for f in files}}
+
+
+def probe_pool(name: str, adapter: str = "probe:Probe", **spec: Any) -> dict[str, Any]:
+    """A SnakePool of the base worker image, with the code mounted from the ConfigMap `probe`."""
+    worker = {"adapter": adapter, **spec.pop("worker", {})}
+    container = {
+        "name": "worker",
+        "image": spec.pop("image", f"{IMAGE_REPOSITORY}/worker:{IMAGE_TAG}"),
+        "env": [{"name": "PYTHONPATH", "value": "/code"}],
+        "volumeMounts": [{"name": "code", "mountPath": "/code", "readOnly": True}],
+    }
+    template = {"spec": {"containers": [container], "volumes": [{"name": "code", "configMap": {"name": "probe"}}]}}
+    body = {"worker": worker, "template": template, **spec}
+    return {"apiVersion": "snakepit.dev/v1alpha1", "kind": "SnakePool", "metadata": {"name": name}, "spec": body}
+
+
+def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
+    """A pod that runs a script of the ConfigMap `probe` with the SDK, once."""
+    container = {
+        "name": "client",
+        "image": CLIENT_IMAGE,
+        "command": ["python3", f"/code/{script}", *argv],
+        "securityContext": RESTRICTED_CONTAINER,
+        "volumeMounts": [{"name": "code", "mountPath": "/code"}, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "securityContext": RESTRICTED_POD,
+        "containers": [container],
+        "volumes": [{"name": "code", "configMap": {"name": "probe"}}, {"name": "tmp", "emptyDir": {}}],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+class Load:
+    """load.py in a pod. Use it as a context manager: it starts, the test does harm, `finish` gives the account."""
+
+    def __init__(self, name: str, pool: str, *, namespace: str, concurrency: int = 8, seconds: float = 0.02, server: str = SERVICE) -> None:
+        self.name, self.namespace = f"load-{name}", namespace
+        self._argv = (server, f"{namespace}/{pool}", str(concurrency), str(seconds))
+
+    def __enter__(self) -> Load:
+        apply(client_pod(self.name, "load.py", *self._argv), namespace=self.namespace)
+        eventually(lambda: self._events("started"), f"{self.name} makes its first call")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kubectl("delete", "pod", self.name, "-n", self.namespace, "--ignore-not-found", "--wait=false")
+
+    def _events(self, kind: str) -> list[dict[str, Any]]:
+        text = run("kubectl", "logs", self.name, "-n", self.namespace, check=False).stdout
+        events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [event for event in events if event["event"] == kind]
+
+    def served(self) -> int:
+        """Calls that have ended well so far."""
+        events = self._events("progress") or self._events("started")
+        return int(events[-1]["ok"])
+
+    def wait_for_more(self, calls: int = 50) -> None:
+        """Until so many more calls have ended well: the load is really on, or is served again."""
+        target = self.served() + calls
+        eventually(lambda: self.served() >= target, f"{calls} more calls of {self.name} are served", timeout=60)
+
+    def finish(self) -> dict[str, Any]:
+        """Stop it and return its summary, with the failures in `failures`."""
+        kubectl("exec", self.name, "-n", self.namespace, "--", "touch", "/tmp/stop")
+        summary = eventually(lambda: self._events("summary"), f"{self.name} adds up its calls", timeout=60)[0]
+        failures = self._events("failed")
+        assert summary["begun"] == summary["ok"] + sum(summary["failed"].values()), f"calls are missing: {summary}"
+        print(
+            f"{self.name}: {summary['begun']} calls, {summary['ok']} served, failed: {summary['failed'] or 'none'}, longest {summary['longest']} s"
+        )
+        return {**summary, "failures": failures}
+
+
+def call(tool: str, arguments: dict[str, Any], *, pool: str, namespace: str, session: str = "", server: str = SERVICE) -> Any:
+    """One call from inside the cluster through the command line, in the standing pod `caller`."""
+    argv = ["snakepit", "call", f"{namespace}/{pool}", tool, json.dumps(arguments), "--server", server, "-o", "json"]
+    argv += ["--session", session] if session else []
+    return json.loads(kubectl("exec", "caller", "-n", namespace, "--", *argv))
+
+
+def workers(pool: str, *, namespace: str) -> list[dict[str, Any]]:
+    """`snakepit workers`, from inside the cluster."""
+    argv = ["snakepit", "workers", f"{namespace}/{pool}", "--server", SERVICE, "-o", "json"]
+    return list(json.loads(kubectl("exec", "caller", "-n", namespace, "--", *argv)))
+
+
+def standing_caller(*, namespace: str) -> None:
+    """A pod to type commands in."""
+    pod = client_pod("caller", "load.py")
+    pod["spec"]["containers"][0]["command"] = ["sleep", "3600"]
+    apply(pod, namespace=namespace)
+    kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", namespace, "--timeout=60s")

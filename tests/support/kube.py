@@ -1,0 +1,114 @@
+"""kubectl and helm as the e2e tests use them: a command in, JSON or text out, and waits that end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+IMAGE_REPOSITORY = os.environ.get("IMAGE_REPOSITORY", "snakepit")
+IMAGE_TAG = os.environ.get("IMAGE_TAG", "dev")
+HERMETIC = os.environ.get("CLUSTER") != "existing"
+"""On the cluster of hack/cluster, where no registry is: Redis comes from an image of the checkout too."""
+
+SYSTEM = "snakepit-system"
+RELEASE = "snakepit"
+
+T = TypeVar("T")
+
+
+class CommandFailed(AssertionError):
+    """A command that should have worked did not; the text has its output."""
+
+
+def run(*argv: str, stdin: str | None = None, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    if check and done.returncode:
+        raise CommandFailed(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def kubectl(*argv: str, stdin: str | None = None, timeout: float = 120) -> str:
+    return run("kubectl", *argv, stdin=stdin, timeout=timeout).stdout
+
+
+def get(kind: str, name: str = "", *, namespace: str, selector: str = "") -> Any:
+    """An object, or the items of a list."""
+    argv = ["get", kind, *([name] if name else []), "-n", namespace, "-o", "json", *(["-l", selector] if selector else [])]
+    found = json.loads(kubectl(*argv))
+    return found if name else found["items"]
+
+
+def apply(*documents: dict[str, Any], namespace: str) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+    kubectl("apply", "-n", namespace, "-f", "-", stdin=text)
+
+
+def eventually(look: Callable[[], T | None], what: str, timeout: float = 90, every: float = 0.25) -> T:
+    """What `look` returns as soon as that is true; AssertionErrors inside it count as not yet. Fails with the last reason."""
+    deadline = time.monotonic() + timeout
+    reason = "it was never so"
+    while time.monotonic() < deadline:
+        try:
+            found = look()
+            if found:
+                return found
+        except AssertionError as error:
+            reason = str(error)
+        time.sleep(every)
+    raise AssertionError(f"not within {timeout} s: {what}: {reason}")
+
+
+def wait_available(pool: str, *, namespace: str, timeout: int = 180) -> None:
+    """`kubectl wait`, as a user would; on failure the pool's own words are in the error."""
+    done = run(
+        "kubectl",
+        "wait",
+        "--for=condition=Available",
+        f"sp/{pool}",
+        "-n",
+        namespace,
+        f"--timeout={timeout}s",
+        timeout=timeout + 30,
+        check=False,
+    )
+    if done.returncode:
+        raise CommandFailed(done.stderr + run("kubectl", "describe", f"sp/{pool}", "-n", namespace, check=False).stdout)
+
+
+def pods_of(pool: str, *, namespace: str) -> list[dict[str, Any]]:
+    """The pool's pods that are not on their way out."""
+    pods = get("pods", namespace=namespace, selector=f"snakepit.dev/pool={pool}")
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+
+
+def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One condition of a SnakePool; an assertion if it isn't there."""
+    found = [c for c in pool.get("status", {}).get("conditions", []) if c["type"] == kind]
+    assert found, f"no condition {kind} in {pool.get('status')}"
+    return dict(found[0])
+
+
+def install(namespace: str = SYSTEM, *extra: str) -> None:
+    """`helm install` with the images of the checkout (or of IMAGE_REPOSITORY), and wait until all of it is ready."""
+    images = ["--set", f"image.repository={IMAGE_REPOSITORY}", "--set", f"image.tag={IMAGE_TAG}"]
+    redis = ["--set", f"redis.image.repository={IMAGE_REPOSITORY}/redis", "--set", f"redis.image.tag={IMAGE_TAG}"] if HERMETIC else []
+    chart = str(ROOT / "charts/snakepit")
+    run(
+        "helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, "--wait", "--timeout", "180s", *images, *redis, *extra, timeout=240
+    )
+
+
+def make_namespace(name: str) -> None:
+    """A namespace in which only pods of PodSecurity `restricted` may run."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
