@@ -78,6 +78,8 @@ class InvalidArguments(SnakepitError):
 
 
 class PoolNotFound(SnakepitError):
+    """No such pool; the message names it."""
+
     reason = "POOL_NOT_FOUND"
     status = Status.NOT_FOUND
     default_started = Started.NO
@@ -92,6 +94,8 @@ class ToolNotFound(SnakepitError):
 
 
 class SessionNotFound(SnakepitError):
+    """No such session in that pool: it was never created, was deleted, or has expired."""
+
     reason = "SESSION_NOT_FOUND"
     status = Status.NOT_FOUND
     default_started = Started.NO
@@ -106,6 +110,8 @@ class PoolNotReady(SnakepitError):
 
 
 class Draining(SnakepitError):
+    """This replica of the control plane is about to stop; the others take the call."""
+
     reason = "DRAINING"
     status = Status.UNAVAILABLE
     default_started = Started.NO
@@ -128,6 +134,8 @@ class QueueTimeout(SnakepitError):
 
 
 class WorkerBusy(SnakepitError):
+    """The session is `strict_fail_fast`, and its worker has no free slot."""
+
     reason = "WORKER_BUSY"
     status = Status.RESOURCE_EXHAUSTED
     default_started = Started.NO
@@ -150,12 +158,16 @@ class WorkerLost(SnakepitError):
 
 
 class StaleEpoch(SnakepitError):
+    """The session has moved to another worker, or is another life of that id: this write or result is refused."""
+
     reason = "STALE_EPOCH"
     status = Status.FAILED_PRECONDITION
     default_started = Started.NO
 
 
 class DeadlineExceeded(SnakepitError):
+    """The call's deadline has passed."""
+
     reason = "DEADLINE"
     status = Status.DEADLINE_EXCEEDED
 
@@ -169,12 +181,16 @@ class StoreUnavailable(SnakepitError):
 
 
 class SessionQuota(SnakepitError):
+    """The pool has as many sessions as `session.maxSessions` allows."""
+
     reason = "SESSION_QUOTA"
     status = Status.RESOURCE_EXHAUSTED
     default_started = Started.NO
 
 
 class StateQuota(SnakepitError):
+    """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows."""
+
     reason = "STATE_QUOTA"
     status = Status.RESOURCE_EXHAUSTED
     default_started = Started.NO
@@ -189,6 +205,8 @@ class PayloadTooLarge(SnakepitError):
 
 
 class Cancelled(SnakepitError):
+    """The caller cancelled the call, or went away."""
+
     reason = "CANCELLED"
     status = Status.CANCELLED
 
@@ -218,12 +236,16 @@ class ProtocolMismatch(SnakepitError):
 
 
 class Unauthenticated(SnakepitError):
+    """The credentials are missing or not valid."""
+
     reason = "UNAUTHENTICATED"
     status = Status.UNAUTHENTICATED
     default_started = Started.NO
 
 
 class PermissionDenied(SnakepitError):
+    """The credentials are valid and don't allow this."""
+
     reason = "PERMISSION_DENIED"
     status = Status.PERMISSION_DENIED
     default_started = Started.NO
