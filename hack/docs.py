@@ -1,0 +1,138 @@
+"""Write docs/errors.md from snakepit.errors (`make docs`), then check that what the documents point at is there; --check writes nothing.
+
+It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. It judges no prose.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from snakepit.errors import BY_REASON, SnakepitError, ToolError
+
+ROOT = Path(__file__).resolve().parent.parent
+ERRORS = ROOT / "docs/errors.md"
+ERRORS_INTRO = """# Errors
+
+Generated from `sdk/src/snakepit/errors.py` by `make docs`; don't edit.
+
+Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`, `.status`, `.started`,
+`.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason,
+the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`.
+
+"Started" says whether the tool may have run: `no` is safe to try again, `maybe` is not unless the tool can run twice. Where it says
+"known", each error carries its own answer. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
+
+| Python | status | reason | started | meaning |
+|---|---|---|---|---|
+"""
+
+PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
+TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
+VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
+SKIPPED = re.compile(r"^(https?|mailto)$")
+
+
+def errors_page() -> str:
+    kinds: list[type[SnakepitError]] = [SnakepitError, *(kind for kind in BY_REASON.values() if kind is not SnakepitError), ToolError]
+    return ERRORS_INTRO + "".join(_row(kind) for kind in kinds)
+
+
+def _row(kind: type[SnakepitError]) -> str:
+    started = kind.default_started.name.lower()
+    meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
+    if kind is SnakepitError:
+        meaning = "Something else went wrong; also the base class of all others."
+    return f"| `{kind.__name__}` | {kind.status.name} | {kind.reason} | {'known' if started == 'unknown' else started} | {meaning} |\n"
+
+
+def documents() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split() if (ROOT / name).exists()]
+
+
+def _flat(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from _flat(token.children or [])
+
+
+def _parsed(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(text)
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    tokens = _parsed(text)
+    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _link_problem(document: Path, link: str) -> str | None:
+    parts = urlsplit(link)
+    if SKIPPED.match(parts.scheme):
+        return None
+    target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
+    if not target.exists():
+        return f"the link {link} leads nowhere"
+    if parts.fragment and parts.fragment not in anchors(target.read_text()):
+        return f"the link {link} names a heading that is not there"
+    return None
+
+
+def _path_problem(code: str) -> str | None:
+    if not PATH.fullmatch(code) or any(ROOT.glob(code.rstrip("/"))):
+        return None
+    return f"`{code}` is not in the repository"
+
+
+def problems(document: Path, targets: set[str], variables: set[str]) -> Iterator[str]:
+    text = document.read_text()
+    for token in _flat(_parsed(text)):
+        if token.type == "link_open":
+            yield from filter(None, [_link_problem(document, str(token.attrs["href"]))])
+        if token.type == "code_inline":
+            yield from filter(None, [_path_problem(token.content)])
+        if token.type in ("code_inline", "fence"):
+            yield from (f"there is no `make {name}`" for name in TARGET.findall(token.content) if name not in targets)
+    yield from (f"nothing reads {name}" for name in sorted(set(VARIABLE.findall(text)) - variables))
+
+
+def _known_variables() -> set[str]:
+    sources = subprocess.run(
+        ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", "*.py", "Makefile"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(sources.stdout.split())
+
+
+def check() -> list[str]:
+    """Every problem, one sentence each."""
+    targets = set(re.findall(r"^([a-z][a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    variables = _known_variables()
+    found = [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in problems(d, targets, variables)]
+    if not ERRORS.exists() or ERRORS.read_text() != errors_page():
+        found.append("docs/errors.md is not up to date: run make docs")
+    return found
+
+
+def main() -> None:
+    if "--check" not in sys.argv:
+        ERRORS.write_text(errors_page())
+    if found := check():
+        sys.exit("\n".join(found))
+
+
+if __name__ == "__main__":
+    main()
