@@ -33,7 +33,8 @@ def uninstall() -> None:
 
 def everything_of_ours(space: str) -> list[str]:
     """What is left of pools and release, the CRD and the config of the tests apart."""
-    kinds = "deployments,statefulsets,services,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,poddisruptionbudgets,leases,persistentvolumeclaims"
+    kinds = "deployments,statefulsets,services,pods,secrets,configmaps,serviceaccounts,roles,rolebindings"
+    kinds += ",poddisruptionbudgets,leases,persistentvolumeclaims"
     names: list[str] = []
     for namespace in (SYSTEM, space):
         items = json.loads(kubectl("get", kinds, "-n", namespace, "-o", "json"))["items"]
