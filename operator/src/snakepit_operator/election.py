@@ -1,0 +1,139 @@
+"""One leader at a time, by a Lease. It decides nothing about pools.
+
+The rules are those of client-go's leader election: a lease counts as expired when *this* process has seen no change in it for its
+duration, so clocks of different machines are never compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from snakepit_operator.kube import LEASES, Kube, KubeError, Object
+
+LEASE_SECONDS = 15
+RENEW_SECONDS = 10.0
+"""A leader that could not renew for this long stops leading: sooner than anybody else may begin."""
+RETRY_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Seen(Struct, frozen=True):
+    """A lease's content as last read, and when it was first seen so (this process's monotonic clock)."""
+
+    holder: str
+    renewed: str
+    since: float
+
+    def expired(self, now: float) -> bool:
+        return not self.holder or now - self.since > LEASE_SECONDS
+
+
+def look(lease: Object, before: Seen | None, now: float) -> Seen:
+    """What the lease says; `since` is kept while nothing in it changes."""
+    spec = lease.get("spec") or {}
+    holder, renewed = spec.get("holderIdentity") or "", spec.get("renewTime") or ""
+    if before and (before.holder, before.renewed) == (holder, renewed):
+        return before
+    return Seen(holder, renewed, now)
+
+
+class Election:
+    """Takes the lease and keeps it. `leading` is set while this process is the leader."""
+
+    def __init__(self, kube: Kube, namespace: str, name: str, identity: str) -> None:
+        self._kube, self._namespace, self._name, self._identity = kube, namespace, name, identity
+        self._seen: Seen | None = None
+        self._renewed = 0.0
+        self.leading = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.lost.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._round(time.monotonic())
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def resign(self) -> None:
+        """Give the lease up so that the next one needn't wait for its end."""
+        if not self.leading.is_set():
+            return
+        self._set(False)
+        try:
+            lease = await self._kube.get(LEASES, self._namespace, self._name)
+            if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                lease["spec"]["holderIdentity"] = ""
+                await self._kube.replace(LEASES, self._namespace, self._name, lease)
+        except KubeError as error:
+            log.warning("the lease could not be given up: %s", error)
+
+    async def _round(self, now: float) -> None:
+        try:
+            held = await self._try(now)
+        except KubeError as error:
+            log.warning("the lease %s could not be read or written: %s", self._name, error)
+            held = self.leading.is_set() and now - self._renewed < RENEW_SECONDS
+        else:
+            self._renewed = now if held else self._renewed
+        self._set(held)
+
+    def _set(self, held: bool) -> None:
+        if held != self.leading.is_set():
+            log.info("leading" if held else "not leading any more", extra={"identity": self._identity})
+        for event, wanted in ((self.leading, held), (self.lost, not held)):
+            event.set() if wanted else event.clear()
+
+    async def _try(self, now: float) -> bool:
+        try:
+            lease = await self._kube.get(LEASES, self._namespace, self._name)
+        except KubeError as error:
+            if not error.missing:
+                raise
+            return await self._write(None, self._lease(None))
+        self._seen = look(lease, self._seen, now)
+        if self._seen.holder != self._identity and not self._seen.expired(now):
+            return False
+        return await self._write(lease, self._lease(lease))
+
+    async def _write(self, before: Object | None, lease: Object) -> bool:
+        try:
+            if before is None:
+                await self._kube.create(LEASES, self._namespace, lease)
+            else:
+                await self._kube.replace(LEASES, self._namespace, self._name, lease)
+        except KubeError as error:
+            if error.exists or error.conflict:
+                return False
+            raise
+        return True
+
+    def _lease(self, before: Object | None) -> Object:
+        stamp = _stamp()
+        spec = dict((before or {}).get("spec") or {})
+        moved = spec.get("holderIdentity") != self._identity
+        metadata = {"name": self._name, "namespace": self._namespace}
+        if before:
+            metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": LEASE_SECONDS,
+                "acquireTime": stamp if moved else spec.get("acquireTime", stamp),
+                "renewTime": stamp,
+                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (1 if moved and before else 0),
+            },
+        }
+
+
+def _stamp() -> str:
+    # The API server wants all six digits, and refuses a time without any fraction.
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

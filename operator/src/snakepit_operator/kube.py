@@ -1,0 +1,164 @@
+"""The Kubernetes API as far as the operator uses it: plain objects in, plain objects out. The only module that imports its client.
+
+No retries: every caller is level-triggered and comes again. An answer that takes longer than REQUEST_SECONDS is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+Object = dict[str, Any]
+
+REQUEST_SECONDS = 10.0
+FIELD_MANAGER = "snakepit-operator"
+
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class KubeError(Exception):
+    """The API server said no, or said nothing (`code` 0). `message` is its own sentence."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message or reason)
+        self.code = code
+        self.reason = reason
+        self.message = message or reason
+
+    @property
+    def missing(self) -> bool:
+        return self.code == 404
+
+    @property
+    def exists(self) -> bool:
+        return self.code == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def conflict(self) -> bool:
+        return self.code == 409 and not self.exists
+
+    @property
+    def refused(self) -> bool:
+        """The request itself is wrong or forbidden: the same one will be refused again."""
+        return self.code in (400, 403, 422)
+
+
+class Resource:
+    """One kind of namespaced object: `/api/v1/.../pods`."""
+
+    def __init__(self, root: str, plural: str) -> None:
+        self.root = root
+        self.plural = plural
+
+    def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
+        """`namespace` None: of all namespaces."""
+        within = f"/namespaces/{namespace}" if namespace else ""
+        return "/".join(part for part in (f"{self.root}{within}/{self.plural}", name, sub) if part)
+
+
+PODS = Resource("/api/v1", "pods")
+EVENTS = Resource("/api/v1", "events")
+LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
+BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")
+POOLS = Resource("/apis/snakepit.dev/v1alpha1", "snakepools")
+
+
+class Kube:
+    """A connection pool to one API server. Every method raises KubeError."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls) -> Kube:
+        """By KUBECONFIG where it is set, else as the pod's service account."""
+        configuration = Configuration()
+        if os.environ.get("KUBECONFIG"):
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return cls(ApiClient(configuration))
+
+    async def close(self) -> None:
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """The object."""
+        return await self._request("GET", resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str | None, selector: str = "") -> list[Object]:
+        """All objects there are now (a consistent read), page by page."""
+        items: list[Object] = []
+        query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self._request("GET", resource.path(namespace), query)
+            items += page.get("items") or []
+            more = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return items
+            query["continue"] = more
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """The object as created."""
+        return await self._request("POST", resource.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def replace(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """The object as replaced; a resourceVersion in it must still be the newest."""
+        return await self._request("PUT", resource.path(namespace, name), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+        """Begin deletion; with `uid` only of that very object. One that is gone already is no error."""
+        body: Object = {"preconditions": {"uid": uid}} if uid else {}
+        try:
+            await self._request("DELETE", resource.path(namespace, name), None, body)
+        except KubeError as error:
+            if not (error.missing or error.conflict):
+                raise
+
+    async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """Server-side apply, taking over conflicting fields."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._request("PATCH", resource.path(namespace, name), query, body, _APPLY)
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object) -> Object:
+        """Merge-patch the status; a null removes its field."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._request("PATCH", resource.path(namespace, name, "status"), query, {"status": status}, _MERGE)
+
+    async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """Merge-patch the object."""
+        return await self._request("PATCH", resource.path(namespace, name), {"fieldManager": FIELD_MANAGER}, body, _MERGE)
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None, content_type: str = _JSON
+    ) -> Object:
+        url = f"{path}?{urlencode(query)}" if query else path
+        try:
+            _, url, headers, payload, *_ = await self._client.param_serialize(
+                method, url, header_params={"Accept": _JSON, "Content-Type": content_type}, body=body, auth_settings=["BearerToken"]
+            )
+            response = await self._client.call_api(method, url, headers, payload, _request_timeout=REQUEST_SECONDS)
+            data = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, "Unreachable", f"the API server doesn't answer: {type(error).__name__} {error}") from error
+        return _answer(response.status, data)
+
+
+def _answer(code: int, data: bytes) -> Object:
+    try:
+        answer = json.loads(data or b"{}")
+    except ValueError:
+        answer = {"message": data[:200].decode(errors="replace")}
+    if code >= 300:
+        raise KubeError(code, answer.get("reason", ""), answer.get("message", f"HTTP {code}"))
+    return answer if isinstance(answer, dict) else {}

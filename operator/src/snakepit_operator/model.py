@@ -1,0 +1,139 @@
+"""What the operator sees and what it decides, as plain values. No client, no clock; local mode fills them from processes.
+
+Times are seconds of one clock that the caller chooses (`now` of `plan`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from snakepit_operator.reasons import Reason
+
+
+class Phase(enum.StrEnum):
+    """A pod's phase, as Kubernetes names it. Pending: the author's container never ran."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+class PodView(Struct, frozen=True, kw_only=True):
+    """One pod of a pool. `reason` is set when it is stuck or has failed, in the pod's own words."""
+
+    name: str
+    uid: str = ""
+    ordinal: int
+    template_hash: str
+    phase: Phase = Phase.PENDING
+    ready: bool = False
+    deleting: bool = False
+    created: float = 0.0
+    changed: float = 0.0
+    """When it last became ready or not ready, or ended; its creation before that."""
+    attempt: int = 0
+    """Pods in a row, before this one, that failed in its place."""
+    reason: str = ""
+    message: str = ""
+    node: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+
+    @property
+    def active(self) -> bool:
+        """It runs or may still come to run."""
+        return not self.deleting and not self.finished
+
+    @property
+    def stuck(self) -> bool:
+        return self.active and not self.ready and bool(self.reason)
+
+
+class CapsuleView(Struct, frozen=True, kw_only=True):
+    """One capsule as the control plane knows it. `failure` is a worker's own reason and message for not being ready."""
+
+    name: str
+    pod_uid: str = ""
+    live: bool = False
+    lost: bool = False
+    draining: bool = False
+    sessions: int = 0
+    running: int = 0
+    ready_workers: int = 0
+    restarts: int = 0
+    failure: tuple[str, str] | None = None
+
+
+class FleetView(Struct, frozen=True, kw_only=True):
+    """One pool as all control-plane replicas together know it."""
+
+    available: bool = False
+    reason: str = ""
+    message: str = ""
+    ready_workers: int = 0
+    busy_slots: int = 0
+    total_slots: int = 0
+    queue_depth: int = 0
+    sessions: int = 0
+    capsules: Mapping[str, CapsuleView] = {}
+    store_ready: bool = True
+    store_message: str = ""
+
+    def capsule(self, pod: PodView) -> CapsuleView | None:
+        """What is known of this very pod: a namesake from before doesn't count."""
+        found = self.capsules.get(pod.name)
+        return None if found is None or (found.pod_uid and pod.uid and found.pod_uid != pod.uid) else found
+
+
+class Observed(Struct, frozen=True):
+    """Everything that a decision rests on. `fleet` None: no control-plane replica answers."""
+
+    pods: tuple[PodView, ...] = ()
+    fleet: FleetView | None = None
+
+    @property
+    def active(self) -> tuple[PodView, ...]:
+        return tuple(pod for pod in self.pods if pod.active)
+
+    def capsule(self, pod: PodView) -> CapsuleView | None:
+        return self.fleet.capsule(pod) if self.fleet else None
+
+    def serving(self, pod: PodView) -> bool:
+        """Calls can be running there: Kubernetes or the control plane takes it for ready."""
+        capsule = self.capsule(pod)
+        return pod.ready or (capsule is not None and capsule.live and capsule.ready_workers > 0)
+
+
+class Creation(Struct, frozen=True):
+    """A pod to create."""
+
+    name: str
+    ordinal: int
+    template_hash: str
+    attempt: int = 0
+
+
+class Deletion(Struct, frozen=True):
+    """A pod to delete, with its drain."""
+
+    name: str
+    uid: str
+    reason: str
+    message: str = ""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do now. `drains` are all capsules that should take no new calls; `held` says what keeps the plan from going on."""
+
+    creations: tuple[Creation, ...] = ()
+    deletions: tuple[Deletion, ...] = ()
+    drains: tuple[str, ...] = ()
+    held: Reason | None = None
+    requeue_after: float | None = None

@@ -1,0 +1,253 @@
+"""A pool's capsule as a Kubernetes pod: the author's template, our agent beside it, safe defaults where the author said nothing. Pure."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from snakepit.spec.codec import encode_spec
+from snakepit.spec.crd import API_VERSION, KIND
+from snakepit.spec.fields import SnakePool, SnakePoolSpec
+from snakepit_operator.model import Creation
+from snakepit_operator.reasons import Reason
+
+Object = dict[str, Any]
+
+WORKER = "worker"
+AGENT = "snakepit-agent"
+RUN_DIR = "/run/snakepit"
+HEALTH_PORT = 7802
+AGENT_UID = 65532
+DEFAULT_UID = 1000
+SHARED_GROUP = 2000
+GRACE_SECONDS = 10
+"""On top of the drain: for the kubelet and the agent's own end."""
+
+POOL_LABEL, HASH_LABEL, ORDINAL_LABEL = "snakepit.dev/pool", "snakepit.dev/template-hash", "snakepit.dev/ordinal"
+ATTEMPT_ANNOTATION = "snakepit.dev/attempt"
+
+
+class AgentImage(Struct, frozen=True, kw_only=True):
+    """How the operator was told to run the sidecar."""
+
+    image: str
+    pull_policy: str = ""
+    resources: Object = {}
+    env: tuple[Object, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
+    control_plane: str = "dns:///snakepit-control-plane:7800"
+
+
+def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
+    """Why no pod can be made of this spec: reason and sentence. None: it can."""
+    if spec.template is not None:
+        containers = _pod_spec(spec).get("containers", [])
+        if not isinstance(containers, list) or not all(isinstance(each, dict) for each in containers):
+            return Reason.INVALID_SPEC, "spec.template.spec.containers must be a list of containers"
+    if not _worker_container(spec).get("image"):
+        return Reason.IMAGE_MISSING, "set spec.image, or give the container named worker in spec.template an image"
+    return None
+
+
+def settings_json(spec: SnakePoolSpec) -> str:
+    """What agents and the control plane get to know: everything but how the pod looks."""
+    return encode_spec(msgspec.structs.replace(spec, template=None, image=None))
+
+
+def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
+    """The pod to create. Call `problem` first."""
+    template = copy.deepcopy(pool.spec.template or {})
+    metadata = template.get("metadata") or {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": creation.name,
+            "namespace": pool.metadata.namespace,
+            "labels": {
+                **(metadata.get("labels") or {}),
+                **labels(pool),
+                HASH_LABEL: creation.template_hash,
+                ORDINAL_LABEL: str(creation.ordinal),
+            },
+            "annotations": {
+                "kubectl.kubernetes.io/default-container": WORKER,
+                **(metadata.get("annotations") or {}),
+                ATTEMPT_ANNOTATION: str(creation.attempt),
+            },
+            "ownerReferences": [owner(pool)],
+        },
+        "spec": _spec(pool, creation, agent),
+    }
+
+
+def labels(pool: SnakePool) -> dict[str, str]:
+    """Of everything that belongs to the pool."""
+    return {
+        "app.kubernetes.io/name": "snakepit-capsule",
+        "app.kubernetes.io/instance": pool.metadata.name,
+        "app.kubernetes.io/component": "capsule",
+        "app.kubernetes.io/part-of": "snakepit",
+        "app.kubernetes.io/managed-by": "snakepit-operator",
+        POOL_LABEL: pool.metadata.name,
+    }
+
+
+def owner(pool: SnakePool) -> Object:
+    """Garbage collection deletes with the pool whatever carries this; nothing of ours has a finalizer."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": pool.metadata.name,
+        "uid": pool.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def disruption_budget(pool: SnakePool) -> Object:
+    """Evictions take one capsule at a time; those that aren't ready anyway may always go."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {
+            "name": f"{pool.metadata.name}-capsules",
+            "namespace": pool.metadata.namespace,
+            "labels": labels(pool),
+            "ownerReferences": [owner(pool)],
+        },
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def _pod_spec(spec: SnakePoolSpec) -> Object:
+    found = (spec.template or {}).get("spec")
+    return found if isinstance(found, dict) else {}
+
+
+def _worker_container(spec: SnakePoolSpec) -> Object:
+    containers = [each for each in _pod_spec(spec).get("containers") or [] if each.get("name") == WORKER]
+    container = dict(containers[0]) if containers else {"name": WORKER}
+    return {**container, "image": spec.image} if spec.image else container
+
+
+def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
+    author = copy.deepcopy(_pod_spec(pool.spec))
+    others = [each for each in author.get("containers") or [] if each.get("name") != WORKER]
+    before = author.get("initContainers") or []
+    drain = pool.spec.drain
+    return {
+        **_defaults(pool, author),
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": math.ceil(drain.timeout_seconds + drain.kill_after_seconds) + GRACE_SECONDS,
+        "securityContext": _pod_security(author.get("securityContext") or {}),
+        "initContainers": [_agent(pool, creation, agent), *(_secured(each) for each in before)],
+        "containers": [_worker(pool.spec), *(_secured(each) for each in others)],
+        "volumes": [
+            {"name": "snakepit-run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            {"name": "snakepit-tmp", "emptyDir": {}},
+            *(author.get("volumes") or []),
+        ],
+        **_pull_secrets(author, agent),
+    }
+
+
+def _defaults(pool: SnakePool, author: Object) -> Object:
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
+    }
+    return {"automountServiceAccountToken": False, "enableServiceLinks": False, "topologySpreadConstraints": [spread], **author}
+
+
+def _pull_secrets(author: Object, agent: AgentImage) -> Object:
+    names = [*(author.get("imagePullSecrets") or []), *({"name": name} for name in agent.pull_secrets)]
+    return {"imagePullSecrets": names} if names else {}
+
+
+def _pod_security(author: Object) -> Object:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": DEFAULT_UID,
+        "runAsGroup": DEFAULT_UID,
+        "fsGroup": SHARED_GROUP,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        **author,
+    }
+
+
+def _secured(container: Object) -> Object:
+    """The author's container with what PodSecurity `restricted` asks for, where the author said nothing."""
+    author = container.get("securityContext") or {}
+    defaults = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    return {**container, "securityContext": {**defaults, **author}}
+
+
+def _worker(spec: SnakePoolSpec) -> Object:
+    container = _secured(_worker_container(spec))
+    env = [each for each in container.get("env") or [] if each.get("name") != "SNAKEPIT_RUN_DIR"]
+    home = [] if any(each.get("name") == "HOME" for each in env) else [{"name": "HOME", "value": "/tmp"}]
+    mounts = container.get("volumeMounts") or []
+    tmp = [] if any(each.get("mountPath") == "/tmp" for each in mounts) else [{"name": "snakepit-tmp", "mountPath": "/tmp"}]
+    return {
+        "command": ["snakepit-keeper"],
+        **container,
+        "env": [{"name": "SNAKEPIT_RUN_DIR", "value": RUN_DIR}, *home, *env],
+        "volumeMounts": [{"name": "snakepit-run", "mountPath": RUN_DIR}, *tmp, *mounts],
+    }
+
+
+def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
+    policy = {"imagePullPolicy": agent.pull_policy} if agent.pull_policy else {}
+    return {
+        "name": AGENT,
+        "image": agent.image,
+        **policy,
+        "restartPolicy": "Always",
+        "command": [AGENT],
+        "env": [*_agent_env(pool, creation, agent), *agent.env],
+        "resources": agent.resources,
+        "startupProbe": {**_probe(""), "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {**_probe(""), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+        "readinessProbe": {**_probe("ready"), "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
+        "securityContext": {
+            "runAsUser": AGENT_UID,
+            "runAsGroup": AGENT_UID,
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [{"name": "snakepit-run", "mountPath": RUN_DIR}],
+    }
+
+
+def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[Object]:
+    values = {
+        "SNAKEPIT_POOL": f"{pool.metadata.namespace}/{pool.metadata.name}",
+        "SNAKEPIT_POOL_UID": pool.metadata.uid,
+        "SNAKEPIT_POOL_GENERATION": str(pool.metadata.generation),
+        "SNAKEPIT_SPEC": settings_json(pool.spec),
+        "SNAKEPIT_CAPSULE": creation.name,
+        "SNAKEPIT_SERVER": agent.control_plane,
+        "SNAKEPIT_RUN_DIR": RUN_DIR,
+        "SNAKEPIT_HEALTH_PORT": str(HEALTH_PORT),
+    }
+    uid = {"name": "SNAKEPIT_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    # Kubernetes expands $(NAME) in a value; $$ is a plain $.
+    return [*({"name": name, "value": value.replace("$(", "$$(")} for name, value in values.items()), uid]
+
+
+def _probe(service: str) -> Object:
+    return {"grpc": {"port": HEALTH_PORT, "service": service}}

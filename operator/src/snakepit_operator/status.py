@@ -1,0 +1,189 @@
+"""The whole status of a pool, from scratch, every time: counts and conditions. Pure.
+
+Nothing is carried over from the last status but the time at which a condition's status last changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
+from snakepit_operator.model import Observed, Plan, PodView
+from snakepit_operator.reasons import Reason
+from snakepit_operator.rollout import desired, template_hash
+
+AVAILABLE, PROGRESSING, DEGRADED, STORE, AUTOSCALING = "Available", "Progressing", "Degraded", "SessionStoreReady", "AutoscalingActive"
+
+_AWAY = "no control-plane replica answers; nothing is scaled down until one does"
+_MESSAGE_LENGTH = 1024
+
+
+class Verdict(Struct, frozen=True):
+    """A condition without its times."""
+
+    status: str
+    reason: str
+    message: str
+
+
+def pool_selector(pool: SnakePool) -> str:
+    """The label selector of the pool's pods."""
+    return f"snakepit.dev/pool={pool.metadata.name}"
+
+
+def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem: tuple[str, str] | None = None) -> SnakePoolStatus:
+    """Everything about the pool as of `now` (Unix seconds). `problem`: why pods can't be made at all, as reason and sentence."""
+    view = _View(pool, observed, plan, now, problem)
+    verdicts = view.verdicts()
+    fleet = observed.fleet
+    return SnakePoolStatus(
+        observed_generation=pool.metadata.generation,
+        replicas=len(view.active),
+        ready_replicas=view.ready,
+        updated_replicas=view.updated,
+        available_replicas=sum(1 for pod in view.active if (c := observed.capsule(pod)) and c.live and c.ready_workers) if fleet else None,
+        desired_replicas=view.wanted,
+        selector=pool_selector(pool),
+        workers=fleet.ready_workers if fleet else None,
+        busy_slots=fleet.busy_slots if fleet else None,
+        total_slots=fleet.total_slots if fleet else None,
+        queue_depth=fleet.queue_depth if fleet else None,
+        sessions=fleet.sessions if fleet else None,
+        reason=headline(verdicts),
+        conditions=conditions(verdicts, pool, now),
+    )
+
+
+def headline(verdicts: Mapping[str, Verdict]) -> str:
+    """The one word of `kubectl get`: of the worst that is so."""
+    if verdicts[DEGRADED].status == "True":
+        return verdicts[DEGRADED].reason
+    if verdicts[AVAILABLE].status != "True":
+        return verdicts[AVAILABLE].reason
+    return verdicts[PROGRESSING].reason if verdicts[PROGRESSING].status == "True" else "Ready"
+
+
+def conditions(verdicts: Mapping[str, Verdict], pool: SnakePool, now: float) -> tuple[Condition, ...]:
+    """The verdicts as conditions; the time of one whose status is as before stays."""
+    before = {each.type: each for each in pool.status.conditions} if pool.status else {}
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return tuple(
+        Condition(
+            type=type_,
+            status=verdict.status,  # type: ignore[arg-type]
+            reason=verdict.reason,
+            message=verdict.message,
+            observed_generation=pool.metadata.generation,
+            last_transition_time=was.last_transition_time if (was := before.get(type_)) and was.status == verdict.status else stamp,
+        )
+        for type_, verdict in verdicts.items()
+    )
+
+
+class _View:
+    """The facts that several conditions share."""
+
+    def __init__(self, pool: SnakePool, observed: Observed, plan: Plan, now: float, problem: tuple[str, str] | None) -> None:
+        self.pool, self.observed, self.plan, self.now, self.problem = pool, observed, plan, now, problem
+        self.wanted = desired(pool.spec)
+        self.active = observed.active
+        self.ready = sum(1 for pod in self.active if pod.ready)
+        template = template_hash(pool.spec)
+        self.updated = sum(1 for pod in self.active if pod.template_hash == template)
+        self.trouble = _trouble(observed, problem)
+
+    def verdicts(self) -> dict[str, Verdict]:
+        found = {AVAILABLE: self.available(), PROGRESSING: self.progressing(), DEGRADED: self.degraded(), STORE: self.store()}
+        return found if self.pool.spec.autoscaling is None else {**found, AUTOSCALING: self.autoscaling()}
+
+    def available(self) -> Verdict:
+        fleet = self.observed.fleet
+        if fleet is None:
+            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+        if fleet.available:
+            slots = f"{fleet.busy_slots} of {_count(fleet.total_slots, 'slot')} busy"
+            return Verdict("True", Reason.WORKERS_READY, f"{_count(fleet.ready_workers, 'worker')} ready, {slots}")
+        if self.wanted == 0:
+            reason = Reason.SUSPENDED if self.pool.spec.suspended else Reason.SCALED_TO_ZERO
+            return Verdict("False", reason, "no capsules are wanted")
+        if self.trouble:
+            return Verdict("False", *self.trouble)
+        return Verdict("False", Reason.STARTING, fleet.message or f"{self.ready} of {_count(self.wanted, 'capsule')} ready, no worker yet")
+
+    def progressing(self) -> Verdict:
+        if self.plan.held:
+            return Verdict("Unknown", self.plan.held, _AWAY)
+        counts = f"{self.ready} of {_count(self.wanted, 'capsule')} ready, {self.updated} of the newest template"
+        reason = self._movement()
+        if reason is None:
+            return Verdict("False", Reason.UP_TO_DATE, counts)
+        if reason is Reason.ROLLOUT_PAUSED:
+            return Verdict("False", reason, f"{counts}; rollout.paused is set")
+        if self._late():
+            return Verdict("False", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{counts}; nothing moved for {self._deadline():g} s")
+        return Verdict("True", reason, counts)
+
+    def degraded(self) -> Verdict:
+        if self.trouble:
+            return Verdict("True", *self.trouble)
+        if self._movement() not in (None, Reason.ROLLOUT_PAUSED) and self._late():
+            return Verdict("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"nothing moved for {self._deadline():g} s")
+        return Verdict("False", Reason.AS_EXPECTED, "no capsule or worker reports a fault")
+
+    def store(self) -> Verdict:
+        fleet = self.observed.fleet
+        if fleet is None:
+            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+        if fleet.store_ready:
+            return Verdict("True", Reason.STORE_READY, "sessions can be read and written")
+        return Verdict("False", Reason.STORE_UNAVAILABLE, fleet.store_message or "the session store can't be reached")
+
+    def autoscaling(self) -> Verdict:
+        kept = f"the pool is kept at {_count(self.wanted, 'capsule')}, as minReplicas says; replicas is ignored"
+        return Verdict("False", Reason.NOT_IMPLEMENTED, f"this version does not scale by load yet: {kept}")
+
+    def _movement(self) -> Reason | None:
+        old = len(self.active) - self.updated
+        if old:
+            return Reason.ROLLOUT_PAUSED if self.pool.spec.rollout.paused else Reason.ROLLING_OUT
+        if len(self.active) > self.wanted:
+            return Reason.SCALING_DOWN
+        return Reason.SCALING_UP if self.ready < self.wanted else None
+
+    def _late(self) -> bool:
+        moved = max((max(pod.created, pod.changed) for pod in self.observed.pods), default=self.now)
+        return self.now - moved > self._deadline()
+
+    def _deadline(self) -> float:
+        return self.pool.spec.rollout.progress_deadline_seconds
+
+
+def _trouble(observed: Observed, problem: tuple[str, str] | None) -> tuple[str, str] | None:
+    """The most common fault, in the words of the pod or worker that has it."""
+    if problem:
+        return problem
+    faults = [*_pod_faults(observed.pods), *_worker_faults(observed)]
+    if not faults:
+        return None
+    reason, count = Counter(reason for reason, _, _ in faults).most_common(1)[0]
+    where, message = next((where, message) for each, where, message in faults if each == reason)
+    others = f" (and {count - 1} more)" if count > 1 else ""
+    return reason, f"{where}{others}: {message or reason}"[:_MESSAGE_LENGTH]
+
+
+def _pod_faults(pods: Iterable[PodView]) -> list[tuple[str, str, str]]:
+    faulty = [pod for pod in pods if pod.stuck or (pod.finished and not pod.deleting)]
+    return [(pod.reason or Reason.POD_FAILED, f"pod {pod.name}", pod.message) for pod in faulty]
+
+
+def _worker_faults(observed: Observed) -> list[tuple[str, str, str]]:
+    capsules = [c for pod in observed.active if (c := observed.capsule(pod))]
+    return [(c.failure[0], f"a worker of {c.name}", c.failure[1]) for c in capsules if c.failure]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

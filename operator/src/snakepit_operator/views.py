@@ -1,0 +1,139 @@
+"""Kubernetes' objects and the fleet's messages to the values of `model`. Pure; every reader of a raw pod goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from snakepit.spec.fields import SnakePool
+from snakepit.v1 import fleet_pb2, pool_pb2
+from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView
+from snakepit_operator.pods import ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
+
+Object = Mapping[str, Any]
+
+_HARMLESS_WAITING = {"ContainerCreating", "PodInitializing", ""}
+
+
+def pool_view(raw: Object) -> SnakePool:
+    """A SnakePool as the API server gives it. Raises msgspec.ValidationError for one that a newer CRD allows."""
+    return msgspec.convert(raw, SnakePool)
+
+
+def pod_view(raw: Object) -> PodView:
+    """One pod of a pool."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    created = _time(metadata.get("creationTimestamp"))
+    reason, message = _fault(status)
+    ready: Object = next((each for each in status.get("conditions") or () if each["type"] == "Ready"), {})
+    return PodView(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        ordinal=_int(labels.get(ORDINAL_LABEL)),
+        template_hash=labels.get(HASH_LABEL, ""),
+        phase=Phase(status.get("phase") or Phase.PENDING),
+        ready=ready.get("status") == "True",
+        deleting=bool(metadata.get("deletionTimestamp")),
+        created=created,
+        changed=max(created, _time(ready.get("lastTransitionTime"))),
+        attempt=_int(annotations.get(ATTEMPT_ANNOTATION)),
+        reason=reason,
+        message=message,
+        node=(raw.get("spec") or {}).get("nodeName") or "",
+    )
+
+
+def _fault(status: Object) -> tuple[str, str]:
+    """Why the pod doesn't get on, in its own words: failed, not schedulable, or a container that can't start."""
+    if status.get("phase") == Phase.FAILED:
+        return status.get("reason") or "Failed", status.get("message") or _exits(status)
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return condition.get("reason") or "Unschedulable", condition.get("message") or ""
+    for container in _containers(status):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason", "") not in _HARMLESS_WAITING:
+            return waiting["reason"], f"container {container['name']}: {waiting.get('message') or waiting['reason']}{_last_exit(container)}"
+    return "", ""
+
+
+def _containers(status: Object) -> list[Object]:
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _last_exit(container: Object) -> str:
+    ended = (container.get("lastState") or {}).get("terminated")
+    return f" (last exit: {ended.get('reason') or 'Error'}, code {ended.get('exitCode')})" if ended else ""
+
+
+def _exits(status: Object) -> str:
+    ended = [(each["name"], each["state"]["terminated"]) for each in _containers(status) if "terminated" in (each.get("state") or {})]
+    return "; ".join(f"container {name} ended with code {end.get('exitCode')}: {end.get('reason') or 'Error'}" for name, end in ended)
+
+
+def fleet_view(pool: str, answers: Iterable[fleet_pb2.SyncResponse]) -> FleetView:
+    """One pool out of what all replicas say. Queues add up; of everything else each replica sees the same, or less for a moment."""
+    answers = list(answers)
+    states = [state for answer in answers for state in answer.pools if state.pool.name == pool]
+    fullest = max((state.pool for state in states), key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
+    broken = [answer for answer in answers if not answer.session_store_ready]
+    return FleetView(
+        available=fullest.available,
+        reason=fullest.reason,
+        message=fullest.message,
+        ready_workers=fullest.ready_workers,
+        busy_slots=max((state.pool.busy_slots for state in states), default=0),
+        total_slots=fullest.total_slots,
+        queue_depth=sum(state.pool.queue_depth for state in states),
+        sessions=max((state.pool.sessions for state in states), default=0),
+        capsules=_capsules(states),
+        store_ready=not broken,
+        store_message=broken[0].session_store_message if broken else "",
+    )
+
+
+def _capsules(states: Iterable[fleet_pb2.PoolState]) -> dict[str, CapsuleView]:
+    """By name. A capsule is lost only if no replica that knows it thinks otherwise."""
+    known: dict[str, list[CapsuleView]] = {}
+    for state in states:
+        for capsule in state.capsules:
+            known.setdefault(capsule.name, []).append(_capsule(capsule))
+    return {name: _merge(views) for name, views in known.items()}
+
+
+def _merge(views: list[CapsuleView]) -> CapsuleView:
+    best = max(views, key=lambda view: (not view.lost, view.live, view.ready_workers))
+    return msgspec.structs.replace(
+        best,
+        draining=any(view.draining for view in views),
+        sessions=max(view.sessions for view in views),
+        running=max(view.running for view in views),
+    )
+
+
+def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
+    failing = [each for each in state.workers if each.state == pool_pb2.WORKER_STATE_BACKOFF]
+    return CapsuleView(
+        name=state.name,
+        pod_uid=state.pod_uid,
+        live=state.liveness == pool_pb2.LIVENESS_LIVE,
+        lost=state.liveness == pool_pb2.LIVENESS_LOST,
+        draining=state.draining,
+        sessions=state.sessions,
+        running=state.running,
+        ready_workers=sum(1 for each in state.workers if each.state == pool_pb2.WORKER_STATE_READY),
+        restarts=sum(each.restarts for each in state.workers),
+        failure=(failing[0].reason or "BackOff", failing[0].message) if failing else None,
+    )
+
+
+def _time(text: str | None) -> float:
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
+
+
+def _int(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
