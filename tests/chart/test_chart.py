@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 
-CRD = CHART.parents[1] / "crds/snakepit.dev_snakepools.yaml"
+ROOT = CHART.parents[1]
+CRD = ROOT / "crds/snakepit.dev_snakepools.yaml"
 EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}")
 
 POOL_RULES = {
@@ -20,11 +22,16 @@ POOL_RULES = {
     ("policy", "poddisruptionbudgets"): {"get", "list", "watch", "create", "patch", "delete"},
     ("", "events"): {"create", "patch"},
 }
-LEASE_RULES = {("coordination.k8s.io", "leases"): {"get", "create", "update"}}
+LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
 
 
-def rules(role: Manifest) -> dict[tuple[str, str], set[str]]:
-    return {(g, r): set(rule["verbs"]) for rule in role["rules"] for g in rule["apiGroups"] for r in rule["resources"]}
+def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
+    return {
+        (group, resource, *rule.get("resourceNames", [])): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
 
 
 # -- what there is -----------------------------------------------------------------------------------------------------
@@ -45,6 +52,25 @@ def test_callers_find_the_service_snakepit_and_agents_every_replica_even_before_
     assert replicas["clusterIP"] == "None"
     assert replicas["publishNotReadyAddresses"] is True
     assert callers["selector"] == replicas["selector"]
+
+
+def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
+    pod = dict(render("agent.pullSecrets={one}").pod_specs())["snakepit-operator"]
+    variables = environment(pod) | {"POD_NAME": "snakepit-operator-0", "POD_NAMESPACE": "snakepit-system"}
+    settings = operator_settings.load(variables)
+    assert settings.lease_name == "snakepit-operator"
+    assert settings.http_port == pod["containers"][0]["ports"][0]["containerPort"]
+    assert settings.agent.control_plane == "dns:///snakepit-control-plane.snakepit-system:7800"
+    assert settings.agent.image == "snakepit/agent:dev"
+    assert settings.agent.resources["limits"] == {"memory": "256Mi"}
+    assert settings.agent.pull_secrets == ("one",)
+
+
+@pytest.mark.parametrize("component", ["operator", "control-plane"])
+def test_every_variable_that_the_chart_sets_is_read_by_the_program(render: Render, component: str) -> None:
+    sources = "".join(path.read_text() for folder in (component, "sdk") for path in (ROOT / folder / "src").rglob("*.py"))
+    ours = {name for name in environment(dict(render().pod_specs())[f"snakepit-{component}"]) if name != "REDIS_PASSWORD"}
+    assert {name for name in ours if name not in sources} == set()
 
 
 def test_every_service_and_budget_selects_the_pods_of_one_workload(render: Render) -> None:
@@ -102,8 +128,10 @@ def test_a_replica_has_time_to_finish_the_longest_default_call(render: Render) -
     assert dict(render().pod_specs())["snakepit-control-plane"]["terminationGracePeriodSeconds"] == 330
 
 
-def test_otel_variables_reach_operator_and_control_plane(render: Render) -> None:
+def test_otel_variables_reach_operator_control_plane_and_agents(render: Render) -> None:
     objects = render("otel.env[0].name=OTEL_EXPORTER_OTLP_ENDPOINT", "otel.env[0].value=http://collector:4317")
+    agents = json.loads(environment(dict(objects.pod_specs())["snakepit-operator"])["SNAKEPIT_AGENT_ENV"])
+    assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"} in agents
     for name in ("snakepit-operator", "snakepit-control-plane"):
         assert environment(dict(objects.pod_specs())[name])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
 
