@@ -117,7 +117,7 @@ def _load_node(state: State, index: int, pool: Pool, wanted: Mapping[str, Descri
     if not news:
         progress.say(f"{network.node_name(index)} has them already")
         return
-    with progress.step(f"{network.node_name(index)}: {', '.join(news)}"):
+    with progress.step(f"{network.node_name(index)}: {len(news)} image{'s' if len(news) > 1 else ''}"):
         known = set(shell.output(*ctr, "content", "ls", "-q").split())
         _import(ctr, pool, news, known)
 

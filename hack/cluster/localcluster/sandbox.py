@@ -3,12 +3,13 @@
 It has network, mounts and process numbers of its own, so that its end is the end of everything in here.
 """
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from localcluster import api, control_plane, network, node, shell
+from localcluster import api, control_plane, manifests, network, node, shell
 from localcluster.paths import HERE, State
 from localcluster.supervise import Supervisor, say, wait_for
 
@@ -66,5 +67,7 @@ def _start_the_rest(state: State, supervisor: Supervisor) -> None:
     supervisor.start("kube-scheduler", control_plane.scheduler(state))
     supervisor.start("coredns", control_plane.coredns(state))
     environment = {**os.environ, "KUBECACHEDIR": str(state.root / "kubectl-cache")}
-    shell.output(state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), "apply", "-f", HERE / "dns.yaml", environment=environment)
+    manifest = state.root / "first.json"
+    manifest.write_text(json.dumps(manifests.first(state)))
+    shell.output(state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), "create", "-f", manifest, environment=environment)
     say("control plane started")
