@@ -1,0 +1,83 @@
+"""Carries a plan out, pod by pod. It decides nothing: what could not be done is planned again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+
+import msgspec
+
+from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.kube import BUDGETS, PODS, POOLS, Kube, KubeError, Object
+from snakepit_operator.model import Creation, Deletion, Plan
+from snakepit_operator.pods import AgentImage, disruption_budget, pod
+from snakepit_operator.reasons import Reason
+
+CORDON_SECONDS = 1.0
+"""How long a deletion waits for the control plane to have taken its capsules out of routing; the pod's own drain does the rest."""
+
+_PARALLEL = 10
+
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    """Writes pods, budgets and status of pools."""
+
+    def __init__(self, kube: Kube, fleet: Fleet, agent: AgentImage) -> None:
+        self._kube, self._fleet, self._agent = kube, fleet, agent
+
+    async def carry_out(self, pool: SnakePool, plan: Plan) -> tuple[str, str] | None:
+        """Delete, then create. The API server's refusal of a pod, as reason and sentence; raises KubeError for anything else."""
+        if plan.deletions:
+            await self._fleet.flushed(CORDON_SECONDS)
+        deleted = await _all(self._delete(pool, each) for each in plan.deletions)
+        created = await _all(self._create(pool, each) for each in plan.creations)
+        failures = [each for each in (*deleted, *created) if each]
+        for failure in failures:
+            if not failure.refused:
+                raise failure
+        return (Reason.POD_REFUSED, failures[0].message) if failures else None
+
+    async def budget(self, pool: SnakePool) -> None:
+        """The pool's PodDisruptionBudget, as it should be. Raises KubeError."""
+        body = disruption_budget(pool)
+        await self._kube.apply(BUDGETS, pool.metadata.namespace, body["metadata"]["name"], body)
+
+    async def status(self, pool: SnakePool, before: Object, status: SnakePoolStatus) -> bool:
+        """Write the status if it differs from `before`; whether it did. Raises KubeError."""
+        after: Object = msgspec.to_builtins(status)
+        after["conditions"] = list(after["conditions"])
+        if {key: value for key, value in after.items() if value is not None} == before:
+            return False
+        await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after)
+        return True
+
+    async def _delete(self, pool: SnakePool, deletion: Deletion) -> None:
+        log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
+        await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
+
+    async def _create(self, pool: SnakePool, creation: Creation) -> None:
+        try:
+            await self._kube.create(PODS, pool.metadata.namespace, pod(pool, creation, self._agent))
+            log.info("created capsule %s", creation.name)
+        except KubeError as error:
+            if not error.exists:
+                raise
+
+
+async def _all(actions: Iterable[Awaitable[None]]) -> list[KubeError | None]:
+    """Run all of them, a few at a time; the failure of each that failed."""
+    gate = asyncio.Semaphore(_PARALLEL)
+
+    async def one(action: Awaitable[None]) -> KubeError | None:
+        async with gate:
+            try:
+                await action
+            except KubeError as error:
+                return error
+        return None
+
+    return await asyncio.gather(*(one(action) for action in actions))

@@ -1,0 +1,205 @@
+"""The loop of a leading operator: what wakes it, one reconcile at a time per pool, and a full resync in case nothing did.
+
+Each step is elsewhere: `observe`, `plan`, `apply`, `status`, `events`. It leaves off at once when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+
+import msgspec
+
+from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit.v1 import link_pb2
+from snakepit_operator import pods
+from snakepit_operator.apply import Applier
+from snakepit_operator.events import Announcer, happenings
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.kube import POOLS, Kube, KubeError, Object
+from snakepit_operator.model import Observed, Plan
+from snakepit_operator.observe import observe
+from snakepit_operator.plan import plan
+from snakepit_operator.queue import DueQueue
+from snakepit_operator.settings import Settings
+from snakepit_operator.status import status
+from snakepit_operator.views import pool_view
+from snakepit_operator.wake import watch_forever
+
+RESYNC_SECONDS = 30.0
+RECONCILE_SECONDS = 60.0
+COUNTS_SECONDS = 5.0
+"""Changes of mere counts reach the status within this time."""
+BUDGET_SECONDS = 300.0
+RETRY_SECONDS = (1.0, 60.0)
+_WORKERS = 4
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Everything that only the leader does. `beat` is when the loop last came round (monotonic)."""
+
+    def __init__(self, kube: Kube, settings: Settings) -> None:
+        self._kube = kube
+        self._settings = settings
+        self._queue = DueQueue()
+        self._added = asyncio.Event()
+        self._known: dict[str, link_pb2.PoolSettings] = {}
+        self._failures: dict[str, int] = {}
+        self._budgets: dict[str, tuple[int, float]] = {}
+        self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed)
+        self._applier = Applier(kube, self._fleet, settings.agent)
+        self._announcer = Announcer(kube)
+        self.beat = time.monotonic()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fleet.run(), name="fleet")
+            tasks.create_task(self._resync_forever(), name="resync")
+            tasks.create_task(watch_forever(self._settings.watch_namespaces, self.wake), name="watch")
+            for number in range(_WORKERS):
+                tasks.create_task(self._work_forever(), name=f"reconcile {number}")
+
+    def wake(self, pool: str, after: float = 0.0) -> None:
+        """Look at the pool soon."""
+        self._queue.add(pool, time.monotonic() + after)
+        self._added.set()
+
+    def _fleet_changed(self, pool: str, essential: bool) -> None:
+        self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
+
+    async def _resync_forever(self) -> None:
+        while True:
+            try:
+                await self._resync()
+            except KubeError as error:
+                log.warning("pools could not be listed (is the CRD installed?): %s", error)
+            self.beat = time.monotonic()
+            await asyncio.sleep(RESYNC_SECONDS if self._known else 5.0)
+
+    async def _resync(self) -> None:
+        found: dict[str, link_pb2.PoolSettings] = {}
+        for namespace in self._settings.watch_namespaces or (None,):
+            for raw in await self._kube.list(POOLS, namespace):
+                name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+                if settings := self._settings_of(raw, name):
+                    found[name] = settings
+                self.wake(name)
+        for gone in self._known.keys() - found.keys():
+            self._forget(gone)
+        self._known = found
+        self._fleet.set_pools(found.values())
+
+    def _settings_of(self, raw: Object, name: str) -> link_pb2.PoolSettings | None:
+        """None: the pool is going. One that can't be read keeps what is known of it."""
+        if raw["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            return pool_settings(pool_view(raw))
+        except msgspec.ValidationError as error:
+            log.error("pool %s can't be read by this version of the operator: %s", name, error)
+            return self._known.get(name)
+
+    def _forget(self, pool: str) -> None:
+        self._fleet.forget(pool)
+        for memory in (self._known, self._failures, self._budgets):
+            memory.pop(pool, None)
+
+    async def _work_forever(self) -> None:
+        while True:
+            pool = self._queue.take(time.monotonic())
+            if pool is None:
+                await self._wait()
+                continue
+            try:
+                self.wake_again(pool, await self._guarded(pool))
+            finally:
+                self._queue.done(pool)
+                self._added.set()
+
+    async def _wait(self) -> None:
+        self._added.clear()
+        due = self._queue.next_due()
+        pause = RESYNC_SECONDS if due is None else max(0.0, due - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._added.wait()
+
+    def wake_again(self, pool: str, after: float | None) -> None:
+        """Look again after that time, if one is given."""
+        if after is not None:
+            self.wake(pool, after)
+
+    async def _guarded(self, pool: str) -> float | None:
+        """One reconcile; a failure is retried ever later."""
+        try:
+            async with asyncio.timeout(RECONCILE_SECONDS):
+                after = await self.reconcile(pool)
+        except (KubeError, TimeoutError, msgspec.ValidationError) as error:
+            return self._failed(pool, str(error) or type(error).__name__)
+        except Exception:  # a fault of ours in one pool must not stop the others
+            log.exception("reconciling %s failed", pool)
+            return self._failed(pool, "")
+        self._failures.pop(pool, None)
+        return after
+
+    def _failed(self, pool: str, why: str) -> float:
+        attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
+        first, longest = RETRY_SECONDS
+        pause = min(longest, first * 2.0 ** min(attempt - 1, 10)) * (0.5 + random.random() / 2)
+        if why:
+            log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause)
+        return pause
+
+    async def reconcile(self, name: str) -> float | None:
+        """Observe, decide, act, report; when to look again. Raises KubeError."""
+        namespace, _, short = name.partition("/")
+        sight = await observe(self._kube, self._fleet, namespace, short)
+        if sight is None:
+            self._forget(name)
+            return None
+        pool, now = sight.pool, time.time()
+        problem = pods.problem(pool.spec)
+        todo = decide(pool, sight.observed, now, problem)
+        self._known[name] = pool_settings(pool)
+        self._fleet.put(self._known[name], todo.drains)
+        problem = await self._applier.carry_out(pool, todo) or problem
+        await self._keep_budget(name, pool)
+        await self._report(pool, sight.status, status(pool, sight.observed, todo, now, problem), todo)
+        return todo.requeue_after
+
+    async def _report(self, pool: SnakePool, before: Object, after: SnakePoolStatus, todo: Plan) -> None:
+        await self._applier.status(pool, before, after)
+        await self._announcer.announce(pool, happenings(pool.status, after, todo))
+
+    async def _keep_budget(self, name: str, pool: SnakePool) -> None:
+        generation, written = self._budgets.get(name, (-1, 0.0))
+        now = time.monotonic()
+        if generation != pool.metadata.generation or now - written > BUDGET_SECONDS:
+            await self._applier.budget(pool)
+            self._budgets[name] = (pool.metadata.generation, now)
+
+
+def decide(pool: SnakePool, observed: Observed, now: float, problem: tuple[str, str] | None) -> Plan:
+    """The plan; where no pod can be made of the spec, the pods of earlier specs stay and only surplus ones go."""
+    if problem is None:
+        return plan(pool, observed, now)
+    rollout = msgspec.structs.replace(pool.spec.rollout, paused=True)
+    frozen = msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, rollout=rollout))
+    return msgspec.structs.replace(plan(frozen, observed, now), creations=())
+
+
+def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
+    """What the control plane gets to know of a pool."""
+    metadata = pool.metadata
+    return link_pb2.PoolSettings(
+        pool=f"{metadata.namespace}/{metadata.name}",
+        uid=metadata.uid,
+        generation=metadata.generation,
+        spec=pods.settings_json(pool.spec),
+    )

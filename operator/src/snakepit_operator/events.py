@@ -1,0 +1,152 @@
+"""Kubernetes Events for changes of a pool's state. An event that can't be written is logged and forgotten: events decide nothing.
+
+The same happening again is the same Event with a higher count; each pool has a small budget that fills up again with time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from snakepit.spec.crd import API_VERSION, KIND
+from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
+from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
+from snakepit_operator.model import Plan
+from snakepit_operator.rollout import digest
+from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
+
+BURST = 20
+REFILL_SECONDS = 10.0
+"""A pool may have this many events at once, and one more after each of these pauses."""
+REMEMBERED = 2000
+_NAMES_SHOWN = 5
+
+log = logging.getLogger(__name__)
+
+
+class Happening(Struct, frozen=True):
+    """An event to be."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def happenings(before: SnakePoolStatus | None, after: SnakePoolStatus, plan: Plan) -> list[Happening]:
+    """What changed between two statuses, and what the plan did."""
+    return [*_done(plan), *_changed({each.type: each for each in before.conditions} if before else {}, after.conditions)]
+
+
+def _done(plan: Plan) -> Iterator[Happening]:
+    if plan.creations:
+        yield Happening("Normal", "CapsulesCreated", f"Created {_names(each.name for each in plan.creations)}")
+    for reason in sorted({each.reason for each in plan.deletions}):
+        names = _names(each.name for each in plan.deletions if each.reason == reason)
+        yield Happening("Normal", "CapsulesDeleted", f"Deleting {names} ({reason})")
+
+
+def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[Happening]:
+    for condition in after:
+        was = before.get(condition.type)
+        if was and (was.status, was.reason) == (condition.status, condition.reason):
+            continue
+        if was is None and condition.type != PROGRESSING and _fine(condition):
+            continue  # the first look at a healthy pool is no news
+        yield Happening(
+            "Normal" if _fine(condition) else "Warning", condition.reason, f"{condition.type} is {condition.status}: {condition.message}"
+        )
+
+
+def _fine(condition: Condition) -> bool:
+    expected = {AVAILABLE: "True", STORE: "True", DEGRADED: "False"}.get(condition.type)
+    return expected is None or condition.status == expected
+
+
+def _names(names: Iterable[str]) -> str:
+    every = sorted(names)
+    more = len(every) - _NAMES_SHOWN
+    return ", ".join(every[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+class Bucket:
+    """A budget that fills up again with time."""
+
+    def __init__(self, now: float) -> None:
+        self._left = float(BURST)
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed now."""
+        self._left = min(float(BURST), self._left + (now - self._at) / REFILL_SECONDS)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Announcer:
+    """Writes events."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    async def announce(self, pool: SnakePool, found: Iterable[Happening]) -> None:
+        """Write each, within the pool's budget."""
+        now = time.monotonic()
+        bucket = self._buckets.setdefault(pool.metadata.uid, Bucket(now))
+        self._buckets.move_to_end(pool.metadata.uid)
+        for each in found:
+            if bucket.take(now):
+                await self._write(pool, each)
+        _shrink(self._buckets)
+        _shrink(self._counts)
+
+    async def _write(self, pool: SnakePool, happening: Happening) -> None:
+        name = f"{pool.metadata.name}.{digest([pool.metadata.uid, happening.type, happening.reason, happening.message], 16)}"
+        count = self._counts[name] = self._counts.pop(name, 0) + 1
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            try:
+                await self._kube.create(EVENTS, pool.metadata.namespace, _event(name, pool, happening, stamp))
+            except KubeError as error:
+                if not error.exists:
+                    raise
+                await self._kube.merge(EVENTS, pool.metadata.namespace, name, {"count": max(2, count), "lastTimestamp": stamp})
+        except KubeError as error:
+            log.warning("event %s of %s could not be written: %s", happening.reason, pool.metadata.name, error)
+
+
+def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Object:
+    metadata = pool.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": metadata.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+        "type": happening.type,
+        "reason": happening.reason,
+        "message": happening.message[:1024],
+        "source": {"component": "snakepit-operator"},
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }
+
+
+def _shrink(remembered: OrderedDict[str, int] | OrderedDict[str, Bucket]) -> None:
+    while len(remembered) > REMEMBERED:
+        remembered.popitem(last=False)

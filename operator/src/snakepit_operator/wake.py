@@ -1,0 +1,122 @@
+"""kopf, and nothing but: it watches pools and pods and says whose turn it is. It reads and writes no object for us and leaves no trace.
+
+Its indexes and its own lists are never used (after an expired watch they keep objects that are gone). It may end for many reasons: then it
+is started again; whatever was missed meanwhile, the resync finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from snakepit.spec.crd import GROUP, PLURAL, VERSION
+from snakepit_operator.pods import POOL_LABEL
+
+RESTART_SECONDS = (1.0, 30.0)
+STOP_SECONDS = 5.0
+
+OnWake = Callable[[str], None]
+
+log = logging.getLogger(__name__)
+
+
+async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
+    """Watch, and watch again, until cancelled. `namespaces` empty: all."""
+    pause, longest = RESTART_SECONDS
+    while True:
+        started = asyncio.get_running_loop().time()
+        await watch(namespaces, on_wake)
+        if asyncio.get_running_loop().time() - started > longest:
+            pause = RESTART_SECONDS[0]
+        log.warning("the watch ended; again in %g s", pause)
+        await asyncio.sleep(pause)
+        pause = min(longest, pause * 2)
+
+
+async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
+    """One life of kopf; its end is logged, not raised.
+
+    It lives in a thread with a loop of its own: in ours it would take over the signals, and cancel our tasks when it ends.
+    """
+    loop = asyncio.get_running_loop()
+    stop, ended = threading.Event(), loop.create_future()
+
+    def life() -> None:
+        outcome = _live(namespaces, lambda pool: _call(loop, on_wake, pool), stop)
+        _call(loop, _settle, ended, outcome)
+
+    thread = threading.Thread(target=life, name="kopf", daemon=True)
+    thread.start()
+    try:
+        log.warning("kopf ended: %s", await ended)
+    finally:
+        stop.set()
+        await asyncio.to_thread(thread.join, STOP_SECONDS)
+
+
+def _live(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -> str:
+    try:
+        asyncio.run(
+            kopf.operator(
+                registry=_registry(on_wake),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=list(namespaces),
+                stop_flag=stop,
+            )
+        )
+    except Exception as error:  # whatever it dies of, it is started again, and the log says why
+        return f"{type(error).__name__}: {error}"
+    return "without an error"
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to be told
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+def _settle(ended: asyncio.Future[str], outcome: str) -> None:
+    if not ended.done():
+        ended.set_result(outcome)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5)
+    settings.watching.label_selectors["pods"] = POOL_LABEL
+    return settings
+
+
+def _registry(on_wake: OnWake) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        on_wake(f"{namespace}/{name}")
+
+    async def pod_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        if pool := labels.get(POOL_LABEL):
+            on_wake(f"{namespace}/{pool}")
+
+    kopf.on.login(registry=registry)(_login)
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
+    kopf.on.event("", "v1", "pods", labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(pod_changed)
+    return registry
+
+
+async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
