@@ -1,0 +1,52 @@
+"""A real OTLP receiver: the collector's own gRPC service, keeping the spans that arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
+    """Spans by name, with the service that sent them."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, Span]] = []
+        self.port = 0
+        self._arrived = asyncio.Event()
+
+    async def Export(self, request, context):  # noqa: N802
+        for resource in request.resource_spans:
+            service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
+            self.spans += [(service, span) for scope in resource.scope_spans for span in scope.spans]
+        self._arrived.set()
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    async def until(self, names: set[str], timeout: float = 30) -> dict[str, Span]:
+        """The first span of each name prefix, once all are there."""
+        async with asyncio.timeout(timeout):
+            while missing := names - {n for n in names for _, s in self.spans if s.name.startswith(n)}:
+                self._arrived.clear()
+                try:
+                    await self._arrived.wait()
+                except asyncio.CancelledError:
+                    print(f"missing {missing}; arrived: {[(service, s.name) for service, s in self.spans]}")
+                    raise
+        return {n: next(s for _, s in self.spans if s.name.startswith(n)) for n in names}
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = grpc.aio.server()
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(receiver, server)
+    receiver.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield receiver
+    finally:
+        await server.stop(0)
