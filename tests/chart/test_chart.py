@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ POOL_RULES = {
     ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
     ("snakepit.dev", "snakepools/status"): {"patch"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
-    ("policy", "poddisruptionbudgets"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("policy", "poddisruptionbudgets"): {"create", "patch"},
     ("", "events"): {"create", "patch"},
 }
 LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
@@ -187,6 +188,16 @@ def test_the_operator_may_do_exactly_what_it_does(render: Render) -> None:
     assert rules(objects.get("ClusterRole", "snakepit-operator")) == POOL_RULES
     assert rules(objects.get("Role", "snakepit-operator-lease")) == LEASE_RULES
     assert len(objects.of("ClusterRole")) == len(objects.of("Role")) == 1
+
+
+def test_the_operators_own_page_lists_the_same_rights(render: Render) -> None:
+    page = (ROOT / "operator/README.md").read_text()
+    documented = {
+        (group.replace('""', ""), resource): set(verbs.split(", "))
+        for group, resource, verbs in re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| ([a-z, ]+) \|$", page, re.MULTILINE)
+        if resource != "leases"
+    }
+    assert documented == POOL_RULES
 
 
 def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None:
