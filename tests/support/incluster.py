@@ -92,9 +92,8 @@ class Load:
         summary = eventually(lambda: self._events("summary"), f"{self.name} adds up its calls", timeout=60)[0]
         failures = self._events("failed")
         assert summary["begun"] == summary["ok"] + sum(summary["failed"].values()), f"calls are missing: {summary}"
-        print(
-            f"{self.name}: {summary['begun']} calls, {summary['ok']} served, failed: {summary['failed'] or 'none'}, longest {summary['longest']} s"
-        )
+        failed = summary["failed"] or "none"
+        print(f"{self.name}: {summary['begun']} calls, {summary['ok']} served, failed: {failed}, longest {summary['longest']} s")
         return {**summary, "failures": failures}
 
 
