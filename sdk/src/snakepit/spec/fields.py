@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-PositiveSeconds = Annotated[float, Meta(ge=0.05, le=31_536_000)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 DrainSeconds = Annotated[float, Meta(ge=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=1_073_741_824)]

@@ -98,7 +98,12 @@ def _scalar(type_: inspect.Type) -> Schema:
 
 
 def _range(type_: inspect.IntType | inspect.FloatType) -> Schema:
-    limits = {"minimum": type_.ge, "maximum": type_.le}
+    # A fractional minimum is no use: the API server rounds it down for values without a fraction.
+    limits = (
+        {"minimum": type_.ge, "maximum": type_.le}
+        if type_.gt is None
+        else {"minimum": type_.gt, "exclusiveMinimum": True, "maximum": type_.le}
+    )
     return {key: value for key, value in limits.items() if value is not None}
 
 

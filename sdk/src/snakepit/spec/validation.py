@@ -17,8 +17,6 @@ from snakepit.spec.schema import Schema
 EvaluateCel = Callable[[str, dict[str, Any]], Any]
 """`(expression, variables) -> value`, e.g. `cel.evaluate` of common-expression-language."""
 
-SKIPPED_RULES = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
-
 _METADATA = frozenset(
     {"annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generateName", "generation"}
     | {"labels", "managedFields", "name", "namespace", "ownerReferences", "resourceVersion", "selfLink", "uid"}
@@ -38,6 +36,8 @@ class Problem(NamedTuple):
 
     field: str
     message: str
+    blocking: bool = False
+    """Rules over several fields can't be evaluated."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -46,7 +46,8 @@ class Problem(NamedTuple):
 def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) -> list[Problem]:
     """Every fault of one SnakePool document; empty when the API server would accept it.
 
-    Unknown fields are reported alone, as the API server does; rules are evaluated only on an object that is otherwise right.
+    As there, unknown fields are reported alone, and rules are evaluated only where every field has a usable value. A null counts as absent,
+    as it does for kubectl.
     """
     if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:
         return [Problem("", f'no matches for kind "{document.get("kind")}" in version "{document.get("apiVersion")}"')]
@@ -56,21 +57,22 @@ def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) 
         return [Problem("", f"strict decoding error: {listed}")]
     value = defaulted(document, schema)
     problems = [*_check_named(value), *_check(value, schema, "")]
-    if problems or evaluate_cel is None:
+    if evaluate_cel is None or any(problem.blocking for problem in problems):
         return problems
-    return list(_check_rules(value, schema, "", evaluate_cel))
+    return problems + list(_check_rules(value, schema, "", evaluate_cel))
 
 
 def defaulted(value: Any, schema: Schema) -> Any:
-    """A copy with the schema's defaults filled in; integers become floats where the schema says number."""
+    """A copy without nulls, with the schema's defaults filled in; integers become floats where the schema says number."""
     if isinstance(value, list):
         return [defaulted(each, schema.get("items", {})) for each in value]
     if not isinstance(value, dict):
         return float(value) if schema.get("type") == "number" and type(value) is int else value
-    properties = schema.get("properties", {})
-    filled = {name: each["default"] for name, each in properties.items() if "default" in each and value.get(name) is None} | {
-        name: each for name, each in value.items() if each is not None or "default" not in properties.get(name, {})
-    }
+    if "properties" not in schema:
+        return value
+    properties = schema["properties"]
+    defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
+    filled = defaults | {name: each for name, each in value.items() if each is not None}
     return {name: defaulted(each, properties.get(name, {})) for name, each in filled.items()}
 
 
@@ -105,7 +107,7 @@ def _check_type(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
     if wanted is None or any(_is(value, each) for each in wanted.split(",")):
         return
     found = _type_name(value)
-    yield Problem(path or "<nil>", f'Invalid value: "{found}": {path} in body must be of type {wanted}: "{found}"')
+    yield Problem(path or "<nil>", f'Invalid value: "{found}": {path} in body must be of type {wanted}: "{found}"', blocking=True)
 
 
 def _is(value: Any, type_: str) -> bool:
@@ -136,42 +138,50 @@ def _check_value(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
 def _check_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Problem]:
     for name in schema.get("required", ()):
         if name not in value:
-            yield Problem(f"{path}.{name}" if path else name, "Required value")
+            yield Problem(f"{path}.{name}" if path else name, "Required value", blocking=True)
     for name, each in value.items():
         if name in schema.get("properties", {}):
             yield from _check(each, schema["properties"][name], f"{path}.{name}" if path else name)
 
 
 def _check_array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
-    if len(value) > schema.get("maxItems", len(value)):
-        yield Problem(path, f"Too many: {len(value)}: must have at most {schema['maxItems']} items")
-    if len(value) < schema.get("minItems", 0):
-        yield Problem(path, f"Invalid value: {len(value)}: {path} in body should have at least {schema['minItems']} items")
     for index, each in enumerate(value):
         yield from _check(each, schema.get("items", {}), f"{path}[{index}]")
-        if schema.get("x-kubernetes-list-type") == "set" and each in value[:index]:
+    if len(value) > schema.get("maxItems", len(value)):
+        yield Problem(path, f"Too many: {len(value)}: must have at most {schema['maxItems']} items", blocking=True)
+    if len(value) < schema.get("minItems", 0):
+        yield Problem(path, f"Invalid value: {len(value)}: {path} in body should have at least {schema['minItems']} items")
+    if schema.get("x-kubernetes-list-type") == "set":
+        yield from _check_set(value, path)
+
+
+def _check_set(value: list[Any], path: str) -> Iterator[Problem]:
+    for index, each in enumerate(value):
+        if value[:index].count(each) == 1:
             yield Problem(f"{path}[{index}]", f"Duplicate value: {json.dumps(each)}")
 
 
 def _check_string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
     if len(value.encode()) > schema.get("maxLength", len(value.encode())):
-        yield Problem(path, f"Too long: may not be more than {schema['maxLength']} bytes")
+        yield Problem(path, f"Too long: may not be more than {schema['maxLength']} bytes", blocking=True)
     if len(value) < schema.get("minLength", 0):
         yield Problem(path, f"Invalid value: {json.dumps(value)}: {path} in body should be at least {schema['minLength']} chars long")
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield Problem(path, f"Invalid value: {json.dumps(value)}: {path} in body should match '{schema['pattern']}'")
     if "enum" in schema and value not in schema["enum"]:
         supported = ", ".join(json.dumps(each) for each in schema["enum"])
-        yield Problem(path, f"Unsupported value: {json.dumps(value)}: supported values: {supported}")
+        yield Problem(path, f"Unsupported value: {json.dumps(value)}: supported values: {supported}", blocking=True)
 
 
 def _check_number(value: float, schema: Schema, path: str) -> Iterator[Problem]:
-    if value < schema.get("minimum", value):
-        yield Problem(
-            path, f"Invalid value: {_number(value)}: {path} in body should be greater than or equal to {_number(schema['minimum'])}"
-        )
-    if value > schema.get("maximum", value):
-        yield Problem(path, f"Invalid value: {_number(value)}: {path} in body should be less than or equal to {_number(schema['maximum'])}")
+    minimum, maximum = schema.get("minimum", value), schema.get("maximum", value)
+    said = f"Invalid value: {_number(value)}: {path} in body should be"
+    if value < minimum:
+        yield Problem(path, f"{said} greater than or equal to {_number(minimum)}")
+    elif value == minimum and schema.get("exclusiveMinimum"):
+        yield Problem(path, f"{said} greater than {_number(minimum)}")
+    if value > maximum:
+        yield Problem(path, f"{said} less than or equal to {_number(maximum)}")
 
 
 def _number(value: float) -> str:
@@ -183,7 +193,7 @@ def _check_rules(value: Any, schema: Schema, path: str, evaluate: EvaluateCel) -
         return
     for rule in schema.get("x-kubernetes-validations", ()):
         if evaluate(rule["rule"], {"self": value}) is not True:
-            yield Problem(path, f'Invalid value: "object": {rule["message"]}')
+            yield Problem(path, f"Invalid value: {rule['message']}")
     for name, each in value.items():
         if name in schema.get("properties", {}):
             yield from _check_rules(each, schema["properties"][name], f"{path}.{name}" if path else name, evaluate)
