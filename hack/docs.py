@@ -108,7 +108,7 @@ def problems(document: Path, targets: set[str], variables: set[str]) -> Iterator
 
 def _known_variables() -> set[str]:
     sources = subprocess.run(
-        ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", "*.py", "Makefile"],
+        ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", "*.py", "Makefile", ":!tests"],
         cwd=ROOT,
         capture_output=True,
         text=True,

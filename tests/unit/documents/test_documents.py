@@ -1,0 +1,55 @@
+"""What documents point at is there, and the check that says so notices when it isn't."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hack_docs", ROOT / "hack/docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_documents_point_at_is_there(docs: ModuleType) -> None:
+    assert docs.check() == []
+
+
+def test_every_reason_of_an_error_has_a_row_and_a_meaning(docs: ModuleType) -> None:
+    rows = [line.split(" | ") for line in docs.errors_page().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(docs.BY_REASON) + 1
+    assert [row[0] for row in rows if len(row[-1].strip(" |")) < 10] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[a](nowhere.md)", "the link nowhere.md leads nowhere"),
+        ("# Here\n[a](#there)", "the link #there names a heading that is not there"),
+        ("`docs/nothing.md`", "`docs/nothing.md` is not in the repository"),
+        ("`make coffee`", "there is no `make coffee`"),
+        ("```sh\nmake coffee\n```", "there is no `make coffee`"),
+        ("set SNAKEPIT_NONSENSE", "nothing reads SNAKEPIT_NONSENSE"),
+    ],
+    ids=["link", "heading", "path", "target", "target in a block", "variable"],
+)
+def test_a_pointer_to_nothing_is_noticed(docs: ModuleType, tmp_path: Path, text: str, problem: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == [problem]
+
+
+def test_what_is_there_is_no_problem(docs: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One thing\n\n[a](#one-thing) [b](page.md) `docs/*.md` `make test` SNAKEPIT_SERVER https://example.test/")
+    assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == []
