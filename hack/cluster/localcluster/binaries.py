@@ -1,4 +1,4 @@
-"""Owns the build of the cluster's programs from source: all of Kubernetes as one binary, grpcurl, kubeconform, pause."""
+"""Owns the build of the cluster's programs from source: all of Kubernetes and helm as one binary, grpcurl, pause."""
 
 import os
 import platform
@@ -11,7 +11,6 @@ MODULE = HERE / "kube"
 KUBERNETES = "v1.35.4"
 HELM = "v4.1.4"
 GRPCURL = "v1.9.3"
-KUBECONFORM = "v0.7.0"
 
 COMPONENTS = (
     "etcd",
@@ -41,7 +40,6 @@ BUILDS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ),
     ("./pause", "pause", {}),
     ("github.com/fullstorydev/grpcurl/cmd/grpcurl", "grpcurl", {"main.version": GRPCURL}),
-    ("github.com/yannh/kubeconform/cmd/kubeconform", "kubeconform", {"main.version": KUBECONFORM}),
 )
 """Package, name of the program, and the variables that the linker sets."""
 
@@ -54,7 +52,7 @@ def build(cache_folder: Path) -> Path:
 
 
 def _build(folder: Path, log: Path) -> None:
-    with progress.step("Kubernetes, helm, grpcurl and kubeconform from source (4 to 8 minutes on two cores)"):
+    with progress.step("Kubernetes, helm and grpcurl from source (4 to 8 minutes on two cores)"):
         for package, name, variables in BUILDS:
             shell.logged(go_build(package, folder / name, variables), log, cwd=MODULE, environment=_environment())
         for component in COMPONENTS:
