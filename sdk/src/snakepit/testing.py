@@ -1,0 +1,208 @@
+"""Run an adapter in a test, in this process: the same names, schemas, argument checks and payloads as in a worker.
+
+    with snakepit.testing.start(Digits) as digits:
+        assert digits.call("classify", {"image": pixels}) == 7
+        assert list(digits.stream("count", {"to": 3})) == [0, 1, 2]
+
+`snakepit_worker.testing` runs it in a real worker process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+
+from snakepit import payload as payloads
+from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
+from snakepit.errors import Cancelled, DeadlineExceeded, Started, ToolError, ToolNotFound
+from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
+from snakepit.names import nearest, new_id
+from snakepit.tools import Adapter, Tool, discover, load
+
+
+class MemoryState:
+    """The session store of a test: `answer` carries out one operation."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str], tuple[Payload, int]] = {}
+
+    def answer(self, session_id: str, asked: StateOperation) -> StateAnswer:
+        where = (session_id, asked.key)
+        value, version = self._values.get(where, (None, 0))
+        answer = StateAnswer(asked.operation_id, found=version > 0, value=value, version=version)
+        if asked.operation == "keys":
+            answer.keys = [key for session, key in self._values if session == session_id]
+        elif asked.operation == "delete":
+            answer.written = self._values.pop(where, None) is not None
+        elif asked.operation == "set" and asked.value is not None and asked.expected_version in (-1, version):
+            self._values[where] = (asked.value, version + 1)
+            answer.version, answer.written = version + 1, True
+        return answer
+
+    def value(self, session_id: str, key: str) -> Any:
+        """What a test looks at; None where there is nothing."""
+        stored = self._values.get((session_id, key))
+        return payloads.decode(stored[0]) if stored else None
+
+    def put(self, session_id: str, key: str, value: Any) -> None:
+        """What a test prepares."""
+        version = self._values[session_id, key][1] if (session_id, key) in self._values else 0
+        self._values[session_id, key] = (payloads.encode_inline(value), version + 1)
+
+
+class Call:
+    """One call of the harness, and the host of its context. `cancel` may be called from the tool or another thread."""
+
+    def __init__(self, session_id: str, state: MemoryState) -> None:
+        self.progressed: list[tuple[float, str]] = []
+        self._session_id = session_id
+        self._state = state
+        self._reason = ""
+
+    def cancel(self) -> None:
+        self._reason = "CANCELLED"
+
+    def interruption(self) -> str:
+        return self._reason
+
+    def progress(self, fraction: float, message: str) -> None:
+        self.progressed.append((fraction, message))
+
+    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        answer: Future[StateAnswer] = Future()
+        asked = StateOperation(0, 0, operation, key, value, expected_version)
+        answer.set_result(self._state.answer(self._session_id, asked))
+        return answer
+
+
+class Harness:
+    """A living adapter; see `start`. `calls` has every call made, for its `progressed`."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.state = MemoryState()
+        self.calls: list[Call] = []
+        self._loop = asyncio.new_event_loop()
+        self._sessions: set[str] = set()
+        self._tools = discover(adapter)
+        self._hook(adapter.setup)
+
+    @property
+    def tools(self) -> Mapping[str, ToolInfo]:
+        """As the catalogue would show them."""
+        return {name: tool.info for name, tool in self._tools.items()}
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The tool's value as a caller would get it. Options: session_id, metadata, timeout (seconds).
+
+        Raises ToolError, InvalidArguments, ToolNotFound, Cancelled, DeadlineExceeded.
+        """
+        tool, result = self._begin(name, arguments, **options)
+        if tool.streaming:
+            return list(self._chunks(result))
+        return _round_trip(self._outcome(lambda: self._wait(result())))
+
+    def stream(self, name: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Iterator[Any]:
+        """The chunks as a caller would get them; a tool that doesn't stream gives one."""
+        tool, result = self._begin(name, arguments, **options)
+        if tool.streaming:
+            yield from self._chunks(result)
+        else:
+            yield _round_trip(self._outcome(lambda: self._wait(result())))
+
+    def end_session(self, session_id: str) -> None:
+        """As if the session had been deleted."""
+        if session_id in self._sessions:
+            self._sessions.remove(session_id)
+            self._hook(self.adapter.on_session_end, session_id)
+
+    def close(self) -> None:
+        """The hooks of a worker that stops."""
+        self._hook(self.adapter.on_drain)
+        self._hook(self.adapter.teardown)
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _begin(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        session_id: str = "",
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Tool, Callable[[], Any]]:
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolNotFound(f"no tool is named {name!r}", details={"nearest": ", ".join(nearest(name, self._tools))})
+        values = tool.decode(payloads.encode(arguments or {}))
+        if session_id and session_id not in self._sessions:
+            self._hook(self.adapter.on_session_start, session_id)
+            self._sessions.add(session_id)
+        call = Call(session_id, self.state)
+        self.calls.append(call)
+        if tool.signature.context:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            info = CallInfo(new_id(), name, session_id, 1 if session_id else 0, dict(metadata or {}), deadline)
+            kind = AsyncContext if tool.signature.async_context else Context
+            values[tool.signature.context] = kind(info, call, StateCache())
+        return tool, lambda: tool.function(**values)
+
+    def _chunks(self, start: Callable[[], Any]) -> Iterator[Any]:
+        values = self._outcome(lambda: self._iterator(self._wait(start())))
+        end = object()
+        while (value := self._outcome(lambda: next(values, end))) is not end:
+            yield _round_trip(value)
+
+    def _iterator(self, result: Any) -> Iterator[Any]:
+        return self._pull(result) if isinstance(result, AsyncIterator) else iter(result)
+
+    def _pull(self, values: AsyncIterator[Any]) -> Iterator[Any]:
+        while True:
+            try:
+                yield self._loop.run_until_complete(_next(values))
+            except StopAsyncIteration:
+                return
+
+    def _outcome(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Interrupted as error:
+            kind = DeadlineExceeded if error.reason == "DEADLINE" else Cancelled
+            raise kind(str(error), started=Started.YES) from error
+        except Exception as error:
+            raise ToolError(type(error).__name__, str(error)) from error
+
+    def _wait(self, result: Any) -> Any:
+        return self._loop.run_until_complete(result) if inspect.iscoroutine(result) else result
+
+    def _hook(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._wait(function(*arguments))
+
+
+def start(adapter: type[Adapter] | Adapter | str) -> Harness:
+    """Make the adapter (a class, an instance, or `package.module:Class`), run its `setup()`. Raises AdapterError, or what setup raises."""
+    if isinstance(adapter, str):
+        return Harness(load(adapter)())
+    return Harness(adapter if isinstance(adapter, Adapter) else adapter())
+
+
+def _round_trip(value: Any) -> Any:
+    return payloads.decode(payloads.encode(value))
+
+
+def _next(values: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:
+    async def step() -> Any:
+        return await anext(values)
+
+    return step()

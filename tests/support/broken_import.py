@@ -1,0 +1,3 @@
+"""An adapter whose module can't be imported."""
+
+raise RuntimeError("this module is broken")

@@ -1,0 +1,224 @@
+"""Adapters for the tests of workers: each does one thing that an author might."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from snakepit import Adapter, AsyncContext, Context, tool
+
+
+class Sample(Adapter):
+    """Sample tools."""
+
+    def setup(self) -> None:
+        self.ready = True
+
+    def on_session_start(self, session_id: str) -> None:
+        self.session = session_id
+
+    def teardown(self) -> None:
+        if note := os.environ.get("TEARDOWN_NOTE"):
+            Path(note).write_text("done")
+
+    @tool
+    def echo(self, value: object = None) -> object:
+        """The value itself."""
+        return value
+
+    @tool
+    def add(self, a: int, b: int = 1) -> int:
+        return a + b
+
+    @tool
+    async def later(self, value: object) -> object:
+        await asyncio.sleep(0)
+        return value
+
+    @tool
+    def fail(self, message: str) -> None:
+        raise LookupError(message)
+
+    @tool
+    def count(self, to: int, *, ctx: Context) -> Iterator[int]:
+        for i in range(to):
+            ctx.check()
+            yield i
+
+    @tool
+    async def count_later(self, to: int) -> AsyncIterator[int]:
+        for i in range(to):
+            await asyncio.sleep(0)
+            yield i
+
+    @tool
+    def break_off(self) -> Iterator[int]:
+        yield 1
+        raise LookupError("broken off")
+
+    @tool
+    def sleep(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "slept"
+
+    @tool
+    async def sleep_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @tool
+    def spin(self, *, ctx: Context) -> None:
+        while True:
+            ctx.check()
+            time.sleep(0.001)
+
+    @tool
+    def odd(self) -> object:
+        return {"fine": 1, "odd": threading.Lock()}
+
+    @tool
+    def large(self, size: int) -> bytes:
+        return b"x" * size
+
+    @tool
+    def large_stream(self) -> Iterator[bytes]:
+        while True:
+            yield b"x" * 1_000_000
+
+    @tool
+    def remember(self, key: str, value: object, *, ctx: Context) -> int:
+        return ctx.state.set(key, value)
+
+    @tool
+    async def recall(self, key: str, *, ctx: AsyncContext) -> Any:
+        return await ctx.state.get(key)
+
+    @tool
+    def report(self, *, ctx: Context) -> list[Any]:
+        ctx.progress(0.5, "half")
+        return [ctx.session_id, dict(ctx.metadata), ctx.remaining() is not None, self.session]
+
+    @tool
+    def modules(self, names: list[str]) -> list[str]:
+        return [name for name in names if name in sys.modules]
+
+    @tool
+    def process(self) -> list[int]:
+        return [os.getpid(), os.getppid(), os.getsid(0)]
+
+    @tool
+    def child(self) -> int:
+        """A process that outlives the call."""
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+
+    @tool
+    def daemon(self) -> int:
+        """A process in a session of its own."""
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True).pid
+
+    @tool
+    def sockets_of_a_forked_child(self) -> int:
+        """How many sockets a child made by fork holds."""
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.write(writer, str(len(_sockets())).encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        counted = int(os.read(reader, 16))
+        os.close(reader)
+        os.close(writer)
+        return counted
+
+    @tool
+    def sockets(self) -> int:
+        return len(_sockets())
+
+    @tool
+    def exit(self, code: int) -> None:
+        os._exit(code)
+
+    @tool
+    def stdin(self) -> str:
+        return sys.stdin.read()
+
+
+def _sockets() -> list[str]:
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:  # the folder's own descriptor
+            continue
+        if target.startswith("socket:"):
+            found.append(target)
+    return found
+
+
+class Together(Adapter):
+    """Tools that meet: each call waits until `parties` calls run."""
+
+    thread_safe = True
+
+    def setup(self) -> None:
+        self.barrier: threading.Barrier | None = None
+        self.lock = threading.Lock()
+
+    @tool
+    def meet(self, parties: int) -> int:
+        with self.lock:
+            self.barrier = self.barrier or threading.Barrier(parties)
+        return self.barrier.wait(timeout=10)
+
+    @tool
+    async def meet_later(self) -> str:
+        await asyncio.sleep(0)
+        return threading.current_thread().name
+
+    @tool
+    def spin(self, *, ctx: Context) -> None:
+        while True:
+            ctx.check()
+            time.sleep(0.001)
+
+    @tool
+    def count(self) -> Iterator[int]:
+        yield from range(100)
+
+
+class BadSetup(Adapter):
+    def setup(self) -> None:
+        raise RuntimeError("no model here")
+
+    @tool
+    def echo(self) -> None: ...
+
+
+class EndlessSetup(Adapter):
+    def setup(self) -> None:
+        time.sleep(600)
+
+    @tool
+    def echo(self) -> None: ...
+
+
+class NoTools(Adapter): ...
+
+
+class NotAnAdapter: ...
+
+
+class BadSignature(Adapter):
+    @tool
+    def many(self, *values: int) -> None: ...
+
+
+@tool
+def alone(value: int) -> int:
+    """A module's own tool."""
+    return value

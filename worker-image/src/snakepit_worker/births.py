@@ -1,0 +1,201 @@
+"""Makes worker processes for the keeper: by fork from a zygote, or as a fresh interpreter.
+
+It answers each `StartWorker` exactly once, through the `Parent`: born, or failed. It never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from snakepit.local.frames import StartFailed, StartWorker
+from snakepit.local.sockets import packet_pair, recv_packet
+from snakepit_worker import starting
+from snakepit_worker.processes import signal_process
+from snakepit_worker.starting import Birth, Forked, MustSpawn, NotForked
+
+logger = logging.getLogger(__name__)
+ZygoteKey = tuple[str, tuple[tuple[str, str], ...]]
+MAX_ZYGOTES = 4
+"""A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""
+
+
+class Parent(Protocol):
+    """Who is told, and who watches the zygotes' sockets."""
+
+    def born(self, birth: Birth, pid: int) -> None: ...
+
+    def failed(self, failure: StartFailed) -> None: ...
+
+    def watch(self, sock: socket.socket, wake: Callable[[], None]) -> None: ...
+
+    def unwatch(self, sock: socket.socket) -> None: ...
+
+
+class Zygote:
+    """One parked process, and the births that it was asked for."""
+
+    def __init__(self, key: ZygoteKey, births: Births) -> None:
+        self.key = key
+        self.socket, theirs = packet_pair()
+        self._births = births
+        self._pending: dict[str, Birth] = {}
+        self._failure: NotForked | None = None
+        with theirs:
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            try:
+                self.pid = starting.spawn("snakepit_worker.zygote", arguments, dict(key[1]), [theirs.fileno()])
+            except OSError:
+                self.socket.close()
+                raise
+
+    def request(self, birth: Birth) -> None:
+        try:
+            starting.request(self.socket, birth)
+        except OSError as error:
+            self._births.fail(birth, "fork", type(error).__name__, f"the zygote takes no more requests: {error}")
+            return
+        self._pending[birth.start.incarnation] = birth
+
+    def holds(self, incarnation: str) -> bool:
+        return incarnation in self._pending
+
+    def read(self) -> None:
+        """Answers that have come. Its end is told by its wait status, not here."""
+        try:
+            packet = recv_packet(self.socket, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            packet = None
+        if packet is None:
+            self._births.unwatch(self)
+        else:
+            self._take(starting.decode_reply(packet.data))
+
+    def _take(self, answer: starting.FromZygote) -> None:
+        birth = self._pending.pop(answer.incarnation)
+        match answer:
+            case Forked():
+                self._births.parent.born(birth, answer.pid)
+            case NotForked():
+                self._fail(birth, answer)
+            case MustSpawn():
+                logger.warning("%s, so its workers are fresh interpreters (worker.startup: spawn says so from the start)", answer.reason)
+                self._births.spawn(birth)
+
+    def _fail(self, birth: Birth, answer: NotForked) -> None:
+        self._births.fail(birth, answer.stage, answer.type, answer.message, answer.traceback)
+        if answer.stage != "fork":
+            self._failure = answer
+            self._births.end(self)
+
+    def ended(self, how: str) -> None:
+        """The process is reaped: read what it had said, fail what it had not answered."""
+        while self._births.is_watched(self) and self._pending:
+            self.read()
+        why = self._failure or NotForked("", "import", "ZygoteDied", f"the process that imports {self.key[0]} {how}")
+        for birth in self._pending.values():
+            self._births.fail(birth, why.stage, why.type, why.message, why.traceback)
+        self._births.unwatch(self)
+        self.socket.close()
+
+
+class Births:
+    """All of the keeper's zygotes."""
+
+    def __init__(self, parent: Parent) -> None:
+        self.parent = parent
+        self._zygotes: dict[ZygoteKey, Zygote] = {}
+        self._ending: dict[int, Zygote] = {}
+        self._watched: set[Zygote] = set()
+
+    def start(self, start: StartWorker) -> None:
+        try:
+            birth = Birth(start)
+        except OSError as error:
+            self.parent.failed(StartFailed(start.index, start.incarnation, "fork", type(error).__name__, str(error)))
+            return
+        if start.startup == "spawn":
+            self.spawn(birth)
+        else:
+            self._fork(birth)
+
+    def spawn(self, birth: Birth) -> None:
+        """A fresh interpreter."""
+        inherited = list(birth.newborn)
+        try:
+            arguments = [*map(str, inherited), str(os.getpid())]
+            pid = starting.spawn("snakepit_worker.worker", arguments, birth.start.env, inherited)
+        except OSError as error:
+            self.fail(birth, "fork", type(error).__name__, str(error))
+        else:
+            self.parent.born(birth, pid)
+
+    def fail(self, birth: Birth, stage: str, type: str, message: str, traceback: str = "") -> None:
+        birth.abandon()
+        self.parent.failed(birth.failed(stage, type, message, traceback))
+
+    def kill_pending(self, incarnation: str) -> bool:
+        """A worker that isn't born yet is stopped by killing its zygote: the import hangs, or it would have been born."""
+        for zygote in self._all():
+            if zygote.holds(incarnation):
+                self.end(zygote)
+                return True
+        return False
+
+    def end_all(self) -> None:
+        for zygote in list(self._zygotes.values()):
+            self.end(zygote)
+
+    def reaped(self, pid: int, how: str) -> bool:
+        """True: it was a zygote."""
+        zygote = next((each for each in self._all() if each.pid == pid), None)
+        if zygote is None:
+            return False
+        self._ending.pop(pid, None)
+        if self._zygotes.get(zygote.key) is zygote:
+            del self._zygotes[zygote.key]
+        zygote.ended(how)
+        return True
+
+    def is_empty(self) -> bool:
+        return not self._zygotes and not self._ending
+
+    def is_watched(self, zygote: Zygote) -> bool:
+        return zygote in self._watched
+
+    def unwatch(self, zygote: Zygote) -> None:
+        if zygote in self._watched:
+            self._watched.remove(zygote)
+            self.parent.unwatch(zygote.socket)
+
+    def _all(self) -> list[Zygote]:
+        return [*self._zygotes.values(), *self._ending.values()]
+
+    def _fork(self, birth: Birth) -> None:
+        try:
+            zygote = self._zygote((birth.start.adapter, tuple(sorted(birth.start.env.items()))))
+        except OSError as error:
+            self.fail(birth, "fork", type(error).__name__, str(error))
+        else:
+            zygote.request(birth)
+
+    def _zygote(self, key: ZygoteKey) -> Zygote:
+        if key not in self._zygotes:
+            if len(self._zygotes) >= MAX_ZYGOTES:
+                self.end(next(iter(self._zygotes.values())))
+            zygote = self._zygotes[key] = Zygote(key, self)
+            self._watched.add(zygote)
+            self.parent.watch(zygote.socket, zygote.read)
+        return self._zygotes[key]
+
+    def end(self, zygote: Zygote) -> None:
+        """No new request goes there; its wait status ends it."""
+        if self._zygotes.get(zygote.key) is zygote:
+            del self._zygotes[zygote.key]
+        self._ending[zygote.pid] = zygote
+        signal_process(zygote.pid, 9)

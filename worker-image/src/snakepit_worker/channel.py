@@ -1,0 +1,62 @@
+"""The worker's end of its outbox: frames out from any thread, answers and orders in through one reader thread.
+
+It routes; what a frame means is decided by the objects it is given to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from snakepit.local.frames import FromWorker, Payload, StateAnswer, StateOperation, ToWorker
+from snakepit.local.sockets import agent_frames, encode_batch
+from snakepit_worker.interrupts import Interrupts
+
+_READ = 1 << 16
+
+
+class Channel:
+    """`interrupts` is told not to break a message in two."""
+
+    def __init__(self, outbox: socket.socket, interrupts: Interrupts) -> None:
+        self._outbox = outbox
+        self._interrupts = interrupts
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, Future[StateAnswer]] = {}
+
+    def send(self, *frames: FromWorker) -> None:
+        """One message. Waits while the agent doesn't read. OSError: the agent has gone."""
+        data = encode_batch(frames)
+        with self._interrupts.shielded, self._lock:
+            self._outbox.sendall(data)
+
+    def ask(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        """A state operation of the call `id`; its answer comes later."""
+        number = next(self._numbers)
+        answer: Future[StateAnswer] = Future()
+        self._asked[number] = answer
+        self.send(StateOperation(number, id, operation, key, value, expected_version))
+        return answer
+
+    def read(self, take: Callable[[ToWorker], None]) -> None:
+        """Until the agent goes away: state answers to whoever asked, the rest to `take`. OSError, FramingError: likewise the end."""
+        buffer = agent_frames()
+        while data := self._outbox.recv(_READ):
+            for frame in buffer.feed(data):
+                if isinstance(frame, StateAnswer):
+                    self._answer(frame)
+                else:
+                    take(frame)
+
+    def _answer(self, frame: StateAnswer) -> None:
+        waiting = self._asked.pop(frame.operation_id, None)
+        if waiting is not None and waiting.set_running_or_notify_cancel():
+            waiting.set_result(frame)
+
+    def close(self) -> None:
+        """In forked children: this end is not theirs."""
+        self._outbox.close()

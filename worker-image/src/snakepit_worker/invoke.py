@@ -1,0 +1,330 @@
+"""One call: decode, context, run (sync, async, generator), encode; and how it is interrupted.
+
+It reads no socket: frames come in as arguments and leave through the `Channel`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+import threading
+import time
+from asyncio import wrap_future
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from snakepit import payload as payloads
+from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
+from snakepit.errors import InvalidArguments, Started
+from snakepit.local.frames import (
+    STREAM_CREDIT,
+    Begin,
+    CallFailure,
+    CallFrame,
+    ChunkFrame,
+    Done,
+    FromWorker,
+    Payload,
+    ProgressFrame,
+    SpanFrame,
+    StateAnswer,
+    ToolFailure,
+)
+from snakepit.names import nearest
+from snakepit.tools import Tool
+from snakepit_worker.channel import Channel
+from snakepit_worker.sessions import Sessions
+from snakepit_worker.starting import explain
+
+QUICK_SECONDS = 0.0005
+"""Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
+
+_EARLY = 64
+
+
+class Runner(Protocol):
+    """How a profile runs code: in the main thread, or in one of several."""
+
+    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+        """`work`, so that `interrupt` can end it. Raises Interrupted."""
+
+    def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end. A cancellation sets `call.cancel`."""
+
+    def interrupt(self, call: RunningCall) -> None:
+        """Raise in the frame that runs, as far as this profile can."""
+
+
+class Credits:
+    """Chunks that may still be sent ahead of the consumer."""
+
+    def __init__(self) -> None:
+        self._free = STREAM_CREDIT
+        self._waiting: Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def take(self) -> Future[None] | None:
+        """None: taken. Otherwise wait for the future, and it is taken. Raises what `fail` was given."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._free > 0:
+                self._free -= 1
+                return None
+            self._waiting = Future()
+            return self._waiting
+
+    def add(self, chunks: int) -> None:
+        with self._lock:
+            self._free += chunks
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                self._free -= 1
+        if waiting is not None and waiting.set_running_or_notify_cancel():
+            waiting.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Nobody takes any more: whoever waits, or comes later, is told."""
+        with self._lock:
+            self._failure = error
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting.set_running_or_notify_cancel():
+            waiting.set_exception(error)
+
+
+class RunningCall:
+    """A call between its `CallFrame` and its `Done`; the `Host` of its context."""
+
+    def __init__(self, frame: CallFrame, channel: Channel) -> None:
+        self.frame = frame
+        self.id = frame.id
+        self.credits = Credits()
+        self.cancel: Callable[[], Any] | None = None
+        self.reason = ""
+        self._channel = channel
+
+    def interruption(self) -> str:
+        return self.reason
+
+    def progress(self, fraction: float, message: str) -> None:
+        self._channel.send(ProgressFrame(self.id, fraction, message))
+
+    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        return self._channel.ask(self.id, operation, key, value, expected_version)
+
+
+class Calls:
+    """The calls that run here, for whoever has something to tell one of them. A cancellation may overtake its call."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._running: dict[int, RunningCall] = {}
+        self._early: OrderedDict[int, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def begin(self, call: RunningCall) -> None:
+        with self._lock:
+            self._running[call.id] = call
+            call.reason = self._early.pop(call.id, "")
+
+    def end(self, call: RunningCall) -> None:
+        with self._lock:
+            self._running.pop(call.id, None)
+
+    def interrupt(self, id: int, reason: str) -> None:
+        with self._lock:
+            call = self._running.get(id)
+            if call is None:
+                self._early[id] = reason
+                if len(self._early) > _EARLY:
+                    self._early.popitem(last=False)
+                return
+            call.reason = reason
+        if call.cancel is not None:
+            call.cancel()
+        else:
+            self._runner.interrupt(call)
+        call.credits.fail(Interrupted(reason))
+
+    def credit(self, id: int, chunks: int) -> None:
+        with self._lock:
+            call = self._running.get(id)
+        if call is not None:
+            call.credits.add(chunks)
+
+
+class _TooLarge(Exception):
+    """A result over the limit."""
+
+
+class _Collected:
+    """A stream that is asked for as one list, as far as it fits."""
+
+    def __init__(self, limit: int) -> None:
+        self.values: list[Any] = []
+        self._left = self._limit = limit
+
+    def add(self, value: Any) -> None:
+        self._left -= payloads.size(payloads.encode(value))
+        if self._left < 0:
+            raise _TooLarge(f"more than {self._limit}")
+        self.values.append(value)
+
+
+@dataclass(frozen=True)
+class Invoker:
+    """Everything that a call needs and that outlives it."""
+
+    tools: Mapping[str, Tool]
+    channel: Channel
+    runner: Runner
+    calls: Calls
+    sessions: Sessions
+    cache: StateCache
+    max_payload_bytes: int
+    means: dict[str, float]
+
+    def run(self, frame: CallFrame) -> None:
+        """Serve one call to its `Done`. OSError: the agent has gone."""
+        call = RunningCall(frame, self.channel)
+        started = time.monotonic()
+        started_ns = time.time_ns()
+        self.calls.begin(call)
+        try:
+            done = self._outcome(call, started)
+        finally:
+            self.calls.end(call)
+        done.run_seconds = time.monotonic() - started
+        self._learn(frame.tool, done.run_seconds)
+        self.channel.send(*self._span(frame, done, started_ns), done)
+
+    def _outcome(self, call: RunningCall, now: float) -> Done:
+        frame = call.frame
+        tool = self.tools.get(frame.tool)
+        if tool is None:
+            return _refusal(frame, "TOOL_NOT_FOUND", f"no tool is named {frame.tool!r}", nearest=", ".join(nearest(frame.tool, self.tools)))
+        if frame.deadline and frame.deadline <= now:
+            return _refusal(frame, "DEADLINE", "the deadline passed before the tool began")
+        try:
+            arguments = tool.decode(frame.arguments)
+        except InvalidArguments as error:
+            return _refusal(frame, error.reason, error.message)
+        if self.means.get(frame.tool, 1.0) >= QUICK_SECONDS:
+            self.channel.send(Begin(frame.id, now))
+        return self._guarded(call, tool, arguments)
+
+    def _guarded(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Done:
+        try:
+            return Done(call.id, payload=self.runner.guarded(call, lambda: self._execute(call, tool, arguments)))
+        except Interrupted as error:
+            return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(Started.YES)))
+        except _TooLarge as error:
+            return Done(call.id, failure=self._too_large(tool, error))
+        except BaseException as error:
+            return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
+
+    def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
+        self.sessions.begin(call.frame.session_id)
+        if tool.signature.context:
+            arguments[tool.signature.context] = self._context(call, tool)
+        result = tool.function(**arguments)
+        if tool.streaming:
+            return self._stream(call, result)
+        if inspect.iscoroutine(result):
+            result = self.runner.wait(call, result)
+        encoded = self._encode(result)
+        if not call.frame.stream:
+            return encoded
+        self._send_chunk(call, 0, encoded)
+        return None
+
+    def _context(self, call: RunningCall, tool: Tool) -> Context | AsyncContext:
+        frame = call.frame
+        info = CallInfo(frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, frame.deadline or None)
+        kind = AsyncContext if tool.signature.async_context else Context
+        return kind(info, call, self.cache)
+
+    def _stream(self, call: RunningCall, result: Any) -> Payload | None:
+        if isinstance(result, AsyncIterator):
+            return self._payload_of(self.runner.wait(call, self._consume_async(call, result)))
+        if inspect.iscoroutine(result):
+            result = self.runner.wait(call, result)
+        return self._payload_of(self._consume(call, iter(result)))
+
+    def _payload_of(self, collected: list[Any] | None) -> Payload | None:
+        return None if collected is None else self._encode(collected)
+
+    def _consume(self, call: RunningCall, values: Iterator[Any]) -> list[Any] | None:
+        collected = None if call.frame.stream else _Collected(self.max_payload_bytes)
+        try:
+            for index, value in enumerate(values):
+                if collected is not None:
+                    collected.add(value)
+                    continue
+                if (waiting := call.credits.take()) is not None:
+                    waiting.result()
+                self._send_chunk(call, index, self._encode(value))
+        finally:
+            if (close := getattr(values, "close", None)) is not None:
+                close()
+        return None if collected is None else collected.values
+
+    async def _consume_async(self, call: RunningCall, values: AsyncIterator[Any]) -> list[Any] | None:
+        collected, index = None if call.frame.stream else _Collected(self.max_payload_bytes), 0
+        try:
+            async for value in values:
+                if collected is not None:
+                    collected.add(value)
+                    continue
+                if (waiting := call.credits.take()) is not None:
+                    await wrap_future(waiting)
+                self._send_chunk(call, index, self._encode(value))
+                index += 1
+        finally:
+            if (close := getattr(values, "aclose", None)) is not None:
+                await close()
+        return None if collected is None else collected.values
+
+    def _send_chunk(self, call: RunningCall, index: int, payload: Payload) -> None:
+        self.channel.send(ChunkFrame(call.id, index, payload))
+
+    def _encode(self, value: Any) -> Payload:
+        encoded = payloads.encode(value)
+        if (size := payloads.size(encoded)) > self.max_payload_bytes:
+            raise _TooLarge(size)
+        return encoded
+
+    def _too_large(self, tool: Tool, error: _TooLarge) -> CallFailure:
+        limit = self.max_payload_bytes
+        message = f"the result of tool {tool.name!r} has {error} bytes; the limit maxPayloadBytes is {limit}"
+        return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": "maxPayloadBytes", "bytes": str(limit)})
+
+    def _learn(self, tool: str, seconds: float) -> None:
+        if tool in self.tools:
+            self.means[tool] = self.means.get(tool, seconds) * 0.8 + seconds * 0.2
+
+    @staticmethod
+    def _span(frame: CallFrame, done: Done, started_ns: int) -> list[FromWorker]:
+        if not frame.traceparent.endswith("1"):
+            return []
+        error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
+        name, span_id = f"tool {frame.tool}", secrets.token_hex(8)
+        attributes = {"process.pid": str(os.getpid())}
+        return [SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)]
+
+
+def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:
+    return Done(frame.id, failure=CallFailure(reason, message, int(Started.NO), {key: each for key, each in details.items() if each}))
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """The author's traceback begins where the author's code does."""
+    trace, ours = error.__traceback__, __file__.rpartition("/")[0]
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
+        trace = trace.tb_next
+    return error.with_traceback(trace or error.__traceback__)

@@ -1,0 +1,332 @@
+"""PID 1 of the author's container: starts, reaps and kills worker processes on the agent's word, and tells how each one ended.
+
+It decides nothing, never waits for anything but its one `select`, and holds none of the workers' channels. Without an agent there
+are no workers: when the agent goes away, the keeper ends them and waits for the next agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from snakepit.local.frames import (
+    PROTOCOL,
+    AgentWelcome,
+    FromKeeper,
+    KeeperHello,
+    KeeperTerminating,
+    Shutdown,
+    SignalWorker,
+    StartFailed,
+    StartWorker,
+    WorkerExited,
+    WorkerStarted,
+)
+from snakepit.local.sockets import FramingError, decode_from_agent, recv_packet, send_control
+from snakepit_worker import logs, processes
+from snakepit_worker.births import Births
+from snakepit_worker.starting import Birth
+
+logger = logging.getLogger(__name__)
+RUN_DIR_VARIABLE = "SNAKEPIT_RUN_DIR"
+RUN_DIR = "/run/snakepit"
+SOCKET = "control.sock"
+DIAL_SECONDS = 0.05
+REFUSED_SECONDS = 1.0
+TERM_SECONDS = 5.0
+"""After TERM, how long the keeper looks for an agent that would drain before it ends by itself."""
+
+
+class Agent:
+    """A connection to the agent: frames leave in order, and what doesn't fit now leaves later."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.welcomed = False
+        self._out: deque[tuple[FromKeeper, list[socket.socket]]] = deque()
+
+    def send(self, frame: FromKeeper, passed: list[socket.socket] | None = None) -> None:
+        """The sockets in `passed` are the agent's from now on."""
+        self._out.append((frame, passed or []))
+        self.flush()
+
+    def flush(self) -> None:
+        """A broken connection is found by reading; until then nothing is lost that anybody could still get."""
+        with contextlib.suppress(OSError):
+            while self._out:
+                frame, passed = self._out[0]
+                send_control(self.socket, frame, [each.fileno() for each in passed], socket.MSG_DONTWAIT)
+                self._out.popleft()
+                _close(passed)
+
+    @property
+    def behind(self) -> bool:
+        return bool(self._out)
+
+    def close(self) -> None:
+        while self._out:
+            _close(self._out.popleft()[1])
+        self.socket.close()
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+class Keeper:
+    """The loop. `run` returns the exit code."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / SOCKET
+        self._selector = selectors.DefaultSelector()
+        self._births = Births(self)
+        self._workers: dict[int, StartWorker] = {}
+        self._strays: deque[tuple[int, int]] = deque(maxlen=256)
+        self._agent: Agent | None = None
+        self._dial_at = 0.0
+        self._term_wanted = False
+        self._term_at: float | None = None
+        self._shutdown = False
+
+    def run(self) -> int:
+        self._catch_signals()
+        processes.adopt_orphans()
+        while not self._finished(time.monotonic()):
+            for key, _ in self._selector.select(self._patience(time.monotonic())):
+                key.data()
+            self._terminate(time.monotonic())
+            self._reap()
+            self._dial(time.monotonic())
+        self._sweep()
+        return 0
+
+    # ---- when to do what
+
+    def _finished(self, now: float) -> bool:
+        if self._shutdown:
+            return not self._workers and self._births.is_empty()
+        if self._term_at is not None and self._agent is None and now - self._term_at >= TERM_SECONDS:
+            self._end_everything()
+        return False
+
+    def _patience(self, now: float) -> float | None:
+        if self._shutdown or self._agent is not None:
+            return None
+        return max(0.0, self._dial_at - now) if self._alone else DIAL_SECONDS
+
+    @property
+    def _alone(self) -> bool:
+        """No agent, and nothing left of the last one."""
+        return self._agent is None and not self._workers and self._births.is_empty()
+
+    def _end_everything(self) -> None:
+        self._shutdown = True
+        self._kill_workers()
+
+    def _kill_workers(self) -> None:
+        self._births.end_all()
+        for pid in self._workers:
+            processes.signal_group(pid, signal.SIGKILL)
+        for pid in processes.children():  # also what has left its worker's group
+            processes.signal_process(pid, signal.SIGKILL)
+
+    # ---- signals and children
+
+    def _catch_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        for each in (reader, writer):
+            each.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._wakeup = writer
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._want_term)
+        self._selector.register(reader, selectors.EVENT_READ, lambda: self._drain(reader))
+
+    @staticmethod
+    def _drain(reader: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while reader.recv(4096):
+                pass
+
+    def _want_term(self, *_: object) -> None:
+        self._term_wanted = True
+
+    def _terminate(self, now: float) -> None:
+        if self._term_wanted and self._term_at is None:
+            self._term_at = now
+            if self._agent is not None and self._agent.welcomed:
+                self._agent.send(KeeperTerminating())
+
+    def _reap(self) -> None:
+        for pid in processes.ended_children():
+            if pid in self._workers:
+                processes.signal_group(pid, signal.SIGKILL)  # what it had started must not outlive it
+            _, status = os.waitpid(pid, 0)
+            start = self._workers.pop(pid, None)
+            if start is not None:
+                self._tell_exit(start, status)
+            elif not self._births.reaped(pid, _how(status)):
+                self._strays.append((pid, status))
+
+    def _tell_exit(self, start: StartWorker, status: int) -> None:
+        code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
+        logger.info("worker %s ended: %s", start.name or start.index, _how(status))
+        self._tell(WorkerExited(start.index, start.incarnation, code=code, signal=number))
+
+    def _sweep(self) -> None:
+        """Nothing that descends from us stays: not even what has left its worker's group."""
+        while left := processes.children():
+            for pid in left:
+                processes.signal_process(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+    # ---- the agent
+
+    def _dial(self, now: float) -> None:
+        if not self._alone or self._shutdown or now < self._dial_at:
+            return
+        self._dial_at = now + DIAL_SECONDS
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.setblocking(False)
+        try:
+            sock.connect(str(self._path))
+        except OSError:  # not there yet: the agent listens when it is ready
+            sock.close()
+            return
+        self._agent = Agent(sock)
+        self._selector.register(sock, selectors.EVENT_READ, self._serve_agent)
+        self._greet(self._agent)
+
+    @staticmethod
+    def _greet(agent: Agent) -> None:
+        memory = processes.out_of_memory_file()
+        hello = KeeperHello(PROTOCOL, os.getpid(), version("snakepit-worker"), platform.python_version())
+        with contextlib.ExitStack() as stack:
+            passed = [stack.enter_context(memory.open("rb", buffering=0)).fileno()] if memory else []
+            with contextlib.suppress(OSError):  # a connection that breaks at once is found by reading
+                send_control(agent.socket, hello, passed, socket.MSG_DONTWAIT)
+
+    def _serve_agent(self) -> None:
+        agent = self._agent
+        if agent is None:
+            return
+        agent.flush()
+        try:
+            packet = recv_packet(agent.socket, socket.MSG_DONTWAIT)
+            if packet is None:
+                self._lose_agent("the agent has gone")
+            else:
+                self._obey(agent, packet.data)
+        except BlockingIOError:
+            pass
+        except (OSError, FramingError) as error:
+            self._lose_agent(f"the agent's connection broke: {error}")
+        self._watch_for_room()
+
+    def _lose_agent(self, why: str) -> None:
+        if self._agent is None:
+            return
+        logger.warning("%s; its workers end now", why)
+        self._selector.unregister(self._agent.socket)
+        self._agent.close()
+        self._agent = None
+        self._kill_workers()
+        if self._term_at is not None:
+            self._shutdown = True
+
+    def _obey(self, agent: Agent, data: bytes) -> None:
+        match decode_from_agent(data):
+            case AgentWelcome(protocol=protocol):
+                self._welcome(agent, protocol)
+            case StartWorker() as start:
+                self._births.start(start)
+            case SignalWorker(incarnation=incarnation, signal=number, group=group):
+                self._signal(incarnation, number, group)
+            case Shutdown():
+                self._end_everything()
+
+    def _welcome(self, agent: Agent, protocol: int) -> None:
+        if protocol != PROTOCOL:
+            self._dial_at = time.monotonic() + REFUSED_SECONDS
+            self._lose_agent(f"the agent speaks protocol {protocol}, this keeper {PROTOCOL}: use images of one release")
+            return
+        agent.welcomed = True
+        if self._term_at is not None:
+            agent.send(KeeperTerminating())
+
+    def _signal(self, incarnation: str, number: int, group: bool) -> None:
+        pid = next((pid for pid, start in self._workers.items() if start.incarnation == incarnation), None)
+        if pid is None:
+            self._births.kill_pending(incarnation)
+        elif group:
+            processes.signal_group(pid, number)
+        else:
+            processes.signal_process(pid, number)
+
+    def _tell(self, frame: FromKeeper, passed: list[socket.socket] | None = None) -> None:
+        if self._agent is None:
+            _close(passed or [])
+        else:
+            self._agent.send(frame, passed)
+            self._watch_for_room()
+
+    def _watch_for_room(self) -> None:
+        if self._agent is not None:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._agent.behind else 0)
+            self._selector.modify(self._agent.socket, events, self._serve_agent)
+
+    # ---- what births tell
+
+    def born(self, birth: Birth, pid: int) -> None:
+        """The process exists; it begins once we know it."""
+        start = birth.start
+        if not processes.is_child(pid):
+            status = next((status for stray, status in self._strays if stray == pid), signal.SIGKILL)
+            birth.abandon()
+            self.failed(birth.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
+            return
+        self._workers[pid] = start
+        passed = birth.go_ahead()
+        if self._agent is None or self._shutdown:
+            processes.signal_group(pid, signal.SIGKILL)
+        self._tell(WorkerStarted(start.index, start.incarnation, pid), passed)
+
+    def failed(self, failure: StartFailed) -> None:
+        """No process could be made."""
+        logger.error("worker %s can't start (%s): %s: %s", failure.index, failure.stage, failure.type, failure.message)
+        self._tell(failure)
+
+    def watch(self, sock: socket.socket, wake: Callable[[], None]) -> None:
+        self._selector.register(sock, selectors.EVENT_READ, wake)
+
+    def unwatch(self, sock: socket.socket) -> None:
+        self._selector.unregister(sock)
+
+
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by signal {os.WTERMSIG(status)}"
+    return f"exited with code {os.WEXITSTATUS(status)}"
+
+
+def main() -> int:
+    """`snakepit-keeper`: the container's command."""
+    logs.configure("keeper")
+    return Keeper(Path(os.environ.get(RUN_DIR_VARIABLE) or RUN_DIR)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

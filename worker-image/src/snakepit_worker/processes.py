@@ -1,0 +1,98 @@
+"""What Linux offers to processes that must not outlive each other: parent-death signals, subreaping, groups."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def adopt_orphans() -> None:
+    """From now on, orphaned descendants become children of this process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """Be killed when `parent` dies, and exit at once where it is dead already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """To the group that `pid` leads, or to `pid` alone before it leads one. Nobody there is fine."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        signal_process(pid, number)
+
+
+def signal_process(pid: int, number: int) -> None:
+    """Nobody there is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def ended_children() -> Iterator[int]:
+    """Children that have ended and wait to be reaped. The caller reaps each before it takes the next."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        yield found.si_pid
+
+
+def is_child(pid: int) -> bool:
+    """Whether `pid` is ours and not reaped yet."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def children() -> list[int]:
+    """All children of this process, adopted ones included."""
+    return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+
+
+def threads() -> int:
+    """Threads of this process, those of native libraries included."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def out_of_memory_file() -> Path | None:
+    """The file of this process's cgroup that counts out-of-memory kills; None where it can't be told."""
+    return next((path for path in _candidates() if os.access(path, os.R_OK)), None)
+
+
+def _candidates() -> Iterator[Path]:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            yield from _under(Path("/sys/fs/cgroup"), group, "memory.events")
+        elif "memory" in controllers.split(","):
+            yield from _under(Path("/sys/fs/cgroup/memory"), group, "memory.oom_control")
+
+
+def _under(mount: Path, group: str, name: str) -> Iterator[Path]:
+    """A container sees its own group at its own path, or mounted as the root."""
+    yield mount / group.lstrip("/") / name
+    yield mount / name

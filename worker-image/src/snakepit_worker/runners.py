@@ -1,0 +1,115 @@
+"""The two profiles: `process` runs one tool at a time in the main thread, `thread` several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from snakepit.context import Interrupted
+from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.invoke import RunningCall
+
+
+class MainThreadRunner:
+    """Profile `process`: an interrupt raises in the tool's own frame, also out of a blocking system call."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+        if call.reason:
+            raise Interrupted(call.reason)
+        return self._interrupts.run(call.id, work)
+
+    def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._interrupts.shielded:
+            loop = self._running_loop()
+            task = loop.create_task(coroutine)
+            call.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+            if call.reason:
+                task.cancel()
+            try:
+                return loop.run_until_complete(task)
+            except asyncio.CancelledError as error:
+                raise _as_interrupt(call, error) from error
+            finally:
+                call.cancel = None
+
+    def interrupt(self, call: RunningCall) -> None:
+        self._interrupts.interrupt(call.id, call.reason)
+
+    def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run an adapter's hook, async or not."""
+        result = function(*arguments)
+        if not asyncio.iscoroutine(result):
+            return result
+        with self._interrupts.shielded:
+            return self._running_loop().run_until_complete(result)
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop
+
+
+class ThreadRunner:
+    """Profile `thread`: async tools share one event loop; blocking ones are cancelled by `ctx.check()` and by waiting on us alone."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+        if call.reason:
+            raise Interrupted(call.reason)
+        return work()
+
+    def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        call.cancel = future.cancel
+        if call.reason:
+            future.cancel()
+        try:
+            return future.result()
+        except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
+            raise _as_interrupt(call, error) from error
+        finally:
+            call.cancel = None
+
+    def interrupt(self, call: RunningCall) -> None:
+        """A thread in a blocking call can't be interrupted: `ctx.check()` and `drain.killAfterSeconds` do the rest."""
+
+    def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run an adapter's hook, async or not."""
+        result = function(*arguments)
+        return asyncio.run_coroutine_threadsafe(result, self._running_loop()).result() if asyncio.iscoroutine(result) else result
+
+    def close(self) -> None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit-async", daemon=True)
+                self._thread.start()
+            return self._loop
+
+
+def _as_interrupt(call: RunningCall, error: BaseException) -> BaseException:
+    """A cancellation that we asked for is an interruption; the author's own is the tool's error."""
+    return Interrupted(call.reason) if call.reason else RuntimeError(f"the tool cancelled itself: {error!r}")

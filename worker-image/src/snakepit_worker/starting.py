@@ -1,0 +1,156 @@
+"""How a worker process comes to be: what keeper, zygote and newborn worker tell each other.
+
+A newborn gets three descriptors. The last is a pipe: the keeper's go-ahead, the encoded `StartWorker`, comes through it once the
+keeper knows the process; an empty one means that the keeper has gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback as traceback_module
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from snakepit.local.frames import StartFailed, StartWorker
+from snakepit.local.sockets import packet_pair, send_packet, stream_pair
+
+_GO_BYTES = 1 << 16
+
+
+class Newborn(NamedTuple):
+    """A worker's own descriptors."""
+
+    inbox: int
+    outbox: int
+    go: int
+
+
+class Forked(msgspec.Struct, array_like=True, tag_field="kind", tag="forked"):
+    """Zygote to keeper: the worker is yours now."""
+
+    incarnation: str
+    pid: int
+
+
+class NotForked(msgspec.Struct, array_like=True, tag_field="kind", tag="failed"):
+    """Zygote to keeper."""
+
+    incarnation: str
+    stage: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class MustSpawn(msgspec.Struct, array_like=True, tag_field="kind", tag="spawn"):
+    """Zygote to keeper: forking this adapter is not safe."""
+
+    incarnation: str
+    reason: str
+
+
+FromZygote = Forked | NotForked | MustSpawn
+
+_encode = msgspec.msgpack.Encoder().encode
+_from_zygote: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
+_start = msgspec.msgpack.Decoder(StartWorker)
+
+
+class Birth:
+    """The keeper's view of one worker that is being made: both ends of everything, until the process has its own copies."""
+
+    def __init__(self, start: StartWorker) -> None:
+        self.start = start
+        self.inbox, self.inbox_reader = packet_pair()
+        self.outbox, self._worker_outbox = stream_pair()
+        self._go_reader, self._go = os.pipe()
+
+    @property
+    def newborn(self) -> Newborn:
+        """What the process is given."""
+        return Newborn(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader)
+
+    def go_ahead(self) -> list[socket.socket]:
+        """Let the process begin; what the agent needs is returned: inbox, its reading end, outbox."""
+        os.write(self._go, _encode(self.start))
+        self._close_common()
+        return [self.inbox, self.inbox_reader, self.outbox]
+
+    def abandon(self) -> None:
+        """Close everything: a process that waits for its go-ahead exits."""
+        self._close_common()
+        for each in (self.inbox, self.inbox_reader, self.outbox):
+            each.close()
+
+    def failed(self, stage: str, type: str, message: str, traceback: str = "") -> StartFailed:
+        """As the agent is told."""
+        return StartFailed(self.start.index, self.start.incarnation, stage, type, message, traceback)
+
+    def _close_common(self) -> None:
+        os.close(self._go)
+        os.close(self._go_reader)
+        self._worker_outbox.close()
+
+
+def await_go(go: int) -> StartWorker | None:
+    """In the newborn: wait for the keeper; None: it has gone."""
+    with open(go, "rb", buffering=0) as pipe:
+        data = pipe.read(_GO_BYTES)
+    return _start.decode(data) if data else None
+
+
+def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]) -> int:
+    """A fresh interpreter that runs `module` in a session of its own, with stdin empty; the pid. OSError where there is none."""
+    for descriptor in inherited:
+        os.set_inheritable(descriptor, True)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", module, *arguments],
+            {**os.environ, **environment},
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setsid=True,
+            setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
+        )
+    finally:
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, False)
+
+
+def request(zygote: socket.socket, birth: Birth) -> None:
+    """Ask for a fork, without waiting. BlockingIOError: too many are asked for; OSError: the zygote is dead."""
+    send_packet(zygote, _encode(birth.start), birth.newborn, socket.MSG_DONTWAIT)
+
+
+def decode_request(data: bytes) -> StartWorker:
+    """In the zygote."""
+    return _start.decode(data)
+
+
+def reply(keeper: socket.socket, answer: FromZygote) -> None:
+    """From the zygote."""
+    send_packet(keeper, _encode(answer))
+
+
+def decode_reply(data: bytes) -> FromZygote:
+    """In the keeper."""
+    return _from_zygote.decode(data)
+
+
+def explain(error: BaseException) -> dict[str, Any]:
+    """An exception as the fields `type`, `message` and `traceback` of our frames."""
+    text = "".join(traceback_module.format_exception(error))
+    return {"type": type(error).__name__, "message": safe_text(error), "traceback": text[-32_000:]}
+
+
+def safe_text(error: BaseException) -> str:
+    """str(error), also where the author's __str__ raises."""
+    try:
+        return str(error)
+    except Exception as again:  # not swallowed: it is the text
+        return f"({type(error).__name__}.__str__ raised {type(again).__name__})"

@@ -1,0 +1,322 @@
+"""Run an adapter in a real worker process, under the real keeper, without an agent, a cluster or a control plane.
+
+    with snakepit_worker.testing.start(Digits) as digits:
+        assert digits.call("classify", {"image": pixels}) == 7
+
+`LocalAgent` is the small agent behind it; the keeper's own tests use it directly. `snakepit.testing` needs no process at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from snakepit import payload as payloads
+from snakepit.errors import SnakepitError, Started, ToolError, from_reason
+from snakepit.local.frames import (
+    PROTOCOL,
+    AgentWelcome,
+    CallFrame,
+    ChunkFrame,
+    Credit,
+    Done,
+    Failed,
+    FromKeeper,
+    FromWorker,
+    KeeperHello,
+    Ready,
+    Shutdown,
+    SignalWorker,
+    StartFailed,
+    StartWorker,
+    StateOperation,
+    Stop,
+    ToWorker,
+    WorkerExited,
+    WorkerStarted,
+)
+from snakepit.local.sockets import (
+    close_all,
+    decode_from_keeper,
+    encode_batch,
+    recv_packet,
+    send_call,
+    send_control,
+    worker_frames,
+)
+from snakepit.names import new_id
+from snakepit.testing import MemoryState
+from snakepit.tools import Adapter
+from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
+
+T = TypeVar("T")
+WAIT_SECONDS = 20.0
+
+
+class Heard:
+    """What the other side has said so far, for tests that wait for events."""
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+        self.ended = False
+        self._changed = threading.Condition()
+
+    def add(self, frame: Any) -> None:
+        with self._changed:
+            self.frames.append(frame)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def wait(self, kind: type[T], matches: Callable[[T], bool] = lambda frame: True, timeout: float = WAIT_SECONDS) -> T:
+        """The first frame of a kind. Raises TimeoutError with everything that came instead."""
+
+        def found() -> T | None:
+            return next((each for each in self.frames if isinstance(each, kind) and matches(each)), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() is not None or self.ended, timeout)
+            frame = found()
+        if frame is None:
+            raise TimeoutError(f"no {kind.__name__} within {timeout} s; there came {self.frames}")
+        return frame
+
+    def all(self, kind: type[T]) -> list[T]:
+        with self._changed:
+            return [each for each in self.frames if isinstance(each, kind)]
+
+
+class LocalWorker:
+    """The agent's view of one worker. `heard` has its frames; `state` answers its state operations."""
+
+    def __init__(self, started: WorkerStarted, descriptors: list[int], agent: LocalAgent) -> None:
+        self.incarnation = started.incarnation
+        self.index = started.index
+        self.pid = started.pid
+        self.heard = Heard()
+        self.inbox, self.inbox_reader, self.outbox = (socket.socket(fileno=each) for each in descriptors)
+        self._agent = agent
+        self._numbers = itertools.count(1)
+        self._sessions: dict[int, str] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ready(self) -> Ready:
+        """Wait until it is warm. Raises SnakepitError with the reason where it can't serve."""
+        frame = self.heard.wait(Ready | Failed)  # type: ignore[arg-type]
+        if isinstance(frame, Failed):
+            raise SnakepitError(f"{frame.stage}: {frame.type}: {frame.message}", started=Started.NO)
+        return frame
+
+    def begin(self, tool: str, arguments: Any = None, **options: Any) -> int:
+        """Put a call into the inbox; its id. Options: those of `CallFrame`."""
+        id = next(self._numbers)
+        self._sessions[id] = options.get("session_id", "")
+        frame = CallFrame(id=id, call_id=new_id(), tool=tool, arguments=payloads.encode(arguments or {}), **options)
+        if not send_call(self.inbox, frame):
+            raise BlockingIOError("the inbox is full")
+        return id
+
+    def done(self, id: int, timeout: float = WAIT_SECONDS) -> Done:
+        """Wait for a call's end."""
+        return self.heard.wait(Done, lambda frame: frame.id == id, timeout)
+
+    def call(self, tool: str, arguments: Any = None, **options: Any) -> Any:
+        """The tool's value. Raises ToolError and the table's errors."""
+        return _value(self.done(self.begin(tool, arguments, **options)))
+
+    def stream(self, tool: str, arguments: Any = None, **options: Any) -> Iterator[Any]:
+        """The tool's chunks, as they are taken."""
+        id = self.begin(tool, arguments, stream=True, **options)
+        for index in itertools.count():
+            frame = self.heard.wait(
+                ChunkFrame | Done,  # type: ignore[arg-type]
+                lambda frame, index=index: frame.id == id and (isinstance(frame, Done) or frame.index == index),  # type: ignore[misc]
+            )
+            if isinstance(frame, Done):
+                _value(frame)
+                return
+            self.send(Credit(id, 1))
+            yield payloads.decode(frame.payload)
+
+    def send(self, *frames: ToWorker) -> None:
+        self.outbox.sendall(encode_batch(frames))
+
+    def stop(self) -> WorkerExited:
+        """In good order."""
+        self.send(Stop())
+        return self.exited()
+
+    def signal(self, number: int, group: bool = True) -> None:
+        self._agent.send(SignalWorker(self.incarnation, number, group))
+
+    def exited(self) -> WorkerExited:
+        """Wait for the proof of its death."""
+        return self._agent.heard.wait(WorkerExited, lambda frame: frame.incarnation == self.incarnation)
+
+    def close(self) -> None:
+        self.outbox.shutdown(socket.SHUT_RDWR)
+        self._reader.join(WAIT_SECONDS)
+        for each in (self.inbox, self.inbox_reader, self.outbox):
+            each.close()
+
+    def _read(self) -> None:
+        buffer = worker_frames()
+        with contextlib.suppress(OSError):
+            while data := self.outbox.recv(1 << 16):
+                for frame in buffer.feed(data):
+                    self._take(frame)
+        self.heard.end()
+
+    def _take(self, frame: FromWorker) -> None:
+        self.heard.add(frame)
+        if isinstance(frame, StateOperation):
+            self.send(self._agent.state.answer(self._sessions[frame.id], frame))
+
+
+def _value(done: Done) -> Any:
+    if done.tool_error is not None:
+        raise ToolError(done.tool_error.type, done.tool_error.message, done.tool_error.traceback)
+    if (failure := done.failure) is not None:
+        raise from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+    return None if done.payload is None else payloads.decode(done.payload)
+
+
+class LocalAgent:
+    """Starts a keeper and obeys nobody but the test."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None, protocol: int = PROTOCOL) -> None:
+        self.heard = Heard()
+        self.state = MemoryState()
+        self.workers: list[LocalWorker] = []
+        self._protocol = protocol
+        self._folder = tempfile.TemporaryDirectory(prefix="snakepit-")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(Path(self._folder.name, SOCKET)))
+        self._listener.listen()
+        self._listener.settimeout(WAIT_SECONDS)
+        self.keeper = self._start_keeper(environment or {})
+        self.accept()
+
+    def accept(self) -> KeeperHello:
+        """The keeper dials; also again, after `drop`."""
+        self._keeper, _ = self._listener.accept()
+        self.heard = Heard()
+        threading.Thread(target=self._read, args=(self._keeper, self.heard), daemon=True).start()
+        hello = self.heard.wait(KeeperHello)
+        self.send(AgentWelcome(self._protocol))
+        return hello
+
+    def send(self, frame: StartWorker | SignalWorker | Shutdown | AgentWelcome) -> None:
+        send_control(self._keeper, frame)
+
+    def request(self, adapter: str, index: int = 0, **options: Any) -> str:
+        """Ask for a worker; its incarnation. Options: those of `StartWorker`."""
+        incarnation = new_id()
+        self.send(StartWorker(index, incarnation, adapter, **options))
+        return incarnation
+
+    def start(self, adapter: str, index: int = 0, **options: Any) -> LocalWorker:
+        """Start a worker and wait until its process exists. Raises SnakepitError where it can't."""
+        incarnation = self.request(adapter, index, **options)
+
+        def is_answer(frame: Any) -> bool:
+            return (isinstance(frame, LocalWorker | StartFailed)) and frame.incarnation == incarnation
+
+        answer = self.heard.wait(object, is_answer)
+        if isinstance(answer, StartFailed):
+            raise SnakepitError(f"{answer.stage}: {answer.type}: {answer.message}", started=Started.NO)
+        assert isinstance(answer, LocalWorker)
+        return answer
+
+    def drop(self) -> None:
+        """Go away, as an agent that dies."""
+        self._keeper.shutdown(socket.SHUT_RDWR)
+        self._keeper.close()
+
+    def close(self) -> int:
+        """Shut everything down; the keeper's exit code."""
+        with contextlib.suppress(OSError):
+            self.send(Shutdown())
+        code = self.keeper.wait(WAIT_SECONDS)
+        for worker in self.workers:
+            worker.close()
+        self._keeper.close()
+        self._listener.close()
+        self._folder.cleanup()
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _start_keeper(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        own = {RUN_DIR_VARIABLE: self._folder.name, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+        command = [sys.executable, "-m", "snakepit_worker.keeper"]
+        return subprocess.Popen(command, env={**os.environ, **own, **environment}, start_new_session=True)
+
+    def _read(self, keeper: socket.socket, heard: Heard) -> None:
+        with contextlib.suppress(OSError):
+            while (packet := recv_packet(keeper)) is not None:
+                self._take(decode_from_keeper(packet.data), packet.descriptors, heard)
+        heard.end()
+
+    def _take(self, frame: FromKeeper, descriptors: list[int], heard: Heard) -> None:
+        heard.add(frame)
+        if isinstance(frame, WorkerStarted):
+            self.workers.append(LocalWorker(frame, descriptors, self))
+            heard.add(self.workers[-1])
+        else:
+            close_all(descriptors)
+
+
+@contextlib.contextmanager
+def start(adapter: type[Adapter] | str, *, profile: str = "process", slots: int = 1, startup: str = "fork") -> Iterator[LocalWorker]:
+    """One worker with its adapter set up: `call` and `stream` it. Raises SnakepitError with the reason where it can't serve."""
+    path = adapter if isinstance(adapter, str) else f"{adapter.__module__}:{adapter.__qualname__}"
+    with LocalAgent() as agent:
+        worker = agent.start(path, profile=profile, slots=slots, startup=startup)
+        worker.ready()
+        yield worker
+        if worker.heard.ended:
+            return
+        worker.stop()
+
+
+def wait_until(condition: Callable[[], T], timeout: float = WAIT_SECONDS, every: float = 0.01) -> T:
+    """For what sends no event: look again and again. Raises TimeoutError."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so within {timeout} s")
+        time.sleep(every)
+    return value
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+KILL = signal.SIGKILL

@@ -1,0 +1,252 @@
+"""A worker process: makes the adapter, says Ready, then inbox -> run -> outbox until it is told to stop.
+
+The inbox is read only when a slot is free: what lies in it has not been started and can be taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from snakepit.context import StateCache
+from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.sockets import FramingError, recv_call
+from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
+from snakepit_worker import logs
+from snakepit_worker.channel import Channel
+from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.invoke import Calls, Invoker
+from snakepit_worker.processes import die_with
+from snakepit_worker.runners import MainThreadRunner, ThreadRunner
+from snakepit_worker.sessions import Sessions
+from snakepit_worker.starting import Newborn, await_go, explain
+
+Factory = Callable[[], Adapter]
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+MAX_PAYLOAD_VARIABLE = "SNAKEPIT_MAX_PAYLOAD_BYTES"
+logger = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """`stage`: import, adapter, setup. The cause is the author's exception."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
+class Signal:
+    """A flag that `poll` can wait for."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def set(self) -> None:
+        os.eventfd_write(self._descriptor, 1)
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._descriptor)
+
+
+class Worker:
+    """One incarnation."""
+
+    def __init__(self, start: StartWorker, inbox: socket.socket, outbox: socket.socket) -> None:
+        self._start = start
+        self._inbox = inbox
+        self._interrupts = Interrupts()
+        self._channel = Channel(outbox, self._interrupts)
+        self._runner: MainThreadRunner | ThreadRunner = ThreadRunner() if start.profile == "thread" else MainThreadRunner(self._interrupts)
+        self._calls = Calls(self._runner)
+        self._wake = Signal()
+        self._stop = Signal()
+        self._stopping = False
+        self._ended_sessions: deque[str] = deque()
+        os.register_at_fork(after_in_child=self._disown)
+
+    def run(self, factory: Factory | None) -> int:
+        """The exit code."""
+        self._interrupts.install()
+        threading.Thread(target=self._read, name="snakepit-outbox", daemon=True).start()
+        try:
+            adapter, invoker = self._prepare(factory)
+        except StartError as error:
+            cause = error.__cause__ or error
+            logger.error("the adapter %s can't serve (%s)", self._start.adapter, error.stage, exc_info=cause)
+            self._channel.send(Failed(error.stage, **explain(cause)))
+            return 1
+        self._serve(invoker)
+        self._finish(adapter)
+        return 0
+
+    # ---- before the first call
+
+    def _prepare(self, factory: Factory | None) -> tuple[Adapter, Invoker]:
+        began = time.monotonic()
+        adapter = self._make(factory)
+        try:
+            tools = discover(adapter)
+            self._refuse_threads(adapter)
+        except Exception as error:
+            raise StartError("adapter") from error
+        try:
+            self._runner.hook(adapter.setup)
+        except BaseException as error:
+            raise StartError("setup") from error
+        infos = [tools[name].info for name in sorted(tools)]
+        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter)))
+        return adapter, Invoker(
+            tools=tools,
+            channel=self._channel,
+            runner=self._runner,
+            calls=self._calls,
+            sessions=Sessions(adapter, self._runner.hook),
+            cache=StateCache(),
+            max_payload_bytes=int(os.environ.get(MAX_PAYLOAD_VARIABLE) or MAX_PAYLOAD_BYTES),
+            means={},
+        )
+
+    def _make(self, factory: Factory | None) -> Adapter:
+        try:
+            factory = factory or load(self._start.adapter)
+        except BaseException as error:
+            raise StartError("adapter" if isinstance(error, AdapterError) else "import") from error
+        try:
+            return factory()
+        except BaseException as error:
+            raise StartError("adapter") from error
+
+    def _refuse_threads(self, adapter: Adapter) -> None:
+        if self._start.profile == "thread" and not is_thread_safe(adapter):
+            raise AdapterError(
+                f"adapter {self._start.adapter} is not marked thread-safe, and worker.profile is thread: "
+                "set thread_safe = True on it if its tools may run at the same time, or use profile process"
+            )
+
+    # ---- serving
+
+    def _serve(self, invoker: Invoker) -> None:
+        if self._start.profile != "thread":
+            self._take_calls(invoker, self._wake, invoker.sessions)
+            return
+        slots = [threading.Thread(target=self._take_calls, args=(invoker, self._stop), name=f"slot-{n}") for n in range(self._start.slots)]
+        for each in slots:
+            each.start()
+        while not self._stopping:
+            select.select([self._wake], [], [])
+            self._wake.clear()
+            self._end_sessions(invoker.sessions)
+        for each in slots:
+            each.join()
+
+    def _take_calls(self, invoker: Invoker, wake: Signal, sessions: Sessions | None = None) -> None:
+        poll = select.poll()
+        poll.register(self._inbox, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while not self._stopping:
+            if sessions is not None:
+                self._end_sessions(sessions)
+            try:
+                call = recv_call(self._inbox, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                poll.poll()
+                if sessions is not None:
+                    wake.clear()
+                continue
+            if call is None:
+                self._order_stop()
+                return
+            invoker.run(call)
+
+    def _end_sessions(self, sessions: Sessions) -> None:
+        while self._ended_sessions:
+            sessions.end(self._ended_sessions.popleft())
+
+    # ---- orders, in the reader thread
+
+    def _read(self) -> None:
+        try:
+            self._channel.read(self._obey)
+        except (OSError, FramingError) as error:
+            logger.error("the agent's channel broke: %s", error)
+        logging.shutdown()
+        os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
+
+    def _obey(self, frame: ToWorker) -> None:
+        match frame:
+            case CancelCall():
+                self._calls.interrupt(frame.id, frame.reason)
+            case Credit():
+                self._calls.credit(frame.id, frame.chunks)
+            case EndSession():
+                self._ended_sessions.append(frame.session_id)
+                self._wake.set()
+            case Stop():
+                self._order_stop()
+
+    def _order_stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._stop.set()
+
+    # ---- the end
+
+    def _finish(self, adapter: Adapter) -> None:
+        for hook in (adapter.on_drain, adapter.teardown):
+            try:
+                self._runner.hook(hook)
+            except Exception:
+                logger.exception("%s failed", hook.__name__)
+        self._runner.close()
+
+    def _disown(self) -> None:
+        """In the author's forked children."""
+        self._inbox.close()
+        self._channel.close()
+
+
+def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
+    """A newborn process becomes a worker, once the keeper says so; the exit code."""
+    start = await_go(newborn.go)
+    if start is None:
+        return 0
+    die_with(keeper_pid)
+    _settle()
+    with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
+        for each in (inbox, outbox):
+            each.set_inheritable(False)
+        return Worker(start, inbox, outbox).run(factory)
+
+
+def _settle() -> None:
+    """What a process of the author's may expect: line-buffered output, default signals, stacks on SIGUSR1."""
+    logs.configure("worker")
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIO) and hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+
+
+def main() -> int:
+    """`python -m snakepit_worker.worker INBOX OUTBOX GO KEEPER_PID`: startup `spawn`."""
+    inbox, outbox, go, keeper_pid = map(int, sys.argv[1:5])
+    return run(Newborn(inbox, outbox, go), keeper_pid, None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A parked process that has imported the adapter once; workers are forked from it.
+
+It holds no threads and no connections, and it runs none of the author's code but the import. Workers are forked twice, so that they
+are the keeper's own children and not ours.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from snakepit.local.frames import StartWorker
+from snakepit.local.sockets import close_all, recv_packet
+from snakepit.tools import Adapter, AdapterError, load
+from snakepit_worker import logs, worker
+from snakepit_worker.processes import die_with, threads
+from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
+
+Factory = Callable[[], Adapter]
+logger = logging.getLogger(__name__)
+
+
+class Child(NamedTuple):
+    """What a fork has become."""
+
+    newborn: Newborn
+    factory: Factory
+
+
+class Zygote:
+    """Serves the keeper's requests until it goes away."""
+
+    def __init__(self, keeper: socket.socket) -> None:
+        self._keeper = keeper
+        self._factory: Factory | None = None
+
+    def serve(self) -> Child | None:
+        """Returns twice as often as it is called: None in the zygote at its end, a `Child` in each worker."""
+        while (packet := recv_packet(self._keeper)) is not None:
+            newborn = Newborn(*packet.descriptors)
+            factory = self._prepare(decode_request(packet.data))
+            if factory is not None and self._fork(decode_request(packet.data).incarnation):
+                return Child(newborn, factory)
+            close_all(newborn)
+        return None
+
+    def _prepare(self, start: StartWorker) -> Factory | None:
+        try:
+            factory = self._factory = self._factory or load(start.adapter)
+        except BaseException as error:
+            stage = "adapter" if isinstance(error, AdapterError) else "import"
+            reply(self._keeper, NotForked(start.incarnation, stage, **explain(error)))
+            raise SystemExit(1) from error
+        if (running := threads()) > 1:
+            reply(self._keeper, MustSpawn(start.incarnation, f"importing {start.adapter} started {running - 1} threads"))
+            return None
+        gc.freeze()
+        return factory
+
+    def _fork(self, incarnation: str) -> bool:
+        """True in the worker."""
+        reader, writer = os.pipe()
+        try:
+            middle = os.fork()
+        except OSError as error:
+            close_all((reader, writer))
+            reply(self._keeper, NotForked(incarnation, "fork", **explain(error)))
+            return False
+        if middle == 0:
+            return _fork_again(reader, writer)
+        os.close(writer)
+        pid = int.from_bytes(os.read(reader, 8), "little")
+        os.close(reader)
+        os.waitpid(middle, 0)
+        reply(self._keeper, Forked(incarnation, pid) if pid else NotForked(incarnation, "fork", "OSError", "fork failed"))
+        return False
+
+
+def _fork_again(reader: int, writer: int) -> bool:
+    os.close(reader)
+    try:
+        pid = os.fork()
+    except OSError:
+        os._exit(1)
+    if pid:
+        os.write(writer, pid.to_bytes(8, "little"))
+        os._exit(0)
+    os.close(writer)
+    os.setsid()
+    return True
+
+
+def main() -> int:
+    """`python -m snakepit_worker.zygote DESCRIPTOR KEEPER_PID`."""
+    descriptor, keeper_pid = int(sys.argv[1]), int(sys.argv[2])
+    die_with(keeper_pid)
+    logs.configure("zygote")
+    with socket.socket(fileno=descriptor) as keeper:
+        keeper.set_inheritable(False)
+        child = Zygote(keeper).serve()
+    return 0 if child is None else worker.run(child.newborn, keeper_pid, child.factory)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
