@@ -1,1 +1,1 @@
-"""The capsule's sidecar: links, heartbeat, and every decision about the capsule's workers."""
+"""The capsule's sidecar: holds the links, the heartbeat, and every decision about the workers beside it."""

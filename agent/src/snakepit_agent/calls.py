@@ -1,0 +1,245 @@
+"""A call's way through the capsule: admitted or rejected, into an inbox, out of an outbox, and closed exactly once.
+
+The hot path has no task and no await. Which call may go where is decided by `slots`; what happens to processes by `lifecycle`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from snakepit.errors import Started
+from snakepit.link import tracing
+from snakepit.local.frames import CallFailure, CancelCall, ChunkFrame, Done, Payload, ProgressFrame
+from snakepit.v1 import link_pb2
+from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.slots import HeldCall, Ledger, Step
+from snakepit_agent.streams import Streams
+from snakepit_agent.translate import Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
+
+log = logging.getLogger(__name__)
+
+_STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
+
+
+class Links(Protocol):
+    """What of the uplink calls need."""
+
+    def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
+    def send_result(self, id_: str, frame: link_pb2.Frame, now: float) -> None: ...
+    def max_payload_bytes(self, id_: str) -> int: ...
+
+
+class Workers(Protocol):
+    """What of the workers' owner calls need."""
+
+    channels: dict[str, WorkerChannel]
+
+    def worker_id(self, incarnation: str) -> str: ...
+    def ended_a_call(self, incarnation: str) -> None: ...
+    def dump(self, incarnation: str) -> None: ...
+    def kill(self, incarnation: str, reason: str, message: str) -> None: ...
+    def work_came(self) -> None: ...
+
+
+class Calls:
+    """`kill_after`: seconds that a tool has to stop after it was told to.
+
+    `touched` is called when a slot was taken or freed; `flush` tells that to the replicas at once.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        links: Links,
+        workers: Workers,
+        streams: Streams,
+        kill_after: float,
+        touched: Callable[[], None],
+        flush: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._links = links
+        self._workers = workers
+        self._streams = streams
+        self._kill_after = kill_after
+        self._touched = touched
+        self._flush = flush
+
+    # ---- from the replicas
+
+    def on_call(self, replica: str, call: link_pb2.Call) -> None:
+        refusal = self._ledger.refusal(call.incarnation, call.tool)
+        if refusal:
+            self._links.send(replica, reject_to_wire(call.id, refusal))
+            return
+        now = time.monotonic()
+        held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool, call.stream)
+        held.session_id, held.session_uid, held.session_epoch = call.session_id, call.session_uid, call.session_epoch
+        if call.timeout_seconds > 0:
+            held.due = now + call.timeout_seconds
+        held.traceparent = call.traceparent
+        if call.traceparent and tracing.enabled():
+            self._trace(held)
+        self._ledger.admit(held, now)
+        deadline = held.due if held.due != math.inf else 0.0
+        self._workers.channels[call.incarnation].deliver(call_from_wire(call, held.id, deadline, held.traceparent))
+        self._workers.work_came()
+        self._touched()
+
+    def on_cancel(self, replica: str, cancel: link_pb2.Cancel) -> None:
+        held = self._ledger.find(replica, cancel.id)
+        if held is not None:
+            self._stop(held, cancel.reason or "CANCELLED", answer=False)
+
+    def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
+        held = self._ledger.find(replica, recall.id)
+        if held is not None and self._workers.channels[held.incarnation].recall_one(held.id):
+            self._give_back(held.id, "RECALLED")
+
+    def replica_unlinked(self, replica: str) -> None:
+        """What that replica sent and no worker has begun is dropped: it will be sent again, here or elsewhere."""
+        for incarnation, channel in self._workers.channels.items():
+            if not any(call.incarnation == incarnation for call in self._ledger.of_replica(replica)):
+                continue
+            for call in self._ledger.of_replica(replica):
+                if call.incarnation == incarnation and channel.recall_one(call.id):
+                    self._release(call.id)
+
+    def replica_forgotten(self, replica: str) -> None:
+        """Nobody waits for these calls any more."""
+        for call in self._ledger.of_replica(replica):
+            if not call.stopping:
+                self._stop(call, "CANCELLED", answer=False)
+
+    def consumer_went(self, held: HeldCall) -> None:
+        """The stream's pipe broke: the tool is to stop, and its slot is free when it has."""
+        if held.id in self._ledger.calls and not held.stopping:
+            self._stop(held, "CANCELLED", answer=False)
+
+    # ---- from the workers
+
+    def on_done(self, done: Done) -> None:
+        held = self._ledger.finish(done.id, done.run_seconds, time.monotonic())
+        if held is None:
+            return
+        self._workers.ended_a_call(held.incarnation)
+        self._close(held, self._limited(held, done.payload or done.tool_error or done.failure), done.run_seconds)
+        self._touched()
+
+    def on_chunk(self, chunk: ChunkFrame) -> None:
+        held = self._ledger.calls.get(chunk.id)
+        if held is None or held.answered:
+            return
+        outcome = self._limited(held, chunk.payload)
+        if isinstance(outcome, Payload):
+            self._streams.chunk(held, outcome)
+        else:
+            self._stop(held, "CANCELLED", answer=True, outcome=outcome)
+
+    def on_progress(self, frame: ProgressFrame) -> None:
+        held = self._ledger.calls.get(frame.id)
+        if held is not None and not held.answered:
+            progress = link_pb2.Progress(id=held.remote, fraction=frame.fraction, message=frame.message)
+            self._links.send(held.replica, link_pb2.Frame(progress=progress))
+
+    def worker_died(self, incarnation: str, how: str) -> None:
+        """Its death is proven: what it had not begun goes back, what is left is lost."""
+        channel = self._workers.channels[incarnation]
+        channel.drain()
+        for id_ in channel.recall():
+            self._give_back(id_, "WORKER_GONE")
+        worker = self._workers.worker_id(incarnation)
+        for held in self._ledger.remove(incarnation):
+            self._close(held, _lost(held, worker, how), 0.0)
+        self._touched()
+
+    # ---- time
+
+    def tick(self, now: float) -> None:
+        for held, step in self._ledger.overdue(now):
+            if step is Step.DEADLINE:
+                self._stop(held, "DEADLINE", answer=True)
+            elif step is Step.DUMP:
+                log.warning("tool %s did not stop %g s after it was told to: its stack follows", held.tool, self._kill_after)
+                self._workers.dump(held.incarnation)
+            else:
+                why = f"tool {held.tool} did not stop: {_STOPPED.get(held.stopping, held.stopping)}"
+                self._workers.kill(held.incarnation, "ToolDidNotStop", why)
+        for incarnation in self._ledger.crowded(now):
+            for id_ in self._workers.channels[incarnation].recall():
+                self._give_back(id_, "RECALLED")
+
+    # ---- the ends of a call
+
+    def _stop(self, held: HeldCall, reason: str, *, answer: bool, outcome: Outcome = None) -> None:
+        """Before it began: it never runs. Else its tool is told to stop; `answer`: its caller is told now, the slot is free only then."""
+        channel = self._workers.channels[held.incarnation]
+        if channel.recall_one(held.id):
+            self._release(held.id)
+            self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
+            return
+        self._ledger.stop_by(held, reason, time.monotonic() + self._kill_after)
+        channel.control(CancelCall(held.id, reason))
+        if answer and not held.answered:
+            # Its replica must know that the slot stays taken before the result says that it may be free.
+            self._ledger.answer(held)
+            self._flush()
+            self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.YES), 0.0)
+
+    def _give_back(self, id_: int, reason: str) -> None:
+        held = self._release(id_)
+        if held is not None and not held.answered:
+            self._links.send(held.replica, reject_to_wire(held.remote, reason))
+
+    def _release(self, id_: int) -> HeldCall | None:
+        held = self._ledger.release(id_)
+        if held is not None and held.span is not None:
+            held.span.end("RECALLED")
+        self._touched()
+        return held
+
+    def _close(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
+        if held.span is not None:
+            held.span.end(_error(outcome))
+        if not held.answered:
+            self._tell(held, outcome, run_seconds)
+
+    def _tell(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
+        """The one Result of a call; a stream's comes when the consumer has the stream."""
+        final = None if held.stream and isinstance(outcome, Payload) else outcome
+        worker = self._workers.worker_id(held.incarnation)
+        frame = result_to_wire(held.remote, held.call_id, worker, held.incarnation, final, run_seconds)
+        if held.stream:
+            self._streams.finish(held, outcome, frame)
+        else:
+            self._links.send_result(held.replica, frame, time.monotonic())
+
+    def _limited(self, held: HeldCall, outcome: Outcome) -> Outcome:
+        limit = self._links.max_payload_bytes(held.replica)
+        if not isinstance(outcome, Payload) or payload_bytes(outcome) <= limit:
+            return outcome
+        size = payload_bytes(outcome)
+        message = f"the result of tool {held.tool} has {size} bytes, over the limit of {limit} (maxPayloadBytes)"
+        return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": "maxPayloadBytes", "bytes": str(limit)})
+
+    def _trace(self, held: HeldCall) -> None:
+        held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})
+        if held.span is not None:
+            held.traceparent = held.span.traceparent
+
+
+def _lost(held: HeldCall, worker: str, how: str) -> CallFailure:
+    if held.stopping:
+        message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {how}"
+        return failure(held.stopping, message, Started.YES, {"how": how})
+    return failure("WORKER_LOST", f"worker {worker} died during the call: {how}", Started.MAYBE, {"how": how, "worker": worker})
+
+
+def _error(outcome: Outcome) -> str:
+    if isinstance(outcome, CallFailure):
+        return outcome.reason
+    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload) else ""

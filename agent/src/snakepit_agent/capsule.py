@@ -1,0 +1,215 @@
+"""One capsule put together: workers on one side, control-plane replicas on the other, and the timers. It decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+
+from snakepit.local.frames import EndSession, Ready
+from snakepit.names import new_id
+from snakepit.v1 import link_pb2
+from snakepit_agent import report
+from snakepit_agent.calls import Calls
+from snakepit_agent.settings import Settings
+from snakepit_agent.slots import Ledger
+from snakepit_agent.state import StateForwarder
+from snakepit_agent.streams import Streams
+from snakepit_agent.translate import tool_to_wire
+from snakepit_agent.uplink import Uplink
+from snakepit_agent.workers import Workers
+
+HELD_TICK_SECONDS = 0.005
+"""While calls are here: how late a deadline or a recall may be noticed."""
+
+IDLE_TICK_SECONDS = 0.1
+WORKERS_TICK_SECONDS = 0.02
+
+
+class Capsule:
+    """Runs from `start` to `stop`. `finished`: set when a drain is over. `on_change` is called after each change of a worker."""
+
+    def __init__(self, settings: Settings, on_change: Callable[[], None] = lambda: None) -> None:
+        self.settings = settings
+        self.incarnation = new_id()
+        self.finished = asyncio.Event()
+        self.ledger = Ledger()
+        self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came)
+        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self)
+        self.streams = Streams(
+            self.incarnation,
+            settings.spec.call.stream_idle_seconds,
+            self.uplink.replica,
+            self.workers.tell,
+            self.uplink.send_result,
+            lambda call: self.calls.consumer_went(call),
+        )
+        kill_after = settings.spec.drain.kill_after_seconds
+        self.calls = Calls(self.ledger, self.uplink, self.workers, self.streams, kill_after, self._touched, self._flush_loads)
+        self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell)
+        self.workers.calls, self.workers.state = self.calls, self.state
+        self._on_change = on_change
+        self._offer: link_pb2.Offer | None = None
+        self._told: dict[tuple[str, str], int] = {}
+        self._sequence = 0
+        self._report_due = self._loads_due = self._fast = False
+        self._ticked = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._beat_timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Raises OSError when the run folder can't be used."""
+        self.workers.keeper.start()
+        self.uplink.start()
+        self._tick()
+        self._beat()
+
+    async def stop(self) -> None:
+        """Close everything. Without a drain before it, running calls are lost."""
+        for timer in (self._tick_timer, self._beat_timer):
+            if timer is not None:
+                timer.cancel()
+        await self.streams.close()
+        await self.uplink.stop()
+        self.workers.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Is a worker warm, and wanted?"""
+        return self.workers.lifecycle.is_ready
+
+    def drain(self) -> None:
+        """Finish what runs, then set `finished`."""
+        self.workers.drain(time.monotonic())
+
+    async def settle(self) -> None:
+        """After a drain: wait until the keeper has ended and the replicas have been told everything. Without a bound of its own."""
+        await self.streams.settle()
+        await self.workers.keeper.gone.wait()
+        await self.uplink.flush()
+
+    # ---- the replicas
+
+    def _handlers(self) -> dict[str, Callable[..., None]]:
+        return {
+            "call": lambda replica, call: self.calls.on_call(replica, call),
+            "cancel": lambda replica, cancel: self.calls.on_cancel(replica, cancel),
+            "recall": lambda replica, recall: self.calls.on_recall(replica, recall),
+            "state_reply": lambda replica, reply: self.state.reply(replica, reply),
+            "session_end": self._on_session_end,
+            "drain": self._on_drain,
+            "go_away": lambda _replica, _go_away: None,  # It sends no more calls; the link closes when it has ended those it sent.
+        }
+
+    def _on_session_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
+        self.workers.tell(end.incarnation, EndSession(end.session_id))
+
+    def _on_drain(self, _replica: str, drain: link_pb2.Drain) -> None:
+        now = time.monotonic()
+        if drain.worker:
+            self.workers.drain_worker(drain.incarnation, now, again=drain.recycle)
+        else:
+            self.workers.drain(now)
+
+    def _capsule(self) -> link_pb2.Capsule:
+        s = self.settings
+        pool = link_pb2.PoolSettings(pool=s.pool, uid=s.pool_uid, generation=s.pool_generation, spec=s.spec_json)
+        return link_pb2.Capsule(name=s.capsule, incarnation=self.incarnation, pool=s.pool, pod_uid=s.pod_uid, settings=pool)
+
+    def running_ids(self, replica: str) -> Iterable[int]:
+        return (call.remote for call in self.ledger.of_replica(replica))
+
+    def replica_linked(self, replica: str) -> None:
+        """Tell a new link everything, from the start."""
+        if self._offer is not None:
+            self.uplink.send(replica, link_pb2.Frame(offer=self._offer))
+        self.uplink.send(replica, self._report())
+        self.ledger.touched.update(self.ledger.workers)
+        self._touched()
+
+    def replica_unlinked(self, replica: str) -> None:
+        self.calls.replica_unlinked(replica)
+        self.state.replica_unlinked(replica)
+        self._told = {key: value for key, value in self._told.items() if key[0] != replica}
+
+    def replica_forgotten(self, replica: str) -> None:
+        self.calls.replica_forgotten(replica)
+
+    # ---- what replicas are told
+
+    def _offered(self, ready: Ready) -> None:
+        offer = link_pb2.Offer(tools=map(tool_to_wire, ready.tools), description=ready.description)
+        if offer != self._offer:
+            self._offer = offer
+            self.uplink.broadcast(link_pb2.Frame(offer=offer))
+
+    def _changed(self) -> None:
+        if not self._report_due:
+            self._report_due = True
+            self._loop.call_soon(self._send_report)
+
+    def _send_report(self) -> None:
+        self._report_due = False
+        self.uplink.broadcast(self._report())
+        self._on_change()
+
+    def _report(self) -> link_pb2.Frame:
+        self._sequence += 1
+        workers = self.workers
+        return report.report(
+            self._sequence, self.settings.capsule, workers.slots, workers.lifecycle, self.ledger, time.monotonic(), workers.rss
+        )
+
+    def _touched(self) -> None:
+        if not self._loads_due:
+            self._loads_due = True
+            self._loop.call_soon(self._flush_loads)
+
+    def _flush_loads(self) -> None:
+        """Tell each replica of the slots that others' calls take, where that has changed."""
+        self._loads_due = False
+        touched, self.ledger.touched = self.ledger.touched, set()
+        for replica in self.uplink.linked:
+            changed = [incarnation for incarnation in touched if self._is_news(replica, incarnation)]
+            if changed:
+                self.uplink.send(replica, report.load(replica, self.ledger, changed, self.workers.worker_id))
+
+    def _is_news(self, replica: str, incarnation: str) -> bool:
+        worker = self.ledger.workers.get(incarnation)
+        if worker is None:
+            self._told.pop((replica, incarnation), None)
+            return False
+        elsewhere = worker.elsewhere(replica)
+        if self._told.get((replica, incarnation), 0) == elsewhere:
+            return False
+        self._told[replica, incarnation] = elsewhere
+        return True
+
+    # ---- time
+
+    def _work_came(self) -> None:
+        if not self._fast and self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._arm_tick()
+
+    def _arm_tick(self) -> None:
+        self._fast = bool(self.ledger.calls)
+        self._tick_timer = self._loop.call_later(HELD_TICK_SECONDS if self._fast else IDLE_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._arm_tick()
+        now = time.monotonic()
+        self.calls.tick(now)
+        if now - self._ticked >= WORKERS_TICK_SECONDS:
+            self._ticked = now
+            self.workers.tick(now)
+
+    def _beat(self) -> None:
+        self._beat_timer = self._loop.call_later(self.settings.spec.heartbeat.interval_seconds, self._beat)
+        now = time.monotonic()
+        self.workers.observe_memory(now)
+        self.uplink.tick(now)
+        self.state.tick(now)
+        self.uplink.broadcast(self._report())

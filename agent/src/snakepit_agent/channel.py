@@ -1,0 +1,171 @@
+"""One worker's inbox and outbox. It moves frames and knows which calls the worker has not read; what a frame means is decided elsewhere.
+
+Sockets are never switched to non-blocking mode, which the worker's copies would share: every read and write says MSG_DONTWAIT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from snakepit.local.frames import CallFrame, FromWorker, ToWorker
+from snakepit.local.sockets import FramingError, encode_batch, recall_call, recv_call, send_call, worker_frames
+
+READ_BYTES = 256 * 1024
+
+CONTROL_BYTES = 64 * 1024 * 1024
+"""A worker that leaves this much of its control frames unread has lost step: it is cut off."""
+
+OnFrames = Callable[["WorkerChannel", list[FromWorker]], None]
+OnBroken = Callable[["WorkerChannel", str], None]
+
+
+class WorkerChannel:
+    """The agent's ends of one incarnation's sockets; it owns and closes them.
+
+    `on_frames` gets what the worker says, in order. `on_broken` is told once when the worker can't be talked to any more; that proves
+    no death, only the keeper's wait status does.
+    """
+
+    def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
+        self.incarnation = incarnation
+        self._inbox = socket.socket(fileno=inbox)
+        self._inbox_reader = socket.socket(fileno=inbox_reader)
+        self._outbox = socket.socket(fileno=outbox)
+        self._buffer = worker_frames()
+        self._on_frames = on_frames
+        self._on_broken = on_broken
+        self._pending: deque[CallFrame] = deque()
+        self._unwritten = bytearray()
+        self._broken = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._outbox.fileno(), self._on_readable)
+
+    # ---- inbox
+
+    def deliver(self, call: CallFrame) -> None:
+        """Put a call into the inbox, or behind those that wait for room in it."""
+        if self._broken:
+            return  # Its death is about to be proven, and the call with it counted as lost or never started.
+        if self._pending or not self._send(call):
+            if not self._pending:
+                self._loop.add_writer(self._inbox.fileno(), self._on_inbox_writable)
+            self._pending.append(call)
+
+    def recall(self) -> list[int]:
+        """Take back every call that the worker has not read: their ids, in order. They were never started."""
+        ids = []
+        while (call := recall_call(self._inbox_reader)) is not None:
+            ids.append(call.id)
+        return ids + [call.id for call in self._take_pending()]
+
+    def recall_one(self, id_: int) -> bool:
+        """Take back one call if the worker has not read it; those around it stay in order."""
+        calls = [*self._read_inbox(), *self._take_pending()]
+        for call in calls:
+            if call.id != id_:
+                self.deliver(call)
+        return any(call.id == id_ for call in calls)
+
+    def _read_inbox(self) -> list[CallFrame]:
+        calls: list[CallFrame] = []
+        with contextlib.suppress(BlockingIOError):
+            while (call := recv_call(self._inbox_reader, socket.MSG_DONTWAIT)) is not None:
+                calls.append(call)
+        return calls
+
+    def _take_pending(self) -> list[CallFrame]:
+        calls = list(self._pending)
+        if calls:
+            self._pending.clear()
+            self._loop.remove_writer(self._inbox.fileno())
+        return calls
+
+    def _send(self, call: CallFrame) -> bool:
+        try:
+            return send_call(self._inbox, call)
+        except OSError as error:
+            self._break(f"the inbox can't be written: {error}")
+            return False
+
+    def _on_inbox_writable(self) -> None:
+        while self._pending and not self._broken and self._send(self._pending[0]):
+            self._pending.popleft()
+        if not self._pending:
+            self._loop.remove_writer(self._inbox.fileno())
+
+    # ---- outbox
+
+    def control(self, *frames: ToWorker) -> None:
+        """Say something about running calls."""
+        if self._broken:
+            return
+        waiting = bool(self._unwritten)
+        self._unwritten += encode_batch(frames)
+        if len(self._unwritten) > CONTROL_BYTES:
+            self._break(f"the worker left {len(self._unwritten)} bytes of control frames unread")
+        elif not waiting:
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            sent = self._outbox.send(self._unwritten, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._break(f"the outbox can't be written: {error}")
+            return
+        del self._unwritten[:sent]
+        if self._unwritten:
+            self._loop.add_writer(self._outbox.fileno(), self._on_outbox_writable)
+
+    def _on_outbox_writable(self) -> None:
+        self._loop.remove_writer(self._outbox.fileno())
+        self._write()
+
+    def _on_readable(self) -> None:
+        try:
+            if not self._read_once():
+                # The end of the stream, which proves nothing: wait for the keeper's word.
+                self._loop.remove_reader(self._outbox.fileno())
+        except BlockingIOError:
+            return
+
+    def _read_once(self) -> bool:
+        """Hand over what one read gives; False when nothing will come any more. BlockingIOError: nothing now."""
+        try:
+            data = self._outbox.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            frames = self._buffer.feed(data)
+        except BlockingIOError:
+            raise
+        except (OSError, FramingError) as error:
+            self._break(f"the outbox can't be read: {error}")
+            return False
+        if frames:
+            self._on_frames(self, frames)
+        return bool(data)
+
+    def drain(self) -> None:
+        """The worker is dead: hand over everything that it still said."""
+        with contextlib.suppress(BlockingIOError):
+            while self._read_once():
+                pass
+
+    # ---- the end
+
+    def _break(self, why: str) -> None:
+        if not self._broken:
+            self._broken = True
+            self._on_broken(self, why)
+
+    def close(self) -> None:
+        """Close the sockets. Calls that are still in the inbox must have been recalled before."""
+        self._take_pending()
+        for sock in (self._outbox, self._inbox):
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+        for sock in (self._inbox, self._inbox_reader, self._outbox):
+            sock.close()

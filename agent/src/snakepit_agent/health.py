@@ -1,0 +1,42 @@
+"""The agent's gRPC health service for the kubelet: "" says that the agent is alive, "ready" that a worker is warm. It decides nothing."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio  # type: ignore[attr-defined]  # its stubs leave the module out
+
+READY = "ready"
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class HealthServer:
+    """Serves from `start` to `stop`; `port` is the real one after the start."""
+
+    def __init__(self, port: int, host: str = "[::]") -> None:
+        self.port = port
+        self._host = host
+        self._servicer = aio.HealthServicer()
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._ready = False
+
+    async def start(self) -> None:
+        """Raises OSError when the port is taken."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)
+        try:
+            self.port = self._server.add_insecure_port(f"{self._host}:{self.port}")
+        except RuntimeError as error:
+            raise OSError(f"the health port {self.port} can't be used (SNAKEPIT_HEALTH_PORT): {error}") from error
+        await self._servicer.set("", _SERVING)
+        await self._servicer.set(READY, _NOT_SERVING)
+        await self._server.start()
+
+    async def set_ready(self, ready: bool) -> None:
+        if ready != self._ready:
+            self._ready = ready
+            await self._servicer.set(READY, _SERVING if ready else _NOT_SERVING)
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=0)

@@ -1,0 +1,87 @@
+"""Composition: environment, logging, tracing, health, signals, and one capsule from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from snakepit.link import tracing
+from snakepit.link.logs import configure_logging
+from snakepit_agent.capsule import Capsule
+from snakepit_agent.health import HealthServer
+from snakepit_agent.settings import InvalidSettings, Settings, from_environment
+
+LINGER_SECONDS = 5.0
+"""After the drain: for the keeper to end, and for the last frames to reach the replicas."""
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain and return. Cancelling it stops at once. Raises OSError: a folder or port can't be used."""
+    changed = asyncio.Event()
+    capsule = Capsule(settings, changed.set)
+    health = HealthServer(settings.health_port) if settings.health_port else None
+    if health is not None:
+        await health.start()
+    watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")
+    try:
+        capsule.start()
+        await stop.wait()
+        await _drain(capsule, settings)
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        await capsule.stop()
+        if health is not None:
+            await health.stop()
+
+
+async def _watch_health(capsule: Capsule, health: HealthServer | None, changed: asyncio.Event) -> None:
+    while health is not None:
+        await changed.wait()
+        changed.clear()
+        await health.set_ready(capsule.is_ready)
+
+
+async def _drain(capsule: Capsule, settings: Settings) -> None:
+    log.info("draining: running calls have %g s", settings.spec.drain.timeout_seconds)
+    capsule.drain()
+    await capsule.finished.wait()  # Bounded by the lifecycle: TERM, then KILL.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            await capsule.settle()
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def main() -> None:
+    """The program `snakepit-agent`: exit code 0 after a drain, 1 with one line for each thing that is wrong."""
+    import uvloop
+
+    try:
+        configure_logging("agent")
+        settings = from_environment(os.environ)
+    except (InvalidSettings, ValueError) as error:
+        sys.exit(str(error))
+    tracing.configure("snakepit-agent")
+    try:
+        uvloop.run(_main(settings))
+    except OSError as error:
+        sys.exit(f"the agent can't start: {error}")
+    finally:
+        tracing.shutdown()
+
+
+if __name__ == "__main__":
+    main()

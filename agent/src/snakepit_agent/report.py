@@ -1,0 +1,71 @@
+"""What replicas are told about the workers: the heartbeat, and slots taken by others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from snakepit.names import worker_id
+from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_agent.lifecycle import Lifecycle, Seat, State
+from snakepit_agent.slots import Ledger
+
+_STATES = {
+    State.ABSENT: pool_pb2.WORKER_STATE_STARTING,
+    State.STARTING: pool_pb2.WORKER_STATE_STARTING,
+    State.READY: pool_pb2.WORKER_STATE_READY,
+    State.DRAINING: pool_pb2.WORKER_STATE_DRAINING,
+    State.STOPPING: pool_pb2.WORKER_STATE_DRAINING,
+    State.BACKOFF: pool_pb2.WORKER_STATE_BACKOFF,
+    State.STOPPED: pool_pb2.WORKER_STATE_STOPPED,
+}
+
+Rss = Callable[[int], int]
+
+
+def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> link_pb2.Frame:
+    """The heartbeat: every worker, also one that can't start. `rss` tells a pid's resident bytes, 0 for unknown."""
+    workers = [_worker(capsule, slots, seat, ledger, now, rss) for seat in lifecycle.seats]
+    body = link_pb2.Report(
+        sequence=sequence, workers=workers, draining=lifecycle.draining, rss_bytes=sum(worker.rss_bytes for worker in workers)
+    )
+    return link_pb2.Frame(report=body)
+
+
+def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rss: Rss) -> pool_pb2.Worker:
+    reason, message = _explain(seat, now)
+    counted = ledger.workers.get(seat.incarnation)
+    return pool_pb2.Worker(
+        id=worker_id(capsule, seat.index),
+        incarnation=seat.incarnation,
+        state=_STATES[seat.state],
+        slots=slots,
+        running=ledger.running(seat.incarnation),
+        served=counted.served if counted else 0,
+        rss_bytes=rss(seat.pid) if seat.has_process and seat.pid else 0,
+        restarts=max(0, seat.lives - 1),
+        setup_seconds=seat.setup_seconds,
+        oldest_running_seconds=ledger.oldest_seconds(seat.incarnation, now),
+        reason=reason,
+        message=message,
+        pid=seat.pid if seat.has_process else 0,
+        age_seconds=now - seat.since if seat.has_process else 0.0,
+    )
+
+
+def _explain(seat: Seat, now: float) -> tuple[str, str]:
+    """Why it isn't ready; a worker in a long setup() says so with its age."""
+    if seat.reason or seat.state is not State.STARTING:
+        return seat.reason, seat.message
+    return "Starting", f"setup() has been running for {now - seat.since:.0f} s"
+
+
+def load(replica: str, ledger: Ledger, incarnations: Iterable[str], worker_ids: Callable[[str], str]) -> link_pb2.Frame:
+    """Slots of these workers that are taken by calls which `replica` doesn't count itself."""
+    loads = [
+        link_pb2.Load.WorkerLoad(
+            worker=worker_ids(incarnation), incarnation=incarnation, elsewhere=ledger.workers[incarnation].elsewhere(replica)
+        )
+        for incarnation in incarnations
+        if incarnation in ledger.workers
+    ]
+    return link_pb2.Frame(load=link_pb2.Load(workers=loads))

@@ -1,0 +1,121 @@
+"""What the agent is told by its environment, checked once, all problems named at once. It reads variables and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from snakepit.errors import InvalidArguments
+from snakepit.link.dial import parse_target
+from snakepit.names import parse_pool
+from snakepit.spec import SnakePoolSpec, decode_spec
+
+T = TypeVar("T")
+
+
+class InvalidSettings(ValueError):
+    """The environment can't be used; the message has a line for each problem."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One capsule.
+
+    `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
+    control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
+    service. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed. `cpus`: what the workers' container may use.
+    """
+
+    pool: str
+    capsule: str
+    server: str
+    spec: SnakePoolSpec
+    spec_json: str
+    pool_uid: str = ""
+    pool_generation: int = 0
+    pod_uid: str = ""
+    run_dir: Path = Path("/run/snakepit")
+    health_port: int = 7802
+    setup_timeout: float = 600.0
+    cpus: float = 1.0
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings in SNAKEPIT_* variables. Raises InvalidSettings."""
+    read = _Reader(environment)
+    values = Settings(
+        pool=read("SNAKEPIT_POOL", _pool),
+        capsule=read("SNAKEPIT_CAPSULE", _text),
+        server=read("SNAKEPIT_SERVER", _target),
+        spec=read("SNAKEPIT_SPEC", decode_spec),
+        spec_json=environment.get("SNAKEPIT_SPEC", ""),
+        pool_uid=environment.get("SNAKEPIT_POOL_UID", ""),
+        pool_generation=read("SNAKEPIT_POOL_GENERATION", _at_least_0, 0),
+        pod_uid=environment.get("SNAKEPIT_POD_UID", ""),
+        run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
+        health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
+        setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
+        cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),
+    )
+    if read.problems:
+        raise InvalidSettings("\n".join(read.problems))
+    return values
+
+
+class _Reader:
+    """Collects problems instead of stopping at the first; what could not be read is never used."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.problems: list[str] = []
+        self._environment = environment
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T | None = None) -> T:
+        text = self._environment.get(name, "")
+        if not text and default is not None:
+            return default
+        try:
+            if not text:
+                raise ValueError("is not set, and the agent can't start without it")
+            return parse(text)
+        except (ValueError, InvalidArguments) as error:
+            self.problems.append(f"{name}: {error}")
+            return default  # type: ignore[return-value]  # from_environment raises before anybody sees it
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _pool(text: str) -> str:
+    namespace, name = parse_pool(text)
+    return f"{namespace}/{name}"
+
+
+def _target(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+def _at_least_0(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port: write 1 to 65535, or 0 for none")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{text!r} is not a number above 0")
+    return value

@@ -1,0 +1,241 @@
+"""The capsule's calls and slots: what may be sent to which worker now, what must come back, what has run too long.
+
+The agent alone counts slots. A call beyond a worker's slots is admitted only while the work ahead of it there is estimated at about
+a millisecond, and it can be recalled until its worker has read it. Pure: no clock, no I/O; `now` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+AHEAD_SECONDS = 0.001
+"""Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
+
+AHEAD_CALLS = 64
+"""Calls that may wait in a worker's inbox, however short they are."""
+
+RECALL_AFTER_SECONDS = 0.005
+"""A worker that ends no call for this long while calls wait behind it loses those that it has not begun."""
+
+DUMP_SECONDS = 0.5
+"""Between the request for a stack dump and the kill."""
+
+_WEIGHT = 0.1
+_TOOLS = 1024
+
+
+class Step(enum.Enum):
+    """What is due for a call that should have ended."""
+
+    DEADLINE = "its deadline has passed"
+    DUMP = "its tool did not stop: write its stack to the log"
+    KILL = "its tool did not stop: kill the worker"
+
+
+_AFTER = {Step.DEADLINE: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
+
+
+@dataclass(slots=True)
+class HeldCall:
+    """A call that this capsule has admitted and whose tool has not ended. `id` is ours; `remote` is its replica's.
+
+    `due` and `step`: what comes next when it doesn't end. `stopping`: why its tool was told to stop. `answered`: its caller has the
+    outcome already, while the tool still runs.
+    """
+
+    id: int
+    remote: int
+    replica: str
+    incarnation: str
+    call_id: str
+    tool: str
+    stream: bool = False
+    session_id: str = ""
+    session_uid: str = ""
+    session_epoch: int = 0
+    traceparent: str = ""
+    span: Any = None
+    admitted: float = 0.0
+    estimate: float = 0.0
+    due: float = math.inf
+    step: Step = Step.DEADLINE
+    stopping: str = ""
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class WorkerSlots:
+    """One incarnation's slots and the calls in them, in the order of admission."""
+
+    incarnation: str
+    slots: int
+    closed: bool = False
+    served: int = 0
+    backlog: float = 0.0
+    progressed: float = 0.0
+    held: dict[int, HeldCall] = field(default_factory=dict)
+    unanswered: dict[str, int] = field(default_factory=dict)
+
+    def elsewhere(self, replica: str) -> int:
+        """Calls here that `replica` doesn't count itself: those of others, and its own that were answered but still run."""
+        return len(self.held) - self.unanswered.get(replica, 0)
+
+
+class Ledger:
+    """Every call in the capsule, by worker."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, HeldCall] = {}
+        self.workers: dict[str, WorkerSlots] = {}
+        self.touched: set[str] = set()
+        self._remote: dict[tuple[str, int], int] = {}
+        self._means: dict[str, float] = {}
+        self._last_id = 0
+
+    def open(self, incarnation: str, slots: int) -> None:
+        """A worker became ready."""
+        self.workers[incarnation] = WorkerSlots(incarnation, slots)
+
+    def close(self, incarnation: str) -> None:
+        """Admit nothing more there."""
+        if worker := self.workers.get(incarnation):
+            worker.closed = True
+
+    def remove(self, incarnation: str) -> list[HeldCall]:
+        """The worker is dead: what it still held."""
+        worker = self.workers.pop(incarnation, None)
+        held = list(worker.held.values()) if worker else []
+        for call in held:
+            self._forget(call)
+        return held
+
+    def next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def refusal(self, incarnation: str, tool: str) -> str:
+        """Why a call can't be admitted now (a Reject's reason); empty when it can."""
+        worker = self.workers.get(incarnation)
+        if worker is None:
+            return "WORKER_GONE"
+        if worker.closed:
+            return "DRAINING"
+        held = len(worker.held)
+        if held < worker.slots:
+            return ""
+        work = (worker.backlog + self._means.get(tool, math.inf)) / worker.slots
+        return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"
+
+    def admit(self, call: HeldCall, now: float) -> None:
+        """Take the call; `refusal` must have been empty."""
+        worker = self.workers[call.incarnation]
+        call.admitted = now
+        call.estimate = self._means.get(call.tool, 1.0)
+        if not worker.held:
+            worker.progressed = now
+        worker.held[call.id] = call
+        worker.backlog += call.estimate
+        worker.unanswered[call.replica] = worker.unanswered.get(call.replica, 0) + 1
+        self.calls[call.id] = call
+        self._remote[call.replica, call.remote] = call.id
+        self.touched.add(call.incarnation)
+
+    def finish(self, id_: int, run_seconds: float, now: float) -> HeldCall | None:
+        """The call's tool has ended: its slot is free. None: unknown, as after a recall."""
+        call = self.release(id_)
+        if call is None:
+            return None
+        worker = self.workers[call.incarnation]
+        worker.served += 1
+        worker.progressed = now
+        self._learn(call.tool, run_seconds)
+        return call
+
+    def release(self, id_: int) -> HeldCall | None:
+        """The call is not held here any more, and nothing is to be learnt from it: recalled, or never started."""
+        call = self.calls.get(id_)
+        if call is None:
+            return None
+        worker = self.workers[call.incarnation]
+        del worker.held[id_]
+        worker.backlog = worker.backlog - call.estimate if worker.held else 0.0
+        if not call.answered:
+            self._uncount(worker, call)
+        self.touched.add(call.incarnation)
+        self._forget(call)
+        return call
+
+    def answer(self, call: HeldCall) -> None:
+        """Its caller has been answered while its tool still runs: the slot stays taken, though its replica counts it no more."""
+        if not call.answered:
+            call.answered = True
+            self._uncount(self.workers[call.incarnation], call)
+            self.touched.add(call.incarnation)
+
+    def find(self, replica: str, remote: int) -> HeldCall | None:
+        """The call that a replica knows by `remote`."""
+        id_ = self._remote.get((replica, remote))
+        return self.calls.get(id_) if id_ is not None else None
+
+    def of_replica(self, replica: str) -> list[HeldCall]:
+        return [call for call in self.calls.values() if call.replica == replica and not call.answered]
+
+    def stop_by(self, call: HeldCall, reason: str, kill_at: float) -> None:
+        """The tool was told to stop (CANCELLED, DEADLINE): dump its stack and kill its worker when it has not by `kill_at`."""
+        call.stopping, call.step, call.due = reason, Step.DUMP, kill_at
+
+    def overdue(self, now: float) -> Iterator[tuple[HeldCall, Step]]:
+        """Calls for which something is due; each step is told once."""
+        for call in [call for call in self.calls.values() if call.due <= now]:
+            step = call.step
+            call.step, call.due = _AFTER[step], now + DUMP_SECONDS if step is Step.DUMP else math.inf
+            yield call, step
+
+    def crowded(self, now: float) -> list[str]:
+        """Workers whose waiting calls should come back: nothing has ended there for RECALL_AFTER_SECONDS."""
+        return [
+            worker.incarnation
+            for worker in self.workers.values()
+            if len(worker.held) > worker.slots and now - worker.progressed > RECALL_AFTER_SECONDS
+        ]
+
+    def recalled(self, incarnation: str, ids: Iterable[int]) -> list[HeldCall]:
+        """These calls were taken back from the worker unread."""
+        return [call for call in map(self.release, ids) if call is not None]
+
+    @property
+    def is_ahead(self) -> bool:
+        """Is anything waiting behind a worker's running calls?"""
+        return any(len(worker.held) > worker.slots for worker in self.workers.values())
+
+    def oldest_seconds(self, incarnation: str, now: float) -> float:
+        """How long the worker's oldest call has been here."""
+        worker = self.workers.get(incarnation)
+        return now - next(iter(worker.held.values())).admitted if worker and worker.held else 0.0
+
+    def running(self, incarnation: str) -> int:
+        """Slots taken; what waits in the inbox takes none."""
+        worker = self.workers.get(incarnation)
+        return min(len(worker.held), worker.slots) if worker else 0
+
+    def _uncount(self, worker: WorkerSlots, call: HeldCall) -> None:
+        left = worker.unanswered[call.replica] - 1
+        if left:
+            worker.unanswered[call.replica] = left
+        else:
+            del worker.unanswered[call.replica]
+
+    def _forget(self, call: HeldCall) -> None:
+        self.calls.pop(call.id, None)
+        if self._remote.get((call.replica, call.remote)) == call.id:
+            del self._remote[call.replica, call.remote]
+
+    def _learn(self, tool: str, run_seconds: float) -> None:
+        mean = self._means.get(tool)
+        if mean is None and len(self._means) >= _TOOLS:
+            self._means.clear()
+        self._means[tool] = run_seconds if mean is None else mean + _WEIGHT * (run_seconds - mean)

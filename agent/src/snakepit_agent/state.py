@@ -1,0 +1,124 @@
+"""State operations of running calls: forwarded to the replica that sent the call, stamped with the session's uid and epoch.
+
+The stamp comes from the call as the replica sent it, never from the worker, so that a fenced worker can't write (design: rule 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from snakepit.errors import Started
+from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
+from snakepit.v1 import link_pb2
+from snakepit_agent.slots import HeldCall
+from snakepit_agent.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
+
+ANSWER_SECONDS = 30.0
+"""A replica that leaves an operation unanswered for so long is taken to have lost it."""
+
+WAITING = 4096
+"""Operations that may wait for their answers in one capsule."""
+
+Send = Callable[[str, link_pb2.Frame], bool]
+Answer = Callable[[str, StateAnswer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    replica: str
+    incarnation: str
+    operation_id: int
+    until: float
+
+
+class StateForwarder:
+    """`send` gives a frame to a replica, `answer` an answer to a worker's incarnation."""
+
+    def __init__(self, pool: str, send: Send, answer: Answer) -> None:
+        self._pool = pool
+        self._send = send
+        self._answer = answer
+        self._waiting: dict[int, _Waiting] = {}
+        self._last_id = 0
+
+    def request(self, call: HeldCall, operation: StateOperation, now: float) -> None:
+        """A running call asks."""
+        refusal = self._refusal(call, operation)
+        if refusal is not None:
+            self._answer(call.incarnation, StateAnswer(operation.operation_id, failure=refusal))
+            return
+        self._last_id += 1
+        self._waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, now + ANSWER_SECONDS)
+        if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation))):
+            self._fail(self._last_id, "the link to the control plane is broken")
+
+    def reply(self, replica: str, reply: link_pb2.StateReply) -> None:
+        """The replica answers; an answer that nobody waits for is passed over."""
+        waiting = self._waiting.get(reply.id)
+        if waiting is None or waiting.replica != replica:
+            return
+        del self._waiting[reply.id]
+        answer = StateAnswer(
+            waiting.operation_id,
+            failure=failure_from_wire(reply.error) if reply.HasField("error") else None,
+            found=reply.found,
+            value=payload_from_wire(reply.value) if reply.HasField("value") else None,
+            version=reply.version,
+            written=reply.written,
+            keys=list(reply.keys),
+        )
+        self._answer(waiting.incarnation, answer)
+
+    def replica_unlinked(self, replica: str) -> None:
+        """Its answers won't come: a write may have happened."""
+        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.replica == replica]:
+            self._fail(id_, "the link to the control plane broke before it answered")
+
+    def worker_died(self, incarnation: str) -> None:
+        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.incarnation == incarnation]:
+            del self._waiting[id_]
+
+    def tick(self, now: float) -> None:
+        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.until <= now]:
+            self._fail(id_, f"the control plane did not answer within {ANSWER_SECONDS:g} s")
+
+    def _fail(self, id_: int, why: str) -> None:
+        waiting = self._waiting.pop(id_)
+        self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, Started.MAYBE)))
+
+    def _refusal(self, call: HeldCall, operation: StateOperation) -> CallFailure | None:
+        if not call.session_id:
+            return failure(
+                "INVALID_ARGUMENTS", "this call has no session, so there is no state: call the tool within a session", Started.NO
+            )
+        if operation.value is not None and operation.value.attachments:
+            return failure(
+                "INVALID_ARGUMENTS", f"state value {operation.key!r} holds bytes or an array: store plain JSON values", Started.NO
+            )
+        if len(self._waiting) >= WAITING:
+            return failure("STATE_QUOTA", f"{WAITING} state operations of this capsule wait already: wait for their answers", Started.NO)
+        return None
+
+    def _frame(self, call: HeldCall, operation: StateOperation) -> link_pb2.StateRequest:
+        request = link_pb2.StateRequest(
+            id=self._last_id,
+            pool=self._pool,
+            session_id=call.session_id,
+            session_uid=call.session_uid,
+            session_epoch=call.session_epoch,
+        )
+        match operation.operation:
+            case "get":
+                request.get.key = operation.key
+            case "delete":
+                request.delete.key = operation.key
+            case "keys":
+                request.keys.SetInParent()
+            case "set":
+                request.set.key = operation.key
+                if operation.value is not None:
+                    request.set.value.CopyFrom(payload_to_wire(operation.value))
+                if operation.expected_version >= 0:
+                    request.set.expected_version = operation.expected_version
+        return request

@@ -1,0 +1,102 @@
+"""Between the link's protobuf frames and the local frames: the same values in two spellings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from snakepit.errors import Started
+from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
+from snakepit.v1 import common_pb2, link_pb2
+
+Outcome = Payload | ToolFailure | CallFailure | None
+
+
+def payload_from_wire(payload: common_pb2.Payload) -> Payload:
+    attachments = tuple(Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in payload.attachments)
+    return Payload(payload.data, payload.content_type or "application/json", attachments)
+
+
+def payload_to_wire(payload: Payload) -> common_pb2.Payload:
+    if not payload.attachments:
+        return common_pb2.Payload(content_type=payload.content_type, data=payload.data)
+    attachments = [
+        common_pb2.Attachment(content_type=a.content_type, data=a.data, dtype=a.dtype, shape=a.shape) for a in payload.attachments
+    ]
+    return common_pb2.Payload(content_type=payload.content_type, data=payload.data, attachments=attachments)
+
+
+def payload_bytes(payload: Payload) -> int:
+    """What the limit on payloads counts."""
+    return len(payload.data) + sum(len(a.data) for a in payload.attachments)
+
+
+def call_from_wire(call: link_pb2.Call, id_: int, deadline: float, traceparent: str) -> CallFrame:
+    """The packet for a worker's inbox. `id_` is ours, `deadline` monotonic."""
+    return CallFrame(
+        id=id_,
+        call_id=call.call_id,
+        tool=call.tool,
+        arguments=payload_from_wire(call.arguments),
+        deadline=deadline,
+        stream=call.stream,
+        session_id=call.session_id,
+        session_epoch=call.session_epoch,
+        metadata=dict(call.metadata) if call.metadata else {},
+        traceparent=traceparent,
+    )
+
+
+def failure(reason: str, message: str, started: Started, details: Mapping[str, str] | None = None) -> CallFailure:
+    return CallFailure(reason, message, int(started), dict(details or {}))
+
+
+def failure_to_wire(error: CallFailure) -> common_pb2.Error:
+    return common_pb2.Error(reason=error.reason, message=error.message, started=error.started, details=error.details)  # type: ignore[arg-type]
+
+
+def failure_from_wire(error: common_pb2.Error) -> CallFailure:
+    return CallFailure(error.reason, error.message, error.started, dict(error.details))
+
+
+def _tool_error(error: ToolFailure) -> common_pb2.ToolError:
+    return common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback)
+
+
+def chunk_to_wire(index: int, outcome: Outcome, *, last: bool) -> link_pb2.Chunk:
+    """A piece of a stream, or its end."""
+    chunk = link_pb2.Chunk(index=index, last=last)
+    if isinstance(outcome, Payload):
+        chunk.payload.CopyFrom(payload_to_wire(outcome))
+    elif isinstance(outcome, ToolFailure):
+        chunk.tool_error.CopyFrom(_tool_error(outcome))
+    elif outcome is not None:
+        chunk.error.CopyFrom(failure_to_wire(outcome))
+    return chunk
+
+
+def result_to_wire(remote: int, call_id: str, worker: str, incarnation: str, outcome: Outcome, run_seconds: float) -> link_pb2.Frame:
+    """The Result frame of a call that its replica knows by `remote`."""
+    result = link_pb2.Result(id=remote, call_id=call_id, worker=worker, incarnation=incarnation, run_seconds=run_seconds)
+    if isinstance(outcome, Payload):
+        result.payload.CopyFrom(payload_to_wire(outcome))
+    elif isinstance(outcome, ToolFailure):
+        result.tool_error.CopyFrom(_tool_error(outcome))
+    elif outcome is not None:
+        result.error.CopyFrom(failure_to_wire(outcome))
+    return link_pb2.Frame(result=result)
+
+
+def reject_to_wire(remote: int, reason: str) -> link_pb2.Frame:
+    return link_pb2.Frame(reject=link_pb2.Reject(id=remote, reason=reason))
+
+
+def tool_to_wire(tool: ToolInfo) -> common_pb2.Tool:
+    return common_pb2.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        streaming=tool.streaming,
+        idempotent=tool.idempotent,
+        timeout_seconds=tool.timeout_seconds,
+    )

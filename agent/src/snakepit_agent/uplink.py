@@ -1,0 +1,164 @@
+"""The links to every control-plane replica: who is linked, what each was told, frames to and from them. It decides nothing about calls.
+
+A replica is known by the id of its Welcome. What belongs to one whose link broke is kept for FORGET_SECONDS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.link.dial import Replica
+from snakepit.v1 import link_pb2
+from snakepit_agent.outcomes import Outcomes
+
+FORGET_SECONDS = 30.0
+"""A replica that is away for so long will not come back for its calls."""
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[str, Any], None]
+
+
+class ReplicaEvents(Protocol):
+    """What the owner wants to hear."""
+
+    def replica_linked(self, replica: str) -> None: ...
+    def replica_unlinked(self, replica: str) -> None: ...
+    def replica_forgotten(self, replica: str) -> None: ...
+    def running_ids(self, replica: str) -> Iterable[int]: ...
+
+
+@dataclass
+class _Known:
+    """A replica that is linked, or was a moment ago."""
+
+    id: str
+    address: str
+    replica: Replica | None = None
+    since: float = 0.0
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+
+class Uplink:
+    """Dials `target` from `start` to `stop`. `handlers`: by kind of frame, called with the replica's id and the message."""
+
+    def __init__(
+        self, target: str, capsule: Callable[[], link_pb2.Capsule], version: str, handlers: Mapping[str, Handler], events: ReplicaEvents
+    ) -> None:
+        self._capsule = capsule
+        self._version = version
+        self._handlers = handlers
+        self._events = events
+        self._known: dict[str, _Known] = {}
+        self._by_link: dict[Link, _Known] = {}
+        self._dialer = Dialer(target, self._hello, self._on_frames, self._on_open, self._on_close)
+
+    def start(self) -> None:
+        self._dialer.start()
+
+    async def stop(self) -> None:
+        await self._dialer.stop()
+
+    async def flush(self) -> None:
+        """Wait until every queued frame was handed to gRPC, half a second at most."""
+        for _ in range(100):
+            if not any(known.replica.link.unwritten for known in self._known.values() if known.replica):
+                return
+            await asyncio.sleep(0.005)
+
+    @property
+    def linked(self) -> list[str]:
+        """Ids of the replicas whose link is open."""
+        return [known.id for known in self._known.values() if known.replica is not None]
+
+    def replica(self, id_: str) -> Replica | None:
+        """The open link, for a pipe beside it."""
+        known = self._known.get(id_)
+        return known.replica if known else None
+
+    def max_payload_bytes(self, id_: str) -> int:
+        replica = self.replica(id_)
+        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES
+
+    def send(self, id_: str, frame: link_pb2.Frame) -> bool:
+        """Queue a frame; False when there is no link to that replica."""
+        known = self._known.get(id_)
+        if known is None or known.replica is None:
+            return False
+        try:
+            known.replica.link.send(frame)
+        except LinkClosed:
+            return False
+        return True
+
+    def broadcast(self, frame: link_pb2.Frame) -> None:
+        """To every linked replica."""
+        for id_ in self.linked:
+            self.send(id_, frame)
+
+    def send_result(self, id_: str, frame: link_pb2.Frame, now: float) -> None:
+        """A result is told again when the link breaks and comes back."""
+        known = self._known.get(id_)
+        if known is None:
+            log.warning("the result of call %s is dropped: its replica %s is gone", frame.result.call_id, id_)
+            return
+        known.outcomes.remember(frame, now)
+        self.send(id_, frame)
+
+    def tick(self, now: float) -> None:
+        """Forget what is out of date."""
+        for known in list(self._known.values()):
+            if known.replica is not None:
+                known.outcomes.expire(now)
+            elif now - known.since > FORGET_SECONDS:
+                self._forget(known)
+
+    def _hello(self, address: str) -> link_pb2.Hello:
+        running: set[int] = set()
+        for known in self._known.values():
+            if known.address == address:
+                running.update(self._events.running_ids(known.id), known.outcomes.ids())
+        return link_pb2.Hello(
+            protocol=PROTOCOL, role=link_pb2.ROLE_AGENT, version=self._version, capsule=self._capsule(), running=sorted(running)
+        )
+
+    def _on_open(self, replica: Replica) -> None:
+        for other in [k for k in self._known.values() if k.address == replica.address and k.id != replica.id and k.replica is None]:
+            self._forget(other)
+        known = self._known.setdefault(replica.id, _Known(replica.id, replica.address))
+        known.replica, known.address = replica, replica.address
+        self._by_link[replica.link] = known
+        log.info("linked to control-plane replica %s at %s", replica.id, replica.address)
+        self._events.replica_linked(replica.id)
+        for frame in known.outcomes.take():
+            self.send_result(known.id, frame, time.monotonic())
+
+    def _on_close(self, replica: Replica, reason: str) -> None:
+        known = self._by_link.pop(replica.link)
+        if known.replica is not replica:
+            return
+        known.replica, known.since = None, time.monotonic()
+        log.warning("the link to control-plane replica %s at %s closed: %s", replica.id, replica.address, reason)
+        self._events.replica_unlinked(replica.id)
+
+    def _forget(self, known: _Known) -> None:
+        del self._known[known.id]
+        self._events.replica_forgotten(known.id)
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        known = self._by_link[link]
+        for frame in frames:
+            kind = frame.WhichOneof("kind")
+            handler = self._handlers.get(kind) if kind else None
+            if handler is None:
+                # A newer replica may say what this agent doesn't know.
+                log.warning("a frame of kind %s is passed over", kind)
+            else:
+                handler(known.id, getattr(frame, kind))

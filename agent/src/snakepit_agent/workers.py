@@ -1,0 +1,292 @@
+"""The worker processes: carries out what `lifecycle` decides, and passes on what the keeper and the workers say.
+
+A death is proven by the keeper's wait status, or by the keeper's own end, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snakepit.link import tracing
+from snakepit.local import frames
+from snakepit.local.sockets import close_all
+from snakepit.names import new_id, worker_id
+from snakepit_agent import lifecycle as life
+from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.keeper import KeeperServer
+from snakepit_agent.oom import OomCounter
+from snakepit_agent.settings import Settings
+from snakepit_agent.slots import Ledger
+from snakepit_agent.threads import environment
+
+if TYPE_CHECKING:
+    from snakepit_agent.calls import Calls
+    from snakepit_agent.state import StateForwarder
+
+_STAGES = {"import": "ImportFailed", "adapter": "AdapterInvalid", "setup": "SetupFailed", "fork": "ForkFailed"}
+_PAGE = 4096
+
+log = logging.getLogger(__name__)
+
+
+def policy(settings: Settings) -> life.Policy:
+    """The pool's settings as the lifecycle wants them."""
+    spec = settings.spec
+    return life.Policy(
+        workers=1 if spec.worker.profile == "thread" else spec.worker.processes,
+        max_restarts=spec.restart.max_restarts,
+        window=spec.restart.window_seconds,
+        drain_timeout=spec.drain.timeout_seconds,
+        kill_after=spec.drain.kill_after_seconds,
+        setup_timeout=settings.setup_timeout,
+    )
+
+
+class Workers:
+    """`changed` is called at every change of a worker; `finished` when a drain is over; `offered` with the tools of a ready worker."""
+
+    calls: Calls
+    state: StateForwarder
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        changed: Callable[[], None],
+        finished: Callable[[], None],
+        offered: Callable[[frames.Ready], None],
+        work_came: Callable[[], None],
+    ) -> None:
+        self.channels: dict[str, WorkerChannel] = {}
+        self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
+        self.lifecycle = life.Lifecycle(policy(settings), new_id)
+        self.keeper = KeeperServer(settings.run_dir, self)
+        self.work_came = work_came
+        self._settings = settings
+        self._ledger = ledger
+        self._changed = changed
+        self._finished = finished
+        self._offered = offered
+        self._oom: OomCounter | None = None
+        self._same_processes = False
+        self._drained_by_keeper = False
+
+    # ---- what calls, state and reports ask for
+
+    def worker_id(self, incarnation: str) -> str:
+        """The public name of a living worker."""
+        seat = self.lifecycle.seat(incarnation)
+        return worker_id(self._settings.capsule, seat.index) if seat else ""
+
+    def ended_a_call(self, incarnation: str) -> None:
+        self.lifecycle.ended_a_call(incarnation)
+
+    def dump(self, incarnation: str) -> None:
+        """Have the worker write its stacks to its log."""
+        self.keeper.send(frames.SignalWorker(incarnation, signal.SIGUSR1, group=False))
+
+    def kill(self, incarnation: str, reason: str, message: str) -> None:
+        log.warning("worker %s is killed: %s", self.worker_id(incarnation), message)
+        self._apply(self.lifecycle.kill(incarnation, reason, message))
+
+    def tell(self, incarnation: str, frame: frames.ToWorker) -> None:
+        """A control frame; a worker that is dead needs none."""
+        if channel := self.channels.get(incarnation):
+            channel.control(frame)
+
+    def rss(self, pid: int) -> int:
+        """Resident bytes; 0 where the keeper's processes can't be seen, as across containers."""
+        if not self._same_processes:
+            return 0
+        try:
+            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return 0
+
+    # ---- time and maintenance
+
+    def tick(self, now: float) -> None:
+        busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held}
+        actions = self.lifecycle.tick(now, busy)
+        if actions:
+            self._apply(actions)
+            self._changed()
+
+    def observe_memory(self, now: float) -> None:
+        if self._oom is not None:
+            self._oom.observe(now)
+
+    def drain(self, now: float) -> None:
+        """The whole capsule: finish what runs, then stop."""
+        self._drained_by_keeper = False
+        self._apply(self.lifecycle.drain(now))
+        self._changed()
+
+    def drain_worker(self, incarnation: str, now: float, *, again: bool) -> None:
+        self._apply(self.lifecycle.drain_worker(incarnation, now, again=again))
+        self._changed()
+
+    def stop(self) -> None:
+        """Close every socket: a keeper that is still there ends its workers."""
+        self.keeper.stop()
+        for incarnation in list(self.channels):
+            self.channels.pop(incarnation).close()
+        if self._oom is not None:
+            self._oom.close()
+            self._oom = None
+
+    # ---- the keeper
+
+    def keeper_came(self, hello: frames.KeeperHello, descriptors: list[int], *, same_processes: bool) -> None:
+        log.info("keeper %s with Python %s connected", hello.version, hello.python)
+        self._same_processes = same_processes
+        self._oom = OomCounter(descriptors[0]) if descriptors else None
+        close_all(descriptors[1:])
+        if self._drained_by_keeper:
+            self._drained_by_keeper = False
+            self.lifecycle.undrain()
+        self._apply(self.lifecycle.keeper_came(time.monotonic()))
+        self._changed()
+
+    def keeper_said(self, frame: frames.FromKeeper, descriptors: list[int]) -> None:
+        match frame:
+            case frames.WorkerStarted():
+                self._started(frame, descriptors)
+                return
+            case frames.WorkerExited():
+                self._exited(frame)
+            case frames.StartFailed():
+                self._could_not_start(frame.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
+                self._died(frame.incarnation, "StartFailed", frame.message)
+            case frames.KeeperTerminating():
+                log.info("the worker's container is being stopped: draining")
+                self._drained_by_keeper = not self.lifecycle.draining
+                self._apply(self.lifecycle.drain(time.monotonic()))
+                self._changed()
+        close_all(descriptors)
+
+    def keeper_went(self) -> None:
+        how = "oom" if self._oom is not None and self._oom.explains(time.monotonic()) else "the worker's container ended"
+        for incarnation in list(self.channels):
+            self._bury(incarnation, how)
+        if self._oom is not None:
+            self._oom.close()
+            self._oom = None
+        self._apply(self.lifecycle.keeper_went())
+        self._changed()
+
+    def _started(self, frame: frames.WorkerStarted, descriptors: list[int]) -> None:
+        if self.lifecycle.seat(frame.incarnation) is None or len(descriptors) != 3:
+            close_all(descriptors)
+            self.keeper.send(frames.SignalWorker(frame.incarnation, signal.SIGKILL))
+            return
+        inbox, inbox_reader, outbox = descriptors
+        self.channels[frame.incarnation] = WorkerChannel(frame.incarnation, inbox, inbox_reader, outbox, self._on_frames, self._on_broken)
+        self.lifecycle.started(frame.incarnation, frame.pid)
+
+    def _exited(self, frame: frames.WorkerExited) -> None:
+        oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
+        how = "oom" if oom else f"signal {frame.signal}" if frame.signal else f"exit code {frame.code}"
+        self._died(frame.incarnation, "OutOfMemory" if oom else "Crashed", how)
+
+    def _died(self, incarnation: str, reason: str, how: str) -> None:
+        name = self.worker_id(incarnation)
+        self._bury(incarnation, how)
+        seat = self.lifecycle.seat(incarnation)
+        self._apply(self.lifecycle.died(incarnation, reason, how, time.monotonic()))
+        if seat is not None:
+            log.log(logging.INFO if how == "exit code 0" else logging.WARNING, "worker %s ended: %s (%s)", name, how, seat.state.value)
+        self._changed()
+
+    def _bury(self, incarnation: str, how: str) -> None:
+        if incarnation in self.channels:
+            self.calls.worker_died(incarnation, how)
+            self.state.worker_died(incarnation)
+            self.channels.pop(incarnation).close()
+
+    # ---- one worker
+
+    def _on_frames(self, channel: WorkerChannel, said: Sequence[frames.FromWorker]) -> None:
+        for frame in said:
+            if type(frame) is frames.Done:
+                self.calls.on_done(frame)
+            elif type(frame) is frames.ChunkFrame:
+                self.calls.on_chunk(frame)
+            else:
+                self._on_rare(channel, frame)
+
+    def _on_rare(self, channel: WorkerChannel, frame: frames.FromWorker) -> None:
+        match frame:
+            case frames.Ready():
+                self._ready(channel.incarnation, frame)
+            case frames.Failed():
+                self._could_not_start(channel.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
+            case frames.StateOperation():
+                if (call := self._ledger.calls.get(frame.id)) is not None:
+                    self.state.request(call, frame, time.monotonic())
+            case frames.ProgressFrame():
+                self.calls.on_progress(frame)
+            case frames.SpanFrame():
+                tracing.export_span(
+                    frame.name,
+                    frame.traceparent,
+                    frame.start_ns,
+                    frame.end_ns,
+                    span_id=frame.span_id,
+                    error=frame.error,
+                    attributes=frame.attributes,
+                )
+
+    def _ready(self, incarnation: str, frame: frames.Ready) -> None:
+        if not self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic()):
+            return
+        log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
+        self._ledger.open(incarnation, self.slots)
+        self._offered(frame)
+        self._changed()
+
+    def _could_not_start(self, incarnation: str, stage: str, kind: str, message: str, traceback: str) -> None:
+        reason = _STAGES.get(stage, "StartFailed")
+        log.error("worker %s can't start: %s: %s: %s\n%s", self.worker_id(incarnation), reason, kind, message, traceback)
+        self.lifecycle.could_not_start(incarnation, reason, f"{kind}: {message}" if kind else message)
+
+    def _on_broken(self, channel: WorkerChannel, why: str) -> None:
+        if self.lifecycle.seat(channel.incarnation) is not None:
+            self.kill(channel.incarnation, "ChannelBroken", why)
+
+    # ---- what lifecycle decided
+
+    def _apply(self, actions: Sequence[life.Action]) -> None:
+        for action in actions:
+            match action:
+                case life.Start():
+                    self._start(action)
+                case life.Signal():
+                    self.keeper.send(frames.SignalWorker(action.incarnation, action.signal, action.group))
+                case life.Close():
+                    self._ledger.close(action.incarnation)
+                case life.Stop():
+                    self.tell(action.incarnation, frames.Stop())
+                case life.Finished():
+                    self.keeper.send(frames.Shutdown())
+                    self._finished()
+
+    def _start(self, action: life.Start) -> None:
+        worker = self._settings.spec.worker
+        self.keeper.send(
+            frames.StartWorker(
+                index=action.index,
+                incarnation=action.incarnation,
+                adapter=worker.adapter,
+                profile=str(worker.profile),
+                slots=self.slots,
+                startup=str(worker.startup),
+                env=environment(self._settings.spec, self._settings.cpus),
+                name=worker_id(self._settings.capsule, action.index),
+            )
+        )
