@@ -188,7 +188,7 @@ class Failed(_Frame, tag="failed"):
 
 
 class Begin(_Frame, tag="begin"):
-    """The call was read off the inbox and its tool is about to run, at monotonic `at`."""
+    """The call was read off the inbox and its tool is about to run, at monotonic `at`. Left out for tools that are known to be quick."""
 
     id: int
     at: float
