@@ -209,6 +209,11 @@ def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None
     assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
 
 
+def test_the_lease_goes_with_the_release(render: Render) -> None:
+    name = environment(dict(render().pod_specs())["snakepit-operator"])["SNAKEPIT_LEASE_NAME"]
+    assert "spec" not in render().get("Lease", name), "an upgrade would take the lead away from whoever has it"
+
+
 def test_every_binding_gives_a_role_that_is_there_to_the_operator(render: Render) -> None:
     for values in ((), ("watchNamespaces={one}",)):
         objects = render(*values)

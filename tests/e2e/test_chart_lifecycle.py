@@ -20,7 +20,7 @@ GROUP = "lifecycle.snakepit.test"
 CRD = f"snakepools.{GROUP}"
 NAMESPACE = "snakepit-lifecycle"
 OURS = "app.kubernetes.io/part-of=snakepit"
-EVERYTHING = "all,secret,serviceaccount,poddisruptionbudget,role,rolebinding"
+EVERYTHING = "all,secret,serviceaccount,poddisruptionbudget,role,rolebinding,lease"
 SECONDS = 60
 
 pytestmark = pytest.mark.timeout(240)
@@ -86,6 +86,14 @@ def test_an_upgrade_keeps_the_redis_password_and_upgrades_the_crd(install: Any, 
     assert "pit" in get("crd", CRD)["spec"]["names"]["shortNames"]
 
 
+def test_an_upgrade_leaves_the_lead_where_it_is(install: Any, password: str) -> None:
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "snakepit-operator", "namespace": NAMESPACE}}
+    text = json.dumps({**lease, "spec": {"holderIdentity": "somebody"}})
+    subprocess.run(["kubectl", "replace", "-f", "-"], input=text, text=True, check=True, timeout=SECONDS)
+    install("logLevel=info")
+    assert get("lease", "snakepit-operator")["spec"]["holderIdentity"] == "somebody"
+
+
 def test_uninstalling_leaves_nothing_but_the_crd_and_its_objects_and_installing_again_adopts_it(install: Any, password: str) -> None:
     run("kubectl", "wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
     pool = {
@@ -105,7 +113,8 @@ def test_uninstalling_leaves_nothing_but_the_crd_and_its_objects_and_installing_
     assert get("deployment", "snakepit-control-plane")
 
 
-def test_the_api_server_admits_every_pod_under_pod_security_restricted(install: Any, password: str) -> None:
+def test_the_api_server_admits_every_pod_under_pod_security_restricted(install: Any) -> None:
+    install()
     for kind, name in (("deployment", "snakepit-operator"), ("deployment", "snakepit-control-plane"), ("statefulset", "snakepit-redis")):
         template = get(kind, name)["spec"]["template"]
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"try-{name}", "namespace": NAMESPACE}, "spec": template["spec"]}
