@@ -1,0 +1,82 @@
+"""A whole capsule on this machine: the agent in the test's own loop, the real keeper and real workers as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from snakepit.spec import SnakePoolSpec, encode_spec
+from snakepit_agent.main import run
+from snakepit_agent.settings import Settings
+
+TESTS = Path(__file__).parents[1]
+
+
+def spec(adapter: str, **sections: Any) -> SnakePoolSpec:
+    """Pool settings: `spec("support.sample:Sample", worker={"processes": 2})`."""
+    worker = {"adapter": adapter, **sections.pop("worker", {})}
+    return msgspec.convert({"worker": worker, **sections}, SnakePoolSpec)
+
+
+class LocalCapsule:
+    """`stop` asks the agent to drain; `agent` is its task, `keeper` the keeper's process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stop = asyncio.Event()
+        self.agent: asyncio.Task[None] = asyncio.create_task(run(settings, self.stop))
+        self.keeper: asyncio.subprocess.Process | None = None
+
+    async def start_keeper(self, **environment: str) -> None:
+        path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.keeper = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "snakepit_worker.keeper",
+            env={**os.environ, "PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(self.settings.run_dir), **environment},
+            start_new_session=True,
+        )
+
+    async def end(self) -> None:
+        """Whatever is left."""
+        self.agent.cancel()
+        await asyncio.gather(self.agent, return_exceptions=True)
+        if self.keeper is not None and self.keeper.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.keeper.send_signal(signal.SIGKILL)
+            await asyncio.wait_for(self.keeper.wait(), 10)
+
+
+@asynccontextmanager
+async def capsule(pool_spec: SnakePoolSpec, *servers: int, keeper: bool = True, **settings: Any) -> AsyncIterator[LocalCapsule]:
+    """A capsule whose agent dials 127.0.0.1 at the (one) port; the keeper is killed at the end if it is still there."""
+    folder = Path(tempfile.mkdtemp(prefix="capsule-"))
+    values = Settings(
+        pool="default/sample",
+        capsule="sample-0",
+        server=f"127.0.0.1:{servers[0]}",
+        spec=pool_spec,
+        spec_json=encode_spec(pool_spec),
+        run_dir=folder,
+        health_port=0,
+        **settings,
+    )
+    local = LocalCapsule(values)
+    try:
+        if keeper:
+            await local.start_keeper()
+        yield local
+    finally:
+        await local.end()
+        shutil.rmtree(folder)

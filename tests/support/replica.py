@@ -1,0 +1,175 @@
+"""A control-plane replica as an agent sees it: the real LinkService on a real port, driven by a test instead of a router."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+
+from snakepit.link import PROTOCOL, Link
+from snakepit.link.channels import server_options
+from snakepit.names import new_id
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
+
+T = TypeVar("T")
+WAIT_SECONDS = 15.0
+
+
+class Replica(link_pb2_grpc.LinkServiceServicer):
+    """Keeps everything that agents say. `state` answers state operations; `hold_pipes` stops taking chunks."""
+
+    def __init__(self, id_: str = "", max_payload_bytes: int = 4 * 1024 * 1024) -> None:
+        self.id = id_ or new_id()
+        self.port = 0
+        self.max_payload_bytes = max_payload_bytes
+        self.hellos: list[link_pb2.Hello] = []
+        self.frames: list[link_pb2.Frame] = []
+        self.chunks: dict[int, list[link_pb2.Chunk]] = {}
+        self.pipe_messages = 0
+        self.state: dict[str, tuple[common_pb2.Payload, int]] = {}
+        self.state_requests: list[link_pb2.StateRequest] = []
+        self.take_chunks = asyncio.Event()
+        self.take_chunks.set()
+        self.break_pipes = False
+        self.link: Link | None = None
+        self._server: grpc.aio.Server | None = None
+        self._last_id = 0
+        self._changed = asyncio.Event()
+
+    # ---- the service
+
+    async def Link(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        first = await context.read()
+        self.hellos.append(first.frames[0].hello)
+        welcome = link_pb2.Welcome(protocol=PROTOCOL, replica=self.id, max_payload_bytes=self.max_payload_bytes)
+        await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
+        self.link = Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name="replica")
+        self._changed.set()
+        await self.link.run()
+
+    async def Pipe(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        id_ = 0
+        async for request in request_iterator:
+            id_ = request.id or id_
+            self.pipe_messages += 1
+            self.chunks.setdefault(id_, []).extend(request.chunks)
+            self._changed.set()
+            if self.break_pipes:
+                await context.abort(grpc.StatusCode.CANCELLED, "the consumer has gone")
+            await self.take_chunks.wait()
+            await context.write(link_pb2.PipeResponse())
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        for frame in frames:
+            self.frames.append(frame)
+            if frame.HasField("state_request"):
+                self._on_state(frame.state_request)
+        self._changed.set()
+
+    def _on_state(self, request: link_pb2.StateRequest) -> None:
+        self.state_requests.append(request)
+        reply = link_pb2.StateReply(id=request.id)
+        if request.HasField("set"):
+            version = self.state.get(request.set.key, (None, 0))[1] + 1
+            self.state[request.set.key] = (request.set.value, version)
+            reply.version, reply.written = version, True
+        elif request.HasField("get") and request.get.key in self.state:
+            value, reply.version = self.state[request.get.key]
+            reply.found = True
+            reply.value.CopyFrom(value)
+        self.send(link_pb2.Frame(state_reply=reply))
+
+    # ---- what a test does
+
+    def send(self, frame: link_pb2.Frame) -> None:
+        assert self.link is not None
+        self.link.send(frame)
+
+    def call(self, worker: pool_pb2.Worker, tool: str, arguments: object = None, **fields: Any) -> int:
+        """Send a call to a worker; the id."""
+        self._last_id += 1
+        payload = common_pb2.Payload(content_type="application/json", data=json.dumps(arguments or {}).encode())
+        call = link_pb2.Call(
+            id=self._last_id, call_id=f"call-{self._last_id}", tool=tool, arguments=payload, worker=worker.id, incarnation=worker.incarnation
+        )
+        call.MergeFrom(link_pb2.Call(**fields))
+        self.send(link_pb2.Frame(call=call))
+        return self._last_id
+
+    async def until(self, condition: Callable[[], T], what: str = "", seconds: float = WAIT_SECONDS) -> T:
+        """Wait for news until the condition is true."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not (value := condition()):
+                    self._changed.clear()
+                    await self._changed.wait()
+                return value
+        except TimeoutError:
+            raise AssertionError(f"never happened: {what or condition}; heard: {self.frames[-8:]}") from None
+
+    def heard(self, kind: str) -> list[Any]:
+        return [getattr(frame, kind) for frame in self.frames if frame.WhichOneof("kind") == kind]
+
+    def workers(self) -> list[pool_pb2.Worker]:
+        """As the last report says."""
+        reports = self.heard("report")
+        return list(reports[-1].workers) if reports else []
+
+    async def ready(self, count: int = 1) -> list[pool_pb2.Worker]:
+        """Wait for so many ready workers."""
+
+        def found() -> list[pool_pb2.Worker]:
+            ready = [w for w in self.workers() if w.state == pool_pb2.WORKER_STATE_READY]
+            return ready if len(ready) >= count else []
+
+        return await self.until(found, f"{count} ready workers")
+
+    async def state_of(self, state: pool_pb2.WorkerState, reason: str = "") -> pool_pb2.Worker:
+        """Wait for a worker in a state."""
+        return await self.until(
+            lambda: next((w for w in self.workers() if w.state == state and reason in ("", w.reason)), None), f"a worker in state {state} {reason}"
+        )
+
+    async def result(self, id_: int, seconds: float = WAIT_SECONDS) -> link_pb2.Result:
+        await self.until(lambda: any(r.id == id_ for r in self.heard("result")), f"the result of call {id_}", seconds)
+        return next(r for r in self.heard("result") if r.id == id_)
+
+    async def rejected(self, id_: int) -> link_pb2.Reject:
+        return await self.until(lambda: next((r for r in self.heard("reject") if r.id == id_), None), f"the reject of call {id_}")
+
+    async def value(self, id_: int) -> Any:
+        """The JSON value that a call gave."""
+        result = await self.result(id_)
+        assert result.HasField("payload"), result
+        return json.loads(result.payload.data)
+
+    # ---- the server
+
+    async def start(self, port: int = 0) -> None:
+        self._server = grpc.aio.server(options=server_options())
+        link_pb2_grpc.add_LinkServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Break every link, without a word."""
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+
+
+@asynccontextmanager
+async def replica(**options: Any) -> AsyncIterator[Replica]:
+    """A replica that serves."""
+    serving = Replica(**options)
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving.stop()
