@@ -38,7 +38,16 @@ def render(helm: Path) -> Render:
     seen: dict[tuple[str, ...], Objects] = {}
 
     def run(*values: str, release: str = "snakepit", namespace: str = "snakepit-system") -> Objects:
-        command = ("template", release, str(CHART), "--namespace", namespace, *(part for value in values for part in ("--set", value)))
+        command = (
+            "template",
+            release,
+            str(CHART),
+            "--kube-version",
+            "v1.35.0",
+            "--namespace",
+            namespace,
+            *(part for value in values for part in ("--set", value)),
+        )
         if command not in seen:
             done = subprocess.run([helm, *command], capture_output=True, text=True, timeout=30, check=False)
             if done.returncode:
