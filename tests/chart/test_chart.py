@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snakepit_control_plane import settings as control_plane_settings
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 
@@ -65,6 +66,16 @@ def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Re
     assert settings.agent.image == "snakepit/agent:dev"
     assert settings.agent.resources["limits"] == {"memory": "256Mi"}
     assert settings.agent.pull_secrets == ("one",)
+
+
+def test_the_control_planes_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
+    pod = dict(render("controlPlane.maxPayloadBytes=1048576").pod_specs())["snakepit-control-plane"]
+    settings = control_plane_settings.from_environment(environment(pod))
+    ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+    assert settings.listen == f"0.0.0.0:{ports['grpc']}"
+    assert settings.http == f"0.0.0.0:{ports['http']}"
+    assert settings.max_payload_bytes == 1048576
+    assert settings.linger_seconds + settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("component", ["operator", "control-plane"])
