@@ -1,1 +1,1 @@
-"""Which worker runs which call, and when."""
+"""Which worker gets which call, and when. Decisions are pure; `router.pools` has the timers and sends the frames."""

@@ -1,1 +1,1 @@
-"""Where sessions, bindings and pool settings outlive any process of ours."""
+"""What outlives a process: sessions, their state and bindings, pool settings, agents' leases. One interface, two stores."""

@@ -1,0 +1,342 @@
+"""Pools and agents as they come and go: settings, links, heartbeats, and the verdicts that `liveness` finds. Routes no call itself.
+
+Whatever waits for the store runs beside the links: an agent is served from settings that came with its hello while the store is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
+
+from snakepit.errors import InvalidArguments, PoolNotFound, StaleEpoch, StoreUnavailable
+from snakepit.spec import InvalidPool, decode_spec
+from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_control_plane.liveness import Sign, judge_pool
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router, Send
+from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.store.memory import supersedes
+
+TICK_SECONDS = 0.25
+FENCE_SECONDS = 600.0
+RETURN_SECONDS = 10.0
+"""After a start, pools out of the store are taken to have been ready a moment ago: their agents are about to link."""
+
+log = logging.getLogger(__name__)
+
+
+class Changes:
+    """Something about the fleet is different from what it was: wakes everybody who waits for it."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def tell(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait_for_next(self) -> None:
+        await self._next.wait()
+
+
+class Fleet:
+    """All pools of this replica, and every agent that has linked to it."""
+
+    def __init__(self, router: Router, store: Store) -> None:
+        self.router = router
+        self.store = store
+        self.loaded = False
+        self.changes = Changes()
+        self._cordoned: frozenset[str] = frozenset()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._renewed: dict[str, float] = {}
+        self._started = router.clock()
+
+    # ---- settings
+
+    async def learn(self, settings: link_pb2.PoolSettings, *, override: bool) -> Pool | None:
+        """Keep settings that came from an agent, or (override) from the operator; the pool as it stands after that."""
+        check_settings(settings)
+        try:
+            settings = await self.store.save_pool(settings, override=override)
+        except StoreUnavailable as error:
+            log.warning("settings of pool %s are not stored: %s", settings.pool, error)
+        self._apply(settings, override=override)
+        return self.router.pools.get(settings.pool)
+
+    def _apply(self, settings: link_pb2.PoolSettings, *, override: bool) -> None:
+        pool = self.router.pools.get(settings.pool)
+        if settings.deleted:
+            if pool is not None and (override or settings.uid == pool.settings.uid):
+                self._drop(pool)
+            return
+        if pool is None:
+            now = self.router.clock()
+            self.router.pools[settings.pool] = Pool(settings, decode_spec(settings.spec), now)
+        elif supersedes(settings, pool.settings, override=override):
+            pool.configure(settings, decode_spec(settings.spec))
+        self.changes.tell()
+
+    def _drop(self, pool: Pool) -> None:
+        del self.router.pools[pool.name]
+        for call in pool.queue.everybody():
+            self.router.fail(call, PoolNotFound(f"pool {pool.name} has been deleted"))
+        for capsule in list(pool.capsules.values()):
+            self.drain(capsule)
+        self.changes.tell()
+
+    async def sync(self, settings: Sequence[link_pb2.PoolSettings], *, complete: bool, drain: Collection[str]) -> None:
+        """What the operator says; with `complete`, pools that it does not name are gone."""
+        for each in settings:
+            await self.learn(each, override=True)
+        if complete:
+            named = {each.pool for each in settings}
+            for pool in [pool for name, pool in self.router.pools.items() if name not in named]:
+                await self.learn(link_pb2.PoolSettings(pool=pool.name, uid=pool.settings.uid, deleted=True), override=True)
+        self._cordon(frozenset(drain))
+
+    def _cordon(self, names: frozenset[str]) -> None:
+        self._cordoned = names
+        for pool in self.router.pools.values():
+            for capsule in pool.capsules.values():
+                if (capsule.name in names) != capsule.cordoned:
+                    capsule.cordoned = capsule.name in names
+                    pool.refresh(self.router.clock())
+                    if capsule.cordoned:
+                        self.drain(capsule)
+
+    def drain(self, capsule: Capsule, worker: Worker | None = None, *, recycle: bool = False) -> None:
+        """Tell the agent to finish what runs in the capsule, or in one worker, and to stop it."""
+        frame = link_pb2.Drain(recycle=recycle)
+        if worker is not None:
+            frame.worker, frame.incarnation = worker.id, worker.incarnation
+        self.router.tell(capsule, link_pb2.Frame(drain=frame))
+
+    # ---- links
+
+    async def join(self, hello: link_pb2.Hello, send: Send) -> Capsule:
+        """An agent has linked. Raises InvalidArguments, or StaleEpoch for one that was declared lost."""
+        about = hello.capsule
+        pool = await self.learn(about.settings, override=False) if about.settings.spec else self.router.pools.get(about.pool)
+        if pool is None:
+            raise PoolNotFound(f"capsule {about.name} belongs to pool {about.pool!r}, which does not exist")
+        await self._check_lease(pool, about)
+        now = self.router.clock()
+        for other in [c for c in pool.capsules.values() if c.name == about.name and c.incarnation != about.incarnation]:
+            self._lose(pool, other, "its agent was replaced")
+        capsule = pool.capsules.get(about.incarnation)
+        if capsule is None:
+            capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
+            pool.capsules[about.incarnation] = capsule
+        capsule.linked = True
+        capsule.cordoned = about.name in self._cordoned
+        capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
+        capsule.liveness = pool_pb2.LIVENESS_LIVE
+        self.router.senders[capsule] = send
+        self._settle_unstarted(pool, capsule, frozenset(hello.running), now)
+        if capsule.cordoned:
+            self.drain(capsule)
+        self._usable(pool, now)
+        return capsule
+
+    async def _check_lease(self, pool: Pool, about: link_pb2.Capsule) -> None:
+        try:
+            lost = await self.store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
+        except StoreUnavailable:
+            return
+        if lost:
+            raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
+
+    def _settle_unstarted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float) -> None:
+        """The agent lists what it has started; the rest of what this replica had sent goes elsewhere."""
+        for frame_id in [each for each in capsule.inflight if each not in running]:
+            self.router.again(pool, capsule.inflight.pop(frame_id), now)
+
+    def leave(self, capsule: Capsule, send: Send) -> None:
+        """The agent's link has closed. Suspect at once; what it runs is not given up before it is Lost."""
+        if self.router.senders.get(capsule) is not send:
+            return
+        del self.router.senders[capsule]
+        capsule.linked = False
+        pool = self.router.pools.get(capsule.pool)
+        if pool is None or capsule.incarnation not in pool.capsules:
+            return
+        if capsule.draining and not capsule.inflight:
+            self._gone(pool, capsule, "scaled down")
+            return
+        self._suspect(pool, capsule)
+
+    def _suspect(self, pool: Pool, capsule: Capsule) -> None:
+        capsule.liveness = pool_pb2.LIVENESS_SUSPECT
+        self.router.telemetry.missed.labels(pool.name).inc()
+        pool.refresh(self.router.clock())
+        self.changes.tell()
+
+    # ---- what agents say
+
+    def offered(self, capsule: Capsule, offer: link_pb2.Offer) -> None:
+        pool = self.router.pools.get(capsule.pool)
+        if pool is None:
+            return
+        capsule.tools = {tool.name: tool for tool in offer.tools}
+        capsule.description = pool.description = offer.description
+        self._usable(pool, self.router.clock())
+
+    def reported(self, capsule: Capsule, report: link_pb2.Report) -> None:
+        """A heartbeat: the truth about the capsule's workers."""
+        pool = self.router.pools.get(capsule.pool)
+        if pool is None:
+            return
+        now = self.router.clock()
+        capsule.last_beat = max(capsule.last_beat, now)
+        capsule.draining = report.draining
+        capsule.liveness = pool_pb2.LIVENESS_LIVE
+        gone = pool.update(capsule, report.workers, now)
+        self._ended(pool, gone, now)
+        self._usable(pool, now)
+
+    def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
+        pool = self.router.pools.get(capsule.pool)
+        now = self.router.clock()
+        for each in load.workers:
+            worker = capsule.workers.get(each.worker)
+            if pool is not None and worker is not None and worker.incarnation == each.incarnation:
+                worker.elsewhere = each.elsewhere
+                worker.full = False
+                pool.index.place(worker, now)
+                self.router.freed(pool, worker, now)
+
+    def _usable(self, pool: Pool, now: float) -> None:
+        """Workers may have become usable: let waiting calls go on."""
+        pool.refresh(now)
+        self.changes.tell()
+        if pool.queue.depth:
+            for worker in list(pool.queue.pinned):
+                self.router.freed(pool, worker, now)
+            self.router.pump(pool, now)
+
+    def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
+        for worker in gone:
+            self.router.telemetry.restarts.labels(pool.name, pool.why_gone(worker.incarnation)).inc()
+        self.router.sessions.workers_gone(pool, gone, now)
+
+    # ---- time
+
+    async def run(self) -> None:
+        """Load what the store knows, then watch; ends when cancelled."""
+        await self.load()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if not self.loaded:
+                await self.load()
+            self.tick(self.router.clock())
+
+    async def load(self) -> None:
+        """Take over the pools that the store knows. While it is away, pools are known from hellos alone."""
+        try:
+            known = await self.store.load_pools()
+        except StoreUnavailable as error:
+            log.debug("pools were not loaded: %s", error)
+            return
+        self.loaded = True
+        for settings in known:
+            if settings.pool not in self.router.pools:
+                self._apply(settings, override=False)
+                pool = self.router.pools[settings.pool]
+                pool.last_ready_at = self.router.clock() - pool.spec.queue.activation_timeout_seconds + RETURN_SECONDS
+
+    def returned(self) -> bool:
+        """Have the agents come back after a start? True after ten seconds in any case."""
+        if self.router.clock() - self._started > RETURN_SECONDS:
+            return True
+        return self.loaded and all(pool.capsules or pool.spec.replicas == 0 for pool in self.router.pools.values())
+
+    def tick(self, now: float) -> None:
+        """Judge every agent, and renew the leases of those that were heard."""
+        for pool in self.router.pools.values():
+            self._judge(pool, now)
+            self._renew(pool, now)
+
+    def _judge(self, pool: Pool, now: float) -> None:
+        capsules = list(pool.capsules.values())
+        held_for = max(0.0, now - pool.held_since)
+        verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
+        pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
+        for capsule, verdict in zip(capsules, verdicts, strict=True):
+            if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
+                self._suspect(pool, capsule)
+            if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted:
+                capsule.doubted = True
+                self._spawn(self._ask_whether_lost(pool, capsule))
+
+    async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
+        try:
+            if await self.store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
+                self._lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+        except StoreUnavailable as error:
+            log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
+        await asyncio.sleep(1.0)
+        capsule.doubted = False
+
+    def _lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
+        log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how)
+        self.router.telemetry.lost.labels(pool.name).inc()
+        capsule.liveness = pool_pb2.LIVENESS_LOST
+        self._gone(pool, capsule, "lost")
+        now = self.router.clock()
+        calls: list[Call] = list(capsule.inflight.values())
+        capsule.inflight.clear()
+        for call in calls:
+            self.router.worker_lost(pool, call, f"lost: {how}", now)
+
+    def _gone(self, pool: Pool, capsule: Capsule, why: str) -> None:
+        now = self.router.clock()
+        self.router.senders.pop(capsule, None)
+        self._ended(pool, pool.remove(capsule, why, now), now)
+        self.changes.tell()
+
+    def _renew(self, pool: Pool, now: float) -> None:
+        since = self._renewed.get(pool.name, 0.0)
+        if now - since < pool.spec.heartbeat.interval_seconds:
+            return
+        self._renewed[pool.name] = now
+        heard = [c.incarnation for c in pool.capsules.values() if c.linked and c.last_beat >= since]
+        if heard:
+            self._spawn(self._renew_leases(pool, heard))
+
+    async def _renew_leases(self, pool: Pool, heard: list[str]) -> None:
+        try:
+            lost = await self.store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
+        except StoreUnavailable:
+            return
+        for incarnation in lost:
+            if incarnation in pool.capsules:
+                self._lose(pool, pool.capsules[incarnation], "another replica declared it lost")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _any_silent(verdicts: Sequence[pool_pb2.Liveness]) -> bool:
+    return any(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
+
+
+def check_settings(settings: link_pb2.PoolSettings) -> None:
+    """Raises InvalidArguments when the spec can't be read."""
+    if settings.deleted:
+        return
+    try:
+        decode_spec(settings.spec)
+    except InvalidPool as error:
+        raise InvalidArguments(f"settings of pool {settings.pool!r} can't be read: {error}") from error

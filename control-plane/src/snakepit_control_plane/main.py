@@ -1,0 +1,51 @@
+"""The program `snakepit-control-plane`: settings, logs, tracing, one replica, and a clean end on TERM or INT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+
+from snakepit.link import tracing
+from snakepit.link.logs import configure_logging
+from snakepit_control_plane.server import AddressInUse, serve
+from snakepit_control_plane.settings import InvalidSettings, Settings, from_environment
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Exit 0 after TERM, 1 with one sentence when it can't start."""
+    try:
+        settings = from_environment(os.environ)
+        configure_logging("control-plane")
+        tracing.configure("snakepit-control-plane")
+        uvloop.run(run(settings))
+    except (InvalidSettings, AddressInUse, ValueError) as error:
+        sys.exit(str(error))
+    finally:
+        tracing.shutdown()
+
+
+async def run(settings: Settings) -> None:
+    """Serve until TERM or INT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = await serve(settings)
+    ended = asyncio.create_task(running.wait())
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    log.info("stopping")
+    await running.stop()
+    await ended
+
+
+if __name__ == "__main__":
+    main()

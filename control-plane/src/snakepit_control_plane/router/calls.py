@@ -1,0 +1,138 @@
+"""One call while this replica holds it: what it asks for, where it is, and its end, which happens exactly once. Pure.
+
+A call has two ends. Its caller is answered once (`close`). Its slot is free when the agent says so, which may be later: a caller that
+has gone does not stop a tool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
+from snakepit.link.status import to_frame
+from snakepit.v1 import common_pb2, link_pb2
+
+if TYPE_CHECKING:
+    from snakepit.link.tracing import Span
+    from snakepit_control_plane.router.pool import Pool
+    from snakepit_control_plane.router.queue import Line
+    from snakepit_control_plane.router.workers import Worker
+    from snakepit_control_plane.sessions import SessionEntry
+
+_RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
+
+Reply = Callable[["Call", link_pb2.Frame], None]
+
+
+class Sink(Protocol):
+    """Where a streaming call's chunks go."""
+
+    opened: bool
+
+    def fail(self, error: common_pb2.Error) -> None:
+        """End the stream with an error; nothing if it has ended."""
+
+
+class Call:
+    """`frame` is the Call frame itself: it is passed on, not copied. Times are of the loop's clock, infinity is none."""
+
+    __slots__ = (
+        "active",
+        "affinity",
+        "arrival",
+        "call_id",
+        "closed",
+        "deadline",
+        "expected",
+        "frame",
+        "home",
+        "id",
+        "line",
+        "pool",
+        "queue_deadline",
+        "queue_span",
+        "queued_at",
+        "rank",
+        "reply",
+        "requeued",
+        "sent_at",
+        "session",
+        "sink",
+        "span",
+        "started_at",
+        "tool",
+        "waiting",
+        "worker",
+    )
+
+    def __init__(self, frame: link_pb2.Frame, reply: Reply, now: float, sink: Sink | None = None) -> None:
+        call = frame.call
+        self.frame = frame
+        self.id = call.id
+        self.call_id = call.call_id
+        self.pool = call.pool
+        self.tool = call.tool
+        self.affinity = call.affinity
+        self.rank = _RANKS.get(call.priority, 1) if call.priority else 1
+        self.arrival = 0
+        # The pool that took it, which may be deleted while it runs.
+        self.home: Pool | None = None
+        self.requeued = False
+        self.reply = reply
+        self.sink = sink
+        self.started_at = now
+        self.deadline = now + call.timeout_seconds if call.timeout_seconds > 0 else math.inf
+        self.queue_deadline = math.inf
+        self.queued_at = 0.0
+        self.sent_at = 0.0
+        self.expected = 0.0
+        self.line: Line | None = None
+        self.waiting = False
+        self.worker: Worker | None = None
+        self.session: SessionEntry | None = None
+        # It is its session's turn.
+        self.active = False
+        self.closed = False
+        self.span: Span | None = None
+        self.queue_span: Span | None = None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.rank, self.arrival
+
+    @property
+    def is_stream(self) -> bool:
+        return self.sink is not None
+
+    def expired(self, now: float) -> SnakepitError:
+        """The deadline's error; whether the tool started is known here only for a call that was never sent."""
+        started = Started.MAYBE if self.sent_at else Started.NO
+        return DeadlineExceeded(f"the deadline passed after {now - self.started_at:.3g} s", started=started)
+
+
+def result_frame(call: Call, error: SnakepitError) -> link_pb2.Frame:
+    """The answer to a call that failed before, or without, a tool's result."""
+    result = link_pb2.Result(id=call.id, call_id=call.call_id, error=to_frame(error))
+    if call.worker is not None:
+        result.worker, result.incarnation = call.worker.id, call.worker.incarnation
+    return link_pb2.Frame(result=result)
+
+
+def payload_bytes(payload: common_pb2.Payload) -> int:
+    size = len(payload.data)
+    return size + sum(len(a.data) for a in payload.attachments) if payload.attachments else size
+
+
+def check(call: link_pb2.Call, max_payload_bytes: int) -> SnakepitError | None:
+    """What is wrong with a call that no pool needs to be asked about."""
+    if call.idempotency_key:
+        return InvalidArguments("idempotency_key is not supported by this control plane yet: leave it empty")
+    size = payload_bytes(call.arguments)
+    if size > max_payload_bytes:
+        return PayloadTooLarge(
+            f"the arguments have {size} bytes, maxPayloadBytes allows {max_payload_bytes}",
+            details={"limit": "maxPayloadBytes", "bytes": str(max_payload_bytes)},
+        )
+    return None

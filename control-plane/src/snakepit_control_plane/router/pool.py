@@ -1,0 +1,160 @@
+"""One pool as this replica knows it: settings, capsules, workers, tools, queue. Pure: state and the rules that keep it consistent."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from snakepit.spec import SnakePoolSpec
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.router.queue import PoolQueue
+from snakepit_control_plane.router.route import reason_of
+from snakepit_control_plane.router.workers import Capsule, Worker, WorkerIndex
+
+MEAN_WEIGHT = 0.1
+GONE_REMEMBERED = 10_000
+
+
+class Pool:
+    """Everything is changed through methods, because the index, the counts and the tools follow the workers."""
+
+    def __init__(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec, now: float) -> None:
+        self.name = settings.pool
+        self.settings = settings
+        self.spec = spec
+        self.capsules: dict[str, Capsule] = {}
+        self.workers: dict[str, Worker] = {}
+        self.tools: dict[str, common_pb2.Tool] = {}
+        self.description = ""
+        self.uniform = True
+        self.index = WorkerIndex()
+        self.queue = PoolQueue(spec.queue.max_size)
+        self.ready_workers = 0
+        self.last_ready_at = -math.inf
+        self.failure_share = 0.0
+        self.held_since = math.inf
+        self.sessions = 0
+        self._means: dict[str, float] = {}
+        # Why lives have ended, for strict sessions that ask after them.
+        self._gone: OrderedDict[str, str] = OrderedDict()
+
+    def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec) -> None:
+        self.settings, self.spec = settings, spec
+        self.queue.max_size = spec.queue.max_size
+
+    # ---- workers
+
+    def find(self, worker: str, incarnation: str) -> Worker | None:
+        """That life of that worker, if it goes on."""
+        found = self.workers.get(worker)
+        return found if found is not None and found.incarnation == incarnation else None
+
+    def why_gone(self, incarnation: str) -> str:
+        return self._gone.get(incarnation, "lost")
+
+    def update(self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float) -> list[Worker]:
+        """Take over a capsule's report; returns the workers whose lives have ended."""
+        seen: dict[str, Worker] = {}
+        for info in infos:
+            worker = capsule.workers.get(info.id)
+            if worker is None or worker.incarnation != info.incarnation:
+                worker = Worker(capsule, info)
+            worker.info = info
+            worker.ready = info.state == pool_pb2.WORKER_STATE_READY
+            worker.slots = max(1, info.slots)
+            worker.full = False
+            seen[info.id] = worker
+        gone = [worker for worker in capsule.workers.values() if seen.get(worker.id) is not worker]
+        for worker in gone:
+            self._forget(worker, _why(seen.get(worker.id)))
+        capsule.workers = seen
+        self.workers.update(seen)
+        self.refresh(now)
+        return gone
+
+    def refresh(self, now: float) -> None:
+        """Recompute what depends on which workers may be used: index, counts, tools. O(workers); on changes, not on calls."""
+        for worker in self.workers.values():
+            self.index.place(worker, now)
+        before = self.ready_workers
+        self.ready_workers = sum(worker.alive for worker in self.workers.values())
+        if before or self.ready_workers:
+            self.last_ready_at = now
+        self._collect_tools()
+
+    def remove(self, capsule: Capsule, why: str, now: float) -> list[Worker]:
+        """The capsule is gone; returns its workers."""
+        self.capsules.pop(capsule.incarnation, None)
+        gone = list(capsule.workers.values())
+        for worker in gone:
+            self._forget(worker, why)
+        capsule.workers = {}
+        self.refresh(now)
+        return gone
+
+    def _forget(self, worker: Worker, why: str) -> None:
+        worker.ready = False
+        self.index.remove(worker)
+        if self.workers.get(worker.id) is worker:
+            del self.workers[worker.id]
+        self._gone[worker.incarnation] = why
+        if len(self._gone) > GONE_REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def _collect_tools(self) -> None:
+        offering = [capsule for capsule in self.capsules.values() if capsule.tools and any(w.alive for w in capsule.workers.values())]
+        self.uniform = all(capsule.tools.keys() == offering[0].tools.keys() for capsule in offering)
+        if offering:
+            self.tools = {name: tool for capsule in offering for name, tool in capsule.tools.items()}
+
+    # ---- what calls have taught
+
+    def mean_seconds(self, tool: str) -> float:
+        """The running mean of a tool's duration; infinity while it is unknown."""
+        return self._means.get(tool, math.inf)
+
+    def learn(self, tool: str, seconds: float) -> None:
+        mean = self._means.get(tool)
+        self._means[tool] = seconds if mean is None else mean + MEAN_WEIGHT * (seconds - mean)
+
+    # ---- for people
+
+    def infos(self) -> list[pool_pb2.Worker]:
+        """Every worker as its agent reported it last, by id."""
+        for worker in self.workers.values():
+            worker.info.liveness = worker.capsule.liveness
+        return [self.workers[name].info for name in sorted(self.workers)]
+
+    def why_not_ready(self) -> str:
+        reason, message = reason_of(worker.info for worker in self.workers.values())
+        return f"{reason}: {message}"
+
+    def describe(self) -> pool_pb2.Pool:
+        """The pool as PoolService and the operator see it."""
+        ready = [worker for worker in self.workers.values() if worker.alive]
+        reason, message = ("Ready", f"{len(ready)} workers are ready") if ready else reason_of(w.info for w in self.workers.values())
+        return pool_pb2.Pool(
+            name=self.name,
+            generation=self.settings.generation,
+            desired_capsules=self.spec.replicas,
+            live_capsules=sum(capsule.liveness == pool_pb2.LIVENESS_LIVE for capsule in self.capsules.values()),
+            ready_workers=len(ready),
+            busy_slots=sum(min(worker.load, worker.slots) for worker in ready),
+            total_slots=sum(worker.slots for worker in ready),
+            queue_depth=self.queue.depth,
+            sessions=self.sessions,
+            available=bool(ready),
+            reason=reason,
+            message=message,
+        )
+
+
+def _why(successor: Worker | None) -> str:
+    """How the life before this one ended, in the words of SESSION_WORKER_UNAVAILABLE."""
+    if successor is None:
+        return "scaled down"
+    reason = successor.info.reason.lower()
+    if "oom" in reason or "memory" in reason:
+        return "oom"
+    return "recycled" if "recycle" in reason else "crashed"

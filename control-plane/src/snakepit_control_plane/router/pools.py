@@ -1,0 +1,421 @@
+"""The router: every pool and every open call of this replica. It carries out what `route` and the queue decide.
+
+Nothing here awaits: frames come in, frames go out, in one turn of the event loop. What needs the store is in `sessions`, what is
+about agents in `capsules`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from snakepit.errors import Cancelled, PoolNotFound, PoolNotReady, PoolSaturated, QueueTimeout, SnakepitError, Started, WorkerLost
+from snakepit.link import LinkClosed, tracing
+from snakepit.names import nearest
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.calls import Call, check, result_frame
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.route import Wait, route
+from snakepit_control_plane.router.timers import Wheel
+from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.sessions import Sessions
+
+ANSWER_GRACE_SECONDS = 0.2
+"""The agent ends a call at its deadline and knows whether it had started; so long is waited for its word."""
+
+UNKNOWN_SECONDS = 1.0
+"""The expected duration of a tool that has not run yet: enough to send nothing ahead of it."""
+
+LOOK_PAST = 32
+"""During a rollout: calls looked at for one whose tool a free worker offers."""
+
+Send = Callable[[link_pb2.Frame], None]
+
+
+class Router:
+    """One for each replica. `sessions` is set by the composition: the two know each other."""
+
+    sessions: Sessions
+
+    def __init__(self, telemetry: Telemetry, *, max_payload_bytes: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = self.loop.time
+        self.telemetry = telemetry
+        self.max_payload_bytes = max_payload_bytes
+        self.pools: dict[str, Pool] = {}
+        self.senders: dict[Capsule, Send] = {}
+        self.open_calls = 0
+        self._idle: asyncio.Event | None = None
+        self._arrivals = itertools.count(1)
+        self._frame_ids = itertools.count(1)
+        self._timers: Wheel[Call] = Wheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_at = 0.0
+
+    # ---- a call comes in
+
+    def submit(self, call: Call) -> None:
+        """Take a call. Its `reply` is called exactly once, now or later."""
+        now = call.started_at
+        call.arrival = next(self._arrivals)
+        self.open_calls += 1
+        pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
+        problem = self._no_pool(call.pool) if pool is None else check(call.frame.call, self.max_payload_bytes)
+        if pool is None or problem is not None:
+            self.fail(call, problem or self._no_pool(call.pool))
+            return
+        call.home, call.pool = pool, pool.name
+        self._set_deadline(pool, call, now)
+        self._start_span(call)
+        if call.frame.call.session_id:
+            self.sessions.submit(pool, call, now)
+        else:
+            self.place(pool, call, now)
+
+    def pool(self, name: str) -> Pool:
+        """The pool of that full name. Raises PoolNotFound."""
+        pool = self.pools.get(name)
+        if pool is None:
+            raise self._no_pool(name)
+        return pool
+
+    def _no_pool(self, name: str) -> PoolNotFound:
+        names = nearest(name, self.pools)
+        known = f"did you mean {' or '.join(names)}?" if names else f"known: {', '.join(sorted(self.pools)[:10]) or 'none'}"
+        return PoolNotFound(f"there is no pool {name!r}: {known}", details={"nearest": ",".join(names)})
+
+    def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
+        if call.frame.call.timeout_seconds > 0:
+            return
+        tool = pool.tools.get(call.tool)
+        default = pool.spec.call.stream_timeout_seconds if call.is_stream else pool.spec.call.timeout_seconds
+        call.deadline = now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default)
+
+    def _start_span(self, call: Call) -> None:
+        if not tracing.enabled():
+            return
+        parent = call.frame.call.traceparent
+        call.span = tracing.start_span(
+            f"route {call.tool}", parent, {"snakepit.pool": call.pool, "snakepit.tool": call.tool}, kind="server"
+        )
+        if call.span is not None:
+            call.frame.call.traceparent = call.span.traceparent
+
+    # ---- it goes to a worker, or waits
+
+    def place(self, pool: Pool, call: Call, now: float) -> None:
+        """Send a call of no session on, let it wait, or refuse it."""
+        outcome = route(pool, call, now)
+        if isinstance(outcome, Worker):
+            if not len(pool.queue.anybody):
+                self.send(pool, call, outcome, now)
+                return
+            outcome = Wait(pool.spec.queue.timeout_seconds)
+        if isinstance(outcome, Wait):
+            self.wait(pool, call, now, outcome.seconds)
+        else:
+            self.fail(call, outcome)
+
+    def admit(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
+        """Count the call as waiting from now on; False when it was refused because the queue is full."""
+        if call.waiting:
+            return True
+        if pool.queue.is_full and not call.requeued:
+            self.fail(call, _saturated(pool))
+            return False
+        pool.queue.enter(call)
+        call.queued_at = now
+        call.queue_deadline = now + seconds
+        if call.span is not None:
+            call.queue_span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": call.pool})
+        self.set_timer(call, min(call.deadline, call.queue_deadline))
+        return True
+
+    def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
+        if self.admit(pool, call, now, seconds):
+            pool.queue.push(call, pin)
+
+    def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
+        if not call.waiting:
+            return
+        pool.queue.leave(call)
+        self.telemetry.waits.labels(pool.name).observe(now - call.queued_at)
+        if call.queue_span is not None:
+            call.queue_span.end()
+            call.queue_span = None
+
+    def reserve(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+        """Count the call in that worker's load."""
+        mean = pool.mean_seconds(call.tool)
+        call.worker = worker
+        call.expected = mean if mean < UNKNOWN_SECONDS else UNKNOWN_SECONDS
+        worker.own += 1
+        worker.backlog += call.expected
+        pool.index.place(worker, now)
+
+    def release(self, pool: Pool, call: Call, now: float) -> None:
+        """The call is not on its worker any more."""
+        worker = call.worker
+        if worker is None:
+            return
+        worker.own -= 1
+        worker.backlog = max(0.0, worker.backlog - call.expected) if worker.own else 0.0
+        if pool.workers.get(worker.id) is worker:
+            pool.index.place(worker, now)
+
+    def send(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+        """Reserve and dispatch."""
+        self.reserve(pool, call, worker, now)
+        self.dispatch(pool, call, worker, now)
+
+    def dispatch(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+        """Write the call to its worker's agent; a slot is reserved already."""
+        self.leave_queue(pool, call, now)
+        call.sent_at = now
+        frame = call.frame.call
+        frame.id = next(self._frame_ids)
+        frame.worker = worker.id
+        frame.incarnation = worker.incarnation
+        frame.timeout_seconds = max(0.001, call.deadline - now)
+        worker.capsule.inflight[frame.id] = call
+        self.set_timer(call, call.deadline + ANSWER_GRACE_SECONDS)
+        self.tell(worker.capsule, call.frame)
+
+    def tell(self, capsule: Capsule, frame: link_pb2.Frame) -> None:
+        """Send a frame to an agent. A link that has just broken is not an error: its hello, or its silence, settles the calls."""
+        sender = self.senders.get(capsule)
+        if sender is not None:
+            with contextlib.suppress(LinkClosed):
+                sender(frame)
+
+    # ---- a slot gets free
+
+    def freed(self, pool: Pool, worker: Worker, now: float) -> None:
+        """Something about this worker changed for the better: whoever waits for it, or for anybody, may go."""
+        if pool.queue.pinned:
+            while worker.has_room and (call := pool.queue.next_for(worker)) is not None:
+                self.assign(pool, call, worker, now)
+        if len(pool.queue.anybody):
+            self.pump(pool, now)
+            while pool.queue.pinned and worker.has_room and (call := pool.queue.next_for(worker)) is not None:
+                self.assign(pool, call, worker, now)
+
+    def pump(self, pool: Pool, now: float) -> None:
+        """Move the common line on as far as it goes."""
+        passed: list[Call] = []
+        while (call := pool.queue.anybody.head()) is not None and len(passed) < LOOK_PAST:
+            outcome = route(pool, call, now)
+            if isinstance(outcome, Worker):
+                self.assign(pool, call, outcome, now)
+            elif isinstance(outcome, SnakepitError) and not isinstance(outcome, PoolNotReady):
+                self.fail(call, outcome)
+            elif pool.uniform:
+                break
+            else:
+                pool.queue.anybody.remove(call)
+                passed.append(call)
+        for call in passed:
+            pool.queue.anybody.push(call)
+
+    def assign(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+        if call.line is not None:
+            call.line.remove(call)
+        if call.session is not None:
+            self.sessions.assign(pool, call.session, call, worker, now)
+        else:
+            self.send(pool, call, worker, now)
+
+    # ---- an agent answers
+
+    def answered(self, capsule: Capsule, frame: link_pb2.Frame) -> None:
+        """A Result. One for a call that is not in flight (a fenced agent's, a late one) is dropped."""
+        result = frame.result
+        call = capsule.inflight.pop(result.id, None)
+        if call is None or call.home is None:
+            return
+        now, pool, worker = self.clock(), call.home, call.worker
+        self.release(pool, call, now)
+        outcome = result.WhichOneof("outcome")
+        if worker is not None:
+            worker.full = False
+            worker.count_outcome(outcome == "tool_error" or outcome == "error")
+        if outcome != "error":
+            pool.learn(call.tool, result.run_seconds)
+        if call.sink is not None and not call.closed:
+            self._end_stream(capsule, call, frame)
+        else:
+            self.close(call, frame)
+        self._settled(pool, call, worker, now)
+
+    def _end_stream(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
+        """The slot is free; the chunks have their own way, and may still be on it. The sink closes the call."""
+        result = frame.result
+        capsule.trailing[result.id] = call
+        if result.WhichOneof("outcome") == "error" and call.sink is not None:
+            call.sink.fail(result.error)
+
+    def rejected(self, capsule: Capsule, reject: link_pb2.Reject) -> None:
+        """The agent has not started the call and does not hold it: it gets its old place in the queue again."""
+        call = capsule.inflight.pop(reject.id, None)
+        if call is None or call.home is None:
+            return
+        now, pool, worker = self.clock(), call.home, call.worker
+        if worker is not None:
+            if reject.reason == "WORKER_GONE":
+                worker.ready = False
+            elif reject.reason == "DRAINING":
+                capsule.draining = True
+            else:
+                worker.full = True
+        self.again(pool, call, now)
+
+    def again(self, pool: Pool, call: Call, now: float) -> None:
+        """A call that never started goes to somebody else."""
+        self.release(pool, call, now)
+        if call.closed:
+            self._settled(pool, call, None, now)
+        else:
+            self._requeue(pool, call, now)
+
+    def _requeue(self, pool: Pool, call: Call, now: float) -> None:
+        call.requeued = True
+        if call.session is not None:
+            self.sessions.again(pool, call.session, call, now)
+            return
+        call.worker = None
+        call.sent_at = 0.0
+        self.wait(pool, call, now, pool.spec.queue.timeout_seconds)
+        self.pump(pool, now)
+
+    def worker_lost(self, pool: Pool, call: Call, how: str, now: float) -> None:
+        """The call may have run and will never be answered. An idempotent tool runs again."""
+        self.release(pool, call, now)
+        tool = pool.tools.get(call.tool)
+        if tool is not None and tool.idempotent and not call.closed and not (call.sink and call.sink.opened):
+            self._requeue(pool, call, now)
+            return
+        where = call.worker.id if call.worker else "its worker"
+        self.fail(call, WorkerLost(f"{where} was lost during the call: {how}", details={"how": how}))
+        self._settled(pool, call, None, now)
+
+    def _settled(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
+        if call.session is not None:
+            self.sessions.done(pool, call.session, call, now)
+        if worker is not None and pool.queue.depth:
+            self.freed(pool, worker, now)
+
+    # ---- the caller's end
+
+    def fail(self, call: Call, error: SnakepitError) -> None:
+        """Answer with an error, and give up the call's place."""
+        if call.closed:
+            return
+        if not call.sent_at:
+            self.telemetry.refusals.labels(call.pool if call.home is not None else "", error.reason).inc()
+        self.close(call, result_frame(call, error))
+        if call.worker is None:
+            self.abandon(call)
+
+    def abandon(self, call: Call) -> None:
+        """A call that is on no worker has ended: it is its session's next one's turn."""
+        if call.home is not None and call.session is not None:
+            self.sessions.done(call.home, call.session, call, self.clock())
+
+    def cancel(self, call: Call, error: SnakepitError | None = None) -> None:
+        """The caller has gone, or its deadline has passed (`error`). The slot is free when the tool has stopped."""
+        if call.closed:
+            return
+        if call.sent_at and call.worker is not None:
+            reason = "CANCELLED" if error is None else error.reason
+            self.tell(call.worker.capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=call.frame.call.id, reason=reason)))
+        started = Started.MAYBE if call.sent_at else Started.NO
+        self.fail(call, error or Cancelled("the caller cancelled the call", started=started))
+
+    def close(self, call: Call, frame: link_pb2.Frame) -> None:
+        """Answer the caller: once."""
+        if call.closed:
+            return
+        call.closed = True
+        now = self.clock()
+        self.open_calls -= 1
+        if self._idle is not None and not self.open_calls:
+            self._idle.set()
+        self._timers.discard(call)
+        if call.home is not None:
+            self.leave_queue(call.home, call, now)
+        if call.sink is not None and call.worker is not None:
+            call.worker.capsule.trailing.pop(call.frame.call.id, None)
+        result = frame.result
+        self._record(call, _outcome(result), now)
+        result.id = call.id
+        result.call_id = call.call_id
+        call.reply(call, frame)
+
+    def _record(self, call: Call, outcome: str, now: float) -> None:
+        """Labels come from what is known here, never from what a caller made up."""
+        pool, tool = ("", "") if call.home is None else (call.pool, call.tool if call.tool in call.home.tools else "")
+        self.telemetry.count_call(pool, tool, outcome, now - call.started_at)
+        if call.span is not None:
+            call.span.end("" if outcome == "OK" else outcome)
+
+    # ---- time
+
+    def set_timer(self, call: Call, at: float) -> None:
+        self._timers.set(call, at)
+        if self._timer is None or at < self._armed_at:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._timers.next_due()
+        self._timer = None if due is None else self.loop.call_at(due, self._tick)
+        self._armed_at = due or 0.0
+
+    def _tick(self) -> None:
+        now = self.clock()
+        self._timer = None
+        for call in self._timers.due(now + 1e-6):
+            self._timed_out(call, now)
+        self._arm()
+
+    def _timed_out(self, call: Call, now: float) -> None:
+        if call.closed:
+            return
+        if now < call.deadline:
+            waited = now - call.queued_at
+            self.fail(call, QueueTimeout(f"the call waited {waited:.3g} s in the queue of pool {call.pool}", retry_after=1.0))
+        else:
+            self.cancel(call, call.expired(now))
+
+    async def idle(self) -> None:
+        """Wait until no call is open."""
+        while self.open_calls:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _outcome(result: link_pb2.Result) -> str:
+    kind = result.WhichOneof("outcome")
+    if kind == "error":
+        return result.error.reason
+    return "TOOL_ERROR" if kind == "tool_error" else "OK"
+
+
+def _saturated(pool: Pool) -> PoolSaturated:
+    slots = sum(worker.slots for worker in pool.workers.values()) or 1
+    known = [pool.mean_seconds(tool) for tool in pool.tools if pool.mean_seconds(tool) < float("inf")]
+    mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
+    advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
+    message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
+    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize"})

@@ -1,0 +1,80 @@
+"""Filter, score, pick: which worker a call goes to now, that it waits, or why it is refused. Pure; O(1) in the number of workers.
+
+The first filter that leaves nothing names the refusal. It never sends, never waits and never touches a session's binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
+from snakepit.names import nearest
+from snakepit.v1 import pool_pb2
+from snakepit_control_plane.router.workers import AHEAD_SECONDS, Worker
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.router.calls import Call
+    from snakepit_control_plane.router.pool import Pool
+
+RETRY_NOT_READY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait in the queue, for `seconds` at most."""
+
+    seconds: float
+
+
+Outcome = Worker | Wait | SnakepitError
+
+
+def route(pool: Pool, call: Call, now: float) -> Outcome:
+    """For a call that is bound to no worker."""
+    if not pool.ready_workers:
+        return _no_worker(pool, now)
+    return unknown_tool(pool, call.tool) or pick(pool, call.tool) or Wait(pool.spec.queue.timeout_seconds)
+
+
+def pick(pool: Pool, tool: str) -> Worker | None:
+    """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to."""
+    if not pool.uniform:
+        return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
+    worker = pool.index.pick_free()
+    if worker is None:
+        seconds = pool.mean_seconds(tool)
+        if seconds <= AHEAD_SECONDS:
+            worker = pool.index.pick_ahead(seconds)
+    return worker
+
+
+def _no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
+    activation = pool.spec.queue.activation_timeout_seconds
+    if pool.spec.suspended:
+        return PoolNotReady(f"pool {pool.name} is suspended: set spec.suspended to false")
+    if pool.spec.replicas == 0 or now - pool.last_ready_at < activation:
+        return Wait(activation)
+    return PoolNotReady(f"pool {pool.name} has no ready worker: {pool.why_not_ready()}", retry_after=RETRY_NOT_READY_SECONDS)
+
+
+def unknown_tool(pool: Pool, tool: str) -> ToolNotFound | None:
+    """The refusal of a tool that no worker offers."""
+    if tool in pool.tools:
+        return None
+    names = nearest(tool, pool.tools)
+    hint = f"did you mean {' or '.join(names)}?" if names else f"it has {', '.join(sorted(pool.tools)[:10]) or 'none'}"
+    return ToolNotFound(f"pool {pool.name} has no tool {tool!r}: {hint}", details={"nearest": ",".join(names)})
+
+
+def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
+    """Why a pool's workers are not ready, in their own words: CamelCase reason and a sentence."""
+    known = list(workers)
+    if not known:
+        return "NoCapsule", "no capsule is connected"
+    for worker in known:
+        if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY:
+            return worker.reason, worker.message
+    starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
+    return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")

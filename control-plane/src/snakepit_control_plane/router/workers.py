@@ -1,0 +1,167 @@
+"""Capsules and workers as this replica knows them, and the index that finds the least loaded one in O(1). Pure.
+
+A worker is known by its incarnation: one that was started again under the same name is another `Worker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from snakepit.v1 import common_pb2, pool_pb2
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.router.calls import Call
+
+AHEAD_SECONDS = 0.0005
+"""Calls travel ahead of free slots while a worker's estimated backlog stays under this."""
+
+AHEAD_CALLS = 32
+
+FAILURE_WEIGHT = 0.2
+"""How much the latest call counts in the running share of failures."""
+
+
+class Worker:
+    """One life of one worker. `own` counts this replica's calls there, `elsewhere` those of the others (the agent tells)."""
+
+    __slots__ = (
+        "backlog",
+        "capsule",
+        "elsewhere",
+        "failure_share",
+        "full",
+        "id",
+        "incarnation",
+        "info",
+        "key",
+        "own",
+        "ready",
+        "resting_until",
+        "slots",
+    )
+
+    def __init__(self, capsule: Capsule, info: pool_pb2.Worker) -> None:
+        self.capsule = capsule
+        self.id = info.id
+        self.incarnation = info.incarnation
+        self.info = info
+        self.slots = max(1, info.slots)
+        self.ready = False
+        self.own = 0
+        self.elsewhere = 0
+        # The agent refused a call: nothing more until it tells of a change.
+        self.full = False
+        # Seconds of work that this replica's calls there are expected to take.
+        self.backlog = 0.0
+        self.failure_share = 0.0
+        self.resting_until = 0.0
+        self.key: int | None = None
+
+    @property
+    def load(self) -> int:
+        return self.own + self.elsewhere
+
+    @property
+    def alive(self) -> bool:
+        """It can finish what it runs and may be bound to sessions, busy or not."""
+        return self.ready and self.capsule.routable
+
+    @property
+    def has_room(self) -> bool:
+        return self.alive and not self.full and self.load < self.slots
+
+    def fits_ahead(self, seconds: float) -> bool:
+        """May one more call of that duration be sent though no slot is free?"""
+        return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.load < self.slots + AHEAD_CALLS
+
+    def count_outcome(self, failed: bool) -> None:
+        self.failure_share += FAILURE_WEIGHT * (failed - self.failure_share)
+
+
+class Capsule:
+    """One life of one agent. Calls in flight are known by the ids of their frames, which are unique in this replica."""
+
+    def __init__(self, name: str, incarnation: str, pool: str, pod_uid: str, now: float) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.pool = pool
+        self.pod_uid = pod_uid
+        self.workers: dict[str, Worker] = {}
+        self.inflight: dict[int, Call] = {}
+        # Streams whose slot is free again while chunks are still on their way.
+        self.trailing: dict[int, Call] = {}
+        self.tools: dict[str, common_pb2.Tool] = {}
+        self.linked = True
+        self.draining = False
+        self.cordoned = False
+        self.liveness = pool_pb2.LIVENESS_LIVE
+        self.last_beat = now
+        self.description = ""
+        # The store is being asked whether it is lost.
+        self.doubted = False
+
+    @property
+    def routable(self) -> bool:
+        return self.liveness == pool_pb2.LIVENESS_LIVE and self.linked and not self.draining and not self.cordoned
+
+
+class WorkerIndex:
+    """Workers by load, in buckets; within one, the one that waited longest is first (so equals take turns)."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, dict[Worker, None]] = {}
+        self._lowest = 0
+        self._filling: Worker | None = None
+
+    def place(self, worker: Worker, now: float) -> None:
+        """Put the worker where its load, as it is now, belongs; out of the index while it may get nothing."""
+        key = self._key(worker, now)
+        if worker.key is not None:
+            del self._buckets[worker.key][worker]
+        worker.key = key
+        if key is None:
+            return
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = {}
+            self._lowest = min(self._lowest, key)
+        bucket[worker] = None
+
+    def remove(self, worker: Worker) -> None:
+        if worker.key is not None:
+            del self._buckets[worker.key][worker]
+            worker.key = None
+
+    def pick_free(self) -> Worker | None:
+        """The least loaded worker with a free slot."""
+        for key in range(self._lowest, 0):
+            bucket = self._buckets.get(key)
+            if bucket:
+                return next(iter(bucket))
+        return None
+
+    def pick_ahead(self, seconds: float) -> Worker | None:
+        """A worker without a free slot that may get a call of that duration ahead; one is filled before the next."""
+        filling = self._filling
+        if filling is not None and filling.key is not None and filling.key >= 0 and filling.fits_ahead(seconds):
+            return filling
+        for key in range(2 * AHEAD_CALLS - 1, -1, -1):
+            for worker in self._buckets.get(key, ()):
+                if worker.fits_ahead(seconds):
+                    self._filling = worker
+                    return worker
+                break
+        return None
+
+    def free(self) -> Iterator[Worker]:
+        """Every worker with a free slot, best first. O(workers)."""
+        for key in range(self._lowest, 0):
+            yield from self._buckets.get(key, ())
+
+    @staticmethod
+    def _key(worker: Worker, now: float) -> int | None:
+        if not worker.alive or worker.full or worker.resting_until > now:
+            return None
+        # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
+        return 2 * (worker.load - worker.slots) + (worker.failure_share > 0.5)

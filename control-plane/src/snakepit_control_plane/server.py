@@ -1,0 +1,217 @@
+"""One replica of the control plane, composed: `serve` starts it in the running loop, for `main`, for local mode and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+from aiohttp import web
+from grpc_health.v1 import _async as aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from snakepit.errors import SnakepitError
+from snakepit.link.channels import server_options
+from snakepit.link.dial import parse_target
+from snakepit.names import new_id
+from snakepit.v1 import (
+    fleet_pb2,
+    fleet_pb2_grpc,
+    link_pb2,
+    link_pb2_grpc,
+    pool_pb2,
+    pool_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+    tool_pb2,
+    tool_pb2_grpc,
+)
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.servers import http
+from snakepit_control_plane.servers.fleet import FleetServicer
+from snakepit_control_plane.servers.links import LinkServicer
+from snakepit_control_plane.servers.pools import PoolServicer
+from snakepit_control_plane.servers.router import RouterServicer
+from snakepit_control_plane.servers.sessions import SessionServicer
+from snakepit_control_plane.servers.tools import ToolServicer
+from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.settings import Settings
+from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_control_plane.store.redis import RedisStore
+from snakepit_control_plane.telemetry import Telemetry
+
+COUNT_SECONDS = 2.0
+RECEIVE_FACTOR = 4
+"""A message up to this many times the limit is read, so that its sender can be told which limit it broke."""
+
+SERVICES = [
+    router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
+    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    tool_pb2.DESCRIPTOR.services_by_name["ToolService"].full_name,
+    pool_pb2.DESCRIPTOR.services_by_name["PoolService"].full_name,
+    link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
+    fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
+    health.SERVICE_NAME,
+]
+
+log = logging.getLogger(__name__)
+
+
+class AddressInUse(OSError):
+    """One sentence: which address, which setting."""
+
+
+class Running:
+    """A replica that serves. `address` is host:port of gRPC, `http_address` of the probes (empty: none)."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.replica = new_id()
+        self.telemetry = Telemetry()
+        self.router = Router(self.telemetry, max_payload_bytes=settings.max_payload_bytes)
+        self.router.sessions = self.sessions = Sessions(self.router, store)
+        self.fleet = Fleet(self.router, store)
+        self.links = LinkServicer(self.router, self.fleet, store, self.replica)
+        self.address = ""
+        self.http_address = ""
+        self.stopping = False
+        self._health = aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=server_options(settings.max_payload_bytes * RECEIVE_FACTOR))
+        self._http: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Raises AddressInUse."""
+        self._register()
+        self.address = self._bind()
+        await self.store.start()
+        await self.fleet.load()
+        await self._grpc.start()
+        await self._start_http()
+        for work in (self.fleet.run(), self.sessions.touch_forever(), self._count_sessions(), self._tell_health()):
+            self._tasks.append(asyncio.create_task(self._forever(work)))
+        log.info("replica %s serves on %s", self.replica, self.address)
+
+    def _register(self) -> None:
+        server = self._grpc
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router), server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store), server)
+        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router), server)
+        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
+        link_pb2_grpc.add_LinkServiceServicer_to_server(self.links, server)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)
+
+    def _bind(self) -> str:
+        host, port = parse_target(self.settings.listen)
+        try:
+            bound = self._grpc.add_insecure_port(self.settings.listen)
+        except RuntimeError as error:
+            raise AddressInUse(_taken(self.settings.listen, "SNAKEPIT_LISTEN")) from error
+        return f"{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{bound or port}"
+
+    async def _start_http(self) -> None:
+        if self.settings.http is None:
+            return
+        host, port = parse_target(self.settings.http)
+        self._http = web.AppRunner(http.application(self.router, self.not_ready), access_log=None)
+        await self._http.setup()
+        try:
+            await web.TCPSite(self._http, host, port).start()
+        except OSError as error:
+            await self.stop(linger=0.0, drain=0.0)
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(_taken(self.settings.http, "SNAKEPIT_HTTP_LISTEN")) from error
+            raise
+        self.http_address = f"127.0.0.1:{self._http.addresses[0][1]}"
+
+    # ---- while it serves
+
+    def not_ready(self) -> str:
+        """Why new calls should go to another replica; empty when they may come. The store is not asked: many calls don't need it."""
+        if self.stopping:
+            return "stopping"
+        return "" if self.fleet.returned() else "waiting for the agents to link"
+
+    async def _tell_health(self) -> None:
+        while True:
+            serving = health_pb2.HealthCheckResponse.NOT_SERVING if self.not_ready() else health_pb2.HealthCheckResponse.SERVING
+            for service in ("", *SERVICES):
+                await self._health.set(service, serving)
+            await asyncio.sleep(0.25)
+
+    async def _count_sessions(self) -> None:
+        while True:
+            for pool in list(self.router.pools.values()):
+                with contextlib.suppress(SnakepitError):
+                    pool.sessions = await self.store.count_sessions(pool.name)
+            await asyncio.sleep(COUNT_SECONDS)
+
+    async def _forever(self, work: Coroutine[Any, Any, None]) -> None:
+        """A loop of ours that ends is a defect: say so, and stop serving rather than serve half."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a background task failed: this replica stops")
+            await self._grpc.stop(0)
+
+    async def wait(self) -> None:
+        """Until the server has stopped, by `stop` or by a defect."""
+        await self._grpc.wait_for_termination()
+
+    # ---- the end
+
+    async def stop(self, *, linger: float | None = None, drain: float | None = None) -> None:
+        """Not ready, wait for the world to notice, ask peers to go away, let running calls finish, stop. Bounded by both times."""
+        self.stopping = True
+        await self._health.enter_graceful_shutdown()
+        self.links.go_away()
+        await self._until_idle(self.settings.linger_seconds if linger is None else linger, patient=True)
+        await self._until_idle(self.settings.drain_seconds if drain is None else drain, patient=False)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.links.close("this replica stops")
+        await self._grpc.stop(1.0)
+        await asyncio.gather(self.fleet.stop(), self.sessions.stop())
+        self.router.stop()
+        if self._http is not None:
+            await self._http.cleanup()
+        await self.store.close()
+
+    async def _until_idle(self, seconds: float, *, patient: bool) -> None:
+        """Wait for the last call; `patient`: and for plain clients to have noticed, which nothing tells, so all of the time."""
+        if patient:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.router.idle(), seconds)
+
+
+async def serve(settings: Settings, store: Store | None = None) -> Running:
+    """Start a replica; it is serving when this returns. Raises AddressInUse."""
+    running = Running(settings, store or make_store(settings.store))
+    await running.start()
+    return running
+
+
+def make_store(url: str) -> Store:
+    return MemoryStore() if url == "memory:" else RedisStore(url)
+
+
+def _taken(address: str, setting: str) -> str:
+    port = parse_target(address)[1]
+    return f"port {port} of {address} can't be listened on, another program has it probably: stop it, or set {setting} to another address"

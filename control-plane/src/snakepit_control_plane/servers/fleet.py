@@ -1,0 +1,69 @@
+"""FleetService.Sync: the operator's settings in, the fleet's state out; once for each request, and when something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import grpc
+
+from snakepit.errors import SnakepitError
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.rpc import EOF, abort
+
+CHANGE_SECONDS = 1.0
+"""Changes are told at most this often."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
+    def __init__(self, fleet: Fleet, replica: str) -> None:
+        self._fleet = fleet
+        self._replica = replica
+
+    async def Sync(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        changes = asyncio.create_task(self._tell_changes(context))
+        try:
+            while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
+                await self._fleet.sync(list(request.pools), complete=request.complete, drain=request.drain_capsules)
+                await context.write(self.state())
+        except SnakepitError as error:
+            await abort(context, error)
+        finally:
+            changes.cancel()
+            await asyncio.gather(changes, return_exceptions=True)
+
+    async def _tell_changes(self, context: Context) -> None:
+        while True:
+            await self._fleet.changes.wait_for_next()
+            await context.write(self.state())
+            await asyncio.sleep(CHANGE_SECONDS)
+
+    def state(self) -> fleet_pb2.SyncResponse:
+        problem = self._fleet.store.problem
+        return fleet_pb2.SyncResponse(
+            replica=self._replica,
+            session_store_ready=not problem,
+            session_store_message=problem,
+            pools=[self._pool(pool) for pool in self._fleet.router.pools.values()],
+        )
+
+    def _pool(self, pool: Pool) -> fleet_pb2.PoolState:
+        return fleet_pb2.PoolState(
+            pool=pool.describe(), capsules=[self._capsule(capsule) for capsule in pool.capsules.values()], tools=sorted(pool.tools)
+        )
+
+    def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:
+        return fleet_pb2.CapsuleState(
+            name=capsule.name,
+            incarnation=capsule.incarnation,
+            liveness=capsule.liveness,
+            draining=capsule.draining or capsule.cordoned,
+            sessions=self._fleet.router.sessions.bound_to(capsule.name),
+            running=sum(worker.load for worker in capsule.workers.values()),
+            workers=[worker.info for worker in capsule.workers.values()],
+        )

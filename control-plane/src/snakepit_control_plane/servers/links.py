@@ -1,0 +1,228 @@
+"""LinkService.Link: what each frame of an agent or a client means, and whom it is for. One `Peer` for each open link."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, cast
+
+import grpc
+
+from snakepit import link as links
+from snakepit.errors import InvalidArguments, ProtocolMismatch, SnakepitError
+from snakepit.link import PROTOCOL, LinkClosed
+from snakepit.v1 import link_pb2, link_pb2_grpc
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.router.calls import Call, result_frame
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.pipes import serve_pipe
+from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.state import answer_state
+from snakepit_control_plane.store.interface import Store
+
+HELLO_SECONDS = 5.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+log = logging.getLogger(__name__)
+
+
+class Peer(Protocol):
+    role: str
+
+    def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+class LinkServicer(link_pb2_grpc.LinkServiceServicer):
+    """`replica` is this process's random name."""
+
+    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str) -> None:
+        self.router = router
+        self.fleet = fleet
+        self.store = store
+        self.replica = replica
+        self.links: dict[links.Link, Peer] = {}
+        self._stopping = False
+        self._refused: set[str] = set()
+
+    async def Pipe(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        await serve_pipe(self.router, context)
+
+    async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        try:
+            first, hello = await self._hello(context)
+            link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
+            peer = await self._welcome(hello, link, context)
+        except SnakepitError as error:
+            self._log_once(error, context)
+            await abort(context, error)
+            return
+        self.links[link] = peer
+        gauge = self.router.telemetry.links.labels(peer.role)
+        gauge.inc()
+        try:
+            if self._stopping:
+                link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
+            peer.on_frames(link, first.frames[1:])
+            log.debug("%s closed: %s", link.name, await link.run())
+        finally:
+            gauge.dec()
+            del self.links[link]
+            peer.closed()
+
+    async def _hello(self, context: Context) -> tuple[link_pb2.LinkRequest, link_pb2.Hello]:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                first = cast(link_pb2.LinkRequest, await context.read())
+        except TimeoutError:
+            raise InvalidArguments(f"no Hello within {HELLO_SECONDS:g} s") from None
+        if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "hello":
+            raise InvalidArguments("the first frame of a link must be a Hello")
+        hello = first.frames[0].hello
+        if hello.protocol != PROTOCOL:
+            who = f"{context.peer()} ({hello.version or 'unknown version'})"
+            raise ProtocolMismatch(f"{who} speaks protocol {hello.protocol}, this control plane {PROTOCOL}: upgrade the older one")
+        return first, hello
+
+    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context) -> Peer:
+        peer: Peer
+        if hello.role == link_pb2.ROLE_AGENT:
+            # Frames for the agent queue up in the link from now on, behind the Welcome.
+            capsule = await self.fleet.join(hello, link.send)
+            peer = AgentPeer(self, capsule, link)
+        elif hello.role == link_pb2.ROLE_CLIENT:
+            peer = ClientPeer(self.router, link)
+        else:
+            raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
+        welcome = link_pb2.Welcome(protocol=PROTOCOL, replica=self.replica, max_payload_bytes=self.router.max_payload_bytes)
+        try:
+            await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
+        except BaseException:
+            peer.closed()
+            raise
+        return peer
+
+    def _on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
+        self.links[link].on_frames(link, frames)
+
+    def _log_once(self, error: SnakepitError, context: Context) -> None:
+        """A peer dials again and again: say it once."""
+        if error.message not in self._refused and len(self._refused) < 1000:
+            self._refused.add(error.message)
+            log.warning("link refused: %s", error)
+
+    def go_away(self) -> None:
+        """Ask every peer, and every one that still comes, to send no new calls here."""
+        self._stopping = True
+        for link in self.links:
+            with contextlib.suppress(LinkClosed):
+                link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
+
+    def close(self, reason: str) -> None:
+        for link in list(self.links):
+            link.close(reason)
+
+
+class ClientPeer:
+    """A client SDK: its calls come in, their results go out."""
+
+    role = "client"
+
+    def __init__(self, router: Router, link: links.Link) -> None:
+        self._router = router
+        self._link = link
+        self._calls: dict[int, Call] = {}
+
+    def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
+        now = self._router.clock()
+        for frame in frames:
+            kind = frame.WhichOneof("kind")
+            if kind == "call":
+                self._call(frame, now)
+            elif kind == "cancel":
+                call = self._calls.get(frame.cancel.id)
+                if call is not None:
+                    self._router.cancel(call)
+            else:
+                log.debug("%s sent a frame that clients don't send: %s", link.name, kind)
+
+    def _call(self, frame: link_pb2.Frame, now: float) -> None:
+        call = Call(frame, self._reply, now)
+        if frame.call.stream:
+            self._reply(call, result_frame(call, InvalidArguments("streams don't travel on a link: use RouterService.ExecuteStream")))
+            return
+        self._calls[call.id] = call
+        self._router.submit(call)
+
+    def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
+        self._calls.pop(call.id, None)
+        with contextlib.suppress(LinkClosed):
+            self._link.send(frame)
+
+    def closed(self) -> None:
+        for call in list(self._calls.values()):
+            self._router.cancel(call)
+
+
+class AgentPeer:
+    """An agent: its results, heartbeats and offers come in."""
+
+    role = "agent"
+
+    def __init__(self, server: LinkServicer, capsule: Capsule, link: links.Link) -> None:
+        self._router = server.router
+        self._fleet = server.fleet
+        self._store = server.store
+        self._capsule = capsule
+        self._link = link
+        self._send = server.router.senders[capsule]
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
+        capsule, router = self._capsule, self._router
+        if router.senders.get(capsule) is not self._send:
+            link.close("this agent was declared lost, or has linked anew")
+            return
+        capsule.last_beat = max(capsule.last_beat, router.clock())
+        for frame in frames:
+            kind = frame.WhichOneof("kind")
+            if kind == "result":
+                router.answered(capsule, frame)
+            elif kind == "reject":
+                router.rejected(capsule, frame.reject)
+            else:
+                self._other(link, kind, frame)
+
+    def _other(self, link: links.Link, kind: str | None, frame: link_pb2.Frame) -> None:
+        if kind == "report":
+            self._fleet.reported(self._capsule, frame.report)
+        elif kind == "load":
+            self._fleet.loaded_elsewhere(self._capsule, frame.load)
+        elif kind == "offer":
+            self._fleet.offered(self._capsule, frame.offer)
+        elif kind == "state_request":
+            self._spawn(self._state(frame.state_request))
+        elif kind != "progress":
+            log.debug("%s sent a frame that agents don't send: %s", link.name, kind)
+
+    async def _state(self, request: link_pb2.StateRequest) -> None:
+        reply = await answer_state(self._router, self._store, self._capsule.pool, request)
+        with contextlib.suppress(LinkClosed):
+            self._link.send(link_pb2.Frame(state_reply=reply))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def closed(self) -> None:
+        self._fleet.leave(self._capsule, self._send)
+
+
+def _name(hello: link_pb2.Hello, context: Context) -> str:
+    return f"link of capsule {hello.capsule.name}" if hello.role == link_pb2.ROLE_AGENT else f"link of client {context.peer()}"

@@ -1,0 +1,56 @@
+"""PoolService: looking at pools and workers, and maintenance of one worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from snakepit.errors import InvalidArguments
+from snakepit.v1 import pool_pb2, pool_pb2_grpc
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.workers import Worker
+from snakepit_control_plane.servers.rpc import full_name, rich
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
+    def __init__(self, router: Router, fleet: Fleet) -> None:
+        self._router = router
+        self._fleet = fleet
+
+    @rich
+    async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
+        pools = sorted(self._router.pools.items())
+        return pool_pb2.ListPoolsResponse(pools=[pool.describe() for _, pool in pools])
+
+    @rich
+    async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
+        return pool_pb2.GetPoolResponse(pool=self._router.pool(full_name(request.pool)).describe())
+
+    @rich
+    async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
+        pool = self._router.pool(full_name(request.pool))
+        return pool_pb2.ListWorkersResponse(workers=pool.infos())
+
+    @rich
+    async def DrainWorker(self, request: pool_pb2.DrainWorkerRequest, context: Context) -> pool_pb2.DrainWorkerResponse:  # noqa: N802
+        worker = self._worker(request.pool, request.worker)
+        self._fleet.drain(worker.capsule, worker)
+        return pool_pb2.DrainWorkerResponse()
+
+    @rich
+    async def RecycleWorker(self, request: pool_pb2.RecycleWorkerRequest, context: Context) -> pool_pb2.RecycleWorkerResponse:  # noqa: N802
+        worker = self._worker(request.pool, request.worker)
+        self._fleet.drain(worker.capsule, worker, recycle=True)
+        return pool_pb2.RecycleWorkerResponse()
+
+    def _worker(self, pool_name: str, name: str) -> Worker:
+        pool = self._router.pool(full_name(pool_name))
+        worker = pool.workers.get(name)
+        if worker is None:
+            known = ", ".join(sorted(pool.workers)[:10]) or "none"
+            raise InvalidArguments(f"pool {pool.name} has no worker {name!r}: it has {known}")
+        return worker

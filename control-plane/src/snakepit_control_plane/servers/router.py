@@ -1,0 +1,121 @@
+"""RouterService: calls from any language. The caller's deadline is gRPC's, and so is its going away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from snakepit.errors import InvalidArguments
+from snakepit.link.status import from_frame
+from snakepit.names import new_id
+from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.servers import json_form
+from snakepit_control_plane.servers.rpc import abort, full_name, rich, time_left, traceparent
+from snakepit_control_plane.servers.streams import Stream, error_of
+
+Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    @rich
+    async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
+        answer: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
+
+        def reply(_: Call, frame: link_pb2.Frame) -> None:
+            if not answer.done():
+                answer.set_result(frame.result)
+
+        call = Call(_frame(request, context), reply, self._router.clock())
+        self._router.submit(call)
+        try:
+            result = await answer
+        finally:
+            self._router.cancel(call)
+        return _response(request, result)
+
+    async def ExecuteStream(  # noqa: N802
+        self, request: router_pb2.ExecuteStreamRequest, context: Context
+    ) -> AsyncIterator[router_pb2.ExecuteStreamResponse]:
+        stream = Stream(lambda frame: self._router.close(call, frame))
+        try:
+            frame = _frame(request, context)
+        except InvalidArguments as error:
+            await abort(context, error)
+            raise
+        frame.call.stream = True
+        call = Call(frame, stream.reply, self._router.clock(), stream)
+        self._router.submit(call)
+        try:
+            while not stream.ended:
+                chunk = await stream.take()
+                failure = error_of(chunk)
+                if failure is not None:
+                    await abort(context, failure)
+                yield _chunk(request, call, chunk)
+        finally:
+            stream.abandon()
+            self._router.cancel(call)
+
+
+def _frame(request: Request, context: Context) -> link_pb2.Frame:
+    call = link_pb2.Call(
+        call_id=new_id(),
+        pool=full_name(request.pool),
+        tool=request.tool,
+        session_id=request.session_id,
+        affinity=request.affinity,
+        priority=request.priority,
+        idempotency_key=request.idempotency_key,
+        metadata=request.metadata,
+        timeout_seconds=time_left(context),
+        traceparent=traceparent(context),
+    )
+    if not request.tool:
+        raise InvalidArguments("tool is missing: name the tool to run")
+    if request.WhichOneof("arguments") == "payload":
+        call.arguments.CopyFrom(request.payload)
+    else:
+        call.arguments.CopyFrom(json_form.from_struct(request.json))
+        call.accept = json_form.JSON
+    return link_pb2.Frame(call=call)
+
+
+def _response(request: router_pb2.ExecuteRequest, result: link_pb2.Result) -> router_pb2.ExecuteResponse:
+    kind = result.WhichOneof("outcome")
+    if kind == "error":
+        raise from_frame(result.error)
+    response = router_pb2.ExecuteResponse(call_id=result.call_id, worker=result.worker, incarnation=result.incarnation)
+    if kind == "tool_error":
+        response.tool_error.CopyFrom(result.tool_error)
+    else:
+        _fill(response, request, result.payload)
+    return response
+
+
+def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2.Chunk) -> router_pb2.ExecuteStreamResponse:
+    response = router_pb2.ExecuteStreamResponse(call_id=call.call_id, index=chunk.index, last=chunk.last)
+    if call.worker is not None:
+        response.worker, response.incarnation = call.worker.id, call.worker.incarnation
+    kind = chunk.WhichOneof("outcome")
+    if kind == "tool_error":
+        response.tool_error.CopyFrom(chunk.tool_error)
+    elif kind == "payload":
+        _fill(response, request, chunk.payload)
+    return response
+
+
+def _fill(response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, payload: common_pb2.Payload) -> None:
+    """The value in the form that was asked."""
+    if request.WhichOneof("arguments") == "payload":
+        response.payload.CopyFrom(payload)
+    else:
+        response.json.CopyFrom(json_form.to_value(payload))

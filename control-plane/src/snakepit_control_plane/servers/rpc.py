@@ -1,0 +1,57 @@
+"""What every servicer needs: the table's errors as rich statuses, deadlines off the context, names of pools."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from snakepit.errors import SnakepitError
+from snakepit.link.status import to_status
+from snakepit.names import parse_pool, pool_name
+
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+
+_NO_DEADLINE_SECONDS = 1e9
+
+Reply = TypeVar("Reply")
+
+
+def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
+    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo."""
+
+    @functools.wraps(method)
+    async def guarded(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
+        try:
+            return await method(self, request, context)
+        except SnakepitError as error:
+            await abort(context, error)
+            raise
+
+    return guarded
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitError) -> None:
+    """End the RPC with the error; never returns."""
+    code, message, trailers = to_status(error)
+    await context.abort(code, message, trailers)
+
+
+def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:
+    """Seconds to the caller's deadline; 0 when it gave none (grpcio then says None, or some centuries)."""
+    left = context.time_remaining()
+    return 0.0 if left is None or left > _NO_DEADLINE_SECONDS else max(0.001, left)
+
+
+def traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            return str(value)
+    return ""
+
+
+def full_name(pool: str) -> str:
+    """`namespace/name`, whatever of the two spellings came. Raises InvalidArguments."""
+    return pool_name(*parse_pool(pool))

@@ -1,0 +1,152 @@
+"""SessionService: sessions and their state, for clients. What the store answers is told to the router's cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from snakepit.errors import InvalidArguments
+from snakepit.names import check_session, new_id
+from snakepit.v1 import session_pb2, session_pb2_grpc
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.servers import json_form
+from snakepit_control_plane.servers.rpc import full_name, rich
+from snakepit_control_plane.servers.state import limits_of
+from snakepit_control_plane.store.interface import SessionRecord, Store, StoredValue
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SessionServicer(session_pb2_grpc.SessionServiceServicer):
+    def __init__(self, router: Router, store: Store) -> None:
+        self._router = router
+        self._store = store
+
+    def _pool(self, name: str) -> Pool:
+        return self._router.pool(full_name(name))
+
+    @rich
+    async def CreateSession(  # noqa: N802
+        self, request: session_pb2.CreateSessionRequest, context: Context
+    ) -> session_pb2.CreateSessionResponse:
+        pool = self._pool(request.pool)
+        if request.ttl_seconds < 0:
+            raise InvalidArguments(f"ttl_seconds {request.ttl_seconds:g} is negative: leave it out for the pool's session.ttlSeconds")
+        wanted = SessionRecord(
+            pool=pool.name,
+            id=check_session(request.session_id) if request.session_id else new_id(),
+            uid=new_id(),
+            created=0.0,
+            last_used=0.0,
+            ttl_seconds=request.ttl_seconds or pool.spec.session.ttl_seconds,
+            epoch=1,
+            metadata=dict(request.metadata),
+        )
+        record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
+        self._router.sessions.learned(record)
+        return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
+
+    @rich
+    async def GetSession(self, request: session_pb2.GetSessionRequest, context: Context) -> session_pb2.GetSessionResponse:  # noqa: N802
+        record = await self._store.get_session(self._pool(request.pool).name, request.session_id)
+        return session_pb2.GetSessionResponse(session=to_message(record))
+
+    @rich
+    async def ListSessions(self, request: session_pb2.ListSessionsRequest, context: Context) -> session_pb2.ListSessionsResponse:  # noqa: N802
+        size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        if size < 0:
+            raise InvalidArguments(f"page_size {request.page_size} is negative")
+        records = await self._store.list_sessions(self._pool(request.pool).name, request.page_token, size + 1)
+        more = records[size - 1].id if len(records) > size else ""
+        return session_pb2.ListSessionsResponse(sessions=[to_message(each) for each in records[:size]], next_page_token=more)
+
+    @rich
+    async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
+        pool = self._pool(request.pool).name
+        (record,) = await self._store.touch_sessions(pool, [request.session_id])
+        if record is None:
+            record = await self._store.get_session(pool, request.session_id)
+        return session_pb2.TouchSessionResponse(session=to_message(record))
+
+    @rich
+    async def DeleteSession(  # noqa: N802
+        self, request: session_pb2.DeleteSessionRequest, context: Context
+    ) -> session_pb2.DeleteSessionResponse:
+        pool = self._pool(request.pool)
+        gone = await self._store.delete_session(pool.name, request.session_id)
+        self._router.sessions.forget(pool.name, request.session_id)
+        if gone is not None:
+            self._router.sessions.end(pool, gone)
+        return session_pb2.DeleteSessionResponse(deleted=gone is not None)
+
+    @rich
+    async def RebindSession(  # noqa: N802
+        self, request: session_pb2.RebindSessionRequest, context: Context
+    ) -> session_pb2.RebindSessionResponse:
+        pool = self._pool(request.pool)
+        before = await self._store.get_session(pool.name, request.session_id)
+        record = await self._store.unbind_session(pool.name, request.session_id, None)
+        self._router.sessions.learned(record)
+        self._router.sessions.end(pool, before)
+        return session_pb2.RebindSessionResponse(session=to_message(record))
+
+    @rich
+    async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
+        stored = await self._store.get_state(self._pool(request.pool).name, request.session_id, request.key, None)
+        return session_pb2.GetStateResponse() if stored is None else _state(stored, as_payload=request.as_payload)
+
+    @rich
+    async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
+        pool = self._pool(request.pool)
+        expected = request.expected_version if request.HasField("expected_version") else None
+        value = json_form.from_value(request.value)
+        written = await self._store.set_state(pool.name, request.session_id, request.key, value, expected, limits_of(pool), None)
+        return session_pb2.SetStateResponse(written=written.done, version=written.version)
+
+    @rich
+    async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
+        deleted = await self._store.delete_state(self._pool(request.pool).name, request.session_id, request.key, None)
+        return session_pb2.DeleteStateResponse(deleted=deleted)
+
+    @rich
+    async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
+        keys = await self._store.list_state(self._pool(request.pool).name, request.session_id, None)
+        listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
+        return session_pb2.ListStateResponse(keys=listed)
+
+
+def to_message(record: SessionRecord) -> session_pb2.Session:
+    return session_pb2.Session(
+        id=record.id,
+        pool=record.pool,
+        uid=record.uid,
+        metadata=record.metadata,
+        create_time=_time(record.created),
+        last_use_time=_time(record.last_used),
+        expire_time=_time(record.expires),
+        worker=record.worker,
+        incarnation=record.incarnation,
+        epoch=record.epoch,
+        ttl_seconds=record.ttl_seconds,
+    )
+
+
+def _state(stored: StoredValue, *, as_payload: bool) -> session_pb2.GetStateResponse:
+    response = session_pb2.GetStateResponse(found=True, version=stored.version)
+    if as_payload:
+        response.value.payload.CopyFrom(stored.value)
+    else:
+        response.value.json.CopyFrom(json_form.to_value(stored.value))
+    return response
+
+
+def _time(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(int(seconds * 1e9))
+    return stamp

@@ -1,0 +1,47 @@
+"""State operations of running calls, off the agents' links: fenced by (session uid, epoch), bounded by the pool's quotas."""
+
+from __future__ import annotations
+
+from snakepit.errors import PoolNotFound, SnakepitError
+from snakepit.link.status import to_frame
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.store.interface import Fence, Limits, Store
+
+
+def limits_of(pool: Pool) -> Limits:
+    session = pool.spec.session
+    return Limits(session.max_keys, session.max_value_bytes, session.max_bytes)
+
+
+async def answer_state(router: Router, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
+    """Carry out one operation. The pool is the agent's own, whatever the request says."""
+    reply = link_pb2.StateReply(id=request.id)
+    try:
+        known = router.pools.get(pool)
+        if known is None:
+            raise PoolNotFound(f"pool {pool} has been deleted")
+        await _carry_out(store, known, request, reply)
+    except SnakepitError as error:
+        reply.error.CopyFrom(to_frame(error))
+    return reply
+
+
+async def _carry_out(store: Store, pool: Pool, request: link_pb2.StateRequest, reply: link_pb2.StateReply) -> None:
+    session, fence = request.session_id, Fence(request.session_uid, request.session_epoch)
+    match request.WhichOneof("operation"):
+        case "get":
+            stored = await store.get_state(pool.name, session, request.get.key, fence)
+            if stored is not None:
+                reply.found, reply.version = True, stored.version
+                reply.value.CopyFrom(stored.value)
+        case "set":
+            expected = request.set.expected_version if request.set.HasField("expected_version") else None
+            written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, limits_of(pool), fence)
+            reply.written, reply.version = written.done, written.version
+        case "delete":
+            reply.found = await store.delete_state(pool.name, session, request.delete.key, fence)
+        case _:
+            keys = await store.list_state(pool.name, session, fence)
+            reply.keys.extend(each.key for each in keys)

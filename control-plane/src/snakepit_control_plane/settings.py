@@ -1,0 +1,88 @@
+"""Settings of a control-plane replica, from the environment; all problems are named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.link.dial import parse_target
+
+
+class InvalidSettings(ValueError):
+    """One line for each variable that is wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`http` is None where no probes are wanted. Times in seconds."""
+
+    listen: str = "0.0.0.0:7800"
+    """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
+    http: str | None = "0.0.0.0:7801"
+    """Address of /livez, /readyz and /metrics (SNAKEPIT_HTTP_LISTEN; `off`: none)."""
+    store: str = "memory:"
+    """`memory:`, or a Redis URL (SNAKEPIT_STORE): redis://, rediss:// or unix://."""
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    """Of one call's arguments or result (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
+    linger_seconds: float = 10.0
+    """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
+    drain_seconds: float = 330.0
+    """After that, running calls may finish for so long (SNAKEPIT_DRAIN_SECONDS)."""
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Raises InvalidSettings."""
+    problems: list[str] = []
+
+    def read(name: str, parse: Callable[[str], object], default: object) -> object:
+        text = environment.get(name, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            problems.append(f"{name}={text!r}: {error}")
+            return default
+
+    values = {
+        "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
+        "http": read("SNAKEPIT_HTTP_LISTEN", _address_or_off, Settings.http),
+        "store": read("SNAKEPIT_STORE", check_store, Settings.store),
+        "max_payload_bytes": read("SNAKEPIT_MAX_PAYLOAD_BYTES", _positive_int, Settings.max_payload_bytes),
+        "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
+        "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
+    }
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def check_store(url: str) -> str:
+    """The URL itself. Raises ValueError with a sentence."""
+    if url != "memory:" and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("use memory:, redis://host:port/0, rediss://… or unix:///path")
+    return url
+
+
+def _address(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+def _address_or_off(text: str) -> str | None:
+    return None if text == "off" else _address(text)
+
+
+def _positive_int(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value <= 0:
+        raise ValueError("use a whole number above 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("use a number of seconds, 0 or more")
+    return value

@@ -1,0 +1,131 @@
+"""What the control plane asks of a store, and the values that go in and out. No store client is imported here.
+
+Every method either has happened wholly or raises `StoreUnavailable`, soon; none hangs. Times are Unix seconds of the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from snakepit.v1 import common_pb2, link_pb2
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind."""
+
+    pool: str
+    id: str
+    uid: str
+    created: float
+    last_used: float
+    ttl_seconds: float
+    epoch: int
+    worker: str = ""
+    incarnation: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(self.uid, self.epoch)
+
+    @property
+    def expires(self) -> float:
+        return self.last_used + self.ttl_seconds
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Who may write: compared for equality, so a flushed or restored store admits nobody old."""
+
+    uid: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Quotas of a session's state."""
+
+    max_keys: int = 10_000
+    max_value_bytes: int = 1_048_576
+    max_bytes: int = 16_777_216
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    value: common_pb2.Payload
+    version: int
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    key: str
+    version: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """`done` is False for a conflict; `version` is the one that is there now (0: absent)."""
+
+    done: bool
+    version: int
+
+
+class Store(Protocol):
+    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota or StateQuota."""
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, whether the store is there or not."""
+
+    async def close(self) -> None: ...
+
+    @property
+    def problem(self) -> str:
+        """Why the store can't be used now, in a sentence; empty when it can."""
+
+    async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
+        """Keep the settings unless newer ones are there; returns what is kept. `override`: another uid replaces the one there."""
+
+    async def load_pools(self) -> list[link_pb2.PoolSettings]: ...
+
+    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+        """Say that these agents are alive; returns those that a replica has declared lost before."""
+
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
+        """False while any replica renews the agent's lease. Once True, the agent is fenced for `ttl_seconds`."""
+
+    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
+        """Create, or give back the one that exists; the flag says which."""
+
+    async def get_session(self, pool: str, session: str) -> SessionRecord: ...
+
+    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
+        """Slide the TTLs; None for each session that is not there any more."""
+
+    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
+        """Delete with its state; None if there was none."""
+
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
+        """In order of id, those after `after`."""
+
+    async def count_sessions(self, pool: str) -> int: ...
+
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
+        """Bind if the record still is as `known` has it; returns the record as it is then, whoever bound it."""
+
+    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
+        """Let go of the bound worker, under the next epoch; of this incarnation only, unless None."""
+
+    async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None: ...
+
+    async def set_state(
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+    ) -> Written:
+        """Write; with `expected`, only over that version (0: only if absent)."""
+
+    async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool: ...
+
+    async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]: ...

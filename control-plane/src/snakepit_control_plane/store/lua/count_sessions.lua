@@ -1,0 +1,2 @@
+sweep(clock())
+return {1, redis.call('ZCARD', KEYS[3])}

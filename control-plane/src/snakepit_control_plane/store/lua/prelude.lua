@@ -1,0 +1,46 @@
+-- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name; all of one hash tag.
+-- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale fence.
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function keep(key, ms)
+  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
+end
+
+local function sweep(now)
+  local gone = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1000)
+  if #gone > 0 then
+    redis.call('ZREM', KEYS[3], unpack(gone))
+    redis.call('ZREM', KEYS[4], unpack(gone))
+  end
+end
+
+local function slide(now)
+  local found = redis.call('HMGET', KEYS[1], 'ttl', 'id')
+  local ttl = tonumber(found[1])
+  redis.call('HSET', KEYS[1], 'last_used', now)
+  redis.call('PEXPIRE', KEYS[1], ttl)
+  redis.call('PEXPIRE', KEYS[2], ttl)
+  redis.call('ZADD', KEYS[3], now + ttl, found[2])
+  redis.call('ZADD', KEYS[4], 0, found[2])
+  keep(KEYS[3], ttl)
+  keep(KEYS[4], ttl)
+end
+
+-- uid '' admits everybody.
+local function fence(uid, epoch)
+  local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch')
+  if not there[1] then return -1 end
+  if uid ~= '' and (there[1] ~= uid or there[2] ~= epoch) then return -2 end
+  return 1
+end
+
+-- A stored value is 'version:content type:data'.
+local function parse(stored)
+  if not stored then return 0, nil, '' end
+  local a = string.find(stored, ':', 1, true)
+  local b = string.find(stored, ':', a + 1, true)
+  return tonumber(string.sub(stored, 1, a - 1)), string.sub(stored, a + 1, b - 1), string.sub(stored, b + 1)
+end

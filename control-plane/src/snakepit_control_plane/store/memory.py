@@ -1,0 +1,200 @@
+"""The store of local mode and of tests: one process's memory, the same answers as Redis. It never loses a race, for it never awaits."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+
+
+@dataclass
+class _Session:
+    record: SessionRecord
+    state: dict[str, StoredValue] = field(default_factory=dict)
+    bytes: int = 0
+
+
+class MemoryStore:
+    """`clock` gives Unix seconds."""
+
+    problem = ""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._pools: dict[str, link_pb2.PoolSettings] = {}
+        self._sessions: dict[str, dict[str, _Session]] = {}
+        # When to look at a session again; a slid TTL leaves an early entry behind, which is put back when it comes up.
+        self._expiry: list[tuple[float, str, str]] = []
+        self._leases: dict[tuple[str, str], float] = {}
+        self._lost: dict[tuple[str, str], float] = {}
+
+    async def start(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    # ---- pools and agents
+
+    async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
+        kept = self._pools.get(settings.pool)
+        if kept is None or supersedes(settings, kept, override=override):
+            kept = self._pools[settings.pool] = settings
+        return kept
+
+    async def load_pools(self) -> list[link_pb2.PoolSettings]:
+        return [settings for settings in self._pools.values() if not settings.deleted]
+
+    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+        now = self._clock()
+        lost = [each for each in incarnations if self._lost.get((pool, each), 0.0) > now]
+        self._leases.update({(pool, each): now + ttl_seconds for each in incarnations if each not in lost})
+        return lost
+
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
+        now, key = self._clock(), (pool, incarnation)
+        if self._leases.get(key, 0.0) > now:
+            return False
+        self._leases = {each: until for each, until in self._leases.items() if until > now}
+        self._lost = {each: until for each, until in self._lost.items() if until > now}
+        self._lost[key] = now + ttl_seconds
+        return True
+
+    # ---- sessions
+
+    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
+        sessions = self._live(wanted.pool)
+        if wanted.id in sessions:
+            return sessions[wanted.id].record, False
+        if len(sessions) >= max_sessions:
+            raise SessionQuota(f"pool {wanted.pool} has its {max_sessions} sessions (session.maxSessions): delete some")
+        now = self._clock()
+        record = replace(wanted, created=now, last_used=now)
+        sessions[wanted.id] = _Session(record)
+        heapq.heappush(self._expiry, (record.expires, record.pool, record.id))
+        return record, True
+
+    async def get_session(self, pool: str, session: str) -> SessionRecord:
+        return self._get(pool, session).record
+
+    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
+        live = self._live(pool)
+        return [self._touch(live[each]) if each in live else None for each in sessions]
+
+    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
+        gone = self._live(pool).pop(session, None)
+        return gone.record if gone else None
+
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
+        sessions = self._live(pool)
+        return [sessions[each].record for each in heapq.nsmallest(limit, (each for each in sessions if each > after))]
+
+    async def count_sessions(self, pool: str) -> int:
+        return len(self._live(pool))
+
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
+        session = self._get(known.pool, known.id)
+        there = session.record
+        if (there.uid, there.epoch, there.incarnation) == (known.uid, known.epoch, known.incarnation):
+            epoch = there.epoch + 1 if there.incarnation else there.epoch
+            session.record = replace(there, worker=worker, incarnation=incarnation, epoch=epoch)
+        return self._touch(session)
+
+    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
+        found = self._get(pool, session)
+        if incarnation is None or found.record.incarnation == incarnation:
+            found.record = replace(found.record, worker="", incarnation="", epoch=found.record.epoch + 1)
+        return found.record
+
+    # ---- state
+
+    async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None:
+        return self._fenced(pool, session, fence).state.get(key)
+
+    async def set_state(
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+    ) -> Written:
+        found = self._fenced(pool, session, fence)
+        there = found.state.get(key)
+        version = there.version if there else 0
+        if expected is not None and expected != version:
+            return Written(done=False, version=version)
+        total = found.bytes + len(value.data) - (len(there.value.data) if there else 0)
+        check_limits(limits, size=len(value.data), keys=len(found.state) + (there is None), total=total)
+        found.state[key] = StoredValue(value, version + 1)
+        found.bytes = total
+        self._touch(found)
+        return Written(done=True, version=version + 1)
+
+    async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
+        found = self._fenced(pool, session, fence)
+        gone = found.state.pop(key, None)
+        if gone is not None:
+            found.bytes -= len(gone.value.data)
+        return gone is not None
+
+    async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]:
+        state = self._fenced(pool, session, fence).state
+        return [StoredKey(key, stored.version, len(stored.value.data)) for key, stored in sorted(state.items())]
+
+    # ---- inside
+
+    def _live(self, pool: str) -> dict[str, _Session]:
+        now = self._clock()
+        while self._expiry and self._expiry[0][0] <= now:
+            _, owner, each = heapq.heappop(self._expiry)
+            session = self._sessions.get(owner, {}).get(each)
+            if session is None:
+                continue
+            if session.record.expires > now:
+                heapq.heappush(self._expiry, (session.record.expires, owner, each))
+            else:
+                del self._sessions[owner][each]
+        return self._sessions.setdefault(pool, {})
+
+    def _get(self, pool: str, session: str) -> _Session:
+        found = self._live(pool).get(session)
+        if found is None:
+            raise no_session(pool, session)
+        return found
+
+    def _fenced(self, pool: str, session: str, fence: Fence | None) -> _Session:
+        found = self._get(pool, session)
+        if fence is not None and fence != found.record.fence:
+            raise stale(session)
+        return found
+
+    def _touch(self, session: _Session) -> SessionRecord:
+        session.record = replace(session.record, last_used=self._clock())
+        return session.record
+
+
+def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, override: bool) -> bool:
+    """May `new` replace `kept`? Generations compare within one uid; a deleted pool stays deleted for its own uid."""
+    if new.uid == kept.uid:
+        return new.deleted or (not kept.deleted and new.generation > kept.generation)
+    return override or kept.deleted
+
+
+def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:
+    """Raises StateQuota for the first limit that a write would break."""
+    for name, value, allowed in (
+        ("session.maxValueBytes", size, limits.max_value_bytes),
+        ("session.maxKeys", keys, limits.max_keys),
+        ("session.maxBytes", total, limits.max_bytes),
+    ):
+        if value > allowed:
+            raise StateQuota(f"the session's state would have {value}, {name} allows {allowed}", details={"limit": name})
+
+
+def no_session(pool: str, session: str) -> SessionNotFound:
+    return SessionNotFound(f"pool {pool} has no session {session!r}: create it first, or it has expired")
+
+
+def stale(session: str) -> StaleEpoch:
+    return StaleEpoch(f"session {session!r} has moved to another worker: this one may not use its state any more")

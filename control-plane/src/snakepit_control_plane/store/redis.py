@@ -1,0 +1,202 @@
+"""Sessions, state, leases and pool settings in Redis or Valkey. What changes more than one thing is a script in lua/.
+
+Keys: `snakepit:{namespace/name}:…`, one hash tag a pool; all of them expire. Pools are listed in `snakepit:pools`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from snakepit.errors import SessionQuota, StaleEpoch, StateQuota
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.client import RedisClient
+from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.memory import check_limits, no_session, stale
+
+POOL_SECONDS = 30 * 86400
+"""Settings that nobody renews for this long are forgotten."""
+
+DELETED_SECONDS = 3600
+"""A deleted pool's capsules may still say hello for a while: so long its name stays marked."""
+
+_POOLS = "snakepit:pools"
+_NOT_FOUND, _STALE, _OVER_LIMIT = -1, -2, -3
+
+
+class RedisStore:
+    """`url` as redis-py takes it: redis://user:password@host:port/0, rediss://, unix://."""
+
+    def __init__(self, url: str) -> None:
+        self._client = RedisClient(url)
+
+    async def start(self) -> None:
+        await self._client.start()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    @property
+    def problem(self) -> str:
+        return self._client.problem
+
+    # ---- pools and agents
+
+    async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
+        arguments = (settings.uid, settings.generation, int(settings.deleted), settings.SerializeToString(), int(override))
+        ttls = (POOL_SECONDS * 1000, DELETED_SECONDS * 1000)
+        await self._client.command("ZADD", _POOLS, int(time.time()), settings.pool)
+        await self._client.command("EXPIRE", _POOLS, POOL_SECONDS)
+        _, kept = await self._client.script("save_pool", [_key(settings.pool, "pool")], *arguments, *ttls)
+        return link_pb2.PoolSettings.FromString(kept)
+
+    async def load_pools(self) -> list[link_pb2.PoolSettings]:
+        names = await self._client.command("ZRANGE", _POOLS, 0, -1)
+        found = []
+        for name in names:
+            kept = await self._client.command("HGET", _key(name.decode(), "pool"), "settings")
+            if kept is None:
+                await self._client.command("ZREM", _POOLS, name)
+                continue
+            settings = link_pb2.PoolSettings.FromString(kept)
+            if not settings.deleted:
+                found.append(settings)
+        return found
+
+    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+        lost = []
+        for each in incarnations:
+            (alive,) = await self._client.script("renew_lease", _lease_keys(pool, each), _ms(ttl_seconds))
+            if not alive:
+                lost.append(each)
+        return lost
+
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
+        (done,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))
+        return bool(done)
+
+    # ---- sessions
+
+    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
+        arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
+        code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments)
+        if not code:
+            raise SessionQuota(f"pool {wanted.pool} has its {max_sessions} sessions (session.maxSessions): delete some")
+        record, created = rest
+        return _record(wanted.pool, record), bool(created)
+
+    async def get_session(self, pool: str, session: str) -> SessionRecord:
+        return await self._session(pool, session, "get_session")
+
+    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
+        touched: list[SessionRecord | None] = []
+        for each in sessions:
+            code, *record = await self._client.script("touch_session", _session_keys(pool, each))
+            touched.append(_record(pool, record[0]) if code == 1 else None)
+        return touched
+
+    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
+        code, *record = await self._client.script("delete_session", _session_keys(pool, session), session)
+        return _record(pool, record[0]) if code == 1 else None
+
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
+        _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)
+        records = []
+        for each in ids:
+            code, *record = await self._client.script("get_session", _session_keys(pool, each.decode()))
+            if code == 1:
+                records.append(_record(pool, record[0]))
+        return records
+
+    async def count_sessions(self, pool: str) -> int:
+        _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
+        return int(count)
+
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
+        arguments = (known.uid, known.epoch, known.incarnation, worker, incarnation)
+        return await self._session(known.pool, known.id, "bind_session", *arguments)
+
+    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
+        return await self._session(pool, session, "unbind_session", incarnation or "")
+
+    # ---- state
+
+    async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None:
+        _, stored = await self._state(pool, session, "get_state", fence, key)
+        if stored is None:
+            return None
+        version, content_type, data = stored.split(b":", 2)
+        return StoredValue(common_pb2.Payload(content_type=content_type.decode(), data=data), int(version))
+
+    async def set_state(
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+    ) -> Written:
+        allowed = (limits.max_value_bytes, limits.max_keys, limits.max_bytes)
+        condition = "" if expected is None else expected
+        code, *rest = await self._state(pool, session, "set_state", fence, key, value.content_type, value.data, condition, *allowed)
+        if code == _OVER_LIMIT:
+            size, keys, total = rest
+            check_limits(limits, size=size, keys=keys, total=total)
+            raise StateQuota("the session's state is full")
+        return Written(done=code == 1, version=rest[0])
+
+    async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
+        (code,) = await self._state(pool, session, "delete_state", fence, key)
+        return bool(code == 1)
+
+    async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]:
+        _, listed = await self._state(pool, session, "list_state", fence)
+        return sorted((StoredKey(key.decode(), version, size) for key, version, size in listed), key=lambda each: each.key)
+
+    # ---- inside
+
+    async def _session(self, pool: str, session: str, script: str, *arguments: Any) -> SessionRecord:
+        code, *record = await self._client.script(script, _session_keys(pool, session), *arguments)
+        if code == _NOT_FOUND:
+            raise no_session(pool, session)
+        return _record(pool, record[0])
+
+    async def _state(self, pool: str, session: str, script: str, fence: Fence | None, *arguments: Any) -> Any:
+        uid, epoch = (fence.uid, fence.epoch) if fence is not None else ("", 0)
+        if fence is not None and not uid:
+            raise StaleEpoch(f"session {session!r}: the request carries no session uid")
+        reply = await self._client.script(script, _session_keys(pool, session), uid, epoch, *arguments)
+        if reply[0] == _NOT_FOUND:
+            raise no_session(pool, session)
+        if reply[0] == _STALE:
+            raise stale(session)
+        return reply
+
+
+def _key(pool: str, *parts: str) -> str:
+    return ":".join((f"snakepit:{{{pool}}}", *parts))
+
+
+def _session_keys(pool: str, session: str) -> list[str]:
+    return [_key(pool, "session", session), _key(pool, "state", session), _key(pool, "expiry"), _key(pool, "ids")]
+
+
+def _lease_keys(pool: str, incarnation: str) -> list[str]:
+    return [_key(pool, "lease", incarnation), _key(pool, "lost", incarnation)]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _record(pool: str, flat: list[bytes]) -> SessionRecord:
+    fields = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return SessionRecord(
+        pool=pool,
+        id=fields["id"],
+        uid=fields["uid"],
+        created=int(fields["created"]) / 1000,
+        last_used=int(fields["last_used"]) / 1000,
+        ttl_seconds=int(fields["ttl"]) / 1000,
+        epoch=int(fields["epoch"]),
+        worker=fields["worker"],
+        incarnation=fields["incarnation"],
+        metadata=json.loads(fields["metadata"]),
+    )

@@ -1,0 +1,47 @@
+"""Prometheus metrics of the control plane. Labels are bounded: pools that exist, tools that are offered, outcomes of the table."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Telemetry:
+    """One registry for each server, so that two in one process (local mode, tests) don't share numbers."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.calls = Counter("snakepit_calls", "Calls answered.", ("pool", "tool", "outcome"), registry=registry)
+        self.seconds = Histogram(
+            "snakepit_call_duration_seconds", "From arrival at the router to its answer.", ("pool",), registry=registry, buckets=_BUCKETS
+        )
+        self.waits = Histogram(
+            "snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", ("pool",), registry=registry, buckets=_BUCKETS
+        )
+        self.refusals = Counter("snakepit_refusals", "Calls that never reached a worker.", ("pool", "reason"), registry=registry)
+        self.restarts = Counter("snakepit_worker_restarts", "Lives of workers that ended.", ("pool", "reason"), registry=registry)
+        self.lost = Counter("snakepit_capsules_lost", "Agents declared lost by this replica.", ("pool",), registry=registry)
+        self.missed = Counter("snakepit_heartbeats_missed", "Agents that turned Suspect.", ("pool",), registry=registry)
+        self.depth = Gauge("snakepit_queue_depth", "Calls that wait at this replica.", ("pool",), registry=registry)
+        self.slots = Gauge("snakepit_slots", "Slots of ready workers.", ("pool", "state"), registry=registry)
+        self.workers = Gauge("snakepit_workers_ready", "Workers that may be called.", ("pool",), registry=registry)
+        self.sessions = Gauge("snakepit_sessions", "Sessions in the store.", ("pool",), registry=registry)
+        self.store_seconds = Histogram("snakepit_store_seconds", "Time of a round trip to the store.", registry=registry, buckets=_BUCKETS)
+        self.links = Gauge("snakepit_links", "Open links.", ("role",), registry=registry)
+        # Children are looked up once: `labels()` is too slow for the path of every call.
+        self._children: dict[tuple[str, str, str], Counter] = {}
+        self._seconds: dict[str, Histogram] = {}
+
+    def count_call(self, pool: str, tool: str, outcome: str, seconds: float) -> None:
+        key = (pool, tool, outcome)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self.calls.labels(*key)
+            self._seconds.setdefault(pool, self.seconds.labels(pool))
+        child.inc()
+        self._seconds[pool].observe(seconds)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)

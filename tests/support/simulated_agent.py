@@ -1,0 +1,263 @@
+"""An agent without a capsule: speaks LinkService to a control plane over a real channel, and answers calls as a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import msgspec
+
+from snakepit.link import Dialer, Link
+from snakepit.link.dial import Replica
+from snakepit.spec import SnakePoolSpec, encode_spec
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
+
+Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
+
+POOL = "default/test"
+
+
+def pool_spec(**sections: object) -> SnakePoolSpec:
+    """A spec with defaults; `queue={"maxSize": 1}` and the like as in a pool file."""
+    return msgspec.convert({"worker": {"adapter": "tests.tools:Tools"}, **sections}, SnakePoolSpec)
+
+
+def settings(pool: str = POOL, *, generation: int = 1, uid: str = "uid-1", **sections: object) -> link_pb2.PoolSettings:
+    return link_pb2.PoolSettings(pool=pool, uid=uid, generation=generation, spec=encode_spec(pool_spec(**sections)))
+
+
+def payload(value: object) -> common_pb2.Payload:
+    return common_pb2.Payload(content_type="application/json", data=json.dumps(value).encode())
+
+
+def success(value: object, run_seconds: float = 0.001) -> link_pb2.Result:
+    return link_pb2.Result(payload=payload(value), run_seconds=run_seconds)
+
+
+async def echo(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    return link_pb2.Result(payload=call.arguments, run_seconds=0.001)
+
+
+async def hang(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    """Until the test calls `agent.let_go()`."""
+    await agent.gate.wait()
+    return success("late")
+
+
+async def fail(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    return link_pb2.Result(tool_error=common_pb2.ToolError(type="ValueError", message="no", traceback="Traceback"))
+
+
+async def count(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    """A stream of `to` numbers."""
+    to = json.loads(call.arguments.data)["to"]
+    chunks = [link_pb2.Chunk(index=i, payload=payload(i)) for i in range(to)]
+    await agent.pipe(call, [*chunks, link_pb2.Chunk(index=to, last=True)])
+    return link_pb2.Result()
+
+
+TOOLS: dict[str, Tool] = {"echo": echo, "hang": hang, "fail": fail, "count": count}
+
+
+@dataclass
+class SimulatedAgent:
+    """`workers` workers of `slots` slots. `calls` has every Call frame that arrived, `running` what is not answered."""
+
+    address: str
+    name: str = "capsule-0"
+    pool: str = POOL
+    workers: int = 1
+    slots: int = 1
+    settings: link_pb2.PoolSettings | None = None
+    tools: dict[str, Tool] = field(default_factory=lambda: dict(TOOLS))
+    beat_seconds: float = 0.2
+    state: pool_pb2.WorkerState = pool_pb2.WORKER_STATE_READY
+    reason: str = ""
+    message: str = ""
+    protocol: int = 1
+
+    def __post_init__(self) -> None:
+        self.incarnation = secrets.token_hex(4)
+        self.lives = {f"{self.name}/{index}": secrets.token_hex(4) for index in range(self.workers)}
+        self.calls: list[link_pb2.Call] = []
+        self.running: dict[int, tuple[link_pb2.Call, asyncio.Task[None]]] = {}
+        self.most_running: dict[str, int] = {}
+        self.cancelled: list[link_pb2.Cancel] = []
+        self.frames: list[link_pb2.Frame] = []
+        self.gate = asyncio.Event()
+        self.linked = asyncio.Event()
+        self.replica: Replica | None = None
+        self.silent = False
+        self.draining = False
+        self.hello_running: list[int] = []
+        self._sequence = 0
+        self._beats: asyncio.Task[None] | None = None
+        self._dialer = Dialer(self.address, self._hello, self._on_frames, self._on_open, self._on_close)
+        self._state_replies: dict[int, asyncio.Future[link_pb2.StateReply]] = {}
+
+    # ---- life
+
+    async def start(self) -> SimulatedAgent:
+        self._dialer.start()
+        async with asyncio.timeout(5):
+            await self.linked.wait()
+        self._beats = asyncio.create_task(self._beat_forever())
+        return self
+
+    async def stop(self) -> None:
+        if self._beats is not None:
+            self._beats.cancel()
+        await self._dialer.stop()
+        tasks = [task for _, task in self.running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def let_go(self) -> None:
+        self.gate.set()
+
+    def break_link(self) -> None:
+        """Close the link; the dialer opens another."""
+        assert self.replica is not None
+        self.replica.link.close("broken by the test")
+
+    def replace_worker(self, worker: str, reason: str = "Crashed") -> None:
+        """The worker has died and another life began; the caller of what it ran is told."""
+        old, self.lives[worker] = self.lives[worker], secrets.token_hex(4)
+        self.reason = reason
+        for call, task in list(self.running.values()):
+            if call.incarnation == old:
+                task.cancel()
+                error = common_pb2.Error(
+                    reason="WORKER_LOST", message="signal 9", started=common_pb2.STARTED_MAYBE, details={"how": "signal 9"}
+                )
+                self._answer(call, link_pb2.Result(error=error))
+        self.report()
+
+    # ---- frames out
+
+    def send(self, **frame: object) -> None:
+        if self.replica is not None and self.replica.link.is_open:
+            self.replica.link.send(link_pb2.Frame(**frame))  # type: ignore[arg-type]
+
+    def report(self) -> None:
+        self._sequence += 1
+        workers = [
+            pool_pb2.Worker(
+                id=worker, incarnation=life, state=self.state, slots=self.slots, reason=self.reason, message=self.message, pid=1
+            )
+            for worker, life in self.lives.items()
+        ]
+        self.send(report=link_pb2.Report(sequence=self._sequence, workers=workers, draining=self.draining))
+
+    def offer(self) -> None:
+        offered = [common_pb2.Tool(name=name, input_schema="{}", streaming=name == "count") for name in self.tools]
+        self.send(offer=link_pb2.Offer(tools=offered, description="Simulated."))
+
+    async def ask_state(self, call: link_pb2.Call, **operation: object) -> link_pb2.StateReply:
+        """A state operation of a running call."""
+        assert self.replica is not None
+        request_id = self.replica.link.next_id()
+        answer: asyncio.Future[link_pb2.StateReply] = asyncio.get_running_loop().create_future()
+        self._state_replies[request_id] = answer
+        request = link_pb2.StateRequest(
+            id=request_id,
+            pool=call.pool,
+            session_id=call.session_id,
+            session_uid=call.session_uid,
+            session_epoch=call.session_epoch,
+            **operation,  # type: ignore[arg-type]
+        )
+        self.send(state_request=request)
+        async with asyncio.timeout(5):
+            return await answer
+
+    async def pipe(self, call: link_pb2.Call, chunks: Sequence[link_pb2.Chunk]) -> int:
+        """Send a stream's chunks, one a message; how many of them were taken."""
+        assert self.replica is not None
+        rpc = link_pb2_grpc.LinkServiceStub(self.replica.channel).Pipe()
+        taken = 0
+        for number, chunk in enumerate(chunks):
+            first = {"id": call.id, "capsule_incarnation": self.incarnation} if number == 0 else {}
+            await rpc.write(link_pb2.PipeRequest(chunks=[chunk], **first))  # type: ignore[arg-type]
+            if await rpc.read() is grpc.aio.EOF:  # type: ignore[attr-defined]
+                break
+            taken += 1
+        await rpc.done_writing()
+        return taken
+
+    # ---- frames in
+
+    def _hello(self, address: str) -> link_pb2.Hello:
+        capsule = link_pb2.Capsule(
+            name=self.name, incarnation=self.incarnation, pool=self.pool, settings=self.settings or settings(self.pool)
+        )
+        running = [*self.running, *self.hello_running]
+        return link_pb2.Hello(protocol=self.protocol, role=link_pb2.ROLE_AGENT, version="simulated", capsule=capsule, running=running)
+
+    def _on_open(self, replica: Replica) -> None:
+        self.replica = replica
+        self.offer()
+        self.report()
+        self.linked.set()
+
+    def _on_close(self, replica: Replica, reason: str) -> None:
+        self.replica = None
+        self.linked.clear()
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        for frame in frames:
+            self.frames.append(frame)
+            kind = frame.WhichOneof("kind")
+            if kind == "call":
+                self._start(frame.call)
+            elif kind == "cancel":
+                self.cancelled.append(frame.cancel)
+                self._cancel(frame.cancel.id)
+            elif kind == "state_reply":
+                self._state_replies.pop(frame.state_reply.id).set_result(frame.state_reply)
+
+    def _cancel(self, call_id: int) -> None:
+        if call_id in self.running:
+            call, task = self.running[call_id]
+            task.cancel()
+            self._answer(call, link_pb2.Result(error=common_pb2.Error(reason="CANCELLED", message="", started=common_pb2.STARTED_YES)))
+
+    def _start(self, call: link_pb2.Call) -> None:
+        self.calls.append(call)
+        if self.lives.get(call.worker) != call.incarnation:
+            self.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))
+            return
+        task = asyncio.create_task(self._run(call))
+        self.running[call.id] = (call, task)
+        here = sum(other.worker == call.worker for other, _ in self.running.values())
+        self.most_running[call.worker] = max(here, self.most_running.get(call.worker, 0))
+
+    async def _run(self, call: link_pb2.Call) -> None:
+        result = await self.tools[call.tool](self, call)
+        self._answer(call, result)
+
+    def _answer(self, call: link_pb2.Call, result: link_pb2.Result) -> None:
+        self.running.pop(call.id, None)
+        result.id, result.call_id, result.worker, result.incarnation = call.id, call.call_id, call.worker, call.incarnation
+        self.send(result=result)
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.beat_seconds)
+            if not self.silent:
+                self.report()
+
+
+@contextlib.asynccontextmanager
+async def simulated_agent(address: str, **options: object) -> AsyncIterator[SimulatedAgent]:
+    agent = SimulatedAgent(address, **options)  # type: ignore[arg-type]
+    try:
+        yield await agent.start()
+    finally:
+        await agent.stop()
