@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
+from snakepit.spec import SnakePool
 from snakepit_operator.model import CapsuleView, FleetView, Observed, Phase, Plan, PodView
 from snakepit_operator.plan import plan
 from snakepit_operator.rollout import template_hash
-
-from snakepit.spec import SnakePool
 
 START = 1_000_000.0
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 from hypothesis import given, settings, strategies
+
+from snakepit.spec import SnakePool
 from snakepit_operator.model import Phase, PodView
 from snakepit_operator.rollout import budget, share, template_hash
 from support.operator_world import START, World, pod, pool
-
-from snakepit.spec import SnakePool
 
 TEMPLATES = ("old", "older", "")
 

@@ -1,0 +1,181 @@
+"""A capsule's pod: the author's wishes, our agent, and PodSecurity `restricted`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from snakepit.spec import decode_spec
+from snakepit_operator.model import Creation
+from snakepit_operator.pods import AgentImage, disruption_budget, labels, pod, problem
+from support.operator_world import pool
+
+AGENT = AgentImage(image="example/agent:1", env=({"name": "OTEL_SERVICE_NAME", "value": "agent"},), pull_secrets=("registry",))
+CREATION = Creation("digits-0-abcde", 0, "0123456789", 2)
+
+
+def made(**spec: Any) -> dict[str, Any]:
+    return pod(pool(**spec), CREATION, AGENT)
+
+
+def worker(of: dict[str, Any]) -> dict[str, Any]:
+    return next(each for each in of["spec"]["containers"] if each["name"] == "worker")
+
+
+def agent(of: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = of["spec"]["initContainers"][0]
+    return found
+
+
+def env(of: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each.get("value", "") for each in of["env"]}
+
+
+def test_the_agent_is_a_native_sidecar_and_starts_first() -> None:
+    found = made(template={"spec": {"initContainers": [{"name": "fetch", "image": "example/fetch"}]}})
+    assert [each["name"] for each in found["spec"]["initContainers"]] == ["snakepit-agent", "fetch"]
+    assert agent(found)["restartPolicy"] == "Always"
+    assert agent(found)["readinessProbe"]["grpc"] == {"port": 7802, "service": "ready"}
+
+
+def test_the_agent_is_told_everything() -> None:
+    told = env(agent(made(worker={"processes": 3})))
+    assert told["SNAKEPIT_POOL"] == "default/digits"
+    assert told["SNAKEPIT_CAPSULE"] == CREATION.name
+    assert told["SNAKEPIT_POOL_GENERATION"] == "3"
+    assert told["OTEL_SERVICE_NAME"] == "agent"
+    assert decode_spec(told["SNAKEPIT_SPEC"]).worker.processes == 3
+
+
+def test_the_template_is_not_told_to_the_agent() -> None:
+    assert "hush" not in json.dumps(
+        agent(made(template={"spec": {"containers": [{"name": "worker", "env": [{"name": "A", "value": "hush"}]}]}}))
+    )
+
+
+def test_kubernetes_does_not_expand_what_an_author_wrote() -> None:
+    found = made(worker={"adapter": "a:B"}, recycle={"maxMemory": "1Gi"})
+    assert "$(" not in env(agent(found))["SNAKEPIT_SPEC"].replace("$$(", "")
+
+
+def test_the_worker_runs_the_keeper_and_shares_only_the_socket_folder() -> None:
+    found = made()
+    assert worker(found)["command"] == ["snakepit-keeper"]
+    assert worker(found)["image"] == "example/digits:1"
+    assert {each["mountPath"] for each in worker(found)["volumeMounts"]} == {"/run/snakepit", "/tmp"}
+    assert {"name": "snakepit-run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}} in found["spec"]["volumes"]
+
+
+def test_no_token_reaches_the_pod() -> None:
+    assert made()["spec"]["automountServiceAccountToken"] is False
+
+
+def test_every_container_passes_restricted() -> None:
+    found = made(template={"spec": {"containers": [{"name": "helper", "image": "x"}], "initContainers": [{"name": "fetch", "image": "y"}]}})
+    security = found["spec"]["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["fsGroup"] == 2000
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*found["spec"]["containers"], *found["spec"]["initContainers"]):
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["capabilities"]["drop"] == ["ALL"]
+        assert own["readOnlyRootFilesystem"] is True
+
+
+def test_the_authors_own_values_win() -> None:
+    template = {
+        "metadata": {"labels": {"team": "vision", "snakepit.dev/pool": "stolen"}, "annotations": {"a": "b"}},
+        "spec": {
+            "securityContext": {"runAsUser": 1234},
+            "nodeSelector": {"gpu": "yes"},
+            "containers": [
+                {
+                    "name": "worker",
+                    "image": "other",
+                    "command": ["tini", "--", "snakepit-keeper"],
+                    "env": [{"name": "HOME", "value": "/home/me"}, {"name": "SNAKEPIT_RUN_DIR", "value": "/elsewhere"}],
+                    "securityContext": {"readOnlyRootFilesystem": False},
+                    "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],
+                }
+            ],
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+        },
+    }
+    found = made(template=template)
+    assert found["spec"]["securityContext"]["runAsUser"] == 1234
+    assert found["spec"]["nodeSelector"] == {"gpu": "yes"}
+    assert found["metadata"]["labels"]["team"] == "vision"
+    assert found["metadata"]["annotations"]["a"] == "b"
+    assert worker(found)["command"] == ["tini", "--", "snakepit-keeper"]
+    assert worker(found)["securityContext"]["readOnlyRootFilesystem"] is False
+    assert env(worker(found))["HOME"] == "/home/me"
+    assert [each["name"] for each in worker(found)["volumeMounts"]] == ["snakepit-run", "scratch"]
+
+
+def test_what_must_be_ours_stays_ours() -> None:
+    found = made(
+        template={
+            "metadata": {"labels": {"snakepit.dev/pool": "stolen"}},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "restartPolicy": "Never",
+                "containers": [{"name": "worker", "env": [{"name": "SNAKEPIT_RUN_DIR", "value": "/elsewhere"}]}],
+            },
+        }
+    )
+    assert found["metadata"]["labels"]["snakepit.dev/pool"] == "digits"
+    assert found["spec"]["restartPolicy"] == "Always"
+    assert found["spec"]["terminationGracePeriodSeconds"] == 76
+    assert env(worker(found))["SNAKEPIT_RUN_DIR"] == "/run/snakepit"
+
+
+def test_the_image_shorthand_wins_over_the_template() -> None:
+    assert worker(made(template={"spec": {"containers": [{"name": "worker", "image": "older"}]}}))["image"] == "example/digits:1"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        {},
+        {"spec": {"containers": []}},
+        {"spec": {"containers": [{"name": "main", "image": "x"}]}},
+        {"spec": {"containers": [{"name": "worker"}]}},
+    ],
+    ids=["none", "empty", "no container", "another name", "no image"],
+)
+def test_a_missing_image_is_a_reason_not_a_pod(template: dict[str, Any] | None) -> None:
+    found = problem(pool(image=None, template=template).spec)
+    assert found is not None
+    assert found[0] == "ImageMissing"
+    assert problem(pool(image=None, template={"spec": {"containers": [{"name": "worker", "image": "x"}]}}).spec) is None
+
+
+def test_containers_of_the_wrong_shape_are_a_reason() -> None:
+    found = problem(pool(template={"spec": {"containers": {"name": "worker"}}}).spec)
+    assert found is not None
+    assert found[0] == "InvalidSpec"
+
+
+def test_everything_is_owned_by_the_pool_without_holding_it_back() -> None:
+    for each in (made(), disruption_budget(pool())):
+        (owner,) = each["metadata"]["ownerReferences"]
+        assert owner["uid"] == "pool-uid"
+        assert owner["blockOwnerDeletion"] is False
+        assert "finalizers" not in each["metadata"]
+
+
+def test_labels_fit_for_the_longest_name() -> None:
+    assert all(len(value) <= 63 for value in labels(pool()).values())
+    assert len(f"{'x' * 52}-9999-abcde") <= 63
+
+
+def test_the_attempt_is_remembered_on_the_pod() -> None:
+    assert made()["metadata"]["annotations"]["snakepit.dev/attempt"] == "2"
+
+
+def test_the_budget_can_always_be_satisfied() -> None:
+    assert disruption_budget(pool())["spec"]["maxUnavailable"] == 1

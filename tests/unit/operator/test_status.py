@@ -1,0 +1,145 @@
+"""The status is computed whole each time; conditions are what a person reads."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from snakepit.spec import SnakePool, SnakePoolStatus
+from snakepit_operator.model import FleetView, Observed, Phase, Plan
+from snakepit_operator.reasons import Reason
+from snakepit_operator.status import status
+from support.operator_world import START, capsule, fleet, pod, pool
+
+NOW = START + 60
+
+
+def conditions(of: SnakePoolStatus) -> dict[str, tuple[str, str, str]]:
+    return {each.type: (each.status, each.reason, each.message) for each in of.conditions}
+
+
+def look(of: SnakePool, *pods: object, seen: FleetView | None = None, now: float = NOW, made: Plan | None = None) -> SnakePoolStatus:
+    return status(of, Observed(tuple(pods), seen), made or Plan(), now)  # type: ignore[arg-type]
+
+
+def healthy() -> SnakePoolStatus:
+    first, second = pod(0), pod(1)
+    seen = fleet(capsule(first), capsule(second), ready_workers=2, total_slots=2, busy_slots=1, queue_depth=3, sessions=4)
+    return look(pool(replicas=2), first, second, seen=seen)
+
+
+def test_a_healthy_pool() -> None:
+    found = conditions(healthy())
+    assert found["Available"] == ("True", "WorkersReady", "2 workers ready, 1 of 2 slots busy")
+    assert found["Progressing"][:2] == ("False", "UpToDate")
+    assert found["Degraded"][:2] == ("False", "AsExpected")
+    assert found["SessionStoreReady"][:2] == ("True", "StoreReady")
+
+
+def test_the_counts() -> None:
+    found = healthy()
+    assert (found.replicas, found.ready_replicas, found.updated_replicas, found.available_replicas) == (2, 2, 2, 2)
+    assert (found.workers, found.busy_slots, found.total_slots, found.queue_depth, found.sessions) == (2, 1, 2, 3, 4)
+    assert (found.desired_replicas, found.observed_generation, found.reason) == (2, 3, "Ready")
+    assert found.selector == "snakepit.dev/pool=digits"
+
+
+def test_without_the_control_plane_availability_is_unknown() -> None:
+    found = look(pool(replicas=1), pod(0))
+    assert conditions(found)["Available"][:2] == ("Unknown", "ControlPlaneUnknown")
+    assert conditions(found)["SessionStoreReady"][:2] == ("Unknown", "ControlPlaneUnknown")
+    assert found.reason == "ControlPlaneUnknown"
+
+
+def test_ready_pods_alone_are_not_available() -> None:
+    found = conditions(look(pool(replicas=1), pod(0), seen=fleet(message="no worker has linked yet")))
+    assert found["Available"] == ("False", "Starting", "no worker has linked yet")
+
+
+def test_a_stuck_pod_degrades_in_its_own_words_while_others_serve() -> None:
+    serving, stuck = pod(0), pod(1, phase=Phase.PENDING, reason="ImagePullBackOff", message="container worker: no such image")
+    found = look(pool(replicas=2), serving, stuck, seen=fleet(capsule(serving), ready_workers=1))
+    assert conditions(found)["Available"][0] == "True"
+    assert conditions(found)["Degraded"] == ("True", "ImagePullBackOff", f"pod {stuck.name}: container worker: no such image")
+    assert found.reason == "ImagePullBackOff"
+
+
+def test_several_stuck_pods_are_one_message() -> None:
+    stuck = [pod(number, reason="Unschedulable", message="0/2 nodes are available") for number in range(3)]
+    found = conditions(look(pool(replicas=3), *stuck, seen=fleet()))
+    assert found["Degraded"][2] == f"pod {stuck[0].name} (and 2 more): 0/2 nodes are available"
+    assert found["Available"][:2] == ("False", "Unschedulable")
+
+
+def test_a_worker_that_cannot_start_degrades_with_its_error() -> None:
+    running = pod(0, ready=False)
+    failing = capsule(running, ready_workers=0, failure=("SetupFailed", "ModuleNotFoundError: No module named 'sklearn'"))
+    found = conditions(look(pool(replicas=1), running, seen=fleet(failing, available=False)))
+    assert found["Degraded"] == ("True", "SetupFailed", f"a worker of {running.name}: ModuleNotFoundError: No module named 'sklearn'")
+
+
+def test_a_pod_that_cannot_be_made_says_why() -> None:
+    found = status(pool(replicas=1), Observed((), fleet()), Plan(), NOW, ("ImageMissing", "set spec.image"))
+    assert conditions(found)["Degraded"] == ("True", "ImageMissing", "set spec.image")
+    assert found.reason == "ImageMissing"
+
+
+@pytest.mark.parametrize(("spec", "reason"), [({"replicas": 0}, "ScaledToZero"), ({"suspended": True}, "Suspended")])
+def test_nothing_wanted_is_not_degraded(spec: dict[str, object], reason: str) -> None:
+    found = look(pool(**spec), seen=fleet())
+    assert conditions(found)["Available"][:2] == ("False", reason)
+    assert conditions(found)["Degraded"][0] == "False"
+    assert found.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ([pod(0)], "ScalingUp"),
+        ([pod(0), pod(1), pod(2)], "ScalingDown"),
+        ([pod(0), pod(1, template_hash="old")], "RollingOut"),
+    ],
+    ids=["too few", "too many", "an old one"],
+)
+def test_progress_has_a_reason(pods: list[object], reason: str) -> None:
+    assert conditions(look(pool(replicas=2), *pods, seen=fleet()))["Progressing"][:2] == ("True", reason)
+
+
+def test_a_rollout_without_progress_is_reported_after_its_deadline() -> None:
+    waiting = pod(0, ready=False)
+    before, after = (conditions(look(pool(replicas=1), waiting, seen=fleet(), now=START + age)) for age in (599, 601))
+    assert before["Degraded"][0] == "False"
+    assert after["Progressing"][:2] == ("False", "ProgressDeadlineExceeded")
+    assert after["Degraded"][:2] == ("True", "ProgressDeadlineExceeded")
+
+
+def test_a_paused_rollout_says_so() -> None:
+    found = conditions(look(pool(replicas=1, rollout={"paused": True}), pod(0, template_hash="old"), seen=fleet()))
+    assert found["Progressing"][:2] == ("False", "RolloutPaused")
+
+
+def test_a_held_scale_down_says_what_it_waits_for() -> None:
+    found = conditions(look(pool(replicas=0), pod(0), made=Plan(held=Reason.CONTROL_PLANE_UNKNOWN)))
+    assert found["Progressing"][:2] == ("Unknown", "ControlPlaneUnknown")
+
+
+def test_autoscaling_is_said_not_to_work_yet() -> None:
+    found = conditions(look(pool(autoscaling={"minReplicas": 1, "maxReplicas": 5}), pod(0), seen=fleet()))
+    assert found["AutoscalingActive"][:2] == ("False", "NotImplemented")
+    assert "minReplicas" in found["AutoscalingActive"][2]
+    assert "AutoscalingActive" not in conditions(look(pool(), pod(0), seen=fleet()))
+
+
+def test_a_store_that_is_away_is_said() -> None:
+    found = conditions(look(pool(), pod(0), seen=fleet(store_ready=False, store_message="connection refused")))
+    assert found["SessionStoreReady"] == ("False", "StoreUnavailable", "connection refused")
+
+
+def test_the_transition_time_changes_only_with_the_status() -> None:
+    of = pool(replicas=1)
+    first = look(of, pod(0, reason="ErrImagePull"), seen=fleet(), now=NOW)
+    again = msgspec.structs.replace(of, status=first)
+    second = look(again, pod(0, reason="ImagePullBackOff"), seen=fleet(), now=NOW + 30)
+    third = look(msgspec.structs.replace(of, status=second), pod(0), seen=fleet(), now=NOW + 60)
+    times = [next(c for c in each.conditions if c.type == "Degraded").last_transition_time for each in (first, second, third)]
+    assert times[0] == times[1] != times[2]
