@@ -1,0 +1,1 @@
+"""Handwritten digits: the example's tools."""
