@@ -95,7 +95,12 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         self._last_id += 1
         payload = common_pb2.Payload(content_type="application/json", data=json.dumps(arguments or {}).encode())
         call = link_pb2.Call(
-            id=self._last_id, call_id=f"call-{self._last_id}", tool=tool, arguments=payload, worker=worker.id, incarnation=worker.incarnation
+            id=self._last_id,
+            call_id=f"call-{self._last_id}",
+            tool=tool,
+            arguments=payload,
+            worker=worker.id,
+            incarnation=worker.incarnation,
         )
         call.MergeFrom(link_pb2.Call(**fields))
         self.send(link_pb2.Frame(call=call))
@@ -132,12 +137,17 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
     async def state_of(self, state: pool_pb2.WorkerState, reason: str = "") -> pool_pb2.Worker:
         """Wait for a worker in a state."""
         return await self.until(
-            lambda: next((w for w in self.workers() if w.state == state and reason in ("", w.reason)), None), f"a worker in state {state} {reason}"
+            lambda: next((w for w in self.workers() if w.state == state and reason in ("", w.reason)), None),
+            f"a worker in state {state} {reason}",
         )
 
     async def result(self, id_: int, seconds: float = WAIT_SECONDS) -> link_pb2.Result:
         await self.until(lambda: any(r.id == id_ for r in self.heard("result")), f"the result of call {id_}", seconds)
         return next(r for r in self.heard("result") if r.id == id_)
+
+    async def begun(self, id_: int) -> None:
+        """Wait until the tool of a call has said that it runs."""
+        await self.until(lambda: any(p.id == id_ for p in self.heard("progress")), f"the progress of call {id_}")
 
     async def rejected(self, id_: int) -> link_pb2.Reject:
         return await self.until(lambda: next((r for r in self.heard("reject") if r.id == id_), None), f"the reject of call {id_}")

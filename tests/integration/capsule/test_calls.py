@@ -145,7 +145,9 @@ async def test_state_operations_carry_the_sessions_uid_and_epoch(control: Replic
         session = {"session_id": "s", "session_uid": "uid-1", "session_epoch": 7}
         assert await control.value(control.call(worker, "remember", {"key": "k", "value": [1]}, **session)) == 1
         assert await control.value(control.call(worker, "recall", {"key": "k"}, **session)) == [1]
-        assert {(r.session_id, r.session_uid, r.session_epoch, r.pool) for r in control.state_requests} == {("s", "uid-1", 7, "default/sample")}
+        assert {(r.session_id, r.session_uid, r.session_epoch, r.pool) for r in control.state_requests} == {
+            ("s", "uid-1", 7, "default/sample")
+        }
 
 
 async def test_progress_reaches_the_replica(control: Replica) -> None:

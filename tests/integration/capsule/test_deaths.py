@@ -1,0 +1,246 @@
+"""What happens to calls and workers when processes die, can't start, or won't stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from support.capsules import capsule, spec
+from support.replica import Replica, replica
+
+from snakepit.v1 import link_pb2, pool_pb2
+
+pytestmark = pytest.mark.timeout(40)
+
+NO, MAYBE, YES = 1, 2, 3
+
+
+@pytest.fixture
+async def control() -> AsyncIterator[Replica]:
+    async with replica() as serving:
+        yield serving
+
+
+async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 60})
+        await control.begun(id_)
+        killed = time.monotonic()
+        os.kill(worker.pid, signal.SIGKILL)
+        result = await control.result(id_)
+        assert time.monotonic() - killed < 1.0
+        assert (result.error.reason, result.error.started) == ("WORKER_LOST", MAYBE)
+        assert result.error.details["how"] == "signal 9"
+        (successor,) = await control.until(lambda: [w for w in control.workers() if w.pid not in (0, worker.pid) and w.state == 2])
+        assert successor.incarnation != worker.incarnation
+        assert successor.restarts == 1
+        assert await control.value(control.call(successor, "echo", {"value": 2})) == 2
+        assert (await control.rejected(control.call(worker, "echo"))).reason == "WORKER_GONE"
+
+
+async def test_a_worker_that_exits_says_with_which_code(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        result = await control.result(control.call(worker, "exit", {"code": 3}))
+        assert (result.error.reason, result.error.details["how"]) == ("WORKER_LOST", "exit code 3")
+
+
+async def test_a_stream_of_a_killed_worker_ends_with_worker_lost(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        control.take_chunks.clear()
+        id_ = control.call(worker, "count", {"to": 10_000}, stream=True)
+        await control.until(lambda: control.chunks.get(id_))
+        os.kill(worker.pid, signal.SIGKILL)
+        control.take_chunks.set()
+        await control.result(id_)
+        assert control.chunks[id_][-1].last
+        assert control.chunks[id_][-1].error.reason == "WORKER_LOST"
+
+
+async def test_a_worker_that_dies_of_each_call_is_replaced_each_time_at_once(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        for _ in range(5):
+            (worker,) = await control.ready()
+            await control.value(control.call(worker, "add", {"a": 1}))
+            await control.result(control.call(worker, "exit", {"code": 1}))
+            await control.until(lambda dead=worker: control.workers()[0].incarnation != dead.incarnation)
+        assert (await control.ready())[0].restarts == 5
+
+
+@pytest.mark.parametrize(
+    ("adapter", "worker", "reason", "says"),
+    [
+        ("support.sample:BadSetup", {}, "SetupFailed", "no model here"),
+        ("support.sample:NoTools", {}, "AdapterInvalid", "tool"),
+        ("support.nowhere:Adapter", {}, "ImportFailed", "nowhere"),
+        ("support.broken_import:Broken", {}, "ImportFailed", ""),
+        ("support.sample:BadSetup", {"startup": "spawn"}, "SetupFailed", "no model here"),
+        ("support.sample:Sample", {"profile": "thread"}, "AdapterInvalid", "thread_safe"),
+    ],
+    ids=["setup raises", "no tools", "no module", "module raises", "setup raises, spawned", "not thread-safe"],
+)
+async def test_a_worker_that_cannot_start_backs_off_and_says_why(
+    control: Replica, adapter: str, worker: dict[str, object], reason: str, says: str
+) -> None:
+    async with capsule(spec(adapter, worker=worker), control.port):
+        failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
+        assert failing.reason == reason
+        assert says in failing.message
+        assert failing.restarts >= 3
+
+
+async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(control: Replica) -> None:
+    quick = spec("support.sample:EndlessSetup", heartbeat={"intervalSeconds": 0.1}, restart={"maxRestarts": 0})
+    async with capsule(quick, control.port, setup_timeout=0.5):
+        starting = await control.state_of(pool_pb2.WORKER_STATE_STARTING, "Starting")
+        assert "setup() has been running" in starting.message
+        failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
+        assert (failing.reason, failing.message) == ("SetupTimeout", "setup() did not return within 0.5 s")
+
+
+async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=0.2))
+        assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
+        await control.until(lambda: control.workers()[0].served == 0 and control.heard("load")[-1].workers[0].elsewhere == 0)
+        assert await control.value(control.call(worker, "add", {"a": 1})) == 2
+        assert (await control.ready())[0].incarnation == worker.incarnation
+
+
+async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(control: Replica) -> None:
+    stubborn = spec("support.stubborn:Stubborn", worker={"processes": 2}, drain={"killAfterSeconds": 1})
+    async with capsule(stubborn, control.port):
+        first, second = await control.ready(2)
+        result = await control.result(control.call(first, "cling", timeout_seconds=0.2))
+        assert result.error.reason == "DEADLINE"
+        # The caller has its answer; the slot is still taken, and the replica is told so before that.
+        kinds = [frame.WhichOneof("kind") for frame in control.frames if frame.WhichOneof("kind") in ("load", "result")]
+        assert kinds[-2:] == ["load", "result"]
+        assert (await control.rejected(control.call(first, "echo", {"value": 1}))).reason == "NO_SLOT"
+        await control.until(lambda: control.workers()[0].incarnation != first.incarnation and control.workers()[0].state == 2)
+        assert control.workers()[1].incarnation == second.incarnation
+        assert len(control.heard("result")) == 1
+
+
+async def test_a_cancelled_call_ends_and_frees_its_slot(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 60})
+        await control.begun(id_)
+        control.send(cancel(id_))
+        result = await control.result(id_)
+        assert (result.error.reason, result.error.started) == ("CANCELLED", YES)
+        assert await control.value(control.call(worker, "echo", {"value": 2})) == 2
+
+
+def cancel(id_: int) -> link_pb2.Frame:
+    return link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason="CANCELLED"))
+
+
+async def test_a_call_cancelled_before_it_began_never_runs(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        for _ in range(20):
+            await control.value(control.call(worker, "echo"))
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            ahead = control.call(worker, "echo")
+            control.send(cancel(ahead))
+            result = await control.result(ahead)
+            assert (result.error.reason, result.error.started) == ("CANCELLED", NO)
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+
+
+async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        for _ in range(20):
+            await control.value(control.call(worker, "echo"))
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            ids = [control.call(worker, "echo", {"value": i}) for i in range(4)]
+            rejected = [await control.rejected(id_) for id_ in ids]
+            assert {reject.reason for reject in rejected} == {"RECALLED"}
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+
+
+async def test_a_dead_keeper_loses_its_calls_and_the_next_keeper_starts_anew(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 60})
+        await control.begun(id_)
+        assert local.keeper is not None
+        local.keeper.kill()
+        result = await control.result(id_)
+        assert result.error.reason == "WORKER_LOST"
+        await asyncio.wait_for(local.keeper.wait(), 10)
+        await local.start_keeper()
+        await control.until(lambda: control.workers()[0].state == 2 and control.workers()[0].incarnation != worker.incarnation)
+
+
+async def test_term_lets_the_running_call_finish_and_ends_everything_with_code_0(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 0.5})
+        await control.begun(id_)
+        local.stop.set()
+        await control.until(lambda: control.heard("report")[-1].draining, "draining is reported")
+        assert (await control.rejected(control.call(worker, "echo"))).reason == "DRAINING"
+        assert await control.value(id_) == "held"
+        await asyncio.wait_for(local.agent, 10)
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+        assert not alive(worker.pid)
+
+
+async def test_term_at_the_keeper_drains_too(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 0.5})
+        await control.begun(id_)
+        assert local.keeper is not None
+        local.keeper.terminate()
+        await control.until(lambda: control.heard("report")[-1].draining, "draining is reported")
+        assert await control.value(id_) == "held"
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+        await local.start_keeper()
+        await control.until(lambda: control.workers()[0].state == 2, "a new container serves again")
+
+
+async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Replica) -> None:
+    short = spec("support.stubborn:Stubborn", drain={"timeoutSeconds": 1, "killAfterSeconds": 1})
+    async with capsule(short, control.port) as local:
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "cling")
+        await control.begun(id_)
+        local.stop.set()
+        result = await control.result(id_)
+        assert result.error.reason == "WORKER_LOST"
+        await asyncio.wait_for(local.agent, 10)
+        assert not alive(worker.pid)
+
+
+async def test_a_drained_worker_stays_away_and_a_recycled_one_is_replaced(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), control.port):
+        first, second = await control.ready(2)
+        control.send(link_pb2.Frame(drain=link_pb2.Drain(worker=first.id, incarnation=first.incarnation)))
+        control.send(link_pb2.Frame(drain=link_pb2.Drain(worker=second.id, incarnation=second.incarnation, recycle=True)))
+        await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
+        await control.until(lambda: control.workers()[1].state == 2 and control.workers()[1].incarnation != second.incarnation)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
