@@ -222,3 +222,18 @@ class BadSignature(Adapter):
 def alone(value: int) -> int:
     """A module's own tool."""
     return value
+
+
+class Sessions(Adapter):
+    def setup(self) -> None:
+        self.events: list[str] = []
+
+    def on_session_start(self, session_id: str) -> None:
+        self.events.append(f"start {session_id}")
+
+    async def on_session_end(self, session_id: str) -> None:
+        self.events.append(f"end {session_id}")
+
+    @tool
+    def seen(self) -> list[str]:
+        return self.events

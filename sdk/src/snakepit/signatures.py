@@ -97,7 +97,8 @@ def _wants_async(annotation: Any, asynchronous: bool) -> bool:
 def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[str, Any, Any]:
     name = parameter.name
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-        raise TypeError(f"parameter {str(parameter)!r} can't be offered: callers name every argument, so write each one out")
+        stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+        raise TypeError(f"parameter {stars + name!r} can't be offered: callers name every argument, so write each one out")
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise TypeError(f"parameter {name!r} is positional-only: callers name every argument, so move the '/' away")
     if keyword.iskeyword(name):

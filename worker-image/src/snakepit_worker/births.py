@@ -17,7 +17,7 @@ from snakepit_worker import starting
 from snakepit_worker.processes import signal_process
 from snakepit_worker.starting import Birth, Forked, MustSpawn, NotForked
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("snakepit.keeper")
 ZygoteKey = tuple[str, tuple[tuple[str, str], ...]]
 MAX_ZYGOTES = 4
 """A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""

@@ -200,7 +200,7 @@ class Invoker:
         finally:
             self.calls.end(call)
         done.run_seconds = time.monotonic() - started
-        self._learn(frame.tool, done.run_seconds)
+        self._learn(done, frame.tool)
         self.channel.send(*self._span(frame, done, started_ns), done)
 
     def _outcome(self, call: RunningCall, now: float) -> Done:
@@ -304,9 +304,10 @@ class Invoker:
         message = f"the result of tool {tool.name!r} has {error} bytes; the limit maxPayloadBytes is {limit}"
         return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": "maxPayloadBytes", "bytes": str(limit)})
 
-    def _learn(self, tool: str, seconds: float) -> None:
-        if tool in self.tools:
-            self.means[tool] = self.means.get(tool, seconds) * 0.8 + seconds * 0.2
+    def _learn(self, done: Done, tool: str) -> None:
+        """A failure is often quicker than the work would have been."""
+        if done.failure is None and done.tool_error is None:
+            self.means[tool] = self.means.get(tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
 
     @staticmethod
     def _span(frame: CallFrame, done: Done, started_ns: int) -> list[FromWorker]:

@@ -36,16 +36,15 @@ from snakepit.local.frames import (
 from snakepit.local.sockets import FramingError, decode_from_agent, recv_packet, send_control
 from snakepit_worker import logs, processes
 from snakepit_worker.births import Births
+from snakepit_worker.guard import Guard
 from snakepit_worker.starting import Birth
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("snakepit.keeper")
 RUN_DIR_VARIABLE = "SNAKEPIT_RUN_DIR"
 RUN_DIR = "/run/snakepit"
 SOCKET = "control.sock"
 DIAL_SECONDS = 0.05
 REFUSED_SECONDS = 1.0
-TERM_SECONDS = 5.0
-"""After TERM, how long the keeper looks for an agent that would drain before it ends by itself."""
 
 
 class Agent:
@@ -97,29 +96,27 @@ class Keeper:
         self._agent: Agent | None = None
         self._dial_at = 0.0
         self._term_wanted = False
-        self._term_at: float | None = None
+        self._terminating = False
         self._shutdown = False
 
     def run(self) -> int:
+        self._guard = Guard()
         self._catch_signals()
         processes.adopt_orphans()
-        while not self._finished(time.monotonic()):
+        while not self._finished():
             for key, _ in self._selector.select(self._patience(time.monotonic())):
                 key.data()
-            self._terminate(time.monotonic())
+            self._terminate()
             self._reap()
             self._dial(time.monotonic())
         self._sweep()
+        self._guard.dismiss()
         return 0
 
     # ---- when to do what
 
-    def _finished(self, now: float) -> bool:
-        if self._shutdown:
-            return not self._workers and self._births.is_empty()
-        if self._term_at is not None and self._agent is None and now - self._term_at >= TERM_SECONDS:
-            self._end_everything()
-        return False
+    def _finished(self) -> bool:
+        return self._shutdown and not self._workers and self._births.is_empty()
 
     def _patience(self, now: float) -> float | None:
         if self._shutdown or self._agent is not None:
@@ -139,8 +136,12 @@ class Keeper:
         self._births.end_all()
         for pid in self._workers:
             processes.signal_group(pid, signal.SIGKILL)
-        for pid in processes.children():  # also what has left its worker's group
+        for pid in self._children():
             processes.signal_process(pid, signal.SIGKILL)
+
+    def _children(self) -> list[int]:
+        """Also what has left its worker's group and was adopted."""
+        return [pid for pid in processes.children() if pid != self._guard.pid]
 
     # ---- signals and children
 
@@ -164,11 +165,15 @@ class Keeper:
     def _want_term(self, *_: object) -> None:
         self._term_wanted = True
 
-    def _terminate(self, now: float) -> None:
-        if self._term_wanted and self._term_at is None:
-            self._term_at = now
-            if self._agent is not None and self._agent.welcomed:
-                self._agent.send(KeeperTerminating())
+    def _terminate(self) -> None:
+        """The agent drains; without one there is nothing to drain."""
+        if not self._term_wanted or self._terminating:
+            return
+        self._terminating = True
+        if self._agent is not None and self._agent.welcomed:
+            self._tell(KeeperTerminating())
+        else:
+            self._end_everything()
 
     def _reap(self) -> None:
         for pid in processes.ended_children():
@@ -177,6 +182,7 @@ class Keeper:
             _, status = os.waitpid(pid, 0)
             start = self._workers.pop(pid, None)
             if start is not None:
+                self._guard.forget(pid)
                 self._tell_exit(start, status)
             elif not self._births.reaped(pid, _how(status)):
                 self._strays.append((pid, status))
@@ -188,7 +194,7 @@ class Keeper:
 
     def _sweep(self) -> None:
         """Nothing that descends from us stays: not even what has left its worker's group."""
-        while left := processes.children():
+        while left := self._children():
             for pid in left:
                 processes.signal_process(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -244,7 +250,7 @@ class Keeper:
         self._agent.close()
         self._agent = None
         self._kill_workers()
-        if self._term_at is not None:
+        if self._terminating:
             self._shutdown = True
 
     def _obey(self, agent: Agent, data: bytes) -> None:
@@ -264,8 +270,6 @@ class Keeper:
             self._lose_agent(f"the agent speaks protocol {protocol}, this keeper {PROTOCOL}: use images of one release")
             return
         agent.welcomed = True
-        if self._term_at is not None:
-            agent.send(KeeperTerminating())
 
     def _signal(self, incarnation: str, number: int, group: bool) -> None:
         pid = next((pid for pid, start in self._workers.items() if start.incarnation == incarnation), None)
@@ -299,6 +303,7 @@ class Keeper:
             self.failed(birth.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
             return
         self._workers[pid] = start
+        self._guard.watch(pid)
         passed = birth.go_ahead()
         if self._agent is None or self._shutdown:
             processes.signal_group(pid, signal.SIGKILL)

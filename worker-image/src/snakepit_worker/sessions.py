@@ -13,7 +13,7 @@ from snakepit.tools import Adapter
 MAX_SESSIONS = 10_000
 """The least recently used one ends for this worker when there are more."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("snakepit.worker")
 
 
 class Sessions:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -93,7 +92,9 @@ class Heard:
             self._changed.wait_for(lambda: found() is not None or self.ended, timeout)
             frame = found()
         if frame is None:
-            raise TimeoutError(f"no {kind.__name__} within {timeout} s; there came {self.frames}")
+            raise TimeoutError(
+                f"no {getattr(kind, '__name__', kind)} within {timeout} s; the last of {len(self.frames)}: {self.frames[-3:]!r:.2000}"
+            )
         return frame
 
     def all(self, kind: type[T]) -> list[T]:
@@ -138,7 +139,7 @@ class LocalWorker:
 
     def call(self, tool: str, arguments: Any = None, **options: Any) -> Any:
         """The tool's value. Raises ToolError and the table's errors."""
-        return _value(self.done(self.begin(tool, arguments, **options)))
+        return outcome(self.done(self.begin(tool, arguments, **options)))
 
     def stream(self, tool: str, arguments: Any = None, **options: Any) -> Iterator[Any]:
         """The tool's chunks, as they are taken."""
@@ -149,7 +150,7 @@ class LocalWorker:
                 lambda frame, index=index: frame.id == id and (isinstance(frame, Done) or frame.index == index),  # type: ignore[misc]
             )
             if isinstance(frame, Done):
-                _value(frame)
+                outcome(frame)
                 return
             self.send(Credit(id, 1))
             yield payloads.decode(frame.payload)
@@ -189,7 +190,8 @@ class LocalWorker:
             self.send(self._agent.state.answer(self._sessions[frame.id], frame))
 
 
-def _value(done: Done) -> Any:
+def outcome(done: Done) -> Any:
+    """What a caller gets. Raises ToolError and the table's errors."""
     if done.tool_error is not None:
         raise ToolError(done.tool_error.type, done.tool_error.message, done.tool_error.traceback)
     if (failure := done.failure) is not None:
@@ -205,6 +207,8 @@ class LocalAgent:
         self.state = MemoryState()
         self.workers: list[LocalWorker] = []
         self._protocol = protocol
+        self._keeper: socket.socket | None = None
+        self._closed = False
         self._folder = tempfile.TemporaryDirectory(prefix="snakepit-")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(Path(self._folder.name, SOCKET)))
@@ -215,6 +219,8 @@ class LocalAgent:
 
     def accept(self) -> KeeperHello:
         """The keeper dials; also again, after `drop`."""
+        if self._keeper is not None:
+            self._keeper.close()
         self._keeper, _ = self._listener.accept()
         self.heard = Heard()
         threading.Thread(target=self._read, args=(self._keeper, self.heard), daemon=True).start()
@@ -223,6 +229,7 @@ class LocalAgent:
         return hello
 
     def send(self, frame: StartWorker | SignalWorker | Shutdown | AgentWelcome) -> None:
+        assert self._keeper is not None
         send_control(self._keeper, frame)
 
     def request(self, adapter: str, index: int = 0, **options: Any) -> str:
@@ -246,20 +253,27 @@ class LocalAgent:
 
     def drop(self) -> None:
         """Go away, as an agent that dies."""
+        assert self._keeper is not None
         self._keeper.shutdown(socket.SHUT_RDWR)
-        self._keeper.close()
 
     def close(self) -> int:
         """Shut everything down; the keeper's exit code."""
         with contextlib.suppress(OSError):
             self.send(Shutdown())
         code = self.keeper.wait(WAIT_SECONDS)
+        self._release()
+        return code
+
+    def _release(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         for worker in self.workers:
             worker.close()
-        self._keeper.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self._listener.close()
         self._folder.cleanup()
-        return code
 
     def __enter__(self) -> Self:
         return self
@@ -317,6 +331,3 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
-
-
-KILL = signal.SIGKILL

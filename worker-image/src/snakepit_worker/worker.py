@@ -35,7 +35,7 @@ from snakepit_worker.starting import Newborn, await_go, explain
 Factory = Callable[[], Adapter]
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_PAYLOAD_VARIABLE = "SNAKEPIT_MAX_PAYLOAD_BYTES"
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("snakepit.worker")
 
 
 class StartError(Exception):

@@ -22,7 +22,7 @@ from snakepit_worker.processes import die_with, threads
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
 
 Factory = Callable[[], Adapter]
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("snakepit.zygote")
 
 
 class Child(NamedTuple):

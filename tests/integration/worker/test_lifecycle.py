@@ -1,0 +1,273 @@
+"""The life and death of worker processes under a real keeper."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from snakepit import SnakepitError
+from snakepit.local.frames import (
+    Begin,
+    CancelCall,
+    Done,
+    Failed,
+    KeeperHello,
+    KeeperTerminating,
+    Ready,
+    Shutdown,
+    SignalWorker,
+    StartFailed,
+    WorkerExited,
+)
+from snakepit.local.sockets import recall_call
+from snakepit_worker.testing import LocalAgent, is_alive, outcome, wait_until
+
+SAMPLE = "support.sample:Sample"
+TOGETHER = "support.sample:Together"
+
+
+def test_a_worker_is_ready_after_setup_and_is_the_keepers_own_child(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    assert worker.ready().setup_seconds >= 0
+    pid, parent, session = worker.call("process")
+    assert (pid, parent, session) == (worker.pid, agent.keeper.pid, worker.pid)
+
+
+def test_the_keeper_says_who_it_is() -> None:
+    with LocalAgent() as agent:
+        hello = agent.heard.wait(KeeperHello)
+        assert hello.pid == agent.keeper.pid
+        assert hello.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}")
+        assert agent.close() == 0
+
+
+@pytest.mark.parametrize("startup", ["fork", "spawn"])
+def test_stop_runs_teardown_and_exits_0(agent: LocalAgent, startup: str, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    worker = agent.start(SAMPLE, startup=startup, env={"TEARDOWN_NOTE": str(note)})
+    worker.ready()
+    exited = worker.stop()
+    assert (exited.code, exited.signal) == (0, 0)
+    assert note.read_text() == "done"
+
+
+@pytest.mark.parametrize("startup", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("adapter", "sentence"),
+    [
+        ("support.broken_import:X", "import: RuntimeError: this module is broken"),
+        ("support.nowhere:X", "import: ModuleNotFoundError: No module named 'support.nowhere'"),
+        ("support.sample:Smaple", "adapter: AdapterError: module 'support.sample' has no 'Smaple'"),
+        ("support.sample:NotAnAdapter", "adapter: AdapterError: support.sample:NotAnAdapter is not an Adapter"),
+        ("support.sample:", "adapter: AdapterError: worker.adapter 'support.sample:' must be package.module:Class or package.module"),
+        ("support.sample:NoTools", "adapter: AdapterError: adapter NoTools has no tools"),
+        ("support.sample:BadSignature", "adapter: AdapterError: tool 'many': parameter '*values' can't be offered"),
+        ("support.sample:BadSetup", "setup: RuntimeError: no model here"),
+    ],
+    ids=["broken module", "no module", "no class", "not an adapter", "half a path", "no tools", "bad signature", "setup raises"],
+)
+def test_an_adapter_that_can_not_serve_says_why(agent: LocalAgent, adapter: str, sentence: str, startup: str) -> None:
+    with pytest.raises(SnakepitError) as caught:
+        agent.start(adapter, startup=startup).ready()
+    assert caught.value.message.startswith(sentence)
+
+
+def test_a_worker_whose_setup_failed_exits_with_code_1(agent: LocalAgent) -> None:
+    worker = agent.start("support.sample:BadSetup")
+    assert worker.exited().code == 1
+    assert "no model here" in worker.heard.wait(Failed).traceback
+
+
+def test_a_module_that_was_repaired_is_imported_anew(tmp_path: Path) -> None:
+    module = tmp_path / "repaired.py"
+    module.write_text("raise RuntimeError('broken')")
+    good = "from snakepit import tool\n@tool\ndef echo(value: int) -> int:\n    return value\n"
+    with LocalAgent({"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "PYTHONDONTWRITEBYTECODE": "1"}) as agent:
+        with pytest.raises(SnakepitError, match="broken"):
+            agent.start("repaired")
+        module.write_text(good)
+        assert agent.start("repaired").call("echo", {"value": 1}) == 1
+
+
+def test_a_setup_that_never_returns_can_be_killed(agent: LocalAgent) -> None:
+    worker = agent.start("support.sample:EndlessSetup")
+    worker.signal(signal.SIGKILL)
+    assert worker.exited().signal == signal.SIGKILL
+    assert not worker.heard.all(Ready)
+
+
+def test_an_import_that_never_returns_can_be_killed(agent: LocalAgent) -> None:
+    incarnation = agent.request("support.endless_import")
+    agent.send(SignalWorker(incarnation, signal.SIGKILL))
+    failed = agent.heard.wait(StartFailed, lambda frame: frame.incarnation == incarnation)
+    assert (failed.stage, failed.message) == ("import", "the process that imports support.endless_import was killed by signal 9")
+    assert agent.start(SAMPLE).ready()
+
+
+def test_an_adapter_that_starts_threads_at_import_gets_fresh_interpreters(agent: LocalAgent) -> None:
+    worker = agent.start("support.threaded_import:Threaded")
+    worker.ready()
+    assert worker.call("echo", {"value": 3}) == 3
+
+
+def test_a_bare_module_offers_its_own_functions(agent: LocalAgent) -> None:
+    assert [tool.name for tool in agent.start("support.sample").ready().tools] == ["alone"]
+
+
+def test_many_workers_are_forked_from_one_zygote(agent: LocalAgent) -> None:
+    workers = [agent.start(SAMPLE, index=index) for index in range(8)]
+    assert len({worker.call("process")[0] for worker in workers}) == 8
+    assert {worker.call("sockets") for worker in workers} == {2}
+
+
+def test_killed_calls_that_were_not_read_can_be_recalled_and_the_read_one_can_not(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    started = worker.begin("sleep", {"seconds": 60})
+    waiting = [worker.begin("echo", {"value": n}) for n in range(5)]
+    worker.heard.wait(Begin, lambda frame: frame.id == started)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.exited().signal == signal.SIGKILL
+    recalled = []
+    while (call := recall_call(worker.inbox_reader)) is not None:
+        recalled.append(call.id)
+    assert recalled == waiting
+    assert not worker.heard.all(Done)
+
+
+def test_an_exit_code_is_reported(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    worker.begin("exit", {"code": 7})
+    exited = worker.exited()
+    assert (exited.code, exited.signal) == (7, 0)
+
+
+def test_a_replacement_has_another_process_and_goes_on(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    worker.signal(signal.SIGKILL)
+    worker.exited()
+    successor = agent.start(SAMPLE)
+    assert successor.call("process")[0] != worker.pid
+
+
+def test_what_a_worker_started_dies_with_it(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    child = worker.call("child")
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.exited()
+    wait_until(lambda: not is_alive(child))
+
+
+def test_shutdown_ends_also_what_has_left_its_workers_group(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    daemon = worker.call("daemon")
+    assert agent.close() == 0
+    assert not is_alive(daemon)
+    assert not is_alive(worker.pid)
+
+
+def test_nothing_is_left_when_the_keeper_is_killed(agent: LocalAgent) -> None:
+    workers = [agent.start(SAMPLE, startup=startup) for startup in ("fork", "spawn")]
+    children = [worker.call("child") for worker in workers]
+    agent.keeper.kill()
+    wait_until(lambda: not any(is_alive(worker.pid) for worker in workers))
+    wait_until(lambda: not any(is_alive(child) for child in children))
+
+
+def test_term_is_told_to_the_agent_and_forwarded_to_nobody(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    running = worker.begin("sleep", {"seconds": 0.2})
+    agent.keeper.terminate()
+    agent.heard.wait(KeeperTerminating)
+    assert worker.done(running).failure is None
+    agent.send(Shutdown())
+    assert agent.keeper.wait(10) == 0
+
+
+def test_when_the_agent_goes_away_its_workers_end_and_the_next_agent_is_served(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    worker.ready()
+    agent.drop()
+    agent.accept()
+    assert not is_alive(worker.pid)
+    assert agent.start(SAMPLE).call("echo", {"value": 1}) == 1
+
+
+def test_term_ends_a_keeper_whose_agent_has_gone(agent: LocalAgent) -> None:
+    agent.start(SAMPLE).ready()
+    agent.keeper.terminate()
+    agent.heard.wait(KeeperTerminating)
+    agent.drop()
+    assert agent.keeper.wait(10) == 0
+
+
+def test_an_agent_of_another_protocol_is_refused_and_asked_again() -> None:
+    with LocalAgent(protocol=99) as agent:
+        agent.heard.wait(KeeperHello)
+        wait_until(lambda: agent.heard.ended)
+        agent._protocol = 1
+        agent.accept()
+        assert agent.start(SAMPLE).ready()
+
+
+def test_a_keeper_that_never_finds_an_agent_ends_on_term() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        keeper = subprocess.Popen([sys.executable, "-m", "snakepit_worker.keeper"], env={**os.environ, "SNAKEPIT_RUN_DIR": folder})
+        wait_until(lambda: _catches_term(keeper.pid))
+        keeper.terminate()
+        assert keeper.wait(15) == 0
+
+
+def _catches_term(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_a_forked_child_of_a_tool_holds_none_of_our_sockets(agent: LocalAgent) -> None:
+    worker = agent.start(SAMPLE)
+    assert worker.call("sockets") == 2
+    assert worker.call("sockets_of_a_forked_child") == 0
+
+
+def test_stdin_is_empty(agent: LocalAgent) -> None:
+    assert agent.start(SAMPLE).call("stdin") == ""
+
+
+def test_calls_of_the_thread_profile_run_at_the_same_time(agent: LocalAgent) -> None:
+    worker = agent.start(TOGETHER, profile="thread", slots=4)
+    meeting = [worker.begin("meet", {"parties": 4}) for _ in range(4)]
+    assert sorted(outcome(worker.done(id)) for id in meeting) == [0, 1, 2, 3]
+
+
+def test_the_thread_profile_reads_no_more_calls_than_it_has_slots(agent: LocalAgent) -> None:
+    worker = agent.start(TOGETHER, profile="thread", slots=2)
+    running = [worker.begin("spin") for _ in range(2)]
+    for id in running:
+        worker.heard.wait(Begin, lambda frame, id=id: frame.id == id)
+    waiting = worker.begin("count")
+    call = recall_call(worker.inbox_reader)
+    assert call is not None
+    assert call.id == waiting
+    for id in running:
+        worker.send(CancelCall(id, "CANCELLED"))
+        failure = worker.done(id).failure
+        assert failure is not None
+        assert failure.reason == "CANCELLED"
+
+
+def test_the_thread_profile_runs_async_tools_streams_and_stops(agent: LocalAgent) -> None:
+    worker = agent.start(TOGETHER, profile="thread", slots=2)
+    assert worker.call("meet_later") == "snakepit-async"
+    assert list(worker.stream("count")) == list(range(100))
+    assert worker.stop() == WorkerExited(0, worker.incarnation)
+
+
+def test_an_adapter_not_marked_thread_safe_is_refused_with_a_sentence(agent: LocalAgent) -> None:
+    with pytest.raises(SnakepitError, match=r"is not marked thread-safe, and worker\.profile is thread: set thread_safe = True"):
+        agent.start(SAMPLE, profile="thread", slots=2).ready()
