@@ -21,6 +21,8 @@ from snakepit_operator.pods import POOL_LABEL
 
 RESTART_SECONDS = (1.0, 30.0)
 STOP_SECONDS = 5.0
+IDENTITY: Any = "snakepit-operator"
+"""kopf wants one even where it has no peers."""
 
 OnWake = Callable[[str], None]
 
@@ -68,6 +70,8 @@ def _live(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -
                 registry=_registry(on_wake),
                 settings=_settings(),
                 standalone=True,
+                # Or kopf makes one of the user's name, which a number like 65532 doesn't have.
+                identity=IDENTITY,
                 clusterwide=not namespaces,
                 namespaces=list(namespaces),
                 stop_flag=stop,
