@@ -24,7 +24,15 @@ def encode_arguments(arguments: Mapping[str, Any] | None) -> common_pb2.Payload:
 
 
 def encode(value: Any) -> common_pb2.Payload:
-    encoded = payload.encode(value)
+    return _wire(payload.encode(value))
+
+
+def encode_state(value: Any) -> common_pb2.Payload:
+    """As state is kept: without attachments."""
+    return _wire(payload.encode_inline(value))
+
+
+def _wire(encoded: frames.Payload) -> common_pb2.Payload:
     wire = common_pb2.Payload(content_type=encoded.content_type, data=encoded.data)
     for each in encoded.attachments:
         wire.attachments.add(content_type=each.content_type, data=each.data, dtype=each.dtype, shape=each.shape)

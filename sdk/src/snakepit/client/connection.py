@@ -30,6 +30,9 @@ DEADLINE_GRACE_SECONDS = 0.5
 REFUSED_SECONDS = 0.5
 """A client that never had a link waits this long after a refused dial: another replica may still answer."""
 
+POLL_SECONDS = 0.1
+"""A caller that waits for a link looks this often whether dialling has failed for good."""
+
 RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
 
@@ -163,7 +166,8 @@ class Connection:
         while True:
             self._opened.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._opened.wait(), min(0.1, max(0.0, end - now())))
+                async with asyncio.timeout(min(POLL_SECONDS, max(0.0, end - now()))):
+                    await self._opened.wait()
             peer = self._next_peer()
             if peer is not None:
                 return peer
@@ -220,6 +224,7 @@ class Connection:
                 peer.answer(frame.result)
             elif kind == "go_away":
                 self.retire(peer)
+                self._dialer.renew(peer.replica)
 
 
 def is_broken(error: SnakepitError) -> bool:

@@ -51,7 +51,7 @@ class State:
         return sorted(each.key for each in reply.keys)
 
     async def _set(self, key: str, value: Any, expected: int | None) -> session_pb2.SetStateResponse:
-        wire = common_pb2.Value(payload=codec.encode(value))
+        wire = common_pb2.Value(payload=codec.encode_state(value))
         request = session_pb2.SetStateRequest(**self._names, key=key, value=wire, expected_version=expected)
         reply: session_pb2.SetStateResponse = await self._connection.unary(lambda peer: peer.sessions.SetState, request, safe=False)
         return reply

@@ -1,0 +1,27 @@
+"""The command line `snakepit`. This file imports next to nothing, so that Ctrl-C is answered from the first moment on."""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main() -> None:
+    """Run the command in sys.argv and exit: 0, 1 after a failure (one sentence on stderr), 2 for bad usage, 130 after Ctrl-C."""
+    try:
+        try:
+            from snakepit.cli.app import run
+        except ModuleNotFoundError as missing:
+            _explain(missing)
+            code = 1
+        else:
+            code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _explain(missing: ModuleNotFoundError) -> None:
+    print(f"snakepit: the module {missing.name!r} is missing: pip install 'snakepit[client]'", file=sys.stderr)

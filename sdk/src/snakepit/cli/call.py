@@ -1,0 +1,49 @@
+"""`snakepit call`: run a tool once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from snakepit.cli.arguments import parse_arguments
+from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
+from snakepit.cli.output import show
+from snakepit.client import Client, Pool, Session
+from snakepit.errors import ToolError
+
+
+def call(
+    pool: PoolArgument,
+    tool: Annotated[str, typer.Argument(metavar="TOOL")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value... | JSON | -]", help="Values are JSON where possible.")
+    ] = None,
+    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001)] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
+    server: ServerOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Run a tool, e.g. `snakepit call digits count to=3 --stream`."""
+    values = parse_arguments(arguments or [])
+
+    async def run(client: Client) -> None:
+        target: Pool | Session = client.pool(pool)
+        if session is not None:
+            target = client.pool(pool).session(session)
+            await target.create()
+        if not stream:
+            show(await target.call(tool, values, timeout=timeout), output)
+            return
+        async for piece in target.stream(tool, values, timeout=timeout):
+            show(piece, output)
+
+    try:
+        with_client(server, run)
+    except ToolError as error:
+        if traceback:
+            print(error.traceback, end="", file=sys.stderr)
+        raise

@@ -1,0 +1,42 @@
+"""`snakepit drain | recycle`: maintenance of one worker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from snakepit.cli.options import ServerOption, with_client
+from snakepit.client import Client, Pool
+from snakepit.errors import InvalidArguments
+from snakepit.names import parse_worker
+
+WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/index, as `snakepit workers` shows it.")]
+
+
+def drain(worker: WorkerArgument, server: ServerOption = None) -> None:
+    """Send a worker no new calls; it ends when its running calls have."""
+
+    async def run(client: Client) -> None:
+        await (await _pool_of(client, worker)).drain_worker(worker)
+
+    with_client(server, run)
+
+
+def recycle(worker: WorkerArgument, server: ServerOption = None) -> None:
+    """Replace a worker; its successor is ready before it is drained."""
+
+    async def run(client: Client) -> None:
+        await (await _pool_of(client, worker)).recycle_worker(worker)
+
+    with_client(server, run)
+
+
+async def _pool_of(client: Client, worker: str) -> Pool:
+    """Raises InvalidArguments when no pool has the worker."""
+    parse_worker(worker)
+    for info in await client.pools():
+        pool = client.pool(info.name)
+        if any(each.id == worker for each in await pool.workers()):
+            return pool
+    raise InvalidArguments(f"worker {worker!r} is in no pool: `snakepit workers POOL` lists them")
