@@ -1,0 +1,242 @@
+"""What every store must do: the same tests over memory, Redis and Valkey."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, Store
+
+LIMITS = Limits(max_keys=3, max_value_bytes=10, max_bytes=25)
+
+
+def named(pool: str, name: str, ttl_seconds: float = 60.0) -> SessionRecord:
+    return SessionRecord(pool, name, f"uid-{name}", 0.0, 0.0, ttl_seconds, 1, metadata={"owner": "me"})
+
+
+def value(data: bytes) -> common_pb2.Payload:
+    return common_pb2.Payload(content_type="application/json", data=data)
+
+
+def settings(pool: str, generation: int, uid: str = "u", *, deleted: bool = False) -> link_pb2.PoolSettings:
+    return link_pb2.PoolSettings(pool=pool, uid=uid, generation=generation, spec=f"{generation}", deleted=deleted)
+
+
+async def gone(store: Store, pool: str, name: str) -> bool:
+    try:
+        await store.get_session(pool, name)
+    except SessionNotFound:
+        return True
+    return False
+
+
+async def until_gone(store: Store, pool: str, name: str) -> None:
+    async with asyncio.timeout(5):
+        while not await gone(store, pool, name):
+            await asyncio.sleep(0.02)
+
+
+class TestSessions:
+    async def test_create_is_idempotent_and_gives_back_the_one_that_exists(self, store: Store, wanted: SessionRecord) -> None:
+        first, created = await store.create_session(wanted, 10)
+        again, created_again = await store.create_session(replace(wanted, uid="other", metadata={}), 10)
+        assert (created, created_again) == (True, False)
+        assert again == first
+        assert (first.uid, first.epoch, first.worker, dict(first.metadata)) == (wanted.uid, 1, "", {"owner": "me"})
+        assert abs(first.created - time.time()) < 60
+
+    async def test_an_unknown_session_is_not_found_by_any_operation(self, store: Store, pool: str) -> None:
+        for operation in (
+            store.get_session(pool, "no"),
+            store.unbind_session(pool, "no", None),
+            store.bind_session(named(pool, "no"), "w", "i"),
+            store.get_state(pool, "no", "k", None),
+            store.set_state(pool, "no", "k", value(b"1"), None, LIMITS, None),
+            store.delete_state(pool, "no", "k", None),
+            store.list_state(pool, "no", None),
+        ):
+            with pytest.raises(SessionNotFound, match="'no'"):
+                await operation
+        assert await store.touch_sessions(pool, ["no"]) == [None]
+        assert await store.delete_session(pool, "no") is None
+
+    async def test_sessions_are_listed_page_by_page_and_counted(self, store: Store, pool: str) -> None:
+        for name in ("b", "a", "c"):
+            await store.create_session(named(pool, name), 10)
+        assert [s.id for s in await store.list_sessions(pool, "", 2)] == ["a", "b"]
+        assert [s.id for s in await store.list_sessions(pool, "b", 2)] == ["c"]
+        assert await store.count_sessions(pool) == 3
+        assert await store.count_sessions("default/another") == 0
+
+    async def test_a_deleted_session_takes_its_state_along_and_its_place_is_free(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 1)
+        await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, None)
+        deleted = await store.delete_session(wanted.pool, "s")
+        assert deleted is not None
+        assert deleted.uid == wanted.uid
+        _, created = await store.create_session(replace(wanted, uid="next"), 1)
+        assert created
+        assert await store.get_state(wanted.pool, "s", "k", None) is None
+
+    async def test_the_quota_of_sessions_holds_under_concurrency(self, store: Store, pool: str) -> None:
+        outcomes = await asyncio.gather(*(store.create_session(named(pool, f"s{i}"), 5) for i in range(20)), return_exceptions=True)
+        assert sum(isinstance(o, SessionQuota) for o in outcomes) == 15
+        assert await store.count_sessions(pool) == 5
+
+    async def test_a_session_expires_and_frees_its_place(self, store: Store, pool: str) -> None:
+        await store.create_session(named(pool, "short", ttl_seconds=0.1), 1)
+        await until_gone(store, pool, "short")
+        assert await store.count_sessions(pool) == 0
+        assert await store.list_sessions(pool, "", 10) == []
+        await store.create_session(named(pool, "next"), 1)
+
+    async def test_touching_slides_the_ttl(self, store: Store, pool: str) -> None:
+        await store.create_session(named(pool, "slid", ttl_seconds=0.6), 10)
+        await store.create_session(named(pool, "left", ttl_seconds=0.6), 10)
+        async with asyncio.timeout(5):
+            while not await gone(store, pool, "left"):
+                assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
+                await asyncio.sleep(0.02)
+        assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
+
+
+class TestBinding:
+    async def test_two_simultaneous_first_binds_meet_on_one_worker(self, store: Store, wanted: SessionRecord) -> None:
+        known, _ = await store.create_session(wanted, 10)
+        one, two = await asyncio.gather(store.bind_session(known, "c/0", "i0"), store.bind_session(known, "c/1", "i1"))
+        assert (one.worker, one.incarnation, one.epoch) == (two.worker, two.incarnation, two.epoch)
+        assert one.epoch == 1
+
+    async def test_moving_grows_the_epoch_by_one_and_only_from_what_is_known(self, store: Store, wanted: SessionRecord) -> None:
+        known, _ = await store.create_session(wanted, 10)
+        bound = await store.bind_session(known, "c/0", "i0")
+        moved = await store.bind_session(bound, "c/1", "i1")
+        late = await store.bind_session(bound, "c/2", "i2")
+        assert (moved.worker, moved.epoch) == ("c/1", 2)
+        assert (late.worker, late.epoch) == ("c/1", 2)
+
+    async def test_unbinding_goes_over_to_the_next_epoch(self, store: Store, wanted: SessionRecord) -> None:
+        known, _ = await store.create_session(wanted, 10)
+        await store.bind_session(known, "c/0", "i0")
+        other = await store.unbind_session(wanted.pool, "s", "another")
+        free = await store.unbind_session(wanted.pool, "s", "i0")
+        again = await store.bind_session(free, "c/1", "i1")
+        assert (other.worker, other.epoch) == ("c/0", 1)
+        assert (free.worker, free.epoch) == ("", 2)
+        assert (again.worker, again.epoch) == ("c/1", 2)
+
+
+class TestState:
+    async def test_versions_start_at_one_and_grow(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        versions = [(await store.set_state(wanted.pool, "s", "k", value(b"%d" % i), None, LIMITS, None)).version for i in range(3)]
+        stored = await store.get_state(wanted.pool, "s", "k", None)
+        assert versions == [1, 2, 3]
+        assert stored is not None
+        assert (stored.version, stored.value.data, stored.value.content_type) == (3, b"2", "application/json")
+
+    async def test_any_bytes_come_back_as_they_were(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        data = b"a:b\x00\xff:"
+        await store.set_state(wanted.pool, "s", "k:1", value(data), None, LIMITS, None)
+        stored = await store.get_state(wanted.pool, "s", "k:1", None)
+        assert stored is not None
+        assert stored.value.data == data
+
+    async def test_compare_and_set_reports_a_conflict_with_the_version_that_is_there(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        created = await store.set_state(wanted.pool, "s", "k", value(b"1"), 0, LIMITS, None)
+        conflict = await store.set_state(wanted.pool, "s", "k", value(b"2"), 0, LIMITS, None)
+        written = await store.set_state(wanted.pool, "s", "k", value(b"3"), 1, LIMITS, None)
+        assert (created.done, created.version) == (True, 1)
+        assert (conflict.done, conflict.version) == (False, 1)
+        assert (written.done, written.version) == (True, 2)
+
+    async def test_of_many_compare_and_sets_over_one_version_one_wins(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        outcomes = await asyncio.gather(*(store.set_state(wanted.pool, "s", "k", value(b"%d" % i), 0, LIMITS, None) for i in range(20)))
+        assert sum(outcome.done for outcome in outcomes) == 1
+
+    async def test_a_fenced_worker_can_neither_read_nor_write(self, store: Store, wanted: SessionRecord) -> None:
+        record, _ = await store.create_session(wanted, 10)
+        await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, record.fence)
+        for fence in (Fence(record.uid, 2), Fence("another life", 1)):
+            for operation in (
+                store.get_state(wanted.pool, "s", "k", fence),
+                store.set_state(wanted.pool, "s", "k", value(b"2"), None, LIMITS, fence),
+                store.delete_state(wanted.pool, "s", "k", fence),
+                store.list_state(wanted.pool, "s", fence),
+            ):
+                with pytest.raises(StaleEpoch):
+                    await operation
+
+    async def test_keys_are_listed_and_deleted(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        for key in ("b", "a"):
+            await store.set_state(wanted.pool, "s", key, value(b"123"), None, LIMITS, None)
+        listed = await store.list_state(wanted.pool, "s", None)
+        assert [(k.key, k.version, k.size_bytes) for k in listed] == [("a", 1, 3), ("b", 1, 3)]
+        assert await store.delete_state(wanted.pool, "s", "a", None)
+        assert not await store.delete_state(wanted.pool, "s", "a", None)
+        assert [k.key for k in await store.list_state(wanted.pool, "s", None)] == ["b"]
+
+    @pytest.mark.parametrize(
+        ("written", "limit"),
+        [
+            ([("a", 11)], "session.maxValueBytes"),
+            ([("a", 1), ("b", 1), ("c", 1), ("d", 1)], "session.maxKeys"),
+            ([("a", 10), ("b", 10), ("c", 6)], "session.maxBytes"),
+        ],
+        ids=["value too large", "too many keys", "too much in all"],
+    )
+    async def test_quotas_refuse_what_goes_beyond_and_name_the_limit(
+        self, store: Store, wanted: SessionRecord, written: list[tuple[str, int]], limit: str
+    ) -> None:
+        await store.create_session(wanted, 10)
+        *fine, (key, size) = written
+        for each, length in fine:
+            await store.set_state(wanted.pool, "s", each, value(b"x" * length), None, LIMITS, None)
+        with pytest.raises(StateQuota) as refused:
+            await store.set_state(wanted.pool, "s", key, value(b"x" * size), None, LIMITS, None)
+        assert refused.value.details["limit"] == limit
+
+    async def test_a_deleted_key_gives_its_bytes_back(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+        for _ in range(5):
+            for key in ("a", "b"):
+                await store.set_state(wanted.pool, "s", key, value(b"x" * 10), None, LIMITS, None)
+            for key in ("a", "b"):
+                await store.delete_state(wanted.pool, "s", key, None)
+
+
+class TestPools:
+    async def test_newer_settings_win_and_older_ones_never_do(self, store: Store, pool: str) -> None:
+        assert (await store.save_pool(settings(pool, 2), override=False)).generation == 2
+        assert (await store.save_pool(settings(pool, 1), override=True)).generation == 2
+        assert (await store.save_pool(settings(pool, 3), override=False)).generation == 3
+        assert [s.generation for s in await store.load_pools() if s.pool == pool] == [3]
+
+    async def test_another_uid_replaces_only_on_the_operators_word(self, store: Store, pool: str) -> None:
+        await store.save_pool(settings(pool, 7, "old"), override=False)
+        assert (await store.save_pool(settings(pool, 1, "new"), override=False)).uid == "old"
+        assert (await store.save_pool(settings(pool, 1, "new"), override=True)).uid == "new"
+
+    async def test_a_deleted_pool_is_not_brought_back_by_its_own_agents(self, store: Store, pool: str) -> None:
+        await store.save_pool(settings(pool, 1), override=True)
+        await store.save_pool(settings(pool, 0, deleted=True), override=True)
+        assert (await store.save_pool(settings(pool, 1), override=False)).deleted
+        assert [s for s in await store.load_pools() if s.pool == pool] == []
+        assert not (await store.save_pool(settings(pool, 1, "made again"), override=True)).deleted
+
+
+class TestLeases:
+    async def test_an_agent_is_lost_only_when_no_replica_hears_it_and_then_for_good(self, store: Store, pool: str) -> None:
+        assert await store.renew_leases(pool, ["i"], 0.3) == []
+        assert not await store.declare_lost(pool, "i", 60)
+        async with asyncio.timeout(5):
+            while not await store.declare_lost(pool, "i", 60):
+                await asyncio.sleep(0.02)
+        assert await store.renew_leases(pool, ["i", "j"], 60) == ["i"]
