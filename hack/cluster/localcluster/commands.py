@@ -15,6 +15,7 @@ from localcluster.paths import Paths, State
 from localcluster.shell import Failure
 
 START_SECONDS = 180.0
+LAUNCH_SECONDS = 3.0
 NODE_SECONDS = 60.0
 LEFT_BY_MOUNTS = ("/var/lib/cni", "/var/lib/kubelet")
 """Empty folders on the host that only serve as places to mount on."""
@@ -97,11 +98,10 @@ def _prepare_state(paths: Paths) -> None:
 
 
 def _wait_until_ready(state: State) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    seen = False
+    begun = time.monotonic()
     while not state.ready.exists():
-        seen = seen or running(state) is not None
-        if time.monotonic() > deadline or (seen and not running(state)):
+        waited = time.monotonic() - begun
+        if waited > START_SECONDS or (waited > LAUNCH_SECONDS and not running(state)):
             raise Failure(f"The cluster did not start.\n{shell.tail(state.log / 'sandbox.log')}\nAll logs: {state.log}")
         time.sleep(0.1)
 

@@ -15,7 +15,6 @@ SUITE = "bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 BASE_NAME = "localhost/snakepit-base"
 BASE_RUBBISH = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
-INPUTS_LABEL = "dev.snakepit.inputs"
 ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
 
 
@@ -163,35 +162,38 @@ def _inputs_key(paths: Paths, image: Image) -> str:
 
 def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key: str) -> None:
     name = naming.of(image.name)
-    before = inspect(name)
-    if label(before, INPUTS_LABEL) == key:
+    record, before = paths.cache / "built" / cache.key_of([name]), identifier(name)
+    if before and record.exists() and record.read_text() == f"{key} {before}":
         progress.say(f"{name}: unchanged")
         return
     with progress.step(name), host_settings.for_pip() as volumes:
         arguments = [f"PYTHON_IMAGE={base}"] + ([f"WORKER_IMAGE={naming.of(image.parent)}"] if image.parent else [])
-        command = build_command(paths.checkout, image, name, arguments, volumes, key)
+        command = build_command(paths.checkout, image, name, arguments, volumes)
         shell.logged(command, paths.cache / f"log/image-{image.name}.log", environment=environment())
-    _forget(before)
+    _remember(record, f"{key} {identifier(name)}")
+    if before != identifier(name):
+        _forget(before)
 
 
-def build_command(checkout: Path, image: Image, name: str, arguments: list[str], volumes: list[str], key: str) -> list[str]:
+def build_command(checkout: Path, image: Image, name: str, arguments: list[str], volumes: list[str]) -> list[str]:
     command = ["nice", "-n", "5", "buildah", "build", "--layers", "--network=host", "--pull=never", "--format=docker"]
-    command += ["--file", str(checkout / image.dockerfile), "--tag", name, "--label", f"{INPUTS_LABEL}={key}"]
+    command += ["--file", str(checkout / image.dockerfile), "--tag", name]
     command += ["--target", image.target] if image.target else []
     command += [f"--build-arg={argument}" for argument in arguments]
     command += [f"--volume={volume}" for volume in volumes]
     return [*command, str(checkout)]
 
 
-def label(inspected: dict[str, object], name: str) -> str | None:
-    """A label out of `buildah inspect`."""
-    config = inspected.get("Docker", {})
-    labels = config.get("config", {}).get("Labels") if isinstance(config, dict) else None
-    return (labels or {}).get(name)
+def _remember(record: Path, text: str) -> None:
+    """A record counts only together with the image that it names, so it may be older than that, but never half."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = record.with_suffix(".unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(record)
 
 
-def _forget(inspected: dict[str, object]) -> None:
-    """Remove the image that lost its name to a newer one, or every change would leave one behind."""
-    if "FromImageID" in inspected:
+def _forget(identifier: str) -> None:
+    """Remove the image that lost its name to a newer one, or every change would leave one behind. One in use stays."""
+    if identifier:
         variables = (f"{name}={value}" for name, value in ENVIRONMENT.items())
-        shell.succeeds("env", *variables, "buildah", "rmi", str(inspected["FromImageID"]))
+        shell.succeeds("env", *variables, "buildah", "rmi", identifier)
