@@ -1,0 +1,62 @@
+"""What a reader copies out of the documents works: Python compiles, adapters have their tools, pools are valid, values exist."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from snakepit import Adapter
+from snakepit.spec import load_pools
+from snakepit.tools import discover
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(language: str, containing: str = "") -> list[Any]:
+    return [
+        pytest.param(token.content, id=f"{page.name}:{token.map[0] + 1 if token.map else 0}")
+        for page in PAGES
+        for token in MarkdownIt().parse(page.read_text())
+        if token.type == "fence" and token.info == language and containing in token.content
+    ]
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_every_piece_of_python_compiles(text: str) -> None:
+    compile(text, "document", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("text", blocks("python", "(Adapter)"))
+def test_every_adapter_offers_the_tools_that_it_shows(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("copied")
+    monkeypatch.setitem(sys.modules, "copied", module)
+    exec(compile(text, "document", "exec"), module.__dict__)
+    (adapter,) = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Adapter) and each is not Adapter]
+    assert len(discover(adapter())) == text.count("@tool")
+
+
+@pytest.mark.parametrize("text", blocks("yaml", "SnakePool"))
+def test_every_pool_is_valid(text: str) -> None:
+    assert load_pools(text)
+
+
+def _values_of_the_table() -> list[str]:
+    section = (ROOT / "docs/operations.md").read_text().split("### Values")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [name.strip(" `") for row in rows for name in row.split(",")]
+
+
+@pytest.mark.parametrize("name", _values_of_the_table())
+def test_every_value_that_the_table_names_exists(name: str) -> None:
+    value = yaml.safe_load((ROOT / "charts/snakepit/values.yaml").read_text())
+    for part in name.removesuffix(".*").split("."):
+        assert part in value, name
+        value = value[part]
