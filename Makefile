@@ -52,6 +52,7 @@ lint: setup ## Style, types, architecture, generated files
 	@$(BIN)/buf lint proto
 	@$(BIN)/python hack/protos.py --check
 	@$(BIN)/python hack/crds.py --check
+	@$(BIN)/python hack/docs.py --check
 
 protos: setup ## Generate sdk/src/snakepit/v1 from proto/
 	@$(BIN)/python hack/protos.py
