@@ -50,7 +50,7 @@ def _install(packages: list[str], log: Path) -> None:
 def go_version(module: Path) -> str:
     """The Go that builds this module; the module's own file says which is the oldest that can."""
     wanted = re.findall(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)[0]
-    needed = f"The Kubernetes binary is built from source and needs Go {wanted} or newer (https://go.dev/dl), as `go` on the PATH"
+    needed = f"The Kubernetes binary is built from source and needs Go {wanted} or newer, as `go` on the PATH"
     go = find_go()
     if go is None:
         raise Failure(f"{needed}; there is none. Debian 12's own package `golang` is too old.")
