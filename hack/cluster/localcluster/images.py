@@ -147,10 +147,18 @@ def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
     base = build_base(paths)
     keys: dict[str, str] = {}
     with cache.locked(paths.cache / "locks/images", lambda: progress.say("waiting for another build of images")):
+        _remove_remains()
         for image in wanted:
             keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
             _build_if_changed(paths, image, naming, base, keys[image.name])
     return [naming.of(image.name) for image in wanted]
+
+
+def _remove_remains() -> None:
+    """Containers of builds that were killed: with the lock held, nobody works on one that began with our base."""
+    for container in shell.output("buildah", "containers", "--quiet", environment=environment()).split():
+        if BASE_NAME in shell.output("buildah", "inspect", container, environment=environment()):
+            shell.output("buildah", "rm", container, environment=environment())
 
 
 def _inputs_key(paths: Paths, image: Image) -> str:
@@ -176,7 +184,7 @@ def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key
 
 
 def build_command(checkout: Path, image: Image, name: str, arguments: list[str], volumes: list[str]) -> list[str]:
-    command = ["nice", "-n", "5", "buildah", "build", "--layers", "--network=host", "--pull=never", "--format=docker"]
+    command = ["nice", "-n", "5", "buildah", "build", "--layers", "--force-rm", "--network=host", "--pull=never", "--format=docker"]
     command += ["--file", str(checkout / image.dockerfile), "--tag", name]
     command += ["--target", image.target] if image.target else []
     command += [f"--build-arg={argument}" for argument in arguments]
