@@ -29,6 +29,23 @@ def spec(adapter: str, **sections: Any) -> SnakePoolSpec:
     return msgspec.convert({"worker": worker, **sections}, SnakePoolSpec)
 
 
+@asynccontextmanager
+async def frozen(pid: int) -> AsyncIterator[None]:
+    """The process is stopped, provably, until the block ends: it reads nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(10):
+            while _state(pid) != "T":
+                await asyncio.sleep(0.001)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class LocalCapsule:
     """`stop` asks the agent to drain; `agent` is its task, `keeper` the keeper's process."""
 
@@ -69,8 +86,7 @@ async def capsule(pool_spec: SnakePoolSpec, *servers: int, keeper: bool = True, 
         spec=pool_spec,
         spec_json=encode_spec(pool_spec),
         run_dir=folder,
-        health_port=0,
-        **settings,
+        **{"health_port": 0, **settings},
     )
     local = LocalCapsule(values)
     try:

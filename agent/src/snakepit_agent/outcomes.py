@@ -14,6 +14,7 @@ from snakepit.v1 import common_pb2, link_pb2
 
 KEEP_SECONDS = 10.0
 KEEP_BYTES = 8 * 1024 * 1024
+KEEP_RESULTS = 4096
 LARGE_BYTES = 256 * 1024
 """A larger result is not kept: its caller is told that the outcome was lost on the way."""
 
@@ -32,7 +33,7 @@ class Outcomes:
             size = frame.ByteSize()
         self._kept.append((now, size, frame))
         self._bytes += size
-        while self._bytes > KEEP_BYTES:
+        while self._bytes > KEEP_BYTES or len(self._kept) > KEEP_RESULTS:
             self._drop()
 
     def expire(self, now: float) -> None:

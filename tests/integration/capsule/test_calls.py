@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
@@ -112,7 +113,7 @@ async def test_a_unary_tool_called_as_a_stream_gives_one_chunk(control: Replica)
         (worker,) = await control.ready()
         id_ = control.call(worker, "add", {"a": 1}, stream=True)
         await control.result(id_)
-        assert [(json.loads(chunk.payload.data), chunk.last) for chunk in control.chunks[id_] if chunk.HasField("payload")][0][0] == 2
+        assert [json.loads(chunk.payload.data) for chunk in control.chunks[id_] if chunk.HasField("payload")] == [2]
         assert control.chunks[id_][-1].last
 
 

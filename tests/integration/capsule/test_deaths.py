@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from support.capsules import capsule, spec
-from support.replica import Replica, replica
 
 from snakepit.v1 import link_pb2, pool_pb2
+from support.capsules import capsule, frozen, spec
+from support.replica import Replica, replica
 
 pytestmark = pytest.mark.timeout(40)
 
@@ -149,14 +149,11 @@ async def test_a_call_cancelled_before_it_began_never_runs(control: Replica) -> 
         (worker,) = await control.ready()
         for _ in range(20):
             await control.value(control.call(worker, "echo"))
-        os.kill(worker.pid, signal.SIGSTOP)
-        try:
+        async with frozen(worker.pid):
             ahead = control.call(worker, "echo")
             control.send(cancel(ahead))
             result = await control.result(ahead)
             assert (result.error.reason, result.error.started) == ("CANCELLED", NO)
-        finally:
-            os.kill(worker.pid, signal.SIGCONT)
 
 
 async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: Replica) -> None:
@@ -164,13 +161,10 @@ async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: R
         (worker,) = await control.ready()
         for _ in range(20):
             await control.value(control.call(worker, "echo"))
-        os.kill(worker.pid, signal.SIGSTOP)
-        try:
+        async with frozen(worker.pid):
             ids = [control.call(worker, "echo", {"value": i}) for i in range(4)]
             rejected = [await control.rejected(id_) for id_ in ids]
             assert {reject.reason for reject in rejected} == {"RECALLED"}
-        finally:
-            os.kill(worker.pid, signal.SIGCONT)
 
 
 async def test_a_dead_keeper_loses_its_calls_and_the_next_keeper_starts_anew(control: Replica) -> None:

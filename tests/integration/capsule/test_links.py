@@ -1,0 +1,157 @@
+"""Links that break and come back, several replicas, and what the agent serves and refuses besides."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import snakepit_agent.main as agent_main
+from snakepit.link import dial
+from snakepit.local.frames import KeeperHello
+from snakepit.local.sockets import decode_from_agent, recv_packet, send_control
+from snakepit.names import new_id
+from support.capsules import capsule, frozen, spec
+from support.replica import Replica, replica
+
+pytestmark = pytest.mark.timeout(40)
+
+
+async def test_a_link_that_comes_back_learns_which_calls_run_and_gets_their_results() -> None:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 1.0})
+        await control.begun(id_)
+        await control.stop()
+        await control.start(control.port)
+        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+        assert list(control.hellos[-1].running) == [id_]
+        assert control.hellos[-1].capsule.incarnation == control.hellos[0].capsule.incarnation
+        assert await control.value(id_) == "held"
+
+
+async def test_a_result_that_was_on_its_way_when_the_link_broke_is_told_again() -> None:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "echo", {"value": 5})
+        await control.value(id_)
+        await control.stop()
+        await control.start(control.port)
+        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+        # Whether a result arrived is not known after a break: the replica must not run the call again.
+        assert list(control.hellos[-1].running) == [id_]
+        await control.until(lambda: [r.id for r in control.heard("result")] == [id_, id_])
+
+
+async def test_calls_that_were_not_begun_are_dropped_when_their_link_breaks() -> None:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        for _ in range(10):
+            await control.value(control.call(worker, "echo"))
+        async with frozen(worker.pid):
+            control.call(worker, "echo")
+            await control.stop()
+        await control.start(control.port)
+        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+        assert 11 not in control.hellos[-1].running
+
+
+async def test_another_replica_at_the_same_address_ends_the_calls_of_the_first() -> None:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 600})
+        await control.begun(id_)
+        await control.stop()
+        successor = Replica(new_id())
+        await successor.start(control.port)
+        try:
+            (same,) = await successor.ready()
+            assert same.incarnation == worker.incarnation
+            await successor.until(
+                lambda: successor.heard("load") and successor.heard("load")[-1].workers[0].elsewhere == 0, "the slot is free again"
+            )
+            assert await successor.value(successor.call(same, "echo", {"value": 3})) == 3
+        finally:
+            await successor.stop()
+
+
+async def test_each_replica_is_told_of_slots_that_the_other_one_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with replica() as first, replica() as second:
+
+        async def both(target: str) -> set[str]:
+            return {f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"}
+
+        monkeypatch.setattr(dial, "resolve", both)
+        async with capsule(spec("support.stubborn:Stubborn"), first.port):
+            (worker,) = await first.ready()
+            await second.ready()
+            id_ = first.call(worker, "hold", {"seconds": 600})
+            await first.begun(id_)
+            taken = await second.until(lambda: second.heard("load"), "a load")
+            assert [(w.worker, w.incarnation, w.elsewhere) for w in taken[-1].workers] == [(worker.id, worker.incarnation, 1)]
+            assert not first.heard("load"), "its own calls it counts itself"
+            rejected = second.call(worker, "echo")
+            assert (await second.rejected(rejected)).reason == "NO_SLOT"
+            os.kill(worker.pid, signal.SIGKILL)
+            await first.result(id_)
+            (successor,) = await second.until(lambda: [w for w in second.workers() if w.state == 2 and w.incarnation != worker.incarnation])
+            assert await second.value(second.call(successor, "echo", {"value": 1})) == 1
+
+
+async def test_the_kubelet_sees_ready_when_a_worker_is_warm() -> None:
+    port = free_port()
+    async with (
+        replica() as control,
+        capsule(spec("support.stubborn:Stubborn"), control.port, keeper=False, health_port=port) as local,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def status(service: str) -> int:
+            request = health_pb2.HealthCheckRequest(service=service)
+            return (await health.Check(request, timeout=10, wait_for_ready=True)).status
+
+        assert await status("") == health_pb2.HealthCheckResponse.SERVING
+        assert await status("ready") == health_pb2.HealthCheckResponse.NOT_SERVING
+        await local.start_keeper()
+        await control.ready()
+        async with asyncio.timeout(10):
+            watch = health.Watch(health_pb2.HealthCheckRequest(service="ready"))
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                pass
+            watch.cancel()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def test_a_keeper_of_another_release_is_refused() -> None:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port, keeper=False) as local:
+        await control.until(lambda: control.hellos)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper:
+            keeper.settimeout(10)
+            await asyncio.to_thread(keeper.connect, str(local.settings.run_dir / "control.sock"))
+            send_control(keeper, KeeperHello(99, 1, "9.9", "3.99"))
+            packet = await asyncio.to_thread(recv_packet, keeper)
+            assert packet is not None
+            assert decode_from_agent(packet.data).protocol == 1
+            assert await asyncio.to_thread(recv_packet, keeper) is None
+
+
+async def test_a_health_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.bind(("::", 0))
+        taken.listen()
+        async with capsule(spec("support.stubborn:Stubborn"), 1, keeper=False) as local:
+            settings = local.settings.__class__(**{**vars(local.settings), "health_port": taken.getsockname()[1], "run_dir": tmp_path})
+            with pytest.raises(OSError, match="SNAKEPIT_HEALTH_PORT"):
+                await asyncio.wait_for(agent_main.run(settings, asyncio.Event()), 10)
