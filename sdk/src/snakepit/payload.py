@@ -27,7 +27,8 @@ OCTETS = "application/octet-stream"
 NDARRAY = "application/x-ndarray"
 
 ATTACHMENT = "$attachment"
-INLINE = "$ndarray"
+INLINE_ARRAY = "$ndarray"
+INLINE_INTEGER = "$integer"
 UNSERIALIZABLE = "$unserializable"
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -52,7 +53,7 @@ def encode_inline(value: Any) -> Payload:
     if not encoded.attachments:
         return encoded
     inline = [_inline(each) for each in encoded.attachments]
-    return Payload(_msgpack.encode(_substitute(msgspec.json.decode(encoded.data), inline)), MSGPACK)
+    return Payload(_msgpack.encode(_fit(_substitute(msgspec.json.decode(encoded.data), inline))), MSGPACK)
 
 
 def decode(payload: Payload) -> Any:
@@ -161,7 +162,16 @@ def _ndarray(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
 def _inline(attachment: Attachment) -> Any:
     if attachment.content_type != NDARRAY:
         return attachment.data
-    return {INLINE: [attachment.dtype, list(attachment.shape), attachment.data]}
+    return {INLINE_ARRAY: [attachment.dtype, list(attachment.shape), attachment.data]}
+
+
+def _fit(value: Any) -> Any:
+    """Integers that msgpack doesn't have, as text."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return {INLINE_INTEGER: str(value)}
+    if isinstance(value, list):
+        return [_fit(each) for each in value]
+    return {key: _fit(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _substitute(value: Any, attachments: list[Any]) -> Any:
@@ -191,7 +201,9 @@ def _restore_inline(value: Any) -> Any:
         return [_restore_inline(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1 and INLINE in value:
-        dtype, shape, data = value[INLINE]
+    if len(value) == 1 and INLINE_INTEGER in value:
+        return int(value[INLINE_INTEGER])
+    if len(value) == 1 and INLINE_ARRAY in value:
+        dtype, shape, data = value[INLINE_ARRAY]
         return _ndarray(data, dtype, tuple(shape))
     return {key: _restore_inline(each) for key, each in value.items()}

@@ -103,7 +103,12 @@ def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[str, An
         raise TypeError(f"parameter {name!r} is positional-only: callers name every argument, so move the '/' away")
     if keyword.iskeyword(name):
         raise TypeError(f"parameter {name!r} is a keyword of Python")
-    return name, hints.get(name, Any), _default(parameter.default)
+    return name, _known(hints.get(name, Any)), _default(parameter.default)
+
+
+def _known(annotation: Any) -> Any:
+    """`object` says what `Any` says, and msgspec knows `Any`."""
+    return Any if annotation is object else annotation
 
 
 def _default(default: Any) -> Any:
@@ -123,11 +128,12 @@ def _decoder(arguments: type[Any]) -> msgspec.json.Decoder[Any]:
 
 def decode_hook(kind: type[Any], value: Any) -> Any:
     """Types that msgspec doesn't know: numpy arrays from lists, pydantic models from objects, instances as they are."""
+    kind = typing.get_origin(kind) or kind
     if isinstance(value, kind):
         return value
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
-        return validate(value)
+        return _validated(validate, value)
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
         import numpy
 
@@ -135,10 +141,24 @@ def decode_hook(kind: type[Any], value: Any) -> Any:
     raise TypeError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
+def _validated(validate: Callable[[Any], Any], value: Any) -> Any:
+    """pydantic's paragraph as one sentence."""
+    try:
+        return validate(value)
+    except ValueError as error:
+        errors = getattr(error, "errors", None)
+        if not callable(errors):
+            raise
+        raise ValueError("; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors())) from error
+
+
 def _schema_hook(kind: type[Any]) -> dict[str, Any]:
+    if kind is object:
+        return {"description": "any value"}  # an empty schema would count as none
     describe = getattr(kind, "model_json_schema", None)
     if callable(describe):
         return dict(describe())
+    kind = typing.get_origin(kind) or kind
     return {"description": f"{kind.__module__}.{kind.__qualname__}"}
 
 
@@ -156,7 +176,7 @@ def _output_schema(annotation: Any) -> str:
         return ""
     item = _streamed(annotation)
     try:
-        return json.dumps(msgspec.json.schema(annotation if item is None else item, schema_hook=_schema_hook))
+        return json.dumps(msgspec.json.schema(_known(annotation if item is None else item), schema_hook=_schema_hook))
     except TypeError:
         return ""
 

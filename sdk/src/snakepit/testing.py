@@ -87,10 +87,14 @@ class Harness:
         self.adapter = adapter
         self.state = MemoryState()
         self.calls: list[Call] = []
-        self._loop = asyncio.new_event_loop()
         self._sessions: set[str] = set()
         self._tools = discover(adapter)
-        self._hook(adapter.setup)
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._hook(adapter.setup)
+        except BaseException:
+            self._loop.close()
+            raise
 
     @property
     def tools(self) -> Mapping[str, ToolInfo]:
