@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +41,17 @@ def test_every_adapter_offers_the_tools_that_it_shows(text: str, monkeypatch: py
     exec(compile(text, "document", "exec"), module.__dict__)
     (adapter,) = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Adapter) and each is not Adapter]
     assert len(discover(adapter())) == text.count("@tool")
+
+
+def test_the_authors_page_tests_its_own_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("copied")
+    monkeypatch.setitem(sys.modules, "copied", module)
+    model = SimpleNamespace(predict=lambda images: [7 for _ in images])
+    vars(module).update(__name__="copied", train=lambda: model, pixels=[0.0] * 64)
+    page = (ROOT / "docs/author.md").read_text()
+    for token in MarkdownIt().parse(page):
+        if token.type == "fence" and token.info == "python":
+            exec(compile(token.content, "docs/author.md", "exec"), module.__dict__)
 
 
 @pytest.mark.parametrize("text", blocks("yaml", "SnakePool"))
