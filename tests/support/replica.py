@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import grpc
 
+from snakepit.errors import StaleEpoch
 from snakepit.link import PROTOCOL, Link
 from snakepit.link.channels import server_options
+from snakepit.link.status import to_status
 from snakepit.names import new_id
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
 
@@ -36,6 +38,7 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         self.take_chunks = asyncio.Event()
         self.take_chunks.set()
         self.break_pipes = False
+        self.lost: set[str] = set()
         self.link: Link | None = None
         self._server: grpc.aio.Server | None = None
         self._last_id = 0
@@ -45,6 +48,9 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
 
     async def Link(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
         first = await context.read()
+        if first.frames[0].hello.capsule.incarnation in self.lost:
+            code, message, trailers = to_status(StaleEpoch("declared lost"))
+            await context.abort(code, message, trailers)
         self.hellos.append(first.frames[0].hello)
         welcome = link_pb2.Welcome(protocol=PROTOCOL, replica=self.id, max_payload_bytes=self.max_payload_bytes)
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))

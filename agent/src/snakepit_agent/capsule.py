@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -26,6 +27,8 @@ HELD_TICK_SECONDS = 0.005
 IDLE_TICK_SECONDS = 0.1
 WORKERS_TICK_SECONDS = 0.02
 
+log = logging.getLogger(__name__)
+
 
 class Capsule:
     """Runs from `start` to `stop`. `finished`: set when a drain is over. `on_change` is called after each change of a worker."""
@@ -38,7 +41,7 @@ class Capsule:
         self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came)
         self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self)
         self.streams = Streams(
-            self.incarnation,
+            lambda: self.incarnation,
             settings.spec.call.stream_idle_seconds,
             self.uplink.replica,
             self.workers.tell,
@@ -189,6 +192,13 @@ class Capsule:
 
     # ---- time
 
+    def _start_over(self) -> None:
+        """The control plane has declared this capsule lost: nothing that it holds counts any more, so it becomes another one."""
+        log.warning("capsule incarnation %s was declared lost: beginning anew", self.incarnation)
+        self.incarnation = new_id()
+        self.uplink.start_over()
+        self.workers.keeper.dismiss()
+
     def _work_came(self) -> None:
         if not self._fast and self._tick_timer is not None:
             self._tick_timer.cancel()
@@ -211,5 +221,7 @@ class Capsule:
         now = time.monotonic()
         self.workers.observe_memory(now)
         self.uplink.tick(now)
+        if self.uplink.is_fenced:
+            self._start_over()
         self.state.tick(now)
         self.uplink.broadcast(self._report())

@@ -68,6 +68,11 @@ class KeeperServer:
                 self.path.unlink()
         self._drop()
 
+    def dismiss(self) -> None:
+        """Close the connection: the keeper ends its workers and comes anew."""
+        if self._keeper is not None:
+            self._lose("it was dismissed")
+
     def send(self, order: FromAgent) -> None:
         """Pass an order on; without a keeper it is forgotten, as there is nobody whom it could concern."""
         if self._keeper is None:

@@ -35,7 +35,7 @@ class Streams:
 
     def __init__(
         self,
-        capsule_incarnation: str,
+        capsule_incarnation: Callable[[], str],
         idle_seconds: float,
         replica: Callable[[str], Replica | None],
         tell: Tell,
@@ -96,7 +96,7 @@ class Streams:
         def ended(why: str) -> None:
             self._ended(stream, why)
 
-        stream.pipe = Pipe(replica.channel, call.remote, self._capsule_incarnation, self._idle_seconds, taken, ended)
+        stream.pipe = Pipe(replica.channel, call.remote, self._capsule_incarnation(), self._idle_seconds, taken, ended)
 
     def _push(self, stream: _Stream, outcome: Outcome, *, last: bool) -> None:
         assert stream.pipe is not None

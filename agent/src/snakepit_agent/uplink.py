@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from snakepit.errors import StaleEpoch
 from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
@@ -112,6 +113,19 @@ class Uplink:
         known.outcomes.remember(frame, now)
         self.send(id_, frame)
 
+    @property
+    def is_fenced(self) -> bool:
+        """Has a replica refused this capsule's incarnation, because it was declared lost?"""
+        return isinstance(self._dialer.last_error, StaleEpoch)
+
+    def start_over(self) -> None:
+        """Forget every replica and what it was told, and link anew."""
+        self._dialer.last_error = None
+        for known in list(self._known.values()):
+            if known.replica is not None:
+                known.replica.link.close("the capsule begins anew")
+            del self._known[known.id]
+
     def tick(self, now: float) -> None:
         """Forget what is out of date."""
         for known in list(self._known.values()):
@@ -146,7 +160,8 @@ class Uplink:
             return
         known.replica, known.since = None, time.monotonic()
         log.warning("the link to control-plane replica %s at %s closed: %s", replica.id, replica.address, reason)
-        self._events.replica_unlinked(replica.id)
+        if self._known.get(known.id) is known:
+            self._events.replica_unlinked(replica.id)
 
     def _forget(self, known: _Known) -> None:
         del self._known[known.id]
@@ -154,6 +169,8 @@ class Uplink:
 
     def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
         known = self._by_link[link]
+        if self._known.get(known.id) is not known:
+            return  # Forgotten, and about to close.
         for frame in frames:
             kind = frame.WhichOneof("kind")
             handler = self._handlers.get(kind) if kind else None

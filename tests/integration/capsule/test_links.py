@@ -57,8 +57,8 @@ async def test_calls_that_were_not_begun_are_dropped_when_their_link_breaks() ->
         async with frozen(worker.pid):
             control.call(worker, "echo")
             await control.stop()
-        await control.start(control.port)
-        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+            await control.start(control.port)
+            await control.until(lambda: len(control.hellos) > 1, "a second hello")
         assert 11 not in control.hellos[-1].running
 
 
@@ -79,6 +79,24 @@ async def test_another_replica_at_the_same_address_ends_the_calls_of_the_first()
             assert await successor.value(successor.call(same, "echo", {"value": 3})) == 3
         finally:
             await successor.stop()
+
+
+async def test_a_capsule_that_was_declared_lost_comes_back_as_another_one() -> None:
+    quick = spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 0.1})
+    async with replica() as control, capsule(quick, control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 600})
+        await control.begun(id_)
+        former = control.hellos[0].capsule.incarnation
+        await control.stop()
+        control.lost.add(former)
+        await control.start(control.port)
+        await control.until(lambda: len(control.hellos) > 1, "a hello of another incarnation")
+        assert control.hellos[-1].capsule.incarnation != former
+        assert not control.hellos[-1].running
+        (successor,) = await control.until(lambda: [w for w in control.workers() if w.state == 2 and w.incarnation != worker.incarnation])
+        assert await control.value(control.call(successor, "echo", {"value": 1})) == 1
+        assert not control.heard("result")[:-1], "nothing of the former incarnation is told"
 
 
 async def test_each_replica_is_told_of_slots_that_the_other_one_uses(monkeypatch: pytest.MonkeyPatch) -> None:
