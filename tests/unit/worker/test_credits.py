@@ -1,0 +1,115 @@
+"""Credit of a stream, cancellations that overtake, and interrupts of the main thread."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from snakepit.context import Interrupted
+from snakepit.local.frames import STREAM_CREDIT, CallFrame, Payload
+from snakepit_worker.channel import Channel
+from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.invoke import Calls, Credits, RunningCall
+from snakepit_worker.runners import ThreadRunner
+
+
+def test_credit_runs_out_and_comes_back() -> None:
+    credits = Credits()
+    assert [credits.take() for _ in range(STREAM_CREDIT)] == [None] * STREAM_CREDIT
+    waiting = credits.take()
+    assert waiting is not None
+    assert not waiting.done()
+    credits.add(2)
+    assert waiting.result(0) is None
+    assert credits.take() is None
+    assert credits.take() is not None
+
+
+def test_a_failure_reaches_who_waits_and_who_comes_later() -> None:
+    credits = Credits()
+    for _ in range(STREAM_CREDIT):
+        credits.take()
+    waiting = credits.take()
+    assert waiting is not None
+    credits.fail(Interrupted("CANCELLED"))
+    with pytest.raises(Interrupted):
+        waiting.result(0)
+    with pytest.raises(Interrupted):
+        credits.take()
+
+
+def running_call(id: int) -> RunningCall:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    theirs.close()
+    return RunningCall(CallFrame(id, "c", "t", Payload(b"{}")), Channel(ours, Interrupts()))
+
+
+def test_a_cancellation_finds_its_call_before_during_and_after() -> None:
+    calls = Calls(ThreadRunner())
+    calls.interrupt(1, "CANCELLED")
+    early, late = running_call(1), running_call(2)
+    calls.begin(early)
+    calls.begin(late)
+    assert (early.reason, late.reason) == ("CANCELLED", "")
+    calls.interrupt(2, "DEADLINE")
+    assert late.reason == "DEADLINE"
+    calls.end(early)
+    calls.end(late)
+    calls.interrupt(2, "CANCELLED")
+    assert late.reason == "DEADLINE"
+
+
+@pytest.fixture
+def interrupts() -> Interrupts:
+    interrupts = Interrupts()
+    interrupts.install()
+    return interrupts
+
+
+def test_an_interrupt_raises_in_the_call_that_it_names(interrupts: Interrupts) -> None:
+    def work() -> None:
+        interrupts.interrupt(7, "DEADLINE")
+        time.sleep(30)
+
+    with pytest.raises(Interrupted) as caught:
+        interrupts.run(7, work)
+    assert caught.value.reason == "DEADLINE"
+
+
+def test_an_interrupt_of_another_call_is_ignored(interrupts: Interrupts) -> None:
+    def work() -> str:
+        interrupts.interrupt(6, "CANCELLED")
+        return "done"
+
+    assert interrupts.run(7, work) == "done"
+    interrupts.interrupt(7, "CANCELLED")
+    assert interrupts.run(8, lambda: "next") == "next"
+
+
+def test_an_interrupt_inside_a_shield_waits_for_its_end(interrupts: Interrupts) -> None:
+    reached = []
+
+    def work() -> None:
+        with interrupts.shielded:
+            interrupts.interrupt(7, "CANCELLED")
+            reached.append("inside")
+        reached.append("after")
+
+    with pytest.raises(Interrupted):
+        interrupts.run(7, work)
+    assert reached == ["inside"]
+
+
+def test_a_tool_that_keeps_the_interrupt_is_not_interrupted_twice(interrupts: Interrupts) -> None:
+    def work() -> str:
+        try:
+            interrupts.interrupt(7, "CANCELLED")
+            time.sleep(30)
+        except Interrupted:
+            interrupts.interrupt(7, "CANCELLED")
+        return "went on"
+
+    assert interrupts.run(7, work) == "went on"
