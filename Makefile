@@ -21,7 +21,7 @@ $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@touch $@
 
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
-	@$(BIN)/python examples/digits/demo.py
+	@$(BIN)/python examples/digits/demo
 
 test: setup lint ## Everything that needs no cluster
 	@$(BIN)/python -m pytest

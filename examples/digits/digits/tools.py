@@ -3,6 +3,7 @@
 The data: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
 """
 
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -36,10 +37,11 @@ class Digits(Adapter):
         return {"images": self.held_out_images.tolist(), "labels": self.held_out_labels.tolist()}
 
     @tool
-    def count(self, to: int, *, ctx: Context) -> Iterator[int]:
-        """Count from 0, one piece at a time."""
+    def count(self, to: int, pause: float = 0.0, *, ctx: Context) -> Iterator[int]:
+        """Count from 0, one piece at a time, with a pause in seconds before each."""
         for number in range(to):
             ctx.check()
+            time.sleep(pause)
             yield number
 
     @tool

@@ -1,0 +1,56 @@
+"""The demo: a pool, real calls, a stream, a session, a killed worker, a clean stop. Exit 0 only if all of it was as it should be.
+
+`python examples/digits/demo` runs it on this machine; `--server ADDRESS` on a cluster where the pool is applied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+import steps
+from cluster import Cluster
+from laptop import Laptop
+from transcript import Transcript
+
+import snakepit
+
+
+async def walk(place: steps.Place, out: Transcript) -> None:
+    async with snakepit.Client(place.server, connect_timeout=steps.READY_SECONDS) as client:
+        pool = client.pool(steps.POOL)
+        await steps.wait_until_ready(pool, out)
+        await steps.classify_all(pool, out)
+        await steps.stream(pool, out)
+        await steps.kill_the_sessions_worker(pool, place, out)
+
+
+async def on_this_machine(out: Transcript) -> None:
+    async with Laptop() as laptop:
+        try:
+            await walk(laptop, out)
+            await laptop.show_clean_stop(out)
+        except (TimeoutError, snakepit.SnakepitError, ExceptionGroup) as error:
+            out.expect(False, f"it ended early: {error!r}")
+            out.say(laptop.last_words())
+
+
+async def main(server: str | None) -> int:
+    out = Transcript()
+    began = time.monotonic()
+    await (walk(Cluster(server), out) if server else on_this_machine(out))
+    out.heading("All of it was as it should be" if not out.wrong else f"{len(out.wrong)} things were not as they should be")
+    out.say(f"the demo took {time.monotonic() - began:.0f} s")
+    return 1 if out.wrong else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="demo")
+    parser.add_argument("--server", help="a control plane's address, host:port; default: a pool on this machine")
+    try:
+        sys.exit(asyncio.run(main(parser.parse_args().server)))
+    except KeyboardInterrupt:
+        print("\nstopped; nothing is left running", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,91 @@
+"""The demo's place on this machine: `snakepit dev`, in-memory store, no Redis, no cluster; and the proof that it leaves no process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from transcript import Transcript
+
+import snakepit
+
+MARK = "SNAKEPIT_DEMO"
+STOP_SECONDS = 30
+POOL_FILE = Path(__file__).resolve().parent.parent / "pool.yaml"
+
+
+class Laptop:
+    """Starts and stops `snakepit dev`. Every process that comes of it carries a mark in its environment."""
+
+    def __init__(self) -> None:
+        self.mark = f"{MARK}={secrets.token_hex(8)}"
+        self.server = f"127.0.0.1:{_free_port()}"
+        self.log = Path(tempfile.mkstemp(prefix="snakepit-demo-", suffix=".log")[1])
+        self._dev: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        argv = [str(Path(sys.executable).with_name("snakepit")), "dev", str(POOL_FILE), "--listen", self.server]
+        name, _, value = self.mark.partition("=")
+        with self.log.open("wb") as log:
+            # A session of its own: Ctrl-C reaches the demo alone, which then stops it in order.
+            self._dev = await asyncio.create_subprocess_exec(
+                *argv, stdout=log, stderr=log, env={**os.environ, name: value}, start_new_session=True
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._dev is not None and self._dev.returncode is None:
+            await self.stop()
+        if not self.processes():
+            self.log.unlink()
+
+    async def kill(self, worker: snakepit.WorkerInfo) -> None:
+        os.kill(worker.pid, signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Ask `snakepit dev` to end, as Ctrl-C does; a second Ctrl-C after a while. Returns its exit code."""
+        assert self._dev is not None
+        for _ in range(2):
+            with contextlib.suppress(ProcessLookupError):
+                self._dev.send_signal(signal.SIGINT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS / 2):
+                    return await self._dev.wait()
+        self._dev.kill()
+        return await self._dev.wait()
+
+    def processes(self) -> list[int]:
+        """Every process that came of `snakepit dev` and is still there."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and entry.name != str(os.getpid()):
+                with contextlib.suppress(OSError):
+                    if self.mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+        return found
+
+    async def show_clean_stop(self, out: Transcript) -> None:
+        out.heading("A clean stop")
+        before = len(self.processes())
+        code = await self.stop()
+        left = self.processes()
+        out.expect(code in (0, 130), f"snakepit dev ended with {code}")
+        out.expect(before > 0 and not left, f"{before} processes ran, {len(left)} are left")
+
+    def last_words(self) -> str:
+        """The end of what `snakepit dev` said, for when something went wrong."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:]) if self.log.exists() else ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
