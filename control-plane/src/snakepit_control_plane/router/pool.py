@@ -10,10 +10,11 @@ from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.router.queue import PoolQueue
 from snakepit_control_plane.router.route import reason_of
-from snakepit_control_plane.router.workers import Capsule, Worker, WorkerIndex
+from snakepit_control_plane.router.workers import FAILING, Capsule, Worker, WorkerIndex
 
 MEAN_WEIGHT = 0.1
 GONE_REMEMBERED = 10_000
+MOST_REST_SECONDS = 10.0
 
 
 class Pool:
@@ -32,7 +33,7 @@ class Pool:
         self.queue = PoolQueue(spec.queue.max_size)
         self.ready_workers = 0
         self.last_ready_at = -math.inf
-        self.failure_share = 0.0
+        self.failures = 0.0
         self.held_since = math.inf
         self.sessions = 0
         self._means: dict[str, float] = {}
@@ -77,6 +78,7 @@ class Pool:
         """Recompute what depends on which workers may be used: index, counts, tools. O(workers); on changes, not on calls."""
         for worker in self.workers.values():
             self.index.place(worker, now)
+        self.failures = sum(worker.failure_share for worker in self.workers.values())
         before = self.ready_workers
         self.ready_workers = sum(worker.alive for worker in self.workers.values())
         if before or self.ready_workers:
@@ -109,6 +111,20 @@ class Pool:
             self.tools = {name: tool for capsule in offering for name, tool in capsule.tools.items()}
 
     # ---- what calls have taught
+
+    def count_outcome(self, worker: Worker, tool: str, sent_at: float, failed: bool) -> float:
+        """Take note of how a call ended; returns until when the worker should rest (0: it need not).
+
+        A worker that fails fast would be free more often than its peers and draw their calls to it. One that fails while its peers
+        don't is therefore held, after a failure, as long as a successful call would have held it.
+        """
+        self.failures += worker.count_outcome(failed)
+        others = len(self.workers) - 1
+        if not failed or worker.failure_share <= FAILING or others < 1:
+            return 0.0
+        if (self.failures - worker.failure_share) / others > worker.failure_share / 2:
+            return 0.0
+        return sent_at + min(self._means.get(tool, 0.0), MOST_REST_SECONDS)
 
     def mean_seconds(self, tool: str) -> float:
         """The running mean of a tool's duration; infinity while it is unknown."""

@@ -240,18 +240,28 @@ class Router:
         if call is None or call.home is None:
             return
         now, pool, worker = self.clock(), call.home, call.worker
-        self.release(pool, call, now)
         outcome = result.WhichOneof("outcome")
+        failed = outcome == "tool_error" or outcome == "error"
         if worker is not None:
             worker.full = False
-            worker.count_outcome(outcome == "tool_error" or outcome == "error")
-        if outcome != "error":
+            rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
+            if rest > now:
+                worker.resting_until = rest
+                self.loop.call_at(rest + 0.001, self._rested, pool, worker)
+        if not failed:
             pool.learn(call.tool, result.run_seconds)
+        self.release(pool, call, now)
         if call.sink is not None and not call.closed:
             self._end_stream(capsule, call, frame)
         else:
             self.close(call, frame)
         self._settled(pool, call, worker, now)
+
+    def _rested(self, pool: Pool, worker: Worker) -> None:
+        now = self.clock()
+        if pool.workers.get(worker.id) is worker:
+            pool.index.place(worker, now)
+            self.freed(pool, worker, now)
 
     def _end_stream(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
         """The slot is free; the chunks have their own way, and may still be on it. The sink closes the call."""

@@ -21,6 +21,9 @@ AHEAD_CALLS = 32
 FAILURE_WEIGHT = 0.2
 """How much the latest call counts in the running share of failures."""
 
+FAILING = 0.5
+"""A worker whose share of failures is above this comes after its equals, and rests if the others fare better."""
+
 
 class Worker:
     """One life of one worker. `own` counts this replica's calls there, `elsewhere` those of the others (the agent tells)."""
@@ -75,8 +78,11 @@ class Worker:
         """May one more call of that duration be sent though no slot is free?"""
         return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.load < self.slots + AHEAD_CALLS
 
-    def count_outcome(self, failed: bool) -> None:
-        self.failure_share += FAILURE_WEIGHT * (failed - self.failure_share)
+    def count_outcome(self, failed: bool) -> float:
+        """Take one more outcome into the running share; returns by how much that grew."""
+        change = FAILURE_WEIGHT * (failed - self.failure_share)
+        self.failure_share += change
+        return change
 
 
 class Capsule:
@@ -164,4 +170,4 @@ class WorkerIndex:
         if not worker.alive or worker.full or worker.resting_until > now:
             return None
         # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
-        return 2 * (worker.load - worker.slots) + (worker.failure_share > 0.5)
+        return 2 * (worker.load - worker.slots) + (worker.failure_share > FAILING)

@@ -1,0 +1,19 @@
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from support.control_plane import Caller, replica
+
+from snakepit_control_plane.server import Running
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+
+
+@pytest.fixture
+async def caller(server: Running) -> AsyncIterator[Caller]:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield Caller(channel)

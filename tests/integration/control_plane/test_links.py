@@ -1,0 +1,260 @@
+"""Links of agents and clients: broken, silent, fenced, of another version; and the services around them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
+from snakepit.link import Dialer, Link
+from snakepit.link.dial import Replica
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
+from support.control_plane import Caller, eventually, outcome, rpc
+from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+
+from snakepit_control_plane.server import Running
+
+QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": 0.5, "missThreshold": 2})
+
+
+class Client:
+    """An SDK's link, without the SDK."""
+
+    def __init__(self, address: str) -> None:
+        self.results: dict[int, link_pb2.Result] = {}
+        self.replica: Replica | None = None
+        self.gone_away = False
+        self._dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: None)
+        self._dialer.start()
+
+    def _hello(self, address: str) -> link_pb2.Hello:
+        return link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
+
+    def _opened(self, replica: Replica) -> None:
+        self.replica = replica
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        for frame in frames:
+            if frame.WhichOneof("kind") == "result":
+                self.results[frame.result.id] = frame.result
+            self.gone_away = self.gone_away or frame.WhichOneof("kind") == "go_away"
+
+    def call(self, tool: str, **fields: object) -> int:
+        assert self.replica is not None
+        number = self.replica.link.next_id()
+        call = link_pb2.Call(id=number, call_id=f"c{number}", pool=POOL, tool=tool, arguments=payload({}), **fields)  # type: ignore[arg-type]
+        self.replica.link.send(link_pb2.Frame(call=call))
+        return number
+
+    async def stop(self) -> None:
+        await self._dialer.stop()
+
+
+@pytest.fixture
+async def client(server: Running) -> AsyncIterator[Client]:
+    made = Client(server.address)
+    await eventually(lambda: made.replica)
+    yield made
+    await made.stop()
+
+
+async def test_calls_on_a_clients_link_are_answered_under_the_clients_own_ids(server: Running, client: Client) -> None:
+    async with simulated_agent(server.address, workers=2):
+        numbers = [client.call("echo") for _ in range(50)]
+        await eventually(lambda: len(client.results) == 50)
+        assert sorted(client.results) == numbers
+        assert {result.call_id for result in client.results.values()} == {f"c{n}" for n in numbers}
+        failed = client.call("ecko")
+        await eventually(lambda: failed in client.results)
+        assert client.results[failed].error.reason == "TOOL_NOT_FOUND"
+
+
+async def test_a_client_that_goes_away_cancels_its_calls(server: Running, client: Client) -> None:
+    async with simulated_agent(server.address) as agent:
+        client.call("hang")
+        client.call("hang")
+        await eventually(lambda: agent.running and server.router.pools[POOL].queue.depth == 1)
+        await client.stop()
+        await eventually(lambda: agent.cancelled and server.router.pools[POOL].queue.depth == 0)
+
+
+async def test_a_cancel_frame_ends_the_call(server: Running, client: Client) -> None:
+    async with simulated_agent(server.address) as agent:
+        number = client.call("hang")
+        await eventually(lambda: agent.running)
+        assert client.replica is not None
+        client.replica.link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=number, reason="CANCELLED")))
+        await eventually(lambda: number in client.results)
+        assert client.results[number].error.reason == "CANCELLED"
+
+
+async def test_after_a_broken_link_started_calls_go_on_and_the_others_run_again(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        started = caller.start("hang")
+        await eventually(lambda: agent.running)
+        lost: list[link_pb2.Call] = []
+        agent._start = lost.append  # type: ignore[assignment, method-assign]  # arrives, and is forgotten with the link
+        forgotten = caller.start("echo")
+        await eventually(lambda: lost)
+        del agent._start
+        agent.break_link()
+        assert (await forgotten).worker
+        agent.let_go()
+        assert (await started).json.string_value == "late"
+        assert len([call for call in agent.calls if call.tool == "hang"]) == 1
+
+
+async def test_a_silent_agent_is_suspect_then_lost_and_what_it_ran_is_worker_lost(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=QUICK, beat_seconds=0.1) as agent:
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        capsule = next(iter(server.router.pools[POOL].capsules.values()))
+        agent.silent = True
+        await eventually(lambda: capsule.liveness == pool_pb2.LIVENESS_SUSPECT)
+        assert not call.done()
+        error = await outcome(call)
+        assert isinstance(error, WorkerLost)
+        assert "lost" in error.details["how"]
+        assert capsule.liveness == pool_pb2.LIVENESS_LOST
+
+
+async def test_a_beat_makes_a_suspect_agent_live_again(server: Running, caller: Caller) -> None:
+    patient = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": 30, "missThreshold": 2})
+    async with simulated_agent(server.address, settings=patient, beat_seconds=0.1) as agent:
+        await caller.call("echo")
+        agent.silent = True
+        capsule = next(iter(server.router.pools[POOL].capsules.values()))
+        await eventually(lambda: capsule.liveness == pool_pb2.LIVENESS_SUSPECT)
+        waits = caller.start("echo")
+        await eventually(lambda: server.router.pools[POOL].queue.depth == 1)
+        agent.silent = False
+        assert (await waits).worker
+
+
+async def test_an_agent_that_comes_back_after_lost_is_fenced(server: Running, caller: Caller) -> None:
+    agent = SimulatedAgent(server.address, settings=QUICK, beat_seconds=0.1)
+    await agent.start()
+    call = caller.start("hang")
+    await eventually(lambda: agent.running)
+    agent.silent = True
+    assert isinstance(await outcome(call), WorkerLost)
+    agent.let_go()
+    agent.silent = False
+    await eventually(lambda: agent.replica is None)
+    assert agent.incarnation not in server.router.pools[POOL].capsules
+    await agent.stop()
+
+
+async def test_a_restarted_agent_replaces_its_predecessor(server: Running, caller: Caller) -> None:
+    first = SimulatedAgent(server.address)
+    await first.start()
+    call = caller.start("hang")
+    await eventually(lambda: first.running)
+    async with simulated_agent(server.address) as second:
+        assert isinstance(await outcome(call), WorkerLost)
+        assert (await caller.call("echo")).incarnation == second.lives["capsule-0/0"]
+    await first.stop()
+
+
+async def test_a_workers_death_is_told_at_once_and_the_dead_one_is_never_offered_again(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        dead = agent.lives["capsule-0/0"]
+        agent.replace_worker("capsule-0/0")
+        error = await outcome(call)
+        assert isinstance(error, WorkerLost)
+        assert error.details["how"] == "signal 9"
+        assert (await caller.call("echo")).incarnation != dead
+        assert server.telemetry.restarts.labels(POOL, "crashed")._value.get() == 1
+
+
+async def test_another_protocol_version_is_refused_with_a_sentence_and_logged_once(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = SimulatedAgent(server.address, protocol=99)
+    agent._dialer.start()
+    await eventually(lambda: isinstance(agent._dialer.last_error, ProtocolMismatch))
+    assert "speaks protocol 99, this control plane 1: upgrade the older one" in str(agent._dialer.last_error)
+    await agent.stop()
+
+
+async def test_tools_pools_and_workers_can_be_looked_at(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        tools = await rpc(caller.tools.ListTools(tool_pb2.ListToolsRequest(pool=POOL)))
+        assert [tool.name for tool in tools.tools] == ["count", "echo", "fail", "hang"]
+        assert tools.description == "Simulated."
+        workers = (await rpc(caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL)))).workers
+        assert [(w.id, w.state, w.liveness) for w in workers] == [("capsule-0/0", 2, 1), ("capsule-0/1", 2, 1)]
+        await rpc(caller.pools.DrainWorker(pool_pb2.DrainWorkerRequest(pool=POOL, worker="capsule-0/1")))
+        await eventually(lambda: any(frame.drain.worker == "capsule-0/1" for frame in agent.frames))
+
+
+async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: Running, caller: Caller) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        sync = fleet_pb2_grpc.FleetServiceStub(channel).Sync()
+        await sync.write(fleet_pb2.SyncRequest(pools=[settings(generation=5)], complete=True))
+        first = await sync.read()
+        assert (first.session_store_ready, first.pools[0].pool.generation) == (True, 5)
+        assert not first.pools[0].pool.available
+        async with simulated_agent(server.address, settings=settings(generation=4)) as agent:
+            state = await next_state(sync, lambda state: state.pools[0].pool.available)
+            assert state.pools[0].capsules[0].name == "capsule-0"
+            assert state.pools[0].pool.generation == 5
+            await sync.write(fleet_pb2.SyncRequest(pools=[settings(generation=5)], complete=True, drain_capsules=["capsule-0"]))
+            await eventually(lambda: any(frame.WhichOneof("kind") == "drain" for frame in agent.frames))
+            await next_state(sync, lambda state: not state.pools[0].pool.available)
+            await sync.write(fleet_pb2.SyncRequest(complete=True))
+            await next_state(sync, lambda state: not state.pools)
+            with pytest.raises(PoolNotFound):
+                await caller.call("echo")
+        sync.cancel()
+
+
+async def test_health_reflection_and_http_probes_answer(server: Running) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def serving() -> bool:
+            request = health_pb2.HealthCheckRequest(service="snakepit.v1.RouterService")
+            return (await health.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+
+        async with asyncio.timeout(5):
+            while not await serving():
+                await asyncio.sleep(0.02)
+        info = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await info.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        names = {service.name for service in (await info.read()).list_services_response.service}
+        assert {"snakepit.v1.RouterService", "snakepit.v1.SessionService", "grpc.health.v1.Health"} <= names
+        info.cancel()
+    async with simulated_agent(server.address), aiohttp.ClientSession() as http:
+        for path, text in (("livez", "ok"), ("readyz", "ok"), ("metrics", "snakepit_slots")):
+            async with http.get(f"http://{server.http_address}/{path}") as response:
+                assert response.status == 200
+                assert text in await response.text()
+
+
+async def test_stopping_asks_peers_to_go_away_finishes_running_calls_and_is_not_ready(
+    server: Running, caller: Caller, client: Client
+) -> None:
+    async with simulated_agent(server.address) as agent:
+        number = client.call("hang")
+        await eventually(lambda: agent.running)
+        stop = asyncio.create_task(server.stop(linger=0.05, drain=10))
+        await eventually(lambda: client.gone_away)
+        assert server.not_ready() == "stopping"
+        agent.let_go()
+        await eventually(lambda: number in client.results)
+        assert client.results[number].payload.data == b'"late"'
+        async with asyncio.timeout(5):
+            await stop
+
+
+async def next_state(sync: object, wanted: object) -> fleet_pb2.SyncResponse:
+    async with asyncio.timeout(10):
+        while not wanted(state := await sync.read()):  # type: ignore[operator, attr-defined]
+            pass
+        return state

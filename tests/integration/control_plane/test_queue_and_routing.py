@@ -1,0 +1,283 @@
+"""Behaviours 1 to 11: the queue, its refusals, and who gets which call."""
+
+import asyncio
+from collections import Counter
+
+import grpc
+import pytest
+from snakepit.errors import (
+    DeadlineExceeded,
+    InvalidArguments,
+    PayloadTooLarge,
+    PoolNotFound,
+    PoolNotReady,
+    PoolSaturated,
+    QueueTimeout,
+    Started,
+    ToolNotFound,
+)
+from snakepit.v1 import link_pb2, pool_pb2, router_pb2
+from support.control_plane import Caller, eventually, outcome, rpc
+from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
+
+from snakepit_control_plane.server import Running
+
+TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
+
+
+def waiting(server: Running) -> int:
+    return server.router.pools[POOL].queue.depth
+
+
+async def test_a_full_queue_refuses_at_once_with_retry_info_and_a_counter(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=TIGHT) as agent:
+        calls = [caller.start("hang") for _ in range(3)]
+        await eventually(lambda: waiting(server) == 2)
+        with pytest.raises(PoolSaturated) as refused:
+            await caller.call("hang")
+        agent.let_go()
+        await asyncio.gather(*calls)
+        assert refused.value.retry_after is not None
+        assert refused.value.retry_after > 0
+        assert refused.value.started is Started.NO
+        assert server.telemetry.refusals.labels(POOL, "POOL_SATURATED")._value.get() == 1
+        assert len(agent.calls) == 3
+
+
+async def test_a_queued_call_past_its_timeout_fails_once_and_never_runs(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=TIGHT) as agent:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        with pytest.raises(QueueTimeout):
+            await caller.call("echo")
+        agent.let_go()
+        await first
+        await caller.call("hang")
+        assert [call.tool for call in agent.calls] == ["hang", "hang"]
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+async def test_a_call_that_ends_in_the_queue_leaves_it_at_once_and_never_runs(server: Running, caller: Caller, end: str) -> None:
+    async with simulated_agent(server.address, settings=TIGHT) as agent:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        doomed = [caller.start("echo", timeout=0.2 if end == "deadline" else 10) for _ in range(2)]
+        await eventually(lambda: waiting(server) == 2)
+        if end == "cancel":
+            for task in doomed:
+                task.cancel()
+        results = await asyncio.gather(*doomed, return_exceptions=True)
+        assert all(isinstance(result, DeadlineExceeded | asyncio.CancelledError) for result in results)
+        await eventually(lambda: waiting(server) == 0)
+        patient = [caller.start("hang") for _ in range(2)]
+        await eventually(lambda: waiting(server) == 2)
+        agent.let_go()
+        await asyncio.gather(first, *patient)
+        assert Counter(call.tool for call in agent.calls) == {"hang": 3}
+
+
+async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        with pytest.raises(PoolNotFound, match="'default/tset'.*default/test"):
+            await caller.call("echo", pool="default/tset")
+        with pytest.raises(ToolNotFound, match="'ecko'.*echo") as refused:
+            await caller.call("ecko")
+        assert refused.value.details["nearest"] == "echo"
+
+
+async def test_a_bare_pool_name_means_the_default_namespace(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        assert (await caller.call("echo", pool="test")).worker == "capsule-0/0"
+
+
+async def test_a_pool_that_never_was_ready_says_so_at_once_in_its_workers_own_words(server: Running, caller: Caller) -> None:
+    starting = pool_pb2.WORKER_STATE_BACKOFF
+    async with simulated_agent(server.address, state=starting, reason="SetupFailed", message="KeyError: 'MODEL'"):
+        with pytest.raises(PoolNotReady, match="SetupFailed: KeyError: 'MODEL'"):
+            await caller.call("echo")
+
+
+async def test_a_pool_scaled_to_zero_queues_its_calls_until_a_worker_is_there(server: Running, caller: Caller) -> None:
+    await server.fleet.learn(settings(replicas=0), override=True)
+    call = caller.start("echo")
+    await eventually(lambda: waiting(server) == 1)
+    async with simulated_agent(server.address, settings=settings(replicas=0)):
+        assert (await call).worker
+
+
+async def test_a_pool_that_was_ready_a_moment_ago_queues_its_calls(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        await caller.call("echo")
+    await eventually(lambda: server.router.pools[POOL].ready_workers == 0)
+    call = caller.start("echo")
+    await eventually(lambda: waiting(server) == 1)
+    async with simulated_agent(server.address, name="capsule-1"):
+        assert (await call).worker == "capsule-1/0"
+
+
+async def test_calls_spread_evenly_over_idle_workers(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=4) as agent:
+        for _ in range(20):
+            await caller.call("echo")
+        assert set(Counter(call.worker for call in agent.calls).values()) == {5}
+        agent.calls.clear()
+        calls = [caller.start("hang") for _ in range(4)]
+        await eventually(lambda: len(agent.calls) == 4)
+        agent.let_go()
+        await asyncio.gather(*calls)
+        assert set(Counter(call.worker for call in agent.calls).values()) == {1}
+
+
+async def test_a_fast_failing_worker_attracts_no_extra_traffic(server: Running, caller: Caller) -> None:
+    async def sometimes(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        if call.worker.endswith("/0"):
+            return link_pb2.Result(error={"reason": "INTERNAL", "message": "broken"}, run_seconds=0.0)
+        await asyncio.sleep(0.02)
+        return success("fine", 0.02)
+
+    async with simulated_agent(server.address, workers=4, tools={"work": sometimes}) as agent:
+        gate = asyncio.Semaphore(4)
+
+        async def one() -> None:
+            async with gate:
+                await outcome(caller.start("work"))
+
+        await asyncio.gather(*(one() for _ in range(200)))
+        shares = Counter(call.worker for call in agent.calls)
+        # Until a first call has succeeded, nobody knows that others fare better.
+        assert shares["capsule-0/0"] <= 200 / 4 * 1.5, shares
+        counted = server.telemetry.calls.labels(POOL, "work", "INTERNAL")._value.get()
+        assert counted == shares["capsule-0/0"]
+
+
+async def test_slots_are_never_exceeded(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=3, slots=2) as agent:
+        await asyncio.gather(*(caller.call("echo") for _ in range(200)))
+        assert max(agent.most_running.values()) <= 2
+        assert len(agent.calls) == 200
+
+
+async def test_streams_arrive_in_order_and_queue_like_unary_calls(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        stream = caller.stream("count", {"to": 5})
+        reader = asyncio.create_task(collect(stream))
+        await eventually(lambda: waiting(server) == 1)
+        agent.let_go()
+        await first
+        chunks = await reader
+        assert [chunk.json.number_value for chunk in chunks[:-1]] == [0, 1, 2, 3, 4]
+        assert [chunk.index for chunk in chunks] == [0, 1, 2, 3, 4, 5]
+        assert [chunk.last for chunk in chunks] == [False] * 5 + [True]
+        await caller.call("echo")
+
+
+async def test_a_slow_consumer_holds_back_its_own_stream_only(server: Running, caller: Caller) -> None:
+    taken: list[int] = []
+
+    async def many(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        chunks = [link_pb2.Chunk(payload=payload("x" * 100_000), last=i == 199) for i in range(200)]
+        taken.append(await agent.pipe(call, chunks))
+        return link_pb2.Result()
+
+    async with simulated_agent(server.address, workers=2) as agent:
+        agent.tools["many"] = many
+        agent.offer()
+        await eventually(lambda: "many" in server.router.pools[POOL].tools)
+        stream = caller.stream("many", {})
+        assert (await stream.read()).index == 0
+        await caller.call("echo")
+        assert not taken
+        chunks = await collect(stream)
+        assert len(chunks) == 199
+        await eventually(lambda: taken == [200])
+
+
+async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Running, caller: Caller) -> None:
+    taken: list[int] = []
+
+    async def endless(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        taken.append(await agent.pipe(call, [link_pb2.Chunk(payload=payload(i)) for i in range(100_000)]))
+        return link_pb2.Result()
+
+    async with simulated_agent(server.address) as agent:
+        agent.tools["endless"] = endless
+        agent.offer()
+        await eventually(lambda: "endless" in server.router.pools[POOL].tools)
+        stream = caller.stream("endless", {})
+        await stream.read()
+        stream.cancel()
+        await eventually(lambda: agent.cancelled)
+        await caller.call("echo")
+
+
+async def test_a_tools_exception_mid_stream_arrives_as_itself(server: Running, caller: Caller) -> None:
+    async def broken(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        end = link_pb2.Chunk(tool_error={"type": "ValueError", "message": "no", "traceback": "tb"}, last=True)
+        await agent.pipe(call, [link_pb2.Chunk(payload=payload(1)), end])
+        return link_pb2.Result()
+
+    async with simulated_agent(server.address, tools={"broken": broken}):
+        chunks = await collect(caller.stream("broken", {}))
+        assert chunks[0].json.number_value == 1
+        assert (chunks[1].tool_error.type, chunks[1].last) == ("ValueError", True)
+
+
+async def test_a_tools_exception_is_a_result_with_type_message_and_traceback(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        response = await caller.call("fail")
+        assert (response.tool_error.type, response.tool_error.message) == ("ValueError", "no")
+        assert response.tool_error.traceback
+
+
+async def test_a_cancelled_call_frees_its_slot_only_when_the_tool_has_stopped(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        call.cancel()
+        await eventually(lambda: agent.cancelled)
+        waits = caller.start("echo")
+        await eventually(lambda: waiting(server) == 1)
+        agent.let_go()
+        assert (await waits).worker
+
+
+async def test_a_deadline_passes_on_and_ends_the_call(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        with pytest.raises(DeadlineExceeded):
+            await caller.call("hang", timeout=0.3)
+        assert 0 < agent.calls[0].timeout_seconds < 0.31
+        await eventually(lambda: agent.cancelled)
+
+
+async def test_a_rejected_call_gets_its_old_place_and_runs_elsewhere(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, name="full") as full, simulated_agent(server.address, name="other"):
+        full._start = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]
+        workers = {(await caller.call("echo")).worker for _ in range(6)}
+        assert workers == {"other/0"}
+
+
+async def test_an_idempotency_key_is_refused_rather_than_ignored(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        with pytest.raises(InvalidArguments, match="idempotency_key"):
+            await caller.call("echo", idempotency_key="k")
+
+
+async def test_arguments_over_the_limit_are_refused_with_its_name(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        request = router_pb2.ExecuteRequest(pool=POOL, tool="echo")
+        request.payload.data = b"x" * (5 * 1024 * 1024)
+        big = Caller(grpc.aio.insecure_channel(server.address, options=[("grpc.max_send_message_length", -1)]))
+        with pytest.raises(PayloadTooLarge, match="maxPayloadBytes") as refused:
+            await rpc(big.router.Execute(request, timeout=5))
+        assert refused.value.details["limit"] == "maxPayloadBytes"
+
+
+async def collect(stream: object) -> list[router_pb2.ExecuteStreamResponse]:
+    async with asyncio.timeout(10):
+        chunks = []
+        while (chunk := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            chunks.append(chunk)
+        return chunks

@@ -1,0 +1,247 @@
+"""Behaviours 12 to 22: affinity, binding, order, fencing, and what goes on while the store is away."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from snakepit.errors import SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
+from snakepit.v1 import common_pb2, link_pb2, session_pb2
+from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
+from support.redis_server import redis_server
+from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+
+import grpc
+from snakepit_control_plane.server import Running, make_store
+from snakepit_control_plane.store.memory import MemoryStore
+
+UNORDERED = settings(session={"ordered": False})
+
+
+def waiting(server: Running) -> int:
+    return server.router.pools[POOL].queue.depth
+
+
+async def test_a_session_sticks_to_its_worker_while_it_has_room(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=4) as agent:
+        await caller.create("s")
+        for _ in range(8):
+            await caller.call("echo", session_id="s")
+        assert len({call.worker for call in agent.calls}) == 1
+        assert {call.session_epoch for call in agent.calls} == {1}
+
+
+async def test_hint_falls_back_when_its_worker_is_busy_and_rebinds(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        await caller.create("s")
+        bound = (await caller.call("echo", session_id="s")).worker
+        busy = [caller.start("hang") for _ in range(2)]
+        await eventually(lambda: len(agent.running) == 2)
+        other = next(call for call, _ in agent.running.values() if call.worker != bound)
+        agent._cancel(other.id)
+        moved = await caller.call("echo", session_id="s")
+        assert moved.worker != bound
+        session = await caller.session("s")
+        assert (session.worker, session.epoch) == (moved.worker, 2)
+        agent.let_go()
+        await asyncio.gather(*(outcome(task) for task in busy))
+
+
+async def test_strict_queue_waits_for_its_worker_though_others_idle_and_others_skip_it(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        await caller.create("s")
+        bound = (await caller.call("echo", session_id="s")).worker
+        await occupy(caller, agent, bound)
+        pinned = caller.start("echo", session_id="s", affinity=STRICT_QUEUE)
+        await eventually(lambda: waiting(server) == 1)
+        assert (await caller.call("echo")).worker != bound
+        assert not pinned.done()
+        agent.let_go()
+        assert (await pinned).worker == bound
+
+
+async def test_strict_fail_fast_answers_worker_busy_and_queues_nothing(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        await caller.create("s")
+        bound = (await caller.call("echo", session_id="s")).worker
+        await occupy(caller, agent, bound)
+        with pytest.raises(WorkerBusy):
+            await caller.call("echo", session_id="s", affinity=STRICT_FAIL_FAST)
+        assert waiting(server) == 0
+        agent.let_go()
+
+
+@pytest.mark.parametrize("affinity", [STRICT_QUEUE, STRICT_FAIL_FAST])
+async def test_a_strict_session_notices_another_incarnation_and_goes_on_after_rebind(
+    server: Running, caller: Caller, affinity: common_pb2.Affinity
+) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        await caller.create("s")
+        before = await caller.call("echo", session_id="s", affinity=affinity)
+        agent.replace_worker(before.worker, "OOMKilled")
+        await eventually(lambda: server.router.pools[POOL].find(before.worker, before.incarnation) is None)
+        with pytest.raises(SessionWorkerUnavailable, match="oom") as refused:
+            await caller.call("echo", session_id="s", affinity=affinity)
+        assert refused.value.details["why"] == "oom"
+        assert (await caller.rebind("s")).epoch == 2
+        after = await caller.call("echo", session_id="s", affinity=affinity)
+        assert after.incarnation != before.incarnation
+        assert (await caller.session("s")).epoch == 2
+
+
+async def test_a_hint_session_whose_worker_is_gone_goes_on_elsewhere_under_the_next_epoch(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=2) as agent:
+        await caller.create("s")
+        before = await caller.call("echo", session_id="s")
+        agent.replace_worker(before.worker)
+        await eventually(lambda: server.router.pools[POOL].find(before.worker, before.incarnation) is None)
+        after = await caller.call("echo", session_id="s")
+        assert after.incarnation != before.incarnation
+        assert agent.calls[-1].session_epoch == 2
+
+
+async def test_two_simultaneous_first_calls_meet_on_one_worker_also_through_different_replicas() -> None:
+    store = MemoryStore()
+    async with replica(store) as one, replica(store) as two:
+        agents = [SimulatedAgent(one.address, workers=8), SimulatedAgent(two.address, workers=8)]
+        agents[1].incarnation, agents[1].lives = agents[0].incarnation, agents[0].lives
+        for agent in agents:
+            await agent.start()
+        async with grpc.aio.insecure_channel(one.address) as a, grpc.aio.insecure_channel(two.address) as b:
+            callers = [Caller(a), Caller(b)]
+            for index in range(20):
+                await callers[0].create(f"s{index}")
+                first = await asyncio.gather(*(caller.call("echo", session_id=f"s{index}") for caller in callers))
+                assert len({response.incarnation for response in first}) == 1
+        for agent in agents:
+            await agent.stop()
+
+
+async def test_ordered_sessions_run_one_call_at_a_time_in_arrival_order(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=4, slots=2) as agent:
+        await caller.create("s")
+        order = asyncio.Queue[int]()
+
+        async def record(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+            await asyncio.sleep(0)
+            order.put_nowait(int(call.metadata["n"]))
+            return link_pb2.Result(payload=call.arguments)
+
+        agent.tools["record"] = record
+        agent.offer()
+        await eventually(lambda: "record" in server.router.pools[POOL].tools)
+        first = caller.start("hang", session_id="s")
+        await eventually(lambda: agent.running)
+        calls = []
+        for n in range(10):
+            calls.append(caller.start("record", session_id="s", metadata={"n": str(n)}))
+            await eventually(lambda n=n: waiting(server) == n + 1)
+        agent.let_go()
+        await asyncio.gather(first, *calls)
+        assert [order.get_nowait() for _ in range(10)] == list(range(10))
+        assert max(agent.most_running.values()) == 1
+
+
+async def test_an_unordered_session_runs_its_calls_side_by_side_under_one_epoch(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, workers=3, settings=UNORDERED) as agent:
+        await caller.create("s")
+        calls = [caller.start("hang", session_id="s") for _ in range(3)]
+        await eventually(lambda: len(agent.running) == 3)
+        assert Counter(call.worker for call, _ in agent.running.values()).total() == 3
+        assert {call.session_epoch for call, _ in agent.running.values()} == {1}
+        agent.let_go()
+        await asyncio.gather(*calls)
+
+
+async def test_a_session_that_does_not_exist_is_not_found(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        with pytest.raises(SessionNotFound, match="'nobody'"):
+            await caller.call("echo", session_id="nobody")
+        await caller.create("nobody")
+        assert (await caller.call("echo", session_id="nobody")).worker
+
+
+async def test_a_deleted_session_is_not_found_and_its_worker_is_told(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        await caller.create("s")
+        await caller.call("echo", session_id="s")
+        request = session_pb2.DeleteSessionRequest(pool=POOL, session_id="s")
+        assert (await rpc(caller.sessions.DeleteSession(request))).deleted
+        assert not (await rpc(caller.sessions.DeleteSession(request))).deleted
+        await eventually(lambda: any(frame.WhichOneof("kind") == "session_end" for frame in agent.frames))
+        with pytest.raises(SessionNotFound):
+            await caller.call("echo", session_id="s")
+
+
+async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=settings(session={"maxSessions": 1})):
+        await caller.create("a")
+        with pytest.raises(SessionQuota, match="maxSessions"):
+            await caller.create("b")
+
+
+async def test_state_goes_through_in_both_forms_and_is_fenced(server: Running, caller: Caller) -> None:
+    replies: list[link_pb2.StateReply] = []
+
+    async def remember(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        replies.append(await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="k", value=payload(41))))
+        replies.append(await agent.ask_state(call, get=link_pb2.StateRequest.Get(key="k")))
+        stale = link_pb2.Call()
+        stale.CopyFrom(call)
+        stale.session_epoch += 1
+        replies.append(await agent.ask_state(stale, set=link_pb2.StateRequest.Set(key="k", value=payload(0))))
+        return link_pb2.Result(payload=payload(None))
+
+    async with simulated_agent(server.address, tools={"remember": remember}):
+        await caller.create("s")
+        await caller.call("remember", session_id="s")
+        written, read, refused = replies
+        assert (written.written, written.version) == (True, 1)
+        assert (read.found, read.value.data) == (True, b"41")
+        assert refused.error.reason == "STALE_EPOCH"
+        request = session_pb2.GetStateRequest(pool=POOL, session_id="s", key="k")
+        stored = await rpc(caller.sessions.GetState(request))
+        assert (stored.value.json.number_value, stored.version) == (41, 1)
+
+
+async def test_while_redis_is_away_known_bindings_go_on_and_store_needs_fail_at_once() -> None:
+    with redis_server() as redis:
+        async with replica(make_store(redis.url)) as server, grpc.aio.insecure_channel(server.address) as channel:
+            caller = Caller(channel)
+            async with simulated_agent(server.address, workers=2) as agent:
+                await caller.create("s")
+                await caller.create("unbound")
+                bound = await caller.call("echo", session_id="s")
+                redis.kill()
+                with pytest.raises(StoreUnavailable):
+                    await caller.create("t")
+                assert (await caller.call("echo", session_id="s")).worker == bound.worker
+                assert (await caller.call("echo")).worker
+                with pytest.raises(StoreUnavailable):
+                    await caller.call("echo", session_id="unbound")
+                assert not server.not_ready()
+                assert set(agent.lives) == set(server.router.pools[POOL].workers)
+                redis.start()
+                await eventually(lambda: not server.store.problem)
+                await caller.create("t")
+                assert (await caller.call("echo", session_id="t")).worker
+
+
+async def test_redis_absent_at_the_start_is_no_reason_not_to_serve() -> None:
+    with redis_server() as redis:
+        redis.kill()
+        async with replica(make_store(redis.url)) as server, grpc.aio.insecure_channel(server.address) as channel:
+            async with simulated_agent(server.address):
+                assert (await Caller(channel).call("echo")).worker
+                with pytest.raises(StoreUnavailable):
+                    await Caller(channel).create("s")
+
+
+async def occupy(caller: Caller, agent: SimulatedAgent, worker: str) -> None:
+    """Keep that worker busy, and no other."""
+    before = len(agent.calls)
+    caller.background = [caller.start("hang") for _ in range(len(agent.lives))]  # type: ignore[attr-defined]
+    await eventually(lambda: len(agent.calls) == before + len(agent.lives))
+    for call, _ in list(agent.running.values()):
+        if call.worker != worker:
+            agent._cancel(call.id)
+    await eventually(lambda: len(agent.running) == 1)

@@ -1,0 +1,105 @@
+"""A control-plane replica in the test's own process, and a plain gRPC caller of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from snakepit.errors import SnakepitError
+from snakepit.link.status import from_rpc_error
+from snakepit.v1 import (
+    common_pb2,
+    pool_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+    tool_pb2_grpc,
+)
+from support.simulated_agent import POOL
+
+from snakepit_control_plane.server import Running, serve
+from snakepit_control_plane.settings import Settings
+from snakepit_control_plane.store.interface import Store
+
+PATIENCE_SECONDS = 10.0
+
+
+@contextlib.asynccontextmanager
+async def replica(store: Store | None = None, **settings: Any) -> AsyncIterator[Running]:
+    """A replica on free loopback ports; stopped without lingering."""
+    running = await serve(Settings(**{"listen": "127.0.0.1:0", "http": "127.0.0.1:0", "linger_seconds": 0.0, **settings}), store)
+    try:
+        yield running
+    finally:
+        if not running.stopping:
+            await running.stop(linger=0, drain=0)
+
+
+async def eventually(condition: Callable[[], object], what: str = "") -> None:
+    """Wait for a condition; fails after PATIENCE_SECONDS."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never came true: {what or condition}") from None
+
+
+class Caller:
+    """Calls as any language's gRPC client would; failures are raised as the table's errors."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.router = router_pb2_grpc.RouterServiceStub(channel)
+        self.sessions = session_pb2_grpc.SessionServiceStub(channel)
+        self.pools = pool_pb2_grpc.PoolServiceStub(channel)
+        self.tools = tool_pb2_grpc.ToolServiceStub(channel)
+
+    async def call(self, tool: str, arguments: dict[str, Any] | None = None, *, timeout: float = PATIENCE_SECONDS, **fields: Any) -> Any:
+        request = router_pb2.ExecuteRequest(pool=fields.pop("pool", POOL), tool=tool, **fields)
+        request.json.update(arguments or {})
+        return await rpc(self.router.Execute(request, timeout=timeout))
+
+    def start(self, tool: str, arguments: dict[str, Any] | None = None, **fields: Any) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.call(tool, arguments, **fields))
+
+    def stream(self, tool: str, arguments: dict[str, Any], *, timeout: float = PATIENCE_SECONDS, **fields: Any) -> Any:
+        request = router_pb2.ExecuteStreamRequest(pool=POOL, tool=tool, **fields)
+        request.json.update(arguments)
+        return self.router.ExecuteStream(request, timeout=timeout)
+
+    async def create(self, name: str, pool: str = POOL, **fields: Any) -> session_pb2.CreateSessionResponse:
+        return await rpc(self.sessions.CreateSession(session_pb2.CreateSessionRequest(pool=pool, session_id=name, **fields)))
+
+    async def session(self, name: str) -> session_pb2.Session:
+        response = await rpc(self.sessions.GetSession(session_pb2.GetSessionRequest(pool=POOL, session_id=name)))
+        return response.session
+
+    async def rebind(self, name: str) -> session_pb2.Session:
+        response = await rpc(self.sessions.RebindSession(session_pb2.RebindSessionRequest(pool=POOL, session_id=name)))
+        return response.session
+
+
+async def rpc(call: Any) -> Any:
+    """The answer; a failure as the table's exception."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None
+
+
+async def outcome(task: asyncio.Task[Any]) -> Any:
+    """The answer or the SnakepitError of a call that was started."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await task
+    except SnakepitError as error:
+        return error
+
+
+HINT = common_pb2.AFFINITY_HINT
+STRICT_QUEUE = common_pb2.AFFINITY_STRICT_QUEUE
+STRICT_FAIL_FAST = common_pb2.AFFINITY_STRICT_FAIL_FAST
