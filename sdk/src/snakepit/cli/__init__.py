@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -10,6 +11,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command in sys.argv and exit: 0, 1 after a failure (one sentence on stderr), 2 for bad usage, 130 after Ctrl-C."""
+    # gRPC complains whenever a program with threads starts another; `snakepit dev` starts many, and forks none.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         try:
             from snakepit.cli.app import run

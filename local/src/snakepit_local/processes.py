@@ -1,0 +1,236 @@
+"""Capsules as processes of this machine: carries out what a plan says, and says what there is. It decides nothing.
+
+A capsule is an agent and a keeper, each in a session of its own, so that Ctrl-C reaches neither; both die with this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from snakepit.names import new_id
+from snakepit_local.files import LocalPool
+from snakepit_operator.model import Creation, Phase, PodView
+from snakepit_operator.pods import settings_json
+
+GRACE_SECONDS = 10.0
+"""A capsule may take this much longer than its drain before it is killed: the grace that pods have too."""
+
+AGENT = "snakepit_agent.main"
+KEEPER = "snakepit_worker.keeper"
+LINE_BYTES = 65536
+"""A line without an end is cut here."""
+
+Process = asyncio.subprocess.Process
+OnLine = Callable[[str, str], None]
+"""`(capsule, line)`: something that the capsule's programs, or the author's code, printed."""
+
+
+class Capsule:
+    """One capsule's two processes, from start to end."""
+
+    def __init__(self, local: LocalPool, creation: Creation, run_dir: Path) -> None:
+        self.name = creation.name
+        self.local = local
+        self.creation = creation
+        self.run_dir = run_dir
+        self.uid = new_id()
+        self.created = self.changed = time.time()
+        self.deleting = False
+        self.message = ""
+        self.ended = asyncio.Event()
+        self.agent: Process | None = None
+        self.keeper: Process | None = None
+
+    @property
+    def processes(self) -> list[Process]:
+        return [each for each in (self.keeper, self.agent) if each is not None]
+
+    def view(self, ready: bool) -> PodView:
+        return PodView(
+            name=self.name,
+            uid=self.uid,
+            ordinal=self.creation.ordinal,
+            template_hash=self.creation.template_hash,
+            phase=Phase.FAILED if self.ended.is_set() else Phase.RUNNING,
+            ready=ready and not self.ended.is_set(),
+            deleting=self.deleting,
+            created=self.created,
+            changed=self.changed,
+            attempt=self.creation.attempt,
+            reason="ProcessEnded" if self.ended.is_set() else "",
+            message=self.message,
+            node="localhost",
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        for process in self.processes:
+            _signal(process, number)
+
+
+class Capsules:
+    """All capsules of this machine. `wake` is called when one has ended."""
+
+    def __init__(self, server: str, root: Path, wake: Callable[[], None], on_line: OnLine) -> None:
+        self._server = server
+        self._root = root
+        self._wake = wake
+        self._on_line = on_line
+        self._capsules: dict[str, Capsule] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._count = 0
+
+    def of(self, pool: str) -> list[Capsule]:
+        return [each for each in self._capsules.values() if each.local.name == pool]
+
+    @property
+    def are_gone(self) -> bool:
+        return not self._capsules
+
+    def create(self, local: LocalPool, creation: Creation) -> None:
+        """Start it; a name that exists already is left alone."""
+        if creation.name in self._capsules:
+            return
+        self._count += 1
+        run_dir = self._root / str(self._count)
+        run_dir.mkdir(mode=0o700)
+        capsule = self._capsules[creation.name] = Capsule(local, creation, run_dir)
+        self._spawn(self._live(capsule), f"capsule {creation.name}")
+
+    def delete(self, name: str) -> None:
+        """Drain and end it; it is gone when `of` doesn't list it any more."""
+        capsule = self._capsules.get(name)
+        if capsule is not None and not capsule.deleting:
+            capsule.deleting = True
+            self._spawn(self._end(capsule), f"end of {name}")
+
+    def kill_all(self) -> None:
+        """At once, whatever runs."""
+        for capsule in self._capsules.values():
+            capsule.deleting = True
+            capsule.send(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Kill what is left and wait for its end."""
+        while self._tasks:
+            self.kill_all()
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    def _spawn(self, work: object, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _live(self, capsule: Capsule) -> None:
+        """Both processes, until either ends; then neither is left."""
+        try:
+            capsule.agent = await self._start(capsule, AGENT, self._agent_environment(capsule))
+            capsule.keeper = await self._start(capsule, KEEPER, _keeper_environment(capsule))
+            if capsule.deleting:
+                capsule.send(signal.SIGTERM)
+            waits = [asyncio.create_task(each.wait()) for each in capsule.processes]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            capsule.message = _how(capsule)
+            if not capsule.deleting:
+                capsule.send(signal.SIGKILL)
+            await asyncio.wait(waits)
+        finally:
+            capsule.send(signal.SIGKILL)
+            capsule.changed = time.time()
+            capsule.ended.set()
+            if capsule.deleting:
+                self._forget(capsule)
+            self._wake()
+
+    async def _end(self, capsule: Capsule) -> None:
+        """As a pod ends: TERM to the author's container, to the agent when that has ended, KILL when the grace is over."""
+        drain = capsule.local.pool.spec.drain
+        try:
+            async with asyncio.timeout(drain.timeout_seconds + drain.kill_after_seconds + GRACE_SECONDS):
+                for process in capsule.processes:
+                    _signal(process, signal.SIGTERM)
+                    await process.wait()
+        except TimeoutError:
+            capsule.send(signal.SIGKILL)
+        await capsule.ended.wait()
+        self._forget(capsule)
+        self._wake()
+
+    def _forget(self, capsule: Capsule) -> None:
+        if self._capsules.get(capsule.name) is capsule:
+            del self._capsules[capsule.name]
+        shutil.rmtree(capsule.run_dir, ignore_errors=True)
+
+    async def _start(self, capsule: Capsule, module: str, environment: Mapping[str, str]) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), module),
+            cwd=capsule.local.folder,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._spawn(self._copy_lines(capsule, process, ours=module == AGENT), f"output of {capsule.name}")
+        return process
+
+    async def _copy_lines(self, capsule: Capsule, process: Process, *, ours: bool) -> None:
+        """What the agent says of a capsule that is ending would only disquiet: it is meant to end."""
+        assert process.stdout is not None
+        rest = b""
+        while chunk := await process.stdout.read(LINE_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
+            for line in lines:
+                if not (ours and capsule.deleting):
+                    self._on_line(capsule.name, line.decode(errors="replace"))
+        if rest:
+            self._on_line(capsule.name, rest.decode(errors="replace"))
+
+    def _agent_environment(self, capsule: Capsule) -> dict[str, str]:
+        metadata = capsule.local.pool.metadata
+        return {
+            "SNAKEPIT_LOG_FORMAT": "text",
+            "SNAKEPIT_LOG_LEVEL": "warning",
+            **os.environ,
+            "SNAKEPIT_POOL": capsule.local.name,
+            "SNAKEPIT_POOL_UID": metadata.uid,
+            "SNAKEPIT_POOL_GENERATION": str(metadata.generation),
+            "SNAKEPIT_SPEC": settings_json(capsule.local.pool.spec),
+            "SNAKEPIT_CAPSULE": capsule.name,
+            "SNAKEPIT_POD_UID": capsule.uid,
+            "SNAKEPIT_SERVER": self._server,
+            "SNAKEPIT_RUN_DIR": str(capsule.run_dir),
+            "SNAKEPIT_HEALTH_PORT": "0",
+        }
+
+
+def _keeper_environment(capsule: Capsule) -> dict[str, str]:
+    """The author's: what this process has, and the folder of the pool file to import from."""
+    path = os.pathsep.join([str(capsule.local.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Buffered output of a worker would be seen late, or never when it is killed.
+    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
+    inherited = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    return {"SNAKEPIT_LOG_FORMAT": "text", "SNAKEPIT_LOG_LEVEL": "warning", **inherited, **own}
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+
+def _how(capsule: Capsule) -> str:
+    named = (("keeper", capsule.keeper), ("agent", capsule.agent))
+    return "; ".join(_end_of(name, each.returncode) for name, each in named if each is not None and each.returncode is not None)
+
+
+def _end_of(name: str, code: int) -> str:
+    return f"the {name} was killed by signal {-code}" if code < 0 else f"the {name} exited with code {code}"

@@ -1,0 +1,196 @@
+"""One machine's Snakepit: the control plane in this process, capsules as child processes, and the operator's own plan between them.
+
+Level-triggered as the operator is: each pass looks at everything and does what the plan says, so what is killed comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from snakepit.client import Client, ToolInfo
+from snakepit.errors import SnakepitError
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.server import Running, serve
+from snakepit_control_plane.settings import Settings
+from snakepit_local.files import LocalPool, fingerprint
+from snakepit_local.processes import Capsules
+from snakepit_local.report import Reporter
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.model import FleetView, Observed, Plan
+from snakepit_operator.plan import plan
+from snakepit_operator.pods import settings_json
+from snakepit_operator.rollout import desired
+
+RESYNC_SECONDS = 1.0
+"""Everything is looked at this often, even when nobody says that it changed."""
+
+WATCH_SECONDS = 0.5
+STOP_SECONDS = 2.0
+_PATH_LIMIT = 80
+_PREFIX = "snakepit-"
+
+
+class World:
+    """`run` it until `stop` is set; `hurry` cuts the drain short."""
+
+    def __init__(self, pools: Sequence[LocalPool], settings: Settings, reporter: Reporter, *, watch: bool = False) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.ready = asyncio.Event()
+        self._pools = {pool.name: pool for pool in pools}
+        self._settings = settings
+        self._reporter = reporter
+        self._watch = watch
+        self._changed = asyncio.Event()
+        self._complete = asyncio.Event()
+
+    async def run(self) -> None:
+        """Raises AddressInUse. When it returns, nothing of it is left."""
+        root = make_root()
+        try:
+            self.control_plane = await serve(self._settings)
+            try:
+                await self._with_control_plane(self.control_plane, root)
+            finally:
+                await self._stop_control_plane(self.control_plane)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def wake(self, *_: object) -> None:
+        self._changed.set()
+
+    async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
+        self._capsules = Capsules(control_plane.address, root, self.wake, self._reporter.author_line)
+        self._fleet = Fleet(control_plane.address, self.wake)
+        self._fleet.set_pools(_settings_of(local) for local in self._pools.values())
+        tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
+        if self._watch:
+            tasks.append(asyncio.create_task(self._watch_code(), name="watch"))
+        try:
+            await self._until(self.stop)
+            await self._drain()
+        finally:
+            await self._capsules.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _until(self, end: asyncio.Event) -> None:
+        while not end.is_set():
+            self._changed.clear()
+            wait = min((self._reconcile(local) for local in self._pools.values()), default=RESYNC_SECONDS)
+            if all(self._is_complete(local) for local in self._pools.values()):
+                self._complete.set()
+            await _first(self._changed, end, timeout=wait)
+
+    def _reconcile(self, local: LocalPool) -> float:
+        """One pass over one pool; returns how long the next may take."""
+        view = self._fleet.view(local.name)
+        todo = plan(local.pool, self._observe(local, view), time.time())
+        self._carry_out(local, todo)
+        self._reporter.pool(local.name, view)
+        return min(RESYNC_SECONDS, todo.requeue_after or RESYNC_SECONDS)
+
+    def _observe(self, local: LocalPool, view: FleetView | None) -> Observed:
+        known = view.capsules if view else {}
+        ready = {name for name, capsule in known.items() if capsule.live and capsule.ready_workers}
+        return Observed(tuple(each.view(each.name in ready) for each in self._capsules.of(local.name)), view)
+
+    def _carry_out(self, local: LocalPool, todo: Plan) -> None:
+        self._fleet.put(_settings_of(local), todo.drains)
+        for deletion in todo.deletions:
+            self._reporter.deleted(deletion.name, deletion.reason, deletion.message)
+            self._capsules.delete(deletion.name)
+        for creation in todo.creations:
+            self._reporter.created(creation.name, local.pool.spec.worker.adapter)
+            self._capsules.create(local, creation)
+
+    async def _drain(self) -> None:
+        """Running calls may finish, within the pools' own bounds, or until somebody is in a hurry."""
+        self._reporter.say("stopping: running calls may finish; Ctrl-C again stops at once", "yellow")
+        for local in self._pools.values():
+            for capsule in self._capsules.of(local.name):
+                self._capsules.delete(capsule.name)
+        while not self._capsules.are_gone and not self.hurry.is_set():
+            self._changed.clear()
+            await _first(self._changed, self.hurry, timeout=RESYNC_SECONDS)
+
+    async def _stop_control_plane(self, control_plane: Running) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await control_plane.stop(linger=0.0, drain=0.0)
+
+    async def _greet(self) -> None:
+        """Say once that all is ready, with a command to try."""
+        await self._complete.wait()
+        tools = {}
+        async with Client(self.control_plane.address) as client:
+            for name, local in self._pools.items():
+                tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
+        self._reporter.ready(self.control_plane.address, tools)
+        self.ready.set()
+
+    def _is_complete(self, local: LocalPool) -> bool:
+        view = self._fleet.view(local.name)
+        spec = local.pool.spec
+        per_capsule = spec.worker.processes if spec.worker.profile == "process" else 1
+        return view is not None and view.ready_workers >= desired(spec) * per_capsule
+
+    async def _watch_code(self) -> None:
+        """New code rolls out like any change: successors first, and broken code replaces nothing."""
+        prints = {name: await asyncio.to_thread(fingerprint, local.folder) for name, local in self._pools.items()}
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for name, local in list(self._pools.items()):
+                now = await asyncio.to_thread(fingerprint, local.folder)
+                if now != prints[name]:
+                    prints[name] = now
+                    self._reporter.say(f"pool {name}: its code has changed, rolling out", "bold")
+                    self._pools[name] = _next_generation(local.with_code(now))
+                    self.wake()
+
+
+async def _first(*events: asyncio.Event, timeout: float) -> None:
+    """Until one of them is set, or the time is over."""
+    waiting = [asyncio.create_task(each.wait()) for each in events]
+    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+def make_root() -> Path:
+    """A folder for the capsules' sockets; what killed predecessors left is removed. A socket's path must be short."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if len(str(base)) > _PATH_LIMIT or not os.access(base, os.W_OK):
+        base = Path("/tmp")
+    for old in base.glob(f"{_PREFIX}*-*"):
+        pid = old.name.removeprefix(_PREFIX).split("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+
+
+def _settings_of(local: LocalPool) -> link_pb2.PoolSettings:
+    metadata = local.pool.metadata
+    return link_pb2.PoolSettings(pool=local.name, uid=metadata.uid, generation=metadata.generation, spec=settings_json(local.pool.spec))
+
+
+def _next_generation(local: LocalPool) -> LocalPool:
+    metadata = msgspec.structs.replace(local.pool.metadata, generation=local.pool.metadata.generation + 1)
+    return LocalPool(msgspec.structs.replace(local.pool, metadata=metadata), local.folder)
+
+
+async def _tools(client: Client, name: str) -> list[ToolInfo]:
+    try:
+        return await client.pool(name).tools()
+    except SnakepitError:
+        return []  # only the command to try is missing then
