@@ -39,4 +39,5 @@ def configure(component: str) -> None:
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {component} %(message)s"))
     else:
         handler.setFormatter(_Json(component))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    level = os.environ.get("SNAKEPIT_LOG_LEVEL", "info").upper()
+    logging.basicConfig(level=level if level in ("DEBUG", "INFO", "WARNING", "ERROR") else logging.INFO, handlers=[handler], force=True)
