@@ -1,0 +1,116 @@
+"""The agent, the keeper and workers behind a real control-plane replica: the whole way of a call but the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from snakepit.errors import SnakepitError, WorkerLost
+from snakepit.v1 import pool_pb2
+from snakepit_control_plane.server import Running
+from support.capsules import capsule, spec
+from support.control_plane import PATIENCE_SECONDS, Caller, outcome, replica
+from support.simulated_agent import POOL
+
+pytestmark = pytest.mark.timeout(50)
+
+CRASHERS = {"worker": {"processes": 8}, "restart": {"maxRestarts": 100}}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+
+
+@pytest.fixture
+async def caller(server: Running) -> AsyncIterator[Caller]:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield Caller(channel)
+
+
+def port(server: Running) -> int:
+    return int(server.address.rpartition(":")[2])
+
+
+async def workers(caller: Caller) -> list[pool_pb2.Worker]:
+    response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL), timeout=PATIENCE_SECONDS)
+    return list(response.workers)
+
+
+async def until_ready(caller: Caller, count: int) -> list[pool_pb2.Worker]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            found: list[pool_pb2.Worker] = []
+            with contextlib.suppress(grpc.aio.AioRpcError):  # The pool is not known yet.
+                found = [w for w in await workers(caller) if w.state == pool_pb2.WORKER_STATE_READY]
+            if len(found) == count:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_streams_and_sessions_go_all_the_way(server: Running, caller: Caller) -> None:
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), port(server), pool=POOL):
+        await until_ready(caller, 2)
+        assert (await caller.call("add", {"a": 2, "b": 3})).json.number_value == 5
+        pieces = [response async for response in caller.stream("count", {"to": 20})]
+        assert [piece.json.number_value for piece in pieces if piece.WhichOneof("outcome")] == list(range(20))
+        await caller.create("s")
+        assert (await caller.call("remember", {"key": "k", "value": "v"}, session_id="s")).json.number_value == 1
+        assert (await caller.call("recall", {"key": "k"}, session_id="s")).json.string_value == "v"
+
+
+async def test_many_calls_at_once_all_come_back(server: Running, caller: Caller) -> None:
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), port(server), pool=POOL):
+        await until_ready(caller, 2)
+        answers = await asyncio.gather(*[caller.call("echo", {"value": i}) for i in range(500)])
+        assert [answer.json.number_value for answer in answers] == list(range(500))
+
+
+async def test_a_crash_storm_under_load_is_accounted_for_call_by_call(server: Running, caller: Caller) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with capsule(spec("support.stubborn:Stubborn", **CRASHERS), port(server), pool=POOL):
+        await until_ready(caller, 8)
+        load = [asyncio.create_task(keep_calling(caller, i)) for i in range(16)]
+        for _ in range(40):
+            for worker in chance.sample(await workers(caller), 2):
+                if worker.pid:
+                    kill(worker.pid)
+            await asyncio.sleep(0.025)  # The storm's own rhythm, not a wait for anything.
+        for task in load:
+            task.cancel()
+        wrong = [error for task in load for error in await task if not isinstance(error, WorkerLost)]
+        assert not wrong
+        await until_ready(caller, 8)
+        assert (await caller.call("echo", {"value": 7})).json.number_value == 7
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+async def keep_calling(caller: Caller, number: int) -> list[SnakepitError]:
+    """Call until cancelled; what failed."""
+    failed = []
+    try:
+        while True:
+            answer = await outcome(caller.start("echo", {"value": number}))
+            if isinstance(answer, SnakepitError):
+                failed.append(answer)
+            else:
+                assert answer.json.number_value == number
+    except asyncio.CancelledError:
+        return failed
