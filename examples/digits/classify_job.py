@@ -21,7 +21,8 @@ async def main(server: str) -> None:
             nonlocal hits
             while todo:
                 image, label = todo.pop()
-                hits += await pool.call("classify", {"image": image}, timeout=30) == label
+                answer = await pool.call("classify", {"image": image}, timeout=30)
+                hits += answer == label
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
