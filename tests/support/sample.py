@@ -144,6 +144,14 @@ class Sample(Adapter):
         os._exit(code)
 
     @tool
+    def say(self, text: str) -> None:
+        print(text)
+
+    @tool
+    def name(self) -> str:
+        return Path("/proc/self/comm").read_text().strip()
+
+    @tool
     def stdin(self) -> str:
         return sys.stdin.read()
 

@@ -193,8 +193,8 @@ class Keeper:
         self._tell(WorkerExited(start.index, start.incarnation, code=code, signal=number))
 
     def _sweep(self) -> None:
-        """Nothing that descends from us stays: not even what has left its worker's group."""
-        while left := self._children():
+        """Nothing that descends from us stays: not even what has left its worker's group. The end of PID 1 does it by itself."""
+        while os.getpid() != 1 and (left := self._children()):
             for pid in left:
                 processes.signal_process(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

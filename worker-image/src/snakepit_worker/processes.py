@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +32,11 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """For `ps` and `top`, which show the last 15 characters."""
+    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[-15:]), 0, 0, 0)
 
 
 def signal_group(pid: int, number: int) -> None:

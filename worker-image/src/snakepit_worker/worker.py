@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import logging
 import os
 import select
@@ -17,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TextIO
 
 from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Ready, StartWorker, Stop, ToWorker
@@ -27,7 +27,7 @@ from snakepit_worker import logs
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import Calls, Invoker
-from snakepit_worker.processes import die_with
+from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import Newborn, await_go, explain
@@ -184,7 +184,6 @@ class Worker:
             self._channel.read(self._obey)
         except (OSError, FramingError) as error:
             logger.error("the agent's channel broke: %s", error)
-        logging.shutdown()
         os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:
@@ -226,6 +225,7 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
     if start is None:
         return 0
     die_with(keeper_pid)
+    name_process(start.name or f"worker/{start.index}")
     _settle()
     with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
         for each in (inbox, outbox):
@@ -238,7 +238,7 @@ def _settle() -> None:
     logs.configure("worker")
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIO) and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
 
 
