@@ -91,7 +91,7 @@ class Capsule:
         """After a drain: wait until the keeper has ended and the replicas have been told everything. Without a bound of its own."""
         await self.streams.settle()
         await self.workers.keeper.gone.wait()
-        await self.uplink.flush()
+        await self.uplink.hang_up()
 
     # ---- the replicas
 

@@ -6,7 +6,6 @@ The socket lies in a folder that both containers of the pod mount; whoever can o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -50,11 +49,13 @@ class KeeperServer:
 
     def start(self) -> None:
         """Raises OSError when the folder can't be used."""
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(self.path))
-        self.path.chmod(MODE)
+        try:
+            self.path.unlink(missing_ok=True)
+            self._listener.bind(str(self.path))
+            self.path.chmod(MODE)
+        except OSError as error:
+            raise OSError(f"the run folder {self.path.parent} can't be used (SNAKEPIT_RUN_DIR): {error}") from error
         self._listener.listen(4)
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
@@ -64,8 +65,7 @@ class KeeperServer:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()
             self._listener = None
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            self.path.unlink(missing_ok=True)
         self._drop()
 
     def dismiss(self) -> None:

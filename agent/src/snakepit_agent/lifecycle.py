@@ -1,4 +1,4 @@
-"""The life of every worker index: one table of states, and the rules for restart, backoff, drain and stop.
+"""The life of every worker index: the rules for restart, backoff, drain and stop, over the table of states in `seats`.
 
 Decides and never acts: each event returns the actions that it calls for, in order. Pure: no clock, no I/O; `now` is monotonic seconds.
 A worker's process is an incarnation; an index outlives many of them.
@@ -6,11 +6,11 @@ A worker's process is an incarnation; an index outlives many of them.
 
 from __future__ import annotations
 
-import enum
 import signal
-from collections import deque
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from snakepit_agent.seats import Event, Seat, State
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -19,44 +19,6 @@ HEALTHY_SECONDS = 60.0
 
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill of a worker whose setup() does not return."""
-
-
-class State(enum.Enum):
-    ABSENT = "no process yet"
-    STARTING = "setup() has not returned"
-    READY = "serving"
-    DRAINING = "finishing its calls"
-    STOPPING = "told to stop"
-    BACKOFF = "can't start, waiting"
-    STOPPED = "not wanted any more"
-
-
-class Event(enum.Enum):
-    START = "a process was asked for"
-    READY = "setup() returned"
-    GONE = "the process is dead, another is due at once"
-    FAILING = "the process is dead, another is due later"
-    ENDED = "the process is dead, none is due"
-    DRAIN = "no new calls"
-    STOP = "stop now"
-
-
-TABLE: dict[State, dict[Event, State]] = {
-    State.ABSENT: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
-    State.STARTING: {
-        Event.READY: State.READY,
-        Event.GONE: State.ABSENT,
-        Event.FAILING: State.BACKOFF,
-        Event.DRAIN: State.STOPPING,
-    },
-    State.READY: {Event.GONE: State.ABSENT, Event.FAILING: State.BACKOFF, Event.DRAIN: State.DRAINING},
-    State.DRAINING: {Event.STOP: State.STOPPING, Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
-    State.STOPPING: {Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
-    State.BACKOFF: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
-    State.STOPPED: {Event.START: State.STARTING},
-}
-
-_ALIVE = (State.STARTING, State.READY, State.DRAINING, State.STOPPING)
 
 
 @dataclass(frozen=True)
@@ -108,44 +70,6 @@ class Policy:
     drain_timeout: float = 60.0
     kill_after: float = 6.0
     setup_timeout: float = 600.0
-
-
-@dataclass
-class Seat:
-    """One worker index: its state, and the process that sits on it."""
-
-    index: int
-    state: State = State.ABSENT
-    incarnation: str = ""
-    pid: int = 0
-    since: float = 0.0
-    ready_at: float = 0.0
-    setup_seconds: float = 0.0
-    served_one: bool = False
-    lives: int = 0
-    reason: str = ""
-    message: str = ""
-    failures: int = 0
-    backoff: float = 0.0
-    retry_at: float = 0.0
-    term_at: float = float("inf")
-    kill_at: float = float("inf")
-    dumped: bool = False
-    again: bool = True
-    fault: tuple[str, str] | None = None
-    exits: deque[float] = field(default_factory=lambda: deque(maxlen=64))
-
-    @property
-    def is_routable(self) -> bool:
-        return self.state is State.READY
-
-    @property
-    def has_process(self) -> bool:
-        return self.state in _ALIVE
-
-    def move(self, event: Event) -> None:
-        """Follow the table. KeyError: the event is impossible in this state, which is a mistake of ours."""
-        self.state = TABLE[self.state][event]
 
 
 class Lifecycle:

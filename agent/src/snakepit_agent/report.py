@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from snakepit.names import worker_id
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_agent.lifecycle import Lifecycle, Seat, State
+from snakepit_agent.lifecycle import Lifecycle
+from snakepit_agent.seats import Seat, State
 from snakepit_agent.slots import Ledger
 
 _STATES = {

@@ -59,6 +59,7 @@ class Uplink:
         self._events = events
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
+        self._closed = asyncio.Event()
         self._dialer = Dialer(target, self._hello, self._on_frames, self._on_open, self._on_close)
 
     def start(self) -> None:
@@ -67,12 +68,15 @@ class Uplink:
     async def stop(self) -> None:
         await self._dialer.stop()
 
-    async def flush(self) -> None:
-        """Wait until every queued frame was handed to gRPC, half a second at most."""
-        for _ in range(100):
-            if not any(known.replica.link.unwritten for known in self._known.values() if known.replica):
-                return
-            await asyncio.sleep(0.005)
+    async def hang_up(self) -> None:
+        """Close every link when what is queued has been written. Without a bound of its own; follow it with `stop`."""
+        await asyncio.sleep(0)  # What this turn of the loop has yet to say.
+        for known in self._known.values():
+            if known.replica is not None:
+                known.replica.link.close("the agent ends")
+        while self.linked:
+            self._closed.clear()
+            await self._closed.wait()
 
     @property
     def linked(self) -> list[str]:
@@ -155,6 +159,7 @@ class Uplink:
             self.send_result(known.id, frame, time.monotonic())
 
     def _on_close(self, replica: Replica, reason: str) -> None:
+        self._closed.set()
         known = self._by_link.pop(replica.link)
         if known.replica is not replica:
             return

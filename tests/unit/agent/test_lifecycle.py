@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from snakepit_agent.lifecycle import TABLE, Action, Close, Event, Finished, Lifecycle, Policy, Seat, Signal, Start, State, Stop
+from snakepit_agent.lifecycle import Action, Close, Finished, Lifecycle, Policy, Signal, Start, Stop
+from snakepit_agent.seats import TABLE, Event, Seat, State
 
 
 class World:

@@ -1,0 +1,83 @@
+"""A worker index and the table of its states. Which event happens when is decided in `lifecycle`. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+
+class State(enum.Enum):
+    ABSENT = "no process yet"
+    STARTING = "setup() has not returned"
+    READY = "serving"
+    DRAINING = "finishing its calls"
+    STOPPING = "told to stop"
+    BACKOFF = "can't start, waiting"
+    STOPPED = "not wanted any more"
+
+
+class Event(enum.Enum):
+    START = "a process was asked for"
+    READY = "setup() returned"
+    GONE = "the process is dead, another is due at once"
+    FAILING = "the process is dead, another is due later"
+    ENDED = "the process is dead, none is due"
+    DRAIN = "no new calls"
+    STOP = "stop now"
+
+
+TABLE: dict[State, dict[Event, State]] = {
+    State.ABSENT: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
+    State.STARTING: {
+        Event.READY: State.READY,
+        Event.GONE: State.ABSENT,
+        Event.FAILING: State.BACKOFF,
+        Event.DRAIN: State.STOPPING,
+    },
+    State.READY: {Event.GONE: State.ABSENT, Event.FAILING: State.BACKOFF, Event.DRAIN: State.DRAINING},
+    State.DRAINING: {Event.STOP: State.STOPPING, Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
+    State.STOPPING: {Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
+    State.BACKOFF: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
+    State.STOPPED: {Event.START: State.STARTING},
+}
+
+_ALIVE = (State.STARTING, State.READY, State.DRAINING, State.STOPPING)
+
+
+@dataclass
+class Seat:
+    """One worker index: its state, and the process that sits on it."""
+
+    index: int
+    state: State = State.ABSENT
+    incarnation: str = ""
+    pid: int = 0
+    since: float = 0.0
+    ready_at: float = 0.0
+    setup_seconds: float = 0.0
+    served_one: bool = False
+    lives: int = 0
+    reason: str = ""
+    message: str = ""
+    failures: int = 0
+    backoff: float = 0.0
+    retry_at: float = 0.0
+    term_at: float = float("inf")
+    kill_at: float = float("inf")
+    dumped: bool = False
+    again: bool = True
+    fault: tuple[str, str] | None = None
+    exits: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+
+    @property
+    def is_routable(self) -> bool:
+        return self.state is State.READY
+
+    @property
+    def has_process(self) -> bool:
+        return self.state in _ALIVE
+
+    def move(self, event: Event) -> None:
+        """Follow the table. KeyError: the event is impossible in this state, which is a mistake of ours."""
+        self.state = TABLE[self.state][event]
