@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+
 from snakepit.errors import SnakepitError
 from snakepit.link.status import from_rpc_error
 from snakepit.v1 import (
@@ -19,11 +20,10 @@ from snakepit.v1 import (
     session_pb2_grpc,
     tool_pb2_grpc,
 )
-from support.simulated_agent import POOL
-
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
+from support.simulated_agent import POOL
 
 PATIENCE_SECONDS = 10.0
 

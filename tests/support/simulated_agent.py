@@ -15,7 +15,7 @@ import msgspec
 from snakepit.link import Dialer, Link
 from snakepit.link.dial import Replica
 from snakepit.spec import SnakePoolSpec, encode_spec
-from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
 
 Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
 
@@ -106,8 +106,18 @@ class SimulatedAgent:
         self._dialer.start()
         async with asyncio.timeout(5):
             await self.linked.wait()
+            while not await self._is_known():
+                await asyncio.sleep(0.005)
         self._beats = asyncio.create_task(self._beat_forever())
         return self
+
+    async def _is_known(self) -> bool:
+        """Has the replica taken the first report in?"""
+        if self.replica is None:
+            return False
+        request = pool_pb2.ListWorkersRequest(pool=self.pool)
+        known = await pool_pb2_grpc.PoolServiceStub(self.replica.channel).ListWorkers(request)
+        return set(self.lives.values()) <= {worker.incarnation for worker in known.workers}
 
     async def stop(self) -> None:
         if self._beats is not None:

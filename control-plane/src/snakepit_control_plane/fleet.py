@@ -33,14 +33,19 @@ class Changes:
     """Something about the fleet is different from what it was: wakes everybody who waits for it."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._next = asyncio.Event()
 
     def tell(self) -> None:
+        self.count += 1
         self._next.set()
         self._next = asyncio.Event()
 
-    async def wait_for_next(self) -> None:
-        await self._next.wait()
+    async def wait_beyond(self, seen: int) -> int:
+        """Wait until there have been more changes than `seen`; returns how many."""
+        while self.count == seen:
+            await self._next.wait()
+        return self.count
 
 
 class Fleet:
@@ -105,7 +110,7 @@ class Fleet:
             for capsule in pool.capsules.values():
                 if (capsule.name in names) != capsule.cordoned:
                     capsule.cordoned = capsule.name in names
-                    pool.refresh(self.router.clock())
+                    self._usable(pool, self.router.clock())
                     if capsule.cordoned:
                         self.drain(capsule)
 

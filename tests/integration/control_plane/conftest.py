@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from support.control_plane import Caller, replica
 
 from snakepit_control_plane.server import Running
+from support.control_plane import Caller, replica
 
 
 @pytest.fixture

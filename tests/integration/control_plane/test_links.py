@@ -8,14 +8,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
 from snakepit.link import Dialer, Link
 from snakepit.link.dial import Replica
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
+from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
-
-from snakepit_control_plane.server import Running
 
 QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": 0.5, "missThreshold": 2})
 

@@ -1,5 +1,6 @@
 """The program itself: starts, refuses bad settings, ends on TERM."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,14 +9,21 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from support.redis_server import free_port
 
 PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]
 
 
-def start(**environment: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def program(**environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Killed at the end, if it still runs."""
     settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
-    return subprocess.Popen(PROGRAM, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(PROGRAM, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -27,42 +35,42 @@ def taken() -> Iterator[int]:
 
 
 def test_term_ends_it_with_exit_code_0() -> None:
-    process = start()
-    assert process.stderr is not None
-    assert "serves on 127.0.0.1:" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0, errors
+    with program() as process:
+        assert process.stderr is not None
+        assert "serves on 127.0.0.1:" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors
 
 
 @pytest.mark.parametrize("setting", ["SNAKEPIT_LISTEN", "SNAKEPIT_HTTP_LISTEN"])
 def test_a_port_already_taken_is_one_sentence_that_names_port_and_setting(taken: int, setting: str) -> None:
-    process = start(**{setting: f"127.0.0.1:{taken}"})
-    _, errors = process.communicate(timeout=20)
-    last = errors.strip().splitlines()[-1]
-    assert process.returncode == 1
-    assert f"port {taken}" in last
-    assert setting in last
-    assert "Traceback" not in errors
+    with program(**{setting: f"127.0.0.1:{taken}"}) as process:
+        _, errors = process.communicate(timeout=20)
+        last = errors.strip().splitlines()[-1]
+        assert process.returncode == 1
+        assert f"port {taken}" in last
+        assert setting in last
+        assert "Traceback" not in errors
 
 
 def test_wrong_settings_are_named_all_at_once() -> None:
-    process = start(SNAKEPIT_STORE="mysql://x", SNAKEPIT_LISTEN="nowhere", SNAKEPIT_MAX_PAYLOAD_BYTES="-1")
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert [line.split("=")[0] for line in errors.strip().splitlines()] == [
-        "SNAKEPIT_LISTEN",
-        "SNAKEPIT_STORE",
-        "SNAKEPIT_MAX_PAYLOAD_BYTES",
-    ]
+    with program(SNAKEPIT_STORE="mysql://x", SNAKEPIT_LISTEN="nowhere", SNAKEPIT_MAX_PAYLOAD_BYTES="-1") as process:
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 1
+        assert [line.split("=")[0] for line in errors.strip().splitlines()] == [
+            "SNAKEPIT_LISTEN",
+            "SNAKEPIT_STORE",
+            "SNAKEPIT_MAX_PAYLOAD_BYTES",
+        ]
 
 
 def test_an_absent_store_does_not_keep_it_from_starting() -> None:
-    process = start(SNAKEPIT_STORE=f"redis://127.0.0.1:{free_port()}/0")
-    assert process.stderr is not None
-    lines = [process.stderr.readline() for _ in range(2)]
-    assert any("session store is away" in line for line in lines)
-    assert any("serves on" in line for line in lines)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    assert process.returncode == 0
+    with program(SNAKEPIT_STORE=f"redis://127.0.0.1:{free_port()}/0") as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(2)]
+        assert any("session store is away" in line for line in lines)
+        assert any("serves on" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        assert process.returncode == 0

@@ -5,6 +5,7 @@ from collections import Counter
 
 import grpc
 import pytest
+
 from snakepit.errors import (
     DeadlineExceeded,
     InvalidArguments,
@@ -17,10 +18,9 @@ from snakepit.errors import (
     ToolNotFound,
 )
 from snakepit.v1 import link_pb2, pool_pb2, router_pb2
+from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
-
-from snakepit_control_plane.server import Running
 
 TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
 
@@ -78,9 +78,9 @@ async def test_a_call_that_ends_in_the_queue_leaves_it_at_once_and_never_runs(se
 
 async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
-        with pytest.raises(PoolNotFound, match="'default/tset'.*default/test"):
+        with pytest.raises(PoolNotFound, match=r"'default/tset'.*default/test"):
             await caller.call("echo", pool="default/tset")
-        with pytest.raises(ToolNotFound, match="'ecko'.*echo") as refused:
+        with pytest.raises(ToolNotFound, match=r"'ecko'.*echo") as refused:
             await caller.call("ecko")
         assert refused.value.details["nearest"] == "echo"
 

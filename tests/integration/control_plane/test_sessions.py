@@ -3,16 +3,16 @@
 import asyncio
 from collections import Counter
 
+import grpc
 import pytest
+
 from snakepit.errors import SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
 from snakepit.v1 import common_pb2, link_pb2, session_pb2
+from snakepit_control_plane.server import Running, make_store
+from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
 from support.redis_server import redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
-
-import grpc
-from snakepit_control_plane.server import Running, make_store
-from snakepit_control_plane.store.memory import MemoryStore
 
 UNORDERED = settings(session={"ordered": False})
 
@@ -229,11 +229,14 @@ async def test_while_redis_is_away_known_bindings_go_on_and_store_needs_fail_at_
 async def test_redis_absent_at_the_start_is_no_reason_not_to_serve() -> None:
     with redis_server() as redis:
         redis.kill()
-        async with replica(make_store(redis.url)) as server, grpc.aio.insecure_channel(server.address) as channel:
-            async with simulated_agent(server.address):
-                assert (await Caller(channel).call("echo")).worker
-                with pytest.raises(StoreUnavailable):
-                    await Caller(channel).create("s")
+        async with (
+            replica(make_store(redis.url)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+            simulated_agent(server.address),
+        ):
+            assert (await Caller(channel).call("echo")).worker
+            with pytest.raises(StoreUnavailable):
+                await Caller(channel).create("s")
 
 
 async def occupy(caller: Caller, agent: SimulatedAgent, worker: str) -> None:

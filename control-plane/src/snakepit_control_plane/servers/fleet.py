@@ -26,21 +26,26 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         self._replica = replica
 
     async def Sync(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        changes = asyncio.create_task(self._tell_changes(context))
+        # A stream takes one write at a time.
+        writing = asyncio.Lock()
+        changes = asyncio.create_task(self._tell_changes(context, writing))
         try:
             while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
                 await self._fleet.sync(list(request.pools), complete=request.complete, drain=request.drain_capsules)
-                await context.write(self.state())
+                async with writing:
+                    await context.write(self.state())
         except SnakepitError as error:
             await abort(context, error)
         finally:
             changes.cancel()
             await asyncio.gather(changes, return_exceptions=True)
 
-    async def _tell_changes(self, context: Context) -> None:
+    async def _tell_changes(self, context: Context, writing: asyncio.Lock) -> None:
+        seen = self._fleet.changes.count
         while True:
-            await self._fleet.changes.wait_for_next()
-            await context.write(self.state())
+            seen = await self._fleet.changes.wait_beyond(seen)
+            async with writing:
+                await context.write(self.state())
             await asyncio.sleep(CHANGE_SECONDS)
 
     def state(self) -> fleet_pb2.SyncResponse:

@@ -25,6 +25,7 @@ ANSWER_SECONDS = 1.0
 PROBE_SECONDS = 0.5
 BATCH = 512
 MOST_QUEUED = 100_000
+_NOT_YET = "it has not been reached yet"
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class RedisClient:
     """One connection, one pipeline at a time. `problem` is empty while the store answers."""
 
     def __init__(self, url: str) -> None:
-        self.problem = "the store has not been reached yet"
+        self.problem = _NOT_YET
         self._scripts = load()
         self._redis = Redis.from_url(
             url,
@@ -131,7 +132,7 @@ class RedisClient:
 
     def _lost(self, error: Exception) -> None:
         problem = str(error) or type(error).__name__
-        if not self.problem:
+        if self.problem in ("", _NOT_YET):
             log.warning("the session store is away: %s", problem)
         self.problem = problem
 
