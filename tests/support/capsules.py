@@ -39,7 +39,8 @@ async def frozen(pid: int) -> AsyncIterator[None]:
                 await asyncio.sleep(0.001)
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def _state(pid: int) -> str:
