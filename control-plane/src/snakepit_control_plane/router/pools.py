@@ -279,8 +279,10 @@ class Router:
         if worker is not None:
             if reject.reason == "WORKER_GONE":
                 worker.ready = False
+                pool.refresh(now)
             elif reject.reason == "DRAINING":
                 capsule.draining = True
+                pool.refresh(now)
             else:
                 worker.full = True
         self.again(pool, call, now)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from google.protobuf import struct_pb2
 
 from snakepit.errors import InvalidArguments, SnakepitError
+from snakepit.payload import ATTACHMENT, JSON, MSGPACK
 from snakepit.v1 import common_pb2
 
-JSON = "application/json"
-MSGPACK = "application/msgpack"
 _EXACT = 2**53
 
 _encoder = msgspec.json.Encoder()
@@ -34,8 +35,30 @@ def from_value(value: common_pb2.Value) -> common_pb2.Payload:
 
 
 def to_value(payload: common_pb2.Payload) -> struct_pb2.Value:
-    """Raises SnakepitError when the payload is no JSON or msgpack. Integers beyond 2**53 lose digits, as in all of JSON's Value."""
-    return _value(decode(payload))
+    """Raises SnakepitError when the payload is no JSON or msgpack. Integers beyond 2**53 lose digits, as in all of JSON's Value.
+
+    An attachment appears in its place as `{"$base64": …}`, an array with its `dtype` and `shape`.
+    """
+    plain = decode(payload)
+    return _value(_inline(plain, payload.attachments) if payload.attachments else plain)
+
+
+def _inline(plain: Any, attachments: Sequence[common_pb2.Attachment]) -> Any:
+    if isinstance(plain, list):
+        return [_inline(each, attachments) for each in plain]
+    if not isinstance(plain, dict):
+        return plain
+    number = plain.get(ATTACHMENT)
+    if len(plain) == 1 and isinstance(number, int) and 0 <= number < len(attachments):
+        return _as_text(attachments[number])
+    return {key: _inline(each, attachments) for key, each in plain.items()}
+
+
+def _as_text(attachment: common_pb2.Attachment) -> dict[str, Any]:
+    text: dict[str, Any] = {"$base64": base64.b64encode(attachment.data).decode()}
+    if attachment.dtype:
+        text |= {"dtype": attachment.dtype, "shape": list(attachment.shape)}
+    return text
 
 
 def decode(payload: common_pb2.Payload) -> Any:
@@ -69,6 +92,8 @@ def _value(plain: Any) -> struct_pb2.Value:
             return struct_pb2.Value(number_value=plain)
         case str():
             return struct_pb2.Value(string_value=plain)
+        case bytes():
+            return _value({"$base64": base64.b64encode(plain).decode()})
         case dict():
             fields = {str(key): _value(each) for key, each in plain.items()}
             return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))

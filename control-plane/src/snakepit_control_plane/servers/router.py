@@ -11,6 +11,7 @@ import grpc
 from snakepit.errors import InvalidArguments
 from snakepit.link.status import from_frame
 from snakepit.names import new_id
+from snakepit.payload import JSON
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
@@ -85,7 +86,7 @@ def _frame(request: Request, context: Context) -> link_pb2.Frame:
         call.arguments.CopyFrom(request.payload)
     else:
         call.arguments.CopyFrom(json_form.from_struct(request.json))
-        call.accept = json_form.JSON
+        call.accept = JSON
     return link_pb2.Frame(call=call)
 
 
