@@ -1,4 +1,4 @@
-"""Pools, pods and a pretend cluster for tests of the operator's decisions: it does what plans say and what a real cluster may do besides."""
+"""Pools, pods and a pretend cluster for tests of the operator's decisions: it does what plans say, and what real clusters do besides."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def check_pass(world: World, of: SnakePool) -> None:
     assert len(serving) >= min(least, len(serving_before)), "too few serve"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, print_blob=True)
 @given(pods(), specs, strategies.data())
 def test_no_pass_exceeds_the_surge_or_stops_too_many(start: list[PodView], of: SnakePool, data: strategies.DataObject) -> None:
     world = World(start)
@@ -94,7 +94,7 @@ def test_no_pass_exceeds_the_surge_or_stops_too_many(start: list[PodView], of: S
         disturb(world, data.draw)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, print_blob=True)
 @given(pods(), specs)
 def test_converges_from_any_start_state(start: list[PodView], of: SnakePool) -> None:
     world = World(start)

@@ -1,0 +1,119 @@
+"""The small parts of the loop: queue, lease, events."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from snakepit.spec import SnakePoolStatus
+from snakepit_operator.election import LEASE_SECONDS, RENEW_SECONDS, look
+from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
+from snakepit_operator.model import Creation, Deletion, Observed, Plan
+from snakepit_operator.queue import DueQueue
+from snakepit_operator.status import status
+from support.operator_world import START, capsule, fleet, pod, pool
+
+
+class TestQueue:
+    def test_a_name_is_there_once_and_as_early_as_anybody_wants(self) -> None:
+        queue = DueQueue()
+        queue.add("a", 30.0)
+        queue.add("a", 10.0)
+        queue.add("a", 20.0)
+        assert len(queue) == 1
+        assert queue.next_due() == 10.0
+
+    def test_nothing_comes_before_it_is_due(self) -> None:
+        queue = DueQueue()
+        queue.add("a", 10.0)
+        assert queue.take(9.9) is None
+        assert queue.take(10.0) == "a"
+
+    def test_the_longest_due_comes_first(self) -> None:
+        queue = DueQueue()
+        queue.add("late", 5.0)
+        queue.add("early", 1.0)
+        assert [queue.take(9.0), queue.take(9.0)] == ["early", "late"]
+
+    def test_one_pool_is_never_looked_at_twice_at_a_time(self) -> None:
+        queue = DueQueue()
+        queue.add("a", 0.0)
+        assert queue.take(1.0) == "a"
+        queue.add("a", 0.0)
+        assert queue.take(1.0) is None
+        assert queue.next_due() is None
+        queue.done("a")
+        assert queue.take(1.0) == "a"
+
+
+class TestLease:
+    def lease(self, holder: str, renewed: str) -> dict[str, object]:
+        return {"spec": {"holderIdentity": holder, "renewTime": renewed}}
+
+    def test_it_expires_when_it_has_not_changed_for_its_duration_here(self) -> None:
+        first = look(self.lease("other", "t1"), None, 100.0)
+        again = look(self.lease("other", "t1"), first, 110.0)
+        assert not again.expired(100.0 + LEASE_SECONDS)
+        assert again.expired(100.1 + LEASE_SECONDS)
+
+    def test_a_renewal_starts_its_time_anew_whatever_the_other_clock_says(self) -> None:
+        first = look(self.lease("other", "1970-01-01T00:00:00Z"), None, 100.0)
+        renewed = look(self.lease("other", "1970-01-01T00:00:02Z"), first, 114.0)
+        assert not renewed.expired(120.0)
+
+    def test_one_that_was_given_up_is_free_at_once(self) -> None:
+        assert look(self.lease("", "t1"), None, 100.0).expired(100.0)
+
+    def test_a_leader_stops_before_another_may_begin(self) -> None:
+        assert RENEW_SECONDS < LEASE_SECONDS
+
+
+class TestEvents:
+    def statuses(self) -> tuple[SnakePoolStatus, SnakePoolStatus]:
+        of, one = pool(replicas=1), pod(0)
+        good = status(of, Observed((one,), fleet(capsule(one), ready_workers=1)), Plan(), START)
+        stuck = pod(0, reason="ImagePullBackOff", message="no such image")
+        return good, status(of, Observed((stuck,), fleet()), Plan(), START)
+
+    def test_nothing_changed_is_no_event(self) -> None:
+        good, _ = self.statuses()
+        assert happenings(good, good, Plan()) == []
+
+    def test_the_first_look_at_a_healthy_pool_is_no_warning(self) -> None:
+        good, _ = self.statuses()
+        assert all(each.type == "Normal" for each in happenings(None, good, Plan()))
+
+    def test_trouble_is_a_warning_and_its_end_is_normal(self) -> None:
+        good, bad = self.statuses()
+        trouble = {(each.type, each.reason) for each in happenings(good, bad, Plan())}
+        assert ("Warning", "ImagePullBackOff") in trouble
+        assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Plan())}
+
+    def test_another_message_alone_is_no_event(self) -> None:
+        _, bad = self.statuses()
+        conditions = tuple(msgspec.structs.replace(each, message="otherwise") for each in bad.conditions)
+        assert happenings(bad, msgspec.structs.replace(bad, conditions=conditions), Plan()) == []
+
+    def test_many_pods_are_one_event(self) -> None:
+        good, _ = self.statuses()
+        made = Plan(
+            creations=tuple(Creation(f"digits-{number:02}-x", number, "t") for number in range(50)),
+            deletions=(Deletion("digits-a", "u", "ScalingDown"),),
+        )
+        created, deleted = happenings(good, good, made)
+        assert created.message.endswith("and 45 more")
+        assert deleted.message == "Deleting digits-a (ScalingDown)"
+
+    def test_a_pool_has_a_budget_of_events(self) -> None:
+        bucket = Bucket(0.0)
+        assert [bucket.take(0.0) for _ in range(BURST + 2)] == [True] * BURST + [False, False]
+        assert bucket.take(REFILL_SECONDS)
+        assert not bucket.take(REFILL_SECONDS)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_message_counts_properly(count: int) -> None:
+    pods = [pod(number) for number in range(count)]
+    seen = fleet(*(capsule(each) for each in pods), ready_workers=count, total_slots=count)
+    found = status(pool(replicas=count), Observed(tuple(pods), seen), Plan(), START).conditions[0].message
+    assert found.startswith(f"{count} worker{'s' if count > 1 else ''} ready")

@@ -1,0 +1,112 @@
+"""Raw pods and fleet answers as the operator reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from snakepit.v1 import fleet_pb2, pool_pb2
+from snakepit_operator.model import FleetView, Phase
+from snakepit_operator.views import fleet_view, pod_view
+
+POOL = "default/digits"
+
+
+def raw(**status: Any) -> dict[str, Any]:
+    labels = {"snakepit.dev/ordinal": "3", "snakepit.dev/template-hash": "abc"}
+    metadata = {
+        "name": "digits-3-x",
+        "uid": "u",
+        "creationTimestamp": "2026-11-24T01:00:00Z",
+        "labels": labels,
+        "annotations": {"snakepit.dev/attempt": "2"},
+    }
+    return {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status}
+
+
+def waiting(name: str, reason: str, message: str = "", **more: Any) -> dict[str, Any]:
+    return {"name": name, "state": {"waiting": {"reason": reason, "message": message}}, **more}
+
+
+def test_a_ready_pod() -> None:
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-24T01:00:07Z"}
+    found = pod_view(raw(phase="Running", conditions=[ready]))
+    assert (found.ordinal, found.template_hash, found.attempt, found.node) == (3, "abc", 2, "node-1")
+    assert found.ready
+    assert found.active
+    assert found.changed - found.created == 7
+    assert found.reason == ""
+
+
+def test_a_pod_without_any_status_is_pending() -> None:
+    assert pod_view(raw()).phase is Phase.PENDING
+
+
+@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
+def test_starting_is_no_fault(reason: str) -> None:
+    assert not pod_view(raw(containerStatuses=[waiting("worker", reason)])).stuck
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError", "CrashLoopBackOff"])
+def test_a_container_that_cannot_start_is_a_fault_in_its_own_words(reason: str) -> None:
+    found = pod_view(raw(phase="Pending", containerStatuses=[waiting("worker", reason, "because")]))
+    assert found.stuck
+    assert (found.reason, found.message) == (reason, "container worker: because")
+
+
+def test_a_crash_loop_tells_the_last_exit() -> None:
+    status = waiting("worker", "CrashLoopBackOff", "back-off", lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
+    assert pod_view(raw(containerStatuses=[status])).message.endswith("(last exit: OOMKilled, code 137)")
+
+
+def test_a_pod_that_fits_nowhere_says_so() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available"}
+    found = pod_view(raw(phase="Pending", conditions=[condition]))
+    assert (found.reason, found.message) == ("Unschedulable", "0/2 nodes are available")
+
+
+def test_a_failed_pod_has_a_reason_even_without_one() -> None:
+    ended = {"name": "worker", "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}
+    found = pod_view(raw(phase="Failed", containerStatuses=[ended]))
+    assert found.finished
+    assert (found.reason, found.message) == ("Failed", "container worker ended with code 3: Error")
+
+
+def capsule(liveness: int, **fields: Any) -> fleet_pb2.CapsuleState:
+    return fleet_pb2.CapsuleState(**{"name": "a", "liveness": liveness, **fields})
+
+
+def answer(*capsules: fleet_pb2.CapsuleState, store: bool = True, **pool: Any) -> fleet_pb2.SyncResponse:
+    state = fleet_pb2.PoolState(pool=pool_pb2.Pool(name=POOL, **pool), capsules=capsules)
+    return fleet_pb2.SyncResponse(replica="r", session_store_ready=store, session_store_message="" if store else "refused", pools=[state])
+
+
+def test_queues_of_replicas_add_up_and_slots_do_not() -> None:
+    found = fleet_view(POOL, [answer(queue_depth=2, busy_slots=3, total_slots=4), answer(queue_depth=5, busy_slots=3, total_slots=4)])
+    assert (found.queue_depth, found.busy_slots, found.total_slots) == (7, 3, 4)
+
+
+def test_one_replica_that_can_serve_is_enough_to_be_available() -> None:
+    assert fleet_view(POOL, [answer(available=False), answer(available=True, ready_workers=1)]).available
+
+
+def test_a_capsule_is_lost_only_if_no_replica_has_it_alive() -> None:
+    lost, live = capsule(pool_pb2.LIVENESS_LOST), capsule(pool_pb2.LIVENESS_LIVE)
+    assert fleet_view(POOL, [answer(lost), answer(lost)]).capsules["a"].lost
+    assert not fleet_view(POOL, [answer(lost), answer(live)]).capsules["a"].lost
+    assert not fleet_view(POOL, [answer(lost, live)]).capsules["a"].lost, "a later life of the same capsule"
+
+
+def test_a_worker_in_backoff_is_the_capsules_failure() -> None:
+    worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_BACKOFF, reason="SetupFailed", message="boom")
+    assert fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"].failure == ("SetupFailed", "boom")
+
+
+def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
+    found = fleet_view(POOL, [answer(), answer(store=False)])
+    assert (found.store_ready, found.store_message) == (False, "refused")
+
+
+def test_an_unknown_pool_is_simply_not_available() -> None:
+    assert fleet_view("default/other", [answer()]) == FleetView()

@@ -1,0 +1,51 @@
+"""Local validation of pool files; tests/e2e/test_crd_rules.py compares the same table with a real API server."""
+
+from __future__ import annotations
+
+import copy
+
+import cel
+import pytest
+
+from snakepit.spec import RULES, Rule, validate
+from snakepit.spec.crd import pool_schema
+from support.pool_files import BAD, GOOD, Case, document
+
+
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: case.id)
+def test_accepted(case: Case) -> None:
+    assert validate(case.document, cel.evaluate) == []
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.id)
+def test_refused_with_a_sentence_that_names_the_fault(case: Case) -> None:
+    assert case.sentence in "\n".join(str(each) for each in validate(case.document, cel.evaluate))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_each_rule_is_the_one_that_refuses_its_example(rule: Rule) -> None:
+    (problem,) = validate(document(dict(rule.invalid)), cel.evaluate)
+    assert problem.message == f"Invalid value: {rule.message}"
+    assert problem.field == ".".join(rule.path)
+
+
+def test_rules_have_one_id_and_a_message_each() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    assert all(rule.message for rule in RULES)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    found = validate(document({"replicas": -1, "affinity": "sticky", "worker": {"adapter": "a b"}}), cel.evaluate)
+    assert {each.field for each in found} == {"spec.replicas", "spec.affinity", "spec.worker.adapter"}
+
+
+def test_rules_are_left_out_without_an_evaluator() -> None:
+    assert validate(document(dict(RULES[0].invalid))) == []
+
+
+def test_neither_the_document_nor_the_schema_is_changed() -> None:
+    given = document({"queue": None})
+    before, schema = copy.deepcopy(given), copy.deepcopy(pool_schema())
+    validate(given, cel.evaluate)
+    assert given == before
+    assert pool_schema() == schema
