@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 
@@ -16,6 +17,8 @@ from laptop import Laptop
 from transcript import Transcript
 
 import snakepit
+
+INTERRUPTED = 130
 
 
 async def walk(place: steps.Place, out: Transcript) -> None:
@@ -27,8 +30,8 @@ async def walk(place: steps.Place, out: Transcript) -> None:
         await steps.kill_the_sessions_worker(pool, place, out)
 
 
-async def on_this_machine(out: Transcript) -> None:
-    async with Laptop() as laptop:
+async def on_this_machine(out: Transcript, laptop: Laptop) -> None:
+    async with laptop:
         try:
             await walk(laptop, out)
             await laptop.show_clean_stop(out)
@@ -38,12 +41,34 @@ async def on_this_machine(out: Transcript) -> None:
 
 
 async def main(server: str | None) -> int:
+    """The exit status. The first Ctrl-C stops in good order, the second at once."""
     out = Transcript()
     began = time.monotonic()
-    await (walk(Cluster(server), out) if server else on_this_machine(out))
+    laptop = Laptop()
+    work = asyncio.create_task(walk(Cluster(server), out) if server else on_this_machine(out, laptop))
+    _on_interrupt(work, laptop)
+    try:
+        await work
+    except asyncio.CancelledError:
+        print("\nstopped; nothing is left running", file=sys.stderr)
+        return INTERRUPTED
     out.heading("All of it was as it should be" if not out.wrong else f"{len(out.wrong)} things were not as they should be")
     out.say(f"the demo took {time.monotonic() - began:.0f} s")
     return 1 if out.wrong else 0
+
+
+def _on_interrupt(work: asyncio.Task[None], laptop: Laptop) -> None:
+    interrupts: list[int] = []
+
+    def interrupt(number: int) -> None:
+        interrupts.append(number)
+        if len(interrupts) == 1:
+            work.cancel()
+        else:
+            laptop.kill()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
 
 
 if __name__ == "__main__":
@@ -52,5 +77,4 @@ if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main(parser.parse_args().server)))
     except KeyboardInterrupt:
-        print("\nstopped; nothing is left running", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

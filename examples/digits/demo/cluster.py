@@ -13,7 +13,7 @@ class Cluster:
     def __init__(self, server: str) -> None:
         self.server = server
 
-    async def kill(self, worker: snakepit.WorkerInfo) -> None:
+    async def kill_worker(self, worker: snakepit.WorkerInfo) -> None:
         capsule = worker.id.rpartition("/")[0]
         command = ("kubectl", "exec", capsule, "-n", "default", "-c", "worker", "--", "sh", "-c", f"kill -9 {worker.pid}")
         process = await asyncio.create_subprocess_exec(*command)

@@ -32,7 +32,9 @@ class Laptop:
         self._dev: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        argv = [str(Path(sys.executable).with_name("snakepit")), "dev", str(POOL_FILE), "--listen", self.server]
+        # On a leash: it dies with the demo, however that ends.
+        leash = [sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), "snakepit.cli"]
+        argv = [*leash, "dev", str(POOL_FILE), "--listen", self.server]
         name, _, value = self.mark.partition("=")
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops it in order.
@@ -44,11 +46,16 @@ class Laptop:
     async def __aexit__(self, *_: object) -> None:
         if self._dev is not None and self._dev.returncode is None:
             await self.stop()
-        if not self.processes():
-            self.log.unlink()
+        self.log.unlink()
 
-    async def kill(self, worker: snakepit.WorkerInfo) -> None:
+    async def kill_worker(self, worker: snakepit.WorkerInfo) -> None:
         os.kill(worker.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """kill -9 of `snakepit dev`: what it has started dies with it."""
+        if self._dev is not None and self._dev.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._dev.kill()
 
     async def stop(self) -> int:
         """Ask `snakepit dev` to end, as Ctrl-C does; a second Ctrl-C after a while. Returns its exit code."""
@@ -59,7 +66,7 @@ class Laptop:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS / 2):
                     return await self._dev.wait()
-        self._dev.kill()
+        self.kill()
         return await self._dev.wait()
 
     def processes(self) -> list[int]:

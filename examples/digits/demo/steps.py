@@ -25,7 +25,7 @@ class Place(Protocol):
 
     server: str
 
-    async def kill(self, worker: snakepit.WorkerInfo) -> None:
+    async def kill_worker(self, worker: snakepit.WorkerInfo) -> None:
         """kill -9 its process."""
 
 
@@ -135,7 +135,7 @@ async def _kill_under_load(pool: snakepit.Pool, place: Place, victim: snakepit.W
                     await asyncio.sleep(PAUSE)
             began = time.monotonic()
             out.say(f"kill -9 of {victim.id} (process {victim.pid}) while {2 * WORKERS} callers keep all {WORKERS} workers busy")
-            await place.kill(victim)
+            await place.kill_worker(victim)
             back = await _until_back(pool, victim, began)
         finally:
             over.set()

@@ -1,5 +1,7 @@
 """The caller's side (extra `client`): call tools, keep sessions, look at pools."""
 
+import logging
+
 from snakepit.client.client import Client
 from snakepit.client.pool import Pool
 from snakepit.client.session import Session, State
@@ -7,3 +9,6 @@ from snakepit.client.stream import Stream
 from snakepit.client.views import PoolInfo, SessionInfo, ToolInfo, WorkerInfo
 
 __all__ = ["Client", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo"]
+
+# A library says nothing on its own: whoever configures logging sees what links and dials say.
+logging.getLogger("snakepit").addHandler(logging.NullHandler())
