@@ -85,6 +85,8 @@ class Capsule:
 
     def drain(self) -> None:
         """Finish what runs, then set `finished`."""
+        if not self.workers.lifecycle.draining:
+            self.finished.clear()  # An earlier drain may have ended with its keeper.
         self.workers.drain(time.monotonic())
 
     async def settle(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import snakepit_agent.main as agent_main
 from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, frozen, spec
 from support.replica import Replica, replica
@@ -208,7 +209,10 @@ async def test_term_lets_the_running_call_finish_and_ends_everything_with_code_0
         assert not alive(worker.pid)
 
 
-async def test_term_at_the_keeper_drains_too(control: Replica) -> None:
+async def test_term_at_the_keeper_drains_too_and_the_next_container_serves_and_drains_again(
+    control: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_main, "LINGER_SECONDS", 0.05)
     async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 0.5})
@@ -219,7 +223,12 @@ async def test_term_at_the_keeper_drains_too(control: Replica) -> None:
         assert await control.value(id_) == "held"
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
         await local.start_keeper()
-        await control.until(lambda: control.workers()[0].state == 2, "a new container serves again")
+        (successor,) = await control.ready()
+        id_ = control.call(successor, "hold", {"seconds": 0.3})
+        await control.begun(id_)
+        local.stop.set()
+        assert await control.value(id_) == "held"
+        await asyncio.wait_for(local.agent, 10)
 
 
 async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Replica) -> None:
