@@ -251,8 +251,14 @@ def test_stacks_are_dumped_on_request_and_the_worker_goes_on(capfd: pytest.Captu
         worker = agent.start(SAMPLE)
         running = worker.begin("spin")
         worker.heard.wait(Begin)
-        worker.signal(signal.SIGUSR1, group=False)
-        wait_until(lambda: "in spin" in capfd.readouterr().err)
+        heard: list[str] = []
+
+        def dumped() -> bool:
+            worker.signal(signal.SIGUSR1, group=False)  # the first may find the tool not begun
+            heard.append(capfd.readouterr().err)
+            return "in spin" in "".join(heard)
+
+        wait_until(dumped)
         worker.send(CancelCall(running, "CANCELLED"))
         assert worker.done(running).failure is not None
 
