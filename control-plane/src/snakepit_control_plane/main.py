@@ -23,7 +23,6 @@ def main() -> None:
     try:
         settings = from_environment(os.environ)
         configure_logging("control-plane")
-        tracing.configure("snakepit-control-plane")
         uvloop.run(run(settings))
     except (InvalidSettings, AddressInUse, ValueError) as error:
         sys.exit(str(error))

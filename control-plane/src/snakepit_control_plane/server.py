@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from snakepit.errors import SnakepitError
+from snakepit.link import tracing
 from snakepit.link.channels import server_options
 from snakepit.link.dial import parse_target
 from snakepit.names import new_id
@@ -203,6 +204,7 @@ class Running:
 
 async def serve(settings: Settings, store: Store | None = None) -> Running:
     """Start a replica; it is serving when this returns. Raises AddressInUse."""
+    tracing.configure("snakepit-control-plane")
     running = Running(settings, store or make_store(settings.store))
     await running.start()
     return running
