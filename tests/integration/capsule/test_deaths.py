@@ -173,11 +173,16 @@ async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: R
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
         for _ in range(20):
-            await control.value(control.call(worker, "echo"))
-        async with frozen(worker.pid):
-            ids = [control.call(worker, "echo", {"value": i}) for i in range(4)]
-            rejected = [await control.rejected(id_) for id_ in ids]
-            assert {reject.reason for reject in rejected} == {"RECALLED"}
+            # A busy machine may make a short tool look slow for a while: then nothing goes ahead.
+            for _ in range(20):
+                await control.value(control.call(worker, "echo"))
+            async with frozen(worker.pid):
+                ids = [control.call(worker, "echo", {"value": i}) for i in range(4)]
+                if (await control.rejected(ids[-1])).reason == "RECALLED":
+                    assert {(await control.rejected(id_)).reason for id_ in ids} == {"RECALLED"}
+                    return
+            await control.until(lambda sent=frozenset(ids): sent <= {r.id for r in control.heard("result") + control.heard("reject")})
+        pytest.fail("nothing was ever sent ahead")
 
 
 async def test_a_dead_keeper_loses_its_calls_and_the_next_keeper_starts_anew(control: Replica) -> None:
