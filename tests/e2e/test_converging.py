@@ -43,12 +43,14 @@ def settled(namespace: str, pool: str, replicas: int) -> dict[str, object] | Non
 
 def test_pods_deleted_by_hand_while_the_operator_is_away_are_made_again(namespace: str, small: str) -> None:
     kubectl("scale", "deployment", "snakepit-operator", "-n", "snakepit-system", "--replicas=0")
-    victim = pods_of(small, namespace=namespace)[0]["metadata"]["name"]
-    kubectl("delete", "pod", victim, "-n", namespace, "--timeout=90s")
+    kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator", "-n", "snakepit-system", "--timeout=60s")
+    victim = pods_of(small, namespace=namespace)[0]["metadata"]
+    kubectl("delete", "pod", victim["name"], "-n", namespace, "--timeout=90s")
     assert pods_of(small, namespace=namespace) == []
     kubectl("scale", "deployment", "snakepit-operator", "-n", "snakepit-system", "--replicas=1")
-    eventually(lambda: [p for p in pods_of(small, namespace=namespace) if is_ready(p)], "the pod is made again")
-    assert call("whoami", {}, pool=small, namespace=namespace)["pod"] != victim
+    made = eventually(lambda: [p for p in pods_of(small, namespace=namespace) if is_ready(p)], "the pod is made again")
+    assert made[0]["metadata"]["uid"] != victim["uid"]
+    assert call("whoami", {}, pool=small, namespace=namespace)["pod"] == made[0]["metadata"]["name"]
 
 
 def test_a_worker_that_cannot_set_up_is_named_with_its_own_error_in_status_events_and_refusals(namespace: str) -> None:

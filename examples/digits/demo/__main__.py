@@ -42,6 +42,8 @@ async def on_this_machine(out: Transcript, laptop: Laptop) -> None:
 
 async def main(server: str | None) -> int:
     """The exit status. The first Ctrl-C stops in good order, the second at once."""
+    # The pool is started while its client dials already: refused connections are no news here.
+    logging.getLogger("snakepit").setLevel(logging.ERROR)
     out = Transcript()
     began = time.monotonic()
     laptop = Laptop()
