@@ -31,6 +31,8 @@ from snakepit_operator.wake import watch_forever
 
 RESYNC_SECONDS = 30.0
 RECONCILE_SECONDS = 60.0
+FIRST_ANSWER_SECONDS = 3.0
+"""A new leader gives the control plane this long to answer before it calls its state unknown."""
 COUNTS_SECONDS = 5.0
 """Changes of mere counts reach the status within this time."""
 BUDGET_SECONDS = 300.0
@@ -111,6 +113,9 @@ class Controller:
             memory.pop(pool, None)
 
     async def _work_forever(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWER_SECONDS):
+                await self._fleet.heard.wait()
         while True:
             pool = self._queue.take(time.monotonic())
             if pool is None:

@@ -53,6 +53,8 @@ class Fleet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._views: dict[str, FleetView | None] = {}
         self._answered = asyncio.Condition()
+        self.heard = asyncio.Event()
+        """Set when the first replica has answered."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -171,6 +173,7 @@ class Fleet:
     async def _heard(self, replica: _Replica, answer: fleet_pb2.SyncResponse) -> None:
         replica.answer = answer
         replica.answered_version = replica.sent_version
+        self.heard.set()
         self._compare()
         async with self._answered:
             self._answered.notify_all()
