@@ -1,0 +1,31 @@
+"""One `snakepit dev` for the tests of a module: pool `sample` of two capsules, and `tiny` with one worker and a queue of one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from snakepit import Client, Pool
+from support.dev_server import Dev, dev, pool_file
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    folder = tmp_path_factory.mktemp("pools")
+    sample = pool_file(folder, "sample", "support.sample:Sample", worker="processes: 2", replicas="2")
+    tiny = pool_file(folder, "tiny", "support.sample:Sample", replicas="1", queue="{maxSize: 1, timeoutSeconds: 0.3}")
+    with dev(sample, tiny) as program:
+        program.is_ready()
+        yield program
+
+
+@pytest.fixture
+async def client(server: Dev) -> AsyncIterator[Client]:
+    async with Client(server.server) as client:
+        yield client
+
+
+@pytest.fixture
+def pool(client: Client) -> Pool:
+    return client.pool("sample")
