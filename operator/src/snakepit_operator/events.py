@@ -17,6 +17,7 @@ from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
 from snakepit_operator.model import Plan
+from snakepit_operator.reasons import Reason
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
 
@@ -25,6 +26,8 @@ REFILL_SECONDS = 10.0
 """A pool may have this many events at once, and one more after each of these pauses."""
 REMEMBERED = 2000
 _NAMES_SHOWN = 5
+_WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
+"""Reasons for not being available that are as they should be."""
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
 
 def _fine(condition: Condition) -> bool:
     expected = {AVAILABLE: "True", STORE: "True", DEGRADED: "False"}.get(condition.type)
-    return expected is None or condition.status == expected
+    return expected in (None, condition.status) or condition.reason in _WISHED
 
 
 def _names(names: Iterable[str]) -> str:

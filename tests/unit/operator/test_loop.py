@@ -89,6 +89,11 @@ class TestEvents:
         assert ("Warning", "ImagePullBackOff") in trouble
         assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Plan())}
 
+    @pytest.mark.parametrize("spec", [{"replicas": 1}, {"suspended": True}, {"replicas": 0}], ids=["starting", "suspended", "zero"])
+    def test_what_is_as_wished_is_no_warning(self, spec: dict[str, object]) -> None:
+        found = status(pool(**spec), Observed((), fleet()), Plan(), START)
+        assert {each.type for each in happenings(None, found, Plan())} <= {"Normal"}
+
     def test_another_message_alone_is_no_event(self) -> None:
         _, bad = self.statuses()
         conditions = tuple(msgspec.structs.replace(each, message="otherwise") for each in bad.conditions)
