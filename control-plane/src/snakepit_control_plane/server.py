@@ -47,7 +47,6 @@ from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
-from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.telemetry import Telemetry
 
 COUNT_SECONDS = 2.0
@@ -211,7 +210,12 @@ async def serve(settings: Settings, store: Store | None = None) -> Running:
 
 
 def make_store(url: str) -> Store:
-    return MemoryStore() if url == "memory:" else RedisStore(url)
+    if url == "memory:":
+        return MemoryStore()
+    # redis-py loads the OpenTelemetry SDK wherever it is installed: only those who use Redis pay for that.
+    from snakepit_control_plane.store.redis import RedisStore
+
+    return RedisStore(url)
 
 
 def _taken(address: str, setting: str) -> str:
