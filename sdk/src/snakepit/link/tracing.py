@@ -169,7 +169,7 @@ def _set_up(service_name: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     name = os.environ.get("OTEL_SERVICE_NAME", service_name)
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
     processor = BatchSpanProcessor(OTLPSpanExporter())
     provider.add_span_processor(processor)
     _state.provider, _state.processor = provider, processor
