@@ -311,12 +311,17 @@ class Invoker:
 
     @staticmethod
     def _span(frame: CallFrame, done: Done, started_ns: int) -> list[FromWorker]:
-        if not frame.traceparent.endswith("1"):
+        if not is_sampled(frame.traceparent):
             return []
         error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
         name, span_id = f"tool {frame.tool}", secrets.token_hex(8)
         attributes = {"process.pid": str(os.getpid())}
         return [SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """The lowest bit of the trace flags; others, such as `random`, may be set beside it (https://www.w3.org/TR/trace-context-2/)."""
+    return traceparent[-1:] in {"1", "3", "5", "7", "9", "b", "d", "f"}
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:
