@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE_REPOSITORY = os.environ.get("IMAGE_REPOSITORY", "snakepit")
 IMAGE_TAG = os.environ.get("IMAGE_TAG", "dev")
 HERMETIC = os.environ.get("CLUSTER") != "existing"
-"""On the cluster of hack/cluster, where no registry is: Redis comes from an image of the checkout too."""
+"""On the cluster of hack/cluster, whose service addresses are reachable from here."""
 
 SYSTEM = "snakepit-system"
 RELEASE = "snakepit"
@@ -99,13 +99,11 @@ def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def install(namespace: str = SYSTEM, *extra: str) -> None:
-    """`helm install` with the images of the checkout (or of IMAGE_REPOSITORY), and wait until all of it is ready."""
-    images = ["--set", f"image.repository={IMAGE_REPOSITORY}", "--set", f"image.tag={IMAGE_TAG}"]
-    redis = ["--set", f"redis.image.repository={IMAGE_REPOSITORY}/redis", "--set", f"redis.image.tag={IMAGE_TAG}"] if HERMETIC else []
+    """`helm install` without any values but IMAGE_REPOSITORY and IMAGE_TAG where they are set, and wait until all of it is ready."""
+    given = {"image.repository": os.environ.get("IMAGE_REPOSITORY"), "image.tag": os.environ.get("IMAGE_TAG")}
+    images = [word for key, value in given.items() if value for word in ("--set", f"{key}={value}")]
     chart = str(ROOT / "charts/snakepit")
-    run(
-        "helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, "--wait", "--timeout", "180s", *images, *redis, *extra, timeout=240
-    )
+    run("helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, "--wait", "--timeout", "180s", *images, *extra, timeout=240)
 
 
 def make_namespace(name: str) -> None:

@@ -15,6 +15,9 @@ SUITE = "bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 BASE_NAME = "localhost/snakepit-base"
 BASE_RUBBISH = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
+REDIS_NAME = "docker.io/valkey/valkey:8-alpine"
+"""What the chart's `redis.image` defaults to: ours stands in for it under that name, so that the chart installs without values."""
+
 ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
 
 
@@ -50,6 +53,8 @@ class Naming:
     tag: str = "dev"
 
     def of(self, image: str) -> str:
+        if image == "redis":
+            return REDIS_NAME
         return qualified(f"{self.repository}/{image}:{self.tag}")
 
 

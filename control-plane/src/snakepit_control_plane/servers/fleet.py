@@ -66,6 +66,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         return fleet_pb2.CapsuleState(
             name=capsule.name,
             incarnation=capsule.incarnation,
+            pod_uid=capsule.pod_uid,
             liveness=capsule.liveness,
             draining=capsule.draining or capsule.cordoned,
             sessions=self._fleet.router.sessions.bound_to(capsule.name),
