@@ -61,7 +61,8 @@ class Program:
         end = time.monotonic() + seconds
         while text not in self.output:
             ended = self.process.poll() is not None and not self._reader.is_alive()
-            assert time.monotonic() < end and not ended, f"it never said {text!r}, only:\n{self.output}"
+            assert not ended, f"it ended and never said {text!r}, only:\n{self.output}"
+            assert time.monotonic() < end, f"it never said {text!r}, only:\n{self.output}"
             time.sleep(0.01)
 
     def send(self, number: signal.Signals) -> None:

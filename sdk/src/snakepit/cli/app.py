@@ -16,7 +16,10 @@ GROUP = "snakepit.commands"
 _MISSING = {"dev": "snakepit-local"}
 
 app = typer.Typer(
-    help="Warm pools of Python workers: call tools, look at pools, run them here.", no_args_is_help=True, add_completion=False
+    help="Warm pools of Python workers: call tools, look at pools, run them here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 app.command("call")(call.call)
 app.command("pools")(look.pools)
