@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import grpc
 
 from snakepit import link as links
-from snakepit.errors import InvalidArguments, ProtocolMismatch, SnakepitError
+from snakepit.errors import Draining, InvalidArguments, ProtocolMismatch, SnakepitError
 from snakepit.link import PROTOCOL, LinkClosed
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
@@ -96,6 +96,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             capsule = await self.fleet.join(hello, link.send)
             peer = AgentPeer(self, capsule, link)
         elif hello.role == link_pb2.ROLE_CLIENT:
+            if self._stopping:
+                # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
+                raise Draining("this replica stops: dial another")
             peer = ClientPeer(self.router, link)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
