@@ -1,0 +1,135 @@
+"""The caller's links: several replicas, replicas that stop, die or were never there. Real replicas; workers are simulated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+import snakepit
+from snakepit import Client, Started
+from snakepit.client.connection import Peer
+from snakepit.link import PROTOCOL
+from snakepit.v1 import link_pb2, link_pb2_grpc
+from snakepit_control_plane.server import Running
+from support.control_plane import eventually, replica
+from support.dev_server import free_port
+from support.simulated_agent import POOL, simulated_agent
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+
+
+def peers(client: Client) -> list[Peer]:
+    return list(client._connection._peers.values())
+
+
+async def test_nobody_at_the_address_is_said_at_once_with_the_address_and_the_fix() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    began = time.monotonic()
+    async with Client(address) as client:
+        with pytest.raises(snakepit.ServerUnavailable, match=f"{address}: is `snakepit dev` running") as caught:
+            await client.pool("digits").call("classify")
+    assert caught.value.started is Started.NO
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:http", ":7800"])
+async def test_an_address_without_host_and_port_is_refused_with_a_sentence(address: str) -> None:
+    with pytest.raises(ValueError, match="write host:port"):
+        async with Client(address):
+            pass
+
+
+async def test_a_server_of_another_protocol_version_is_said_as_it_is() -> None:
+    class Old(link_pb2_grpc.LinkServiceServicer):
+        async def Link(self, requests: object, context: object) -> AsyncIterator[link_pb2.LinkResponse]:  # noqa: N802
+            yield link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=link_pb2.Welcome(protocol=PROTOCOL + 1))])
+            await asyncio.Event().wait()  # until the client hangs up
+
+    server = grpc.aio.server()
+    link_pb2_grpc.add_LinkServiceServicer_to_server(Old(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{port}") as client:
+            with pytest.raises(snakepit.ProtocolMismatch, match="upgrade the older one"):
+                await client.pool("digits").call("classify")
+    finally:
+        await server.stop(0)
+
+
+async def test_a_replica_that_dies_during_a_call_is_lost_and_the_call_maybe_ran(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, Client(server.address) as client:
+        call = asyncio.create_task(client.pool(POOL).call("hang", timeout=30))
+        await eventually(lambda: agent.running, "the call runs")
+        peers(client)[0].link.close("the test cuts it")
+        with pytest.raises(snakepit.ReplicaLost) as caught:
+            await call
+        assert caught.value.started is Started.MAYBE
+
+
+async def test_after_a_broken_link_the_next_call_finds_a_new_one(server: Running) -> None:
+    async with simulated_agent(server.address), Client(server.address) as client:
+        pool = client.pool(POOL)
+        assert await pool.call("echo", {"value": 1}, timeout=10) == {"value": 1}
+        peers(client)[0].link.close("the test cuts it")
+        await eventually(lambda: not peers(client), "the link is gone")
+        assert await pool.call("echo", {"value": 2}, timeout=10) == {"value": 2}
+
+
+async def test_a_replica_that_stops_finishes_its_calls_and_its_successor_gets_the_new_ones(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, Client(server.address, connect_timeout=10) as client:
+        pool = client.pool(POOL)
+        running = asyncio.create_task(pool.call("hang", timeout=30))
+        await eventually(lambda: agent.running, "the call runs")
+        stopping = asyncio.create_task(server.stop(linger=0, drain=10))
+        await eventually(lambda: not client._connection._usable, "the client was told")
+        later = asyncio.create_task(pool.call("echo", {"value": 1}, timeout=30))
+        agent.let_go()
+        assert await running == "late"
+        await stopping
+        async with replica(listen=server.address):
+            assert await later == {"value": 1}
+
+
+async def test_cancelling_a_call_tells_the_worker(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, Client(server.address) as client:
+        call = asyncio.create_task(client.pool(POOL).call("hang", timeout=30))
+        await eventually(lambda: agent.running, "the call runs")
+        call.cancel()
+        await eventually(lambda: agent.cancelled, "the agent was told")
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(snakepit.SnakepitError, match="async with"):
+        Client("localhost:7800").pool("digits")
+
+
+async def test_the_token_goes_with_links_and_requests(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Recorder(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+        async def intercept_service(self, continuation: object, details: grpc.HandlerCallDetails) -> object:
+            seen.extend(str(value) for key, value in details.invocation_metadata if key == "authorization")
+            return await continuation(details)  # type: ignore[operator]
+
+    token = tmp_path / "token"
+    token.write_text("sesame\n")
+    server = grpc.aio.server(interceptors=[Recorder()])
+    link_pb2_grpc.add_LinkServiceServicer_to_server(link_pb2_grpc.LinkServiceServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{port}", token_file=token):
+            await eventually(lambda: seen, "a dial arrived")
+    finally:
+        await server.stop(0)
+    assert set(seen) == {"Bearer sesame"}

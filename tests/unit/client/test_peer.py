@@ -1,0 +1,71 @@
+"""Which waiting calls were lost with a link, and which provably never left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from snakepit.client.codec import decode, encode, encode_arguments, encode_state, outcome
+from snakepit.client.connection import NotWritten, Peer
+from snakepit.client.requests import affinity_value
+from snakepit.errors import InvalidArguments, PoolSaturated, ReplicaLost, SnakepitError, Started, ToolError
+from snakepit.link import Link
+from snakepit.link.dial import Replica
+from snakepit.v1 import common_pb2, link_pb2
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_call_that_was_written_is_lost_and_one_that_waited_to_be_written_is_not() -> None:
+    link = Link(never, never, link_pb2.LinkRequest, lambda *_: None)
+    peer = Peer(Replica(link, None, "127.0.0.1:1", "r", 0))  # type: ignore[arg-type]
+    running = asyncio.create_task(link.run())
+    futures = []
+    for batch in ("written", "queued"):
+        id_ = link.next_id()
+        peer.waiting[id_] = asyncio.get_running_loop().create_future()
+        futures.append(peer.waiting[id_])
+        link.send(link_pb2.Frame(call=link_pb2.Call(id=id_, tool=batch)))
+        async with asyncio.timeout(5):
+            while batch == "written" and link.unwritten:
+                await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    peer.give_up("broken")
+    with pytest.raises(ReplicaLost) as lost:
+        await futures[0]
+    assert lost.value.started is Started.MAYBE
+    with pytest.raises(NotWritten):
+        await futures[1]
+
+
+@pytest.mark.parametrize("value", [None, 1, "ä", [1.5, {"a": []}], b"\0", {"nested": [b"x", b"y"]}], ids=repr)
+def test_values_survive_the_wire_and_the_state(value: object) -> None:
+    assert decode(encode(value)) == value
+    assert decode(encode_state(value)) == value
+    assert not encode_state(value).attachments
+
+
+def test_arguments_that_are_no_mapping_are_refused() -> None:
+    assert encode_arguments(None).data == b"{}"
+    with pytest.raises(InvalidArguments, match="mapping"):
+        encode_arguments([1])  # type: ignore[arg-type]
+
+
+def test_an_unknown_affinity_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidArguments, match="hint, strict_queue or strict_fail_fast"):
+        affinity_value("sticky")
+
+
+def test_a_result_is_a_value_or_the_exception_that_it_carries() -> None:
+    assert outcome(link_pb2.Result(payload=encode([1]))) == [1]
+    with pytest.raises(ToolError, match="KeyError: 'a'"):
+        outcome(link_pb2.Result(tool_error=common_pb2.ToolError(type="KeyError", message="'a'")))
+    with pytest.raises(PoolSaturated) as caught:
+        outcome(link_pb2.Result(error=common_pb2.Error(reason="POOL_SATURATED", message="full", started=1, retry_after_seconds=2)))  # type: ignore[arg-type]
+    assert (caught.value.started, caught.value.retry_after) == (Started.NO, 2)
+    with pytest.raises(SnakepitError, match="another version"):
+        outcome(link_pb2.Result())

@@ -1,0 +1,68 @@
+"""Pool files on disk, and what is shown of a pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snakepit.client import ToolInfo
+from snakepit.spec import InvalidPool
+from snakepit_local.files import fingerprint, read_pools
+from snakepit_local.report import example
+from snakepit_operator.rollout import template_hash
+from support.dev_server import pool_file
+
+
+def test_a_pool_keeps_its_uid_and_gets_the_next_generation(tmp_path: Path) -> None:
+    path = pool_file(tmp_path, "digits", "digits.tools:Digits")
+    (first,), (second,) = read_pools([path], 1), read_pools([path], 2)
+    assert first.name == "default/digits"
+    assert first.pool.metadata.uid == second.pool.metadata.uid != ""
+    assert first.pool.metadata.generation < second.pool.metadata.generation
+    assert first.folder == tmp_path
+
+
+def test_all_problems_of_all_files_are_named_at_once(tmp_path: Path) -> None:
+    one = pool_file(tmp_path, "one", "a.b:C", replicas="-1")
+    two = pool_file(tmp_path, "two", "a.b:C", affinity="sticky")
+    with pytest.raises(InvalidPool) as caught:
+        read_pools([one, two], 1)
+    assert len(caught.value.problems) == 2
+    assert "one.yaml" in caught.value.problems[0]
+    assert "two.yaml" in caught.value.problems[1]
+
+
+def test_one_pool_in_two_files_is_refused(tmp_path: Path) -> None:
+    path = pool_file(tmp_path, "one", "a.b:C")
+    with pytest.raises(InvalidPool, match="default/one is there twice"):
+        read_pools([path, path], 1)
+
+
+def test_rules_over_several_fields_are_checked(tmp_path: Path) -> None:
+    path = pool_file(tmp_path, "one", "a.b:C", worker="profile: thread, processes: 3")
+    with pytest.raises(InvalidPool):
+        read_pools([path], 1)
+
+
+def test_changed_code_changes_the_fingerprint_and_the_template(tmp_path: Path) -> None:
+    (local,) = read_pools([pool_file(tmp_path, "one", "a.b:C")], 1)
+    code = tmp_path / "a.py"
+    code.write_text("x = 1\n")
+    before = fingerprint(tmp_path)
+    assert fingerprint(tmp_path) == before
+    code.write_text("x = 22\n")
+    assert fingerprint(tmp_path) != before
+    hashes = {template_hash(each.pool.spec) for each in (local, local.with_code("1"), local.with_code("2"))}
+    assert len(hashes) == 3
+
+
+def _tool(name: str, required: dict[str, str], *, streaming: bool = False) -> ToolInfo:
+    schema = {"properties": {key: {"type": type_} for key, type_ in required.items()}, "required": list(required)}
+    return ToolInfo(name, "", schema, {}, streaming, idempotent=False, timeout_seconds=0)
+
+
+def test_the_command_to_try_is_one_that_is_short_to_type() -> None:
+    tools = [_tool("classify", {"image": "array"}), _tool("count", {"to": "integer"}, streaming=True), _tool("held_out", {})]
+    assert example("127.0.0.1:7800", "default/digits", tools) == "snakepit call default/digits count to=3 --stream"
+    assert example("127.0.0.1:7900", "a/b", tools[2:]) == "snakepit call a/b held_out --server 127.0.0.1:7900"
