@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from snakepit.errors import Started
@@ -74,7 +74,7 @@ class Calls:
     def on_call(self, replica: str, call: link_pb2.Call) -> None:
         refusal = self._ledger.refusal(call.incarnation, call.tool)
         if refusal:
-            self._links.send(replica, reject_to_wire(call.id, refusal))
+            self._reject(replica, call.id, call.incarnation, refusal)
             return
         now = time.monotonic()
         held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool, call.stream)
@@ -98,7 +98,7 @@ class Calls:
     def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
         held = self._ledger.find(replica, recall.id)
         if held is not None and self._workers.channels[held.incarnation].recall_one(held.id):
-            self._give_back(held.id, "RECALLED")
+            self._give_back([held.id], "RECALLED")
 
     def replica_unlinked(self, replica: str) -> None:
         """What that replica sent and no worker has begun is dropped: it will be sent again, here or elsewhere."""
@@ -150,8 +150,7 @@ class Calls:
         """Its death is proven: what it had not begun goes back, what is left is lost."""
         channel = self._workers.channels[incarnation]
         channel.drain()
-        for id_ in channel.recall():
-            self._give_back(id_, "WORKER_GONE")
+        self._give_back(channel.recall(), "WORKER_GONE")
         worker = self._workers.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
             self._close(held, _lost(held, worker, how), 0.0)
@@ -170,8 +169,10 @@ class Calls:
                 why = f"tool {held.tool} did not stop: {_STOPPED.get(held.stopping, held.stopping)}"
                 self._workers.kill(held.incarnation, "ToolDidNotStop", why)
         for incarnation in self._ledger.crowded(now):
-            for id_ in self._workers.channels[incarnation].recall():
-                self._give_back(id_, "RECALLED")
+            worker = self._ledger.workers[incarnation]
+            self._give_back(self._workers.channels[incarnation].recall_behind(len(worker.held), worker.slots), "RECALLED")
+        for incarnation in self._ledger.stuck(now):
+            self._give_back(self._workers.channels[incarnation].recall(), "RECALLED")
 
     # ---- the ends of a call
 
@@ -190,10 +191,15 @@ class Calls:
             self._flush()
             self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.YES), 0.0)
 
-    def _give_back(self, id_: int, reason: str) -> None:
-        held = self._release(id_)
-        if held is not None and not held.answered:
-            self._links.send(held.replica, reject_to_wire(held.remote, reason))
+    def _give_back(self, ids: Iterable[int], reason: str) -> None:
+        for held in list(map(self._release, ids)):
+            if held is not None and not held.answered:
+                self._reject(held.replica, held.remote, held.incarnation, reason)
+
+    def _reject(self, replica: str, remote: int, incarnation: str, reason: str) -> None:
+        self._ledger.refused(incarnation, replica)
+        self._links.send(replica, reject_to_wire(remote, reason))
+        self._touched()
 
     def _release(self, id_: int) -> HeldCall | None:
         held = self._ledger.release(id_)

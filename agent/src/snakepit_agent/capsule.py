@@ -138,6 +138,7 @@ class Capsule:
         self.calls.replica_unlinked(replica)
         self.state.replica_unlinked(replica)
         self._told = {key: value for key, value in self._told.items() if key[0] != replica}
+        self.ledger.owed = {key for key in self.ledger.owed if key[0] != replica}
 
     def replica_forgotten(self, replica: str) -> None:
         self.calls.replica_forgotten(replica)
@@ -185,11 +186,14 @@ class Capsule:
         worker = self.ledger.workers.get(incarnation)
         if worker is None:
             self._told.pop((replica, incarnation), None)
+            self.ledger.owed.discard((replica, incarnation))
             return False
         elsewhere = worker.elsewhere(replica)
-        if self._told.get((replica, incarnation), 0) == elsewhere:
+        key = replica, incarnation
+        if self._told.get(key, 0) == elsewhere and key not in self.ledger.owed:
             return False
-        self._told[replica, incarnation] = elsewhere
+        self.ledger.owed.discard(key)
+        self._told[key] = elsewhere
         return True
 
     # ---- time

@@ -62,6 +62,18 @@ class WorkerChannel:
             ids.append(call.id)
         return ids + [call.id for call in self._take_pending()]
 
+    def recall_behind(self, held: int, slots: int) -> list[int]:
+        """Of the `held` calls that the worker was given, take back those behind its slots: their ids, in order.
+
+        A worker that had no time on the processor has read none: the first ones stay, or it would idle.
+        """
+        calls = [*self._read_inbox(), *self._take_pending()]
+        begun = held - len(calls)
+        stay = max(0, slots - begun)
+        for call in calls[:stay]:
+            self.deliver(call)
+        return [call.id for call in calls[stay:]]
+
     def recall_one(self, id_: int) -> bool:
         """Take back one call if the worker has not read it; those around it stay in order."""
         calls = [*self._read_inbox(), *self._take_pending()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ AHEAD_CALLS = 64
 
 RECALL_AFTER_SECONDS = 0.005
 """A worker that ends no call for this long while calls wait behind it loses those that it has not begun."""
+
+UNREAD_SECONDS = 0.5
+"""A worker that leaves its calls unread for this long is stuck: they all go back."""
 
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill."""
@@ -77,8 +80,10 @@ class WorkerSlots:
     served: int = 0
     backlog: float = 0.0
     progressed: float = 0.0
+    looked: float = 0.0
     held: dict[int, HeldCall] = field(default_factory=dict)
     unanswered: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
 
     def elsewhere(self, replica: str) -> int:
         """Calls here that `replica` doesn't count itself: those of others, and its own that were answered but still run."""
@@ -92,6 +97,8 @@ class Ledger:
         self.calls: dict[int, HeldCall] = {}
         self.workers: dict[str, WorkerSlots] = {}
         self.touched: set[str] = set()
+        # (replica, incarnation): it waits for word of that worker since it was refused, and no result of its own brings it.
+        self.owed: set[tuple[str, str]] = set()
         self._remote: dict[tuple[str, int], int] = {}
         self._means: dict[str, float] = {}
         self._last_id = 0
@@ -130,6 +137,18 @@ class Ledger:
         work = (worker.backlog + self._means.get(tool, math.inf)) / worker.slots
         return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"
 
+    def refused(self, incarnation: str, replica: str) -> None:
+        """A call of that replica was rejected: it sends that worker nothing until it hears that something has changed there."""
+        worker = self.workers.get(incarnation)
+        if worker is not None:
+            worker.refused.add(replica)
+
+    def _tell_refused(self, worker: WorkerSlots, answered: str) -> None:
+        """`answered`: the replica whose own result is the word that it waits for."""
+        self.owed.update((replica, worker.incarnation) for replica in worker.refused if replica != answered)
+        worker.refused.clear()
+        self.touched.add(worker.incarnation)
+
     def admit(self, call: HeldCall, now: float) -> None:
         """Take the call; `refusal` must have been empty."""
         worker = self.workers[call.incarnation]
@@ -166,6 +185,8 @@ class Ledger:
         if not call.answered:
             self._uncount(worker, call)
         self.touched.add(call.incarnation)
+        if worker.refused:
+            self._tell_refused(worker, "" if call.answered else call.replica)
         self._forget(call)
         return call
 
@@ -203,14 +224,12 @@ class Ledger:
             if len(worker.held) > worker.slots and now - worker.progressed > RECALL_AFTER_SECONDS
         ]
 
-    def recalled(self, incarnation: str, ids: Iterable[int]) -> list[HeldCall]:
-        """These calls were taken back from the worker unread."""
-        return [call for call in map(self.release, ids) if call is not None]
-
-    @property
-    def is_ahead(self) -> bool:
-        """Is anything waiting behind a worker's running calls?"""
-        return any(len(worker.held) > worker.slots for worker in self.workers.values())
+    def stuck(self, now: float) -> list[str]:
+        """Workers that may not have read what they hold: nothing has ended there for UNREAD_SECONDS. Each is told as often as that."""
+        stuck = [w for w in self.workers.values() if w.held and now - max(w.progressed, w.looked) > UNREAD_SECONDS]
+        for worker in stuck:
+            worker.looked = now
+        return [worker.incarnation for worker in stuck]
 
     def oldest_seconds(self, incarnation: str, now: float) -> float:
         """How long the worker's oldest call has been here."""

@@ -217,7 +217,7 @@ def _keeper_environment(capsule: Capsule) -> dict[str, str]:
     path = os.pathsep.join([str(capsule.local.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Buffered output of a worker would be seen late, or never when it is killed.
     own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
-    inherited = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    inherited = {name: value for name, value in os.environ.items() if name not in {"GRPC_ENABLE_FORK_SUPPORT", "GRPC_EXPERIMENTS"}}
     return {"SNAKEPIT_LOG_FORMAT": "text", "SNAKEPIT_LOG_LEVEL": "warning", **inherited, **own}
 
 

@@ -13,6 +13,8 @@ def main() -> None:
     """Run the command in sys.argv and exit: 0, 1 after a failure (one sentence on stderr), 2 for bad usage, 130 after Ctrl-C."""
     # gRPC complains whenever a program with threads starts another; `snakepit dev` starts many, and forks none.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    import snakepit.light_grpc  # noqa: F401
+
     try:
         try:
             from snakepit.cli.app import run
