@@ -1,0 +1,110 @@
+"""The fleet of local mode: a worker that can't start costs nobody else, and whatever is killed, the pool becomes what its file says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import snakepit
+from snakepit import Client, Pool, WorkerInfo
+from support.dev_server import dev, pool_file
+
+pytestmark = pytest.mark.timeout(60)
+
+FRAGILE = """
+import os
+from pathlib import Path
+from snakepit import Adapter, tool
+
+class Fragile(Adapter):
+    def setup(self):
+        if Path(__file__).with_name("broken").exists():
+            raise RuntimeError("the licence has expired")
+
+    @tool
+    def pid(self) -> int:
+        return os.getpid()
+"""
+
+
+async def until(look: Callable[[], Awaitable[object]], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await look():
+            await asyncio.sleep(0.02)
+
+
+def is_agent(pid: int) -> bool:
+    return b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def ready(pool: Pool) -> list[WorkerInfo]:
+    try:
+        return [each for each in await pool.workers() if each.state == "ready" and each.liveness == "live"]
+    except (snakepit.PoolNotFound, snakepit.ServerUnavailable):
+        return []
+
+
+async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_others_serve(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    broken = tmp_path / "broken"
+    file = pool_file(tmp_path, "fragile", "fragile:Fragile", worker="processes: 2, startup: spawn", replicas="1")
+    with dev(file) as server:
+        server.is_ready()
+        async with Client(server.server) as client:
+            pool = client.pool("default/fragile")
+            broken.touch()
+            victim = (await ready(pool))[0]
+            os.kill(victim.pid, signal.SIGKILL)
+
+            async def in_backoff() -> list[WorkerInfo]:
+                return [each for each in await pool.workers() if each.state == "backoff"]
+
+            await until(in_backoff)
+            failing = (await in_backoff())[0]
+            assert failing.id == victim.id
+            assert failing.reason == "SetupFailed"
+            assert "the licence has expired" in failing.message
+            others = {each.pid for each in await ready(pool)}
+            assert {await pool.call("pid", timeout=10) for _ in range(10)} <= others
+            broken.unlink()
+
+            async def both_ready() -> bool:
+                return len(await ready(pool)) == 2
+
+            await until(both_ready)
+
+
+async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    file = pool_file(tmp_path, "burst", "fragile:Fragile", worker="processes: 2", replicas="4")
+    with dev(file) as server:
+        server.is_ready()
+        async with Client(server.server) as client:
+            pool = client.pool("default/burst")
+            before = await ready(pool)
+            assert len(before) == 8
+            for worker in before:
+                os.kill(worker.pid, signal.SIGKILL)
+            agents = [pid for pid in server.descendants() if is_agent(pid)]
+            assert len(agents) == 4
+            for agent in agents[:3]:
+                os.kill(agent, signal.SIGKILL)
+            most = 0
+
+            async def back() -> bool:
+                nonlocal most
+                now = await ready(pool)
+                most = max(most, len({each.id.rpartition("/")[0] for each in now}))
+                return len(now) == 8 and not {each.incarnation for each in now} & {each.incarnation for each in before}
+
+            await until(back)
+            assert most <= 4
+            assert await pool.call("pid", timeout=10) in {each.pid for each in await ready(pool)}
+        server.send(signal.SIGINT)
+        assert server.wait() == 130
+        server.leaves_nothing()
