@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 
 from snakepit.local.frames import CallFrame, FromWorker, ToWorker
-from snakepit.local.sockets import FramingError, encode_batch, recall_call, recv_call, send_call, worker_frames
+from snakepit.local.sockets import DONTWAIT, FramingError, encode_batch, recall_call, recv_call, send_call, worker_frames
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+"""Well under what malloc takes from the kernel anew each time."""
 
 CONTROL_BYTES = 64 * 1024 * 1024
 """A worker that leaves this much of its control frames unread has lost step: it is cut off."""
@@ -85,7 +86,7 @@ class WorkerChannel:
     def _read_inbox(self) -> list[CallFrame]:
         calls: list[CallFrame] = []
         with contextlib.suppress(BlockingIOError):
-            while (call := recv_call(self._inbox_reader, socket.MSG_DONTWAIT)) is not None:
+            while (call := recv_call(self._inbox_reader, DONTWAIT)) is not None:
                 calls.append(call)
         return calls
 
@@ -149,7 +150,7 @@ class WorkerChannel:
     def _read_once(self) -> bool:
         """Hand over what one read gives; False when nothing will come any more. BlockingIOError: nothing now."""
         try:
-            data = self._outbox.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            data = self._outbox.recv(READ_BYTES, DONTWAIT)
             frames = self._buffer.feed(data)
         except BlockingIOError:
             raise

@@ -12,17 +12,21 @@ Outcome = Payload | ToolFailure | CallFailure | None
 
 
 def payload_from_wire(payload: common_pb2.Payload) -> Payload:
-    attachments = tuple(Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in payload.attachments)
+    attachments = tuple([Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in payload.attachments])
     return Payload(payload.data, payload.content_type or "application/json", attachments)
 
 
 def payload_to_wire(payload: Payload) -> common_pb2.Payload:
-    if not payload.attachments:
-        return common_pb2.Payload(content_type=payload.content_type, data=payload.data)
-    attachments = [
-        common_pb2.Attachment(content_type=a.content_type, data=a.data, dtype=a.dtype, shape=a.shape) for a in payload.attachments
-    ]
-    return common_pb2.Payload(content_type=payload.content_type, data=payload.data, attachments=attachments)
+    wire = common_pb2.Payload()
+    fill_payload(wire, payload)
+    return wire
+
+
+def fill_payload(wire: common_pb2.Payload, payload: Payload) -> None:
+    """Into a message that is part of another: a copy less."""
+    wire.content_type, wire.data = payload.content_type, payload.data
+    for a in payload.attachments:
+        wire.attachments.add(content_type=a.content_type, data=a.data, dtype=a.dtype, shape=a.shape)
 
 
 def payload_bytes(payload: Payload) -> int:
@@ -66,7 +70,7 @@ def chunk_to_wire(index: int, outcome: Outcome, *, last: bool) -> link_pb2.Chunk
     """A piece of a stream, or its end."""
     chunk = link_pb2.Chunk(index=index, last=last)
     if isinstance(outcome, Payload):
-        chunk.payload.CopyFrom(payload_to_wire(outcome))
+        fill_payload(chunk.payload, outcome)
     elif isinstance(outcome, ToolFailure):
         chunk.tool_error.CopyFrom(_tool_error(outcome))
     elif outcome is not None:
@@ -76,14 +80,16 @@ def chunk_to_wire(index: int, outcome: Outcome, *, last: bool) -> link_pb2.Chunk
 
 def result_to_wire(remote: int, call_id: str, worker: str, incarnation: str, outcome: Outcome, run_seconds: float) -> link_pb2.Frame:
     """The Result frame of a call that its replica knows by `remote`."""
-    result = link_pb2.Result(id=remote, call_id=call_id, worker=worker, incarnation=incarnation, run_seconds=run_seconds)
+    frame = link_pb2.Frame()
+    result = frame.result
+    result.id, result.call_id, result.worker, result.incarnation, result.run_seconds = remote, call_id, worker, incarnation, run_seconds
     if isinstance(outcome, Payload):
-        result.payload.CopyFrom(payload_to_wire(outcome))
+        fill_payload(result.payload, outcome)
     elif isinstance(outcome, ToolFailure):
         result.tool_error.CopyFrom(_tool_error(outcome))
     elif outcome is not None:
         result.error.CopyFrom(failure_to_wire(outcome))
-    return link_pb2.Frame(result=result)
+    return frame
 
 
 def reject_to_wire(remote: int, reason: str) -> link_pb2.Frame:

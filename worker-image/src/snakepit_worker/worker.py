@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Ready, StartWorker, Stop, ToWorker
-from snakepit.local.sockets import FramingError, recv_call
+from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import logs
 from snakepit_worker.channel import Channel
@@ -162,7 +162,7 @@ class Worker:
             if sessions is not None:
                 self._end_sessions(sessions)
             try:
-                call = recv_call(self._inbox, socket.MSG_DONTWAIT)
+                call = recv_call(self._inbox, DONTWAIT)
             except BlockingIOError:
                 poll.poll()
                 if sessions is not None:

@@ -12,6 +12,7 @@ import mmap
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -28,7 +29,21 @@ MAX_MESSAGE = 1 << 30
 
 _LENGTH = struct.Struct("<I")
 _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-_RECEIVE = socket.MSG_CMSG_CLOEXEC
+# Plain numbers: combining the enum's members costs more than the system call.
+DONTWAIT = int(socket.MSG_DONTWAIT)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_RECEIVE = int(socket.MSG_CMSG_CLOEXEC)
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+
+
+class _Room(threading.local):
+    """Where packets are read to: asking for so much memory anew at each read costs ten times the read."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(MAX_PACKET))
+
+
+_room = _Room()
 
 _encoder = msgspec.msgpack.Encoder()
 _calls = msgspec.msgpack.Decoder(CallFrame)
@@ -67,19 +82,20 @@ def stream_pair() -> tuple[socket.socket, socket.socket]:
 def send_packet(sock: socket.socket, data: bytes, descriptors: Sequence[int] = (), flags: int = 0) -> None:
     """One packet, with copies of `descriptors`. BlockingIOError: full (with MSG_DONTWAIT); OSError: nobody reads any more."""
     if descriptors:
-        socket.send_fds(sock, [data], list(descriptors), flags | socket.MSG_NOSIGNAL)
+        socket.send_fds(sock, [data], list(descriptors), flags | _NOSIGNAL)
     else:
-        sock.send(data, flags | socket.MSG_NOSIGNAL)
+        sock.send(data, flags | _NOSIGNAL)
 
 
 def recv_packet(sock: socket.socket, flags: int = 0) -> Packet | None:
     """The next packet; None at the end. Descriptors close on exec. BlockingIOError: nothing there (with MSG_DONTWAIT)."""
-    data, ancillary, happened, _ = sock.recvmsg(MAX_PACKET, _ANCILLARY, flags | _RECEIVE)
+    room = _room.view
+    size, ancillary, happened, _ = sock.recvmsg_into([room], _ANCILLARY, flags | _RECEIVE)
     descriptors = _descriptors(ancillary) if ancillary else []
-    if happened & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if happened & _CUT:
         close_all(descriptors)
         raise FramingError(f"a packet is larger than {MAX_PACKET} bytes or carries more than {MAX_DESCRIPTORS} descriptors")
-    return Packet(data, descriptors) if data else None
+    return Packet(bytes(room[:size]), descriptors) if size else None
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
@@ -139,7 +155,7 @@ def send_call(inbox: socket.socket, call: CallFrame) -> bool:
 
 def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int]) -> bool:
     try:
-        send_packet(inbox, data, descriptors, socket.MSG_DONTWAIT)
+        send_packet(inbox, data, descriptors, DONTWAIT)
     except BlockingIOError:
         return False
     return True
@@ -160,7 +176,7 @@ def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
 def recall_call(inbox_reader: socket.socket) -> CallFrame | None:
     """Take back a call that its worker has not read, without waiting; None: there is none. A large one comes without arguments."""
     try:
-        packet = recv_packet(inbox_reader, socket.MSG_DONTWAIT)
+        packet = recv_packet(inbox_reader, DONTWAIT)
     except BlockingIOError:
         return None
     if packet is None:
