@@ -59,12 +59,25 @@ def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
 class Load:
     """load.py in a pod. Use it as a context manager: it starts, the test does harm, `finish` gives the account."""
 
-    def __init__(self, name: str, pool: str, *, namespace: str, concurrency: int = 8, seconds: float = 0.02, server: str = SERVICE) -> None:
-        self.name, self.namespace = f"load-{name}", namespace
-        self._argv = (server, f"{namespace}/{pool}", str(concurrency), str(seconds))
+    def __init__(
+        self,
+        name: str,
+        pool: str,
+        *,
+        namespace: str,
+        concurrency: int = 8,
+        seconds: float = 0.02,
+        server: str = SERVICE,
+        session: str = "",
+        node: str = "",
+    ) -> None:
+        self.name, self.namespace, self._node = f"load-{name}", namespace, node
+        self._argv = (server, f"{namespace}/{pool}", str(concurrency), str(seconds), *([session] if session else []))
 
     def __enter__(self) -> Load:
-        apply(client_pod(self.name, "load.py", *self._argv), namespace=self.namespace)
+        pod = client_pod(self.name, "load.py", *self._argv)
+        pod["spec"] |= {"nodeName": self._node} if self._node else {}
+        apply(pod, namespace=self.namespace)
         eventually(lambda: self._events("started"), f"{self.name} makes its first call")
         return self
 
@@ -85,6 +98,10 @@ class Load:
         """Until so many more calls have ended well: the load is really on, or is served again."""
         target = self.served() + calls
         eventually(lambda: self.served() >= target, f"{calls} more calls of {self.name} are served", timeout=60)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Calls that have failed so far."""
+        return self._events("failed")
 
     def finish(self) -> dict[str, Any]:
         """Stop it and return its summary, with the failures in `failures`."""
