@@ -160,6 +160,18 @@ async def test_a_link_is_dialled_again_when_the_replica_is_back_and_each_end_is_
     assert len(client.closed) == 2
 
 
+@pytest.mark.parametrize("number", range(20))
+async def test_the_last_frames_before_a_close_are_read_by_the_peer(number: int) -> None:
+    echo = Echo()
+    async with serving(echo) as port, dialled(port) as client:
+        await client.until(lambda: bool(client.opened))
+        for n in range(50):
+            client.opened[0].link.send(call(n, size=10_000))
+        client.opened[0].link.close("done")
+        await client.until(lambda: bool(client.closed))
+        assert sum(echo.batches) == 50
+
+
 async def test_a_renewed_link_is_dialled_beside_the_old_one_which_goes_on_until_it_ends() -> None:
     echo = Echo()
     async with serving(echo) as port, dialled(port) as client:

@@ -191,7 +191,7 @@ class Dialer:
         welcome = first.frames[0].welcome
         if welcome.protocol != PROTOCOL:
             raise ProtocolMismatch(f"{address} speaks protocol {welcome.protocol}, this program {PROTOCOL}: upgrade the older one")
-        link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}")
+        link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
         replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes)
         self._on_open(replica)
         if len(first.frames) > 1:

@@ -27,6 +27,9 @@ OUTBOX_BYTES = 64 * 1024 * 1024
 
 __all__ = ["EOF", "PROTOCOL", "Link", "LinkClosed", "OnFrames"]
 
+FAREWELL_SECONDS = 2.0
+"""A dialling end that has written its last frame waits this long for the peer to have read it: hanging up at once could drop it."""
+
 Message = link_pb2.LinkRequest | link_pb2.LinkResponse
 OnFrames = Callable[["Link", Sequence[link_pb2.Frame]], None]
 
@@ -40,6 +43,7 @@ class LinkClosed(ConnectionError):
 class Link:
     """Moves frames over one stream until either side ends it.
 
+    `done_writing` half-closes the stream: the dialling end gives it, so that its last frames are read before it hangs up.
     `read` gives the next message or grpc.aio.EOF; `write` sends one: the methods of a grpc.aio call or of a servicer context.
     `message` is the type that this end writes. `on_frames` gets every batch that arrives, synchronously; an exception in it closes
     the link, because a link that lost a frame must not go on.
@@ -53,16 +57,19 @@ class Link:
         on_frames: OnFrames,
         *,
         name: str = "link",
+        done_writing: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         self.name = name
         self._read = read
         self._write = write
         self._message = message
         self._on_frames = on_frames
+        self._done_writing = done_writing
         self._queued: list[link_pb2.Frame] = []
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._closing: str | None = None
+        self._half_closed = False
         self._last_id = 0
 
     @property
@@ -107,6 +114,8 @@ class Link:
         writer = asyncio.create_task(self._write_all(), name=f"{self.name} writer")
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if self._half_closed:
+                await asyncio.wait((reader,), timeout=FAREWELL_SECONDS)
         finally:
             self.close("cancelled")
             reader.cancel()
@@ -135,8 +144,11 @@ class Link:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                # A close during the flush sets `wake` again: what was queued before it is flushed in the next round.
+                closing = self._closing is not None
                 await self._flush()
-                if self._closing is not None:
+                if closing:
+                    await self._half_close()
                     return
         except asyncio.CancelledError:
             raise
@@ -144,6 +156,11 @@ class Link:
             self.close(_rpc_reason(error))
         except Exception as error:  # grpc.aio raises several kinds once the stream has ended
             self.close(f"the stream can't be written: {error!r}")
+
+    async def _half_close(self) -> None:
+        if self._done_writing is not None:
+            await self._done_writing()
+            self._half_closed = True
 
     async def _flush(self) -> None:
         frames, self._queued = self._queued, []
