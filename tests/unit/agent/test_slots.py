@@ -158,3 +158,21 @@ def check(ledger: Ledger, slots: dict[str, int], live: list[HeldCall]) -> None:
         for replica in ("r1", "r2"):
             own = sum(1 for held in worker.held.values() if held.replica == replica and not held.answered)
             assert worker.elsewhere(replica) == len(worker.held) - own
+
+
+def test_a_refused_replica_is_owed_word_when_a_call_of_another_ends_even_if_the_count_is_what_it_was(ledger: Ledger) -> None:
+    held = admit(ledger, replica="one")
+    ledger.refused("w", "other")
+    ledger.refused("w", "one")
+    assert not ledger.owed
+    ledger.finish(held.id, 0.1, 1.0)
+    assert ledger.owed == {("other", "w")}, "the result itself is the word for the first"
+    assert "w" in ledger.touched
+
+
+def test_a_worker_that_ends_nothing_for_long_is_looked_at_now_and_then(ledger: Ledger) -> None:
+    admit(ledger, now=1.0)
+    assert ledger.stuck(1.4) == []
+    assert ledger.stuck(1.6) == ["w"]
+    assert ledger.stuck(1.7) == []
+    assert ledger.stuck(2.2) == ["w"]

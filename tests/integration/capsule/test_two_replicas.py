@@ -1,0 +1,180 @@
+"""One capsule under two control-plane replicas, which know of each other's calls by its word alone; and what is sent ahead of its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import pytest
+
+from snakepit.link import dial
+from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.server import Running
+from snakepit_control_plane.store.memory import MemoryStore
+from support.capsules import capsule, spec
+from support.control_plane import PATIENCE_SECONDS, Caller, replica
+from support.simulated_agent import POOL
+
+pytestmark = pytest.mark.timeout(50)
+
+ADAPTER = "support.pace:Pace"
+NO_BEAT = {"intervalSeconds": 30, "timeoutSeconds": 120}
+"""Whatever a replica learns in a test, it learns from what the agent says in between."""
+
+
+class Spell(NamedTuple):
+    """When and where a tool ran."""
+
+    process: int
+    begin: float
+    end: float
+
+
+@pytest.fixture
+async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, Running]]:
+    store = MemoryStore()
+    async with replica(store) as first, replica(store) as second:
+
+        async def both(target: str) -> set[str]:
+            return {first.address, second.address}
+
+        monkeypatch.setattr(dial, "resolve", both)
+        yield first, second
+
+
+@contextlib.asynccontextmanager
+async def callers(*replicas: Running) -> AsyncIterator[list[Caller]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [Caller(await stack.enter_async_context(grpc.aio.insecure_channel(each.address))) for each in replicas]
+
+
+async def until_ready(caller: Caller, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # The pool is not known yet.
+                response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL))
+                if sum(worker.state == pool_pb2.WORKER_STATE_READY for worker in response.workers) == count:
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def spell(caller: Caller, seconds: float) -> Spell:
+    answer = await caller.call("spell", {"seconds": seconds}, timeout=30)
+    process, begin, end = (value.number_value for value in answer.json.list_value.values)
+    return Spell(int(process), begin, end)
+
+
+def most_at_once(spells: Iterable[Spell]) -> int:
+    changes = sorted([(each.begin, 1) for each in spells] + [(each.end, -1) for each in spells])
+    most = running = 0
+    for _, change in changes:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def by_process(spells: Iterable[Spell]) -> Iterator[list[Spell]]:
+    ordered = sorted(spells)
+    for process in {each.process for each in ordered}:
+        yield [each for each in ordered if each.process == process]
+
+
+async def test_slots_are_never_exceeded_by_two_replicas_that_race(replicas: tuple[Running, Running]) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    threads = {"profile": "thread", "threads": 3}
+    async with capsule(spec(ADAPTER, worker=threads, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as sides:
+        for side in sides:
+            await until_ready(side, 1)
+        began = time.monotonic()
+        spells = await asyncio.gather(*[spell(chance.choice(sides), chance.uniform(0.002, 0.02)) for _ in range(200)])
+        took = time.monotonic() - began
+    assert most_at_once(spells) == 3
+    work = sum(each.end - each.begin for each in spells)
+    assert took < 2 * work / 3 + 1, "the slots were in use nearly all the time"
+
+
+async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(replicas: tuple[Running, Running]) -> None:
+    async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as (one, other):
+        await until_ready(one, 2)
+        await until_ready(other, 2)
+        first = [asyncio.create_task(spell(one, 0.3)) for _ in range(2)]
+        second = [asyncio.create_task(spell(other, 0.1)) for _ in range(4)]
+        spells = await asyncio.gather(*first, *second)
+    for mine in by_process(spells):
+        assert len(mine) >= 2
+        idle = [later.begin - earlier.end for earlier, later in pairwise(mine)]
+        assert all(0 <= gap < 0.25 for gap in idle), idle
+
+
+async def test_a_replica_that_was_refused_hears_when_the_worker_is_free_however_short_the_others_call_was(
+    replicas: tuple[Running, Running],
+) -> None:
+    async with capsule(spec(ADAPTER, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as sides:
+        for side in sides:
+            await until_ready(side, 1)
+        began = time.monotonic()
+        for _ in range(100):
+            await asyncio.gather(*[spell(side, 0.002) for side in sides])
+        assert time.monotonic() - began < 10, "a refused call waited for a heartbeat"
+
+
+async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with replica() as server, callers(server) as (caller,):
+        recalled = spy_on_recalls(server, monkeypatch)
+        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
+            await until_ready(caller, 2)
+            for number in range(20):
+                before = len(recalled)
+                await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
+                if len(recalled) > before:
+                    return
+    pytest.fail("nothing was ever recalled")
+
+
+def port(server: Running) -> int:
+    return int(server.address.rpartition(":")[2])
+
+
+def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    recalled: list[int] = []
+    passed_on = server.router.rejected
+
+    def rejected(capsule: Capsule, reject: link_pb2.Reject) -> None:
+        if reject.reason == "RECALLED":
+            recalled.append(reject.id)
+        passed_on(capsule, reject)
+
+    monkeypatch.setattr(server.router, "rejected", rejected)
+    return recalled
+
+
+async def one_slow_among_quick_ones(caller: Caller, journal: Path, slow: int) -> None:
+    """A tool that is known to be quick; then one call of many takes long, and holds none of the others up."""
+    quick = 60
+
+    async def step(number: int, seconds: float = 0.0) -> float:
+        answer = await caller.call("step", {"number": number, "journal": str(journal), "seconds": seconds}, timeout=30)
+        return float(answer.json.list_value.values[2].number_value)
+
+    await asyncio.gather(*[step(number) for number in range(100)])
+    numbers = range(1000, 1000 + quick)
+    ends = await asyncio.gather(*[step(number, 1.0 if number == 1000 + slow else 0.0) for number in numbers])
+    last = ends.pop(slow)
+    assert max(ends) < last - 0.3, "a quick call waited for the slow one"
+    ran = (await asyncio.to_thread(journal.read_text)).split()
+    assert sorted(map(int, ran)) == [*range(100), *numbers]
