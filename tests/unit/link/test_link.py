@@ -160,6 +160,29 @@ async def test_a_link_is_dialled_again_when_the_replica_is_back_and_each_end_is_
     assert len(client.closed) == 2
 
 
+async def test_frames_queued_while_an_earlier_message_is_being_written_are_written_before_the_close() -> None:
+    written: list[int] = []
+    room = asyncio.Event()
+
+    async def read() -> None:
+        await asyncio.Event().wait()
+
+    async def write(message: link_pb2.LinkRequest) -> None:
+        await room.wait()
+        written.extend(frame.call.id for frame in message.frames)
+
+    link = Link(read, write, link_pb2.LinkRequest, lambda *_: None)
+    running = asyncio.create_task(link.run())
+    link.send(call(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    link.send(call(2))
+    link.close("done")
+    room.set()
+    assert await running == "done"
+    assert written == [1, 2]
+
+
 @pytest.mark.parametrize("number", range(20))
 async def test_the_last_frames_before_a_close_are_read_by_the_peer(number: int) -> None:
     echo = Echo()
