@@ -20,7 +20,7 @@ from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, eventually, replica
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -108,6 +108,7 @@ async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(repl
         await until_ready(one, 2)
         await until_ready(other, 2)
         first = [asyncio.create_task(spell(one, 0.3)) for _ in range(2)]
+        await eventually(lambda: [worker.own for worker in replicas[0].router.pools[POOL].workers.values()] == [1, 1])
         second = [asyncio.create_task(spell(other, 0.1)) for _ in range(4)]
         spells = await asyncio.gather(*first, *second)
     for mine in by_process(spells):
@@ -175,6 +176,6 @@ async def one_slow_among_quick_ones(caller: Caller, journal: Path, slow: int) ->
     numbers = range(1000, 1000 + quick)
     ends = await asyncio.gather(*[step(number, 1.0 if number == 1000 + slow else 0.0) for number in numbers])
     last = ends.pop(slow)
-    assert max(ends) < last - 0.3, "a quick call waited for the slow one"
+    assert max(ends) < last - 0.6, "a quick call waited for the slow one"
     ran = (await asyncio.to_thread(journal.read_text)).split()
     assert sorted(map(int, ran)) == [*range(100), *numbers]
