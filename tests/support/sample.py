@@ -100,6 +100,12 @@ class Sample(Adapter):
         return await ctx.state.get(key)
 
     @tool
+    def hold(self, seconds: float, *, ctx: Context) -> None:
+        """Say in the session that it has begun, then take that long."""
+        ctx.state.set("held", True)
+        time.sleep(seconds)
+
+    @tool
     def report(self, *, ctx: Context) -> list[Any]:
         ctx.progress(0.5, "half")
         return [ctx.session_id, dict(ctx.metadata), ctx.remaining() is not None, self.session]

@@ -95,9 +95,9 @@ async def test_a_killed_workers_call_is_lost_its_capacity_comes_back_and_the_ses
     async with pool.session(delete=True) as session:
         await session.call("remember", {"key": "a", "value": 1}, timeout=10)
         victim = await worker_of(pool, session)
-        running = asyncio.create_task(session.call("sleep", {"seconds": 30}, timeout=60))
+        running = asyncio.create_task(session.call("hold", {"seconds": 30}, timeout=60))
         async with asyncio.timeout(10):
-            while (await pool.info()).busy_slots != 1:
+            while not await session.state.get("held"):
                 await asyncio.sleep(0.005)
         killed = time.monotonic()
         os.kill(victim.pid, signal.SIGKILL)
