@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit.names import nearest
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.router.workers import AHEAD_SECONDS, Worker
+from snakepit_control_plane.router.workers import AHEAD_SECONDS, Worker, WorkerIndex
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.calls import Call
@@ -42,11 +42,17 @@ def pick(pool: Pool, tool: str) -> Worker | None:
     """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to."""
     if not pool.uniform:
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
-    worker = pool.index.pick_free()
-    if worker is None:
-        seconds = pool.mean_seconds(tool)
-        if seconds <= AHEAD_SECONDS:
-            worker = pool.index.pick_ahead(seconds)
+    seconds = pool.mean_seconds(tool)
+    return pool.index.pick_free() if seconds > AHEAD_SECONDS else _pick_quick(pool.index, seconds)
+
+
+def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
+    worker = index.pick_awake(seconds)
+    if worker is not None:
+        return worker
+    worker = index.pick_free() or index.pick_ahead(seconds)
+    if worker is not None:
+        index.fill(worker)
     return worker
 
 

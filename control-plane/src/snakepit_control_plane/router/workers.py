@@ -18,6 +18,9 @@ AHEAD_SECONDS = 0.0005
 
 AHEAD_CALLS = 32
 
+WAKE_SECONDS = 0.0001
+"""What it costs to wake an idle worker: so much work goes behind what a worker does already before another one is woken."""
+
 FAILURE_WEIGHT = 0.2
 """How much the latest call counts in the running share of failures."""
 
@@ -146,6 +149,17 @@ class WorkerIndex:
             if bucket:
                 return next(iter(bucket))
         return None
+
+    def pick_awake(self, seconds: float) -> Worker | None:
+        """The worker that got the last quick call, if it is busy and waking another would take longer than waiting for it."""
+        last = self._filling
+        if last is None or last.key is None or last.key < 0 or last.backlog + seconds > WAKE_SECONDS or not last.fits_ahead(seconds):
+            return None
+        return last
+
+    def fill(self, worker: Worker) -> None:
+        """The next quick calls go there too."""
+        self._filling = worker
 
     def pick_ahead(self, seconds: float) -> Worker | None:
         """A worker without a free slot that may get a call of that duration ahead; one is filled before the next."""
