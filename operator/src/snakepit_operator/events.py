@@ -54,7 +54,11 @@ def _done(plan: Plan) -> Iterator[Happening]:
 
 
 def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[Happening]:
+    after = tuple(after)
+    degraded = {(each.reason, each.message) for each in after if each.type == DEGRADED}
     for condition in after:
+        if condition.type == AVAILABLE and (condition.reason, condition.message) in degraded:
+            continue  # Degraded says it already
         was = before.get(condition.type)
         if was and (was.status, was.reason) == (condition.status, condition.reason):
             continue

@@ -16,6 +16,11 @@ from snakepit_operator.pods import ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 Object = Mapping[str, Any]
 
 _HARMLESS_WAITING = {"ContainerCreating", "PodInitializing", ""}
+_ONE_FAULT = {"ErrImagePull": "ImagePullBackOff"}
+"""The kubelet alternates between the two for as long as the image can't be pulled: one name, or each turn would be news."""
+
+START_FAULTS = frozenset({"ImportFailed", "AdapterInvalid", "SetupFailed", "ForkFailed", "StartFailed"})
+"""A worker that starts again after one of these has it still: the agent forgets it when the worker is ready."""
 
 
 def pool_view(raw: Object) -> SnakePool:
@@ -57,7 +62,8 @@ def _fault(status: Object) -> tuple[str, str]:
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", "") not in _HARMLESS_WAITING:
-            return waiting["reason"], f"container {container['name']}: {waiting.get('message') or waiting['reason']}{_last_exit(container)}"
+            reason = _ONE_FAULT.get(waiting["reason"], waiting["reason"])
+            return reason, f"container {container['name']}: {waiting.get('message') or waiting['reason']}{_last_exit(container)}"
     return "", ""
 
 
@@ -116,7 +122,7 @@ def _merge(views: list[CapsuleView]) -> CapsuleView:
 
 
 def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
-    failing = [each for each in state.workers if each.state == pool_pb2.WORKER_STATE_BACKOFF]
+    failing = [each for each in state.workers if _is_failing(each)]
     return CapsuleView(
         name=state.name,
         pod_uid=state.pod_uid,
@@ -129,6 +135,11 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         restarts=sum(each.restarts for each in state.workers),
         failure=(failing[0].reason or "BackOff", failing[0].message) if failing else None,
     )
+
+
+def _is_failing(worker: pool_pb2.Worker) -> bool:
+    retrying = worker.state == pool_pb2.WORKER_STATE_STARTING and worker.reason in START_FAULTS
+    return retrying or worker.state == pool_pb2.WORKER_STATE_BACKOFF
 
 
 def _time(text: str | None) -> float:

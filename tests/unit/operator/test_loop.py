@@ -89,6 +89,10 @@ class TestEvents:
         assert ("Warning", "ImagePullBackOff") in trouble
         assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Plan())}
 
+    def test_one_trouble_is_told_once(self) -> None:
+        good, bad = self.statuses()
+        assert [each.reason for each in happenings(good, bad, Plan())].count("ImagePullBackOff") == 1
+
     @pytest.mark.parametrize("spec", [{"replicas": 1}, {"suspended": True}, {"replicas": 0}], ids=["starting", "suspended", "zero"])
     def test_what_is_as_wished_is_no_warning(self, spec: dict[str, object]) -> None:
         found = status(pool(**spec), Observed((), fleet()), Plan(), START)

@@ -48,11 +48,16 @@ def test_starting_is_no_fault(reason: str) -> None:
     assert not pod_view(raw(containerStatuses=[waiting("worker", reason)])).stuck
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError", "CrashLoopBackOff"])
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CreateContainerConfigError", "CrashLoopBackOff"])
 def test_a_container_that_cannot_start_is_a_fault_in_its_own_words(reason: str) -> None:
     found = pod_view(raw(phase="Pending", containerStatuses=[waiting("worker", reason, "because")]))
     assert found.stuck
     assert (found.reason, found.message) == (reason, "container worker: because")
+
+
+def test_an_image_that_cannot_be_pulled_has_one_name_though_the_kubelet_alternates_between_two() -> None:
+    turns = [raw(phase="Pending", containerStatuses=[waiting("worker", each, "because")]) for each in ("ErrImagePull", "ImagePullBackOff")]
+    assert {pod_view(each).reason for each in turns} == {"ImagePullBackOff"}
 
 
 def test_a_crash_loop_tells_the_last_exit() -> None:
@@ -101,6 +106,12 @@ def test_a_capsule_is_lost_only_if_no_replica_has_it_alive() -> None:
 def test_a_worker_in_backoff_is_the_capsules_failure() -> None:
     worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_BACKOFF, reason="SetupFailed", message="boom")
     assert fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"].failure == ("SetupFailed", "boom")
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("ImportFailed", ("ImportFailed", "boom")), ("Crashed", None), ("Starting", None)])
+def test_a_worker_that_tries_to_start_again_has_its_fault_until_it_is_ready(reason: str, expected: tuple[str, str] | None) -> None:
+    worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_STARTING, reason=reason, message="boom")
+    assert fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"].failure == expected
 
 
 def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
