@@ -140,7 +140,8 @@ class _View:
             return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
         if fleet.store_ready:
             return Verdict("True", Reason.STORE_READY, "sessions can be read and written")
-        return Verdict("False", Reason.STORE_UNAVAILABLE, fleet.store_message or "the session store can't be reached")
+        why = f" ({fleet.store_message})" if fleet.store_message else ""
+        return Verdict("False", Reason.STORE_UNAVAILABLE, f"the session store can't be reached{why}; calls without a session go on")
 
     def autoscaling(self) -> Verdict:
         kept = f"the pool is kept at {_count(self.wanted, 'capsule')}, as minReplicas says; replicas is ignored"

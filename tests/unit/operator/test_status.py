@@ -132,7 +132,8 @@ def test_autoscaling_is_said_not_to_work_yet() -> None:
 
 def test_a_store_that_is_away_is_said() -> None:
     found = conditions(look(pool(), pod(0), seen=fleet(store_ready=False, store_message="connection refused")))
-    assert found["SessionStoreReady"] == ("False", "StoreUnavailable", "connection refused")
+    said = "the session store can't be reached (connection refused); calls without a session go on"
+    assert found["SessionStoreReady"] == ("False", "StoreUnavailable", said)
 
 
 def test_the_transition_time_changes_only_with_the_status() -> None:
