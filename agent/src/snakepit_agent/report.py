@@ -55,6 +55,8 @@ def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rs
 
 def _explain(seat: Seat, now: float) -> tuple[str, str]:
     """Why it isn't ready; a worker in a long setup() says so with its age."""
+    if seat.state is State.ABSENT and not seat.reason:
+        return "Starting", "the worker container has not connected: it is still starting, or does not run snakepit-keeper"
     if seat.reason or seat.state is not State.STARTING:
         return seat.reason, seat.message
     return "Starting", f"setup() has been running for {now - seat.since:.0f} s"

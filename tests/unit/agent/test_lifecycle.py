@@ -10,7 +10,9 @@ import time
 import pytest
 
 from snakepit_agent.lifecycle import Action, Close, Finished, Lifecycle, Policy, Signal, Start, Stop
+from snakepit_agent.report import report
 from snakepit_agent.seats import TABLE, Event, Seat, State
+from snakepit_agent.slots import Ledger
 
 
 class World:
@@ -46,6 +48,11 @@ def test_a_keeper_that_comes_gets_every_worker_to_start() -> None:
     assert not world.lifecycle.is_ready
     world.ready()
     assert world.lifecycle.is_ready
+
+
+def test_a_worker_whose_container_never_connected_says_so() -> None:
+    frame = report(1, "capsule", 1, World(keeper=False).lifecycle, Ledger(), 0.0, lambda _: 0)
+    assert "does not run snakepit-keeper" in frame.report.workers[0].message
 
 
 def test_a_worker_that_dies_of_a_call_is_replaced_at_once_however_often() -> None:
