@@ -256,10 +256,14 @@ def test_a_worker_container_that_is_killed_is_told_at_once_and_started_again_in_
     assert seconds < 3
     eventually(lambda: all_ready(pool, 1, namespace=namespace), "the pod is ready")
     eventually(lambda: call("whoami", {}, pool=pool, namespace=namespace), "a call is served")
-    after = pods_of(pool, namespace=namespace)[0]
+    after = eventually(lambda: restarted(pool, namespace=namespace), "the kubelet has counted the restart")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert after["status"]["containerStatuses"][0]["restartCount"] == 1
     assert after["status"]["initContainerStatuses"][0]["restartCount"] == 0, "the agent goes on"
+
+
+def restarted(pool: str, *, namespace: str) -> dict[str, Any] | None:
+    pod = pods_of(pool, namespace=namespace)[0]
+    return pod if pod["status"]["containerStatuses"][0]["restartCount"] == 1 else None
 
 
 def long_call(pool: str, namespace: str) -> list[str]:
