@@ -100,7 +100,8 @@ class Running:
         await self._start_http()
         for work in (self.fleet.run(), self.sessions.touch_forever(), self._count_sessions(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
-        log.info("replica %s serves on %s", self.replica, self.address)
+        host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
+        log.info("replica %s serves on %s:%s", self.replica, host, port)
 
     def _register(self) -> None:
         server = self._grpc

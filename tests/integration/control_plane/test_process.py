@@ -43,6 +43,12 @@ def test_term_ends_it_with_exit_code_0() -> None:
         assert process.returncode == 0, errors
 
 
+def test_it_says_that_it_serves_on_all_addresses_where_it_does() -> None:
+    with program(SNAKEPIT_LISTEN="0.0.0.0:0") as process:
+        assert process.stderr is not None
+        assert "serves on 0.0.0.0:" in process.stderr.readline()
+
+
 @pytest.mark.parametrize("setting", ["SNAKEPIT_LISTEN", "SNAKEPIT_HTTP_LISTEN"])
 def test_a_port_already_taken_is_one_sentence_that_names_port_and_setting(taken: int, setting: str) -> None:
     with program(**{setting: f"127.0.0.1:{taken}"}) as process:
