@@ -79,8 +79,9 @@ def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
     known = list(workers)
     if not known:
         return "NoCapsule", "no capsule is connected"
-    for worker in known:
-        if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY:
-            return worker.reason, worker.message
+    telling = [worker for worker in known if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY]
+    # A fault says more than that another worker is still on its way.
+    for worker in sorted(telling, key=lambda each: each.reason == "Starting"):
+        return worker.reason, worker.message
     starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
     return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")
