@@ -1,4 +1,4 @@
-"""Pools and agents as they come and go: settings, links, heartbeats, and the verdicts that `liveness` finds. Routes no call itself.
+"""Pools and agents as they come and go: settings, links, heartbeats, losses. Routes no call itself.
 
 Whatever waits for the store runs beside the links: an agent is served from settings that came with its hello while the store is away.
 """
@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from snakepit.errors import InvalidArguments, PoolNotFound, StaleEpoch, StoreUnavailable
+from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
 from snakepit.spec import InvalidPool, decode_spec
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.liveness import Sign, judge_pool
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router, Send
 from snakepit_control_plane.router.workers import Capsule, Worker
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import supersedes
+from snakepit_control_plane.watch import Watch
 
 TICK_SECONDS = 0.25
-FENCE_SECONDS = 600.0
 RETURN_SECONDS = 10.0
 """After a start, pools out of the store are taken to have been ready a moment ago: their agents are about to link."""
 
@@ -57,8 +55,7 @@ class Fleet:
         self.loaded = False
         self.changes = Changes()
         self._cordoned: frozenset[str] = frozenset()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._renewed: dict[str, float] = {}
+        self.watch = Watch(router, store, self)
         self._started = router.clock()
 
     # ---- settings
@@ -129,10 +126,10 @@ class Fleet:
         pool = await self.learn(about.settings, override=False) if about.settings.spec else self.router.pools.get(about.pool)
         if pool is None:
             raise PoolNotFound(f"capsule {about.name} belongs to pool {about.pool!r}, which does not exist")
-        await self._check_lease(pool, about)
+        await self.watch.check_lease(pool, about)
         now = self.router.clock()
         for other in [c for c in pool.capsules.values() if c.name == about.name and c.incarnation != about.incarnation]:
-            self._lose(pool, other, "its agent was replaced")
+            self.lose(pool, other, "its agent was replaced")
         capsule = pool.capsules.get(about.incarnation)
         if capsule is None:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
@@ -148,18 +145,10 @@ class Fleet:
         self._usable(pool, now)
         return capsule
 
-    async def _check_lease(self, pool: Pool, about: link_pb2.Capsule) -> None:
-        try:
-            lost = await self.store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
-        except StoreUnavailable:
-            return
-        if lost:
-            raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
-
     def _settle_unstarted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float) -> None:
         """The agent lists what it has started; the rest of what this replica had sent goes elsewhere."""
         for frame_id in [each for each in capsule.inflight if each not in running]:
-            self.router.again(pool, capsule.inflight.pop(frame_id), now)
+            self.router.answers.again(pool, capsule.inflight.pop(frame_id), now)
 
     def leave(self, capsule: Capsule, send: Send) -> None:
         """The agent's link has closed. Suspect at once; what it runs is not given up before it is Lost."""
@@ -173,9 +162,10 @@ class Fleet:
         if capsule.draining and not capsule.inflight:
             self._gone(pool, capsule, "scaled down")
             return
-        self._suspect(pool, capsule)
+        self.suspect(pool, capsule)
 
-    def _suspect(self, pool: Pool, capsule: Capsule) -> None:
+    def suspect(self, pool: Pool, capsule: Capsule) -> None:
+        """No new calls there; nothing has failed yet."""
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
         self.router.telemetry.missed.labels(pool.name).inc()
         pool.refresh(self.router.clock())
@@ -238,7 +228,7 @@ class Fleet:
             await asyncio.sleep(TICK_SECONDS)
             if not self.loaded:
                 await self.load()
-            self.tick(self.router.clock())
+            self.watch.tick(self.router.clock())
 
     async def load(self) -> None:
         """Take over the pools that the store knows. While it is away, pools are known from hellos alone."""
@@ -260,34 +250,8 @@ class Fleet:
             return True
         return self.loaded and all(pool.capsules or pool.spec.replicas == 0 for pool in self.router.pools.values())
 
-    def tick(self, now: float) -> None:
-        """Judge every agent, and renew the leases of those that were heard."""
-        for pool in self.router.pools.values():
-            self._judge(pool, now)
-            self._renew(pool, now)
-
-    def _judge(self, pool: Pool, now: float) -> None:
-        capsules = list(pool.capsules.values())
-        held_for = max(0.0, now - pool.held_since)
-        verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
-        pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
-        for capsule, verdict in zip(capsules, verdicts, strict=True):
-            if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
-                self._suspect(pool, capsule)
-            if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted:
-                capsule.doubted = True
-                self._spawn(self._ask_whether_lost(pool, capsule))
-
-    async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
-        try:
-            if await self.store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
-                self._lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
-        except StoreUnavailable as error:
-            log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
-        await asyncio.sleep(1.0)
-        capsule.doubted = False
-
-    def _lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
+    def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
+        """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
         log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how)
         self.router.telemetry.lost.labels(pool.name).inc()
         capsule.liveness = pool_pb2.LIVENESS_LOST
@@ -296,7 +260,7 @@ class Fleet:
         calls: list[Call] = list(capsule.inflight.values())
         capsule.inflight.clear()
         for call in calls:
-            self.router.worker_lost(pool, call, f"lost: {how}", now)
+            self.router.answers.worker_lost(pool, call, f"lost: {how}", now)
 
     def _gone(self, pool: Pool, capsule: Capsule, why: str) -> None:
         now = self.router.clock()
@@ -304,37 +268,8 @@ class Fleet:
         self._ended(pool, pool.remove(capsule, why, now), now)
         self.changes.tell()
 
-    def _renew(self, pool: Pool, now: float) -> None:
-        since = self._renewed.get(pool.name, 0.0)
-        if now - since < pool.spec.heartbeat.interval_seconds:
-            return
-        self._renewed[pool.name] = now
-        heard = [c.incarnation for c in pool.capsules.values() if c.linked and c.last_beat >= since]
-        if heard:
-            self._spawn(self._renew_leases(pool, heard))
-
-    async def _renew_leases(self, pool: Pool, heard: list[str]) -> None:
-        try:
-            lost = await self.store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
-        except StoreUnavailable:
-            return
-        for incarnation in lost:
-            if incarnation in pool.capsules:
-                self._lose(pool, pool.capsules[incarnation], "another replica declared it lost")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _any_silent(verdicts: Sequence[pool_pb2.Liveness]) -> bool:
-    return any(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
+        await self.watch.stop()
 
 
 def check_settings(settings: link_pb2.PoolSettings) -> None:

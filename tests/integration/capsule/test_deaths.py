@@ -111,8 +111,9 @@ async def test_a_worker_that_cannot_start_backs_off_and_says_why(
 async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(control: Replica) -> None:
     quick = spec("support.sample:EndlessSetup", heartbeat={"intervalSeconds": 0.1}, restart={"maxRestarts": 0})
     async with capsule(quick, control.port, setup_timeout=0.5):
-        starting = await control.state_of(pool_pb2.WORKER_STATE_STARTING, "Starting")
-        assert "setup() has been running" in starting.message
+        await control.until(
+            lambda: any(w.reason == "Starting" and "setup() has been running" in w.message for w in control.workers()), "setup() and its age"
+        )
         failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
         assert (failing.reason, failing.message) == ("SetupTimeout", "setup() did not return within 0.5 s")
 

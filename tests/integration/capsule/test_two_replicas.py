@@ -153,14 +153,14 @@ def port(server: Running) -> int:
 
 def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     recalled: list[int] = []
-    passed_on = server.router.rejected
+    passed_on = server.router.answers.rejected
 
     def rejected(capsule: Capsule, reject: link_pb2.Reject) -> None:
         if reject.reason == "RECALLED":
             recalled.append(reject.id)
         passed_on(capsule, reject)
 
-    monkeypatch.setattr(server.router, "rejected", rejected)
+    monkeypatch.setattr(server.router.answers, "rejected", rejected)
     return recalled
 
 

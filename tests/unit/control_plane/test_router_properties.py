@@ -69,13 +69,13 @@ class World:
         if self.there:
             frame_id = list(self.there)[which % len(self.there)]
             del self.there[frame_id]
-            self.router.answered(self.capsule, link_pb2.Frame(result=link_pb2.Result(id=frame_id, run_seconds=1, payload={})))
+            self.router.answers.answered(self.capsule, link_pb2.Frame(result=link_pb2.Result(id=frame_id, run_seconds=1, payload={})))
 
     def reject(self, which: int) -> None:
         if self.there:
             frame_id = list(self.there)[which % len(self.there)]
             del self.there[frame_id]
-            self.router.rejected(self.capsule, link_pb2.Reject(id=frame_id, reason="NO_SLOT"))
+            self.router.answers.rejected(self.capsule, link_pb2.Reject(id=frame_id, reason="NO_SLOT"))
 
     def cancel(self, which: int) -> None:
         if self.calls:
@@ -89,7 +89,7 @@ class World:
         self.report()
         for frame_id in [each for each, life in self.there.items() if life == old]:
             del self.there[frame_id]
-            self.router.rejected(self.capsule, link_pb2.Reject(id=frame_id, reason="WORKER_GONE"))
+            self.router.answers.rejected(self.capsule, link_pb2.Reject(id=frame_id, reason="WORKER_GONE"))
 
     # ---- what must always hold
 

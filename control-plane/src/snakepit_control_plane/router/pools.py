@@ -1,7 +1,7 @@
 """The router: every pool and every open call of this replica. It carries out what `route` and the queue decide.
 
-Nothing here awaits: frames come in, frames go out, in one turn of the event loop. What needs the store is in `sessions`, what is
-about agents in `capsules`.
+Nothing here awaits: frames come in, frames go out, in one turn of the event loop. What needs the store is in `sessions`, what agents
+say of calls in `answers`, what is about agents in `fleet`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from snakepit.errors import Cancelled, PoolNotFound, PoolNotReady, PoolSaturated, QueueTimeout, SnakepitError, Started, WorkerLost
+from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
 from snakepit.link import LinkClosed, tracing
-from snakepit.names import nearest
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
+from snakepit_control_plane.router.deadlines import Deadlines
 from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.refusals import no_pool, saturated, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
-from snakepit_control_plane.router.timers import Wheel
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 ANSWER_GRACE_SECONDS = 0.2
 """The agent ends a call at its deadline and knows whether it had started; so long is waited for its word."""
-
-UNKNOWN_SECONDS = 1.0
-"""The expected duration of a tool that has not run yet: enough to send nothing ahead of it."""
 
 LOOK_PAST = 32
 """During a rollout: calls looked at for one whose tool a free worker offers."""
@@ -54,9 +52,8 @@ class Router:
         self._idle: asyncio.Event | None = None
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
-        self._timers: Wheel[Call] = Wheel()
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_at = 0.0
+        self._deadlines = Deadlines(self.loop, self._timed_out)
+        self.answers = Answers(self)
 
     # ---- a call comes in
 
@@ -66,9 +63,9 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = self._no_pool(call.pool) if pool is None else check(call.frame.call, self.max_payload_bytes)
+        problem = no_pool(call.pool, self.pools) if pool is None else check(call.frame.call, self.max_payload_bytes)
         if pool is None or problem is not None:
-            self.fail(call, problem or self._no_pool(call.pool))
+            self.fail(call, problem or no_pool(call.pool, self.pools))
             return
         call.home, call.pool = pool, pool.name
         self._set_deadline(pool, call, now)
@@ -82,13 +79,8 @@ class Router:
         """The pool of that full name. Raises PoolNotFound."""
         pool = self.pools.get(name)
         if pool is None:
-            raise self._no_pool(name)
+            raise no_pool(name, self.pools)
         return pool
-
-    def _no_pool(self, name: str) -> PoolNotFound:
-        names = nearest(name, self.pools)
-        known = f"did you mean {' or '.join(names)}?" if names else f"known: {', '.join(sorted(self.pools)[:10]) or 'none'}"
-        return PoolNotFound(f"there is no pool {name!r}: {known}", details={"nearest": ",".join(names)})
 
     def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
         if call.frame.call.timeout_seconds > 0:
@@ -127,14 +119,14 @@ class Router:
         if call.waiting:
             return True
         if pool.queue.is_full and not call.requeued:
-            self.fail(call, _saturated(pool))
+            self.fail(call, saturated(pool))
             return False
         pool.queue.enter(call)
         call.queued_at = now
         call.queue_deadline = now + seconds
         if call.span is not None:
             call.queue_span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": call.pool})
-        self.set_timer(call, min(call.deadline, call.queue_deadline))
+        self._deadlines.set(call, min(call.deadline, call.queue_deadline))
         return True
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
@@ -184,7 +176,7 @@ class Router:
         frame.incarnation = worker.incarnation
         frame.timeout_seconds = max(0.001, call.deadline - now)
         worker.capsule.inflight[frame.id] = call
-        self.set_timer(call, call.deadline + ANSWER_GRACE_SECONDS)
+        self._deadlines.set(call, call.deadline + ANSWER_GRACE_SECONDS)
         self.tell(worker.capsule, call.frame)
 
     def tell(self, capsule: Capsule, frame: link_pb2.Frame) -> None:
@@ -231,97 +223,6 @@ class Router:
         else:
             self.send(pool, call, worker, now)
 
-    # ---- an agent answers
-
-    def answered(self, capsule: Capsule, frame: link_pb2.Frame) -> None:
-        """A Result. One for a call that is not in flight (a fenced agent's, a late one) is dropped."""
-        result = frame.result
-        call = capsule.inflight.pop(result.id, None)
-        if call is None or call.home is None:
-            return
-        now, pool, worker = self.clock(), call.home, call.worker
-        outcome = result.WhichOneof("outcome")
-        failed = outcome == "tool_error" or outcome == "error"
-        if worker is not None:
-            worker.full = False
-            rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
-            if rest > now:
-                worker.resting_until = rest
-                self.loop.call_at(rest + 0.001, self._rested, pool, worker)
-        if not failed:
-            pool.learn(call.tool, result.run_seconds)
-        self.release(pool, call, now)
-        if call.sink is not None and not call.closed:
-            self._end_stream(capsule, call, frame)
-        else:
-            self.close(call, frame)
-        self._settled(pool, call, worker, now)
-
-    def _rested(self, pool: Pool, worker: Worker) -> None:
-        now = self.clock()
-        if pool.workers.get(worker.id) is worker:
-            pool.index.place(worker, now)
-            self.freed(pool, worker, now)
-
-    def _end_stream(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
-        """The slot is free; the chunks have their own way, and may still be on it. The sink closes the call."""
-        result = frame.result
-        capsule.trailing[result.id] = call
-        if result.WhichOneof("outcome") == "error" and call.sink is not None:
-            call.sink.fail(result.error)
-
-    def rejected(self, capsule: Capsule, reject: link_pb2.Reject) -> None:
-        """The agent has not started the call and does not hold it: it gets its old place in the queue again."""
-        call = capsule.inflight.pop(reject.id, None)
-        if call is None or call.home is None:
-            return
-        now, pool, worker = self.clock(), call.home, call.worker
-        if worker is not None:
-            if reject.reason == "WORKER_GONE":
-                worker.ready = False
-                pool.refresh(now)
-            elif reject.reason == "DRAINING":
-                capsule.draining = True
-                pool.refresh(now)
-            else:
-                worker.full = True
-        self.again(pool, call, now)
-
-    def again(self, pool: Pool, call: Call, now: float) -> None:
-        """A call that never started goes to somebody else."""
-        self.release(pool, call, now)
-        if call.closed:
-            self._settled(pool, call, None, now)
-        else:
-            self._requeue(pool, call, now)
-
-    def _requeue(self, pool: Pool, call: Call, now: float) -> None:
-        call.requeued = True
-        if call.session is not None:
-            self.sessions.again(pool, call.session, call, now)
-            return
-        call.worker = None
-        call.sent_at = 0.0
-        self.wait(pool, call, now, pool.spec.queue.timeout_seconds)
-        self.pump(pool, now)
-
-    def worker_lost(self, pool: Pool, call: Call, how: str, now: float) -> None:
-        """The call may have run and will never be answered. An idempotent tool runs again."""
-        self.release(pool, call, now)
-        tool = pool.tools.get(call.tool)
-        if tool is not None and tool.idempotent and not call.closed and not (call.sink and call.sink.opened):
-            self._requeue(pool, call, now)
-            return
-        where = call.worker.id if call.worker else "its worker"
-        self.fail(call, WorkerLost(f"{where} was lost during the call: {how}", details={"how": how}))
-        self._settled(pool, call, None, now)
-
-    def _settled(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
-        if call.session is not None:
-            self.sessions.done(pool, call.session, call, now)
-        if worker is not None and pool.queue.depth:
-            self.freed(pool, worker, now)
-
     # ---- the caller's end
 
     def fail(self, call: Call, error: SnakepitError) -> None:
@@ -358,7 +259,7 @@ class Router:
         self.open_calls -= 1
         if self._idle is not None and not self.open_calls:
             self._idle.set()
-        self._timers.discard(call)
+        self._deadlines.discard(call)
         if call.home is not None:
             self.leave_queue(call.home, call, now)
         if call.sink is not None and call.worker is not None:
@@ -378,31 +279,11 @@ class Router:
 
     # ---- time
 
-    def set_timer(self, call: Call, at: float) -> None:
-        self._timers.set(call, at)
-        if self._timer is None or at < self._armed_at:
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        due = self._timers.next_due()
-        self._timer = None if due is None else self.loop.call_at(due, self._tick)
-        self._armed_at = due or 0.0
-
-    def _tick(self) -> None:
-        now = self.clock()
-        self._timer = None
-        for call in self._timers.due(now + 1e-6):
-            self._timed_out(call, now)
-        self._arm()
-
     def _timed_out(self, call: Call, now: float) -> None:
         if call.closed:
             return
         if now < call.deadline:
-            waited = now - call.queued_at
-            self.fail(call, QueueTimeout(f"the call waited {waited:.3g} s in the queue of pool {call.pool}", retry_after=1.0))
+            self.fail(call, waited_too_long(call, now))
         else:
             self.cancel(call, call.expired(now))
 
@@ -413,8 +294,7 @@ class Router:
             await self._idle.wait()
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.stop()
 
 
 def _outcome(result: link_pb2.Result) -> str:
@@ -422,12 +302,3 @@ def _outcome(result: link_pb2.Result) -> str:
     if kind == "error":
         return result.error.reason
     return "TOOL_ERROR" if kind == "tool_error" else "OK"
-
-
-def _saturated(pool: Pool) -> PoolSaturated:
-    slots = sum(worker.slots for worker in pool.workers.values()) or 1
-    known = [pool.mean_seconds(tool) for tool in pool.tools if pool.mean_seconds(tool) < float("inf")]
-    mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
-    advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
-    message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
-    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize"})

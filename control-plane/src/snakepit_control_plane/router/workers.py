@@ -21,6 +21,9 @@ AHEAD_CALLS = 32
 WAKE_SECONDS = 0.0001
 """What it costs to wake an idle worker: so much work goes behind what a worker does already before another one is woken."""
 
+UNKNOWN_SECONDS = 1.0
+"""The expected duration of a tool that has not run yet: enough to send nothing ahead of it."""
+
 FAILURE_WEIGHT = 0.2
 """How much the latest call counts in the running share of failures."""
 

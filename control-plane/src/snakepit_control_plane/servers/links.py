@@ -195,9 +195,9 @@ class AgentPeer:
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":
-                router.answered(capsule, frame)
+                router.answers.answered(capsule, frame)
             elif kind == "reject":
-                router.rejected(capsule, frame.reject)
+                router.answers.rejected(capsule, frame.reject)
             else:
                 self._other(link, kind, frame)
 

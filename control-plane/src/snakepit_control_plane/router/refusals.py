@@ -1,0 +1,36 @@
+"""The sentences of the router's own refusals, with the advice that goes with them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from snakepit.errors import PoolNotFound, PoolSaturated, QueueTimeout
+from snakepit.names import nearest
+from snakepit_control_plane.router.workers import UNKNOWN_SECONDS
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.router.calls import Call
+    from snakepit_control_plane.router.pool import Pool
+
+
+def no_pool(name: str, known: Collection[str]) -> PoolNotFound:
+    """Names the nearest ones."""
+    names = nearest(name, known)
+    hint = f"did you mean {' or '.join(names)}?" if names else f"known: {', '.join(sorted(known)[:10]) or 'none'}"
+    return PoolNotFound(f"there is no pool {name!r}: {hint}", details={"nearest": ",".join(names)})
+
+
+def saturated(pool: Pool) -> PoolSaturated:
+    """Advises to come back when what waits now will have been done."""
+    slots = sum(worker.slots for worker in pool.workers.values()) or 1
+    known = [seconds for tool in pool.tools if (seconds := pool.mean_seconds(tool)) < math.inf]
+    mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
+    advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
+    message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
+    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize"})
+
+
+def waited_too_long(call: Call, now: float) -> QueueTimeout:
+    return QueueTimeout(f"the call waited {now - call.queued_at:.3g} s in the queue of pool {call.pool}", retry_after=1.0)

@@ -1,0 +1,112 @@
+"""Watches agents: renews the leases of those that are heard, and carries out the verdicts of `liveness` on those that are not.
+
+A verdict of Lost counts when the store agrees, so that two replicas never differ; the store being away makes nobody lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from snakepit.errors import StaleEpoch, StoreUnavailable
+from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_control_plane.liveness import Sign, judge_pool
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.store.interface import Store
+
+FENCE_SECONDS = 600.0
+DOUBT_SECONDS = 1.0
+"""Between two questions to the store whether an agent is lost."""
+
+log = logging.getLogger(__name__)
+
+
+class Verdicts(Protocol):
+    """Whoever acts on them."""
+
+    def suspect(self, pool: Pool, capsule: Capsule) -> None: ...
+
+    def lose(self, pool: Pool, capsule: Capsule, how: str) -> None: ...
+
+
+class Watch:
+    """Over every agent of this replica; `tick` is called by the owner's clock."""
+
+    def __init__(self, router: Router, store: Store, events: Verdicts) -> None:
+        self._router = router
+        self._store = store
+        self._events = events
+        self._renewed: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def check_lease(self, pool: Pool, about: link_pb2.Capsule) -> None:
+        """Raises StaleEpoch for an agent that was declared lost. The store being away refuses nobody."""
+        try:
+            lost = await self._store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
+        except StoreUnavailable:
+            return
+        if lost:
+            raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
+
+    def tick(self, now: float) -> None:
+        """Judge every agent, and renew the leases of those that were heard."""
+        for pool in self._router.pools.values():
+            self._judge(pool, now)
+            self._renew(pool, now)
+
+    def _judge(self, pool: Pool, now: float) -> None:
+        capsules = list(pool.capsules.values())
+        held_for = max(0.0, now - pool.held_since)
+        verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
+        pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
+        for capsule, verdict in zip(capsules, verdicts, strict=True):
+            if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
+                self._events.suspect(pool, capsule)
+            if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted:
+                capsule.doubted = True
+                self._spawn(self._ask_whether_lost(pool, capsule))
+
+    async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
+        try:
+            if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
+                self._events.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+        except StoreUnavailable as error:
+            log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
+        await asyncio.sleep(DOUBT_SECONDS)
+        capsule.doubted = False
+
+    def _renew(self, pool: Pool, now: float) -> None:
+        since = self._renewed.get(pool.name, 0.0)
+        if now - since < pool.spec.heartbeat.interval_seconds:
+            return
+        self._renewed[pool.name] = now
+        heard = [c.incarnation for c in pool.capsules.values() if c.linked and c.last_beat >= since]
+        if heard:
+            self._spawn(self._renew_leases(pool, heard))
+
+    async def _renew_leases(self, pool: Pool, heard: list[str]) -> None:
+        try:
+            lost = await self._store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
+        except StoreUnavailable:
+            return
+        for incarnation in lost:
+            if incarnation in pool.capsules:
+                self._events.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _any_silent(verdicts: Sequence[pool_pb2.Liveness]) -> bool:
+    return any(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
