@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from snakepit.means import next_mean
+
 AHEAD_SECONDS = 0.001
 """Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
 
@@ -27,7 +29,6 @@ UNREAD_SECONDS = 0.5
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill."""
 
-_WEIGHT = 0.1
 _TOOLS = 1024
 
 
@@ -257,4 +258,4 @@ class Ledger:
         mean = self._means.get(tool)
         if mean is None and len(self._means) >= _TOOLS:
             self._means.clear()
-        self._means[tool] = run_seconds if mean is None else mean + _WEIGHT * (run_seconds - mean)
+        self._means[tool] = next_mean(mean, run_seconds)

@@ -112,7 +112,8 @@ async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(co
     quick = spec("support.sample:EndlessSetup", heartbeat={"intervalSeconds": 0.1}, restart={"maxRestarts": 0})
     async with capsule(quick, control.port, setup_timeout=0.5):
         await control.until(
-            lambda: any(w.reason == "Starting" and "setup() has been running" in w.message for w in control.workers()), "setup() and its age"
+            lambda: any(w.reason == "Starting" and "setup() has been running" in w.message for w in control.workers()),
+            "setup() and its age",
         )
         failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
         assert (failing.reason, failing.message) == ("SetupTimeout", "setup() did not return within 0.5 s")

@@ -6,13 +6,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from snakepit.means import next_mean
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.router.queue import PoolQueue
 from snakepit_control_plane.router.route import reason_of
 from snakepit_control_plane.router.workers import FAILING, Capsule, Worker, WorkerIndex
 
-MEAN_WEIGHT = 0.1
 GONE_REMEMBERED = 10_000
 MOST_REST_SECONDS = 10.0
 
@@ -131,8 +131,7 @@ class Pool:
         return self._means.get(tool, math.inf)
 
     def learn(self, tool: str, seconds: float) -> None:
-        mean = self._means.get(tool)
-        self._means[tool] = seconds if mean is None else mean + MEAN_WEIGHT * (seconds - mean)
+        self._means[tool] = next_mean(self._means.get(tool), seconds)
 
     # ---- for people
 
