@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from support.chart import CHART
+from support.kube import eventually
 
 GROUP = "lifecycle.snakepit.test"
 CRD = f"snakepools.{GROUP}"
@@ -44,6 +45,8 @@ def clean() -> None:
     run("helm", "uninstall", "snakepit", "-n", NAMESPACE, "--ignore-not-found")
     run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found")
     run("kubectl", "delete", "crd", CRD, "--ignore-not-found")
+    # kubectl keeps what it has discovered on disk, and `sp` would go on to mean the pools that are gone; this makes it look again.
+    eventually(lambda: GROUP not in run("kubectl", "api-resources", "-o", "name"), "kubectl has forgotten the group")
 
 
 @pytest.fixture(scope="module")
