@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +27,9 @@ HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent.parent / "build/bench.json"
 CONCURRENCIES = (1, 16, 64)
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+RUN = uvloop.run if os.environ.get("BENCH_UVLOOP") else asyncio.run
+"""With BENCH_UVLOOP both callers and the baseline's server run on uvloop, without it none of them: a program's loop is its own choice."""
+
 ROUND_SECONDS = float(os.environ.get("BENCH_ROUND_SECONDS", "2"))
 TEXT = "x" * 86
 """With quotes, key and braces: 100 bytes of JSON."""
@@ -137,7 +141,7 @@ def show(rows: list[dict[str, float]]) -> None:
 
 def main() -> None:
     OUTPUT.parent.mkdir(exist_ok=True)
-    rows = asyncio.run(measure())
+    rows = RUN(measure())
     OUTPUT.write_text(json.dumps({"routed_against_direct": rows}, indent=2) + "\n")
     show(rows)
     print(f"JSON: {OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}")

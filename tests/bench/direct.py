@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import grpc
+import uvloop
 
 from snakepit.v1 import router_pb2, router_pb2_grpc
 
@@ -28,4 +30,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    (uvloop.run if os.environ.get("BENCH_UVLOOP") else asyncio.run)(main())
