@@ -15,7 +15,7 @@ NAMESPACE = "snakepit-e2e"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Uninstalling comes last, whatever the files are called."""
-    items.sort(key=lambda item: "uninstall" in item.nodeid)
+    items.sort(key=lambda item: item.path.name == "test_uninstall.py")
 
 
 @pytest.fixture(scope="session")
