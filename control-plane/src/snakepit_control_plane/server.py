@@ -182,10 +182,11 @@ class Running:
         self.links.go_away()
         await self._until_idle(self.settings.linger_seconds if linger is None else linger, patient=True)
         await self._until_idle(self.settings.drain_seconds if drain is None else drain, patient=False)
+        # At once, or a call could come in between and would be lost.
+        self.links.close("this replica stops")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.links.close("this replica stops")
         await self._grpc.stop(1.0)
         await asyncio.gather(self.fleet.stop(), self.sessions.stop())
         self.router.stop()
@@ -199,7 +200,8 @@ class Running:
             await asyncio.sleep(seconds)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.router.idle(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.router.idle()
 
 
 async def serve(settings: Settings, store: Store | None = None) -> Running:
