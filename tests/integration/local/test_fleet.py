@@ -39,7 +39,10 @@ async def until(look: Callable[[], Awaitable[object]], seconds: float = 30.0) ->
 
 
 def is_agent(pid: int) -> bool:
-    return b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return False
 
 
 async def ready(pool: Pool) -> list[WorkerInfo]:
@@ -88,10 +91,10 @@ async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_w
             pool = client.pool("default/burst")
             before = await ready(pool)
             assert len(before) == 8
-            for worker in before:
-                os.kill(worker.pid, signal.SIGKILL)
             agents = [pid for pid in server.descendants() if is_agent(pid)]
             assert len(agents) == 4
+            for worker in before:
+                os.kill(worker.pid, signal.SIGKILL)
             for agent in agents[:3]:
                 os.kill(agent, signal.SIGKILL)
             most = 0

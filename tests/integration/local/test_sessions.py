@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -158,10 +159,15 @@ def process_of(server: Dev, capsule: str, part: str) -> int:
 
 
 def _environment(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/environ") as file:  # noqa: PTH123
-        return dict(entry.partition("=")[::2] for entry in file.read().split("\0") if entry)  # type: ignore[misc]
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text()
+    except OSError:  # it has ended meanwhile
+        return {}
+    return dict(entry.partition("=")[::2] for entry in text.split("\0") if entry)  # type: ignore[misc]
 
 
 def _runs(pid: int, module: str) -> bool:
-    with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
-        return file.read().split("\0")[-2] == module
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2:-1] == [module]
+    except OSError:  # it has ended meanwhile
+        return False
