@@ -19,6 +19,7 @@ import snakepit
 
 MARK = "SNAKEPIT_DEMO"
 STOP_SECONDS = 30
+GONE_SECONDS = 2
 POOL_FILE = Path(__file__).resolve().parent.parent / "pool.yaml"
 
 
@@ -83,9 +84,17 @@ class Laptop:
         out.heading("A clean stop")
         before = len(self.processes())
         code = await self.stop()
-        left = self.processes()
+        left = await self._gone()
         out.expect(code in (0, 130), f"snakepit dev ended with {code}")
         out.expect(before > 0 and not left, f"{before} processes ran, {len(left)} are left")
+
+    async def _gone(self) -> list[int]:
+        """What is left once the last of them has had a moment to be reaped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE_SECONDS):
+                while self.processes():
+                    await asyncio.sleep(0.01)
+        return self.processes()
 
     def last_words(self) -> str:
         """The end of what `snakepit dev` said, for when something went wrong."""
