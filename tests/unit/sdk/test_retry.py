@@ -1,0 +1,56 @@
+"""The retry budget bounds what is tried again in any ten seconds, whatever comes when."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakepit.retry import FIRST_PAUSE_SECONDS, FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget, backoff
+
+PAUSES = [0.0, 0.001, 0.3, 0.999, 1.0, 2.5, 9.99, 10.0, 11.5, 400.0]
+steps = st.lists(st.tuples(st.sampled_from(PAUSES), st.integers(0, 60), st.integers(0, 8)))
+
+
+@given(steps, st.floats(0, 1e9))
+def test_whenever_one_is_tried_again_ten_seconds_have_seen_no_more_than_the_share_or_the_floor(
+    steps: list[tuple[float, int, int]], now: float
+) -> None:
+    budget, calls, extra = RetryBudget(), list[float](), list[float]()
+    for pause, counted, wanted in steps:
+        now += pause
+        for _ in range(counted):
+            budget.count(now)
+            calls.append(now)
+        for _ in range(wanted):
+            if budget.spend(now):
+                extra.append(now)
+                tried, again = (sum(now - WINDOW_SECONDS < each <= now for each in times) for times in (calls, extra))
+                assert again <= max(FLOOR, SHARE * tried)
+
+
+@given(st.floats(0, 1e9), st.floats(0, 8.9))
+def test_all_of_the_share_can_be_spent_on_calls_of_the_last_nine_seconds(start: float, later: float) -> None:
+    budget = RetryBudget()
+    for _ in range(1000):
+        budget.count(start)
+    assert sum(budget.spend(start + later) for _ in range(200)) == 100
+
+
+def test_a_budget_that_was_spent_is_there_again_after_eleven_seconds() -> None:
+    budget = RetryBudget()
+    assert [budget.spend(5.5) for _ in range(FLOOR + 1)] == [True] * FLOOR + [False]
+    assert not budget.spend(15.4)
+    assert [budget.spend(16.5) for _ in range(FLOOR + 1)] == [True] * FLOOR + [False]
+
+
+def test_a_caller_that_makes_few_calls_may_retry_too() -> None:
+    assert RetryBudget().spend(0.0)
+    assert not RetryBudget(floor=0).spend(0.0)
+
+
+@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
+def test_pauses_grow_are_bounded_and_jittered(attempt: int, source: random.Random) -> None:
+    pauses = [backoff(attempt, source.random) for _ in range(5)]
+    assert all(0 <= pause <= MOST_PAUSE_SECONDS for pause in pauses)
+    assert backoff(1, lambda: 1.0) == FIRST_PAUSE_SECONDS
+    assert backoff(3, lambda: 1.0) == 4 * FIRST_PAUSE_SECONDS
