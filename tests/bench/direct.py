@@ -1,15 +1,26 @@
-"""The baseline: a hand-written grpc.aio servicer, called directly, without queue, session or retry. Prints its port."""
+"""The baseline: a hand-written grpc.aio servicer, called directly, without queue, session or retry, with grpcio's own settings.
+
+As a program (`python -m tests.bench.direct`) it is the server, which prints its port; `direct()` is the caller's side.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import uvloop
 
-from snakepit.v1 import router_pb2, router_pb2_grpc
+from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
+from tests.bench.rounds import Call
+
+TEXT = "x" * 89
+"""With quotes, key and braces: 100 bytes of JSON."""
 
 
 class Direct(router_pb2_grpc.RouterServiceServicer):
@@ -17,6 +28,36 @@ class Direct(router_pb2_grpc.RouterServiceServicer):
 
     async def Execute(self, request: router_pb2.ExecuteRequest, context: object) -> router_pb2.ExecuteResponse:  # noqa: N802
         return router_pb2.ExecuteResponse(payload=request.payload)
+
+
+def echo_request() -> router_pb2.ExecuteRequest:
+    payload = common_pb2.Payload(data=json.dumps({"text": TEXT}, separators=(",", ":")).encode())
+    return router_pb2.ExecuteRequest(pool="default/echo", tool="echo", payload=payload)
+
+
+@asynccontextmanager
+async def direct() -> AsyncIterator[Call]:
+    """A direct unary call to a server process of its own."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.bench.direct"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        port = (await asyncio.to_thread(process.stdout.readline)).strip()
+        async with unary_calls(f"127.0.0.1:{port}") as call:
+            yield call
+    finally:
+        process.stdin.close()
+        await asyncio.to_thread(process.wait, 10)
+        process.stdout.close()
+
+
+@asynccontextmanager
+async def unary_calls(address: str) -> AsyncIterator[Call]:
+    """A plain gRPC client's echo of 100 bytes, whoever answers."""
+    request = echo_request()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = router_pb2_grpc.RouterServiceStub(channel)
+        yield lambda: stub.Execute(request, timeout=30)
 
 
 async def main() -> None:
