@@ -20,7 +20,13 @@ from tests.bench.rounds import ROUND_SECONDS, ROUNDS, RUN, say
 from tests.bench.rows import COLUMNS, Row, as_json, as_table
 
 OUTPUT = BUILD / "bench.json"
-GROUPS = ("calls",)
+GROUPS = (
+    "calls",
+    "busy",
+    "tail",
+    "plain",
+    "replicas",
+)
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from snakepit.errors import InvalidArguments
-from snakepit.link.dial import parse_target
+from snakepit.link.dial import parse_targets
 from snakepit.names import parse_pool
 from snakepit.spec import SnakePoolSpec, decode_spec
 
@@ -95,7 +95,7 @@ def _pool(text: str) -> str:
 
 
 def _target(text: str) -> str:
-    parse_target(text)
+    parse_targets(text)
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench.rows import Row, Target, as_json, as_table
+from bench.waits import Spell, longest_wrong_wait
 
 
 def row(value: float, target: Target) -> Row:
@@ -24,3 +25,12 @@ def test_the_table_says_figure_baseline_ratio_target_and_verdict() -> None:
 def test_the_json_has_the_verdict() -> None:
     (found,) = as_json([row(3.5, Target("≥", 3.0))])
     assert (found["met"], found["target"], found["figure"]) == (True, "≥ 3x", 12_345.6)
+
+
+def test_waiting_while_a_worker_idles_is_found_and_waiting_for_busy_workers_is_not() -> None:
+    first = Spell(asked=0.0, begun=0.0, ended=1.0)
+    assert longest_wrong_wait([first, Spell(asked=0.5, begun=1.0, ended=2.0)], workers=1) == 0.0
+    assert longest_wrong_wait([first, Spell(asked=0.5, begun=1.25, ended=2.0)], workers=1) == 0.25
+    assert longest_wrong_wait([first, Spell(asked=0.5, begun=1.25, ended=2.0)], workers=2) == 0.75
+    two_busy = [first, Spell(asked=0.0, begun=0.0, ended=1.0)]
+    assert longest_wrong_wait([*two_busy, Spell(asked=0.75, begun=1.0, ended=2.0)], workers=2) == 0.0

@@ -13,7 +13,7 @@ from snakepit.errors import BY_REASON, ProtocolMismatch, Started
 from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
 from snakepit.link import link as link_module
 from snakepit.link.channels import server_options
-from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target
+from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
 from snakepit.link.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 
@@ -241,3 +241,9 @@ def test_every_error_of_the_table_survives_the_link_and_the_grpc_status(reason: 
         assert type(back) is type(error)
         assert (back.message, back.started, dict(back.details), back.retry_after) == ("what happened", Started.MAYBE, {"limit": "x"}, 1.5)
     assert code.value[0] == int(error.status)
+
+
+async def test_several_addresses_are_all_dialled_and_each_is_checked() -> None:
+    assert await resolve("127.0.0.1:1, dns:///127.0.0.2:2") == {"127.0.0.1:1", "127.0.0.2:2"}
+    with pytest.raises(ValueError, match="'other' is not an address"):
+        await resolve("127.0.0.1:1,other")

@@ -19,7 +19,8 @@ DEFAULT_SERVER = "localhost:7800"
 class Client:
     """Links to every control-plane replica behind `server` and spreads calls over them.
 
-    `server` is host:port, or dns:///host:port for all addresses of a name; default SNAKEPIT_SERVER, else localhost:7800.
+    `server` is host:port, dns:///host:port for all addresses of a name, or several of these with commas between; default
+    SNAKEPIT_SERVER, else localhost:7800.
     `token_file` (default SNAKEPIT_TOKEN_FILE) holds a bearer token and is read again whenever it is needed. `connect_timeout` in
     seconds bounds every wait for an open link. One client serves a whole program; it belongs to one event loop.
     """

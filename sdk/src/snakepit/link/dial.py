@@ -57,9 +57,18 @@ def parse_target(target: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def parse_targets(target: str) -> list[tuple[str, int]]:
+    """Comma-separated addresses, for replicas that no one name stands for. Raises ValueError with a sentence."""
+    return [parse_target(each.strip()) for each in target.split(",")]
+
+
 async def resolve(target: str) -> set[str]:
-    """Every address behind the name, as `ip:port`. Empty when the name can't be looked up now."""
-    host, port = parse_target(target)
+    """Every address behind the names, as `ip:port`. Empty when none of them can be looked up now."""
+    found = await asyncio.gather(*(_look_up(host, port) for host, port in parse_targets(target)))
+    return set().union(*found)
+
+
+async def _look_up(host: str, port: int) -> set[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
@@ -88,7 +97,7 @@ class Dialer:
         *,
         metadata: Callable[[], Metadata] = lambda: (),
     ) -> None:
-        parse_target(target)
+        parse_targets(target)
         self.target = target
         self.replicas: dict[str, Replica] = {}
         self.last_error: SnakepitError | None = None
