@@ -98,7 +98,7 @@ class Running:
         await self.fleet.load()
         await self._grpc.start()
         await self._start_http()
-        for work in (self.fleet.run(), self.sessions.touch_forever(), self._count_sessions(), self._tell_health()):
+        for work in (self.fleet.run(), self.sessions.upkeep.run(), self._count_sessions(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
         log.info("replica %s serves on %s:%s", self.replica, host, port)

@@ -69,7 +69,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             pod_uid=capsule.pod_uid,
             liveness=capsule.liveness,
             draining=capsule.draining or capsule.cordoned,
-            sessions=self._fleet.router.sessions.bound_to(capsule.name),
+            sessions=self._fleet.router.sessions.upkeep.bound_to(capsule.name),
             running=sum(worker.load for worker in capsule.workers.values()),
             workers=[worker.info for worker in capsule.workers.values()],
         )

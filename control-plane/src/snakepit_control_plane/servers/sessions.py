@@ -49,7 +49,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             metadata=dict(request.metadata),
         )
         record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
-        self._router.sessions.learned(record)
+        self._router.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
 
     @rich
@@ -80,9 +80,9 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.DeleteSessionResponse:
         pool = self._pool(request.pool)
         gone = await self._store.delete_session(pool.name, request.session_id)
-        self._router.sessions.forget(pool.name, request.session_id)
+        self._router.sessions.upkeep.forget(pool.name, request.session_id)
         if gone is not None:
-            self._router.sessions.end(pool, gone)
+            self._router.sessions.upkeep.end(pool, gone)
         return session_pb2.DeleteSessionResponse(deleted=gone is not None)
 
     @rich
@@ -92,8 +92,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         pool = self._pool(request.pool)
         before = await self._store.get_session(pool.name, request.session_id)
         record = await self._store.unbind_session(pool.name, request.session_id, None)
-        self._router.sessions.learned(record)
-        self._router.sessions.end(pool, before)
+        self._router.sessions.upkeep.learned(record)
+        self._router.sessions.upkeep.end(pool, before)
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
     @rich

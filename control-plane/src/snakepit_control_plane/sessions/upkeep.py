@@ -1,0 +1,87 @@
+"""Keeps what this replica knows of sessions true: slides their TTLs and verifies their records in batches, forgets them, ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from snakepit.errors import SnakepitError
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.sessions.entry import SessionEntry
+from snakepit_control_plane.store.interface import SessionRecord
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.sessions.turns import Sessions
+
+TOUCH_SECONDS = 1.0
+"""Used sessions are touched, and verified, this often."""
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """For all entries of one replica."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._entries = sessions.entries
+        self._router = sessions.router
+        self._store = sessions.store
+
+    # ---- changes from outside
+
+    def learned(self, record: SessionRecord) -> None:
+        """The record was read or changed by somebody at this replica."""
+        entry = self._entries.get((record.pool, record.id))
+        if entry is not None and not entry.busy:
+            entry.record = record
+
+    def forget(self, pool: str, session: str) -> None:
+        """What is cached may not be true any more: the next call asks the store."""
+        entry = self._entries.get((pool, session))
+        if entry is not None and not entry.busy:
+            entry.record = None
+            if not entry.active and not entry.waiting:
+                del self._entries[pool, session]
+
+    def end(self, pool: Pool, record: SessionRecord) -> None:
+        """Tell the worker that the session is over for it."""
+        worker = pool.find(record.worker, record.incarnation) if record.worker else None
+        if worker is not None:
+            frame = link_pb2.SessionEnd(session_id=record.id, session_uid=record.uid, worker=worker.id, incarnation=worker.incarnation)
+            self._router.tell(worker.capsule, link_pb2.Frame(session_end=frame))
+
+    def bound_to(self, capsule: str) -> int:
+        """How many sessions known here are bound to workers of this capsule."""
+        return sum(e.record is not None and e.record.worker.rpartition("/")[0] == capsule for e in self._entries.values())
+
+    # ---- time
+
+    async def run(self) -> None:
+        """Ends when cancelled."""
+        while True:
+            await asyncio.sleep(TOUCH_SECONDS)
+            try:
+                await self._touch()
+            except SnakepitError as error:
+                log.debug("sessions were not touched: %s", error)
+            self._forget_idle(self._router.clock())
+
+    async def _touch(self) -> None:
+        used: dict[str, list[SessionEntry]] = {}
+        for entry in self._entries.values():
+            if entry.dirty and entry.record is not None:
+                used.setdefault(entry.pool, []).append(entry)
+        for pool, entries in used.items():
+            records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
+            for entry, record in zip(entries, records, strict=True):
+                entry.dirty = entry.active > 0
+                if record is None:
+                    self.forget(pool, entry.id)
+                else:
+                    self.learned(record)
+
+    def _forget_idle(self, now: float) -> None:
+        for key in [key for key, entry in self._entries.items() if entry.is_idle(now)]:
+            del self._entries[key]
