@@ -8,7 +8,7 @@ import pytest
 
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, Store
+from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, Store, Written
 
 LIMITS = Limits(max_keys=3, max_value_bytes=10, max_bytes=25)
 
@@ -182,6 +182,21 @@ class TestState:
         assert await store.delete_state(wanted.pool, "s", "a", None)
         assert not await store.delete_state(wanted.pool, "s", "a", None)
         assert [k.key for k in await store.list_state(wanted.pool, "s", None)] == ["b"]
+
+    async def test_a_key_that_was_deleted_and_set_again_has_a_version_that_it_never_had(self, store: Store, wanted: SessionRecord) -> None:
+        await store.create_session(wanted, 10)
+
+        async def put(data: bytes, expected: int | None = None) -> Written:
+            return await store.set_state(wanted.pool, "s", "k", value(data), expected, LIMITS, None)
+
+        seen = [(await put(b"1")).version, (await put(b"2")).version]
+        await store.delete_state(wanted.pool, "s", "k", None)
+        seen.append((await put(b"3", expected=0)).version)
+        assert not (await put(b"old", expected=1)).done
+        await store.delete_state(wanted.pool, "s", "k", None)
+        assert not (await put(b"old", expected=3)).done
+        seen.append((await put(b"4")).version)
+        assert seen == sorted(set(seen))
 
     @pytest.mark.parametrize(
         ("written", "limit"),

@@ -124,7 +124,7 @@ class Store(Protocol):
     async def set_state(
         self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
     ) -> Written:
-        """Write; with `expected`, only over that version (0: only if absent)."""
+        """Write; with `expected`, only over that version (0: only if absent). Versions of a key never return, deleted in between or not."""
 
     async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool: ...
 

@@ -17,6 +17,8 @@ class _Session:
     record: SessionRecord
     state: dict[str, StoredValue] = field(default_factory=dict)
     bytes: int = 0
+    # The highest version that a deleted key had: a key that is set again goes on above it.
+    floor: int = 0
 
 
 class MemoryStore:
@@ -126,16 +128,17 @@ class MemoryStore:
             return Written(done=False, version=version)
         total = found.bytes + len(value.data) - (len(there.value.data) if there else 0)
         check_limits(limits, size=len(value.data), keys=len(found.state) + (there is None), total=total)
-        found.state[key] = StoredValue(value, version + 1)
+        stored = found.state[key] = StoredValue(value, (version or found.floor) + 1)
         found.bytes = total
         self._touch(found)
-        return Written(done=True, version=version + 1)
+        return Written(done=True, version=stored.version)
 
     async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
         found = self._fenced(pool, session, fence)
         gone = found.state.pop(key, None)
         if gone is not None:
             found.bytes -= len(gone.value.data)
+            found.floor = max(found.floor, gone.version)
         return gone is not None
 
     async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]:

@@ -44,3 +44,8 @@ local function parse(stored)
   local b = string.find(stored, ':', a + 1, true)
   return tonumber(string.sub(stored, 1, a - 1)), string.sub(stored, a + 1, b - 1), string.sub(stored, b + 1)
 end
+
+-- The highest version that a deleted key of the session had: a key that is set again goes on above it.
+local function floor()
+  return tonumber(redis.call('HGET', KEYS[1], 'floor') or 0)
+end
