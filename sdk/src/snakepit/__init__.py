@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakepit.context import AsyncContext, Context, Interrupted
 from snakepit.errors import (
+    CallerLimit,
     Cancelled,
     DeadlineExceeded,
     Draining,
@@ -59,6 +60,7 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AsyncContext",
+    "CallerLimit",
     "Cancelled",
     "Context",
     "DeadlineExceeded",

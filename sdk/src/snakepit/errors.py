@@ -125,6 +125,14 @@ class PoolSaturated(SnakepitError):
     default_started = Started.NO
 
 
+class CallerLimit(SnakepitError):
+    """The caller has as many calls open in the pool as `call.maxConcurrentPerCaller` allows; `details["limit"]` names it."""
+
+    reason = "CALLER_LIMIT"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
 class QueueTimeout(SnakepitError):
     """The call waited `queue.timeoutSeconds` for a free slot."""
 

@@ -23,6 +23,7 @@ from snakepit.local.frames import Attachment, Payload
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
+PICKLE = "application/x-python-pickle"
 OCTETS = "application/octet-stream"
 NDARRAY = "application/x-ndarray"
 

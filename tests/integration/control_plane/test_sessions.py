@@ -70,6 +70,26 @@ async def test_strict_fail_fast_answers_worker_busy_and_queues_nothing(server: R
         agent.let_go()
 
 
+async def test_a_second_call_of_an_ordered_strict_fail_fast_session_is_busy_at_once_and_waits_nowhere(
+    server: Running, caller: Caller
+) -> None:
+    async with simulated_agent(server.address, workers=2, slots=2) as agent:
+        await caller.create("s")
+        first = caller.start("hang", session_id="s", affinity=STRICT_FAIL_FAST)
+        await eventually(lambda: agent.running)
+        with pytest.raises(WorkerBusy, match="'s' is ordered") as refused:
+            await caller.call("echo", session_id="s", affinity=STRICT_FAIL_FAST)
+        assert refused.value.retry_after
+        assert waiting(server) == 0
+        patient = caller.start("echo", session_id="s", affinity=STRICT_QUEUE)
+        await eventually(lambda: waiting(server) == 1)
+        with pytest.raises(WorkerBusy):
+            await caller.call("echo", session_id="s", affinity=STRICT_FAIL_FAST)
+        agent.let_go()
+        assert (await patient).worker == (await first).worker
+        assert (await caller.call("echo", session_id="s", affinity=STRICT_FAIL_FAST)).worker
+
+
 @pytest.mark.parametrize("affinity", [STRICT_QUEUE, STRICT_FAIL_FAST])
 async def test_a_strict_session_notices_another_incarnation_and_goes_on_after_rebind(
     server: Running, caller: Caller, affinity: common_pb2.Affinity

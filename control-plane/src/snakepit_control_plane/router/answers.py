@@ -104,6 +104,8 @@ class Answers:
         self._settled(pool, call, None, now)
 
     def _settled(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
+        if call.capped and call.closed:
+            pool.callers.done(call)
         if call.session is not None:
             self._router.sessions.done(pool, call.session, call, now)
         if worker is not None and pool.queue.depth:

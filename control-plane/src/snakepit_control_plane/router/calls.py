@@ -7,9 +7,10 @@ has gone does not stop a tool.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
+from snakepit import payload
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
 from snakepit.link.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from snakepit_control_plane.sessions import SessionEntry
 
 _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
+
+ALWAYS = frozenset({"", payload.JSON})
+"""Content types of arguments that every pool takes."""
+
+_ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
 
 Reply = Callable[["Call", link_pb2.Frame], None]
 
@@ -36,13 +42,18 @@ class Sink(Protocol):
 
 
 class Call:
-    """`frame` is the Call frame itself: it is passed on, not copied. Times are of the loop's clock, infinity is none."""
+    """`frame` is the Call frame itself: it is passed on, not copied. Times are of the loop's clock, infinity is none.
+
+    `caller`: whom it came from, as far as fairness goes: now a connection.
+    """
 
     __slots__ = (
         "active",
         "affinity",
         "arrival",
         "call_id",
+        "caller",
+        "capped",
         "closed",
         "deadline",
         "expected",
@@ -67,7 +78,7 @@ class Call:
         "worker",
     )
 
-    def __init__(self, frame: link_pb2.Frame, reply: Reply, now: float, sink: Sink | None = None) -> None:
+    def __init__(self, frame: link_pb2.Frame, reply: Reply, now: float, sink: Sink | None = None, caller: Hashable = None) -> None:
         call = frame.call
         self.frame = frame
         self.id = call.id
@@ -79,7 +90,12 @@ class Call:
         self.arrival = 0
         # The pool that took it, which may be deleted while it runs.
         self.home: Pool | None = None
+        # It has had its turn already: if it waits again, it goes before those that have not.
         self.requeued = False
+        # With whom it takes turns, and who counts in `call.maxConcurrentPerCaller`.
+        self.caller = caller
+        # It counts there now.
+        self.capped = False
         self.reply = reply
         self.sink = sink
         self.started_at = now
@@ -99,12 +115,13 @@ class Call:
         self.queue_span: Span | None = None
 
     @property
-    def order(self) -> tuple[int, int]:
-        return self.rank, self.arrival
-
-    @property
     def is_stream(self) -> bool:
         return self.sink is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Does an agent have it, answered or not?"""
+        return self.sent_at > 0 and self.worker is not None and self.worker.capsule.inflight.get(self.frame.call.id) is self
 
     def expired(self, now: float) -> SnakepitError:
         """The deadline's error; whether the tool started is known here only for a call that was never sent."""
@@ -120,13 +137,13 @@ def result_frame(call: Call, error: SnakepitError) -> link_pb2.Frame:
     return link_pb2.Frame(result=result)
 
 
-def payload_bytes(payload: common_pb2.Payload) -> int:
-    size = len(payload.data)
-    return size + sum(len(a.data) for a in payload.attachments) if payload.attachments else size
+def payload_bytes(value: common_pb2.Payload) -> int:
+    size = len(value.data)
+    return size + sum(len(a.data) for a in value.attachments) if value.attachments else size
 
 
-def check(call: link_pb2.Call, max_payload_bytes: int) -> SnakepitError | None:
-    """What is wrong with a call that no pool needs to be asked about."""
+def check(call: link_pb2.Call, pool: Pool, max_payload_bytes: int) -> SnakepitError | None:
+    """What is wrong with the call's own fields."""
     if call.idempotency_key:
         return InvalidArguments("idempotency_key is not supported by this control plane yet: leave it empty")
     size = payload_bytes(call.arguments)
@@ -135,4 +152,13 @@ def check(call: link_pb2.Call, max_payload_bytes: int) -> SnakepitError | None:
             f"the arguments have {size} bytes, maxPayloadBytes allows {max_payload_bytes}",
             details={"limit": "maxPayloadBytes", "bytes": str(max_payload_bytes)},
         )
-    return None
+    kind = call.arguments.content_type
+    return None if kind in ALWAYS else _refused_encoding(pool, kind)
+
+
+def _refused_encoding(pool: Pool, content_type: str) -> InvalidArguments | None:
+    allowed = pool.spec.call.payloads
+    if _ENCODINGS.get(content_type) in allowed:
+        return None
+    message = f"pool {pool.name} takes no arguments of content type {content_type!r}: its call.payloads lists {', '.join(allowed)}"
+    return InvalidArguments(message, details={"field": "arguments.content_type", "payloads": ",".join(allowed)})

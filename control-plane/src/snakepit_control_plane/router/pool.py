@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from snakepit.means import next_mean
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.router.callers import Callers
 from snakepit_control_plane.router.queue import PoolQueue
 from snakepit_control_plane.router.route import reason_of
 from snakepit_control_plane.router.workers import FAILING, Capsule, Worker, WorkerIndex
 
 GONE_REMEMBERED = 10_000
 MOST_REST_SECONDS = 10.0
+MOST_AGE_SECONDS = 2.0
 
 
 class Pool:
@@ -30,7 +32,8 @@ class Pool:
         self.description = ""
         self.uniform = True
         self.index = WorkerIndex()
-        self.queue = PoolQueue(spec.queue.max_size)
+        self.queue = PoolQueue(spec.queue.max_size, _age_seconds(spec))
+        self.callers = Callers(spec.call.max_concurrent_per_caller or 0)
         self.ready_workers = 0
         self.last_ready_at = -math.inf
         self.failures = 0.0
@@ -42,7 +45,8 @@ class Pool:
 
     def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec) -> None:
         self.settings, self.spec = settings, spec
-        self.queue.max_size = spec.queue.max_size
+        self.queue.configure(spec.queue.max_size, _age_seconds(spec))
+        self.callers.limit = spec.call.max_concurrent_per_caller or 0
 
     # ---- workers
 
@@ -163,6 +167,11 @@ class Pool:
             reason=reason,
             message=message,
         )
+
+
+def _age_seconds(spec: SnakePoolSpec) -> float:
+    """Every so long that a call has waited counts as one priority more: the least of them is as good as any well before it times out."""
+    return min(MOST_AGE_SECONDS, spec.queue.timeout_seconds / 5)
 
 
 def _why(successor: Worker | None) -> str:

@@ -19,7 +19,7 @@ from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
 from snakepit_control_plane.router.deadlines import Deadlines
 from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.refusals import no_pool, saturated, waited_too_long
+from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
@@ -63,11 +63,14 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = no_pool(call.pool, self.pools) if pool is None else check(call.frame.call, self.max_payload_bytes)
+        problem = no_pool(call.pool, self.pools) if pool is None else check(call.frame.call, pool, self.max_payload_bytes)
         if pool is None or problem is not None:
             self.fail(call, problem or no_pool(call.pool, self.pools))
             return
         call.home, call.pool = pool, pool.name
+        if pool.callers.limit and not pool.callers.admit(call):
+            self.fail(call, too_many(pool, call))
+            return
         self._set_deadline(pool, call, now)
         self._start_span(call)
         if call.frame.call.session_id:
@@ -105,14 +108,20 @@ class Router:
         """Send a call of no session on, let it wait, or refuse it."""
         outcome = route(pool, call, now)
         if isinstance(outcome, Worker):
-            if not len(pool.queue.anybody):
+            if not pool.queue.anybody:
                 self.send(pool, call, outcome, now)
-                return
-            outcome = Wait(pool.spec.queue.timeout_seconds)
-        if isinstance(outcome, Wait):
+            else:
+                self.join(pool, call, now)
+        elif isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
         else:
             self.fail(call, outcome)
+
+    def join(self, pool: Pool, call: Call, now: float) -> None:
+        """Go behind those that wait; past them, where they wait for a tool that the free workers don't offer."""
+        self.wait(pool, call, now, pool.spec.queue.timeout_seconds)
+        if not pool.uniform:
+            self.pump(pool, now)
 
     def admit(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
         """Count the call as waiting from now on; False when it was refused because the queue is full."""
@@ -131,7 +140,7 @@ class Router:
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
         if self.admit(pool, call, now, seconds):
-            pool.queue.push(call, pin)
+            pool.queue.push(call, now, pin)
 
     def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
         if not call.waiting:
@@ -191,17 +200,21 @@ class Router:
     def freed(self, pool: Pool, worker: Worker, now: float) -> None:
         """Something about this worker changed for the better: whoever waits for it, or for anybody, may go."""
         if pool.queue.pinned:
-            while worker.has_room and (call := pool.queue.next_for(worker)) is not None:
-                self.assign(pool, call, worker, now)
-        if len(pool.queue.anybody):
+            self._pump_pinned(pool, worker, now, alone=False)
+        if pool.queue.anybody:
             self.pump(pool, now)
-            while pool.queue.pinned and worker.has_room and (call := pool.queue.next_for(worker)) is not None:
-                self.assign(pool, call, worker, now)
+            if pool.queue.pinned:
+                self._pump_pinned(pool, worker, now, alone=True)
+
+    def _pump_pinned(self, pool: Pool, worker: Worker, now: float, *, alone: bool) -> None:
+        while worker.has_room and (call := pool.queue.next_for(worker, now, alone=alone)) is not None:
+            self.assign(pool, call, worker, now)
 
     def pump(self, pool: Pool, now: float) -> None:
         """Move the common line on as far as it goes."""
         passed: list[Call] = []
-        while (call := pool.queue.anybody.head()) is not None and len(passed) < LOOK_PAST:
+        line = pool.queue.anybody
+        while (call := line.head(now)) is not None and len(passed) < LOOK_PAST:
             outcome = route(pool, call, now)
             if isinstance(outcome, Worker):
                 self.assign(pool, call, outcome, now)
@@ -210,14 +223,13 @@ class Router:
             elif pool.uniform:
                 break
             else:
-                pool.queue.anybody.remove(call)
+                line.turn(call)
                 passed.append(call)
         for call in passed:
-            pool.queue.anybody.push(call)
+            line.push(call, now)
 
     def assign(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
-        if call.line is not None:
-            call.line.remove(call)
+        pool.queue.turn(call, worker)
         if call.session is not None:
             self.sessions.assign(pool, call.session, call, worker, now)
         else:
@@ -262,6 +274,8 @@ class Router:
         self._deadlines.discard(call)
         if call.home is not None:
             self.leave_queue(call.home, call, now)
+            if call.capped and not call.is_held:
+                call.home.callers.done(call)
         if call.sink is not None and call.worker is not None:
             call.worker.capsule.trailing.pop(call.frame.call.id, None)
         result = frame.result

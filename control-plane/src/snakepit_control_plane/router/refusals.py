@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from snakepit.errors import PoolNotFound, PoolSaturated, QueueTimeout
+from snakepit.errors import CallerLimit, PoolNotFound, PoolSaturated, QueueTimeout
 from snakepit.names import nearest
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS
 
@@ -30,6 +30,14 @@ def saturated(pool: Pool) -> PoolSaturated:
     advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
     message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
     return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize"})
+
+
+def too_many(pool: Pool, call: Call) -> CallerLimit:
+    """Advises to come back when a call of that tool will have ended."""
+    limit = pool.callers.limit
+    message = f"this caller has {limit} calls open in pool {pool.name}, as many as call.maxConcurrentPerCaller allows: wait for one to end"
+    details = {"limit": "call.maxConcurrentPerCaller", "calls": str(limit)}
+    return CallerLimit(message, retry_after=min(max(0.1, pool.mean_seconds(call.tool)), UNKNOWN_SECONDS), details=details)
 
 
 def waited_too_long(call: Call, now: float) -> QueueTimeout:

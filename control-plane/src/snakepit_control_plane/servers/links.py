@@ -155,7 +155,7 @@ class ClientPeer:
                 log.debug("%s sent a frame that clients don't send: %s", link.name, kind)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
-        call = Call(frame, self._reply, now)
+        call = Call(frame, self._reply, now, caller=self)
         if frame.call.stream:
             self._reply(call, result_frame(call, InvalidArguments("streams don't travel on a link: use RouterService.ExecuteStream")))
             return

@@ -16,7 +16,7 @@ from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import json_form
-from snakepit_control_plane.servers.rpc import abort, full_name, rich, time_left, traceparent
+from snakepit_control_plane.servers.rpc import abort, caller, full_name, rich, time_left, traceparent
 from snakepit_control_plane.servers.streams import Stream, error_of
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
@@ -35,7 +35,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             if not answer.done():
                 answer.set_result(frame.result)
 
-        call = Call(_frame(request, context), reply, self._router.clock())
+        call = Call(_frame(request, context), reply, self._router.clock(), caller=caller(context))
         self._router.submit(call)
         try:
             result = await answer
@@ -53,7 +53,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             await abort(context, error)
             raise
         frame.call.stream = True
-        call = Call(frame, stream.reply, self._router.clock(), stream)
+        call = Call(frame, stream.reply, self._router.clock(), stream, caller(context))
         self._router.submit(call)
         try:
             while not stream.ended:

@@ -52,6 +52,11 @@ def traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     return ""
 
 
+def caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Whom the calls come from, as far as fairness goes: the connection."""
+    return str(context.peer())
+
+
 def full_name(pool: str) -> str:
     """`namespace/name`, whatever of the two spellings came. Raises InvalidArguments."""
     return pool_name(*parse_pool(pool))

@@ -59,8 +59,8 @@ class Binding:
             self._anywhere(pool, entry, call, now)
 
     def _anywhere(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        if len(pool.queue.anybody) and pool.ready_workers:
-            self._router.wait(pool, call, now, pool.spec.queue.timeout_seconds)
+        if pool.queue.anybody and pool.ready_workers:
+            self._router.join(pool, call, now)
             return
         outcome = route(pool, call, now)
         if isinstance(outcome, Worker):
@@ -138,6 +138,11 @@ class Binding:
 
     def _is_strict(self, pool: Pool, call: Call) -> bool:
         return self._affinity(pool, call) != common_pb2.AFFINITY_HINT
+
+    def must_not_wait(self, pool: Pool, entry: SessionEntry, call: Call) -> bool:
+        """Is the call, which never waits, behind another one of its session? To wait for the store alone is no queueing."""
+        behind = pool.spec.session.ordered and (entry.active or entry.waiting)
+        return bool(behind) and self._affinity(pool, call) == common_pb2.AFFINITY_STRICT_FAIL_FAST
 
 
 def _gone(pool: Pool, record: SessionRecord) -> SessionWorkerUnavailable:

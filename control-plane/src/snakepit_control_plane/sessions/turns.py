@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from snakepit.errors import SnakepitError
+from snakepit.errors import SnakepitError, WorkerBusy
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Worker
@@ -47,7 +47,9 @@ class Sessions:
         if entry.record is None and not entry.busy:
             self.ask(entry, self._load(entry))
         if entry.busy or entry.waiting or (pool.spec.session.ordered and entry.active):
-            if self.router.admit(pool, call, now, pool.spec.queue.timeout_seconds):
+            if self.binding.must_not_wait(pool, entry, call):
+                self.router.fail(call, WorkerBusy(f"session {session!r} is ordered, and runs a call", retry_after=0.1))
+            elif self.router.admit(pool, call, now, pool.spec.queue.timeout_seconds):
                 entry.waiting.append(call)
             return
         self._begin(pool, entry, call, now)

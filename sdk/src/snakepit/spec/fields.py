@@ -77,11 +77,13 @@ class CallSpec(Section, frozen=True):
         Meta(
             min_length=1,
             max_length=3,
-            description="Encodings that workers accept. pickle runs code of the caller's choice.",
+            description="Encodings of arguments, besides JSON. pickle runs code of the caller's choice.",
             extra={"set": True},
         ),
     ] = ("json", "msgpack")
-    max_concurrent_per_caller: Annotated[Count, Meta(description="Calls of one caller at a time; without it, no limit.")] | None = None
+    max_concurrent_per_caller: (
+        Annotated[Count, Meta(description="Open calls of one caller at each replica; without it, no limit.")] | None
+    ) = None
 
 
 class HeartbeatSpec(Section, frozen=True):

@@ -1,0 +1,153 @@
+"""Callers take turns and have limits, whichever way they come; priority is a field of the call; encodings are the pool's to allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+import snakepit
+from snakepit.errors import CallerLimit, InvalidArguments, Started
+from snakepit.v1 import common_pb2, router_pb2
+from snakepit_control_plane.server import Running
+from support.control_plane import Caller, eventually, rpc
+from support.simulated_agent import POOL, settings, simulated_agent
+
+LIMITED = settings(call={"maxConcurrentPerCaller": 2})
+
+
+def waiting(server: Running) -> int:
+    return server.router.pools[POOL].queue.depth
+
+
+@asynccontextmanager
+async def connection(server: Running) -> AsyncIterator[Caller]:
+    """A caller with a connection of its own."""
+    async with grpc.aio.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield Caller(channel)
+
+
+async def test_a_caller_with_a_thousand_waiting_calls_and_one_with_few_alternate(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, connection(server) as busy, connection(server) as modest:
+        first = busy.start("hang")
+        await eventually(lambda: agent.running)
+        flood = [busy.start("echo", metadata={"who": "busy"}) for _ in range(100)]
+        await eventually(lambda: waiting(server) == 100)
+        few = [modest.start("echo", metadata={"who": "modest"}) for _ in range(3)]
+        await eventually(lambda: waiting(server) == 103)
+        agent.let_go()
+        await asyncio.gather(first, *flood, *few)
+        order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]
+        assert order[:6] == ["busy", "modest"] * 3
+
+
+async def test_callers_on_links_take_turns_too(server: Running) -> None:
+    async with (
+        simulated_agent(server.address) as agent,
+        snakepit.Client(server.address) as busy,
+        snakepit.Client(server.address) as modest,
+    ):
+        first = asyncio.create_task(busy.pool(POOL).call("hang"))
+        await eventually(lambda: agent.running)
+        flood = [asyncio.create_task(busy.pool(POOL).call("echo", metadata={"who": "busy"})) for _ in range(20)]
+        await eventually(lambda: waiting(server) == 20)
+        few = [asyncio.create_task(modest.pool(POOL).call("echo", metadata={"who": "modest"})) for _ in range(2)]
+        await eventually(lambda: waiting(server) == 22)
+        agent.let_go()
+        await asyncio.gather(first, *flood, *few)
+        order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]
+        assert order[:4] == ["busy", "modest"] * 2
+
+
+async def test_a_high_priority_goes_before_a_normal_and_a_normal_before_a_low_one(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        calls = []
+        for number, priority in enumerate(["PRIORITY_LOW", "PRIORITY_UNSPECIFIED", "PRIORITY_NORMAL", "PRIORITY_HIGH"]):
+            calls.append(caller.start("echo", priority=priority, metadata={"priority": priority}))
+            await eventually(lambda number=number: waiting(server) == number + 1)
+        agent.let_go()
+        await asyncio.gather(first, *calls)
+        order = [call.metadata["priority"].removeprefix("PRIORITY_") for call in agent.calls[1:]]
+        assert order == ["HIGH", "UNSPECIFIED", "NORMAL", "LOW"]
+
+
+async def test_calls_beyond_a_callers_limit_are_refused_at_once_and_others_are_not(server: Running) -> None:
+    async with simulated_agent(server.address, settings=LIMITED) as agent, connection(server) as one, connection(server) as other:
+        calls = [one.start("hang") for _ in range(2)]
+        await eventually(lambda: agent.running and waiting(server) == 1)
+        with pytest.raises(CallerLimit, match=r"call\.maxConcurrentPerCaller") as refused:
+            await one.call("echo")
+        assert (refused.value.details["limit"], refused.value.details["calls"]) == ("call.maxConcurrentPerCaller", "2")
+        assert refused.value.started is Started.NO
+        assert refused.value.retry_after
+        assert server.telemetry.refusals.labels(POOL, "CALLER_LIMIT")._value.get() == 1
+        theirs = other.start("echo")
+        await eventually(lambda: waiting(server) == 2)
+        agent.let_go()
+        await asyncio.gather(*calls, theirs)
+        assert (await one.call("echo")).worker
+        assert len(server.router.pools[POOL].callers) == 0
+
+
+async def test_a_cancelled_call_counts_for_its_caller_until_its_tool_has_stopped(server: Running) -> None:
+    async with simulated_agent(server.address, workers=3, settings=LIMITED) as agent, connection(server) as one:
+        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        calls = [one.start("hang") for _ in range(2)]
+        await eventually(lambda: len(agent.running) == 2)
+        for call in calls:
+            call.cancel()
+        await eventually(lambda: len(agent.cancelled) == 2)
+        with pytest.raises(CallerLimit):
+            await one.call("echo")
+        agent.let_go()
+        await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+        assert (await one.call("echo")).worker
+
+
+async def test_a_stream_counts_for_its_caller_until_it_has_been_read(server: Running) -> None:
+    async with simulated_agent(server.address, settings=settings(call={"maxConcurrentPerCaller": 1})), connection(server) as one:
+        stream = one.stream("count", {"to": 2})
+        await stream.read()
+        with pytest.raises(CallerLimit):
+            await one.call("echo")
+        while await stream.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            pass
+        assert (await one.call("echo")).worker
+
+
+@pytest.mark.parametrize(
+    ("allowed", "content_type"),
+    [
+        (["json", "msgpack"], "application/msgpack"),
+        (["pickle"], "application/x-python-pickle"),
+        (["pickle"], "application/json"),
+        (["json"], ""),
+    ],
+)
+async def test_arguments_in_an_encoding_that_the_pool_lists_are_passed_on(
+    server: Running, caller: Caller, allowed: list[str], content_type: str
+) -> None:
+    async with simulated_agent(server.address, settings=settings(call={"payloads": allowed})) as agent:
+        await rpc(caller.router.Execute(request(content_type), timeout=5))
+        assert agent.calls[0].arguments.content_type == content_type
+
+
+@pytest.mark.parametrize("content_type", ["application/x-python-pickle", "application/msgpack", "text/plain"])
+async def test_arguments_in_another_encoding_are_refused_and_the_pools_list_is_named(
+    server: Running, caller: Caller, content_type: str
+) -> None:
+    async with simulated_agent(server.address, settings=settings(call={"payloads": ["json"]})) as agent:
+        with pytest.raises(InvalidArguments, match=f"{content_type}.*call.payloads lists json") as refused:
+            await rpc(caller.router.Execute(request(content_type), timeout=5))
+        assert refused.value.details["payloads"] == "json"
+        assert not agent.calls
+
+
+def request(content_type: str) -> router_pb2.ExecuteRequest:
+    payload = common_pb2.Payload(content_type=content_type, data=b"{}")
+    return router_pb2.ExecuteRequest(pool=POOL, tool="echo", payload=payload)
