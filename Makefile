@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DISTRIBUTIONS := sdk worker-image agent control-plane operator local
 STAMP := .venv/.installed
+BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-cluster demo-kubernetes bench images protos crds lint docs clean cluster-up cluster-down requirements
@@ -32,7 +33,13 @@ test-cluster: setup ## Everything that needs a real Kubernetes, which it starts 
 demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
 	@hack/demo-kubernetes
 
-bench: setup ## Every benchmark, each against its baseline in the same run
+$(BENCH_STAMP): requirements/bench.txt
+	@echo "setting up .venv-bench, for what the benchmarks compare with ..."
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
 	@$(BIN)/python -m tests.bench
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
@@ -61,7 +68,7 @@ crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in build worker digits client agent control-plane operator dev; do \
+	@cd requirements && for set in build worker digits client agent control-plane operator dev bench; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 
@@ -69,4 +76,4 @@ docs: setup ## Generate docs/errors.md, and check that what the documents point 
 	@$(BIN)/python hack/docs.py
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .state .mypy_cache .ruff_cache .pytest_cache build dist site
+	@rm -rf .venv .venv-bench .state .mypy_cache .ruff_cache .pytest_cache build dist site

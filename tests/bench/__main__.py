@@ -25,7 +25,9 @@ GROUPS = (
     "busy",
     "tail",
     "plain",
+    "peers",
     "replicas",
+    "capacity",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 

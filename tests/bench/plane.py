@@ -121,6 +121,15 @@ async def plane(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def until_up(client: snakepit.Client) -> None:
+    """A replica answers."""
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            with contextlib.suppress(snakepit.ServerUnavailable):  # it is being started
+                await client.pools()
+                return
+
+
 async def until_warm(pool: snakepit.Pool, workers: int, *, asks: int = 1) -> None:
     """Every replica (they are asked in turn) knows so many ready workers."""
     good = 0
