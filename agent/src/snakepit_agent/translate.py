@@ -27,6 +27,8 @@ def fill_payload(wire: common_pb2.Payload, payload: Payload) -> None:
     wire.content_type, wire.data = payload.content_type, payload.data
     for a in payload.attachments:
         wire.attachments.add(content_type=a.content_type, data=a.data, dtype=a.dtype, shape=a.shape)
+    if payload.warnings:
+        wire.warnings.extend(payload.warnings)
 
 
 def payload_bytes(payload: Payload) -> int:

@@ -288,5 +288,6 @@ class Workers:
                 startup=str(worker.startup),
                 env=environment(self._settings.spec, self._settings.cpus),
                 name=worker_id(self._settings.capsule, action.index),
+                payloads=self._settings.spec.call.payloads,
             )
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from snakepit import payload as payloads
-from snakepit.errors import InvalidArguments, SnakepitError, Started, StoreUnavailable, from_reason
+from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, StoreUnavailable, from_reason
 from snakepit.local.frames import Payload, StateAnswer
 
 CACHE_SECONDS = 1.0
@@ -220,7 +221,7 @@ class State:
         return sorted(answer.keys)
 
     def _set(self, key: str, value: Any, expected: int) -> StateAnswer:
-        encoded = payloads.encode_inline(value)
+        encoded = _encoded(value)
         return self._operations.written(key, encoded, self._wait(self._operations.ask("set", key, encoded, expected)))
 
     def _wait(self, answer: Future[StateAnswer]) -> StateAnswer:
@@ -267,7 +268,7 @@ class AsyncState:
         return sorted(answer.keys)
 
     async def _set(self, key: str, value: Any, expected: int) -> StateAnswer:
-        encoded = payloads.encode_inline(value)
+        encoded = _encoded(value)
         return self._operations.written(key, encoded, await self._wait(self._operations.ask("set", key, encoded, expected)))
 
     async def _wait(self, answer: Future[StateAnswer]) -> StateAnswer:
@@ -276,6 +277,13 @@ class AsyncState:
         except TimeoutError as error:
             self._context.check()
             raise _no_answer() from error
+
+
+def _encoded(value: Any) -> Payload:
+    encoded = payloads.encode_inline(value)
+    for sentence in encoded.warnings:
+        warnings.warn(f"state: {sentence}", PayloadWarning, stacklevel=4)
+    return encoded
 
 
 def _no_answer() -> StoreUnavailable:

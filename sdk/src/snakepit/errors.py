@@ -69,6 +69,10 @@ class SnakepitError(Exception):
         self.retry_after = retry_after
 
 
+class PayloadWarning(UserWarning):
+    """A value held something that can't be carried: a marker, `{"$unserializable": "module.Type"}`, stands in its place."""
+
+
 class InvalidArguments(SnakepitError):
     """The arguments don't fit the tool's signature, or a request's field is wrong; the message names it."""
 

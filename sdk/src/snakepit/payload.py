@@ -1,77 +1,149 @@
 """Values as payloads, and back. Pure: no I/O, and numpy is not imported unless an array arrives.
 
-What travels how (JSON, the default):
-
-* JSON's own types as themselves; integers of any size; `NaN` and the infinities become null (inside an array they stay);
-* `bytes`, `bytearray`, `memoryview`: an attachment beside the JSON, `{"$attachment": 0}` in it; they come back as `bytes`;
-* numpy arrays: an attachment with dtype and shape; numpy scalars as Python numbers;
-* datetimes, dates, times, UUIDs, decimals, enums, sets, dataclasses, msgspec and attrs classes as msgspec writes them: ISO strings,
-  arrays, objects;
-* pydantic models as their `model_dump(mode="json")`;
-* anything else: `{"$unserializable": "module.Type"}`, never its repr and never an exception.
+docs/payloads.md has the table of what travels how. In short, in JSON, the default: JSON's own types as themselves, bytes and whatever
+else has a buffer as attachments beside it, NaN and the infinities as `{"$float": …}`, the rest as msgspec writes it; and what can't be
+carried as `{"$unserializable": "module.Type"}` with a warning in the payload, never its repr and never an exception.
 """
 
 from __future__ import annotations
 
-import sys
+import math
+import pickle
 from typing import Any
 
 import msgspec
 
+from snakepit.buffers import NDARRAY, OCTETS, restored
 from snakepit.errors import InvalidArguments
 from snakepit.local.frames import Attachment, Payload
+from snakepit.writing import (
+    ATTACHMENT,
+    FLOAT,
+    INLINE_ARRAY,
+    INLINE_INTEGER,
+    PLAIN,
+    UNSERIALIZABLE,
+    InlineWriter,
+    Writer,
+    complaints,
+    finite,
+    fitting,
+    is_flat,
+    marker,
+    may_be_non_finite,
+)
+
+__all__ = ["ATTACHMENT", "FLOAT", "INLINE_INTEGER", "JSON", "MSGPACK", "NDARRAY", "OCTETS", "PICKLE", "UNSERIALIZABLE", "encode", "marker"]
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 PICKLE = "application/x-python-pickle"
-OCTETS = "application/octet-stream"
-NDARRAY = "application/x-ndarray"
 
-ATTACHMENT = "$attachment"
-INLINE_ARRAY = "$ndarray"
-INLINE_INTEGER = "$integer"
-UNSERIALIZABLE = "$unserializable"
+CONTENT_TYPES = {"json": JSON, "msgpack": MSGPACK, "pickle": PICKLE}
+"""By the words of a pool's `call.payloads`."""
 
-_PLAIN = frozenset({str, int, float, bool, type(None)})
-_BYTES = (bytes, bytearray, memoryview)
+_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+MARKED_FLOAT = b'"$float"'
+"""JSON without these bytes and without attachments is nothing but JSON."""
+
+PLAIN_JSON = frozenset({"", JSON})
 
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
 
 
-def encode(value: Any) -> Payload:
-    """Any value as JSON with attachments. Never raises: see the module's text for what becomes of what."""
-    attachments: list[Attachment] = []
+def encode(value: Any, content_type: str = JSON) -> Payload:
+    """Any value. Never raises: see the module's text for what becomes of what.
+
+    JSON comes with attachments, msgpack without. A value that can't be pickled goes as JSON.
+    """
+    if content_type == MSGPACK:
+        return _encode_msgpack(value)
+    if content_type == PICKLE:
+        return _encode_pickle(value)
+    kind = type(value)
     try:
-        return Payload(_json.encode(_Writer(attachments).plain(value)), JSON, tuple(attachments))
+        if kind in PLAIN or (kind is dict and is_flat(value)):
+            data = _json.encode(value)
+            return Payload(data) if b"null" not in data else _encode_with_null(value, data)
+        return _encode_json(value)
     except Exception:  # not swallowed: the caller sees the marker in place of the value (a cycle, or lone surrogates)
-        return Payload(_json.encode(marker(value)))
+        return _given_up(value)
+
+
+def _encode_with_null(value: Any, data: bytes) -> Payload:
+    """null is how msgspec writes None, and also NaN and the infinities, which must not get lost."""
+    return Payload(_json.encode(finite(value))) if value is not None and may_be_non_finite(value) else Payload(data)
+
+
+def _encode_json(value: Any) -> Payload:
+    writer = Writer()
+    plain = writer.plain(value)
+    data = _json.encode(plain)
+    if b"null" in data and may_be_non_finite(plain):
+        data = _json.encode(finite(plain))
+    return Payload(data, JSON, tuple(writer.attachments), complaints(plain) if writer.marked else ())
+
+
+def _encode_msgpack(value: Any) -> Payload:
+    writer = InlineWriter()
+    try:
+        plain = writer.plain(value)
+        warnings = complaints(plain) if writer.marked else ()
+        try:
+            return Payload(_msgpack.encode(plain), MSGPACK, (), warnings)
+        except OverflowError:
+            return Payload(_msgpack.encode(fitting(plain)), MSGPACK, (), warnings)
+    except Exception:  # not swallowed, as above
+        return _given_up(value)
+
+
+def _encode_pickle(value: Any) -> Payload:
+    try:
+        return Payload(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), PICKLE)
+    except Exception:  # not swallowed: JSON's markers and warnings say what can't be carried
+        return encode(value)
+
+
+def _given_up(value: Any) -> Payload:
+    stand_in = marker(value)
+    return Payload(_json.encode(stand_in), JSON, (), complaints(stand_in))
 
 
 def encode_inline(value: Any) -> Payload:
-    """As `encode`, but without attachments, for state: what needs one makes it msgpack with the bytes inside."""
+    """Without attachments, for state: JSON, or what needs attachments as msgpack."""
     encoded = encode(value)
-    if not encoded.attachments:
-        return encoded
-    inline = [_inline(each) for each in encoded.attachments]
-    return Payload(_msgpack.encode(_fit(_substitute(msgspec.json.decode(encoded.data), inline))), MSGPACK)
+    return encode(value, MSGPACK) if encoded.attachments else encoded
 
 
-def decode(payload: Payload) -> Any:
-    """The value. Raises InvalidArguments for bytes that are not what they say."""
+def decode(payload: Payload, *, trusted: bool = False) -> Any:
+    """The value. `trusted`: pickle is read too, which runs code of the sender's choice.
+
+    Raises InvalidArguments for bytes that are not what they say.
+    """
     try:
-        return _decode(payload)
+        return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise InvalidArguments(f"the payload is not {payload.content_type}: {error}") from error
+        raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {error}") from error
 
 
 def _decode(payload: Payload) -> Any:
     if payload.content_type == MSGPACK:
-        return _restore(msgspec.msgpack.decode(payload.data), payload.attachments)
-    if payload.content_type not in ("", JSON):
-        raise ValueError("this end reads application/json and application/msgpack")
+        return _restore(msgspec.msgpack.decode(payload.data), [restored(each) for each in payload.attachments])
+    if payload.content_type not in PLAIN_JSON:
+        also = ", and pickle only where both ends agreed to it" if payload.content_type == PICKLE else ""
+        raise ValueError(f"this end reads application/json and application/msgpack{also}")
     value = msgspec.json.decode(payload.data)
-    return _substitute(value, [_attached(each) for each in payload.attachments]) if payload.attachments else value
+    if not payload.attachments and MARKED_FLOAT not in payload.data:
+        return value
+    return _substitute(value, [restored(each) for each in payload.attachments])
+
+
+def _decode_pickle(data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def size(payload: Payload) -> int:
@@ -79,109 +151,16 @@ def size(payload: Payload) -> int:
     return len(payload.data) + sum(len(each.data) for each in payload.attachments)
 
 
-def marker(value: Any) -> dict[str, str]:
-    """What stands for a value that can't travel: its type's name."""
-    kind = type(value)
-    return {UNSERIALIZABLE: f"{kind.__module__}.{kind.__qualname__}"}
-
-
-class _Writer:
-    """One value on its way out; collects its attachments."""
-
-    def __init__(self, attachments: list[Attachment]) -> None:
-        self._attachments = attachments
-
-    def plain(self, value: Any) -> Any:
-        """`value` with everything replaced that JSON doesn't have."""
-        kind = type(value)
-        if kind in _PLAIN:
-            return value
-        if kind is list or kind is tuple:
-            return value if _PLAIN.issuperset(map(type, value)) else [self.plain(each) for each in value]
-        if kind is dict:
-            return value if self._plain_items(value) else {self._key(key): self.plain(each) for key, each in value.items()}
-        if kind in _BYTES:
-            return self._attach(Attachment(OCTETS, bytes(value)))
-        return self._other(value)
-
-    @staticmethod
-    def _plain_items(value: dict[Any, Any]) -> bool:
-        return _PLAIN.issuperset(map(type, value.values())) and {str}.issuperset(map(type, value))
-
-    @staticmethod
-    def _key(key: Any) -> Any:
-        if isinstance(key, str):
-            return str(key)
-        try:
-            (name,) = msgspec.to_builtins({key: None}, str_keys=True)
-        except Exception:  # not swallowed: the marker says what it was
-            return f"{UNSERIALIZABLE}:{marker(key)[UNSERIALIZABLE]}"
-        return name
-
-    def _other(self, value: Any) -> Any:
-        start = len(self._attachments)
-        try:
-            converted = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=self._hook)
-            return self.plain(converted)
-        except Exception:  # not swallowed: the marker says what it was
-            del self._attachments[start:]
-            return marker(value)
-
-    def _hook(self, value: Any) -> Any:
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, numpy.generic):
-            return value.item()
-        if numpy is not None and isinstance(value, numpy.ndarray):
-            return self._array(value)
-        dump = getattr(type(value), "model_dump", None)
-        return dump(value, mode="json") if callable(dump) else marker(value)
-
-    def _array(self, array: Any) -> Any:
-        if array.dtype.hasobject or array.dtype.names is not None:
-            return array.tolist()
-        return self._attach(Attachment(NDARRAY, array.tobytes(), array.dtype.str, tuple(array.shape)))
-
-    def _attach(self, attachment: Attachment) -> dict[str, int]:
-        self._attachments.append(attachment)
-        return {ATTACHMENT: len(self._attachments) - 1}
-
-
-def _attached(attachment: Attachment) -> Any:
-    if attachment.content_type != NDARRAY:
-        return attachment.data
-    return _ndarray(attachment.data, attachment.dtype, attachment.shape)
-
-
-def _ndarray(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
-    try:
-        import numpy
-    except ImportError:
-        return Attachment(NDARRAY, data, dtype, shape)
-    return numpy.frombuffer(data, dtype=numpy.dtype(dtype)).reshape(shape)
-
-
-def _inline(attachment: Attachment) -> Any:
-    if attachment.content_type != NDARRAY:
-        return attachment.data
-    return {INLINE_ARRAY: [attachment.dtype, list(attachment.shape), attachment.data]}
-
-
-def _fit(value: Any) -> Any:
-    """Integers that msgpack doesn't have, as text."""
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return {INLINE_INTEGER: str(value)}
-    if isinstance(value, list):
-        return [_fit(each) for each in value]
-    return {key: _fit(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-
 def _substitute(value: Any, attachments: list[Any]) -> Any:
     if isinstance(value, list):
         return [_substitute(each, attachments) for each in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1 and ATTACHMENT in value:
-        return _numbered(value[ATTACHMENT], attachments)
+    if len(value) == 1:
+        if attachments and ATTACHMENT in value:
+            return _numbered(value[ATTACHMENT], attachments)
+        if FLOAT in value:
+            return _FLOATS.get(value[FLOAT], value) if isinstance(value[FLOAT], str) else value
     return {key: _substitute(each, attachments) for key, each in value.items()}
 
 
@@ -191,20 +170,18 @@ def _numbered(number: Any, attachments: list[Any]) -> Any:
     return attachments[number]
 
 
-def _restore(value: Any, attachments: tuple[Attachment, ...]) -> Any:
-    if attachments:
-        value = _substitute(value, [_attached(each) for each in attachments])
-    return _restore_inline(value)
-
-
-def _restore_inline(value: Any) -> Any:
+def _restore(value: Any, attachments: list[Any]) -> Any:
+    """What msgpack carried in a form of ours."""
     if isinstance(value, list):
-        return [_restore_inline(each) for each in value]
+        return [_restore(each, attachments) for each in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1 and INLINE_INTEGER in value:
-        return int(value[INLINE_INTEGER])
-    if len(value) == 1 and INLINE_ARRAY in value:
-        dtype, shape, data = value[INLINE_ARRAY]
-        return _ndarray(data, dtype, tuple(shape))
-    return {key: _restore_inline(each) for key, each in value.items()}
+    if len(value) == 1:
+        if INLINE_INTEGER in value:
+            return int(value[INLINE_INTEGER])
+        if INLINE_ARRAY in value:
+            dtype, shape, data = value[INLINE_ARRAY]
+            return restored(Attachment(NDARRAY, data, dtype, tuple(shape)))
+        if attachments and ATTACHMENT in value:
+            return _numbered(value[ATTACHMENT], attachments)
+    return {key: _restore(each, attachments) for key, each in value.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Any, Self
 
 from snakepit import payload as payloads
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.errors import Cancelled, DeadlineExceeded, Started, ToolError, ToolNotFound
+from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, Started, ToolError, ToolNotFound
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
 from snakepit.tools import Adapter, Tool, discover, load
@@ -202,7 +203,10 @@ def start(adapter: type[Adapter] | Adapter | str) -> Harness:
 
 
 def _round_trip(value: Any) -> Any:
-    return payloads.decode(payloads.encode(value))
+    encoded = payloads.encode(value)
+    for sentence in encoded.warnings:
+        warnings.warn(sentence, PayloadWarning, stacklevel=3)
+    return payloads.decode(encoded)
 
 
 def _next(values: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:

@@ -112,19 +112,20 @@ class Tool:
             timeout_seconds=mark.timeout or 0.0,
         )
 
-    def decode(self, arguments: Payload) -> dict[str, Any]:
-        """Keyword arguments, validated. Raises InvalidArguments with the argument's name."""
+    def decode(self, arguments: Payload, *, trusted: bool = False) -> dict[str, Any]:
+        """Keyword arguments, validated. `trusted`: pickle is read too. Raises InvalidArguments with the argument's name."""
         try:
-            return msgspec.structs.asdict(self._decode(arguments))
+            return msgspec.structs.asdict(self._decode(arguments, trusted))
         except msgspec.ValidationError as error:
             raise InvalidArguments(explain(str(error), self.signature.names)) from error
         except msgspec.DecodeError as error:
             raise InvalidArguments(f"the arguments are not {arguments.content_type}: {error}") from error
 
-    def _decode(self, arguments: Payload) -> Any:
-        if arguments.attachments or arguments.content_type not in ("", payloads.JSON):
-            return msgspec.convert(payloads.decode(arguments), self.signature.arguments, dec_hook=decode_hook)
-        return self.signature.decoder.decode(arguments.data or b"{}")
+    def _decode(self, arguments: Payload, trusted: bool) -> Any:
+        if not arguments.attachments and arguments.content_type in payloads.PLAIN_JSON and payloads.MARKED_FLOAT not in arguments.data:
+            return self.signature.decoder.decode(arguments.data or b"{}")
+        values = payloads.decode(arguments, trusted=trusted)
+        return msgspec.convert(values, self.signature.arguments, dec_hook=decode_hook, str_keys=arguments.content_type != payloads.PICKLE)
 
 
 def _read(name: str, function: Callable[..., Any]) -> Signature:

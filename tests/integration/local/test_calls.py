@@ -54,10 +54,6 @@ async def test_a_tools_exception_arrives_with_type_message_and_traceback(pool: P
     assert "raise LookupError(message)" in caught.value.traceback
 
 
-async def test_a_value_that_cant_be_carried_becomes_a_marker(pool: Pool) -> None:
-    assert await pool.call("odd", timeout=10) == {"fine": 1, "odd": {"$unserializable": "_thread.lock"}}
-
-
 async def test_arguments_over_the_limit_are_refused_with_its_name(pool: Pool) -> None:
     with pytest.raises(snakepit.PayloadTooLarge) as caught:
         await pool.call("echo", {"value": "x" * 5_000_000}, timeout=10)

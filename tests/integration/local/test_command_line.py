@@ -30,6 +30,13 @@ def test_call_prints_the_result(snakepit) -> None:  # type: ignore[no-untyped-de
     assert snakepit("call", "sample", "echo", '{"value": {"a": [1]}}', "-o", "yaml")[1] == "a:\n- 1\n"
 
 
+def test_what_cant_be_carried_is_a_warning_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
+    sentence = "warning: $.odd is a _thread.lock, which can't be carried: a marker stands in its place\n"
+    code, out, err = snakepit("call", "sample", "odd", "-o", "json")
+    assert (code, err) == (0, sentence)
+    assert json.loads(out)["fine"] == 1
+
+
 def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "count", "to=3", "--stream") == (0, "0\n1\n2\n", "")
 

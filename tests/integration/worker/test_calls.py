@@ -41,12 +41,12 @@ def shared() -> Iterator[LocalWorker]:
         ({"a": [1, 2.5, True, "ü"]}, {"a": [1, 2.5, True, "ü"]}),
         (2**80, 2**80),
         ([b"\x00\xff", {"deep": b""}], [b"\x00\xff", {"deep": b""}]),
-        (float("nan"), None),
+        (float("-inf"), float("-inf")),
         (datetime.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05"),
         ("x" * 200_000, "x" * 200_000),
         (b"x" * 3_000_000, b"x" * 3_000_000),
     ],
-    ids=["null", "json", "big integer", "bytes", "nan is null", "datetime is ISO", "through a memfd", "large bytes"],
+    ids=["null", "json", "big integer", "bytes", "infinity", "datetime is ISO", "through a memfd", "large bytes"],
 )
 def test_values_round_trip_as_documented(shared: LocalWorker, value: Any, expected: Any) -> None:
     assert shared.call("echo", {"value": value}) == expected

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from snakepit import Cancelled, Context, DeadlineExceeded, InvalidArguments, SnakepitError, StoreUnavailable, ToolError, ToolNotFound
+from snakepit import (
+    Cancelled,
+    Context,
+    DeadlineExceeded,
+    InvalidArguments,
+    PayloadWarning,
+    SnakepitError,
+    StoreUnavailable,
+    ToolError,
+    ToolNotFound,
+)
 from snakepit.context import CACHE_SECONDS, CallInfo, StateCache
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.testing import Call, Harness, MemoryState, start
@@ -37,7 +47,8 @@ def test_failures_are_those_that_a_caller_gets(sample: Harness) -> None:
     assert (raised.value.type, raised.value.message) == ("LookupError", "m")
     with pytest.raises(DeadlineExceeded):
         sample.call("spin", timeout=0.01)
-    assert sample.call("odd")["odd"] == {"$unserializable": "_thread.lock"}
+    with pytest.warns(PayloadWarning, match=r"\$\.odd is a _thread.lock"):
+        assert sample.call("odd")["odd"] == {"$unserializable": "_thread.lock"}
 
 
 def test_a_test_can_prepare_and_read_state_and_see_progress(sample: Harness) -> None:

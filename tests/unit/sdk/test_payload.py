@@ -80,8 +80,7 @@ def test_bytes_come_back_wherever_they_are_also_inline(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (math.nan, None),
-        (-math.inf, None),
+        (-math.inf, -math.inf),
         ((1, 2), [1, 2]),
         ({3}, [3]),
         ({1: "a", None: "b"}, {"1": "a", "$unserializable:builtins.NoneType": "b"}),

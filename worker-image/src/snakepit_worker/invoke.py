@@ -188,6 +188,7 @@ class Invoker:
     cache: StateCache
     max_payload_bytes: int
     means: dict[str, float]
+    pickle: bool = False
 
     def run(self, frame: CallFrame) -> None:
         """Serve one call to its `Done`. OSError: the agent has gone."""
@@ -211,7 +212,7 @@ class Invoker:
         if frame.deadline and frame.deadline <= now:
             return _refusal(frame, "DEADLINE", "the deadline passed before the tool began")
         try:
-            arguments = tool.decode(frame.arguments)
+            arguments = tool.decode(frame.arguments, trusted=self.pickle)
         except InvalidArguments as error:
             return _refusal(frame, error.reason, error.message)
         if self.means.get(frame.tool, 1.0) >= QUICK_SECONDS:
@@ -237,7 +238,7 @@ class Invoker:
             return self._stream(call, result)
         if inspect.iscoroutine(result):
             result = self.runner.wait(call, result)
-        encoded = self._encode(result)
+        encoded = self._encode(call, result)
         if not call.frame.stream:
             return encoded
         self._send_chunk(call, 0, encoded)
@@ -251,13 +252,13 @@ class Invoker:
 
     def _stream(self, call: RunningCall, result: Any) -> Payload | None:
         if isinstance(result, AsyncIterator):
-            return self._payload_of(self.runner.wait(call, self._consume_async(call, result)))
+            return self._payload_of(call, self.runner.wait(call, self._consume_async(call, result)))
         if inspect.iscoroutine(result):
             result = self.runner.wait(call, result)
-        return self._payload_of(self._consume(call, iter(result)))
+        return self._payload_of(call, self._consume(call, iter(result)))
 
-    def _payload_of(self, collected: list[Any] | None) -> Payload | None:
-        return None if collected is None else self._encode(collected)
+    def _payload_of(self, call: RunningCall, collected: list[Any] | None) -> Payload | None:
+        return None if collected is None else self._encode(call, collected)
 
     def _consume(self, call: RunningCall, values: Iterator[Any]) -> list[Any] | None:
         collected = None if call.frame.stream else _Collected(self.max_payload_bytes)
@@ -268,7 +269,7 @@ class Invoker:
                     continue
                 if (waiting := call.credits.take()) is not None:
                     waiting.result()
-                self._send_chunk(call, index, self._encode(value))
+                self._send_chunk(call, index, self._encode(call, value))
         finally:
             if (close := getattr(values, "close", None)) is not None:
                 close()
@@ -283,7 +284,7 @@ class Invoker:
                     continue
                 if (waiting := call.credits.take()) is not None:
                     await wrap_future(waiting)
-                self._send_chunk(call, index, self._encode(value))
+                self._send_chunk(call, index, self._encode(call, value))
                 index += 1
         finally:
             if (close := getattr(values, "aclose", None)) is not None:
@@ -293,8 +294,9 @@ class Invoker:
     def _send_chunk(self, call: RunningCall, index: int, payload: Payload) -> None:
         self.channel.send(ChunkFrame(call.id, index, payload))
 
-    def _encode(self, value: Any) -> Payload:
-        encoded = payloads.encode(value)
+    def _encode(self, call: RunningCall, value: Any) -> Payload:
+        """In the encoding of the arguments, which the caller can read."""
+        encoded = payloads.encode(value, call.frame.arguments.content_type)
         if (size := payloads.size(encoded)) > self.max_payload_bytes:
             raise _TooLarge(size)
         return encoded

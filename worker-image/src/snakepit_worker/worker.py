@@ -119,6 +119,7 @@ class Worker:
             cache=StateCache(),
             max_payload_bytes=int(os.environ.get(MAX_PAYLOAD_VARIABLE) or MAX_PAYLOAD_BYTES),
             means={},
+            pickle="pickle" in self._start.payloads,
         )
 
     def _make(self, factory: Factory | None) -> Adapter:

@@ -1,25 +1,34 @@
-"""The `json` form of plain gRPC: protobuf's Struct and Value to payloads and back. Pure. The only place that looks into a payload."""
+"""The `json` form of plain gRPC: protobuf's Struct and Value to payloads and back. Pure. The only place that looks into a payload.
+
+What a Struct doesn't have is an object with one of our keys, in both directions: `{"$base64": …}` is bytes, with `dtype` and `shape` an
+array; `{"$integer": "…"}` an integer that a double can't hold; `{"$float": "NaN"}` what JSON can't write. docs/payloads.md has the table.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from google.protobuf import struct_pb2
 
+from snakepit import payload as payloads
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.payload import ATTACHMENT, JSON, MSGPACK
+from snakepit.local.frames import Attachment, Payload
+from snakepit.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY
 from snakepit.v1 import common_pb2
 
-_EXACT = 2**53
+BASE64 = "$base64"
 
-_encoder = msgspec.json.Encoder()
+_EXACT = 2**53
+_ALIKE = frozenset({BASE64, "dtype", "shape"})
 
 
 def from_struct(arguments: struct_pb2.Struct) -> common_pb2.Payload:
-    return common_pb2.Payload(content_type=JSON, data=_encoder.encode({key: _plain(value) for key, value in arguments.fields.items()}))
+    """Raises InvalidArguments for an object with one of our keys that is not what it says."""
+    return _wire(payloads.encode({key: _plain(value) for key, value in arguments.fields.items()}))
 
 
 def from_value(value: common_pb2.Value) -> common_pb2.Payload:
@@ -31,43 +40,34 @@ def from_value(value: common_pb2.Value) -> common_pb2.Payload:
         if value.payload.attachments:
             raise InvalidArguments("value.payload must have no attachments: put everything into its data")
         return value.payload
-    return common_pb2.Payload(content_type=JSON, data=_encoder.encode(_plain(value.json)))
+    return _wire(payloads.encode_inline(_plain(value.json)))
 
 
 def to_value(payload: common_pb2.Payload) -> struct_pb2.Value:
-    """Raises SnakepitError when the payload is no JSON or msgpack. Integers beyond 2**53 lose digits, as in all of JSON's Value.
-
-    An attachment appears in its place as `{"$base64": …}`, an array with its `dtype` and `shape`.
-    """
+    """Raises SnakepitError when the payload is no JSON or msgpack."""
     plain = decode(payload)
-    return _value(_inline(plain, payload.attachments) if payload.attachments else plain)
-
-
-def _inline(plain: Any, attachments: Sequence[common_pb2.Attachment]) -> Any:
-    if isinstance(plain, list):
-        return [_inline(each, attachments) for each in plain]
-    if not isinstance(plain, dict):
-        return plain
-    number = plain.get(ATTACHMENT)
-    if len(plain) == 1 and isinstance(number, int) and 0 <= number < len(attachments):
-        return _as_text(attachments[number])
-    return {key: _inline(each, attachments) for key, each in plain.items()}
-
-
-def _as_text(attachment: common_pb2.Attachment) -> dict[str, Any]:
-    text: dict[str, Any] = {"$base64": base64.b64encode(attachment.data).decode()}
-    if attachment.dtype:
-        text |= {"dtype": attachment.dtype, "shape": list(attachment.shape)}
-    return text
+    return _value(_placed(plain, payload.attachments) if payload.attachments else plain)
 
 
 def decode(payload: common_pb2.Payload) -> Any:
     try:
         if payload.content_type == MSGPACK:
             return msgspec.msgpack.decode(payload.data)
+        if payload.content_type not in payloads.PLAIN_JSON:
+            raise SnakepitError(f"a result of {payload.content_type} has no JSON form: ask for the payload form")
         return msgspec.json.decode(payload.data) if payload.data else None
     except msgspec.DecodeError as error:
         raise SnakepitError(f"the value is no {payload.content_type or JSON}: {error}") from error
+
+
+# ---- in
+
+
+def _wire(encoded: Payload) -> common_pb2.Payload:
+    wire = common_pb2.Payload(content_type=encoded.content_type, data=encoded.data)
+    for each in encoded.attachments:
+        wire.attachments.add(content_type=each.content_type, data=each.data, dtype=each.dtype, shape=each.shape)
+    return wire
 
 
 def _plain(value: struct_pb2.Value) -> Any:
@@ -76,10 +76,50 @@ def _plain(value: struct_pb2.Value) -> Any:
         number = value.number_value
         return int(number) if number.is_integer() and abs(number) <= _EXACT else number
     if kind == "struct_value":
-        return {key: _plain(each) for key, each in value.struct_value.fields.items()}
+        plain = {key: _plain(each) for key, each in value.struct_value.fields.items()}
+        return _special(plain) if BASE64 in plain or INLINE_INTEGER in plain else plain
     if kind == "list_value":
         return [_plain(each) for each in value.list_value.values]
     return getattr(value, kind) if kind in ("string_value", "bool_value") else None
+
+
+def _special(plain: dict[str, Any]) -> Any:
+    if plain.keys() == {INLINE_INTEGER}:
+        return _parsed(int, plain, INLINE_INTEGER, "an integer as text")
+    if not plain.keys() <= _ALIKE:
+        return plain
+    data = _parsed(lambda text: base64.b64decode(text, validate=True), plain, BASE64, "base64 text")
+    if "dtype" not in plain:
+        return data
+    shape = _parsed(tuple, plain, "shape", "a list of numbers")
+    return Attachment(NDARRAY, data, str(plain["dtype"]), shape)
+
+
+def _parsed(parse: Callable[[Any], Any], plain: dict[str, Any], key: str, what: str) -> Any:
+    try:
+        return parse(plain.get(key))
+    except (TypeError, ValueError) as error:
+        raise InvalidArguments(f"{key} must be {what}: {error}") from error
+
+
+# ---- out
+
+
+def _placed(plain: Any, attachments: Sequence[common_pb2.Attachment]) -> Any:
+    """Each attachment where the value refers to it."""
+    if isinstance(plain, list):
+        return [_placed(each, attachments) for each in plain]
+    if not isinstance(plain, dict):
+        return plain
+    number = plain.get(ATTACHMENT)
+    if len(plain) == 1 and isinstance(number, int) and 0 <= number < len(attachments):
+        attached = attachments[number]
+        return _array(attached.dtype, list(attached.shape), attached.data) if attached.dtype else attached.data
+    return {key: _placed(each, attachments) for key, each in plain.items()}
+
+
+def _array(dtype: str, shape: list[int], data: bytes) -> dict[str, Any]:
+    return {BASE64: base64.b64encode(data).decode(), "dtype": dtype, "shape": shape}
 
 
 def _value(plain: Any) -> struct_pb2.Value:
@@ -89,14 +129,33 @@ def _value(plain: Any) -> struct_pb2.Value:
         case bool():
             return struct_pb2.Value(bool_value=plain)
         case int() | float():
-            return struct_pb2.Value(number_value=plain)
+            return _number(plain)
         case str():
             return struct_pb2.Value(string_value=plain)
         case bytes():
-            return _value({"$base64": base64.b64encode(plain).decode()})
+            return _value({BASE64: base64.b64encode(plain).decode()})
+        case {"$ndarray": [str(dtype), list(shape), bytes(data)]} if len(plain) == 1:
+            return _value(_array(dtype, shape, data))
         case dict():
             fields = {str(key): _value(each) for key, each in plain.items()}
             return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
         case list() | tuple():
             return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_value(each) for each in plain]))
     raise SnakepitError(f"a {type(plain).__name__} has no JSON form: ask for the payload form")
+
+
+def _number(number: float) -> struct_pb2.Value:
+    """A double where nothing gets lost. protobuf could carry NaN, but most JSON of it can't."""
+    if isinstance(number, int):
+        if abs(number) > _EXACT and not _is_double(number):
+            return _value({INLINE_INTEGER: str(number)})
+    elif not math.isfinite(number):
+        return _value({FLOAT: "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"})
+    return struct_pb2.Value(number_value=number)
+
+
+def _is_double(number: int) -> bool:
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False

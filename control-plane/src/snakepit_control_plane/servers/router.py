@@ -116,6 +116,8 @@ def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2
 
 def _fill(response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, payload: common_pb2.Payload) -> None:
     """The value in the form that was asked."""
+    if payload.warnings:
+        response.warnings.extend(payload.warnings)
     if request.WhichOneof("arguments") == "payload":
         response.payload.CopyFrom(payload)
     else:

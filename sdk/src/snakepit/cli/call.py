@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +12,7 @@ from snakepit.cli.arguments import parse_arguments
 from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
 from snakepit.cli.output import show
 from snakepit.client import Client, Pool, Session
-from snakepit.errors import ToolError
+from snakepit.errors import PayloadWarning, ToolError
 
 
 def call(
@@ -42,8 +43,16 @@ def call(
             show(piece, output)
 
     try:
-        with_client(server, run)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", PayloadWarning)
+            warnings.showwarning = _show_warning
+            with_client(server, run)
     except ToolError as error:
         if traceback:
             print(error.traceback, end="", file=sys.stderr)
         raise
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A sentence for a person, without the line of ours that it came from."""
+    print(f"warning: {message}", file=sys.stderr)

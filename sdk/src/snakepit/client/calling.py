@@ -22,6 +22,7 @@ class Caller:
     def __init__(self, connection: Connection, target: requests.Target) -> None:
         self._connection = connection
         self._target = target
+        self._trusted = target.trusted
 
     async def call(
         self,
@@ -43,7 +44,7 @@ class Caller:
         deadline = _deadline(timeout)
         if tracing.enabled():
             return await self._traced(frame, deadline)
-        return codec.outcome(await self._connection.call(frame, deadline))
+        return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
 
     def stream(
         self,
@@ -60,16 +61,16 @@ class Caller:
         if request.payload.ByteSize() > MAX_PAYLOAD_BYTES:
             raise sentences.too_large(request.payload.ByteSize(), MAX_PAYLOAD_BYTES)
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
-        return Stream(self._connection, request, timeout, span)
+        return Stream(self._connection, request, timeout, span, trusted=self._trusted)
 
     async def _traced(self, frame: link_pb2.Call, deadline: float | None) -> Any:
         span = tracing.start_span(f"call {frame.tool}", attributes=_attributes(self._target, frame.tool), kind="client")
         if span is None:
-            return codec.outcome(await self._connection.call(frame, deadline))
+            return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
         frame.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline))
+            return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise

@@ -9,6 +9,7 @@ from typing import Self
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.pool import Pool
+from snakepit.client.requests import Encoding
 from snakepit.errors import SnakepitError, Started
 from snakepit.link import tracing
 from snakepit.v1 import pool_pb2
@@ -50,9 +51,13 @@ class Client:
         if connection is not None:
             await connection.stop()
 
-    def pool(self, name: str) -> Pool:
-        """A handle on the pool `namespace/name`; a bare name means namespace `default`."""
-        return Pool(self._connection, name)
+    def pool(self, name: str, *, payload: Encoding = "json") -> Pool:
+        """A handle on the pool `namespace/name`; a bare name means namespace `default`.
+
+        `payload`: how the arguments of its calls are encoded, and their results: json, msgpack or, where the pool's call.payloads has
+        it, pickle. Unpickling runs code of the other side's choice: only where you trust the pool's authors as they trust you.
+        """
+        return Pool(self._connection, name, payload)
 
     async def pools(self) -> list[views.PoolInfo]:
         """Every pool that the control plane knows, by name."""

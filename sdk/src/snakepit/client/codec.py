@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snakepit import payload
-from snakepit.errors import InvalidArguments, SnakepitError, ToolError
+from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, ToolError
 from snakepit.link.status import from_frame
 from snakepit.local import frames
 from snakepit.v1 import common_pb2, link_pb2
 
 _NOTHING = common_pb2.Payload(content_type="application/json", data=b"{}")
+_OURS = f"{__name__.partition('.')[0]}."
 
 
-def encode_arguments(arguments: Mapping[str, Any] | None) -> common_pb2.Payload:
-    """Raises InvalidArguments for what is no mapping of names to values."""
-    if not arguments:
+def content_type(encoding: str) -> str:
+    """Of one of the words of a pool's call.payloads. Raises InvalidArguments for another."""
+    if encoding not in payload.CONTENT_TYPES:
+        raise InvalidArguments(f"payload {encoding!r} is unknown: use {', '.join(payload.CONTENT_TYPES)}")
+    return payload.CONTENT_TYPES[encoding]
+
+
+def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> common_pb2.Payload:
+    """Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values."""
+    if not arguments and kind == payload.JSON:
         return _NOTHING
-    if not isinstance(arguments, Mapping):
+    if not isinstance(arguments or {}, Mapping):
         raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
-    return encode(arguments)
+    return _wire(payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind))
 
 
 def encode(value: Any) -> common_pb2.Payload:
@@ -35,27 +45,40 @@ def encode_state(value: Any) -> common_pb2.Payload:
 def _wire(encoded: frames.Payload) -> common_pb2.Payload:
     wire = common_pb2.Payload(content_type=encoded.content_type, data=encoded.data)
     for each in encoded.attachments:
-        wire.attachments.add(content_type=each.content_type, data=each.data, dtype=each.dtype, shape=each.shape)
+        wire.attachments.add(content_type=each.content_type, data=bytes(each.data), dtype=each.dtype, shape=each.shape)
+    if encoded.warnings:
+        _warn(encoded.warnings)
     return wire
 
 
-def decode(wire: common_pb2.Payload) -> Any:
-    """The value; an empty payload is None."""
-    if not wire.data and not wire.attachments:
-        return None
-    attachments = tuple(frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments)
-    return payload.decode(frames.Payload(wire.data, wire.content_type, attachments))
+def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
+    """The value; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle."""
+    if wire.warnings:
+        _warn(wire.warnings)
+    if not wire.attachments:
+        return payload.decode(frames.Payload(wire.data, wire.content_type), trusted=trusted) if wire.data else None
+    attachments = tuple([frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments])
+    return payload.decode(frames.Payload(wire.data, wire.content_type, attachments), trusted=trusted)
+
+
+def _warn(sentences: Iterable[str]) -> None:
+    """At the line of the program that called us, where there is one."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    for sentence in sentences:
+        warnings.warn(sentence, PayloadWarning, stacklevel=level)
 
 
 def tool_error(error: common_pb2.ToolError) -> ToolError:
     return ToolError(error.type, error.message, error.traceback)
 
 
-def outcome(result: link_pb2.Result) -> Any:
+def outcome(result: link_pb2.Result, *, trusted: bool = False) -> Any:
     """The tool's value. Raises ToolError, or the table's exception for a call that failed."""
     kind = result.WhichOneof("outcome")
     if kind == "payload":
-        return decode(result.payload)
+        return decode(result.payload, trusted=trusted)
     raise failure(result, kind)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from snakepit.client import requests, views
+from snakepit.client import codec, requests, views
 from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
 from snakepit.client.session import Session
@@ -17,9 +17,9 @@ _PAGE = 1000
 class Pool(Caller):
     """A handle: making one asks nothing of the control plane, so a pool that doesn't exist shows at the first call."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, payload: requests.Encoding = "json") -> None:
         self.name = pool_name(*parse_pool(name))
-        super().__init__(connection, requests.Target(self.name))
+        super().__init__(connection, requests.Target(self.name, content_type=codec.content_type(payload)))
 
     def session(
         self,
@@ -35,7 +35,7 @@ class Pool(Caller):
         `affinity` overrides the pool's for this handle's calls; `delete` ends the session on exit. Without `async with` the
         handle works on a session that must exist.
         """
-        target = requests.Target(self.name, session_id or new_id(), requests.affinity_value(affinity))
+        target = requests.Target(self.name, session_id or new_id(), requests.affinity_value(affinity), self._target.content_type)
         return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete)
 
     async def info(self) -> views.PoolInfo:

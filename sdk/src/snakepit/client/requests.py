@@ -10,9 +10,11 @@ import msgspec
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
 from snakepit.names import new_id
+from snakepit.payload import JSON, PICKLE
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
 Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
+Encoding = Literal["json", "msgpack", "pickle"]
 
 _AFFINITIES: Mapping[str | None, common_pb2.Affinity] = {
     None: common_pb2.AFFINITY_UNSPECIFIED,
@@ -28,6 +30,12 @@ class Target(msgspec.Struct, frozen=True):
     pool: str
     session_id: str = ""
     affinity: common_pb2.Affinity = common_pb2.AFFINITY_UNSPECIFIED
+    content_type: str = JSON
+
+    @property
+    def trusted(self) -> bool:
+        """The caller asked for pickle, so its answers are unpickled."""
+        return self.content_type == PICKLE
 
 
 def affinity_value(affinity: str | None) -> common_pb2.Affinity:
@@ -44,7 +52,7 @@ def call_frame(
         call_id=new_id(),
         pool=target.pool,
         tool=tool,
-        arguments=codec.encode_arguments(arguments),
+        arguments=codec.encode_arguments(arguments, target.content_type),
         session_id=target.session_id,
         affinity=target.affinity,
         idempotency_key=idempotency_key or "",
@@ -58,7 +66,7 @@ def stream_request(
     return router_pb2.ExecuteStreamRequest(
         pool=target.pool,
         tool=tool,
-        payload=codec.encode_arguments(arguments),
+        payload=codec.encode_arguments(arguments, target.content_type),
         session_id=target.session_id,
         affinity=target.affinity,
         idempotency_key=idempotency_key or "",

@@ -22,11 +22,20 @@ from snakepit.v1 import router_pb2
 class Stream(AsyncIterator[Any]):
     """Iterate over it to get the chunks. Leaving the loop early, or dropping it, cancels the call and stops its producer."""
 
-    def __init__(self, connection: Connection, request: router_pb2.ExecuteStreamRequest, timeout: float | None, span: Span | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: router_pb2.ExecuteStreamRequest,
+        timeout: float | None,
+        span: Span | None,
+        *,
+        trusted: bool = False,
+    ) -> None:
         self._connection = connection
         self._request = request
         self._timeout = timeout
         self._span = span
+        self._trusted = trusted
         self._call: Any = None
         self._ended = False
 
@@ -43,7 +52,7 @@ class Stream(AsyncIterator[Any]):
             if message.WhichOneof("outcome") == "tool_error":
                 self._end("TOOL_ERROR")
                 raise codec.tool_error(message.tool_error)
-            return codec.decode(message.payload)
+            return codec.decode(message.payload, trusted=self._trusted)
         self._end()
         raise StopAsyncIteration
 

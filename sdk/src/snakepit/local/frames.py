@@ -24,6 +24,8 @@ class _Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True):
 
 
 class Attachment(msgspec.Struct, array_like=True, frozen=True):
+    """`data` is bytes where it was received; what is sent may be any contiguous view of bytes."""
+
     content_type: str
     data: bytes
     dtype: str = ""
@@ -31,11 +33,12 @@ class Attachment(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Payload(msgspec.Struct, array_like=True, frozen=True):
-    """An encoded value: `snakepit.v1.Payload` without protobuf."""
+    """An encoded value: `snakepit.v1.Payload` without protobuf. `warnings`: a sentence for each part that could not be carried."""
 
     data: bytes
     content_type: str = "application/json"
     attachments: tuple[Attachment, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ToolFailure(msgspec.Struct, array_like=True, frozen=True):
@@ -119,7 +122,10 @@ class AgentWelcome(_Frame, tag="welcome"):
 
 
 class StartWorker(_Frame, tag="start"):
-    """Make a worker process. `env` is added to the container's environment (the zygote gets it before it imports)."""
+    """Make a worker process. `env` is added to the container's environment (the zygote gets it before it imports).
+
+    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled.
+    """
 
     index: int
     incarnation: str
@@ -129,6 +135,7 @@ class StartWorker(_Frame, tag="start"):
     startup: str = "fork"
     env: dict[str, str] = {}
     name: str = ""
+    payloads: tuple[str, ...] = ("json", "msgpack")
 
 
 class SignalWorker(_Frame, tag="signal"):

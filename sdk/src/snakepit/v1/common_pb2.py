@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18snakepit/v1/common.proto\x12\x0bsnakepit.v1\x1a\x1cgoogle/protobuf/struct.proto\"[\n\x07Payload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12,\n\x0b\x61ttachments\x18\x03 \x03(\x0b\x32\x17.snakepit.v1.Attachment\"N\n\nAttachment\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x03\"=\n\tToolError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\"\xce\x01\n\x05\x45rror\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07started\x18\x03 \x01(\x0e\x32\x14.snakepit.v1.Started\x12\x30\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32\x1f.snakepit.v1.Error.DetailsEntry\x12\x1b\n\x13retry_after_seconds\x18\x05 \x01(\x01\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"`\n\x05Value\x12&\n\x04json\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12\'\n\x07payload\x18\x02 \x01(\x0b\x32\x14.snakepit.v1.PayloadH\x00\x42\x06\n\x04kind\"\x96\x01\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0cinput_schema\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12\x11\n\tstreaming\x18\x05 \x01(\x08\x12\x12\n\nidempotent\x18\x06 \x01(\x08\x12\x17\n\x0ftimeout_seconds\x18\x07 \x01(\x01*q\n\x08\x41\x66\x66inity\x12\x18\n\x14\x41\x46\x46INITY_UNSPECIFIED\x10\x00\x12\x11\n\rAFFINITY_HINT\x10\x01\x12\x19\n\x15\x41\x46\x46INITY_STRICT_QUEUE\x10\x02\x12\x1d\n\x19\x41\x46\x46INITY_STRICT_FAIL_FAST\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*V\n\x07Started\x12\x17\n\x13STARTED_UNSPECIFIED\x10\x00\x12\x0e\n\nSTARTED_NO\x10\x01\x12\x11\n\rSTARTED_MAYBE\x10\x02\x12\x0f\n\x0bSTARTED_YES\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18snakepit/v1/common.proto\x12\x0bsnakepit.v1\x1a\x1cgoogle/protobuf/struct.proto\"m\n\x07Payload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12,\n\x0b\x61ttachments\x18\x03 \x03(\x0b\x32\x17.snakepit.v1.Attachment\x12\x10\n\x08warnings\x18\x04 \x03(\t\"N\n\nAttachment\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\x03\"=\n\tToolError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\"\xce\x01\n\x05\x45rror\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07started\x18\x03 \x01(\x0e\x32\x14.snakepit.v1.Started\x12\x30\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32\x1f.snakepit.v1.Error.DetailsEntry\x12\x1b\n\x13retry_after_seconds\x18\x05 \x01(\x01\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"`\n\x05Value\x12&\n\x04json\x18\x01 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12\'\n\x07payload\x18\x02 \x01(\x0b\x32\x14.snakepit.v1.PayloadH\x00\x42\x06\n\x04kind\"\x96\x01\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0cinput_schema\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12\x11\n\tstreaming\x18\x05 \x01(\x08\x12\x12\n\nidempotent\x18\x06 \x01(\x08\x12\x17\n\x0ftimeout_seconds\x18\x07 \x01(\x01*q\n\x08\x41\x66\x66inity\x12\x18\n\x14\x41\x46\x46INITY_UNSPECIFIED\x10\x00\x12\x11\n\rAFFINITY_HINT\x10\x01\x12\x19\n\x15\x41\x46\x46INITY_STRICT_QUEUE\x10\x02\x12\x1d\n\x19\x41\x46\x46INITY_STRICT_FAIL_FAST\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*V\n\x07Started\x12\x17\n\x13STARTED_UNSPECIFIED\x10\x00\x12\x0e\n\nSTARTED_NO\x10\x01\x12\x11\n\rSTARTED_MAYBE\x10\x02\x12\x0f\n\x0bSTARTED_YES\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERROR_DETAILSENTRY']._loaded_options = None
   _globals['_ERROR_DETAILSENTRY']._serialized_options = b'8\001'
-  _globals['_AFFINITY']._serialized_start=767
-  _globals['_AFFINITY']._serialized_end=880
-  _globals['_PRIORITY']._serialized_start=882
-  _globals['_PRIORITY']._serialized_end=976
-  _globals['_STARTED']._serialized_start=978
-  _globals['_STARTED']._serialized_end=1064
+  _globals['_AFFINITY']._serialized_start=785
+  _globals['_AFFINITY']._serialized_end=898
+  _globals['_PRIORITY']._serialized_start=900
+  _globals['_PRIORITY']._serialized_end=994
+  _globals['_STARTED']._serialized_start=996
+  _globals['_STARTED']._serialized_end=1082
   _globals['_PAYLOAD']._serialized_start=71
-  _globals['_PAYLOAD']._serialized_end=162
-  _globals['_ATTACHMENT']._serialized_start=164
-  _globals['_ATTACHMENT']._serialized_end=242
-  _globals['_TOOLERROR']._serialized_start=244
-  _globals['_TOOLERROR']._serialized_end=305
-  _globals['_ERROR']._serialized_start=308
-  _globals['_ERROR']._serialized_end=514
-  _globals['_ERROR_DETAILSENTRY']._serialized_start=468
-  _globals['_ERROR_DETAILSENTRY']._serialized_end=514
-  _globals['_VALUE']._serialized_start=516
-  _globals['_VALUE']._serialized_end=612
-  _globals['_TOOL']._serialized_start=615
-  _globals['_TOOL']._serialized_end=765
+  _globals['_PAYLOAD']._serialized_end=180
+  _globals['_ATTACHMENT']._serialized_start=182
+  _globals['_ATTACHMENT']._serialized_end=260
+  _globals['_TOOLERROR']._serialized_start=262
+  _globals['_TOOLERROR']._serialized_end=323
+  _globals['_ERROR']._serialized_start=326
+  _globals['_ERROR']._serialized_end=532
+  _globals['_ERROR_DETAILSENTRY']._serialized_start=486
+  _globals['_ERROR_DETAILSENTRY']._serialized_end=532
+  _globals['_VALUE']._serialized_start=534
+  _globals['_VALUE']._serialized_end=630
+  _globals['_TOOL']._serialized_start=633
+  _globals['_TOOL']._serialized_end=783
 # @@protoc_insertion_point(module_scope)

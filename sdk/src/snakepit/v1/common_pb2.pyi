@@ -42,14 +42,16 @@ STARTED_MAYBE: Started
 STARTED_YES: Started
 
 class Payload(_message.Message):
-    __slots__ = ("content_type", "data", "attachments")
+    __slots__ = ("content_type", "data", "attachments", "warnings")
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     ATTACHMENTS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     content_type: str
     data: bytes
     attachments: _containers.RepeatedCompositeFieldContainer[Attachment]
-    def __init__(self, content_type: _Optional[str] = ..., data: _Optional[bytes] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, content_type: _Optional[str] = ..., data: _Optional[bytes] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Attachment(_message.Message):
     __slots__ = ("content_type", "data", "dtype", "shape")

@@ -3,7 +3,7 @@ from snakepit.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -38,20 +38,22 @@ class ExecuteRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., tool: _Optional[str] = ..., json: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
-    __slots__ = ("json", "payload", "tool_error", "call_id", "worker", "incarnation")
+    __slots__ = ("json", "payload", "tool_error", "call_id", "worker", "incarnation", "warnings")
     JSON_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOOL_ERROR_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     json: _struct_pb2.Value
     payload: _common_pb2.Payload
     tool_error: _common_pb2.ToolError
     call_id: str
     worker: str
     incarnation: str
-    def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., call_id: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., call_id: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExecuteStreamRequest(_message.Message):
     __slots__ = ("pool", "tool", "json", "payload", "session_id", "affinity", "priority", "idempotency_key", "metadata")
@@ -83,7 +85,7 @@ class ExecuteStreamRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., tool: _Optional[str] = ..., json: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExecuteStreamResponse(_message.Message):
-    __slots__ = ("json", "payload", "tool_error", "call_id", "worker", "incarnation", "index", "last")
+    __slots__ = ("json", "payload", "tool_error", "call_id", "worker", "incarnation", "index", "last", "warnings")
     JSON_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOOL_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +94,7 @@ class ExecuteStreamResponse(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     json: _struct_pb2.Value
     payload: _common_pb2.Payload
     tool_error: _common_pb2.ToolError
@@ -100,4 +103,5 @@ class ExecuteStreamResponse(_message.Message):
     incarnation: str
     index: int
     last: bool
-    def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., call_id: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., index: _Optional[int] = ..., last: _Optional[bool] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., call_id: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., index: _Optional[int] = ..., last: _Optional[bool] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
