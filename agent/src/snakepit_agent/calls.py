@@ -13,7 +13,7 @@ from typing import Protocol
 
 from snakepit.errors import Started
 from snakepit.link import tracing
-from snakepit.local.frames import CallFailure, CancelCall, ChunkFrame, Done, Payload, ProgressFrame
+from snakepit.local.frames import CallFailure, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit.v1 import link_pb2
 from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.slots import HeldCall, Ledger, Step
@@ -169,8 +169,9 @@ class Calls:
                 why = f"tool {held.tool} did not stop: {_STOPPED.get(held.stopping, held.stopping)}"
                 self._workers.kill(held.incarnation, "ToolDidNotStop", why)
         for incarnation in self._ledger.crowded(now):
-            worker = self._ledger.workers[incarnation]
-            self._give_back(self._workers.channels[incarnation].recall_behind(len(worker.held), worker.slots), "RECALLED")
+            worker, channel = self._ledger.workers[incarnation], self._workers.channels[incarnation]
+            channel.control(Flush())
+            self._give_back(channel.recall_behind(len(worker.held), worker.slots), "RECALLED")
         for incarnation in self._ledger.stuck(now):
             self._give_back(self._workers.channels[incarnation].recall(), "RECALLED")
 

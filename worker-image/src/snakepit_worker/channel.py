@@ -17,6 +17,8 @@ from snakepit_worker.interrupts import Interrupts
 
 _READ = 1 << 16
 
+HOLD_FRAMES = 32
+
 
 class Channel:
     """`interrupts` is told not to break a message in two."""
@@ -25,14 +27,29 @@ class Channel:
         self._outbox = outbox
         self._interrupts = interrupts
         self._lock = threading.Lock()
+        self._held: list[FromWorker] = []
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[StateAnswer]] = {}
 
     def send(self, *frames: FromWorker) -> None:
-        """One message. Waits while the agent doesn't read. OSError: the agent has gone."""
-        data = encode_batch(frames)
+        """One message, with what was held before it. Waits while the agent doesn't read. OSError: the agent has gone."""
         with self._interrupts.shielded, self._lock:
-            self._outbox.sendall(data)
+            if self._held:
+                held, self._held = self._held, []
+                frames = (*held, *frames)
+            self._outbox.sendall(encode_batch(frames))
+
+    def hold(self, frame: FromWorker) -> None:
+        """Let the frame wait for the next `send` or `flush`, or until HOLD_FRAMES do."""
+        with self._lock:
+            self._held.append(frame)
+        if len(self._held) >= HOLD_FRAMES:
+            self.send()
+
+    def flush(self) -> None:
+        """Send what is held, if anything is."""
+        if self._held:
+            self.send()
 
     def ask(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         """A state operation of the call `id`; its answer comes later."""

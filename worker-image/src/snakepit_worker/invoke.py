@@ -43,6 +43,10 @@ from snakepit_worker.starting import explain
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
 
+HOLD_SECONDS = 0.00005
+"""The result of a tool with a running mean below this waits for those of the calls that are in the inbox already: one message, and one
+wake-up of the agent, instead of one each. When the next call is unexpectedly slow, the agent asks for what is held (`Flush`)."""
+
 _EARLY = 64
 
 
@@ -188,10 +192,14 @@ class Invoker:
     cache: StateCache
     max_payload_bytes: int
     means: dict[str, float]
+    # Whether the result of a quick call may wait for the next one's: only where one thread alone takes calls.
+    may_hold: bool
     pickle: bool = False
 
     def run(self, frame: CallFrame) -> None:
         """Serve one call to its `Done`. OSError: the agent has gone."""
+        if not self._is_quick(frame.tool):
+            self.channel.flush()
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
         started_ns = time.time_ns()
@@ -202,7 +210,14 @@ class Invoker:
             self.calls.end(call)
         done.run_seconds = time.monotonic() - started
         self._learn(done, frame.tool)
-        self.channel.send(*self._span(frame, done, started_ns), done)
+        spans = self._span(frame, done, started_ns)
+        if spans or not self._is_quick(frame.tool):
+            self.channel.send(*spans, done)
+        else:
+            self.channel.hold(done)
+
+    def _is_quick(self, tool: str) -> bool:
+        return self.may_hold and self.means.get(tool, 1.0) < HOLD_SECONDS
 
     def _outcome(self, call: RunningCall, now: float) -> Done:
         frame = call.frame

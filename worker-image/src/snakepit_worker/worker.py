@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import logs
@@ -120,6 +120,7 @@ class Worker:
             max_payload_bytes=int(os.environ.get(MAX_PAYLOAD_VARIABLE) or MAX_PAYLOAD_BYTES),
             means={},
             pickle="pickle" in self._start.payloads,
+            may_hold=self._start.profile != "thread",
         )
 
     def _make(self, factory: Factory | None) -> Adapter:
@@ -165,14 +166,16 @@ class Worker:
             try:
                 call = recv_call(self._inbox, DONTWAIT)
             except BlockingIOError:
+                self._channel.flush()
                 poll.poll()
                 if sessions is not None:
                     wake.clear()
                 continue
             if call is None:
                 self._order_stop()
-                return
+                break
             invoker.run(call)
+        self._channel.flush()
 
     def _end_sessions(self, sessions: Sessions) -> None:
         while self._ended_sessions:
@@ -196,6 +199,8 @@ class Worker:
             case EndSession():
                 self._ended_sessions.append(frame.session_id)
                 self._wake.set()
+            case Flush():
+                self._channel.flush()
             case Stop():
                 self._order_stop()
 
@@ -237,10 +242,20 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
 def _settle() -> None:
     """What a process of the author's may expect: line-buffered output, default signals, stacks on SIGUSR1."""
     logs.configure("worker")
+    _step_back()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
+
+
+def _step_back() -> None:
+    """A worker that wakes doesn't interrupt who woke it: the agent hands over its whole batch first, and is never kept waiting.
+
+    Author's code is what the policy is meant for, and the share of the processor stays the same (sched(7), SCHED_BATCH).
+    """
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def main() -> int:

@@ -277,12 +277,16 @@ class EndSession(_Frame, tag="end-session"):
     session_id: str
 
 
+class Flush(_Frame, tag="flush"):
+    """Say what you hold: results of quick calls may wait for those behind them, and one of these turned out slow."""
+
+
 class Stop(_Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 
 FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | SpanFrame
-ToWorker = CancelCall | StateAnswer | Credit | EndSession | Stop
+ToWorker = CancelCall | StateAnswer | Credit | EndSession | Flush | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""
