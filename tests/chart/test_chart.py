@@ -277,6 +277,18 @@ def test_the_url_of_your_own_redis_reaches_the_control_plane(render: Render) -> 
     assert store["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "url"}
 
 
+@pytest.mark.parametrize("url", ["redis+sentinel://a:26379/main/0", "rediss+cluster://a:6379"])
+def test_a_sentinel_or_a_cluster_is_a_redis_of_your_own_too(render: Render, url: str) -> None:
+    assert environment(dict(render(f"redis.url={url}").pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"] == url
+
+
+def test_the_certificates_for_redis_reach_the_control_plane(render: Render) -> None:
+    pod = dict(render("redis.tlsSecret=certs").pod_specs())["snakepit-control-plane"]
+    assert {"name": "redis-tls", "secret": {"secretName": "certs"}} in pod["volumes"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert {"name": "redis-tls", "mountPath": "/etc/snakepit/redis-tls", "readOnly": True} in mounts
+
+
 def test_two_places_for_redis_are_refused(render: Render) -> None:
     with pytest.raises(Refused, match=r"redis\.url and redis\.existingSecret are both set"):
         render("redis.url=redis://a", "redis.existingSecret=b")

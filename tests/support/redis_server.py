@@ -1,4 +1,7 @@
-"""A real Redis or Valkey server of a test's own, on a free loopback port; it can be killed, stopped for a while, and started again."""
+"""Real Redis or Valkey servers of a test's own, on free loopback ports: alone, as a Cluster, or under a Sentinel.
+
+Each can be killed, stopped for a while, and started again.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-START_SECONDS = 10.0
+START_SECONDS = 20.0
 
 
 def binaries() -> dict[str, str]:
@@ -29,27 +32,61 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bus_port() -> int:
+    """A free port that is free 10000 above, too: there the nodes of a Cluster talk."""
+    while True:
+        port = free_port()
+        if port >= 55536:
+            port -= 20000
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 10000))
+            return port
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never came true within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
 @dataclass
 class RedisServer:
     binary: str
     folder: Path
     port: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    @property
+    def url(self) -> str:
+        return f"redis://{self.address}/0"
+
+    def start(self, *, wait: bool = True) -> None:
         """Returns when the server answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        self.launch([self.binary, *options, *self.options])
+        if wait:
+            self.until(self.answers, "the server answers")
+
+    def launch(self, command: list[str]) -> None:
         with (self.folder / "server.log").open("ab") as output:
-            self.process = subprocess.Popen([self.binary, *options], stdout=output, stderr=output)
-        until = time.monotonic() + START_SECONDS
-        while not self._answers():
-            assert time.monotonic() < until, (self.folder / "server.log").read_text()
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()
-            time.sleep(0.01)
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        assert self.process is not None
+        process = self.process
+
+        def holds() -> object:
+            assert process.poll() is None, (self.folder / "server.log").read_text()
+            return condition()
+
+        until(holds, what)
 
     def kill(self) -> None:
         """As `kill -9`: all its data is gone."""
@@ -72,19 +109,136 @@ class RedisServer:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
-            return self.command("PING").startswith(b"+PONG")
+            return self.command("PING").startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 
 
 @contextlib.contextmanager
-def redis_server(kind: str = "redis") -> Iterator[RedisServer]:
+def redis_server(kind: str = "redis", *options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="snakepit-redis-") as folder:
-        server = RedisServer(binaries()[kind], Path(folder))
+        server = RedisServer(binaries()[kind], Path(folder), options=options)
         server.start()
         try:
             yield server
         finally:
             server.kill()
+
+
+@dataclass
+class RedisCluster:
+    """Three primaries, and as many replicas as asked for (of the first primary)."""
+
+    nodes: list[RedisServer]
+    replicas: list[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(node.address for node in self.nodes)
+
+    def knows(self, node: RedisServer) -> bool:
+        nodes = [*self.nodes, *self.replicas]
+        lines = node.command("CLUSTER", "NODES").decode().splitlines()
+        return b"cluster_state:ok" in node.command("CLUSTER", "INFO") and sum("connected" in line for line in lines) >= len(nodes)
+
+    def join(self) -> None:
+        first, *_ = self.nodes
+        for number, node in enumerate(self.nodes):
+            share = range(number * 16384 // 3, (number + 1) * 16384 // 3)
+            assert node.command("CLUSTER", "ADDSLOTS", *map(str, share)) == b"+OK\r\n"
+            assert node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1)) == b"+OK\r\n"
+        for node in [*self.nodes, *self.replicas][1:]:
+            assert first.command("CLUSTER", "MEET", "127.0.0.1", str(node.port)) == b"+OK\r\n"
+        name = first.command("CLUSTER", "MYID").decode().splitlines()[1]
+        for node in self.replicas:
+            until(lambda node=node: name in node.command("CLUSTER", "NODES").decode(), "the replica has met its primary")
+            until(lambda node=node: node.command("CLUSTER", "REPLICATE", name) == b"+OK\r\n", "the replica follows its primary")
+        for node in [*self.nodes, *self.replicas]:
+            until(lambda node=node: self.knows(node), "every node knows the whole cluster")
+        for node in self.replicas:
+            until(lambda node=node: b"master_link_status:up" in node.command("INFO", "replication"), "the replica is in step")
+
+
+@contextlib.contextmanager
+def redis_cluster(kind: str = "valkey", *, replicas: int = 0) -> Iterator[RedisCluster]:
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for _ in range(3 + replicas):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="snakepit-redis-")))
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")
+            server = RedisServer(binaries()[kind], folder, bus_port(), options)
+            stack.callback(server.kill)
+            server.start()
+            servers.append(server)
+        cluster = RedisCluster(servers[:3], servers[3:])
+        cluster.join()
+        yield cluster
+
+
+@dataclass
+class SentinelWorld:
+    """A primary with one replica, and Sentinels that watch them under the name `main`."""
+
+    primary: RedisServer
+    replica: RedisServer
+    sentinels: list[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return "redis+sentinel://" + ",".join(each.address for each in self.sentinels) + "/main/0"
+
+    def replica_is_known(self) -> bool:
+        in_step = b"master_link_status:up" in self.replica.command("INFO", "replication")
+        return in_step and all(str(self.replica.port).encode() in each.command("SENTINEL", "REPLICAS", "main") for each in self.sentinels)
+
+    def in_step(self) -> bool:
+        """Has the replica all that the primary has?"""
+        offsets = [
+            each.command("INFO", "replication").partition(b"master_repl_offset:")[2].split()[0] for each in (self.primary, self.replica)
+        ]
+        return offsets[0] == offsets[1]
+
+    def names(self, server: RedisServer) -> bool:
+        """Do all Sentinels say that this server is the master?"""
+        return all(str(server.port).encode() in each.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main") for each in self.sentinels)
+
+    def fail_over(self) -> None:
+        """Returns when the replica has been asked to take over."""
+        until(
+            lambda: self.sentinels[0].command("SENTINEL", "FAILOVER", "main") == b"+OK\r\n", "the Sentinel takes the replica for a good one"
+        )
+
+
+@contextlib.contextmanager
+def sentinel_world(kind: str = "redis", *, down_after_ms: int = 500) -> Iterator[SentinelWorld]:
+    with contextlib.ExitStack() as stack:
+
+        def made(*options: str) -> RedisServer:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="snakepit-redis-")))
+            server = RedisServer(binaries()[kind], folder, options=options)
+            stack.callback(server.kill)
+            return server
+
+        quick = ("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
+        primary = made(*quick)
+        primary.start()
+        replica = made(*quick, "--replicaof", "127.0.0.1", str(primary.port))
+        replica.start()
+        world = SentinelWorld(primary, replica, [made()])
+        for sentinel in world.sentinels:
+            _start_sentinel(sentinel, primary.port, down_after_ms)
+        until(world.replica_is_known, "the Sentinels know the replica")
+        yield world
+
+
+def _start_sentinel(sentinel: RedisServer, primary: int, down_after_ms: int) -> None:
+    configuration = sentinel.folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
+        f"sentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main {down_after_ms}\n"
+        "sentinel failover-timeout main 3000\n"
+    )
+    sentinel.launch([sentinel.binary, str(configuration), "--sentinel"])
+    sentinel.until(sentinel.answers, "the Sentinel answers")

@@ -47,6 +47,7 @@ from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_control_plane.store.urls import parse_store_url
 from snakepit_control_plane.telemetry import Telemetry
 
 COUNT_SECONDS = 2.0
@@ -213,12 +214,14 @@ async def serve(settings: Settings, store: Store | None = None) -> Running:
 
 
 def make_store(url: str) -> Store:
-    if url == "memory:":
+    """Raises InvalidStoreUrl."""
+    where = parse_store_url(url)
+    if where.kind == "memory":
         return MemoryStore()
     # redis-py loads the OpenTelemetry SDK wherever it is installed: only those who use Redis pay for that.
     from snakepit_control_plane.store.redis import RedisStore
 
-    return RedisStore(url)
+    return RedisStore(where)
 
 
 def _taken(address: str, setting: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import parse_target
+from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
 
 
 class InvalidSettings(ValueError):
@@ -22,7 +23,7 @@ class Settings:
     http: str | None = "0.0.0.0:7801"
     """Address of /livez, /readyz and /metrics (SNAKEPIT_HTTP_LISTEN; `off`: none)."""
     store: str = "memory:"
-    """`memory:`, or a Redis URL (SNAKEPIT_STORE): redis://, rediss:// or unix://."""
+    """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     """Of one call's arguments or result (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
     linger_seconds: float = 10.0
@@ -42,7 +43,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             return parse(text)
         except ValueError as error:
-            problems.append(f"{name}={text!r}: {error}")
+            # A store's URL may hold a password.
+            problems.append(f"{name}: {error}" if isinstance(error, InvalidStoreUrl) else f"{name}={text!r}: {error}")
             return default
 
     values = {
@@ -59,9 +61,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def check_store(url: str) -> str:
-    """The URL itself. Raises ValueError with a sentence."""
-    if url != "memory:" and not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("use memory:, redis://host:port/0, rediss://… or unix:///path")
+    """The URL itself. Raises InvalidStoreUrl, a ValueError, with a sentence."""
+    parse_store_url(url)
     return url
 
 

@@ -27,7 +27,9 @@ def dev(
     files: Annotated[list[Path], typer.Argument(metavar="POOL.yaml...", help="Pool files; each adapter is found beside its file.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the control plane listens.")] = "127.0.0.1:7800",
     http: Annotated[str, typer.Option("--http", metavar="HOST:PORT", help="Address of /livez, /readyz and /metrics; off: none.")] = "off",
-    store: Annotated[str, typer.Option("--store", metavar="URL", help="memory: or redis://host:port/0")] = "memory:",
+    store: Annotated[
+        str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
+    ] = "memory:",
     watch: Annotated[bool, typer.Option("--watch", help="Roll out the code beside a pool file whenever it changes.")] = False,
 ) -> None:
     """Run pools on this machine, without Kubernetes, until Ctrl-C."""

@@ -3,27 +3,46 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import SessionRecord, Store
-from snakepit_control_plane.store.memory import MemoryStore
-from snakepit_control_plane.store.redis import RedisStore
-from support.redis_server import RedisServer, redis_server
+from support.redis_server import RedisServer, redis_cluster, redis_server
 
 _names = itertools.count()
 
+RIGHTS = "~snakepit:* resetchannels &snakepit:* -@all +@connection +@read +@write +@scripting +@pubsub -@dangerous +time"
+CLUSTER_RIGHTS = f"{RIGHTS} +cluster|slots +command"
+"""What docs/operations.md says that the control plane's user needs."""
 
-@pytest.fixture(scope="session", params=["memory", "redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]:
+
+def admit(server: RedisServer, rights: str) -> None:
+    """A user of the control plane's own, with a password that no URL may hold as it is."""
+    assert server.command("ACL", "SETUSER", "pit", "on", ">p@ss/:#", *rights.split()) == b"+OK\r\n"
+
+
+LOGIN = "pit:p%40ss%2F%3A%23@"
+
+
+@pytest.fixture(scope="session", params=["memory", "redis", "valkey", "cluster"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every kind of store, by its URL."""
     if request.param == "memory":
-        yield None
-        return
-    with redis_server(request.param) as running:
-        yield running
+        yield "memory:"
+    elif request.param == "cluster":
+        with redis_cluster() as cluster:
+            for node in cluster.nodes:
+                admit(node, CLUSTER_RIGHTS)
+            yield cluster.url.replace("//", f"//{LOGIN}")
+    else:
+        with redis_server(request.param) as running:
+            admit(running, RIGHTS)
+            yield running.url.replace("//", f"//{LOGIN}")
 
 
 @pytest.fixture
-async def store(server: RedisServer | None) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if server is None else RedisStore(server.url)
+async def store(url: str) -> AsyncIterator[Store]:
+    made = make_store(url)
     await made.start()
+    assert not made.problem
     yield made
     await made.close()
 

@@ -1,28 +1,40 @@
 """What only a store over a network can go through: it is away, comes back empty, or hangs."""
 
 import asyncio
+import contextlib
+import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from snakepit.errors import SessionNotFound, StoreUnavailable
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit.errors import SessionNotFound, StaleEpoch, Started, StoreUnavailable
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.client import MOST_QUEUED_BYTES
+from snakepit_control_plane.store.connection import Command
+from snakepit_control_plane.store.interface import Limits, SessionRecord
 from snakepit_control_plane.store.redis import RedisStore
+from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer, redis_server
 
 POOL = "default/away"
 
 
-@pytest.fixture(params=["redis", "valkey"])
+BOTH = pytest.mark.parametrize("server", ["redis", "valkey"], indirect=True)
+"""Where the two word things differently."""
+
+
+@pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with redis_server(request.param) as running:
+    with redis_server(getattr(request, "param", "redis")) as running:
         yield running
 
 
 @pytest.fixture
 async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
-    made = RedisStore(server.url)
+    made = RedisStore(parse_store_url(server.url))
     await made.start()
     yield made
     await made.close()
@@ -38,6 +50,7 @@ def wanted(name: str = "s") -> SessionRecord:
     return SessionRecord(POOL, name, "uid", 0.0, 0.0, 60.0, 1)
 
 
+@BOTH
 async def test_a_killed_server_fails_operations_at_once_and_its_return_is_noticed(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(wanted(), 10)
     server.kill()
@@ -70,7 +83,7 @@ async def test_a_server_that_hangs_costs_one_time_out_and_then_nothing(server: R
 
 async def test_a_server_that_is_absent_at_the_start_is_used_when_it_comes(server: RedisServer) -> None:
     server.kill()
-    store = RedisStore(server.url)
+    store = RedisStore(parse_store_url(server.url))
     await store.start()
     assert store.problem
     server.start()
@@ -79,23 +92,173 @@ async def test_a_server_that_is_absent_at_the_start_is_used_when_it_comes(server
     await store.close()
 
 
+@BOTH
 async def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(server: RedisServer, store: RedisStore) -> None:
     server.command("SCRIPT", "FLUSH")
     outcomes = await asyncio.gather(*(store.create_session(wanted(f"s{i}"), 100) for i in range(20)))
     assert all(created for _, created in outcomes)
 
 
+@BOTH
 async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer, store: RedisStore) -> None:
-    from snakepit.v1 import common_pb2, link_pb2
-    from snakepit_control_plane.store.interface import Limits
-
     await store.create_session(wanted(), 10)
     await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, Limits(), None)
     await store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True)
     await store.renew_leases(POOL, ["i"], 60)
     await store.declare_lost(POOL, "j", 60)
-    keys = [line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")]
+    keys = {line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")} - {"snakepit:{probe}"}
     assert len(keys) == 8
     for key in keys:
         assert int(server.command("PTTL", key).decode().strip()[1:]) > 0, key
         assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
+
+
+def payload(data: bytes) -> common_pb2.Payload:
+    return common_pb2.Payload(content_type="application/json", data=data)
+
+
+async def fill(server: RedisServer) -> None:
+    """As if its memory were used up: whatever needs more is refused."""
+    assert server.command("CONFIG", "SET", "maxmemory-policy", "noeviction") == b"+OK\r\n"
+    assert server.command("CONFIG", "SET", "maxmemory", "1") == b"+OK\r\n"
+
+
+@BOTH
+async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and_what_is_in_use(
+    server: RedisServer, store: RedisStore
+) -> None:
+    known, _ = await store.create_session(wanted("in use"), 10)
+    await store.create_session(wanted("old"), 10)
+    await store.set_state(POOL, "in use", "k", payload(b"1"), None, Limits(), None)
+    await store.renew_leases(POOL, ["agent"], 60)
+    await fill(server)
+    for write in (
+        store.create_session(wanted("new"), 10),
+        store.set_state(POOL, "in use", "k", payload(b"2"), None, Limits(), None),
+        store.bind_session(known, "c/0", "i"),
+        store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True),
+    ):
+        with pytest.raises(StoreUnavailable, match="maxmemory") as refused:
+            await write
+        assert refused.value.started is Started.NO
+    assert "maxmemory" in store.problem
+    stored = await store.get_state(POOL, "in use", "k", None)
+    assert stored is not None
+    assert stored.value.data == b"1"
+    (touched,) = await store.touch_sessions(POOL, ["in use"])
+    assert touched is not None
+    assert touched.last_used > known.last_used
+    assert await store.renew_leases(POOL, ["agent"], 60) == []
+    assert await store.delete_state(POOL, "in use", "k", None)
+    assert await store.delete_session(POOL, "old") is not None
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    await until(store, ready=True)
+    await store.bind_session(known, "c/0", "i")
+
+
+@BOTH
+async def test_a_server_that_was_made_a_replica_is_away_until_it_is_none(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(wanted(), 10)
+    server.command("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(StoreUnavailable, match=r"(?i)read.only"):
+        await store.create_session(wanted("t"), 10)
+    assert store.problem
+    server.command("REPLICAOF", "NO", "ONE")
+    await until(store, ready=True)
+    await store.create_session(wanted("t"), 10)
+
+
+@BOTH
+async def test_a_server_that_is_busy_with_somebodys_script_is_away_until_it_ends(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(wanted(), 10)
+    server.command("CONFIG", "SET", "lua-time-limit", "50")
+    with socket.create_connection(("127.0.0.1", server.port)) as other:
+        other.sendall(b"*3\r\n$4\r\nEVAL\r\n$18\r\nwhile true do end \r\n$1\r\n0\r\n")
+        async with asyncio.timeout(10):
+            while not server.command("PING").startswith(b"-BUSY"):
+                await asyncio.sleep(0.02)
+        with pytest.raises(StoreUnavailable, match="BUSY"):
+            await store.get_session(POOL, "s")
+        assert store.problem
+        assert server.command("SCRIPT", "KILL") == b"+OK\r\n"
+    await until(store, ready=True)
+    assert (await store.get_session(POOL, "s")).uid == "uid"
+
+
+async def test_a_server_that_still_loads_its_data_is_away_until_it_has_them(tmp_path: Path) -> None:
+    with redis_server("valkey") as server:
+        store = RedisStore(parse_store_url(server.url))
+        await store.start()
+        await asyncio.gather(*(store.create_session(wanted(f"s{n}"), 1000) for n in range(500)))
+        assert server.command("SAVE") == b"+OK\r\n"
+        server.kill()
+        server.options = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+        server.start(wait=False)
+        async with asyncio.timeout(10):
+            while "loading" not in store.problem.lower():
+                with contextlib.suppress(StoreUnavailable):
+                    await store.get_session(POOL, "s0")
+                await asyncio.sleep(0.02)
+        await until(store, ready=True)
+        assert (await store.get_session(POOL, "s499")).uid == "uid"
+        await store.close()
+
+
+async def test_a_flushed_server_admits_nobody_old(server: RedisServer, store: RedisStore) -> None:
+    record, _ = await store.create_session(wanted(), 10)
+    server.command("FLUSHALL")
+    with pytest.raises(SessionNotFound):
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, Limits(), record.fence)
+    again, created = await store.create_session(replace(wanted(), uid="next life"), 10)
+    assert created
+    assert again.epoch == record.epoch
+    with pytest.raises(StaleEpoch):
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, Limits(), record.fence)
+    assert not store.problem
+
+
+async def test_a_write_that_was_sent_and_not_answered_may_have_happened_and_is_not_sent_again(
+    server: RedisServer, store: RedisStore
+) -> None:
+    await store.create_session(wanted(), 10)
+    server.freeze()
+    with pytest.raises(StoreUnavailable) as unknown:
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, Limits(), None)
+    with pytest.raises(StoreUnavailable) as unsent:
+        await store.set_state(POOL, "s", "k", payload(b"2"), None, Limits(), None)
+    assert (unknown.value.started, unsent.value.started) == (Started.MAYBE, Started.NO)
+    server.thaw()
+    await until(store, ready=True)
+    stored = await store.get_state(POOL, "s", "k", None)
+    assert stored is None or stored.version == 1
+
+
+async def test_more_than_may_wait_is_refused_instead_of_kept(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(wanted(), 10)
+    server.freeze()
+    limits = Limits(max_value_bytes=2**30, max_bytes=2**40)
+    large = payload(bytes(MOST_QUEUED_BYTES // 8))
+    writes = [store.set_state(POOL, "s", "k", large, None, limits, None) for _ in range(12)]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert all(isinstance(each, StoreUnavailable) for each in outcomes)
+    assert sum("too many" in str(each) for each in outcomes) >= 3
+    server.thaw()
+    await until(store, ready=True)
+
+
+async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.gather(*(store.create_session(wanted(f"s{n}"), 1000) for n in range(100)))
+    sent: list[int] = []
+    connection = store._client._connection
+    run = connection.run
+
+    async def counted(commands: Sequence[Command]) -> list[object]:
+        sent.append(len(commands))
+        return await run(commands)
+
+    monkeypatch.setattr(connection, "run", counted)
+    touching, listing = store.touch_sessions(POOL, [f"s{n}" for n in range(100)]), store.get_session(POOL, "s7")
+    await asyncio.gather(touching, listing)
+    assert sent == [101]

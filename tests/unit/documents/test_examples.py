@@ -60,7 +60,7 @@ def test_every_pool_is_valid(text: str) -> None:
 
 
 def _values_of_the_table() -> list[str]:
-    section = (ROOT / "docs/operations.md").read_text().split("### Values")[1].split("\n## ")[0]
+    section = (ROOT / "docs/operations.md").read_text().split("### Values")[1].split("\n#")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return [name.strip(" `") for row in rows for name in row.split(",")]
 

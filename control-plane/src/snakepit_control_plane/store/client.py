@@ -1,61 +1,62 @@
-"""The connection to Redis: everything asked in one turn of the event loop goes as one pipeline, and a store that is away fails at once.
+"""What is asked of Redis: everything of one turn of the event loop as one pipeline, and a store that is away fails at once.
 
-The only module that imports redis. It knows scripts and commands, not sessions. Nothing is retried: a write may have happened.
+It knows scripts and commands, not sessions, and no Redis client either. Nothing that may have happened is asked again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
 from snakepit.errors import StoreUnavailable
+from snakepit_control_plane.store.connection import ANSWER_SECONDS, CONNECT_SECONDS, Away, Connection, Full, Missing, NotServing
 from snakepit_control_plane.store.scripts import load
 
-CONNECT_SECONDS = 0.5
-ANSWER_SECONDS = 1.0
 PROBE_SECONDS = 0.5
+REACH_SECONDS = 5.0
+"""Finding out who serves may take several attempts to connect: Sentinels and nodes of a cluster that are gone."""
+
 BATCH = 512
+BATCH_BYTES = 16 * 2**20
 MOST_QUEUED = 100_000
+MOST_QUEUED_BYTES = 256 * 2**20
+
 _NOT_YET = "it has not been reached yet"
 
 log = logging.getLogger(__name__)
 
-_AWAY = (RedisConnectionError, RedisTimeoutError, OSError, asyncio.TimeoutError)
+
+class Unanswered(StoreUnavailable):
+    """The operation was sent, and may have been carried out."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Question:
     command: tuple[Any, ...]
     answer: asyncio.Future[Any]
+    size: int
     repeated: bool = False
 
 
 class RedisClient:
-    """One connection, one pipeline at a time. `problem` is empty while the store answers."""
+    """One pipeline at a time. `away`: why nothing can be asked; `full`: why nothing can be written. Both empty while all is well."""
 
-    def __init__(self, url: str) -> None:
-        self.problem = _NOT_YET
+    def __init__(self, connection: Connection) -> None:
+        self.away = _NOT_YET
+        self.full = ""
+        self._connection = connection
         self._scripts = load()
-        self._redis = Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            single_connection_client=False,
-        )
         self._queue: list[_Question] = []
+        self._queued_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
+
+    @property
+    def problem(self) -> str:
+        return self.away or self.full
 
     async def start(self) -> None:
         """Try to reach the store once; if that fails, go on trying in the background."""
@@ -67,96 +68,136 @@ class RedisClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._give_up(self._queue, "the control plane stops")
-        await self._redis.aclose()
+        self._give_up("the control plane stops")
+        await self._connection.close()
 
     async def script(self, name: str, keys: list[str], *arguments: Any) -> Any:
         """Run a script; its reply. Raises StoreUnavailable."""
-        return await self.command("EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments)
+        return await self.ask("EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments)
+
+    async def scripts(self, name: str, each: Iterable[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
+        """Run a script with each of these keys and arguments, in one pipeline. Raises StoreUnavailable."""
+        sha = self._scripts[name].sha
+        return await asyncio.gather(*[self.ask("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in each])
 
     async def command(self, *command: Any) -> Any:
         """Raises StoreUnavailable."""
-        if self.problem:
-            raise StoreUnavailable(f"the session store is away: {self.problem}")
-        if len(self._queue) >= MOST_QUEUED:
+        return await self.ask(*command)
+
+    def ask(self, *command: Any) -> asyncio.Future[Any]:
+        """Send a command with all others of this turn. The future, and the call itself, raise StoreUnavailable."""
+        if self.away:
+            raise StoreUnavailable(f"the session store is away: {self.away}")
+        if len(self._queue) >= MOST_QUEUED or self._queued_bytes >= MOST_QUEUED_BYTES:
             raise StoreUnavailable("too many operations wait for the session store")
-        question = _Question(command, asyncio.get_running_loop().create_future())
+        size = sum([len(each) for each in command if type(each) is bytes])
+        question = _Question(command, asyncio.get_running_loop().create_future(), size)
         self._queue.append(question)
+        self._queued_bytes += size
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="store pipeline")
-        return await question.answer
+        return question.answer
 
     async def _flush(self) -> None:
         while self._queue:
-            batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            batch = self._next_batch()
             try:
-                await self._ask([question for question in batch if not question.answer.done()])
-            except _AWAY as error:
-                self._lost(error)
-                self._give_up(batch, self.problem)
+                forgotten = bool(batch) and await self._ask(batch)
+            except (Away, TimeoutError) as error:
+                self._lost(str(error) or f"no answer within {ANSWER_SECONDS:g} s")
+                self._fail(batch, Unanswered(f"the session store is away: {self.away}"))
             except asyncio.CancelledError:
-                self._give_up(batch, "the control plane stops")
+                self._fail(batch, Unanswered("the session store is away: the control plane stops"))
                 raise
+            else:
+                if forgotten:
+                    await self._probe()
+            if self.away:
+                self._give_up(self.away)
 
-    async def _ask(self, batch: list[_Question]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for question in batch:
-            pipeline.execute_command(*question.command)
+    def _next_batch(self) -> list[_Question]:
+        size = count = 0
+        for question in self._queue[:BATCH]:
+            size += question.size
+            count += 1
+            if size >= BATCH_BYTES:
+                break
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        self._queued_bytes -= size
+        return [question for question in batch if not question.answer.done()]
+
+    async def _ask(self, batch: list[_Question]) -> bool:
+        """True: the server has forgotten scripts. Raises Away, TimeoutError."""
         async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
-            answers = await pipeline.execute(raise_on_error=False)
-        missing = any(isinstance(answer, NoScriptError) for answer in answers)
-        if missing:
-            await self._load_scripts()
+            answers = await self._connection.run([question.command for question in batch])
         for question, answer in zip(batch, answers, strict=True):
-            self._settle(question, answer)
+            if not question.answer.done():
+                self._settle(question, answer)
+        return any(isinstance(answer, Missing) for answer in answers)
 
     def _settle(self, question: _Question, answer: Any) -> None:
-        if question.answer.done():
-            return
-        if isinstance(answer, NoScriptError) and not question.repeated:
+        if not isinstance(answer, Exception):
+            question.answer.set_result(answer)
+        elif isinstance(answer, Missing) and not question.repeated:
             # It has not run, so it may be asked again.
             question.repeated = True
             self._queue.append(question)
-        elif isinstance(answer, Exception):
-            if isinstance(answer, ResponseError):
-                log.error("the store refused an operation: %s", answer)
-            question.answer.set_exception(StoreUnavailable(f"the session store refused the operation: {answer}"))
+            self._queued_bytes += question.size
+        elif isinstance(answer, Away):
+            self._lost(str(answer))
+            question.answer.set_exception(Unanswered(f"the session store is away: {answer}"))
         else:
-            question.answer.set_result(answer)
+            self._refused(answer)
+            question.answer.set_exception(StoreUnavailable(f"the session store refused the operation: {answer}"))
 
-    def _give_up(self, batch: list[_Question], why: str) -> None:
-        for question in [*batch, *self._queue]:
+    def _refused(self, answer: Exception) -> None:
+        if isinstance(answer, NotServing):
+            self._lost(str(answer))
+        elif isinstance(answer, Full):
+            self._is_full(str(answer))
+        else:
+            log.error("the session store refused an operation: %s", answer)
+
+    def _give_up(self, why: str) -> None:
+        """What was not sent has not happened."""
+        queue, self._queue, self._queued_bytes = self._queue, [], 0
+        self._fail(queue, StoreUnavailable(f"the session store is away: {why}"))
+
+    @staticmethod
+    def _fail(batch: list[_Question], error: StoreUnavailable) -> None:
+        for question in batch:
             if not question.answer.done():
-                question.answer.set_exception(StoreUnavailable(f"the session store is away: {why}"))
-        self._queue = []
-
-    def _lost(self, error: Exception) -> None:
-        problem = str(error) or type(error).__name__
-        if self.problem in ("", _NOT_YET):
-            log.warning("the session store is away: %s", problem)
-        self.problem = problem
+                question.answer.set_exception(error)
 
     # ---- is it there?
+
+    def _lost(self, problem: str) -> None:
+        if self.away in ("", _NOT_YET):
+            log.warning("the session store is away: %s", problem)
+        self.away = problem
+
+    def _is_full(self, problem: str) -> None:
+        if not self.full:
+            log.warning("the session store takes no writes: %s", problem)
+        self.full = problem
 
     async def _probe_forever(self) -> None:
         while True:
             await asyncio.sleep(PROBE_SECONDS)
             if self.problem:
-                await self._probe()
+                await self._probe(afresh=bool(self.away))
+            elif await self._connection.moved():
+                await self._probe(afresh=True)
 
-    async def _probe(self) -> None:
+    async def _probe(self, *, afresh: bool = False) -> None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
-                await self._load_scripts()
-        except (*_AWAY, RedisError) as error:
-            self._lost(error if isinstance(error, Exception) else RuntimeError(error))
+            async with asyncio.timeout(REACH_SECONDS):
+                full = await self._connection.prepare([script.text for script in self._scripts.values()], afresh=afresh)
+        except (Away, TimeoutError) as error:
+            self._lost(str(error) or f"no answer within {REACH_SECONDS:g} s")
             return
-        if self.problem:
-            log.info("the session store answers")
-        self.problem = ""
-
-    async def _load_scripts(self) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for script in self._scripts.values():
-            pipeline.execute_command("SCRIPT LOAD", script.text)
-        await pipeline.execute()
+        if full:
+            self._is_full(full)
+        if self.away or self.full != full:
+            log.info("the session store answers%s", " again" if not full else ", but takes no writes")
+        self.away, self.full = "", full

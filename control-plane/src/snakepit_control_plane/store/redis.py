@@ -5,16 +5,19 @@ Keys: `snakepit:{namespace/name}:…`, one hash tag a pool; all of them expire. 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from snakepit.errors import SessionQuota, StaleEpoch, StateQuota
+from snakepit.errors import SessionQuota, StaleEpoch, Started, StateQuota, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.store.client import RedisClient
+from snakepit_control_plane.store.client import RedisClient, Unanswered
+from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_limits, no_session, stale
+from snakepit_control_plane.store.urls import StoreUrl
 
 POOL_SECONDS = 30 * 86400
 """Settings that nobody renews for this long are forgotten."""
@@ -27,10 +30,10 @@ _NOT_FOUND, _STALE, _OVER_LIMIT = -1, -2, -3
 
 
 class RedisStore:
-    """`url` as redis-py takes it: redis://user:password@host:port/0, rediss://, unix://."""
+    """`url`: of any kind but memory."""
 
-    def __init__(self, url: str) -> None:
-        self._client = RedisClient(url)
+    def __init__(self, url: StoreUrl) -> None:
+        self._client = RedisClient(connect(url))
 
     async def start(self) -> None:
         await self._client.start()
@@ -54,24 +57,16 @@ class RedisStore:
 
     async def load_pools(self) -> list[link_pb2.PoolSettings]:
         names = await self._client.command("ZRANGE", _POOLS, 0, -1)
-        found = []
-        for name in names:
-            kept = await self._client.command("HGET", _key(name.decode(), "pool"), "settings")
-            if kept is None:
-                await self._client.command("ZREM", _POOLS, name)
-                continue
-            settings = link_pb2.PoolSettings.FromString(kept)
-            if not settings.deleted:
-                found.append(settings)
-        return found
+        kept = await asyncio.gather(*[self._client.ask("HGET", _key(name.decode(), "pool"), "settings") for name in names])
+        forgotten = [name for name, each in zip(names, kept, strict=True) if each is None]
+        if forgotten:
+            await self._client.command("ZREM", _POOLS, *forgotten)
+        found = [link_pb2.PoolSettings.FromString(each) for each in kept if each is not None]
+        return [settings for settings in found if not settings.deleted]
 
     async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
-        lost = []
-        for each in incarnations:
-            (alive,) = await self._client.script("renew_lease", _lease_keys(pool, each), _ms(ttl_seconds))
-            if not alive:
-                lost.append(each)
-        return lost
+        renewed = await self._client.scripts("renew_lease", [(_lease_keys(pool, each), (_ms(ttl_seconds),)) for each in incarnations])
+        return [each for each, (alive,) in zip(incarnations, renewed, strict=True) if not alive]
 
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         (done,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))
@@ -91,11 +86,8 @@ class RedisStore:
         return await self._session(pool, session, "get_session")
 
     async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
-        touched: list[SessionRecord | None] = []
-        for each in sessions:
-            code, *record = await self._client.script("touch_session", _session_keys(pool, each))
-            touched.append(_record(pool, record[0]) if code == 1 else None)
-        return touched
+        touched = await self._client.scripts("touch_session", [(_session_keys(pool, each), ()) for each in sessions])
+        return [_record(pool, record[0]) if code == 1 else None for code, *record in touched]
 
     async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
         code, *record = await self._client.script("delete_session", _session_keys(pool, session), session)
@@ -103,12 +95,8 @@ class RedisStore:
 
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)
-        records = []
-        for each in ids:
-            code, *record = await self._client.script("get_session", _session_keys(pool, each.decode()))
-            if code == 1:
-                records.append(_record(pool, record[0]))
-        return records
+        found = await self._client.scripts("get_session", [(_session_keys(pool, each.decode()), ()) for each in ids])
+        return [_record(pool, record[0]) for code, *record in found if code == 1]
 
     async def count_sessions(self, pool: str) -> int:
         _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
@@ -162,7 +150,10 @@ class RedisStore:
         uid, epoch = (fence.uid, fence.epoch) if fence is not None else ("", 0)
         if fence is not None and not uid:
             raise StaleEpoch(f"session {session!r}: the request carries no session uid")
-        reply = await self._client.script(script, _session_keys(pool, session), uid, epoch, *arguments)
+        try:
+            reply = await self._client.script(script, _session_keys(pool, session), uid, epoch, *arguments)
+        except Unanswered as error:
+            raise StoreUnavailable(error.message, started=Started.MAYBE) from error
         if reply[0] == _NOT_FOUND:
             raise no_session(pool, session)
         if reply[0] == _STALE:

@@ -20,9 +20,10 @@ end
 local function slide(now)
   local found = redis.call('HMGET', KEYS[1], 'ttl', 'id')
   local ttl = tonumber(found[1])
-  redis.call('HSET', KEYS[1], 'last_used', now)
+  -- First what a full store allows: after one write a script may go on, and a session in use must not expire for want of memory.
   redis.call('PEXPIRE', KEYS[1], ttl)
   redis.call('PEXPIRE', KEYS[2], ttl)
+  redis.call('HSET', KEYS[1], 'last_used', now)
   redis.call('ZADD', KEYS[3], now + ttl, found[2])
   redis.call('ZADD', KEYS[4], 0, found[2])
   keep(KEYS[3], ttl)

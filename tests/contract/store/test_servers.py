@@ -1,0 +1,162 @@
+"""Redis in its other shapes: behind TLS, under Sentinels, as a Cluster; and who takes over when a primary goes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from snakepit.errors import StoreUnavailable
+from snakepit.v1 import common_pb2
+from snakepit_control_plane.server import make_store
+from snakepit_control_plane.store.interface import Limits, SessionRecord, Store
+from support.redis_server import RedisCluster, redis_cluster, redis_server, sentinel_world
+from support.tls import certificate, terminator
+
+POOL = "default/shapes"
+
+
+def wanted(name: str = "s", pool: str = POOL) -> SessionRecord:
+    return SessionRecord(pool, name, "uid", 0.0, 0.0, 60.0, 1)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    store = make_store(url)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def until_answering(store: Store) -> None:
+    async with asyncio.timeout(20):
+        while store.problem:
+            await asyncio.sleep(0.02)
+
+
+async def writes(store: Store, pool: str = POOL) -> int:
+    """Write once; the new version. A store that is away says so soon."""
+    started = time.monotonic()
+    try:
+        return (await store.set_state(pool, "s", "k", common_pb2.Payload(data=b"1"), None, Limits(), None)).version
+    except StoreUnavailable:
+        assert time.monotonic() - started < 4
+        raise
+
+
+async def test_tls_is_spoken_and_the_certificate_is_checked_against_the_given_ca(tmp_path: Path) -> None:
+    own, other = certificate(tmp_path), certificate(tmp_path, "127.0.0.2")
+    with redis_server() as server:
+        async with terminator(server.port, own) as port:
+            async with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}") as store:
+                assert not store.problem
+                assert (await store.create_session(wanted(), 10))[1]
+            async with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={other.certificate}") as store:
+                assert "certificate" in store.problem.lower()
+            async with opened(f"rediss://127.0.0.1:{port}/0") as store:
+                assert "certificate" in store.problem.lower()
+
+
+async def test_a_wrong_password_and_missing_rights_are_told(tmp_path: Path) -> None:
+    with redis_server() as server:
+        server.command("ACL", "SETUSER", "pit", "on", ">right", "~other:*", "+@all")
+        for login, told in (("pit:wrong", "invalid username-password"), ("pit:right", "no permissions|NOPERM|access")):
+            async with opened(f"redis://{login}@{server.address}/0") as store:
+                assert store.problem
+                with pytest.raises(StoreUnavailable, match=told):
+                    await store.create_session(wanted(), 10)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_sentinels_fail_over_is_followed_and_the_scripts_are_loaded_there() -> None:
+    with sentinel_world("redis") as world:
+        async with opened(world.url) as store:
+            assert not store.problem
+            await store.create_session(wanted(), 10)
+            version = await writes(store)
+            await until(world.in_step)
+            world.primary.kill()
+            with pytest.raises(StoreUnavailable):
+                await writes(store)
+            await until_answering(store)
+            assert world.names(world.replica)
+            assert await writes(store) == version + 1
+            assert (await store.get_session(POOL, "s")).uid == "uid"
+
+
+async def test_a_primary_that_was_replaced_is_left_though_it_still_answers_as_one() -> None:
+    with sentinel_world("valkey") as world:
+        async with opened(world.url) as store:
+            await store.create_session(wanted(), 10)
+            await until(world.in_step)
+            world.fail_over()
+            await until(lambda: world.names(world.replica))
+
+            async def written_there() -> bool:
+                try:
+                    await writes(store)
+                except StoreUnavailable:
+                    await until_answering(store)
+                return b"k" in world.replica.command("HKEYS", f"snakepit:{{{POOL}}}:state:s")
+
+            async with asyncio.timeout(5):
+                while not await written_there():
+                    await asyncio.sleep(0.02)
+
+
+async def test_absent_sentinels_are_told_and_waited_for() -> None:
+    async with opened("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main/0") as store:
+        assert "main" in store.problem
+
+
+@pytest.fixture
+def cluster() -> Iterator[RedisCluster]:
+    with redis_cluster("redis", replicas=1) as running:
+        yield running
+
+
+async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_killed_primary(cluster: RedisCluster) -> None:
+    async with opened(cluster.url) as store:
+        assert not store.problem
+        pools = [f"default/p{number}" for number in range(12)]
+        await asyncio.gather(*(store.create_session(wanted(pool=pool), 10) for pool in pools))
+        keys = [int(node.command("DBSIZE").decode().strip()[1:]) for node in cluster.nodes]
+        assert all(keys), keys
+        replica = cluster.replicas[0]
+        await until(lambda: replica.command("DBSIZE") == cluster.nodes[0].command("DBSIZE"))
+        cluster.nodes[0].kill()
+        await until(lambda: b"role:master" in replica.command("INFO", "replication"))
+        versions: list[int] = []
+        async with asyncio.timeout(20):
+            while len(versions) < len(pools):
+                try:
+                    versions.append(await writes(store, pools[len(versions)]))
+                except StoreUnavailable:
+                    await until_answering(store)
+        assert set(versions) <= {1, 2}
+
+
+async def test_one_url_for_the_wrong_kind_of_server_says_which_is_right(cluster: RedisCluster) -> None:
+    async with opened(cluster.nodes[2].url) as store:
+        assert "redis+cluster://" in store.problem or "redis+cluster://" in await _told(store)
+    with redis_server() as alone:
+        async with opened(f"redis+cluster://{alone.address}") as store:
+            assert store.problem
+
+
+async def _told(store: Store) -> str:
+    for number in range(12):
+        try:
+            await store.create_session(wanted(pool=f"default/p{number}"), 10)
+        except StoreUnavailable as error:
+            return error.message
+    return ""
