@@ -16,6 +16,7 @@ from snakepit.link import tracing
 from snakepit.local.frames import CallFailure, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit.v1 import link_pb2
 from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.sessions import Sessions
 from snakepit_agent.slots import HeldCall, Ledger, Step
 from snakepit_agent.streams import Streams
 from snakepit_agent.translate import Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
@@ -57,6 +58,7 @@ class Calls:
         links: Links,
         workers: Workers,
         streams: Streams,
+        sessions: Sessions,
         kill_after: float,
         touched: Callable[[], None],
         flush: Callable[[], None],
@@ -65,6 +67,7 @@ class Calls:
         self._links = links
         self._workers = workers
         self._streams = streams
+        self._sessions = sessions
         self._kill_after = kill_after
         self._touched = touched
         self._flush = flush
@@ -72,19 +75,26 @@ class Calls:
     # ---- from the replicas
 
     def on_call(self, replica: str, call: link_pb2.Call) -> None:
-        refusal = self._ledger.refusal(call.incarnation, call.tool)
-        if refusal:
-            self._reject(replica, call.id, call.incarnation, refusal)
-            return
         now = time.monotonic()
         held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool, call.stream)
         held.session_id, held.session_uid, held.session_epoch = call.session_id, call.session_uid, call.session_epoch
         if call.timeout_seconds > 0:
             held.due = now + call.timeout_seconds
         held.traceparent = call.traceparent
-        if call.traceparent and tracing.enabled():
+        if not held.session_id or self._sessions.may_begin(held, call, now):
+            self.begin(held, call)
+
+    def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
+        """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
+        refusal = self._ledger.refusal(held.incarnation, held.tool)
+        if refusal and not (in_turn and refusal == "NO_SLOT"):
+            self._reject(held.replica, held.remote, held.incarnation, refusal)
+            return
+        if held.traceparent and tracing.enabled():
             self._trace(held)
-        self._ledger.admit(held, now)
+        self._ledger.admit(held, time.monotonic())
+        if held.session_id:
+            self._sessions.turns.begin(held)
         deadline = held.due if held.due != math.inf else 0.0
         self._workers.channels[call.incarnation].deliver(call_from_wire(call, held.id, deadline, held.traceparent))
         self._workers.work_came()
@@ -94,14 +104,19 @@ class Calls:
         held = self._ledger.find(replica, cancel.id)
         if held is not None:
             self._stop(held, cancel.reason or "CANCELLED", answer=False)
+        else:
+            self._sessions.cancel(replica, cancel)
 
     def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
         held = self._ledger.find(replica, recall.id)
         if held is not None and self._workers.channels[held.incarnation].recall_one(held.id):
             self._give_back([held.id], "RECALLED")
+        elif held is None:
+            self._sessions.recall(replica, recall)
 
     def replica_unlinked(self, replica: str) -> None:
         """What that replica sent and no worker has begun is dropped: it will be sent again, here or elsewhere."""
+        self._sessions.replica_unlinked(replica)
         for incarnation, channel in self._workers.channels.items():
             if not any(call.incarnation == incarnation for call in self._ledger.of_replica(replica)):
                 continue
@@ -128,6 +143,8 @@ class Calls:
             return
         self._workers.ended_a_call(held.incarnation)
         self._close(held, self._limited(held, done.payload or done.tool_error or done.failure), done.run_seconds)
+        if held.session_id:
+            self._sessions.left(held)
         self._touched()
 
     def on_chunk(self, chunk: ChunkFrame) -> None:
@@ -149,16 +166,20 @@ class Calls:
     def worker_died(self, incarnation: str, how: str) -> None:
         """Its death is proven: what it had not begun goes back, what is left is lost."""
         channel = self._workers.channels[incarnation]
+        self._ledger.close(incarnation, "WORKER_GONE")
         channel.drain()
         self._give_back(channel.recall(), "WORKER_GONE")
         worker = self._workers.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
             self._close(held, _lost(held, worker, how), 0.0)
+            if held.session_id:
+                self._sessions.left(held)
         self._touched()
 
     # ---- time
 
     def tick(self, now: float) -> None:
+        self._sessions.tick(now)
         for held, step in self._ledger.overdue(now):
             if step is Step.DEADLINE:
                 self._stop(held, "DEADLINE", answer=True)
@@ -192,6 +213,17 @@ class Calls:
             self._flush()
             self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.YES), 0.0)
 
+    def never_began(self, held: HeldCall, reason: str) -> None:
+        """A call that waited for its session's turn is over: CANCELLED or DEADLINE."""
+        self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
+
+    def fence(self, held: HeldCall, outcome: CallFailure) -> None:
+        """The call's session has moved on: if it runs, it is told to stop and its caller gets `outcome`; else it is given back."""
+        if self._workers.channels[held.incarnation].recall_one(held.id):
+            self._give_back([held.id], "RELEASED")
+        elif not held.stopping:
+            self._stop(held, "CANCELLED", answer=True, outcome=outcome)
+
     def _give_back(self, ids: Iterable[int], reason: str) -> None:
         for held in list(map(self._release, ids)):
             if held is not None and not held.answered:
@@ -206,6 +238,8 @@ class Calls:
         held = self._ledger.release(id_)
         if held is not None and held.span is not None:
             held.span.end("RECALLED")
+        if held is not None and held.session_id:
+            self._sessions.left(held)
         self._touched()
         return held
 

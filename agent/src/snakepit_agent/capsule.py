@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from snakepit.local.frames import EndSession, Ready
+from snakepit.local.frames import Ready
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_agent import report
 from snakepit_agent.calls import Calls
+from snakepit_agent.sessions import Sessions
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
 from snakepit_agent.state import StateForwarder
@@ -49,7 +50,11 @@ class Capsule:
             lambda call: self.calls.consumer_went(call),
         )
         kill_after = settings.spec.drain.kill_after_seconds
-        self.calls = Calls(self.ledger, self.uplink, self.workers, self.streams, kill_after, self._touched, self._flush_loads)
+        self.sessions = Sessions(self.ledger, self.uplink, self.workers)
+        self.calls = Calls(
+            self.ledger, self.uplink, self.workers, self.streams, self.sessions, kill_after, self._touched, self._flush_loads
+        )
+        self.sessions.calls = self.calls
         self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell)
         self.workers.calls, self.workers.state = self.calls, self.state
         self._on_change = on_change
@@ -103,13 +108,11 @@ class Capsule:
             "cancel": lambda replica, cancel: self.calls.on_cancel(replica, cancel),
             "recall": lambda replica, recall: self.calls.on_recall(replica, recall),
             "state_reply": lambda replica, reply: self.state.reply(replica, reply),
-            "session_end": self._on_session_end,
+            "session_end": lambda replica, end: self.sessions.on_end(replica, end),
+            "session_release": lambda replica, ask: self.sessions.on_release(replica, ask),
             "drain": self._on_drain,
             "go_away": lambda _replica, _go_away: None,  # It sends no more calls; the link closes when it has ended those it sent.
         }
-
-    def _on_session_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
-        self.workers.tell(end.incarnation, EndSession(end.session_id))
 
     def _on_drain(self, _replica: str, drain: link_pb2.Drain) -> None:
         now = time.monotonic()

@@ -77,7 +77,8 @@ class WorkerSlots:
 
     incarnation: str
     slots: int
-    closed: bool = False
+    # Why nothing is admitted any more: the reason of the Reject.
+    closed: str = ""
     served: int = 0
     backlog: float = 0.0
     progressed: float = 0.0
@@ -87,7 +88,8 @@ class WorkerSlots:
     refused: set[str] = field(default_factory=set)
 
     def elsewhere(self, replica: str) -> int:
-        """Calls here that `replica` doesn't count itself: those of others, and its own that were answered but still run."""
+        """Calls here that `replica` doesn't count itself: those of others, and its own that were answered but still run. Negative while
+        some that it counts wait for their session's turn."""
         return len(self.held) - self.unanswered.get(replica, 0)
 
 
@@ -108,10 +110,10 @@ class Ledger:
         """A worker became ready."""
         self.workers[incarnation] = WorkerSlots(incarnation, slots)
 
-    def close(self, incarnation: str) -> None:
+    def close(self, incarnation: str, reason: str = "DRAINING") -> None:
         """Admit nothing more there."""
         if worker := self.workers.get(incarnation):
-            worker.closed = True
+            worker.closed = reason
 
     def remove(self, incarnation: str) -> list[HeldCall]:
         """The worker is dead: what it still held."""
@@ -131,7 +133,7 @@ class Ledger:
         if worker is None:
             return "WORKER_GONE"
         if worker.closed:
-            return "DRAINING"
+            return worker.closed
         held = len(worker.held)
         if held < worker.slots:
             return ""
@@ -159,10 +161,16 @@ class Ledger:
             worker.progressed = now
         worker.held[call.id] = call
         worker.backlog += call.estimate
-        worker.unanswered[call.replica] = worker.unanswered.get(call.replica, 0) + 1
+        self._count(worker, call.replica, 1)
         self.calls[call.id] = call
         self._remote[call.replica, call.remote] = call.id
         self.touched.add(call.incarnation)
+
+    def expect(self, incarnation: str, replica: str, change: int = 1) -> None:
+        """A call of that replica waits for its session's turn: it takes no slot, though its replica counts it as if it did."""
+        if (worker := self.workers.get(incarnation)) is not None:
+            self._count(worker, replica, change)
+            self.touched.add(incarnation)
 
     def finish(self, id_: int, run_seconds: float, now: float) -> HeldCall | None:
         """The call's tool has ended: its slot is free. None: unknown, as after a recall."""
@@ -184,7 +192,7 @@ class Ledger:
         del worker.held[id_]
         worker.backlog = worker.backlog - call.estimate if worker.held else 0.0
         if not call.answered:
-            self._uncount(worker, call)
+            self._count(worker, call.replica, -1)
         self.touched.add(call.incarnation)
         if worker.refused:
             self._tell_refused(worker, "" if call.answered else call.replica)
@@ -195,7 +203,7 @@ class Ledger:
         """Its caller has been answered while its tool still runs: the slot stays taken, though its replica counts it no more."""
         if not call.answered:
             call.answered = True
-            self._uncount(self.workers[call.incarnation], call)
+            self._count(self.workers[call.incarnation], call.replica, -1)
             self.touched.add(call.incarnation)
 
     def find(self, replica: str, remote: int) -> HeldCall | None:
@@ -242,12 +250,13 @@ class Ledger:
         worker = self.workers.get(incarnation)
         return min(len(worker.held), worker.slots) if worker else 0
 
-    def _uncount(self, worker: WorkerSlots, call: HeldCall) -> None:
-        left = worker.unanswered[call.replica] - 1
-        if left:
-            worker.unanswered[call.replica] = left
+    @staticmethod
+    def _count(worker: WorkerSlots, replica: str, change: int) -> None:
+        count = worker.unanswered.get(replica, 0) + change
+        if count:
+            worker.unanswered[replica] = count
         else:
-            del worker.unanswered[call.replica]
+            del worker.unanswered[replica]
 
     def _forget(self, call: HeldCall) -> None:
         self.calls.pop(call.id, None)

@@ -47,6 +47,7 @@ def call_from_wire(call: link_pb2.Call, id_: int, deadline: float, traceparent: 
         stream=call.stream,
         session_id=call.session_id,
         session_epoch=call.session_epoch,
+        session_uid=call.session_uid,
         metadata=dict(call.metadata) if call.metadata else {},
         traceparent=traceparent,
     )

@@ -81,6 +81,7 @@ class CallInfo:
     session_epoch: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    session_uid: str = ""
 
 
 class _CallContext:
@@ -149,12 +150,14 @@ class _Operations:
     """State operations as questions and answers, without waiting: each method gives a future or reads one's answer."""
 
     def __init__(self, call: CallInfo, host: Host, cache: StateCache) -> None:
-        self._session = (call.session_id, call.session_epoch)
+        self._named = bool(call.session_id)
+        # The uid where there is one: another session of the same name has values of its own.
+        self._session = (call.session_uid or call.session_id, call.session_epoch)
         self._host = host
         self._cache = cache
 
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
-        if not self._session[0]:
+        if not self._named:
             raise InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)")
         return self._host.state(operation, key, value, expected_version)
 

@@ -245,7 +245,7 @@ class Invoker:
             return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
-        self.sessions.begin(call.frame.session_id)
+        self.sessions.begin(call.frame.session_id, call.frame.session_uid, call.frame.session_epoch)
         if tool.signature.context:
             arguments[tool.signature.context] = self._context(call, tool)
         result = tool.function(**arguments)
@@ -261,7 +261,9 @@ class Invoker:
 
     def _context(self, call: RunningCall, tool: Tool) -> Context | AsyncContext:
         frame = call.frame
-        info = CallInfo(frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, frame.deadline or None)
+        info = CallInfo(
+            frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, frame.deadline or None, frame.session_uid
+        )
         kind = AsyncContext if tool.signature.async_context else Context
         return kind(info, call, self.cache)
 

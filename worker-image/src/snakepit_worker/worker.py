@@ -76,7 +76,7 @@ class Worker:
         self._wake = Signal()
         self._stop = Signal()
         self._stopping = False
-        self._ended_sessions: deque[str] = deque()
+        self._ended_sessions: deque[EndSession] = deque()
         os.register_at_fork(after_in_child=self._disown)
 
     def run(self, factory: Factory | None) -> int:
@@ -179,7 +179,8 @@ class Worker:
 
     def _end_sessions(self, sessions: Sessions) -> None:
         while self._ended_sessions:
-            sessions.end(self._ended_sessions.popleft())
+            ended = self._ended_sessions.popleft()
+            sessions.end(ended.session_id, ended.uid, ended.epoch)
 
     # ---- orders, in the reader thread
 
@@ -197,7 +198,7 @@ class Worker:
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
             case EndSession():
-                self._ended_sessions.append(frame.session_id)
+                self._ended_sessions.append(frame)
                 self._wake.set()
             case Flush():
                 self._channel.flush()

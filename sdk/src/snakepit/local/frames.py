@@ -171,6 +171,7 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
     metadata: dict[str, str] = {}
     traceparent: str = ""
     memfd: bool = False
+    session_uid: str = ""
 
 
 # ---- outbox: worker -> agent
@@ -274,7 +275,11 @@ class Credit(_Frame, tag="credit"):
 
 
 class EndSession(_Frame, tag="end-session"):
+    """The session is over for this worker: that life of it, and that epoch unless it is 0."""
+
     session_id: str
+    uid: str = ""
+    epoch: int = 0
 
 
 class Flush(_Frame, tag="flush"):

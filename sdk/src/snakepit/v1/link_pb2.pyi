@@ -14,9 +14,20 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLE_UNSPECIFIED: _ClassVar[Role]
     ROLE_CLIENT: _ClassVar[Role]
     ROLE_AGENT: _ClassVar[Role]
+
+class Turn(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TURN_UNSPECIFIED: _ClassVar[Turn]
+    TURN_WAIT: _ClassVar[Turn]
+    TURN_NOW: _ClassVar[Turn]
+    TURN_WITHIN_PARENT: _ClassVar[Turn]
 ROLE_UNSPECIFIED: Role
 ROLE_CLIENT: Role
 ROLE_AGENT: Role
+TURN_UNSPECIFIED: Turn
+TURN_WAIT: Turn
+TURN_NOW: Turn
+TURN_WITHIN_PARENT: Turn
 
 class LinkRequest(_message.Message):
     __slots__ = ("frames",)
@@ -31,7 +42,7 @@ class LinkResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end")
+    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "session_release", "session_released")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +59,8 @@ class Frame(_message.Message):
     RECALL_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     SESSION_END_FIELD_NUMBER: _ClassVar[int]
+    SESSION_RELEASE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_RELEASED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     call: Call
@@ -64,7 +77,9 @@ class Frame(_message.Message):
     recall: Recall
     progress: Progress
     session_end: SessionEnd
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ...) -> None: ...
+    session_release: SessionRelease
+    session_released: SessionReleased
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "role", "version", "capsule", "running")
@@ -119,7 +134,7 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "worker", "incarnation", "session_uid", "session_epoch")
+    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "worker", "incarnation", "session_uid", "session_epoch", "turn")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -141,10 +156,13 @@ class Call(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     id: int
     call_id: str
     pool: str
@@ -159,11 +177,14 @@ class Call(_message.Message):
     traceparent: str
     stream: bool
     accept: str
+    parent_call_id: str
+    depth: int
     worker: str
     incarnation: str
     session_uid: str
     session_epoch: int
-    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ...) -> None: ...
+    turn: Turn
+    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id")
@@ -325,6 +346,34 @@ class SessionEnd(_message.Message):
     worker: str
     incarnation: str
     def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
+
+class SessionRelease(_message.Message):
+    __slots__ = ("session_id", "session_uid", "session_epoch", "worker", "incarnation", "wait", "force")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_UID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    session_uid: str
+    session_epoch: int
+    worker: str
+    incarnation: str
+    wait: bool
+    force: bool
+    def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., wait: _Optional[bool] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class SessionReleased(_message.Message):
+    __slots__ = ("session_uid", "session_epoch", "released")
+    SESSION_UID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    session_uid: str
+    session_epoch: int
+    released: bool
+    def __init__(self, session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., released: _Optional[bool] = ...) -> None: ...
 
 class Drain(_message.Message):
     __slots__ = ("worker", "incarnation", "recycle")

@@ -1,0 +1,135 @@
+"""Sessions in this capsule, carried out: calls that wait for their turn, sessions that move away, workers that are told of their end.
+
+Whose turn it is, is decided in `turns`; how a call gets to a worker and back, in `calls`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from snakepit.errors import Started
+from snakepit.local.frames import EndSession, ToWorker
+from snakepit.v1 import link_pb2
+from snakepit_agent.slots import HeldCall, Ledger
+from snakepit_agent.translate import failure, reject_to_wire
+from snakepit_agent.turns import Key, Turns, Verdict, Waiting
+
+if TYPE_CHECKING:
+    from snakepit_agent.calls import Calls
+
+_MOVED = "the session has moved to another worker: what this call still does or says does not count"
+
+
+class Links(Protocol):
+    def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
+
+
+class Workers(Protocol):
+    def tell(self, incarnation: str, frame: ToWorker) -> None: ...
+
+
+class Sessions:
+    """`calls` is set by the composition: the two know each other."""
+
+    calls: Calls
+
+    def __init__(self, ledger: Ledger, links: Links, workers: Workers) -> None:
+        self.turns = Turns()
+        self._ledger = ledger
+        self._links = links
+        self._workers = workers
+
+    # ---- calls
+
+    def may_begin(self, held: HeldCall, call: link_pb2.Call, now: float) -> bool:
+        """Is it the call's turn? If not, it waits here, or has been rejected."""
+        verdict = self.turns.judge(held, call.turn)
+        if verdict is Verdict.BEGIN:
+            if old := self.turns.superseded(held):
+                self._fence(old, now)
+            return True
+        if verdict is Verdict.WAIT:
+            self.turns.wait(Waiting(held, call))
+            self._ledger.expect(held.incarnation, held.replica)
+        else:
+            self._links.send(held.replica, reject_to_wire(held.remote, verdict.value))
+        return False
+
+    def left(self, held: HeldCall) -> None:
+        """The call runs here no more: on to the next one."""
+        self.turns.leave(held)
+        self._advance((held.session_uid, held.session_epoch))
+
+    def _advance(self, key: Key) -> None:
+        while (waiting := self.turns.next(key)) is not None:
+            self._ledger.expect(waiting.held.incarnation, waiting.held.replica, -1)
+            self.calls.begin(waiting.held, waiting.call, in_turn=True)
+        now = time.monotonic()
+        for replica in self.turns.idle(key, now):
+            self._answer(replica, key, released=True)
+
+    # ---- calls that wait
+
+    def cancel(self, replica: str, cancel: link_pb2.Cancel) -> None:
+        if (waiting := self.turns.find(replica, cancel.id)) is not None:
+            self._give_up(waiting, cancel.reason or "CANCELLED")
+
+    def recall(self, replica: str, recall: link_pb2.Recall) -> None:
+        if (waiting := self.turns.find(replica, recall.id)) is not None:
+            self._drop(waiting)
+            self._links.send(replica, reject_to_wire(recall.id, "RECALLED"))
+
+    def tick(self, now: float) -> None:
+        for waiting in list(self.turns.overdue(now)):
+            self._give_up(waiting, "DEADLINE")
+
+    def replica_unlinked(self, replica: str) -> None:
+        """It will send its calls again; they have not begun."""
+        self.turns.unlinked(replica)
+        for waiting in self.turns.of_replica(replica):
+            self._drop(waiting)
+
+    def _drop(self, waiting: Waiting) -> None:
+        held = waiting.held
+        self.turns.drop(waiting)
+        self._ledger.expect(held.incarnation, held.replica, -1)
+        self._advance((held.session_uid, held.session_epoch))
+
+    def _give_up(self, waiting: Waiting, reason: str) -> None:
+        self._drop(waiting)
+        self.calls.never_began(waiting.held, reason)
+
+    # ---- sessions that move away or end
+
+    def on_release(self, replica: str, ask: link_pb2.SessionRelease) -> None:
+        """May the session move? Not while a call of it is here, unless the replica insists."""
+        key, now = (ask.session_uid, ask.session_epoch), time.monotonic()
+        known = self.turns.has_released(key)
+        if ask.force:
+            self._fence(key, now)
+        released = self.turns.release(key, now)
+        if released and not known:
+            self._workers.tell(ask.incarnation, EndSession(ask.session_id, *key))
+        if not released and ask.wait:
+            self.turns.ask(key, replica)
+            return
+        self._answer(replica, key, released=released)
+
+    def on_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
+        self._workers.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
+
+    def _fence(self, key: Key, now: float) -> None:
+        running, waiting, askers = self.turns.fence(key, now)
+        for each in waiting:
+            self._ledger.expect(each.held.incarnation, each.held.replica, -1)
+            self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
+        for id_ in running:
+            if (held := self._ledger.calls.get(id_)) is not None:
+                self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
+        for replica in askers:
+            self._answer(replica, key, released=True)
+
+    def _answer(self, replica: str, key: Key, *, released: bool) -> None:
+        body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released)
+        self._links.send(replica, link_pb2.Frame(session_released=body))
