@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster demo-kubernetes bench images protos crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup demo test test-cluster demo-kubernetes bench images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,12 +57,16 @@ lint: setup ## Style, types, architecture, generated files
 	@$(BIN)/mypy sdk/src worker-image/src agent/src control-plane/src operator/src local/src
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/buf lint proto
+	@$(BIN)/python hack/protos.py --breaking
 	@$(BIN)/python hack/protos.py --check
 	@$(BIN)/python hack/crds.py --check
 	@$(BIN)/python hack/docs.py --check
 
 protos: setup ## Generate sdk/src/snakepit/v1 from proto/
 	@$(BIN)/python hack/protos.py
+
+protos-release: setup ## Keep today's proto/ as that of a release, which later ones must not break
+	@$(BIN)/python hack/protos.py --release
 
 crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import grpc
 
 from snakepit.errors import StaleEpoch
-from snakepit.link import PROTOCOL, Link
+from snakepit.link import Link
 from snakepit.link.channels import server_options
+from snakepit.link.protocol import NEWEST
 from snakepit.link.status import to_status
 from snakepit.names import new_id
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
@@ -52,7 +53,7 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
             code, message, trailers = to_status(StaleEpoch("declared lost"))
             await context.abort(code, message, trailers)
         self.hellos.append(first.frames[0].hello)
-        welcome = link_pb2.Welcome(protocol=PROTOCOL, replica=self.id, max_payload_bytes=self.max_payload_bytes)
+        welcome = link_pb2.Welcome(protocol=NEWEST, replica=self.id, max_payload_bytes=self.max_payload_bytes)
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
         self.link = Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name="replica")
         self._changed.set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch
-from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.v1 import link_pb2
@@ -143,9 +143,7 @@ class Uplink:
         for known in self._known.values():
             if known.address == address:
                 running.update(self._events.running_ids(known.id), known.outcomes.ids())
-        return link_pb2.Hello(
-            protocol=PROTOCOL, role=link_pb2.ROLE_AGENT, version=self._version, capsule=self._capsule(), running=sorted(running)
-        )
+        return link_pb2.Hello(role=link_pb2.ROLE_AGENT, version=self._version, capsule=self._capsule(), running=sorted(running))
 
     def _on_open(self, replica: Replica) -> None:
         for other in [k for k in self._known.values() if k.address == replica.address and k.id != replica.id and k.replica is None]:
@@ -180,7 +178,6 @@ class Uplink:
             kind = frame.WhichOneof("kind")
             handler = self._handlers.get(kind) if kind else None
             if handler is None:
-                # A newer replica may say what this agent doesn't know.
-                log.warning("a frame of kind %s is passed over", kind)
+                link.pass_over(frame)
             else:
                 handler(known.id, getattr(frame, kind))

@@ -14,7 +14,7 @@ import pytest
 import snakepit
 from snakepit import Client, Started
 from snakepit.client.connection import Peer
-from snakepit.link import PROTOCOL
+from snakepit.link.protocol import NEWEST
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
@@ -52,7 +52,7 @@ async def test_an_address_without_host_and_port_is_refused_with_a_sentence(addre
 async def test_a_server_of_another_protocol_version_is_said_as_it_is() -> None:
     class Old(link_pb2_grpc.LinkServiceServicer):
         async def Link(self, requests: object, context: object) -> AsyncIterator[link_pb2.LinkResponse]:  # noqa: N802
-            yield link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=link_pb2.Welcome(protocol=PROTOCOL + 1))])
+            yield link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=link_pb2.Welcome(protocol=NEWEST + 1))])
             await asyncio.Event().wait()  # until the client hangs up
 
     server = grpc.aio.server()
@@ -61,7 +61,7 @@ async def test_a_server_of_another_protocol_version_is_said_as_it_is() -> None:
     await server.start()
     try:
         async with Client(f"127.0.0.1:{port}") as client:
-            with pytest.raises(snakepit.ProtocolMismatch, match="upgrade the older one"):
+            with pytest.raises(snakepit.ProtocolMismatch, match="upgrade this program"):
                 await client.pool("digits").call("classify")
     finally:
         await server.stop(0)

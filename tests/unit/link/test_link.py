@@ -10,10 +10,11 @@ import grpc
 import pytest
 
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
-from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link import link as link_module
 from snakepit.link.channels import server_options
 from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
+from snakepit.link.protocol import NEWEST
 from snakepit.link.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.timeout(20)
 class Echo(link_pb2_grpc.LinkServiceServicer):
     """Answers Hello with Welcome and every Call with a Result; counts the messages that arrive."""
 
-    def __init__(self, protocol: int = PROTOCOL) -> None:
+    def __init__(self, protocol: int = NEWEST) -> None:
         self.protocol = protocol
         self.batches: list[int] = []
         self.links: list[Link] = []
@@ -65,7 +66,7 @@ class Client:
         self.dialer = Dialer(f"127.0.0.1:{port}", self.hello, self.on_frames, self.on_open, self.on_close)
 
     def hello(self, address: str) -> link_pb2.Hello:
-        return link_pb2.Hello(protocol=PROTOCOL, role=link_pb2.ROLE_CLIENT)
+        return link_pb2.Hello(protocol=NEWEST, role=link_pb2.ROLE_CLIENT)
 
     def on_frames(self, link, frames):
         self.frames.extend(frames)
@@ -216,7 +217,7 @@ async def test_another_protocol_version_is_refused_with_a_sentence_that_names_bo
                 await asyncio.sleep(0.01)
         assert isinstance(client.dialer.last_error, ProtocolMismatch)
         assert "protocol 99" in str(client.dialer.last_error)
-        assert f"this program {PROTOCOL}" in str(client.dialer.last_error)
+        assert f"this program protocol {NEWEST}: upgrade this program" in str(client.dialer.last_error)
         assert not client.opened
 
 

@@ -10,9 +10,11 @@ from typing import Any, Protocol, cast
 
 import grpc
 
+from snakepit import __version__
 from snakepit import link as links
-from snakepit.errors import Draining, InvalidArguments, ProtocolMismatch, SnakepitError
-from snakepit.link import PROTOCOL, LinkClosed
+from snakepit.errors import Draining, InvalidArguments, SnakepitError
+from snakepit.link import LinkClosed
+from snakepit.link.protocol import agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.calls import Call, result_frame
@@ -84,13 +86,11 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "hello":
             raise InvalidArguments("the first frame of a link must be a Hello")
         hello = first.frames[0].hello
-        if hello.protocol != PROTOCOL:
-            who = f"{context.peer()} ({hello.version or 'unknown version'})"
-            raise ProtocolMismatch(f"{who} speaks protocol {hello.protocol}, this control plane {PROTOCOL}: upgrade the older one")
         return first, hello
 
     async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context) -> Peer:
         peer: Peer
+        protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
         if hello.role == link_pb2.ROLE_AGENT:
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             capsule = await self.fleet.join(hello, link.send)
@@ -102,7 +102,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             peer = ClientPeer(self.router, link)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
-        welcome = link_pb2.Welcome(protocol=PROTOCOL, replica=self.replica, max_payload_bytes=self.router.max_payload_bytes)
+        welcome = link_pb2.Welcome(
+            protocol=protocol, version=__version__, replica=self.replica, max_payload_bytes=self.router.max_payload_bytes
+        )
         try:
             await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
         except BaseException:
@@ -152,7 +154,7 @@ class ClientPeer:
                 if call is not None:
                     self._router.cancel(call)
             else:
-                log.debug("%s sent a frame that clients don't send: %s", link.name, kind)
+                link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
         call = Call(frame, self._reply, now, caller=self)
@@ -211,7 +213,7 @@ class AgentPeer:
         elif kind == "state_request":
             self._spawn(self._state(frame.state_request))
         elif kind != "progress":
-            log.debug("%s sent a frame that agents don't send: %s", link.name, kind)
+            link.pass_over(frame)
 
     async def _state(self, request: link_pb2.StateRequest) -> None:
         reply = await answer_state(self._router, self._store, self._capsule.pool, request)
@@ -229,3 +231,9 @@ class AgentPeer:
 
 def _name(hello: link_pb2.Hello, context: Context) -> str:
     return f"link of capsule {hello.capsule.name}" if hello.role == link_pb2.ROLE_AGENT else f"link of client {context.peer()}"
+
+
+def _title(hello: link_pb2.Hello, context: Context) -> str:
+    """Who to upgrade."""
+    role = f"the agent of capsule {hello.capsule.name}" if hello.role == link_pb2.ROLE_AGENT else "the client"
+    return f"{role} at {context.peer()} (version {hello.version or 'unknown'})"

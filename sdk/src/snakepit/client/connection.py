@@ -19,7 +19,7 @@ import grpc
 
 from snakepit.client import errors as sentences
 from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ServerUnavailable, SnakepitError, Started
-from snakepit.link import PROTOCOL, Dialer, Link, LinkClosed
+from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.dial import Replica
 from snakepit.link.status import Metadata, from_rpc_error
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
@@ -225,6 +225,8 @@ class Connection:
             elif kind == "go_away":
                 self.retire(peer)
                 self._dialer.renew(peer.replica)
+            else:
+                link.pass_over(frame)
 
 
 def is_broken(error: SnakepitError) -> bool:
@@ -233,7 +235,7 @@ def is_broken(error: SnakepitError) -> bool:
 
 
 def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(protocol=PROTOCOL, role=link_pb2.ROLE_CLIENT, version=_VERSION)
+    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=_VERSION)
 
 
 def _expire(future: asyncio.Future[link_pb2.Result]) -> None:

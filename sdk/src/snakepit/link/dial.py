@@ -17,7 +17,8 @@ import grpc
 
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.link.channels import client_options
-from snakepit.link.link import EOF, PROTOCOL, Link, OnFrames
+from snakepit.link.link import EOF, Link, OnFrames
+from snakepit.link.protocol import NEWEST, OLDEST, agreed, said
 from snakepit.link.status import Metadata, from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 
@@ -82,9 +83,9 @@ async def _look_up(host: str, port: int) -> set[str]:
 class Dialer:
     """Dials every replica of `target` and keeps dialling.
 
-    `hello` makes the first frame of each link (it may differ per dial: running calls); `on_open` gets the replica before any other
-    frame of it; `on_close` is called exactly once for each replica that was opened, with the reason. `metadata` is asked at every
-    dial, because tokens rotate.
+    `hello` makes the first frame of each link (it may differ per dial: running calls), without the protocols, which are added here.
+    `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
+    the reason. `metadata` is asked at every dial, because tokens rotate.
     """
 
     def __init__(
@@ -193,13 +194,15 @@ class Dialer:
     async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
-            await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=self._hello(address))]))
+            hello = self._hello(address)
+            if not hello.protocol:
+                hello.protocol, hello.newest_protocol = OLDEST, NEWEST
+            await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
             first = await call.read()
         if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "welcome":
             raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
-        if welcome.protocol != PROTOCOL:
-            raise ProtocolMismatch(f"{address} speaks protocol {welcome.protocol}, this program {PROTOCOL}: upgrade the older one")
+        agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
         link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
         replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes)
         self._on_open(replica)

@@ -13,12 +13,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit.v1 import link_pb2
-
-PROTOCOL = 1
-"""Goes into Hello and Welcome. Ends that differ refuse each other with PROTOCOL_MISMATCH."""
 
 MESSAGE_BYTES = 1024 * 1024
 """A coalesced message is closed when it has this size, so that one message can't hold up the link; one frame may be larger."""
@@ -26,7 +24,10 @@ MESSAGE_BYTES = 1024 * 1024
 OUTBOX_BYTES = 64 * 1024 * 1024
 """A peer that leaves this much unread is cut off: the link closes."""
 
-__all__ = ["EOF", "PROTOCOL", "Link", "LinkClosed", "OnFrames"]
+__all__ = ["EOF", "Link", "LinkClosed", "OnFrames"]
+
+KINDS = 32
+"""So many kinds of frames that are passed over are named in the log."""
 
 FAREWELL_SECONDS = 2.0
 """A dialling end that has written its last frame waits this long for the peer to have read it: hanging up at once could drop it."""
@@ -74,6 +75,7 @@ class Link:
         self._closing: str | None = None
         self._half_closed = False
         self._last_id = 0
+        self._passed_over: set[str] = set()
 
     @property
     def is_open(self) -> bool:
@@ -104,6 +106,13 @@ class Link:
         if self._queued_bytes > OUTBOX_BYTES:
             self.close(f"the peer left {self._queued_bytes} bytes unread")
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
+
+    def pass_over(self, frame: link_pb2.Frame) -> None:
+        """A frame that this end has no use for, from a peer of another version: said once for each kind, and that is all."""
+        kind = frame.WhichOneof("kind") or _unknown_kind(frame)
+        if kind not in self._passed_over and len(self._passed_over) < KINDS:
+            self._passed_over.add(kind)
+            log.warning("%s: frames of kind %s are passed over: the two ends are of different versions", self.name, kind)
 
     def close(self, reason: str) -> None:
         """End the link: what is queued is still written where possible, then `run` returns."""
@@ -193,6 +202,11 @@ def _parts(frames: Iterable[link_pb2.Frame]) -> Iterable[list[link_pb2.Frame]]:
         size += bytes_
     if part:
         yield part
+
+
+def _unknown_kind(frame: link_pb2.Frame) -> str:
+    fields = UnknownFieldSet(frame)
+    return f"number {', '.join([str(fields[i].field_number) for i in range(len(fields))]) or 'none'}"
 
 
 def _rpc_reason(error: grpc.RpcError) -> str:

@@ -1,0 +1,54 @@
+"""What would break a running fleet is noticed before it lands."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def protos() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hack_protos", ROOT / "hack/protos.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_contract_breaks_no_release(protos: ModuleType) -> None:
+    assert protos.breaking() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "told"),
+    [
+        ("link", "string call_id = 2;", "string identifier = 2;", 'from "call_id" to "identifier"'),
+        ("link", "string call_id = 2;", "string call_id = 40;", 'Previously present field "2"'),
+        ("link", "uint64 index = 1;", "string index = 1;", 'from "uint64" to "string"'),
+        ("router", "  rpc Execute(ExecuteRequest) returns (ExecuteResponse);", "", 'Previously present RPC "Execute"'),
+        ("common", "AFFINITY_HINT = 1;", "AFFINITY_ANY = 1;", 'from "AFFINITY_HINT" to "AFFINITY_ANY"'),
+    ],
+    ids=["a renamed field", "a field with another number", "another type", "a removed RPC", "a renamed enum value"],
+)
+def test_a_change_that_would_break_a_running_fleet_is_named(
+    protos: ModuleType, tmp_path: Path, file: str, before: str, after: str, told: str
+) -> None:
+    changed = tmp_path / "proto"
+    shutil.copytree(protos.PROTO, changed)
+    path = changed / f"snakepit/v1/{file}.proto"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    found = protos.breaking(changed)
+    assert any(told in sentence for sentence in found), found
+
+
+def test_no_release_to_compare_with_is_said(protos: ModuleType, tmp_path: Path) -> None:
+    assert "no release" in protos.breaking(released=tmp_path)[0]
