@@ -152,6 +152,11 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         await self.until(lambda: any(r.id == id_ for r in self.heard("result")), f"the result of call {id_}", seconds)
         return next(r for r in self.heard("result") if r.id == id_)
 
+    async def streamed(self, id_: int) -> link_pb2.Result:
+        """The result of a streaming call all of whose chunks have come."""
+        await self.until(lambda: any(chunk.last for chunk in self.chunks.get(id_, ())), f"the last chunk of call {id_}")
+        return await self.result(id_)
+
     async def begun(self, id_: int) -> None:
         """Wait until the tool of a call has said that it runs."""
         await self.until(lambda: any(p.id == id_ for p in self.heard("progress")), f"the progress of call {id_}")

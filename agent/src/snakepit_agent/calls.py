@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from snakepit.errors import Started
 from snakepit.link import tracing
-from snakepit.local.frames import CallFailure, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
+from snakepit.local.frames import CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
+from snakepit.local.sections import fill
+from snakepit.local.sockets import FramingError, mapped
 from snakepit.v1 import link_pb2
+from snakepit_agent.arguments import Arguments
 from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.pipes import Line
+from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
 from snakepit_agent.slots import HeldCall, Ledger, Step
 from snakepit_agent.streams import Streams
-from snakepit_agent.translate import Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
+from snakepit_agent.translate import LargePayload, Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +37,8 @@ class Links(Protocol):
 
     def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
     def send_result(self, id_: str, frame: link_pb2.Frame, now: float) -> None: ...
-    def max_payload_bytes(self, id_: str) -> int: ...
+    def limit(self, id_: str) -> tuple[int, str]: ...
+    def takes_pieces(self, id_: str) -> bool: ...
 
 
 class Workers(Protocol):
@@ -59,6 +66,9 @@ class Calls:
         workers: Workers,
         streams: Streams,
         sessions: Sessions,
+        room: Room,
+        line: Callable[[HeldCall], Line | None],
+        idle_seconds: float,
         kill_after: float,
         touched: Callable[[], None],
         flush: Callable[[], None],
@@ -68,6 +78,9 @@ class Calls:
         self._workers = workers
         self._streams = streams
         self._sessions = sessions
+        self._line = line
+        self._idle_seconds = idle_seconds
+        self.arguments = Arguments(room, self._deliver_large, self._arguments_failed)
         self._kill_after = kill_after
         self._touched = touched
         self._flush = flush
@@ -87,6 +100,9 @@ class Calls:
     def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
         refusal = self._ledger.refusal(held.incarnation, held.tool)
+        large = call.HasField("pieces")
+        if large and not refusal and not self._ledger.has_slot(held.incarnation):
+            refusal = "NO_SLOT"
         if refusal and not (in_turn and refusal == "NO_SLOT"):
             self._reject(held.replica, held.remote, held.incarnation, refusal)
             return
@@ -96,7 +112,12 @@ class Calls:
         if held.session_id:
             self._sessions.turns.begin(held)
         deadline = held.due if held.due != math.inf else 0.0
-        self._workers.channels[call.incarnation].deliver(call_from_wire(call, held.id, deadline, held.traceparent))
+        frame = call_from_wire(call, held.id, deadline, held.traceparent)
+        if large:
+            held.large = True
+            self.arguments.fetch(held, frame, self._line(held))
+        else:
+            self._workers.channels[call.incarnation].deliver(frame)
         self._workers.work_came()
         self._touched()
 
@@ -109,7 +130,7 @@ class Calls:
 
     def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
         held = self._ledger.find(replica, recall.id)
-        if held is not None and self._workers.channels[held.incarnation].recall_one(held.id):
+        if held is not None and self._take_back(held):
             self._give_back([held.id], "RECALLED")
         elif held is None:
             self._sessions.recall(replica, recall)
@@ -117,11 +138,11 @@ class Calls:
     def replica_unlinked(self, replica: str) -> None:
         """What that replica sent and no worker has begun is dropped: it will be sent again, here or elsewhere."""
         self._sessions.replica_unlinked(replica)
-        for incarnation, channel in self._workers.channels.items():
+        for incarnation in self._workers.channels:
             if not any(call.incarnation == incarnation for call in self._ledger.of_replica(replica)):
                 continue
             for call in self._ledger.of_replica(replica):
-                if call.incarnation == incarnation and channel.recall_one(call.id):
+                if call.incarnation == incarnation and self._take_back(call):
                     self._release(call.id)
 
     def replica_forgotten(self, replica: str) -> None:
@@ -135,6 +156,29 @@ class Calls:
         if held.id in self._ledger.calls and not held.stopping:
             self._stop(held, "CANCELLED", answer=False)
 
+    def tool_idles(self, held: HeldCall) -> None:
+        """The stream's tool says nothing, though everything it said was taken."""
+        if held.id in self._ledger.calls and not held.stopping:
+            message = f"tool {held.tool} gave no chunk for {self._idle_seconds:g} s (call.streamIdleSeconds)"
+            outcome = failure("DEADLINE", message, Started.YES, {"limit": "call.streamIdleSeconds"})
+            self._stop(held, "DEADLINE", answer=True, outcome=outcome)
+
+    # ---- large arguments
+
+    def _deliver_large(self, held: HeldCall, frame: CallFrame, descriptor: int) -> None:
+        self._workers.channels[held.incarnation].deliver_large(frame, descriptor)
+
+    def _arguments_failed(self, held: HeldCall, problem: CallFailure | None) -> None:
+        """The call has not started: with a `problem` it ends, else its replica sends it again."""
+        if problem is None:
+            self._give_back([held.id], "RECALLED")
+        elif self._release(held.id) is not None:
+            self._close(held, problem, 0.0)
+
+    def _take_back(self, held: HeldCall) -> bool:
+        """True: its worker has not read it, and won't."""
+        return (held.large and self.arguments.drop(held.id)) or self._workers.channels[held.incarnation].recall_one(held.id)
+
     # ---- from the workers
 
     def on_done(self, done: Done) -> None:
@@ -142,17 +186,26 @@ class Calls:
         if held is None:
             return
         self._workers.ended_a_call(held.incarnation)
-        self._close(held, self._limited(held, done.payload or done.tool_error or done.failure), done.run_seconds)
+        outcome: Outcome = done.payload or done.tool_error or done.failure
+        if done.sections and done.payload is not None:
+            outcome = self._taken_over(held, done.payload, done.sections)
+            self._workers.channels[held.incarnation].ended(held.id)
+        self._close(held, self._limited(held, outcome), done.run_seconds)
         if held.session_id:
             self._sessions.left(held)
         self._touched()
 
     def on_chunk(self, chunk: ChunkFrame) -> None:
         held = self._ledger.calls.get(chunk.id)
-        if held is None or held.answered:
+        if held is None:
             return
-        outcome = self._limited(held, chunk.payload)
-        if isinstance(outcome, Payload):
+        outcome: Outcome = chunk.payload
+        if chunk.sections:
+            outcome = self._taken_over(held, chunk.payload, chunk.sections)
+        outcome = self._limited(held, outcome)
+        if held.answered:
+            _drop(outcome)
+        elif isinstance(outcome, Payload | LargePayload):
             self._streams.chunk(held, outcome)
         else:
             self._stop(held, "CANCELLED", answer=True, outcome=outcome)
@@ -168,7 +221,7 @@ class Calls:
         channel = self._workers.channels[incarnation]
         self._ledger.close(incarnation, "WORKER_GONE")
         channel.drain()
-        self._give_back(channel.recall(), "WORKER_GONE")
+        self._give_back([*channel.recall(), *self.arguments.drop_of(incarnation)], "WORKER_GONE")
         worker = self._workers.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
             self._close(held, _lost(held, worker, how), 0.0)
@@ -192,7 +245,8 @@ class Calls:
         for incarnation in self._ledger.crowded(now):
             worker, channel = self._ledger.workers[incarnation], self._workers.channels[incarnation]
             channel.control(Flush())
-            self._give_back(channel.recall_behind(len(worker.held), worker.slots), "RECALLED")
+            given = len(worker.held) - self.arguments.count_of(incarnation)
+            self._give_back(channel.recall_behind(given, worker.slots), "RECALLED")
         for incarnation in self._ledger.stuck(now):
             self._give_back(self._workers.channels[incarnation].recall(), "RECALLED")
 
@@ -201,7 +255,7 @@ class Calls:
     def _stop(self, held: HeldCall, reason: str, *, answer: bool, outcome: Outcome = None) -> None:
         """Before it began: it never runs. Else its tool is told to stop; `answer`: its caller is told now, the slot is free only then."""
         channel = self._workers.channels[held.incarnation]
-        if channel.recall_one(held.id):
+        if self._take_back(held):
             self._release(held.id)
             self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
             return
@@ -236,6 +290,8 @@ class Calls:
 
     def _release(self, id_: int) -> HeldCall | None:
         held = self._ledger.release(id_)
+        if held is not None and held.large:
+            self.arguments.ended(id_)
         if held is not None and held.span is not None:
             held.span.end("RECALLED")
         if held is not None and held.session_id:
@@ -246,26 +302,45 @@ class Calls:
     def _close(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
         if held.span is not None:
             held.span.end(_error(outcome))
+        if held.large:
+            self.arguments.ended(held.id)
         if not held.answered:
             self._tell(held, outcome, run_seconds)
+        else:
+            _drop(outcome)
 
     def _tell(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
-        """The one Result of a call; a stream's comes when the consumer has the stream."""
+        """The one Result of a call, and the end of its stream."""
         final = None if held.stream and isinstance(outcome, Payload) else outcome
         worker = self._workers.worker_id(held.incarnation)
         frame = result_to_wire(held.remote, held.call_id, worker, held.incarnation, final, run_seconds)
-        if held.stream:
+        if held.stream or type(outcome) is LargePayload:
             self._streams.finish(held, outcome, frame)
         else:
             self._links.send_result(held.replica, frame, time.monotonic())
 
     def _limited(self, held: HeldCall, outcome: Outcome) -> Outcome:
-        limit = self._links.max_payload_bytes(held.replica)
-        if not isinstance(outcome, Payload) or payload_bytes(outcome) <= limit:
+        limit, name = self._links.limit(held.replica)
+        if not isinstance(outcome, Payload | LargePayload) or payload_bytes(outcome) <= limit:
             return outcome
         size = payload_bytes(outcome)
-        message = f"the result of tool {held.tool} has {size} bytes, over the limit of {limit} (maxPayloadBytes)"
-        return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": "maxPayloadBytes", "bytes": str(limit)})
+        _drop(outcome)
+        message = f"the result of tool {held.tool} has {size} bytes, over the limit of {limit} ({name})"
+        return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": name, "bytes": str(limit)})
+
+    def _taken_over(self, held: HeldCall, payload: Payload, sections: tuple[int, ...]) -> Outcome:
+        """A large result, or chunk; whole for a replica that takes no pieces."""
+        large = LargePayload(payload, sections, self._workers.channels[held.incarnation].take_over(held.id))
+        if large.descriptor < 0:
+            return failure("WORKER_LOST", f"the worker announced {payload_bytes(large)} bytes and did not hand them over", Started.YES)
+        if self._links.takes_pieces(held.replica) or payload_bytes(large) > self._links.limit(held.replica)[0]:
+            return large
+        try:
+            return fill(payload, [bytes(view) for view in mapped(large.descriptor, sections)])
+        except FramingError as error:
+            return failure("WORKER_LOST", str(error), Started.YES)
+        finally:
+            _drop(large)
 
     def _trace(self, held: HeldCall) -> None:
         held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})
@@ -280,7 +355,13 @@ def _lost(held: HeldCall, worker: str, how: str) -> CallFailure:
     return failure("WORKER_LOST", f"worker {worker} died during the call: {how}", Started.MAYBE, {"how": how, "worker": worker})
 
 
+def _drop(outcome: Outcome) -> None:
+    """Nobody wants it."""
+    if isinstance(outcome, LargePayload) and outcome.descriptor >= 0:
+        os.close(outcome.descriptor)
+
+
 def _error(outcome: Outcome) -> str:
     if isinstance(outcome, CallFailure):
         return outcome.reason
-    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload) else ""
+    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload | LargePayload) else ""

@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from snakepit.local.frames import Ready
+from snakepit.local.frames import Limits, Ready
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_agent import report
 from snakepit_agent.calls import Calls
+from snakepit_agent.pipes import Line
+from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
 from snakepit_agent.settings import Settings
-from snakepit_agent.slots import Ledger
+from snakepit_agent.slots import HeldCall, Ledger
 from snakepit_agent.state import StateForwarder
 from snakepit_agent.streams import Streams
 from snakepit_agent.translate import tool_to_wire
@@ -41,19 +43,31 @@ class Capsule:
         self.ledger = Ledger()
         self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came)
         self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self)
+        self.room = Room(settings.large_bytes)
         self.streams = Streams(
-            lambda: self.incarnation,
-            settings.spec.call.stream_idle_seconds,
-            self.uplink.replica,
+            self.room,
+            self._line,
             self.workers.tell,
             self.uplink.send_result,
             lambda call: self.calls.consumer_went(call),
+            lambda call: self.calls.tool_idles(call),
+            self._room_changed,
         )
-        kill_after = settings.spec.drain.kill_after_seconds
         self.sessions = Sessions(self.ledger, self.uplink, self.workers)
         self.calls = Calls(
-            self.ledger, self.uplink, self.workers, self.streams, self.sessions, kill_after, self._touched, self._flush_loads
+            self.ledger,
+            self.uplink,
+            self.workers,
+            self.streams,
+            self.sessions,
+            self.room,
+            self._line,
+            settings.spec.call.stream_idle_seconds,
+            settings.spec.drain.kill_after_seconds,
+            self._touched,
+            self._flush_loads,
         )
+        self.workers.limits = self._limits
         self.sessions.calls = self.calls
         self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell)
         self.workers.calls, self.workers.state = self.calls, self.state
@@ -79,6 +93,7 @@ class Capsule:
         for timer in (self._tick_timer, self._beat_timer):
             if timer is not None:
                 timer.cancel()
+        await self.calls.arguments.close()
         await self.streams.close()
         await self.uplink.stop()
         self.workers.stop()
@@ -131,6 +146,8 @@ class Capsule:
 
     def replica_linked(self, replica: str) -> None:
         """Tell a new link everything, from the start."""
+        for incarnation in self.workers.channels:
+            self.workers.tell(incarnation, self._limits())
         if self._offer is not None:
             self.uplink.send(replica, link_pb2.Frame(offer=self._offer))
         self.uplink.send(replica, self._report())
@@ -145,6 +162,22 @@ class Capsule:
 
     def replica_forgotten(self, replica: str) -> None:
         self.calls.replica_forgotten(replica)
+
+    # ---- large payloads
+
+    def _line(self, call: HeldCall) -> Line | None:
+        """A stream of its own for a call, to the replica that sent it; None: it has gone."""
+        replica = self.uplink.replica(call.replica)
+        idle = self.settings.spec.call.stream_idle_seconds
+        return None if replica is None else Line(replica.channel, call.remote, self.incarnation, idle)
+
+    def _room_changed(self) -> None:
+        if self.room.is_shut != self.ledger.shut:
+            self.ledger.set_shut(self.room.is_shut)
+            self._touched()
+
+    def _limits(self) -> Limits:
+        return Limits(*self.uplink.largest_limit())
 
     # ---- what replicas are told
 

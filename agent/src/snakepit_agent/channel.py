@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
 
 from snakepit.local.frames import CallFrame, FromWorker, ToWorker
-from snakepit.local.sockets import DONTWAIT, FramingError, encode_batch, recall_call, recv_call, send_call, worker_frames
+from snakepit.local.sockets import (
+    DONTWAIT,
+    FramingError,
+    close_all,
+    encode_batch,
+    recall_call,
+    send_call,
+    take_back_call,
+    take_over,
+    worker_frames,
+)
 
 READ_BYTES = 64 * 1024
 """Well under what malloc takes from the kernel anew each time."""
@@ -40,6 +51,9 @@ class WorkerChannel:
         self._on_frames = on_frames
         self._on_broken = on_broken
         self._pending: deque[CallFrame] = deque()
+        # Of calls in `pending` with sections, by id; and memfds of results that no frame has spoken of yet.
+        self._descriptors: dict[int, int] = {}
+        self._handed: dict[int, list[int]] = {}
         self._unwritten = bytearray()
         self._broken = False
         self._loop = asyncio.get_running_loop()
@@ -56,12 +70,20 @@ class WorkerChannel:
                 self._loop.add_writer(self._inbox.fileno(), self._on_inbox_writable)
             self._pending.append(call)
 
+    def deliver_large(self, call: CallFrame, descriptor: int) -> None:
+        """A call with sections; `descriptor` holds them and belongs to this channel from now on."""
+        if self._broken:
+            os.close(descriptor)
+            return
+        self._descriptors[call.id] = descriptor
+        self.deliver(call)
+
     def recall(self) -> list[int]:
         """Take back every call that the worker has not read: their ids, in order. They were never started."""
         ids = []
         while (call := recall_call(self._inbox_reader)) is not None:
             ids.append(call.id)
-        return ids + [call.id for call in self._take_pending()]
+        return ids + self._forget(self._take_pending())
 
     def recall_behind(self, held: int, slots: int) -> list[int]:
         """Of the `held` calls that the worker was given, take back those behind its slots: their ids, in order.
@@ -73,7 +95,7 @@ class WorkerChannel:
         stay = max(0, slots - begun)
         for call in calls[:stay]:
             self.deliver(call)
-        return [call.id for call in calls[stay:]]
+        return self._forget(calls[stay:])
 
     def recall_one(self, id_: int) -> bool:
         """Take back one call if the worker has not read it; those around it stay in order."""
@@ -81,13 +103,16 @@ class WorkerChannel:
         for call in calls:
             if call.id != id_:
                 self.deliver(call)
-        return any(call.id == id_ for call in calls)
+        return bool(self._forget([call for call in calls if call.id == id_]))
 
     def _read_inbox(self) -> list[CallFrame]:
         calls: list[CallFrame] = []
         with contextlib.suppress(BlockingIOError):
-            while (call := recv_call(self._inbox_reader, DONTWAIT)) is not None:
+            while (taken := take_back_call(self._inbox_reader)) is not None:
+                call, descriptor = taken
                 calls.append(call)
+                if call.sections:
+                    self._descriptors[call.id] = descriptor
         return calls
 
     def _take_pending(self) -> list[CallFrame]:
@@ -97,18 +122,53 @@ class WorkerChannel:
             self._loop.remove_writer(self._inbox.fileno())
         return calls
 
+    def _forget(self, calls: list[CallFrame]) -> list[int]:
+        """These calls leave this worker: their ids."""
+        for call in calls:
+            if call.sections:
+                os.close(self._descriptors.pop(call.id))
+        return [call.id for call in calls]
+
     def _send(self, call: CallFrame) -> bool:
         try:
-            return send_call(self._inbox, call)
+            return self._send_large(call) if call.sections else send_call(self._inbox, call)
         except OSError as error:
             self._break(f"the inbox can't be written: {error}")
             return False
+
+    def _send_large(self, call: CallFrame) -> bool:
+        sent = send_call(self._inbox, call, self._descriptors[call.id])
+        if sent:
+            os.close(self._descriptors.pop(call.id))
+        return sent
 
     def _on_inbox_writable(self) -> None:
         while self._pending and not self._broken and self._send(self._pending[0]):
             self._pending.popleft()
         if not self._pending:
             self._loop.remove_writer(self._inbox.fileno())
+
+    # ---- large results
+
+    def take_over(self, id_: int) -> int:
+        """The memfd of the next large result, or chunk, of that call, which the caller closes; -1: there is none."""
+        while not (found := self._handed.get(id_)):
+            handed = self._take_over()
+            if handed is None:
+                return -1
+            self._handed.setdefault(handed[0], []).append(handed[1])
+        return found.pop(0)
+
+    def _take_over(self) -> tuple[int, int] | None:
+        try:
+            return take_over(self._inbox)
+        except (OSError, FramingError) as error:
+            self._break(f"the inbox can't be read: {error}")
+            return None
+
+    def ended(self, id_: int) -> None:
+        """The call has ended: what it handed over and never spoke of is closed."""
+        close_all(self._handed.pop(id_, ()))
 
     # ---- outbox
 
@@ -176,7 +236,9 @@ class WorkerChannel:
 
     def close(self) -> None:
         """Close the sockets. Calls that are still in the inbox must have been recalled before."""
-        self._take_pending()
+        self._forget(self._take_pending())
+        for descriptors in self._handed.values():
+            close_all(descriptors)
         for sock in (self._outbox, self._inbox):
             self._loop.remove_reader(sock.fileno())
             self._loop.remove_writer(sock.fileno())

@@ -28,7 +28,7 @@ class Outcomes:
 
     def remember(self, frame: link_pb2.Frame, now: float) -> None:
         size = frame.ByteSize()
-        if size > LARGE_BYTES:
+        if size > LARGE_BYTES or frame.result.HasField("pieces"):
             frame = _lost(frame.result)
             size = frame.ByteSize()
         self._kept.append((now, size, frame))

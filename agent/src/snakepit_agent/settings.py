@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from snakepit.names import parse_pool
 from snakepit.spec import SnakePoolSpec, decode_spec
 
 T = TypeVar("T")
+
+UNLIMITED = 1 << 50
+"""cgroup v1 says "no limit" by a number of this size."""
 
 
 class InvalidSettings(ValueError):
@@ -41,6 +45,8 @@ class Settings:
     health_port: int = 7802
     setup_timeout: float = 600.0
     cpus: float = 1.0
+    large_bytes: int = 256 * 1024 * 1024
+    """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -59,10 +65,25 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
         cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),
+        large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
     )
     if read.problems:
         raise InvalidSettings("\n".join(read.problems))
     return values
+
+
+def large_bytes(memory: int | None) -> int:
+    """Half of what the agent may use; without a limit, Settings.large_bytes."""
+    return Settings.large_bytes if memory is None else memory // 2
+
+
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Of this container, in bytes: cgroup v2, then v1. None: there is none, or it can't be read."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            limit = int((root / name).read_text())
+            return limit if limit < UNLIMITED else None
+    return None
 
 
 class _Reader:

@@ -69,6 +69,8 @@ class HeldCall:
     step: Step = Step.DEADLINE
     stopping: str = ""
     answered: bool = False
+    large: bool = False
+    """Its arguments come in pieces."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class Ledger:
         self.touched: set[str] = set()
         # (replica, incarnation): it waits for word of that worker since it was refused, and no result of its own brings it.
         self.owed: set[tuple[str, str]] = set()
+        # Too many bytes of results wait for their callers: nothing more is taken.
+        self.shut = False
         self._remote: dict[tuple[str, int], int] = {}
         self._means: dict[str, float] = {}
         self._last_id = 0
@@ -135,10 +139,25 @@ class Ledger:
         if worker.closed:
             return worker.closed
         held = len(worker.held)
+        if self.shut:
+            return "NO_SLOT"
         if held < worker.slots:
             return ""
         work = (worker.backlog + self._means.get(tool, math.inf)) / worker.slots
         return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"
+
+    def has_slot(self, incarnation: str) -> bool:
+        """Large calls are not taken ahead of a free slot."""
+        worker = self.workers.get(incarnation)
+        return worker is not None and len(worker.held) < worker.slots
+
+    def set_shut(self, shut: bool) -> None:
+        """Whoever was refused hears when it ends."""
+        if self.shut and not shut:
+            for worker in self.workers.values():
+                if worker.refused:
+                    self._tell_refused(worker, "")
+        self.shut = shut
 
     def refused(self, incarnation: str, replica: str) -> None:
         """A call of that replica was rejected: it sends that worker nothing until it hears that something has changed there."""

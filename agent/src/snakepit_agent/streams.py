@@ -1,4 +1,7 @@
-"""Which running call streams into which pipe, and when its Result follows. The pipe itself is in `pipes`; slots are not its business."""
+"""Which call's chunks, or large result, go into which pipe. The pipe itself is in `pipes`; slots are not its business.
+
+A call's Result goes over the link as soon as its tool has ended: its slot is free, while what it said may still be on its way here.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit.link.dial import Replica
 from snakepit.local.frames import Credit, Payload, ToWorker
+from snakepit.local.sections import total
 from snakepit.v1 import link_pb2
-from snakepit_agent.pipes import Pipe
+from snakepit_agent.pipes import Item, Line, Pipe
+from snakepit_agent.room import Room
 from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import Outcome, chunk_to_wire
+from snakepit_agent.translate import LargePayload, Outcome, chunk_to_wire
 
 Tell = Callable[[str, ToWorker], None]
 SendResult = Callable[[str, link_pb2.Frame, float], None]
+FindLine = Callable[[HeldCall], Line | None]
+Stopped = Callable[[HeldCall], None]
 
 
 @dataclass
@@ -24,53 +30,54 @@ class _Stream:
     pipe: Pipe | None = None
     next_index: int = 0
     broken: bool = False
-    result: link_pb2.Frame | None = None
+    ended: bool = False
 
 
 class Streams:
-    """`replica` finds a link's channel; `tell` gives a frame to a worker; `send_result` ends a call on the link.
+    """`line` finds a call's way to its replica; `tell` gives a frame to a worker; `send_result` ends a call on the link.
 
-    `consumer_went` is told of a running call that nobody listens to any more.
+    `consumer_went` is told of a running call that nobody listens to any more, `idle` of one whose tool says nothing. `room_changed`:
+    results in memfds have come or gone.
     """
 
     def __init__(
         self,
-        capsule_incarnation: Callable[[], str],
-        idle_seconds: float,
-        replica: Callable[[str], Replica | None],
+        room: Room,
+        line: FindLine,
         tell: Tell,
         send_result: SendResult,
-        consumer_went: Callable[[HeldCall], None],
+        consumer_went: Stopped,
+        idle: Stopped,
+        room_changed: Callable[[], None],
     ) -> None:
-        self._capsule_incarnation = capsule_incarnation
-        self._idle_seconds = idle_seconds
-        self._replica = replica
+        self._room = room
+        self._line = line
         self._tell = tell
         self._send_result = send_result
         self._consumer_went = consumer_went
+        self._idle = idle
+        self._room_changed = room_changed
         self._streams: dict[int, _Stream] = {}
 
-    def chunk(self, call: HeldCall, payload: Payload) -> None:
+    def chunk(self, call: HeldCall, payload: Payload | LargePayload) -> None:
         """The tool yielded."""
-        stream = self._of(call)
-        if not stream.broken:
-            self._push(stream, payload, last=False)
+        self._push(self._of(call), payload, last=False)
 
     def finish(self, call: HeldCall, outcome: Outcome, result: link_pb2.Frame) -> None:
-        """The call has ended with `outcome`; `result` follows when the consumer has everything, or at once when it has gone."""
+        """The call has ended with `outcome`, which is a stream's last chunk, or a large result; `result` says so on the link."""
+        self._send_result(call.replica, result, time.monotonic())
         stream = self._of(call)
-        if stream.broken:
-            del self._streams[call.id]
-            self._send_result(call.replica, result, time.monotonic())
-            return
-        stream.result = result
+        stream.ended = True
         self._push(stream, outcome, last=True)
+        if stream.broken:
+            self._streams.pop(call.id, None)
 
     async def close(self) -> None:
         """Give up on what is still on its way."""
-        for stream in list(self._streams.values()):
-            if stream.pipe is not None:
-                stream.pipe.abort()
+        pipes = [stream.pipe for stream in self._streams.values() if stream.pipe is not None]
+        for pipe in pipes:
+            pipe.abort()
+        await asyncio.gather(*[pipe.task for pipe in pipes], return_exceptions=True)
 
     async def settle(self) -> None:
         """Wait until every consumer has what its tool has said, or has gone."""
@@ -85,28 +92,35 @@ class Streams:
 
     def _open(self, stream: _Stream) -> None:
         call = stream.call
-        replica = self._replica(call.replica)
-        if replica is None:
+        line = self._line(call)
+        if line is None:
             self._break(stream)
             return
 
         def taken(chunks: int) -> None:
             self._tell(call.incarnation, Credit(call.id, chunks))
 
-        def ended(why: str) -> None:
-            self._ended(stream, why)
-
-        stream.pipe = Pipe(replica.channel, call.remote, self._capsule_incarnation(), self._idle_seconds, taken, ended)
+        stream.pipe = Pipe(line, taken, lambda: self._idle(call), lambda why: self._ended(stream, why))
 
     def _push(self, stream: _Stream, outcome: Outcome, *, last: bool) -> None:
-        assert stream.pipe is not None
-        stream.pipe.push(chunk_to_wire(stream.next_index, outcome, last=last))
+        item = Item(chunk_to_wire(stream.next_index, outcome, last=last))
+        if isinstance(outcome, LargePayload):
+            item.descriptor, item.bytes = outcome.descriptor, total(outcome.sections)
+            item.on_close = lambda: self._trail(-item.bytes)
+            self._trail(item.bytes)
         stream.next_index += 1
+        if stream.pipe is None or stream.broken:
+            item.close()
+        else:
+            stream.pipe.push(item)
+
+    def _trail(self, bytes: int) -> None:
+        self._room.trailing += bytes
+        self._room_changed()
 
     def _ended(self, stream: _Stream, why: str) -> None:
-        if stream.result is not None:
-            del self._streams[stream.call.id]
-            self._send_result(stream.call.replica, stream.result, time.monotonic())
+        if stream.ended:
+            self._streams.pop(stream.call.id, None)
         elif why:
             self._break(stream)
 

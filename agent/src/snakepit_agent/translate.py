@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from snakepit.errors import Started
 from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
 from snakepit.v1 import common_pb2, link_pb2
 
-Outcome = Payload | ToolFailure | CallFailure | None
+
+@dataclass(frozen=True)
+class LargePayload:
+    """A skeleton, its sections, and the memfd that holds them: whoever has this closes it."""
+
+    payload: Payload
+    sections: tuple[int, ...]
+    descriptor: int
+
+
+Outcome = Payload | LargePayload | ToolFailure | CallFailure | None
 
 
 def payload_from_wire(payload: common_pb2.Payload) -> Payload:
@@ -31,8 +42,10 @@ def fill_payload(wire: common_pb2.Payload, payload: Payload) -> None:
         wire.warnings.extend(payload.warnings)
 
 
-def payload_bytes(payload: Payload) -> int:
+def payload_bytes(payload: Payload | LargePayload) -> int:
     """What the limit on payloads counts."""
+    if isinstance(payload, LargePayload):
+        return sum(payload.sections)
     return len(payload.data) + sum(len(a.data) for a in payload.attachments)
 
 
@@ -50,6 +63,7 @@ def call_from_wire(call: link_pb2.Call, id_: int, deadline: float, traceparent: 
         session_uid=call.session_uid,
         metadata=dict(call.metadata) if call.metadata else {},
         traceparent=traceparent,
+        sections=tuple(call.pieces.sections) if call.HasField("pieces") else (),
     )
 
 
@@ -74,6 +88,9 @@ def chunk_to_wire(index: int, outcome: Outcome, *, last: bool) -> link_pb2.Chunk
     chunk = link_pb2.Chunk(index=index, last=last)
     if isinstance(outcome, Payload):
         fill_payload(chunk.payload, outcome)
+    elif isinstance(outcome, LargePayload):
+        fill_payload(chunk.payload, outcome.payload)
+        chunk.pieces.sections.extend(outcome.sections)
     elif isinstance(outcome, ToolFailure):
         chunk.tool_error.CopyFrom(_tool_error(outcome))
     elif outcome is not None:
@@ -88,6 +105,9 @@ def result_to_wire(remote: int, call_id: str, worker: str, incarnation: str, out
     result.id, result.call_id, result.worker, result.incarnation, result.run_seconds = remote, call_id, worker, incarnation, run_seconds
     if isinstance(outcome, Payload):
         fill_payload(result.payload, outcome)
+    elif isinstance(outcome, LargePayload):
+        fill_payload(result.payload, outcome.payload)
+        result.pieces.sections.extend(outcome.sections)
     elif isinstance(outcome, ToolFailure):
         result.tool_error.CopyFrom(_tool_error(outcome))
     elif outcome is not None:

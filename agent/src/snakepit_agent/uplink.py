@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch
 from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.v1 import link_pb2
 from snakepit_agent.outcomes import Outcomes
@@ -88,9 +88,20 @@ class Uplink:
         known = self._known.get(id_)
         return known.replica if known else None
 
-    def max_payload_bytes(self, id_: str) -> int:
+    def limit(self, id_: str) -> tuple[int, str]:
+        """The largest result that the replica takes, in bytes, and the limit's name."""
         replica = self.replica(id_)
-        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES
+        if replica is not None and replica.max_large_payload_bytes:
+            return replica.max_large_payload_bytes, "maxLargePayloadBytes"
+        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES, "maxPayloadBytes"
+
+    def largest_limit(self) -> tuple[int, str]:
+        """Of all linked replicas: what a worker need not even encode, none of them would take."""
+        return max(map(self.limit, self.linked), default=(MAX_LARGE_PAYLOAD_BYTES, "maxLargePayloadBytes"))
+
+    def takes_pieces(self, id_: str) -> bool:
+        replica = self.replica(id_)
+        return replica is not None and replica.max_large_payload_bytes > 0
 
     def send(self, id_: str, frame: link_pb2.Frame) -> bool:
         """Queue a frame; False when there is no link to that replica."""
@@ -143,7 +154,13 @@ class Uplink:
         for known in self._known.values():
             if known.address == address:
                 running.update(self._events.running_ids(known.id), known.outcomes.ids())
-        return link_pb2.Hello(role=link_pb2.ROLE_AGENT, version=self._version, capsule=self._capsule(), running=sorted(running))
+        return link_pb2.Hello(
+            role=link_pb2.ROLE_AGENT,
+            version=self._version,
+            capsule=self._capsule(),
+            running=sorted(running),
+            takes_pieces=True,
+        )
 
     def _on_open(self, replica: Replica) -> None:
         for other in [k for k in self._known.values() if k.address == replica.address and k.id != replica.id and k.replica is None]:

@@ -52,6 +52,7 @@ class Workers:
 
     calls: Calls
     state: StateForwarder
+    limits: Callable[[], frames.Limits]
 
     def __init__(
         self,
@@ -246,6 +247,7 @@ class Workers:
         if not self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic()):
             return
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
+        self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
         self._offered(frame)
         self._changed()

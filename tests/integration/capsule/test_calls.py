@@ -90,7 +90,7 @@ async def test_chunks_arrive_in_order_one_by_one_and_the_last_is_marked(control:
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
         id_ = control.call(worker, "count", {"to": 100}, stream=True)
-        result = await control.result(id_)
+        result = await control.streamed(id_)
         chunks = control.chunks[id_]
         assert [json.loads(chunk.payload.data) for chunk in chunks if chunk.HasField("payload")] == list(range(100))
         assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
@@ -103,7 +103,7 @@ async def test_an_exception_in_mid_stream_arrives_as_itself(control: Replica) ->
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
         id_ = control.call(worker, "break_off", stream=True)
-        result = await control.result(id_)
+        result = await control.streamed(id_)
         assert control.chunks[id_][-1].last
         assert control.chunks[id_][-1].tool_error.message == result.tool_error.message == "broken off"
 
@@ -112,7 +112,7 @@ async def test_a_unary_tool_called_as_a_stream_gives_one_chunk(control: Replica)
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
         id_ = control.call(worker, "add", {"a": 1}, stream=True)
-        await control.result(id_)
+        await control.streamed(id_)
         assert [json.loads(chunk.payload.data) for chunk in control.chunks[id_] if chunk.HasField("payload")] == [2]
         assert control.chunks[id_][-1].last
 
@@ -126,7 +126,7 @@ async def test_a_consumer_that_takes_nothing_holds_the_tool_back(control: Replic
         with pytest.raises(AssertionError):
             await control.until(lambda: len(control.chunks[id_]) > 64, seconds=0.3)
         control.take_chunks.set()
-        await control.result(id_)
+        await control.streamed(id_)
         assert len(control.chunks[id_]) >= 500
 
 

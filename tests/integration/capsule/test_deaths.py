@@ -71,7 +71,7 @@ async def test_a_stream_of_a_killed_worker_ends_with_worker_lost(control: Replic
         await control.until(lambda: control.chunks.get(id_))
         os.kill(worker.pid, signal.SIGKILL)
         control.take_chunks.set()
-        await control.result(id_)
+        await control.streamed(id_)
         assert control.chunks[id_][-1].last
         assert control.chunks[id_][-1].error.reason == "WORKER_LOST"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from snakepit import Cancelled, DeadlineExceeded, InvalidArguments, PayloadTooLarge, Started, ToolError, ToolNotFound
+from snakepit import Cancelled, DeadlineExceeded, InvalidArguments, PayloadTooLarge, Started, ToolError, ToolNotFound, payload
 from snakepit.local.frames import (
     STREAM_CREDIT,
     Begin,
@@ -18,6 +18,7 @@ from snakepit.local.frames import (
     ChunkFrame,
     Credit,
     EndSession,
+    Limits,
     ProgressFrame,
     SpanFrame,
 )
@@ -100,9 +101,10 @@ def test_a_result_that_can_not_be_encoded_becomes_a_marker(shared: LocalWorker) 
 
 @pytest.mark.parametrize("tool", ["large", "large_stream"])
 def test_a_result_over_the_limit_is_refused_with_the_limits_name(shared: LocalWorker, tool: str) -> None:
+    shared.send(Limits(5_000_000, "maxLargePayloadBytes"))
     with pytest.raises(PayloadTooLarge) as caught:
-        shared.call(tool, {"size": 5_000_000} if tool == "large" else {})
-    assert caught.value.details == {"limit": "maxPayloadBytes", "bytes": str(4 * 1024 * 1024)}
+        shared.call(tool, {"size": 5_000_001} if tool == "large" else {})
+    assert caught.value.details == {"limit": "maxLargePayloadBytes", "bytes": "5000000"}
     assert caught.value.started is Started.YES
 
 
@@ -231,3 +233,15 @@ def test_the_catalogue_entry_comes_from_the_signature(shared: LocalWorker) -> No
     assert tools["count"].streaming
     assert '"required": ["a"]' in tools["add"].input_schema
     assert tools["add"].output_schema == '{"type": "integer"}'
+
+
+def test_large_results_and_chunks_come_as_memfds(shared: LocalWorker) -> None:
+    assert shared.call("large", {"size": 3_000_001}) == b"x" * 3_000_001
+    id = shared.begin("large_stream", stream=True)
+    for index in range(20):
+        chunk = shared.heard.wait(ChunkFrame, lambda frame, index=index: frame.id == id and frame.index == index)
+        assert (chunk.sections[1:], len(payload.decode(chunk.payload))) == ((1_000_000,), 1_000_000)
+        assert len([frame for frame in shared.heard.all(ChunkFrame) if frame.id == id]) <= index + 2
+        shared.send(Credit(id, 1))
+    shared.send(CancelCall(id, "CANCELLED"))
+    assert shared.done(id).failure is not None

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from snakepit.context import Interrupted
-from snakepit.local.frames import STREAM_CREDIT, CallFrame, Payload
+from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import Calls, Credits, RunningCall
@@ -17,34 +17,48 @@ from snakepit_worker.runners import ThreadRunner
 
 def test_credit_runs_out_and_comes_back() -> None:
     credits = Credits()
-    assert [credits.take() for _ in range(STREAM_CREDIT)] == [None] * STREAM_CREDIT
-    waiting = credits.take()
+    assert [credits.take(1) for _ in range(STREAM_CREDIT)] == [None] * STREAM_CREDIT
+    waiting = credits.take(1)
     assert waiting is not None
     assert not waiting.done()
     credits.add(2)
     assert waiting.result(0) is None
-    assert credits.take() is None
-    assert credits.take() is not None
+    assert credits.take(1) is None
+    assert credits.take(1) is not None
+
+
+def test_credit_counts_bytes_and_lets_two_chunks_of_any_size_be_ahead() -> None:
+    credits = Credits()
+    assert [credits.take(STREAM_BYTES // 4) for _ in range(4)] == [None] * 4
+    waiting = credits.take(64 * STREAM_BYTES)
+    assert waiting is not None
+    credits.add(1)
+    assert not waiting.done()
+    credits.add(1)
+    assert waiting.result(0) is None
+    credits.add(2)
+    assert credits.take(64 * STREAM_BYTES) is None
+    assert credits.take(1) is not None
 
 
 def test_a_failure_reaches_who_waits_and_who_comes_later() -> None:
     credits = Credits()
     for _ in range(STREAM_CREDIT):
-        credits.take()
-    waiting = credits.take()
+        credits.take(1)
+    waiting = credits.take(1)
     assert waiting is not None
     credits.fail(Interrupted("CANCELLED"))
     with pytest.raises(Interrupted):
         waiting.result(0)
     with pytest.raises(Interrupted):
-        credits.take()
+        credits.take(1)
 
 
 def running_call(id: int) -> RunningCall:
     ours, theirs = socket.socketpair()
     ours.close()
     theirs.close()
-    return RunningCall(CallFrame(id, "c", "t", Payload(b"{}")), Channel(ours, Interrupts()))
+    return RunningCall(CallFrame(id, "c", "t", Payload(b"{}")), Channel(ours, theirs, Interrupts()))
 
 
 def test_a_cancellation_finds_its_call_before_during_and_after() -> None:

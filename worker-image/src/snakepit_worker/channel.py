@@ -1,18 +1,22 @@
 """The worker's end of its outbox: frames out from any thread, answers and orders in through one reader thread.
 
+Large results go out as memfds, on the inbox's way back.
+
 It routes; what a frame means is decided by the objects it is given to.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from snakepit.local.frames import FromWorker, Payload, StateAnswer, StateOperation, ToWorker
-from snakepit.local.sockets import agent_frames, encode_batch
+from snakepit.local.sections import spread
+from snakepit.local.sockets import agent_frames, encode_batch, hand_over, seal_memfd
 from snakepit_worker.interrupts import Interrupts
 
 _READ = 1 << 16
@@ -23,8 +27,9 @@ HOLD_FRAMES = 32
 class Channel:
     """`interrupts` is told not to break a message in two."""
 
-    def __init__(self, outbox: socket.socket, interrupts: Interrupts) -> None:
+    def __init__(self, outbox: socket.socket, inbox: socket.socket, interrupts: Interrupts) -> None:
         self._outbox = outbox
+        self._inbox = inbox
         self._interrupts = interrupts
         self._lock = threading.Lock()
         self._held: list[FromWorker] = []
@@ -50,6 +55,15 @@ class Channel:
         """Send what is held, if anything is."""
         if self._held:
             self.send()
+
+    def hand_over(self, id: int, payload: Payload) -> None:
+        """The bytes of a large result, or chunk, of the call `id`; the frame that speaks of them follows. OSError: the agent has gone."""
+        descriptor = seal_memfd(*spread(payload))
+        try:
+            with self._interrupts.shielded:
+                hand_over(self._inbox, id, descriptor)
+        finally:
+            os.close(descriptor)
 
     def ask(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         """A state operation of the call `id`; its answer comes later."""

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from asyncio import wrap_future
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from snakepit import payload as payloads
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
 from snakepit.errors import InvalidArguments, Started
 from snakepit.local.frames import (
+    STREAM_BYTES,
     STREAM_CREDIT,
     Begin,
     CallFailure,
@@ -34,6 +35,7 @@ from snakepit.local.frames import (
     StateAnswer,
     ToolFailure,
 )
+from snakepit.local.sections import LARGE_BYTES, sizes, skeleton
 from snakepit.names import nearest
 from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
@@ -64,41 +66,53 @@ class Runner(Protocol):
 
 
 class Credits:
-    """Chunks that may still be sent ahead of the consumer."""
+    """Chunks that may still be sent ahead of the consumer: so many, and of so many bytes; a larger one goes alone, or beside one other."""
 
     def __init__(self) -> None:
-        self._free = STREAM_CREDIT
-        self._waiting: Future[None] | None = None
+        self._untaken: deque[int] = deque()
+        self._bytes = 0
+        self._waiting: tuple[Future[None], int] | None = None
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
 
-    def take(self) -> Future[None] | None:
-        """None: taken. Otherwise wait for the future, and it is taken. Raises what `fail` was given."""
+    def take(self, size: int) -> Future[None] | None:
+        """For a chunk of `size` bytes. None: it may go. Otherwise wait for the future, then it may. Raises what `fail` was given."""
+        cost = min(size, STREAM_BYTES // 2)
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if self._free > 0:
-                self._free -= 1
+            if self._fits(cost):
+                self._count(cost)
                 return None
-            self._waiting = Future()
-            return self._waiting
+            self._waiting = Future(), cost
+            return self._waiting[0]
 
     def add(self, chunks: int) -> None:
+        """The consumer took so many."""
         with self._lock:
-            self._free += chunks
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                self._free -= 1
-        if waiting is not None and waiting.set_running_or_notify_cancel():
+            for _ in range(min(chunks, len(self._untaken))):
+                self._bytes -= self._untaken.popleft()
+            if self._waiting is None or not self._fits(self._waiting[1]):
+                return
+            (waiting, cost), self._waiting = self._waiting, None
+            self._count(cost)
+        if waiting.set_running_or_notify_cancel():
             waiting.set_result(None)
+
+    def _fits(self, cost: int) -> bool:
+        return len(self._untaken) < STREAM_CREDIT and self._bytes + cost <= STREAM_BYTES
+
+    def _count(self, cost: int) -> None:
+        self._untaken.append(cost)
+        self._bytes += cost
 
     def fail(self, error: BaseException) -> None:
         """Nobody takes any more: whoever waits, or comes later, is told."""
         with self._lock:
             self._failure = error
             waiting, self._waiting = self._waiting, None
-        if waiting is not None and waiting.set_running_or_notify_cancel():
-            waiting.set_exception(error)
+        if waiting is not None and waiting[0].set_running_or_notify_cancel():
+            waiting[0].set_exception(error)
 
 
 class RunningCall:
@@ -110,6 +124,8 @@ class RunningCall:
         self.credits = Credits()
         self.cancel: Callable[[], Any] | None = None
         self.reason = ""
+        # Of the payload that was handed over last, and that the next frame speaks of.
+        self.sections: tuple[int, ...] = ()
         self._channel = channel
 
     def interruption(self) -> str:
@@ -162,6 +178,17 @@ class Calls:
             call.credits.add(chunks)
 
 
+class ResultLimit:
+    """How large a result, or a chunk, may be: as the agent says, which knows the control plane's settings."""
+
+    def __init__(self) -> None:
+        self.bytes = 64 * 1024 * 1024
+        self.name = "maxLargePayloadBytes"
+
+    def set(self, bytes: int, name: str) -> None:
+        self.bytes, self.name = bytes, name
+
+
 class _TooLarge(Exception):
     """A result over the limit."""
 
@@ -190,7 +217,7 @@ class Invoker:
     calls: Calls
     sessions: Sessions
     cache: StateCache
-    max_payload_bytes: int
+    limit: ResultLimit
     means: dict[str, float]
     # Whether the result of a quick call may wait for the next one's: only where one thread alone takes calls.
     may_hold: bool
@@ -208,10 +235,12 @@ class Invoker:
             done = self._outcome(call, started)
         finally:
             self.calls.end(call)
+        if call.sections and done.payload is not None:
+            done.sections = call.sections
         done.run_seconds = time.monotonic() - started
         self._learn(done, frame.tool)
         spans = self._span(frame, done, started_ns)
-        if spans or not self._is_quick(frame.tool):
+        if spans or done.sections or not self._is_quick(frame.tool):
             self.channel.send(*spans, done)
         else:
             self.channel.hold(done)
@@ -253,11 +282,11 @@ class Invoker:
             return self._stream(call, result)
         if inspect.iscoroutine(result):
             result = self.runner.wait(call, result)
-        encoded = self._encode(call, result)
-        if not call.frame.stream:
-            return encoded
-        self._send_chunk(call, 0, encoded)
-        return None
+        encoded, size = self._encode(call, result)
+        if call.frame.stream:
+            self._send_chunk(call, 0, encoded, size)
+            return None
+        return encoded if size <= LARGE_BYTES else self._hand_over(call, encoded)
 
     def _context(self, call: RunningCall, tool: Tool) -> Context | AsyncContext:
         frame = call.frame
@@ -275,53 +304,67 @@ class Invoker:
         return self._payload_of(call, self._consume(call, iter(result)))
 
     def _payload_of(self, call: RunningCall, collected: list[Any] | None) -> Payload | None:
-        return None if collected is None else self._encode(call, collected)
+        if collected is None:
+            return None
+        encoded, size = self._encode(call, collected)
+        return encoded if size <= LARGE_BYTES else self._hand_over(call, encoded)
 
     def _consume(self, call: RunningCall, values: Iterator[Any]) -> list[Any] | None:
-        collected = None if call.frame.stream else _Collected(self.max_payload_bytes)
+        collected = None if call.frame.stream else _Collected(self.limit.bytes)
         try:
             for index, value in enumerate(values):
                 if collected is not None:
                     collected.add(value)
                     continue
-                if (waiting := call.credits.take()) is not None:
+                encoded, size = self._encode(call, value)
+                if (waiting := call.credits.take(size)) is not None:
                     waiting.result()
-                self._send_chunk(call, index, self._encode(call, value))
+                self._send_chunk(call, index, encoded, size)
         finally:
             if (close := getattr(values, "close", None)) is not None:
                 close()
         return None if collected is None else collected.values
 
     async def _consume_async(self, call: RunningCall, values: AsyncIterator[Any]) -> list[Any] | None:
-        collected, index = None if call.frame.stream else _Collected(self.max_payload_bytes), 0
+        collected, index = None if call.frame.stream else _Collected(self.limit.bytes), 0
         try:
             async for value in values:
                 if collected is not None:
                     collected.add(value)
                     continue
-                if (waiting := call.credits.take()) is not None:
+                encoded, size = self._encode(call, value)
+                if (waiting := call.credits.take(size)) is not None:
                     await wrap_future(waiting)
-                self._send_chunk(call, index, self._encode(call, value))
+                self._send_chunk(call, index, encoded, size)
                 index += 1
         finally:
             if (close := getattr(values, "aclose", None)) is not None:
                 await close()
         return None if collected is None else collected.values
 
-    def _send_chunk(self, call: RunningCall, index: int, payload: Payload) -> None:
-        self.channel.send(ChunkFrame(call.id, index, payload))
+    def _send_chunk(self, call: RunningCall, index: int, payload: Payload, size: int) -> None:
+        if size > LARGE_BYTES:
+            payload = self._hand_over(call, payload)
+        self.channel.send(ChunkFrame(call.id, index, payload, call.sections))
+        call.sections = ()
 
-    def _encode(self, call: RunningCall, value: Any) -> Payload:
-        """In the encoding of the arguments, which the caller can read."""
+    def _hand_over(self, call: RunningCall, payload: Payload) -> Payload:
+        """The bytes go ahead of the frame, which holds the skeleton that is returned."""
+        self.channel.hand_over(call.id, payload)
+        call.sections = sizes(payload)
+        return skeleton(payload)
+
+    def _encode(self, call: RunningCall, value: Any) -> tuple[Payload, int]:
+        """In the encoding of the arguments, which the caller can read; and its bytes."""
         encoded = payloads.encode(value, call.frame.arguments.content_type)
-        if (size := payloads.size(encoded)) > self.max_payload_bytes:
+        if (size := payloads.size(encoded)) > self.limit.bytes:
             raise _TooLarge(size)
-        return encoded
+        return encoded, size
 
     def _too_large(self, tool: Tool, error: _TooLarge) -> CallFailure:
-        limit = self.max_payload_bytes
-        message = f"the result of tool {tool.name!r} has {error} bytes; the limit maxPayloadBytes is {limit}"
-        return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": "maxPayloadBytes", "bytes": str(limit)})
+        limit, name = self.limit.bytes, self.limit.name
+        message = f"the result of tool {tool.name!r} has {error} bytes; the limit {name} is {limit}"
+        return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": name, "bytes": str(limit)})
 
     def _learn(self, done: Done, tool: str) -> None:
         """A failure is often quicker than the work would have been."""

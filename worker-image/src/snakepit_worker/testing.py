@@ -35,6 +35,7 @@ from snakepit.local.frames import (
     FromKeeper,
     FromWorker,
     KeeperHello,
+    Payload,
     Ready,
     Shutdown,
     SignalWorker,
@@ -46,13 +47,16 @@ from snakepit.local.frames import (
     WorkerExited,
     WorkerStarted,
 )
+from snakepit.local.sections import fill
 from snakepit.local.sockets import (
     close_all,
     decode_from_keeper,
     encode_batch,
+    mapped,
     recv_packet,
     send_call,
     send_control,
+    take_over,
     worker_frames,
 )
 from snakepit.names import new_id
@@ -185,9 +189,22 @@ class LocalWorker:
         self.heard.end()
 
     def _take(self, frame: FromWorker) -> None:
+        if isinstance(frame, Done | ChunkFrame) and frame.sections:
+            frame.payload = self._handed_over(frame)
         self.heard.add(frame)
         if isinstance(frame, StateOperation):
             self.send(self._agent.state.answer(self._sessions[frame.id], frame))
+
+    def _handed_over(self, frame: Done | ChunkFrame) -> Payload | None:
+        """The whole payload; one worker's calls are taken in order here."""
+        while frame.payload is not None and (handed := take_over(self.inbox)) is not None:
+            id, descriptor = handed
+            try:
+                if id == frame.id:
+                    return fill(frame.payload, mapped(descriptor, frame.sections))
+            finally:
+                os.close(descriptor)
+        return None
 
 
 def outcome(done: Done) -> Any:

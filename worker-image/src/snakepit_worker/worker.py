@@ -20,21 +20,19 @@ from collections import deque
 from collections.abc import Callable
 
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import logs
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
-from snakepit_worker.invoke import Calls, Invoker
+from snakepit_worker.invoke import Calls, Invoker, ResultLimit
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import Newborn, await_go, explain
 
 Factory = Callable[[], Adapter]
-MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
-MAX_PAYLOAD_VARIABLE = "SNAKEPIT_MAX_PAYLOAD_BYTES"
 logger = logging.getLogger("snakepit.worker")
 
 
@@ -70,9 +68,10 @@ class Worker:
         self._start = start
         self._inbox = inbox
         self._interrupts = Interrupts()
-        self._channel = Channel(outbox, self._interrupts)
+        self._channel = Channel(outbox, inbox, self._interrupts)
         self._runner: MainThreadRunner | ThreadRunner = ThreadRunner() if start.profile == "thread" else MainThreadRunner(self._interrupts)
         self._calls = Calls(self._runner)
+        self._limit = ResultLimit()
         self._wake = Signal()
         self._stop = Signal()
         self._stopping = False
@@ -117,7 +116,7 @@ class Worker:
             calls=self._calls,
             sessions=Sessions(adapter, self._runner.hook),
             cache=StateCache(),
-            max_payload_bytes=int(os.environ.get(MAX_PAYLOAD_VARIABLE) or MAX_PAYLOAD_BYTES),
+            limit=self._limit,
             means={},
             pickle="pickle" in self._start.payloads,
             may_hold=self._start.profile != "thread",
@@ -197,6 +196,8 @@ class Worker:
                 self._calls.interrupt(frame.id, frame.reason)
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
+            case Limits():
+                self._limit.set(frame.max_bytes, frame.name)
             case EndSession():
                 self._ended_sessions.append(frame)
                 self._wake.set()

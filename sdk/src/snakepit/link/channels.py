@@ -7,6 +7,9 @@ from typing import Any
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 """The default limit of one call's arguments or result, in bytes (setting `maxPayloadBytes`)."""
 
+MAX_LARGE_PAYLOAD_BYTES = 64 * 1024 * 1024
+"""The default limit of a payload that travels in pieces, through the SDK, in bytes (setting `maxLargePayloadBytes`)."""
+
 _FRAME_OVERHEAD_BYTES = 1024 * 1024
 _KEEPALIVE_SECONDS = 20
 

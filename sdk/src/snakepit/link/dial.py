@@ -42,6 +42,7 @@ class Replica:
     address: str
     id: str
     max_payload_bytes: int
+    max_large_payload_bytes: int = 0
 
 
 def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
@@ -204,7 +205,7 @@ class Dialer:
         welcome = first.frames[0].welcome
         agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
         link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
-        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes)
+        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes)
         self._on_open(replica)
         if len(first.frames) > 1:
             self._on_frames(link, first.frames[1:])

@@ -2,7 +2,8 @@
 
 * *Control socket*, agent <-> keeper: `SOCK_SEQPACKET`, one frame a packet, descriptors beside it. The agent listens.
 * *Inbox*, agent -> worker: a `SOCK_SEQPACKET` pair that carries `CallFrame`s and nothing else, one a packet. The agent keeps a copy
-  of the reading end: a packet that it can still read was never started.
+  of the reading end: a packet that it can still read was never started. On its way back the worker hands over the memfds of large
+  results, each before the frame in the outbox that speaks of it.
 * *Outbox*, worker <-> agent: a `SOCK_STREAM` pair of length-prefixed messages, each a list of frames. Everything about a running call.
 
 Times are CLOCK_MONOTONIC seconds: the containers of a pod share the machine's clock.
@@ -158,7 +159,10 @@ FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
 
 
 class CallFrame(msgspec.Struct, array_like=True, frozen=True):
-    """One call. `deadline` is monotonic, 0.0 means none. `memfd`: the packet's descriptor holds the encoded CallFrame itself."""
+    """One call. `deadline` is monotonic, 0.0 means none. `memfd`: the packet's descriptor holds the encoded CallFrame itself.
+
+    `sections`: the arguments are a skeleton, and the descriptor holds their bytes (see `snakepit.local.sections`).
+    """
 
     id: int
     call_id: str
@@ -172,6 +176,7 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
     traceparent: str = ""
     memfd: bool = False
     session_uid: str = ""
+    sections: tuple[int, ...] = ()
 
 
 # ---- outbox: worker -> agent
@@ -203,19 +208,26 @@ class Begin(_Frame, tag="begin"):
 
 
 class Done(_Frame, tag="done"):
-    """The end of a call: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error."""
+    """The end of a call: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error.
+
+    `sections`: the payload is a skeleton; its bytes are in a memfd that came before, on the way back of the inbox.
+    """
 
     id: int
     payload: Payload | None = None
     tool_error: ToolFailure | None = None
     failure: CallFailure | None = None
     run_seconds: float = 0.0
+    sections: tuple[int, ...] = ()
 
 
 class ChunkFrame(_Frame, tag="chunk"):
+    """`sections` as of `Done`."""
+
     id: int
     index: int
     payload: Payload
+    sections: tuple[int, ...] = ()
 
 
 class ProgressFrame(_Frame, tag="progress"):
@@ -274,6 +286,13 @@ class Credit(_Frame, tag="credit"):
     chunks: int
 
 
+class Limits(_Frame, tag="limits"):
+    """The largest result that the control plane takes, in bytes, and the name of that limit."""
+
+    max_bytes: int
+    name: str
+
+
 class EndSession(_Frame, tag="end-session"):
     """The session is over for this worker: that life of it, and that epoch unless it is 0."""
 
@@ -291,7 +310,10 @@ class Stop(_Frame, tag="stop"):
 
 
 FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | SpanFrame
-ToWorker = CancelCall | StateAnswer | Credit | EndSession | Flush | Stop
+ToWorker = CancelCall | StateAnswer | Credit | Limits | EndSession | Flush | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""
+
+STREAM_BYTES = 512 * 1024
+"""Bytes of them. A chunk counts as half of it at most: two of any size may be ahead."""

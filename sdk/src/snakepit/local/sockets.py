@@ -19,6 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from snakepit.local.frames import INLINE_BYTES, CallFrame, FromAgent, FromKeeper, FromWorker, Payload, ToWorker
+from snakepit.local.sections import Bytes, fill, total, views
 
 MAX_PACKET = INLINE_BYTES * 2
 """Bytes that a reader provides for one packet; a control frame may carry a traceback."""
@@ -28,6 +29,7 @@ MAX_MESSAGE = 1 << 30
 """A longer message on an outbox means that the two ends lost step."""
 
 _LENGTH = struct.Struct("<I")
+_ID = struct.Struct("<Q")
 _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 # Plain numbers: combining the enum's members costs more than the system call.
 DONTWAIT = int(socket.MSG_DONTWAIT)
@@ -140,9 +142,14 @@ def _decode(decoder: msgspec.msgpack.Decoder[F], data: bytes | memoryview | mmap
 # ---- inbox
 
 
-def send_call(inbox: socket.socket, call: CallFrame) -> bool:
-    """Write a call into an inbox without waiting; False: it is full. A large one goes as a sealed memfd. OSError: nobody reads."""
+def send_call(inbox: socket.socket, call: CallFrame, descriptor: int = -1) -> bool:
+    """Write a call into an inbox without waiting; False: it is full. A large one goes as a sealed memfd. OSError: nobody reads.
+
+    `descriptor`: where the bytes of a call with `sections` are; it stays the caller's.
+    """
     data = _encoder.encode(call)
+    if call.sections:
+        return _send_or_full(inbox, data, (descriptor,))
     if len(data) <= INLINE_BYTES:
         return _send_or_full(inbox, data, ())
     marker = CallFrame(id=call.id, call_id=call.call_id, tool=call.tool, arguments=Payload(b""), memfd=True)
@@ -168,9 +175,50 @@ def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
         return None
     try:
         call = _decode(_calls, packet.data)
-        return _decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd and packet.descriptors else call
+        if not packet.descriptors:
+            return call
+        if call.sections:
+            arguments = fill(call.arguments, mapped(packet.descriptors[0], call.sections))
+            return msgspec.structs.replace(call, arguments=arguments, sections=())
+        return _decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd else call
     finally:
         close_all(packet.descriptors)
+
+
+def take_back_call(inbox_reader: socket.socket) -> tuple[CallFrame, int] | None:
+    """Take a call that its worker has not read, to send it again: with its descriptor, if it has `sections`, else -1. None: none.
+
+    BlockingIOError: nothing there.
+    """
+    packet = recv_packet(inbox_reader, DONTWAIT)
+    if packet is None:
+        return None
+    call = _decode(_calls, packet.data)
+    if call.sections and packet.descriptors:
+        return call, packet.descriptors[0]
+    try:
+        return (_decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd and packet.descriptors else call), -1
+    finally:
+        close_all(packet.descriptors)
+
+
+def hand_over(inbox_reader: socket.socket, id_: int, descriptor: int) -> None:
+    """A worker gives the agent the memfd of a result of call `id_`; waits while the agent takes none. OSError: the agent has gone."""
+    send_packet(inbox_reader, _ID.pack(id_), (descriptor,))
+
+
+def take_over(inbox: socket.socket) -> tuple[int, int] | None:
+    """What `hand_over` gave: a call's id and a descriptor. None: nothing is there."""
+    try:
+        packet = recv_packet(inbox, DONTWAIT)
+    except BlockingIOError:
+        return None
+    if packet is None:
+        return None
+    if len(packet.data) != _ID.size or len(packet.descriptors) != 1:
+        close_all(packet.descriptors)
+        raise FramingError("a worker handed over what is no memfd of a result")
+    return _ID.unpack(packet.data)[0], packet.descriptors[0]
 
 
 def recall_call(inbox_reader: socket.socket) -> CallFrame | None:
@@ -236,20 +284,39 @@ def agent_frames() -> OutboxBuffer[ToWorker]:
 # ---- large calls
 
 
-def seal_memfd(data: bytes) -> int:
-    """A descriptor of anonymous memory with `data` in it that nobody can change any more. The caller closes it."""
-    descriptor = os.memfd_create("snakepit", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def seal_memfd(*parts: Bytes) -> int:
+    """A descriptor of anonymous memory with `parts` in it that nobody can change any more. The caller closes it."""
+    descriptor = open_memfd()
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
+        for part in parts:
+            view = memoryview(part)
+            while len(view):
+                view = view[os.write(descriptor, view) :]
+        seal(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
+def open_memfd() -> int:
+    """Anonymous memory to be written and sealed."""
+    return os.memfd_create("snakepit", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def seal(descriptor: int) -> None:
+    """Nobody changes it any more."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
+
+
 def read_memfd(descriptor: int) -> mmap.mmap:
     """The content of a sealed memfd, mapped, not copied; the map outlives the descriptor."""
     return mmap.mmap(descriptor, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+
+
+def mapped(descriptor: int, sections: Sequence[int]) -> list[memoryview]:
+    """A layout's sections in a sealed memfd, not copied, read-only. Raises FramingError when it is shorter than they are."""
+    size, length = os.fstat(descriptor).st_size, total(sections)
+    if size < length:
+        raise FramingError(f"a memfd of {size} bytes should hold {length}")
+    return views(memoryview(read_memfd(descriptor)), sections)

@@ -29,6 +29,12 @@ TURN_WAIT: Turn
 TURN_NOW: Turn
 TURN_WITHIN_PARENT: Turn
 
+class Pieces(_message.Message):
+    __slots__ = ("sections",)
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    sections: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sections: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class LinkRequest(_message.Message):
     __slots__ = ("frames",)
     FRAMES_FIELD_NUMBER: _ClassVar[int]
@@ -82,20 +88,22 @@ class Frame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol")
+    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_pieces")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPSULE_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     NEWEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TAKES_PIECES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     role: Role
     version: str
     capsule: Capsule
     running: _containers.RepeatedScalarFieldContainer[int]
     newest_protocol: int
-    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ...) -> None: ...
+    takes_pieces: bool
+    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_pieces: _Optional[bool] = ...) -> None: ...
 
 class Capsule(_message.Message):
     __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings")
@@ -126,19 +134,21 @@ class PoolSettings(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., spec: _Optional[str] = ..., deleted: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "replica", "max_payload_bytes", "version")
+    __slots__ = ("protocol", "replica", "max_payload_bytes", "version", "max_large_payload_bytes")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    MAX_LARGE_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     replica: str
     max_payload_bytes: int
     version: str
-    def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    max_large_payload_bytes: int
+    def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "worker", "incarnation", "session_uid", "session_epoch", "turn")
+    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "worker", "incarnation", "session_uid", "session_epoch", "turn")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +172,7 @@ class Call(_message.Message):
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     PARENT_CALL_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
@@ -183,15 +194,16 @@ class Call(_message.Message):
     accept: str
     parent_call_id: str
     depth: int
+    pieces: Pieces
     worker: str
     incarnation: str
     session_uid: str
     session_epoch: int
     turn: Turn
-    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id")
+    __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id", "pieces")
     ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOOL_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +212,7 @@ class Result(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RUN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
     id: int
     payload: _common_pb2.Payload
     tool_error: _common_pb2.ToolError
@@ -208,7 +221,8 @@ class Result(_message.Message):
     incarnation: str
     run_seconds: float
     call_id: str
-    def __init__(self, id: _Optional[int] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., run_seconds: _Optional[float] = ..., call_id: _Optional[str] = ...) -> None: ...
+    pieces: Pieces
+    def __init__(self, id: _Optional[int] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., run_seconds: _Optional[float] = ..., call_id: _Optional[str] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("id", "reason")
@@ -394,29 +408,61 @@ class GoAway(_message.Message):
     def __init__(self) -> None: ...
 
 class PipeRequest(_message.Message):
-    __slots__ = ("id", "capsule_incarnation", "chunks")
+    __slots__ = ("id", "capsule_incarnation", "chunks", "wants_arguments", "piece")
     ID_FIELD_NUMBER: _ClassVar[int]
     CAPSULE_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    WANTS_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
     id: int
     capsule_incarnation: str
     chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
-    def __init__(self, id: _Optional[int] = ..., capsule_incarnation: _Optional[str] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ...) -> None: ...
+    wants_arguments: bool
+    piece: bytes
+    def __init__(self, id: _Optional[int] = ..., capsule_incarnation: _Optional[str] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., wants_arguments: _Optional[bool] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("index", "payload", "tool_error", "error", "last")
+    __slots__ = ("index", "payload", "tool_error", "error", "last", "pieces")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TOOL_ERROR_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
     index: int
     payload: _common_pb2.Payload
     tool_error: _common_pb2.ToolError
     error: _common_pb2.Error
     last: bool
-    def __init__(self, index: _Optional[int] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ..., last: _Optional[bool] = ...) -> None: ...
+    pieces: Pieces
+    def __init__(self, index: _Optional[int] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ..., last: _Optional[bool] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ...) -> None: ...
 
 class PipeResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("piece",)
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    piece: bytes
+    def __init__(self, piece: _Optional[bytes] = ...) -> None: ...
+
+class CarryRequest(_message.Message):
+    __slots__ = ("call", "fetch", "sending", "piece")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    FETCH_FIELD_NUMBER: _ClassVar[int]
+    SENDING_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    call: Call
+    fetch: str
+    sending: int
+    piece: bytes
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
+
+class CarryResponse(_message.Message):
+    __slots__ = ("wanted", "result", "chunks", "piece")
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    wanted: int
+    result: Result
+    chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
+    piece: bytes
+    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., piece: _Optional[bytes] = ...) -> None: ...

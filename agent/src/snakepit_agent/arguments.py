@@ -1,0 +1,105 @@
+"""Large arguments, fetched before their call goes to its worker: until then the call has not started, and its bytes are at its caller.
+
+One task for each such call, bounded by the slots. What becomes of the call is decided by whoever owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from snakepit.errors import Started
+from snakepit.local.frames import CallFailure, CallFrame
+from snakepit.local.sections import total
+from snakepit_agent.pipes import Broken, Line, Stalled, fetch_arguments
+from snakepit_agent.room import Room
+from snakepit_agent.slots import HeldCall
+from snakepit_agent.translate import failure
+
+ROOM_SETTING = "SNAKEPIT_LARGE_BYTES"
+
+Deliver = Callable[[HeldCall, CallFrame, int], None]
+Failed = Callable[[HeldCall, CallFailure | None], None]
+
+
+@dataclass
+class _Fetch:
+    held: HeldCall
+    task: asyncio.Task[None]
+
+
+class Arguments:
+    """`deliver` gets the call with the descriptor of its arguments, which is then its own. `failed(held, failure)`: they can't be had;
+    without a failure, another attempt may succeed."""
+
+    def __init__(self, room: Room, deliver: Deliver, failed: Failed) -> None:
+        self._room = room
+        self._deliver = deliver
+        self._failed = failed
+        self._fetches: dict[int, _Fetch] = {}
+        self._sizes: dict[int, int] = {}
+
+    def fetch(self, held: HeldCall, frame: CallFrame, line: Line | None) -> None:
+        """`held` is admitted; `frame` has its sections. `line` None: its replica has gone, and the link's end will settle the call."""
+        size = total(frame.sections)
+        if size > self._room.limit:
+            message = f"the arguments have {size} bytes, and this capsule's agent takes {self._room.limit} ({ROOM_SETTING})"
+            details = {"limit": ROOM_SETTING, "bytes": str(self._room.limit)}
+            self._failed(held, failure("PAYLOAD_TOO_LARGE", message, Started.NO, details))
+        elif line is not None:
+            task = asyncio.create_task(self._run(held, frame, size, line), name=f"arguments of call {held.remote}")
+            self._fetches[held.id] = _Fetch(held, task)
+
+    def drop(self, id_: int) -> bool:
+        """Fetch no more. True: the call had not gone to its worker."""
+        fetch = self._fetches.pop(id_, None)
+        if fetch is not None:
+            fetch.task.cancel()
+        return fetch is not None
+
+    def drop_of(self, incarnation: str) -> list[int]:
+        """That worker is dead: the calls that had not gone to it."""
+        return [id_ for id_, fetch in list(self._fetches.items()) if fetch.held.incarnation == incarnation and self.drop(id_)]
+
+    def count_of(self, incarnation: str) -> int:
+        return sum(fetch.held.incarnation == incarnation for fetch in self._fetches.values())
+
+    def ended(self, id_: int) -> None:
+        """The call is here no more: so are its arguments."""
+        size = self._sizes.pop(id_, 0)
+        if size:
+            self._room.leave(size)
+
+    async def close(self) -> None:
+        tasks = [fetch.task for fetch in self._fetches.values()]
+        for id_ in list(self._fetches):
+            self.drop(id_)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, held: HeldCall, frame: CallFrame, size: int, line: Line) -> None:
+        descriptor, problem = -1, None
+        await self._enter(held.id, size)
+        try:
+            descriptor = await fetch_arguments(line, frame.sections)
+        except Stalled:
+            idle = f"{line.idle_seconds:g} s (call.streamIdleSeconds)"
+            details = {"limit": "call.streamIdleSeconds"}
+            problem = failure("DEADLINE", f"nothing more of the arguments came for {idle}", Started.NO, details)
+        except Broken:
+            pass  # The router sends the call again, if its caller is still there.
+        del self._fetches[held.id]
+        if descriptor >= 0:
+            self._deliver(held, frame, descriptor)
+        else:
+            self._failed(held, problem)
+
+    async def _enter(self, id_: int, size: int) -> None:
+        room = self._room.ask(size)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if not room.cancel() and not room.cancelled():
+                self._room.leave(size)
+            raise
+        self._sizes[id_] = size
