@@ -35,6 +35,7 @@ from snakepit.v1 import (
     tool_pb2_grpc,
 )
 from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import http
 from snakepit_control_plane.servers.fleet import FleetServicer
@@ -81,6 +82,7 @@ class Running:
         self.telemetry = Telemetry()
         self.router = Router(self.telemetry, max_payload_bytes=settings.max_payload_bytes)
         self.router.sessions = self.sessions = Sessions(self.router, store)
+        self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)
         self.links = LinkServicer(self.router, self.fleet, store, self.replica)
         self.address = ""
@@ -99,7 +101,8 @@ class Running:
         await self.fleet.load()
         await self._grpc.start()
         await self._start_http()
-        for work in (self.fleet.run(), self.sessions.upkeep.run(), self._count_sessions(), self._tell_health()):
+        upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
+        for work in (self.fleet.run(), *upkeep, self._count_sessions(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
         log.info("replica %s serves on %s:%s", self.replica, host, port)
@@ -189,7 +192,7 @@ class Running:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._grpc.stop(1.0)
-        await asyncio.gather(self.fleet.stop(), self.sessions.stop())
+        await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()
         if self._http is not None:
             await self._http.cleanup()

@@ -20,6 +20,13 @@ class Telemetry:
             "snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", ("pool",), registry=registry, buckets=_BUCKETS
         )
         self.refusals = Counter("snakepit_refusals", "Calls that never reached a worker.", ("pool", "reason"), registry=registry)
+        self.keyed = Counter(
+            "snakepit_idempotent_calls",
+            "Calls with an idempotency key: ran, joined, replayed, refused.",
+            ("pool", "how"),
+            registry=registry,
+        )
+        self.reruns = Counter("snakepit_reruns", "Calls sent again that may have run.", ("pool",), registry=registry)
         self.restarts = Counter("snakepit_worker_restarts", "Lives of workers that ended.", ("pool", "reason"), registry=registry)
         self.lost = Counter("snakepit_capsules_lost", "Agents declared lost by this replica.", ("pool",), registry=registry)
         self.missed = Counter("snakepit_heartbeats_missed", "Agents that turned Suspect.", ("pool",), registry=registry)

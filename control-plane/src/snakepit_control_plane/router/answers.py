@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from snakepit.errors import WorkerLost
-from snakepit.v1 import link_pb2
+from snakepit.retry import backoff
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule, Worker
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.pools import Router
+
+MOST_RERUNS = 2
+"""A call whose worker is lost for the third time fails: its arguments may be what kills them."""
 
 
 class Answers:
@@ -38,11 +43,22 @@ class Answers:
         if not failed:
             pool.learn(call.tool, result.run_seconds)
         self._router.release(pool, call, now)
+        if outcome == "error" and self._failed(pool, call, result.error, now):
+            self._free(pool, worker, now)
+            return
         if call.sink is not None and not call.closed:
             self._end_stream(capsule, call, frame)
         else:
             self._router.close(call, frame)
         self._settled(pool, call, worker, now)
+
+    def _failed(self, pool: Pool, call: Call, error: common_pb2.Error, now: float) -> bool:
+        """The agent reports a failure. True: its worker has died, and the call runs again."""
+        if error.reason == WorkerLost.reason and self._runs_again(pool, call, now):
+            return True
+        if call.reruns and error.started == common_pb2.STARTED_NO:
+            error.started = common_pb2.STARTED_MAYBE
+        return False
 
     def _rested(self, pool: Pool, worker: Worker) -> None:
         now = self._router.clock()
@@ -95,18 +111,38 @@ class Answers:
     def worker_lost(self, pool: Pool, call: Call, how: str, now: float) -> None:
         """The call may have run and will never be answered. An idempotent tool runs again."""
         self._router.release(pool, call, now)
-        tool = pool.tools.get(call.tool)
-        if tool is not None and tool.idempotent and not call.closed and not (call.sink and call.sink.opened):
-            self._requeue(pool, call, now)
+        if self._runs_again(pool, call, now):
             return
         where = call.worker.id if call.worker else "its worker"
         self._router.fail(call, WorkerLost(f"{where} was lost during the call: {how}", details={"how": how}))
         self._settled(pool, call, None, now)
+
+    def _runs_again(self, pool: Pool, call: Call, now: float) -> bool:
+        """Send a call that may have run to another worker, after a moment, if its tool allows that and the pool can afford it."""
+        tool = pool.tools.get(call.tool)
+        if tool is None or not tool.idempotent or call.closed or call.reruns >= MOST_RERUNS or now >= call.deadline:
+            return False
+        if (call.sink is not None and call.sink.opened) or pool.budget is None or not pool.budget.spend(now):
+            return False
+        call.reruns += 1
+        self._router.telemetry.reruns.labels(pool.name).inc()
+        self._router.loop.call_later(backoff(call.reruns, random.random), self._rerun, pool, call)
+        return True
+
+    def _rerun(self, pool: Pool, call: Call) -> None:
+        now = self._router.clock()
+        if call.closed:
+            self._settled(pool, call, None, now)
+        else:
+            self._requeue(pool, call, now)
 
     def _settled(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
         if call.capped and call.closed:
             pool.callers.done(call)
         if call.session is not None:
             self._router.sessions.done(pool, call.session, call, now)
+        self._free(pool, worker, now)
+
+    def _free(self, pool: Pool, worker: Worker | None, now: float) -> None:
         if worker is not None and pool.queue.depth:
             self._router.freed(pool, worker, now)

@@ -60,6 +60,7 @@ class Call:
         "frame",
         "home",
         "id",
+        "inner",
         "line",
         "pool",
         "queue_deadline",
@@ -68,6 +69,7 @@ class Call:
         "rank",
         "reply",
         "requeued",
+        "reruns",
         "sent_at",
         "session",
         "sink",
@@ -96,6 +98,10 @@ class Call:
         self.caller = caller
         # It counts there now.
         self.capped = False
+        # So often has it been sent again though it may have run.
+        self.reruns = 0
+        # It runs for calls that share an idempotency key: they are counted, it is not.
+        self.inner = False
         self.reply = reply
         self.sink = sink
         self.started_at = now
@@ -144,8 +150,6 @@ def payload_bytes(value: common_pb2.Payload) -> int:
 
 def check(call: link_pb2.Call, pool: Pool, max_payload_bytes: int) -> SnakepitError | None:
     """What is wrong with the call's own fields."""
-    if call.idempotency_key:
-        return InvalidArguments("idempotency_key is not supported by this control plane yet: leave it empty")
     size = payload_bytes(call.arguments)
     if size > max_payload_bytes:
         return PayloadTooLarge(

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from snakepit.means import next_mean
+from snakepit.retry import RetryBudget
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.router.callers import Callers
@@ -39,6 +40,8 @@ class Pool:
         self.failures = 0.0
         self.held_since = math.inf
         self.sessions = 0
+        # For running again what may have run; a pool without idempotent tools has none.
+        self.budget: RetryBudget | None = None
         self._means: dict[str, float] = {}
         # Why lives have ended, for strict sessions that ask after them.
         self._gone: OrderedDict[str, str] = OrderedDict()
@@ -113,6 +116,8 @@ class Pool:
         self.uniform = all(capsule.tools.keys() == offering[0].tools.keys() for capsule in offering)
         if offering:
             self.tools = {name: tool for capsule in offering for name, tool in capsule.tools.items()}
+        if self.budget is None and any(tool.idempotent for tool in self.tools.values()):
+            self.budget = RetryBudget()
 
     # ---- what calls have taught
 

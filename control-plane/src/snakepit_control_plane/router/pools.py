@@ -25,6 +25,7 @@ from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Work
 from snakepit_control_plane.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from snakepit_control_plane.idempotency import Idempotency
     from snakepit_control_plane.sessions import Sessions
 
 ANSWER_GRACE_SECONDS = 0.2
@@ -37,9 +38,10 @@ Send = Callable[[link_pb2.Frame], None]
 
 
 class Router:
-    """One for each replica. `sessions` is set by the composition: the two know each other."""
+    """One for each replica. `sessions` and `idempotency` are set by the composition: they and the router know each other."""
 
     sessions: Sessions
+    idempotency: Idempotency
 
     def __init__(self, telemetry: Telemetry, *, max_payload_bytes: int) -> None:
         self.loop = asyncio.get_running_loop()
@@ -73,10 +75,27 @@ class Router:
             return
         self._set_deadline(pool, call, now)
         self._start_span(call)
-        if call.frame.call.session_id:
+        if pool.budget is not None:
+            pool.budget.count(now)
+        if call.frame.call.idempotency_key:
+            self.idempotency.submit(pool, call, now)
+        elif call.frame.call.session_id:
             self.sessions.submit(pool, call, now)
         else:
             self.place(pool, call, now)
+
+    def launch(self, pool: Pool, call: Call) -> None:
+        """Take a call of our own, which runs on behalf of others: they are counted, it is not."""
+        self.open_calls += 1
+        call.home, call.pool = pool, pool.name
+        if call.frame.call.session_id:
+            self.sessions.submit(pool, call, call.started_at)
+        else:
+            self.place(pool, call, call.started_at)
+
+    def remind(self, call: Call, at: float) -> None:
+        """End the call at that time for its deadline, unless it has ended before."""
+        self._deadlines.set(call, at)
 
     def pool(self, name: str) -> Pool:
         """The pool of that full name. Raises PoolNotFound."""
@@ -241,6 +260,8 @@ class Router:
         """Answer with an error, and give up the call's place."""
         if call.closed:
             return
+        if call.reruns and error.started is Started.NO:
+            error.started = Started.MAYBE
         if not call.sent_at:
             self.telemetry.refusals.labels(call.pool if call.home is not None else "", error.reason).inc()
         self.close(call, result_frame(call, error))
@@ -279,7 +300,8 @@ class Router:
         if call.sink is not None and call.worker is not None:
             call.worker.capsule.trailing.pop(call.frame.call.id, None)
         result = frame.result
-        self._record(call, _outcome(result), now)
+        if not call.inner:
+            self._record(call, _outcome(result), now)
         result.id = call.id
         result.call_id = call.call_id
         call.reply(call, frame)

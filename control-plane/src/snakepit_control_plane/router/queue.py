@@ -132,6 +132,8 @@ class PoolQueue:
         self.max_size = max_size
         self.depth = 0
         self.anybody = Line(age_seconds)
+        # Calls that wait for the outcome of another with their idempotency key: they need no slot, but count in the bound.
+        self.joined = 0
         self.pinned: dict[Worker, Line] = {}
 
     def configure(self, max_size: int, age_seconds: float) -> None:
@@ -141,7 +143,7 @@ class PoolQueue:
 
     @property
     def is_full(self) -> bool:
-        return self.depth >= self.max_size
+        return self.depth + self.joined >= self.max_size
 
     def enter(self, call: Call) -> None:
         """Count the call as waiting (once, however often it changes lines)."""

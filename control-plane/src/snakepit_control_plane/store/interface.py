@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.claims import Claims
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Written:
 
 class Store(Protocol):
     """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota or StateQuota."""
+
+    @property
+    def claims(self) -> Claims:
+        """What is kept under idempotency keys."""
 
     async def start(self) -> None:
         """Begin to connect; returns at once, whether the store is there or not."""

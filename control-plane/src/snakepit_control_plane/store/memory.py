@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
 
 
@@ -27,6 +28,7 @@ class MemoryStore:
     problem = ""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.claims = MemoryClaims(clock)
         self._clock = clock
         self._pools: dict[str, link_pb2.PoolSettings] = {}
         self._sessions: dict[str, dict[str, _Session]] = {}

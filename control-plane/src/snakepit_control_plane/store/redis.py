@@ -17,6 +17,7 @@ from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_limits, no_session, stale
+from snakepit_control_plane.store.redis_claims import RedisClaims
 from snakepit_control_plane.store.urls import StoreUrl
 
 POOL_SECONDS = 30 * 86400
@@ -34,6 +35,7 @@ class RedisStore:
 
     def __init__(self, url: StoreUrl) -> None:
         self._client = RedisClient(connect(url))
+        self.claims = RedisClaims(self._client)
 
     async def start(self) -> None:
         await self._client.start()
