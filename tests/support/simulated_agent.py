@@ -75,6 +75,7 @@ class SimulatedAgent:
     slots: int = 1
     settings: link_pb2.PoolSettings | None = None
     tools: dict[str, Tool] = field(default_factory=lambda: dict(TOOLS))
+    idempotent: frozenset[str] = frozenset()
     beat_seconds: float = 0.2
     state: pool_pb2.WorkerState = pool_pb2.WORKER_STATE_READY
     reason: str = ""
@@ -166,7 +167,10 @@ class SimulatedAgent:
         self.send(report=link_pb2.Report(sequence=self._sequence, workers=workers, draining=self.draining))
 
     def offer(self) -> None:
-        offered = [common_pb2.Tool(name=name, input_schema="{}", streaming=name == "count") for name in self.tools]
+        offered = [
+            common_pb2.Tool(name=name, input_schema="{}", streaming=name == "count", idempotent=name in self.idempotent)
+            for name in self.tools
+        ]
         self.send(offer=link_pb2.Offer(tools=offered, description="Simulated."))
 
     async def ask_state(self, call: link_pb2.Call, **operation: object) -> link_pb2.StateReply:

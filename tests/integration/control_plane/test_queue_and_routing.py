@@ -8,7 +8,6 @@ import pytest
 
 from snakepit.errors import (
     DeadlineExceeded,
-    InvalidArguments,
     PayloadTooLarge,
     PoolNotFound,
     PoolNotReady,
@@ -257,12 +256,6 @@ async def test_a_rejected_call_gets_its_old_place_and_runs_elsewhere(server: Run
         full._start = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]
         workers = {(await caller.call("echo")).worker for _ in range(6)}
         assert workers == {"other/0"}
-
-
-async def test_an_idempotency_key_is_refused_rather_than_ignored(server: Running, caller: Caller) -> None:
-    async with simulated_agent(server.address):
-        with pytest.raises(InvalidArguments, match="idempotency_key"):
-            await caller.call("echo", idempotency_key="k")
 
 
 async def test_arguments_over_the_limit_are_refused_with_its_name(server: Running, caller: Caller) -> None:

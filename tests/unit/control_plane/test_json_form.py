@@ -43,3 +43,11 @@ def test_attachments_appear_in_their_places_as_base64() -> None:
 def test_a_value_in_no_form_is_refused_with_a_sentence() -> None:
     with pytest.raises(InvalidArguments, match=r"value\.json"):
         json_form.from_value(common_pb2.Value())
+
+
+def test_equal_arguments_become_equal_bytes_where_that_is_asked() -> None:
+    names = [f"name-{number}" for number in range(40)]
+    one, other = struct_pb2.Struct(), struct_pb2.Struct()
+    one.update({name: {"a": 1, "b": [name]} for name in names})
+    other.update({name: {"b": [name], "a": 1} for name in reversed(names)})
+    assert json_form.from_struct(one, same_bytes=True) == json_form.from_struct(other, same_bytes=True)

@@ -104,7 +104,8 @@ class Idempotency:
     def _answered(self, entry: Entry, call: Call, frame: link_pb2.Frame) -> None:
         """The caller has its answer, or has gone."""
         reply = entry.callers.pop(call)
-        entry.pool.queue.joined -= 1
+        if call is not entry.first:
+            entry.pool.queue.joined -= 1
         reply(call, frame)
         if not entry.callers and not entry.ended:
             self._deserted(entry)
@@ -186,6 +187,8 @@ class Idempotency:
         """Run it on behalf of the caller who has waited longest."""
         self._count(entry.pool, "ran")
         entry.first = first = next(iter(entry.callers))
+        # From now on the run counts where it waits.
+        entry.pool.queue.joined -= 1
         entry.run = run = Call(first.frame, partial(self._ran, entry), self._router.clock(), caller=first.caller)
         run.inner = True
         run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span

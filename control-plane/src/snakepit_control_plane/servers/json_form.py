@@ -26,9 +26,19 @@ _EXACT = 2**53
 _ALIKE = frozenset({BASE64, "dtype", "shape"})
 
 
-def from_struct(arguments: struct_pb2.Struct) -> common_pb2.Payload:
-    """Raises InvalidArguments for an object with one of our keys that is not what it says."""
-    return _wire(payloads.encode({key: _plain(value) for key, value in arguments.fields.items()}))
+def from_struct(arguments: struct_pb2.Struct, *, same_bytes: bool = False) -> common_pb2.Payload:
+    """Raises InvalidArguments for an object with one of our keys that is not what it says.
+
+    `same_bytes`: equal arguments give equal bytes, whatever order protobuf has their names in.
+    """
+    plain = {key: _plain(value) for key, value in arguments.fields.items()}
+    return _wire(payloads.encode(_in_order(plain) if same_bytes else plain))
+
+
+def _in_order(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _in_order(plain[key]) for key in sorted(plain)}
+    return [_in_order(each) for each in plain] if isinstance(plain, list) else plain
 
 
 def from_value(value: common_pb2.Value) -> common_pb2.Payload:

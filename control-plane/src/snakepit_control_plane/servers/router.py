@@ -85,7 +85,7 @@ def _frame(request: Request, context: Context) -> link_pb2.Frame:
     if request.WhichOneof("arguments") == "payload":
         call.arguments.CopyFrom(request.payload)
     else:
-        call.arguments.CopyFrom(json_form.from_struct(request.json))
+        call.arguments.CopyFrom(json_form.from_struct(request.json, same_bytes=bool(request.idempotency_key)))
         call.accept = JSON
     return link_pb2.Frame(call=call)
 
