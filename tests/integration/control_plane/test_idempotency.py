@@ -31,9 +31,8 @@ from snakepit.errors import (
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.idempotency import calls as keyed_calls
-from snakepit_control_plane.server import Running
+from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
-from snakepit_control_plane.store.redis import RedisStore
 from support.control_plane import Caller, eventually, outcome, replica
 from support.redis_server import RedisServer, free_port, redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
@@ -93,7 +92,7 @@ async def pair(url: str, **options: Any) -> AsyncIterator[Pair]:
         memory = MemoryStore()
         servers, agents, callers = [], [], []
         for number in range(2):
-            server = await stack.enter_async_context(replica(RedisStore(url) if url else memory))
+            server = await stack.enter_async_context(replica(make_store(url) if url else memory))
             agent = simulated_agent(server.address, name=f"capsule-{number}", slots=4, **options)
             servers.append(server)
             agents.append(await stack.enter_async_context(agent))
