@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from snakepit import Adapter, AsyncContext, Context, tool
+from snakepit import Adapter, AsyncContext, Context, StoreUnavailable, tool
 
 
 class Sample(Adapter):
@@ -98,6 +98,17 @@ class Sample(Adapter):
     @tool
     async def recall(self, key: str, *, ctx: AsyncContext) -> Any:
         return await ctx.state.get(key)
+
+    @tool
+    def mark(self, path: str, token: str, *, ctx: Context) -> str:
+        """Leave the token in a file, then write to the session's state; what the store said."""
+        with Path(path).open("a") as file:
+            file.write(f"{token}\n")
+        try:
+            ctx.state.set("marked", token)
+        except StoreUnavailable as error:
+            return f"not written: {error.started.name}"
+        return "written"
 
     @tool
     def hold(self, seconds: float, *, ctx: Context) -> None:

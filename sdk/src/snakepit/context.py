@@ -158,7 +158,7 @@ class _Operations:
 
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
         if not self._named:
-            raise InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)")
+            raise _ours(InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)"))
         return self._host.state(operation, key, value, expected_version)
 
     def cached(self, key: str) -> StateAnswer | None:
@@ -185,7 +185,12 @@ class _Operations:
 
 def _raise_failure(answer: StateAnswer) -> None:
     if (failure := answer.failure) is not None:
-        raise from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+        raise _ours(from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details))
+
+
+def _ours(error: SnakepitError) -> SnakepitError:
+    error.of_context = True
+    return error
 
 
 class State:
@@ -232,7 +237,7 @@ class State:
             return answer.result(self._context._timeout())
         except TimeoutError as error:
             self._context.check()
-            raise _no_answer() from error
+            raise _ours(_no_answer()) from error
 
 
 class AsyncState:
@@ -279,7 +284,7 @@ class AsyncState:
             return await asyncio.wait_for(asyncio.wrap_future(answer), self._context._timeout())
         except TimeoutError as error:
             self._context.check()
-            raise _no_answer() from error
+            raise _ours(_no_answer()) from error
 
 
 def _encoded(value: Any) -> Payload:

@@ -53,6 +53,8 @@ class SnakepitError(Exception):
     reason: ClassVar[str] = "INTERNAL"
     status: ClassVar[Status] = Status.INTERNAL
     default_started: ClassVar[Started] = Started.UNKNOWN
+    of_context = False
+    """Raised by a tool's context, not by the author: a tool that lets it through has failed for this reason."""
 
     def __init__(
         self,

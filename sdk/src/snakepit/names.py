@@ -12,6 +12,7 @@ from snakepit.errors import InvalidArguments
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _POOL = re.compile(rf"{_LABEL}/{_LABEL}")
 _TOOL = re.compile(r"[a-z0-9_.-]{1,64}")
+STATE_KEY_BYTES = 256
 _SESSION = re.compile(r"[A-Za-z0-9_.:@/-]{1,128}")
 
 
@@ -54,6 +55,13 @@ def check_session(session: str) -> str:
     if not _SESSION.fullmatch(session):
         raise InvalidArguments(f"session id {session!r} must be 1 to 128 characters of letters, digits and _.:@/-")
     return session
+
+
+def check_state_key(key: str) -> str:
+    """The key itself. Raises InvalidArguments."""
+    if not key or len(key.encode()) > STATE_KEY_BYTES:
+        raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
+    return key
 
 
 def new_id() -> str:

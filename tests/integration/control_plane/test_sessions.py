@@ -6,7 +6,7 @@ from collections import Counter
 import grpc
 import pytest
 
-from snakepit.errors import SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
+from snakepit.errors import InvalidArguments, SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
 from snakepit.v1 import common_pb2, link_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
@@ -221,6 +221,15 @@ async def test_state_goes_through_in_both_forms_and_is_fenced(server: Running, c
         request = session_pb2.GetStateRequest(pool=POOL, session_id="s", key="k")
         stored = await rpc(caller.sessions.GetState(request))
         assert (stored.value.json.number_value, stored.version) == (41, 1)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 257, "ö" * 129])
+async def test_a_state_key_has_its_limits(server: Running, caller: Caller, key: str) -> None:
+    async with simulated_agent(server.address):
+        await caller.create("s")
+        request = session_pb2.SetStateRequest(pool=POOL, session_id="s", key=key, value={"payload": payload(1)})
+        with pytest.raises(InvalidArguments, match="1 to 256 bytes"):
+            await rpc(caller.sessions.SetState(request))
 
 
 async def test_while_redis_is_away_known_bindings_go_on_and_store_needs_fail_at_once() -> None:

@@ -154,8 +154,9 @@ def test_state_is_written_through_and_read_back(shared: LocalWorker) -> None:
 
 
 def test_state_without_a_session_is_refused_with_a_sentence(shared: LocalWorker) -> None:
-    with pytest.raises(ToolError, match="this call has no session"):
+    with pytest.raises(InvalidArguments, match="this call has no session") as refused:
         shared.call("recall", {"key": "k"})
+    assert refused.value.started is Started.YES
 
 
 def test_a_tool_sees_its_session_metadata_and_deadline_and_reports_progress(shared: LocalWorker) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from snakepit import payload as payloads
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.errors import InvalidArguments, Started
+from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit.local.frames import (
     STREAM_BYTES,
     STREAM_CREDIT,
@@ -271,6 +271,8 @@ class Invoker:
         except _TooLarge as error:
             return Done(call.id, failure=self._too_large(tool, error))
         except BaseException as error:
+            if isinstance(error, SnakepitError) and error.of_context:
+                return Done(call.id, failure=CallFailure(error.reason, error.message, int(Started.YES), dict(error.details)))
             return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit.errors import InvalidArguments
-from snakepit.names import check_session, new_id
+from snakepit.names import check_session, check_state_key, new_id
 from snakepit.v1 import session_pb2, session_pb2_grpc
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -106,7 +106,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         pool = self._pool(request.pool)
         expected = request.expected_version if request.HasField("expected_version") else None
         value = json_form.from_value(request.value)
-        written = await self._store.set_state(pool.name, request.session_id, request.key, value, expected, limits_of(pool), None)
+        key = check_state_key(request.key)
+        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, limits_of(pool), None)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
     @rich

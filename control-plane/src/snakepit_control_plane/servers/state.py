@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snakepit.errors import PoolNotFound, SnakepitError
 from snakepit.link.status import to_frame
+from snakepit.names import check_state_key
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -38,6 +39,7 @@ async def _carry_out(store: Store, pool: Pool, request: link_pb2.StateRequest, r
                 reply.value.CopyFrom(stored.value)
         case "set":
             expected = request.set.expected_version if request.set.HasField("expected_version") else None
+            check_state_key(request.set.key)
             written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, limits_of(pool), fence)
             reply.written, reply.version = written.done, written.version
         case "delete":

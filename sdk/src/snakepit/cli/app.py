@@ -44,7 +44,10 @@ def run(arguments: list[str]) -> int:
         app(arguments, prog_name="snakepit")
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except (SnakepitError, ValueError) as error:
+    except SnakepitError as error:
+        print(f"snakepit: {error.reason}: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
         print(f"snakepit: {error}", file=sys.stderr)
         return 1
     return 0

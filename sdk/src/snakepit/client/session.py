@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from snakepit.client import codec, requests, views
+from snakepit.client import codec, requests, snapshot, views
 from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
+from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.names import check_session
 from snakepit.v1 import common_pb2, session_pb2
+
+_EXPORT_ATTEMPTS = 5
 
 
 class State:
@@ -27,9 +30,8 @@ class State:
 
     async def get_versioned(self, key: str) -> tuple[Any, int]:
         """The value and its version; (None, 0) where the key is absent."""
-        request = session_pb2.GetStateRequest(**self._names, key=key, as_payload=True)
-        reply: session_pb2.GetStateResponse = await self._connection.unary(lambda peer: peer.sessions.GetState, request, safe=True)
-        return (codec.decode(reply.value.payload), reply.version) if reply.found else (None, 0)
+        payload, version = await self._read(key)
+        return (codec.decode(payload), version) if version else (None, 0)
 
     async def set(self, key: str, value: Any) -> int:
         """Write, and return the new version."""
@@ -46,12 +48,33 @@ class State:
         return reply.deleted
 
     async def keys(self) -> list[str]:
+        return sorted(await self.versions())
+
+    async def versions(self) -> dict[str, int]:
+        """The version of every key."""
         request = session_pb2.ListStateRequest(**self._names)
         reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
-        return sorted(each.key for each in reply.keys)
+        return {each.key: each.version for each in reply.keys}
+
+    async def raw(self, key: str) -> tuple[snapshot.Value, int]:
+        """The payload as it was written, and its version; 0 where the key is absent."""
+        payload, version = await self._read(key)
+        return snapshot.Value(payload.content_type, payload.data), version
+
+    async def set_raw(self, key: str, value: snapshot.Value) -> int:
+        """Write a payload as it is, and return the new version."""
+        return (await self._write(key, common_pb2.Payload(content_type=value.content_type, data=value.data), None)).version
+
+    async def _read(self, key: str) -> tuple[common_pb2.Payload, int]:
+        request = session_pb2.GetStateRequest(**self._names, key=key, as_payload=True)
+        reply: session_pb2.GetStateResponse = await self._connection.unary(lambda peer: peer.sessions.GetState, request, safe=True)
+        return reply.value.payload, reply.version
 
     async def _set(self, key: str, value: Any, expected: int | None) -> session_pb2.SetStateResponse:
-        wire = common_pb2.Value(payload=codec.encode_state(value))
+        return await self._write(key, codec.encode_state(value), expected)
+
+    async def _write(self, key: str, payload: common_pb2.Payload, expected: int | None) -> session_pb2.SetStateResponse:
+        wire = common_pb2.Value(payload=payload)
         request = session_pb2.SetStateRequest(**self._names, key=key, value=wire, expected_version=expected)
         reply: session_pb2.SetStateResponse = await self._connection.unary(lambda peer: peer.sessions.SetState, request, safe=False)
         return reply
@@ -114,6 +137,29 @@ class Session(Caller):
             lambda peer: peer.sessions.RebindSession, request, safe=False
         )
         return views.session_info(reply.session)
+
+    async def export(self) -> snapshot.Snapshot:
+        """All that another session can be made of, as of one moment. Raises SnakepitError when the state won't keep still."""
+        info = await self.info()
+        for _ in range(_EXPORT_ATTEMPTS):
+            versions = await self.state.versions()
+            read = {key: await self.state.raw(key) for key in versions}
+            if versions == {key: version for key, (_, version) in read.items()} == await self.state.versions():
+                values = {key: value for key, (value, _) in read.items()}
+                return snapshot.Snapshot(snapshot.FORMAT, self.pool, self.id, info.ttl_seconds, info.metadata, values)
+        raise SnakepitError(f"session {self.id!r} is being written to all the time: export it when its calls have ended")
+
+    async def restore(self, saved: snapshot.Snapshot) -> None:
+        """Make this session of an exported one: whole, or not at all. Raises InvalidArguments when there is one already."""
+        self._metadata, self._ttl_seconds = saved.metadata, saved.ttl_seconds
+        if not await self.create():
+            raise InvalidArguments(f"pool {self.pool} has a session {self.id!r} already: delete it, or give the new one another id")
+        try:
+            for key, value in saved.state.items():
+                await self.state.set_raw(key, value)
+        except BaseException:
+            await self.delete()
+            raise
 
     async def delete(self) -> bool:
         """End the session, with its state; False: there was none."""
