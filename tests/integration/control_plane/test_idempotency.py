@@ -139,6 +139,14 @@ async def test_fifty_repeats_at_once_through_two_replicas_run_the_tool_once(two:
     assert sum(server.telemetry.calls.labels(POOL, "work", "OK")._value.get() for server in two.servers) == 50
 
 
+async def test_who_waits_at_another_replica_hears_of_the_outcome(two: Pair, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_calls, "READ_AGAIN_SECONDS", (3600.0,))
+    calls = [caller.start("work", idempotency_key=key) for caller in two.callers]
+    await eventually(lambda: two.waiting() == 2 and two.ran)
+    two.let_go()
+    assert [value(response) for response in await asyncio.gather(*calls)] == [1, 1]
+
+
 async def test_keys_of_different_calls_do_not_meet(two: Pair) -> None:
     two.let_go()
     for n in range(3):

@@ -28,7 +28,7 @@ from snakepit_control_plane.router.refusals import saturated
 from snakepit_control_plane.store.claims import Run, State
 from snakepit_control_plane.store.interface import Store
 
-READ_AGAIN_SECONDS = (0.02, 0.05, 0.1, 0.25)
+READ_AGAIN_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Who waits for a run of another replica looks after these times, and then at the last of them, if it hears nothing before."""
 
 ALONE_SECONDS = 10.0
@@ -144,7 +144,7 @@ class Idempotency:
                 if await self._ask(entry, first=unwatch is None) is not State.RUNNING:
                     return
                 if unwatch is None:
-                    unwatch = self._store.claims.watch(entry.claim.pool, partial(self._news, entry))
+                    unwatch = self._store.claims.watch(entry.claim, entry.news.set)
                 else:
                     await self._wait(entry, next(pauses))
             self._forget(entry)
@@ -175,11 +175,6 @@ class Idempotency:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await entry.news.wait()
-
-    @staticmethod
-    def _news(entry: Entry, key: str) -> None:
-        if key == entry.claim.key:
-            entry.news.set()
 
     # ---- the run
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import enum
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from snakepit.errors import StoreUnavailable
 
 MOST_MEMORY_BYTES = 64 * 1024 * 1024
 """Of all outcomes that the store of one process's memory keeps."""
+
+T = TypeVar("T", bound=Hashable)
 
 
 class State(enum.IntEnum):
@@ -64,8 +67,30 @@ class Claims(Protocol):
     async def joined(self, run: Run) -> bool:
         """Has another replica asked after this run?"""
 
-    def watch(self, pool: str, changed: Callable[[str], None]) -> Callable[[], None]:
-        """Tell of every key of the pool that gets an outcome or is released, as well as can be done; returns how to stop that."""
+    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
+        """Tell when the key gets an outcome, is released, or may have been unnoticed; returns how to stop that. Some news is lost."""
+
+
+class Watchers(Generic[T]):
+    """What to call for each subject."""
+
+    def __init__(self) -> None:
+        self.subjects: dict[T, list[Callable[[], None]]] = {}
+
+    def add(self, subject: T, changed: Callable[[], None]) -> Callable[[], None]:
+        """Returns how to stop."""
+        self.subjects.setdefault(subject, []).append(changed)
+        return partial(self._remove, subject, changed)
+
+    def _remove(self, subject: T, changed: Callable[[], None]) -> None:
+        watchers = self.subjects[subject]
+        watchers.remove(changed)
+        if not watchers:
+            del self.subjects[subject]
+
+    def tell(self, subject: T) -> None:
+        for changed in list(self.subjects.get(subject, ())):
+            changed()
 
 
 @dataclass
@@ -84,7 +109,7 @@ class MemoryClaims:
         self._records: dict[tuple[str, str], _Record] = {}
         self._expiry: list[tuple[float, str, str]] = []
         self._leases: dict[tuple[str, str], float] = {}
-        self._watchers: dict[str, list[Callable[[str], None]]] = {}
+        self._watchers = Watchers[tuple[str, str]]()
         self._bytes = 0
 
     async def claim(self, run: Run, *, lease_seconds: float, keep_seconds: float, lost: bytes) -> Found:
@@ -119,7 +144,7 @@ class MemoryClaims:
         there = self._records.get((run.pool, run.key))
         if there is not None and there.run == run and there.outcome is None:
             del self._records[run.pool, run.key]
-            self._tell(run)
+            self._watchers.tell((run.pool, run.key))
 
     async def hold(self, pool: str, replica: str, lease_seconds: float) -> bool:
         known = (pool, replica) in self._leases
@@ -130,10 +155,8 @@ class MemoryClaims:
         there = self._records.get((run.pool, run.key))
         return there is not None and there.run == run and there.joined
 
-    def watch(self, pool: str, changed: Callable[[str], None]) -> Callable[[], None]:
-        watchers = self._watchers.setdefault(pool, [])
-        watchers.append(changed)
-        return lambda: watchers.remove(changed)
+    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
+        return self._watchers.add((run.pool, run.key), changed)
 
     # ---- inside
 
@@ -145,11 +168,7 @@ class MemoryClaims:
         self._bytes += len(outcome) - len(record.outcome or b"")
         record.outcome, record.expires = outcome, expires
         self._put(record)
-        self._tell(record.run)
-
-    def _tell(self, run: Run) -> None:
-        for changed in list(self._watchers.get(run.pool, ())):
-            changed(run.key)
+        self._watchers.tell((record.run.pool, record.run.key))
 
     def _sweep(self, now: float) -> None:
         while self._expiry and self._expiry[0][0] <= now:

@@ -17,6 +17,7 @@ from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_limits, no_session, stale
+from snakepit_control_plane.store.news import News
 from snakepit_control_plane.store.redis_claims import RedisClaims
 from snakepit_control_plane.store.urls import StoreUrl
 
@@ -34,13 +35,16 @@ class RedisStore:
     """`url`: of any kind but memory."""
 
     def __init__(self, url: StoreUrl) -> None:
-        self._client = RedisClient(connect(url))
-        self.claims = RedisClaims(self._client)
+        connection = connect(url)
+        self._client = RedisClient(connection)
+        self._news = News(connection)
+        self.claims = RedisClaims(self._client, self._news)
 
     async def start(self) -> None:
         await self._client.start()
 
     async def close(self) -> None:
+        await self._news.close()
         await self._client.close()
 
     @property

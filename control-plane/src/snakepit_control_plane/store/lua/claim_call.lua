@@ -1,4 +1,4 @@
--- KEYS: call, replicas. ARGV: digest, replica, run, lease ms, ms to keep, outcome of an orphan, key, channel. The twin of MemoryClaims.claim.
+-- KEYS: call, replicas. ARGV: digest, replica, run, lease ms, ms to keep, outcome of an orphan. The twin of MemoryClaims.claim.
 -- 0 another call's, 1 ours, 2 running, 3 done
 local now = clock()
 local there = redis.call('HMGET', KEYS[1], 'digest', 'replica', 'outcome')
@@ -18,5 +18,5 @@ if (tonumber(redis.call('ZSCORE', KEYS[2], there[2]) or 0)) > now then
 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-tell(ARGV[8], ARGV[7])
+tell(KEYS[1])
 return {3, ARGV[6]}

@@ -51,7 +51,7 @@ local function floor()
   return tonumber(redis.call('HGET', KEYS[1], 'floor') or 0)
 end
 
--- Whoever waits reads again in any case: a user that may not publish costs a little time, not the operation.
-local function tell(channel, message)
-  redis.pcall('PUBLISH', channel, message)
+-- On the channel that has the key's name. Who waits reads again in any case: a user that may not publish costs time, not the operation.
+local function tell(key)
+  redis.pcall('PUBLISH', key, '')
 end
