@@ -129,11 +129,14 @@ class Calls:
             self._sessions.cancel(replica, cancel)
 
     def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
-        held = self._ledger.find(replica, recall.id)
-        if held is not None and self._take_back(held):
-            self._give_back([held.id], "RECALLED")
-        elif held is None:
+        found = [held for id_ in (recall.id, *recall.others) if (held := self._ledger.find(replica, id_)) is not None]
+        if not found:
             self._sessions.recall(replica, recall)
+            return
+        channel = self._workers.channels[found[0].incarnation]
+        channel.control(Flush())
+        fetching = [held.id for held in found if held.large and self.arguments.drop(held.id)]
+        self._give_back([*fetching, *channel.recall_some({held.id for held in found})], "RECALLED")
 
     def replica_unlinked(self, replica: str) -> None:
         """What that replica sent and no worker has begun is dropped: it will be sent again, here or elsewhere."""

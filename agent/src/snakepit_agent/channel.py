@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from snakepit.local.frames import CallFrame, FromWorker, ToWorker
 from snakepit.local.sockets import (
@@ -99,11 +99,15 @@ class WorkerChannel:
 
     def recall_one(self, id_: int) -> bool:
         """Take back one call if the worker has not read it; those around it stay in order."""
+        return bool(self.recall_some({id_}))
+
+    def recall_some(self, ids: Collection[int]) -> list[int]:
+        """Of these calls, take back those that the worker has not read: their ids, in order. The others stay, in order."""
         calls = [*self._read_inbox(), *self._take_pending()]
         for call in calls:
-            if call.id != id_:
+            if call.id not in ids:
                 self.deliver(call)
-        return bool(self._forget([call for call in calls if call.id == id_]))
+        return self._forget([call for call in calls if call.id in ids])
 
     def _read_inbox(self) -> list[CallFrame]:
         calls: list[CallFrame] = []

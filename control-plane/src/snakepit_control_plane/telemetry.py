@@ -39,6 +39,7 @@ class Telemetry:
         # Children are looked up once: `labels()` is too slow for the path of every call.
         self._children: dict[tuple[str, str, str], Counter] = {}
         self._seconds: dict[str, Histogram] = {}
+        self._waits: dict[str, Histogram] = {}
 
     def count_call(self, pool: str, tool: str, outcome: str, seconds: float) -> None:
         key = (pool, tool, outcome)
@@ -48,6 +49,12 @@ class Telemetry:
             self._seconds.setdefault(pool, self.seconds.labels(pool))
         child.inc()
         self._seconds[pool].observe(seconds)
+
+    def count_wait(self, pool: str, seconds: float) -> None:
+        child = self._waits.get(pool)
+        if child is None:
+            child = self._waits[pool] = self.waits.labels(pool)
+        child.observe(seconds)
 
     def render(self) -> bytes:
         """The Prometheus text format."""

@@ -16,6 +16,7 @@ import pytest
 
 from snakepit.link import dial
 from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_agent import slots
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
@@ -145,6 +146,23 @@ async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_
                 if len(recalled) > before:
                     return
     pytest.fail("nothing was ever recalled")
+
+
+async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent, which does so by itself, a little later, is kept from it."""
+    monkeypatch.setattr(slots, "RECALL_AFTER_SECONDS", 60.0)
+    async with replica() as server, callers(server) as (caller,):
+        recalled = spy_on_recalls(server, monkeypatch)
+        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
+            await until_ready(caller, 2)
+            for number in range(20):
+                before = len(recalled)
+                await one_slow_among_quick_ones(caller, tmp_path / str(number), number % 5)
+                if len(recalled) > before:
+                    return
+    pytest.fail("nothing was ever called back")
 
 
 def port(server: Running) -> int:

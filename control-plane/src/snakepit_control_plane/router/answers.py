@@ -36,6 +36,7 @@ class Answers:
         failed = outcome == "tool_error" or outcome == "error"
         if worker is not None:
             worker.full = False
+            worker.progressed = now
             rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
             if rest > now:
                 worker.resting_until = rest

@@ -18,8 +18,8 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
 from snakepit_control_plane.router.deadlines import Deadlines
-from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
@@ -56,6 +56,7 @@ class Router:
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
         self._deadlines = Deadlines(self.loop, self._timed_out)
+        self._recalls = Recalls(self)
         self.answers = Answers(self)
 
     # ---- a call comes in
@@ -71,7 +72,7 @@ class Router:
             self.fail(call, problem or no_pool(call.pool, self.pools))
             return
         call.home, call.pool = pool, pool.name
-        if pool.callers.limit and (call.nest is None or call.nest.by_client) and not pool.callers.admit(call):
+        if pool.callers.limit and not pool.callers.admit(call):
             self.fail(call, too_many(pool, call))
             return
         self._set_deadline(pool, call, now)
@@ -159,16 +160,14 @@ class Router:
         return True
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
-        if call.nest is not None and (stuck := waits_for_itself(pool, call, pin)) is not None:
-            self.fail(call, stuck)
-        elif self.admit(pool, call, now, seconds):
+        if self.admit(pool, call, now, seconds):
             pool.queue.push(call, now, pin)
 
     def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
         if not call.waiting:
             return
         pool.queue.leave(call)
-        self.telemetry.waits.labels(pool.name).observe(now - call.queued_at)
+        self.telemetry.count_wait(pool.name, now - call.queued_at)
         if call.queue_span is not None:
             call.queue_span.end()
             call.queue_span = None
@@ -178,8 +177,12 @@ class Router:
         mean = pool.mean_seconds(call.tool)
         call.worker = worker
         call.expected = mean if mean < UNKNOWN_SECONDS else UNKNOWN_SECONDS
+        if not worker.own:
+            worker.progressed = now
         worker.own += 1
         worker.backlog += call.expected
+        if worker.own + worker.elsewhere > worker.slots and not worker.watched:
+            self._recalls.watch(pool, worker, now)
         pool.index.place(worker, now)
 
     def release(self, pool: Pool, call: Call, now: float) -> None:
@@ -300,8 +303,6 @@ class Router:
             self.leave_queue(call.home, call, now)
             if call.capped and not call.is_held:
                 call.home.callers.done(call)
-        if call.nest is not None:
-            call.nest.end()
         if call.sink is not None and call.worker is not None:
             call.worker.capsule.trailing.pop(call.frame.call.id, None)
         result = frame.result
@@ -336,6 +337,7 @@ class Router:
 
     def stop(self) -> None:
         self._deadlines.stop()
+        self._recalls.stop()
 
 
 def _outcome(result: link_pb2.Result) -> str:

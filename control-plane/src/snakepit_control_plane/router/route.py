@@ -46,6 +46,13 @@ def pick(pool: Pool, tool: str) -> Worker | None:
     return pool.index.pick_free() if seconds > AHEAD_SECONDS else _pick_quick(pool.index, seconds)
 
 
+def has_free(pool: Pool, tool: str) -> bool:
+    """Is a slot free for that tool now?"""
+    if pool.uniform:
+        return pool.index.pick_free() is not None
+    return pick(pool, tool) is not None
+
+
 def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
     worker = index.pick_awake(seconds)
     if worker is not None:

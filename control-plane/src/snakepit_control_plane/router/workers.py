@@ -45,9 +45,11 @@ class Worker:
         "info",
         "key",
         "own",
+        "progressed",
         "ready",
         "resting_until",
         "slots",
+        "watched",
     )
 
     def __init__(self, capsule: Capsule, info: pool_pb2.Worker) -> None:
@@ -63,6 +65,10 @@ class Worker:
         self.full = False
         # Seconds of work that this replica's calls there are expected to take.
         self.backlog = 0.0
+        # When it last ended a call of this replica, or began to have one.
+        self.progressed = 0.0
+        # Calls were sent ahead there: see `recalls`.
+        self.watched = False
         self.failure_share = 0.0
         self.resting_until = 0.0
         self.key: int | None = None

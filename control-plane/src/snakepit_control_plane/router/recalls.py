@@ -1,0 +1,86 @@
+"""Takes back calls that were sent ahead to a worker that then did not get on, while a slot is free elsewhere.
+
+The agent gives such calls back by itself, but later, because it can't know of the free slot. What comes back is requeued by `answers`;
+what had started stays. Costs nothing while no call is ahead of a slot, and one timer of the loop while some are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.route import has_free
+from snakepit_control_plane.router.workers import Worker
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.router.pools import Router
+
+TICK_SECONDS = 0.002
+
+QUIET_SECONDS = 0.002
+"""A worker that has ended no call of ours for so long is not as quick as it was taken to be: four times of what is sent ahead."""
+
+LATE_SECONDS = 0.001
+"""A loop that was itself late by this much may have answers that it has not read yet."""
+
+LOOKED_AT = 256
+"""Workers looked at in one tick."""
+
+
+class Recalls:
+    """One for each router."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._watched: dict[Worker, Pool] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def watch(self, pool: Pool, worker: Worker, now: float) -> None:
+        """A call has been sent to a worker without a free slot."""
+        worker.watched = True
+        self._watched[worker] = pool
+        if self._timer is None:
+            self._arm(now)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self, now: float) -> None:
+        self._due = now + TICK_SECONDS
+        self._timer = self._router.loop.call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        now = self._router.clock()
+        late = now - self._due > LATE_SECONDS
+        for worker, pool in list(islice(self._watched.items(), LOOKED_AT)):
+            del self._watched[worker]
+            worker.watched = worker.load > worker.slots and worker.own > 0
+            if worker.watched:
+                # At the end, so that all are looked at in turn.
+                self._watched[worker] = pool
+                if not late and now - worker.progressed >= QUIET_SECONDS:
+                    self._recall(pool, worker, now)
+        self._timer = None
+        if self._watched:
+            self._arm(now)
+
+    def _recall(self, pool: Pool, worker: Worker, now: float) -> None:
+        ids = [call.frame.call.id for call in behind(worker) if has_free(pool, call.tool)]
+        if ids:
+            worker.progressed = now
+            self._router.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=ids[0], others=ids[1:])))
+
+
+def behind(worker: Worker) -> list[Call]:
+    """The calls that this replica has sent to the worker and that have not got a slot there, as far as can be known here.
+
+    Those of sessions stay: whether they may go elsewhere is a question of their binding.
+    """
+    mine = [call for call in worker.capsule.inflight.values() if call.worker is worker]
+    return [call for call in mine[max(0, worker.slots - worker.elsewhere) :] if call.session is None and not call.closed]
