@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from support.chart import CHART, Objects, Refused, Render, parse
+from support.go_tools import BUILD_SECONDS, go_tool
 
-ROOT = CHART.parent.parent
-BUILD_SECONDS = 960
 FIXTURE_TIMEOUT = pytest.mark.timeout(BUILD_SECONDS + 60)
 
 
@@ -25,11 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def helm() -> Path:
-    done = subprocess.run([sys.executable, ROOT / "hack/helm.py"], capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
-    if done.returncode == 3:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
+    return go_tool("helm")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_agent import report
 from snakepit_agent.calls import Calls
+from snakepit_agent.nested import NestedCalls
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
@@ -70,7 +71,8 @@ class Capsule:
         self.workers.limits = self._limits
         self.sessions.calls = self.calls
         self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell)
-        self.workers.calls, self.workers.state = self.calls, self.state
+        self.nested = NestedCalls(self.uplink.send, self.workers.tell, self.uplink.inline_limit)
+        self.workers.calls, self.workers.state, self.workers.nested = self.calls, self.state, self.nested
         self._on_change = on_change
         self._offer: link_pb2.Offer | None = None
         self._told: dict[tuple[str, str], int] = {}
@@ -125,6 +127,8 @@ class Capsule:
             "state_reply": lambda replica, reply: self.state.reply(replica, reply),
             "session_end": lambda replica, end: self.sessions.on_end(replica, end),
             "session_release": lambda replica, ask: self.sessions.on_release(replica, ask),
+            "result": lambda replica, result: self.nested.on_result(replica, result),
+            "flow": lambda replica, flow: self.nested.on_flow(replica, flow),
             "drain": self._on_drain,
             "go_away": lambda _replica, _go_away: None,  # It sends no more calls; the link closes when it has ended those it sent.
         }
@@ -157,6 +161,7 @@ class Capsule:
     def replica_unlinked(self, replica: str) -> None:
         self.calls.replica_unlinked(replica)
         self.state.replica_unlinked(replica)
+        self.nested.replica_unlinked(replica)
         self._told = {key: value for key, value in self._told.items() if key[0] != replica}
         self.ledger.owed = {key for key in self.ledger.owed if key[0] != replica}
 
@@ -266,4 +271,5 @@ class Capsule:
         if self.uplink.is_fenced:
             self._start_over()
         self.state.tick(now)
+        self.nested.tick(now)
         self.uplink.broadcast(self._report())

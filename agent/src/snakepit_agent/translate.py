@@ -79,6 +79,10 @@ def failure_from_wire(error: common_pb2.Error) -> CallFailure:
     return CallFailure(error.reason, error.message, error.started, dict(error.details))
 
 
+def tool_failure_from_wire(error: common_pb2.ToolError) -> ToolFailure:
+    return ToolFailure(error.type, error.message, error.traceback)
+
+
 def _tool_error(error: ToolFailure) -> common_pb2.ToolError:
     return common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback)
 

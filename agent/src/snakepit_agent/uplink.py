@@ -88,6 +88,11 @@ class Uplink:
         known = self._known.get(id_)
         return known.replica if known else None
 
+    def inline_limit(self, id_: str) -> int:
+        """The largest payload within a frame to that replica, in bytes (its maxPayloadBytes)."""
+        replica = self.replica(id_)
+        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES
+
     def limit(self, id_: str) -> tuple[int, str]:
         """The largest result that the replica takes, in bytes, and the limit's name."""
         replica = self.replica(id_)

@@ -26,6 +26,7 @@ from snakepit_agent.threads import environment
 
 if TYPE_CHECKING:
     from snakepit_agent.calls import Calls
+    from snakepit_agent.nested import NestedCalls
     from snakepit_agent.state import StateForwarder
 
 _STAGES = {"import": "ImportFailed", "adapter": "AdapterInvalid", "setup": "SetupFailed", "fork": "ForkFailed"}
@@ -53,6 +54,7 @@ class Workers:
     calls: Calls
     state: StateForwarder
     limits: Callable[[], frames.Limits]
+    nested: NestedCalls
 
     def __init__(
         self,
@@ -208,6 +210,7 @@ class Workers:
         if incarnation in self.channels:
             self.calls.worker_died(incarnation, how)
             self.state.worker_died(incarnation)
+            self.nested.worker_died(incarnation)
             self.channels.pop(incarnation).close()
 
     # ---- one worker
@@ -230,6 +233,12 @@ class Workers:
             case frames.StateOperation():
                 if (call := self._ledger.calls.get(frame.id)) is not None:
                     self.state.request(call, frame, time.monotonic())
+            case frames.ToolCall():
+                self.nested.asked(self._ledger.calls.get(frame.id), channel.incarnation, frame, time.monotonic())
+            case frames.ToolTaken():
+                self.nested.taken(channel.incarnation, frame)
+            case frames.ToolDropped():
+                self.nested.dropped(channel.incarnation, frame)
             case frames.ProgressFrame():
                 self.calls.on_progress(frame)
             case frames.SpanFrame():

@@ -111,7 +111,7 @@ class Running:
         server = self._grpc
         router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router), server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store), server)
-        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router), server)
+        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
         link_pb2_grpc.add_LinkServiceServicer_to_server(self.links, server)
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)

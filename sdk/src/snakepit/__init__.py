@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from snakepit.context import AsyncContext, Context, Interrupted
 from snakepit.errors import (
     CallerLimit,
+    CallTooDeep,
     Cancelled,
     DeadlineExceeded,
     Draining,
@@ -36,14 +37,17 @@ from snakepit.errors import (
     StoreUnavailable,
     ToolError,
     ToolNotFound,
+    ToolQuota,
     Unauthenticated,
     WorkerBusy,
     WorkerLost,
+    WouldDeadlock,
 )
 from snakepit.tools import Adapter, AdapterError, tool
 
 if TYPE_CHECKING:
     from snakepit.client import Client as Client
+    from snakepit.client import Offer as Offer
     from snakepit.client import Pool as Pool
     from snakepit.client import PoolInfo as PoolInfo
     from snakepit.client import Session as Session
@@ -55,12 +59,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CALLERS = ("Client", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
+_CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
 
 __all__ = [
     "Adapter",
     "AdapterError",
     "AsyncContext",
+    "CallTooDeep",
     "CallerLimit",
     "Cancelled",
     "Context",
@@ -89,9 +94,11 @@ __all__ = [
     "StoreUnavailable",
     "ToolError",
     "ToolNotFound",
+    "ToolQuota",
     "Unauthenticated",
     "WorkerBusy",
     "WorkerLost",
+    "WouldDeadlock",
     "tool",
 ]
 

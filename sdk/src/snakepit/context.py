@@ -9,79 +9,21 @@ import asyncio
 import logging
 import time
 import warnings
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 from snakepit import payload as payloads
+from snakepit.cache import StateCache
+from snakepit.calling import Conversation, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
 from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, StoreUnavailable, from_reason
+from snakepit.host import CallInfo, Host, Interrupted
 from snakepit.local.frames import Payload, StateAnswer
 
-CACHE_SECONDS = 1.0
-"""A write elsewhere is seen at the latest after this."""
+__all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Host", "Interrupted", "State", "StateCache"]
 
-CACHE_KEYS = 1024
 ANSWER_SECONDS = 30.0
 """How long a state operation of a call without a deadline waits for its answer."""
-
-
-class Interrupted(BaseException):
-    """The call is over: its caller has gone, or its deadline has passed (`reason`: CANCELLED or DEADLINE). Clean up and let it through.
-
-    Not an Exception, so that a tool's `except Exception` doesn't keep it running.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("the deadline has passed" if reason == "DEADLINE" else "the caller has cancelled")
-        self.reason = reason
-
-
-class Host(Protocol):
-    """What a context needs of whoever runs the call."""
-
-    def interruption(self) -> str:
-        """CANCELLED, DEADLINE, or nothing."""
-
-    def progress(self, fraction: float, message: str) -> None:
-        """Pass it on; never blocks for an answer."""
-
-    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
-        """Carry out get, set, delete or keys on the call's session."""
-
-
-class StateCache:
-    """What a worker last saw of its sessions' keys, for `CACHE_SECONDS`; the least recently used go first. `now` is monotonic."""
-
-    def __init__(self) -> None:
-        self._entries: OrderedDict[tuple[str, int, str], tuple[float, StateAnswer]] = OrderedDict()
-
-    def get(self, session: tuple[str, int], key: str, now: float) -> StateAnswer | None:
-        entry = self._entries.get((*session, key))
-        return entry[1] if entry is not None and now < entry[0] else None
-
-    def put(self, session: tuple[str, int], key: str, answer: StateAnswer, now: float) -> None:
-        self._entries[(*session, key)] = (now + CACHE_SECONDS, answer)
-        self._entries.move_to_end((*session, key))
-        if len(self._entries) > CACHE_KEYS:
-            self._entries.popitem(last=False)
-
-    def forget(self, session: tuple[str, int], key: str) -> None:
-        self._entries.pop((*session, key), None)
-
-
-@dataclass(frozen=True)
-class CallInfo:
-    """The call as its tool sees it. `deadline`: seconds of time.monotonic(); None: none."""
-
-    call_id: str
-    tool: str
-    session_id: str = ""
-    session_epoch: int = 0
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    deadline: float | None = None
-    session_uid: str = ""
 
 
 class _CallContext:
@@ -142,8 +84,9 @@ class _CallContext:
         remaining = self.remaining()
         return ANSWER_SECONDS if remaining is None else remaining
 
-    def _no_tools(self, name: str) -> NoReturn:
-        raise SnakepitError(f"tool {name!r} can't be called: this version's workers don't call other tools yet", started=Started.NO)
+    def _ask(self, name: str, arguments: Mapping[str, Any] | None, pool: str | None, timeout: float | None, stream: bool) -> Conversation:
+        end = deadline_of(self._call.deadline, timeout)
+        return self._host.tool(ToolRequest.of(name, arguments, pool, end, stream=stream))
 
 
 class _Operations:
@@ -306,9 +249,27 @@ class Context(_CallContext):
         """The session's durable keys."""
         return State(self)
 
-    def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Call a tool that a client or another pool offers. This version raises SnakepitError: it doesn't exist yet."""
-        self._no_tools(name)
+    def call_tool(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
+    ) -> Any:
+        """Call a tool and return its value (a stream's as a list).
+
+        Without `pool`: one that a client offers for this call's session, else for this call's pool, else one of the pool's workers.
+        With `pool` ("namespace/name"): one of that pool. It ends with this call's deadline, or after `timeout` seconds.
+        Raises ToolError for the tool's exception, and the other SnakepitErrors for a call that failed.
+        """
+        return wait_for(self._ask(name, arguments, pool, timeout, stream=False), value_of)
+
+    def stream_tool(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
+    ) -> Iterator[Any]:
+        """As `call_tool`, for the chunks of a stream one by one. Leaving the loop stops their producer."""
+        conversation = self._ask(name, arguments, pool, timeout, stream=True)
+        try:
+            while (chunk := wait_for(conversation, chunk_of)) is not None:
+                yield payloads.decode(chunk)
+        finally:
+            conversation.close()
 
 
 class AsyncContext(_CallContext):
@@ -319,6 +280,19 @@ class AsyncContext(_CallContext):
         """The session's durable keys."""
         return AsyncState(self)
 
-    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Call a tool that a client or another pool offers. This version raises SnakepitError: it doesn't exist yet."""
-        self._no_tools(name)
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
+    ) -> Any:
+        """Call a tool and return its value (a stream's as a list): see `Context.call_tool`."""
+        return value_of(await next_of(self._ask(name, arguments, pool, timeout, stream=False)))
+
+    async def stream_tool(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """As `call_tool`, for the chunks of a stream one by one. Leaving the loop stops their producer."""
+        conversation = self._ask(name, arguments, pool, timeout, stream=True)
+        try:
+            while (chunk := chunk_of(await next_of(conversation))) is not None:
+                yield payloads.decode(chunk)
+        finally:
+            conversation.close()

@@ -210,6 +210,30 @@ class StateQuota(SnakepitError):
     default_started = Started.NO
 
 
+class ToolQuota(SnakepitError):
+    """A client offers more tools than one client, or one pool, may have; `details["limit"]` names the limit."""
+
+    reason = "TOOL_QUOTA"
+    status = Status.RESOURCE_EXHAUSTED
+    default_started = Started.NO
+
+
+class CallTooDeep(SnakepitError):
+    """Tools that call tools: this call is nested in too many others, as in a circle of tools that call each other."""
+
+    reason = "CALL_TOO_DEEP"
+    status = Status.FAILED_PRECONDITION
+    default_started = Started.NO
+
+
+class WouldDeadlock(SnakepitError):
+    """The call can only run where the calls that it is nested in hold every slot: they would wait for it, and it for them."""
+
+    reason = "DEADLOCK"
+    status = Status.FAILED_PRECONDITION
+    default_started = Started.NO
+
+
 class PayloadTooLarge(SnakepitError):
     """`details["limit"]` names the limit, `details["bytes"]` its value."""
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from snakepit import client as aio
 
-_WRAPPED = (aio.Pool, aio.Session, aio.State, aio.Stream)
+_WRAPPED = (aio.Offer, aio.Pool, aio.Session, aio.State, aio.Stream)
 
 
 class Facade:

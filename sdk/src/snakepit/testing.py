@@ -19,8 +19,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from snakepit import payload as payloads
+from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
 from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, Started, ToolError, ToolNotFound
+from snakepit.fakes import Fakes
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
 from snakepit.tools import Adapter, Tool, discover, load
@@ -59,10 +61,11 @@ class MemoryState:
 class Call:
     """One call of the harness, and the host of its context. `cancel` may be called from the tool or another thread."""
 
-    def __init__(self, session_id: str, state: MemoryState) -> None:
+    def __init__(self, session_id: str, state: MemoryState, fakes: Fakes | None = None) -> None:
         self.progressed: list[tuple[float, str]] = []
         self._session_id = session_id
         self._state = state
+        self._fakes = fakes or Fakes()
         self._reason = ""
 
     def cancel(self) -> None:
@@ -80,13 +83,17 @@ class Call:
         answer.set_result(self._state.answer(self._session_id, asked))
         return answer
 
+    def tool(self, request: ToolRequest) -> Conversation:
+        return self._fakes.converse(request)
+
 
 class Harness:
-    """A living adapter; see `start`. `calls` has every call made, for its `progressed`."""
+    """A living adapter; see `start`. `calls` has every call made, for its `progressed`; `fakes` what `ctx.call_tool` finds."""
 
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.state = MemoryState()
+        self.fakes = Fakes()
         self.calls: list[Call] = []
         self._sessions: set[str] = set()
         self._tools = discover(adapter)
@@ -119,6 +126,10 @@ class Harness:
             yield from self._chunks(result)
         else:
             yield _round_trip(self._outcome(lambda: self._wait(result())))
+
+    def offer(self, *functions: Callable[..., Any], pool: str = "") -> None:
+        """Functions for `ctx.call_tool` to find: in the place of a client's tools or, with `pool`, of another pool's."""
+        self.fakes.offer(*functions, pool=pool)
 
     def end_session(self, session_id: str) -> None:
         """As if the session had been deleted."""
@@ -154,7 +165,7 @@ class Harness:
         if session_id and session_id not in self._sessions:
             self._hook(self.adapter.on_session_start, session_id)
             self._sessions.add(session_id)
-        call = Call(session_id, self.state)
+        call = Call(session_id, self.state, self.fakes)
         self.calls.append(call)
         if tool.signature.context:
             deadline = None if timeout is None else time.monotonic() + timeout

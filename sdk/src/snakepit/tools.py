@@ -128,6 +128,14 @@ class Tool:
         return msgspec.convert(values, self.signature.arguments, dec_hook=decode_hook, str_keys=arguments.content_type != payloads.PICKLE)
 
 
+def as_tool(function: Callable[..., Any]) -> Tool:
+    """Any function as a tool, marked or not. Raises AdapterError."""
+    mark = getattr(function, _MARK, None)
+    if not callable(function) or inspect.isclass(function):
+        raise AdapterError(f"{function!r} can't be offered as a tool: give a function")
+    return Tool(function, mark if isinstance(mark, Mark) else Mark())
+
+
 def _read(name: str, function: Callable[..., Any]) -> Signature:
     try:
         return read_signature(function)

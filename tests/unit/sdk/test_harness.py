@@ -12,12 +12,12 @@ from snakepit import (
     DeadlineExceeded,
     InvalidArguments,
     PayloadWarning,
-    SnakepitError,
     StoreUnavailable,
     ToolError,
     ToolNotFound,
 )
-from snakepit.context import CACHE_SECONDS, CallInfo, StateCache
+from snakepit.cache import CACHE_SECONDS, StateCache
+from snakepit.context import CallInfo
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.testing import Call, Harness, MemoryState, start
 from support.sample import BadSetup, Sample, Sessions
@@ -125,7 +125,7 @@ def test_a_store_that_fails_raises_its_own_error() -> None:
 def test_progress_outside_its_range_and_tools_of_others_are_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         context().progress(2)
-    with pytest.raises(SnakepitError, match="don't call other tools yet"):
+    with pytest.raises(ToolNotFound, match="this test offers no tool 'x'"):
         context().call_tool("x")
 
 

@@ -14,7 +14,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from snakepit.local.frames import FromWorker, Payload, StateAnswer, StateOperation, ToWorker
+from snakepit.calling import Conversation, ToolRequest
+from snakepit.local.frames import (
+    FromWorker,
+    Payload,
+    StateAnswer,
+    StateOperation,
+    ToolAnswer,
+    ToolCall,
+    ToolChunk,
+    ToolDropped,
+    ToolTaken,
+    ToWorker,
+)
 from snakepit.local.sections import spread
 from snakepit.local.sockets import agent_frames, encode_batch, hand_over, seal_memfd
 from snakepit_worker.interrupts import Interrupts
@@ -35,6 +47,7 @@ class Channel:
         self._held: list[FromWorker] = []
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[StateAnswer]] = {}
+        self._tools: dict[int, Conversation] = {}
 
     def send(self, *frames: FromWorker) -> None:
         """One message, with what was held before it. Waits while the agent doesn't read. OSError: the agent has gone."""
@@ -73,13 +86,31 @@ class Channel:
         self.send(StateOperation(number, id, operation, key, value, expected_version))
         return answer
 
+    def converse(self, id: int, request: ToolRequest, traceparent: str) -> Conversation:
+        """The call `id` calls a tool; chunks and the answer come through the conversation."""
+        number = next(self._numbers)
+
+        def taken() -> None:
+            self.send(ToolTaken(number, 1))
+
+        def dropped() -> None:
+            if self._tools.pop(number, None) is not None:
+                self.send(ToolDropped(number))
+
+        conversation = self._tools[number] = Conversation(request, taken, dropped)
+        deadline = request.deadline or 0.0
+        self.send(ToolCall(number, id, request.name, request.arguments, request.pool, deadline, request.stream, traceparent))
+        return conversation
+
     def read(self, take: Callable[[ToWorker], None]) -> None:
-        """Until the agent goes away: state answers to whoever asked, the rest to `take`. OSError, FramingError: likewise the end."""
+        """Until the agent goes away: answers to whoever asked, the rest to `take`. OSError, FramingError: likewise the end."""
         buffer = agent_frames()
         while data := self._outbox.recv(_READ):
             for frame in buffer.feed(data):
                 if isinstance(frame, StateAnswer):
                     self._answer(frame)
+                elif isinstance(frame, ToolChunk | ToolAnswer):
+                    self._came_back(frame)
                 else:
                     take(frame)
 
@@ -87,6 +118,12 @@ class Channel:
         waiting = self._asked.pop(frame.operation_id, None)
         if waiting is not None and waiting.set_running_or_notify_cancel():
             waiting.set_result(frame)
+
+    def _came_back(self, frame: ToolChunk | ToolAnswer) -> None:
+        ended = isinstance(frame, ToolAnswer)
+        conversation = self._tools.pop(frame.operation_id, None) if ended else self._tools.get(frame.operation_id)
+        if conversation is not None:
+            conversation.add(frame)
 
     def close(self) -> None:
         """In forked children: this end is not theirs."""

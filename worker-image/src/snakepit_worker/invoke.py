@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from snakepit import payload as payloads
+from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
 from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit.local.frames import (
@@ -126,6 +127,7 @@ class RunningCall:
         self.reason = ""
         # Of the payload that was handed over last, and that the next frame speaks of.
         self.sections: tuple[int, ...] = ()
+        self.span_id = ""
         self._channel = channel
 
     def interruption(self) -> str:
@@ -136,6 +138,18 @@ class RunningCall:
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         return self._channel.ask(self.id, operation, key, value, expected_version)
+
+    def tool(self, request: ToolRequest) -> Conversation:
+        return self._channel.converse(self.id, request, self._traceparent())
+
+    def _traceparent(self) -> str:
+        """What the tool calls belongs under the tool's own span, which is exported when it ends."""
+        given = self.frame.traceparent
+        parts = given.split("-")
+        if len(parts) != 4 or not is_sampled(given):
+            return given
+        self.span_id = parts[2] = self.span_id or secrets.token_hex(8)
+        return "-".join(parts)
 
 
 class Calls:
@@ -239,7 +253,7 @@ class Invoker:
             done.sections = call.sections
         done.run_seconds = time.monotonic() - started
         self._learn(done, frame.tool)
-        spans = self._span(frame, done, started_ns)
+        spans = self._span(call, done, started_ns)
         if spans or done.sections or not self._is_quick(frame.tool):
             self.channel.send(*spans, done)
         else:
@@ -374,11 +388,12 @@ class Invoker:
             self.means[tool] = self.means.get(tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
 
     @staticmethod
-    def _span(frame: CallFrame, done: Done, started_ns: int) -> list[FromWorker]:
+    def _span(call: RunningCall, done: Done, started_ns: int) -> list[FromWorker]:
+        frame = call.frame
         if not is_sampled(frame.traceparent):
             return []
         error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
-        name, span_id = f"tool {frame.tool}", secrets.token_hex(8)
+        name, span_id = f"tool {frame.tool}", call.span_id or secrets.token_hex(8)
         attributes = {"process.pid": str(os.getpid())}
         return [SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)]
 

@@ -23,7 +23,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from snakepit import payload as payloads
+from snakepit.calling import ToolRequest
 from snakepit.errors import SnakepitError, Started, ToolError, from_reason
+from snakepit.fakes import Fakes
 from snakepit.local.frames import (
     PROTOCOL,
     AgentWelcome,
@@ -43,6 +45,7 @@ from snakepit.local.frames import (
     StartWorker,
     StateOperation,
     Stop,
+    ToolCall,
     ToWorker,
     WorkerExited,
     WorkerStarted,
@@ -107,7 +110,7 @@ class Heard:
 
 
 class LocalWorker:
-    """The agent's view of one worker. `heard` has its frames; `state` answers its state operations."""
+    """The agent's view of one worker. `heard` has its frames; the agent's `state` and `fakes` answer what its tools ask for."""
 
     def __init__(self, started: WorkerStarted, descriptors: list[int], agent: LocalAgent) -> None:
         self.incarnation = started.incarnation
@@ -118,6 +121,7 @@ class LocalWorker:
         self._agent = agent
         self._numbers = itertools.count(1)
         self._sessions: dict[int, str] = {}
+        self._writing = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -160,7 +164,12 @@ class LocalWorker:
             yield payloads.decode(frame.payload)
 
     def send(self, *frames: ToWorker) -> None:
-        self.outbox.sendall(encode_batch(frames))
+        with self._writing:
+            self.outbox.sendall(encode_batch(frames))
+
+    def offer(self, *functions: Callable[..., Any], pool: str = "") -> None:
+        """Functions for `ctx.call_tool` to find: in the place of a client's tools or, with `pool`, of another pool's."""
+        self._agent.fakes.offer(*functions, pool=pool)
 
     def stop(self) -> WorkerExited:
         """In good order."""
@@ -194,6 +203,9 @@ class LocalWorker:
         self.heard.add(frame)
         if isinstance(frame, StateOperation):
             self.send(self._agent.state.answer(self._sessions[frame.id], frame))
+        elif isinstance(frame, ToolCall):
+            request = ToolRequest(frame.name, frame.arguments, frame.pool, frame.deadline or None, frame.stream)
+            self._agent.fakes.answer(request, frame.operation_id, self.send)
 
     def _handed_over(self, frame: Done | ChunkFrame) -> Payload | None:
         """The whole payload; one worker's calls are taken in order here."""
@@ -222,6 +234,7 @@ class LocalAgent:
     def __init__(self, environment: Mapping[str, str] | None = None, protocol: int = PROTOCOL) -> None:
         self.heard = Heard()
         self.state = MemoryState()
+        self.fakes = Fakes()
         self.workers: list[LocalWorker] = []
         self._protocol = protocol
         self._keeper: socket.socket | None = None

@@ -17,6 +17,7 @@ from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:
     from snakepit.link.tracing import Span
+    from snakepit_control_plane.router.nesting import Nest
     from snakepit_control_plane.router.pool import Pool
     from snakepit_control_plane.router.queue import Line
     from snakepit_control_plane.router.workers import Worker
@@ -30,6 +31,7 @@ ALWAYS = frozenset({"", payload.JSON})
 _ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
 
 Reply = Callable[["Call", link_pb2.Frame], None]
+"""Gets the call's Result, once; before it, where the call asks for it, its Progress."""
 
 
 class Sink(Protocol):
@@ -62,6 +64,7 @@ class Call:
         "id",
         "inner",
         "line",
+        "nest",
         "pool",
         "queue_deadline",
         "queue_span",
@@ -116,9 +119,16 @@ class Call:
         self.session: SessionEntry | None = None
         # It is its session's turn.
         self.active = False
+        # Its place among calls that tools make; None for one that is in no other and has called none.
+        self.nest: Nest | None = None
         self.closed = False
         self.span: Span | None = None
         self.queue_span: Span | None = None
+
+    @property
+    def in_turn(self) -> bool:
+        """It runs within the turn of a call of its session that waits for it."""
+        return self.nest is not None and bool(self.nest.turn)
 
     @property
     def is_stream(self) -> bool:

@@ -18,6 +18,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
 from snakepit_control_plane.router.deadlines import Deadlines
+from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
@@ -72,7 +73,7 @@ class Router:
             self.fail(call, problem or no_pool(call.pool, self.pools))
             return
         call.home, call.pool = pool, pool.name
-        if pool.callers.limit and not pool.callers.admit(call):
+        if pool.callers.limit and (call.nest is None or call.nest.by_client) and not pool.callers.admit(call):
             self.fail(call, too_many(pool, call))
             return
         self._set_deadline(pool, call, now)
@@ -160,7 +161,9 @@ class Router:
         return True
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
-        if self.admit(pool, call, now, seconds):
+        if call.nest is not None and (stuck := waits_for_itself(pool, call, pin)) is not None:
+            self.fail(call, stuck)
+        elif self.admit(pool, call, now, seconds):
             pool.queue.push(call, now, pin)
 
     def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
@@ -303,6 +306,8 @@ class Router:
             self.leave_queue(call.home, call, now)
             if call.capped and not call.is_held:
                 call.home.callers.done(call)
+        if call.nest is not None:
+            call.nest.end()
         if call.sink is not None and call.worker is not None:
             call.worker.capsule.trailing.pop(call.frame.call.id, None)
         result = frame.result

@@ -17,9 +17,12 @@ from snakepit.link import LinkClosed
 from snakepit.link.protocol import agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call, result_frame
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.asking import Asking
+from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
 from snakepit_control_plane.servers.rpc import EOF, abort
 from snakepit_control_plane.servers.state import answer_state
@@ -48,6 +51,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.fleet = fleet
         self.store = store
         self.replica = replica
+        self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
         self._stopping = False
         self._refused: set[str] = set()
@@ -99,7 +103,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, link)
+            peer = ClientPeer(self.router, self.nested, link)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
@@ -134,12 +138,14 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
 
 class ClientPeer:
-    """A client SDK: its calls come in, their results go out."""
+    """A client SDK: its calls come in, their results go out; and the other way round for tools that it offers."""
 
     role = "client"
 
-    def __init__(self, router: Router, link: links.Link) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, link: links.Link) -> None:
         self._router = router
+        self._nested = nested
+        self._provider = Provider(nested, link)
         self._link = link
         self._calls: dict[int, Call] = {}
 
@@ -153,7 +159,7 @@ class ClientPeer:
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
                     self._router.cancel(call)
-            else:
+            elif not self._provider.take(kind, frame):
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
@@ -161,17 +167,22 @@ class ClientPeer:
         if frame.call.stream:
             self._reply(call, result_frame(call, InvalidArguments("streams don't travel on a link: use RouterService.ExecuteStream")))
             return
+        if self._nested.client_calls and frame.call.parent_call_id and (refusal := self._nested.adopt(call)) is not None:
+            self._reply(call, result_frame(call, refusal))
+            return
         self._calls[call.id] = call
         self._router.submit(call)
 
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        self._calls.pop(call.id, None)
+        if call.closed:  # Else it is the call's Progress.
+            self._calls.pop(call.id, None)
         with contextlib.suppress(LinkClosed):
             self._link.send(frame)
 
     def closed(self) -> None:
         for call in list(self._calls.values()):
             self._router.cancel(call)
+        self._provider.closed()
 
 
 class AgentPeer:
@@ -186,6 +197,7 @@ class AgentPeer:
         self._capsule = capsule
         self._link = link
         self._send = server.router.senders[capsule]
+        self._asking = Asking(server.nested, capsule, link)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
@@ -212,8 +224,17 @@ class AgentPeer:
             self._fleet.offered(self._capsule, frame.offer)
         elif kind == "state_request":
             self._spawn(self._state(frame.state_request))
-        elif kind != "progress":
+        elif kind == "progress":
+            self._progress(frame)
+        elif not self._asking.take(kind, frame):
             link.pass_over(frame)
+
+    def _progress(self, frame: link_pb2.Frame) -> None:
+        """For callers who asked for it."""
+        call = self._capsule.inflight.get(frame.progress.id)
+        if call is not None and not call.closed and call.frame.call.progress:
+            frame.progress.id = call.id
+            call.reply(call, frame)
 
     async def _state(self, request: link_pb2.StateRequest) -> None:
         reply = await answer_state(self._router, self._store, self._capsule.pool, request)
@@ -226,6 +247,7 @@ class AgentPeer:
         task.add_done_callback(self._tasks.discard)
 
     def closed(self) -> None:
+        self._asking.closed()
         self._fleet.leave(self._capsule, self._send)
 
 

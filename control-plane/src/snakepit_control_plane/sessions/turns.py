@@ -46,11 +46,14 @@ class Sessions:
         entry.dirty = True
         if entry.record is None and not entry.busy:
             self.ask(entry, self._load(entry))
+        if call.in_turn and not entry.busy:
+            self._begin(pool, entry, call, now)
+            return
         if entry.busy or entry.waiting or (pool.spec.session.ordered and entry.active):
-            if self.binding.must_not_wait(pool, entry, call):
+            if not call.in_turn and self.binding.must_not_wait(pool, entry, call):
                 self.router.fail(call, WorkerBusy(f"session {session!r} is ordered, and runs a call", retry_after=0.1))
             elif self.router.admit(pool, call, now, pool.spec.queue.timeout_seconds):
-                entry.waiting.append(call)
+                (entry.waiting.appendleft if call.in_turn else entry.waiting.append)(call)
             return
         self._begin(pool, entry, call, now)
 
@@ -62,7 +65,7 @@ class Sessions:
     def advance(self, pool: Pool, entry: SessionEntry, now: float) -> None:
         """Let the next calls of the session begin, as many as may."""
         while entry.waiting and not entry.busy and entry.record is not None:
-            if pool.spec.session.ordered and entry.active:
+            if pool.spec.session.ordered and entry.active and not entry.waiting[0].in_turn:
                 return
             call = entry.waiting.popleft()
             if not call.closed:

@@ -8,7 +8,7 @@ from typing import Any
 
 from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
-from snakepit.client.connection import Connection
+from snakepit.client.connection import Connection, Watch
 from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
 from snakepit.link import tracing
@@ -32,8 +32,11 @@ class Caller:
         timeout: float | None = None,
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        on_progress: Watch | None = None,
     ) -> Any:
         """Run a tool and return its value. `timeout` in seconds, None: the tool's or the pool's own.
+
+        `on_progress(fraction, message)` is called, in the event loop, with what the tool says through `ctx.progress`.
 
         Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
         tool may have run. Cancelling the awaiting task cancels the call.
@@ -41,10 +44,12 @@ class Caller:
         frame = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
         if frame.arguments.ByteSize() > MAX_PAYLOAD_BYTES:
             raise sentences.too_large(frame.arguments.ByteSize(), MAX_PAYLOAD_BYTES)
+        if on_progress is not None:
+            frame.progress = True
         deadline = _deadline(timeout)
         if tracing.enabled():
-            return await self._traced(frame, deadline)
-        return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
+            return await self._traced(frame, deadline, on_progress)
+        return codec.outcome(await self._connection.call(frame, deadline, on_progress), trusted=self._trusted)
 
     def stream(
         self,
@@ -63,14 +68,14 @@ class Caller:
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         return Stream(self._connection, request, timeout, span, trusted=self._trusted)
 
-    async def _traced(self, frame: link_pb2.Call, deadline: float | None) -> Any:
+    async def _traced(self, frame: link_pb2.Call, deadline: float | None, watch: Watch | None) -> Any:
         span = tracing.start_span(f"call {frame.tool}", attributes=_attributes(self._target, frame.tool), kind="client")
         if span is None:
-            return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)
         frame.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise

@@ -8,10 +8,14 @@ from typing import Self
 
 from snakepit.client import views
 from snakepit.client.connection import Connection
+from snakepit.client.offers import Functions, Offer, Offers
 from snakepit.client.pool import Pool
 from snakepit.client.requests import Encoding
-from snakepit.errors import SnakepitError, Started
+from snakepit.client.serving import Serving
+from snakepit.client.session import Session
+from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit.link import tracing
+from snakepit.names import parse_pool, pool_name
 from snakepit.v1 import pool_pb2
 
 DEFAULT_SERVER = "localhost:7800"
@@ -64,6 +68,20 @@ class Client:
         request = pool_pb2.ListPoolsRequest()
         reply: pool_pb2.ListPoolsResponse = await self._connection.unary(lambda peer: peer.pools.ListPools, request, safe=True)
         return [views.pool_info(pool) for pool in reply.pools]
+
+    def offer(self, functions: Functions, *, pool: str | Pool | None = None, session: Session | None = None) -> Offer:
+        """Tools that workers may call with `ctx.call_tool`, inside `async with client.offer(...)`: for a pool, or for one session.
+
+        `functions`: one or several, sync (run in threads), async, or generators; name, schema and description come from the function,
+        or from `@tool`. All are registered, at every replica, or none: entering raises InvalidArguments where a name is taken.
+        """
+        if (pool is None) == (session is None):
+            raise InvalidArguments("say for whom the tools are: give pool= or session=, and not both")
+        name = session.pool if session is not None else pool.name if isinstance(pool, Pool) else str(pool)
+        connection = self._connection
+        if connection.serving is None:
+            connection.serving = Serving(Offers(connection))
+        return Offer(connection.serving.offers, functions, pool_name(*parse_pool(name)), session.id if session is not None else "")
 
     @property
     def _connection(self) -> Connection:

@@ -37,18 +37,41 @@ def encode(value: Any) -> common_pb2.Payload:
     return _wire(payload.encode(value))
 
 
+def encode_answer(value: Any) -> common_pb2.Payload:
+    """Of an offered function: what can't be carried is for the asker to know, so the warnings travel."""
+    encoded = payload.encode(value)
+    wire = _plain_wire(encoded)
+    wire.warnings.extend(encoded.warnings)
+    return wire
+
+
 def encode_state(value: Any) -> common_pb2.Payload:
     """As state is kept: without attachments."""
     return _wire(payload.encode_inline(value))
 
 
 def _wire(encoded: frames.Payload) -> common_pb2.Payload:
+    if encoded.warnings:
+        _warn(encoded.warnings)
+    return _plain_wire(encoded)
+
+
+def _plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
     wire = common_pb2.Payload(content_type=encoded.content_type, data=encoded.data)
     for each in encoded.attachments:
         wire.attachments.add(content_type=each.content_type, data=bytes(each.data), dtype=each.dtype, shape=each.shape)
-    if encoded.warnings:
-        _warn(encoded.warnings)
     return wire
+
+
+def size(wire: common_pb2.Payload) -> int:
+    """What the limit on payloads counts."""
+    return len(wire.data) + sum(len(each.data) for each in wire.attachments)
+
+
+def plain(wire: common_pb2.Payload) -> frames.Payload:
+    """The same payload without protobuf."""
+    attachments = tuple([frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments])
+    return frames.Payload(wire.data, wire.content_type, attachments)
 
 
 def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
@@ -57,8 +80,7 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
         _warn(wire.warnings)
     if not wire.attachments:
         return payload.decode(frames.Payload(wire.data, wire.content_type), trusted=trusted) if wire.data else None
-    attachments = tuple([frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments])
-    return payload.decode(frames.Payload(wire.data, wire.content_type, attachments), trusted=trusted)
+    return payload.decode(plain(wire), trusted=trusted)
 
 
 def _warn(sentences: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import grpc
 
 from snakepit.client import errors as sentences
+from snakepit.client.serving import Serving
 from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ServerUnavailable, SnakepitError, Started
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.dial import Replica
@@ -40,6 +41,8 @@ _VERSION = importlib.metadata.version("snakepit")
 _STOPPING = Draining.reason
 
 R = TypeVar("R")
+Watch = Callable[[float, str], object]
+"""Called with a running call's progress: a fraction from 0 to 1, and a message."""
 
 
 class NotWritten(Exception):
@@ -53,6 +56,7 @@ class Peer:
         self.replica = replica
         self.link: Link = replica.link
         self.waiting: dict[int, asyncio.Future[link_pb2.Result]] = {}
+        self.watching: dict[int, Watch] = {}
 
     @cached_property
     def router(self) -> Any:
@@ -74,6 +78,10 @@ class Peer:
         future = self.waiting.get(result.id)
         if future is not None and not future.done():
             future.set_result(result)
+
+    def progress(self, progress: link_pb2.Progress) -> None:
+        if (watch := self.watching.get(progress.id)) is not None:
+            watch(progress.fraction, progress.message)
 
     def give_up(self, reason: str) -> None:
         """The link has closed: tell everybody who waits, and tell those apart whose call was never written."""
@@ -101,12 +109,28 @@ class Connection:
         self._turn = 0
         self._opened = asyncio.Event()
         self._ever_open = False
+        self.serving: Serving | None = None
 
     def start(self) -> None:
         self._dialer.start()
 
     async def stop(self) -> None:
+        if self.serving is not None:
+            await self.serving.stop()
         await self._dialer.stop()
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Every open link, those to replicas that are about to stop included."""
+        return list(self._peers.values())
+
+    async def every_link(self, seconds: float) -> None:
+        """Wait until each address that is known has been linked, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._dialer.all_linked:
+                    self._opened.clear()
+                    await self._opened.wait()
 
     def metadata(self) -> Metadata:
         """What goes with every RPC: the bearer token, if there is one. Raises SnakepitError when its file can't be read."""
@@ -117,15 +141,16 @@ class Connection:
         except OSError as error:
             raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
 
-    async def call(self, call: link_pb2.Call, deadline: float | None) -> link_pb2.Result:
-        """Send a call and wait for its Result. `deadline` is the loop's time, None leaves it to the pool.
+    async def call(self, call: link_pb2.Call, deadline: float | None, watch: Watch | None = None) -> link_pb2.Result:
+        """Send a call and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its Progress.
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
         while True:
-            peer = self._next_peer() or await self._wait_for_peer(deadline)
+            within = self.serving.mark(call) if self.serving is not None else None
+            peer = within or self._next_peer() or await self._wait_for_peer(deadline)
             try:
-                result = await self._ask(peer, call, deadline)
+                result = await self._ask(peer, call, deadline, watch)
             except NotWritten:
                 continue
             if result.error.reason != _STOPPING:
@@ -176,7 +201,7 @@ class Connection:
             if now() >= end or refused:
                 raise sentences.no_server(self.target, error)
 
-    async def _ask(self, peer: Peer, call: link_pb2.Call, deadline: float | None) -> link_pb2.Result:
+    async def _ask(self, peer: Peer, call: link_pb2.Call, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         loop = asyncio.get_running_loop()
         call.id = id_ = peer.link.next_id()
         future: asyncio.Future[link_pb2.Result] = loop.create_future()
@@ -185,6 +210,8 @@ class Connection:
             call.timeout_seconds = max(1e-3, deadline - loop.time())
             timer = loop.call_at(deadline + DEADLINE_GRACE_SECONDS, _expire, future)
         peer.waiting[id_] = future
+        if watch is not None:
+            peer.watching[id_] = watch
         try:
             peer.link.send(link_pb2.Frame(call=call))
             return await future
@@ -196,6 +223,8 @@ class Connection:
             raise
         finally:
             del peer.waiting[id_]
+            if watch is not None:
+                del peer.watching[id_]
             if timer is not None:
                 timer.cancel()
 
@@ -210,11 +239,15 @@ class Connection:
         self._usable.append(peer)
         self._ever_open = True
         self._opened.set()
+        if self.serving is not None:
+            self.serving.offers.linked(peer)
 
     def _on_close(self, replica: Replica, reason: str) -> None:
         peer = self._peers.pop(replica.link)
         self.retire(peer)
         peer.give_up(reason)
+        if self.serving is not None:
+            self.serving.unlinked(peer)
 
     def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
         peer = self._peers[link]
@@ -225,7 +258,9 @@ class Connection:
             elif kind == "go_away":
                 self.retire(peer)
                 self._dialer.renew(peer.replica)
-            else:
+            elif kind == "progress":
+                peer.progress(frame.progress)
+            elif self.serving is None or not self.serving.take(peer, kind, frame):
                 link.pass_over(frame)
 
 

@@ -11,7 +11,7 @@ from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.names import check_session
-from snakepit.v1 import common_pb2, session_pb2
+from snakepit.v1 import common_pb2, session_pb2, tool_pb2
 
 _EXPORT_ATTEMPTS = 5
 
@@ -123,6 +123,12 @@ class Session(Caller):
         request = session_pb2.GetSessionRequest(pool=self.pool, session_id=self.id)
         reply: session_pb2.GetSessionResponse = await self._connection.unary(lambda peer: peer.sessions.GetSession, request, safe=True)
         return views.session_info(reply.session)
+
+    async def tools(self) -> list[views.ToolInfo]:
+        """The pool's tools, and those that clients offer for this session."""
+        request = tool_pb2.ListToolsRequest(pool=self.pool, session_id=self.id)
+        reply: tool_pb2.ListToolsResponse = await self._connection.unary(lambda peer: peer.tools.ListTools, request, safe=True)
+        return [views.tool_info(tool) for tool in reply.tools]
 
     async def touch(self) -> views.SessionInfo:
         """Slide the time to live."""

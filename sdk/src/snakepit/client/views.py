@@ -51,7 +51,10 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class ToolInfo(msgspec.Struct, frozen=True):
-    """A tool in the catalogue; the schemas are JSON Schema. `timeout_seconds` 0: the pool's."""
+    """A tool in the catalogue; the schemas are JSON Schema. `timeout_seconds` 0: the pool's.
+
+    `provider`: worker, or client (then the pool's workers may call it; `session_id`: only in that session).
+    """
 
     name: str
     description: str
@@ -60,6 +63,8 @@ class ToolInfo(msgspec.Struct, frozen=True):
     streaming: bool
     idempotent: bool
     timeout_seconds: float
+    provider: str = "worker"
+    session_id: str = ""
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -93,6 +98,7 @@ def tool_info(tool: common_pb2.Tool) -> ToolInfo:
     plain = {field: getattr(tool, field) for field in ToolInfo.__struct_fields__}
     plain["input_schema"] = _schema(tool.input_schema)
     plain["output_schema"] = _schema(tool.output_schema)
+    plain["provider"] = _word(common_pb2.Provider.Name(tool.provider), "PROVIDER_")
     return ToolInfo(**plain)
 
 

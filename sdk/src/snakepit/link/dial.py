@@ -123,6 +123,11 @@ class Dialer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def all_linked(self) -> bool:
+        """Is there an open link to each address that the name has?"""
+        return bool(self._dialling) and self._dialling.keys() <= self.replicas.keys()
+
     def renew(self, replica: Replica) -> None:
         """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there.
 

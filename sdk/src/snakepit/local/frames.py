@@ -247,6 +247,32 @@ class StateOperation(_Frame, tag="state"):
     expected_version: int = -1
 
 
+class ToolCall(_Frame, tag="tool-call"):
+    """The call `id` calls a tool: of its own pool, or of `pool`. `deadline` is monotonic, 0.0: the call's own."""
+
+    operation_id: int
+    id: int
+    name: str
+    arguments: Payload
+    pool: str = ""
+    deadline: float = 0.0
+    stream: bool = False
+    traceparent: str = ""
+
+
+class ToolTaken(_Frame, tag="tool-taken"):
+    """The tool took chunks of a stream that it had asked for."""
+
+    operation_id: int
+    chunks: int
+
+
+class ToolDropped(_Frame, tag="tool-dropped"):
+    """Nobody waits for the answer any more."""
+
+    operation_id: int
+
+
 class SpanFrame(_Frame, tag="span"):
     """A finished span of the tool's side: the agent exports it, so the author's image needs no OpenTelemetry. Times: Unix ns."""
 
@@ -279,6 +305,22 @@ class StateAnswer(_Frame, tag="state-answer"):
     keys: list[str] = []
 
 
+class ToolChunk(_Frame, tag="tool-chunk"):
+    """A piece of the stream that a `ToolCall` asked for."""
+
+    operation_id: int
+    payload: Payload
+
+
+class ToolAnswer(_Frame, tag="tool-answer"):
+    """The end of a `ToolCall`: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error."""
+
+    operation_id: int
+    payload: Payload | None = None
+    tool_error: ToolFailure | None = None
+    failure: CallFailure | None = None
+
+
 class Credit(_Frame, tag="credit"):
     """The consumer took chunks: this many more may be sent."""
 
@@ -309,8 +351,8 @@ class Stop(_Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 
-FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | SpanFrame
-ToWorker = CancelCall | StateAnswer | Credit | Limits | EndSession | Flush | Stop
+FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
+ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""

@@ -28,6 +28,12 @@ class Started(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STARTED_NO: _ClassVar[Started]
     STARTED_MAYBE: _ClassVar[Started]
     STARTED_YES: _ClassVar[Started]
+
+class Provider(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROVIDER_UNSPECIFIED: _ClassVar[Provider]
+    PROVIDER_WORKER: _ClassVar[Provider]
+    PROVIDER_CLIENT: _ClassVar[Provider]
 AFFINITY_UNSPECIFIED: Affinity
 AFFINITY_HINT: Affinity
 AFFINITY_STRICT_QUEUE: Affinity
@@ -40,6 +46,9 @@ STARTED_UNSPECIFIED: Started
 STARTED_NO: Started
 STARTED_MAYBE: Started
 STARTED_YES: Started
+PROVIDER_UNSPECIFIED: Provider
+PROVIDER_WORKER: Provider
+PROVIDER_CLIENT: Provider
 
 class Payload(_message.Message):
     __slots__ = ("content_type", "data", "attachments", "warnings")
@@ -105,7 +114,7 @@ class Value(_message.Message):
     def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
 
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "idempotent", "timeout_seconds")
+    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "idempotent", "timeout_seconds", "provider", "session_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +122,8 @@ class Tool(_message.Message):
     STREAMING_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     input_schema: str
@@ -120,4 +131,6 @@ class Tool(_message.Message):
     streaming: bool
     idempotent: bool
     timeout_seconds: float
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: _Optional[bool] = ..., idempotent: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+    provider: Provider
+    session_id: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: _Optional[bool] = ..., idempotent: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ..., provider: _Optional[_Union[Provider, str]] = ..., session_id: _Optional[str] = ...) -> None: ...

@@ -48,7 +48,7 @@ class LinkResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "session_release", "session_released")
+    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "nested_call", "offer_reply", "flow", "session_release", "session_released")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,9 @@ class Frame(_message.Message):
     RECALL_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     SESSION_END_FIELD_NUMBER: _ClassVar[int]
+    NESTED_CALL_FIELD_NUMBER: _ClassVar[int]
+    OFFER_REPLY_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
     SESSION_RELEASE_FIELD_NUMBER: _ClassVar[int]
     SESSION_RELEASED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
@@ -83,9 +86,12 @@ class Frame(_message.Message):
     recall: Recall
     progress: Progress
     session_end: SessionEnd
+    nested_call: NestedCall
+    offer_reply: OfferReply
+    flow: Flow
     session_release: SessionRelease
     session_released: SessionReleased
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_pieces")
@@ -148,7 +154,7 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "worker", "incarnation", "session_uid", "session_epoch", "turn")
+    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "worker", "incarnation", "session_uid", "session_epoch", "turn", "progress")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +184,7 @@ class Call(_message.Message):
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     TURN_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     id: int
     call_id: str
     pool: str
@@ -200,7 +207,8 @@ class Call(_message.Message):
     session_uid: str
     session_epoch: int
     turn: Turn
-    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ...) -> None: ...
+    progress: bool
+    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ..., progress: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id", "pieces")
@@ -276,12 +284,46 @@ class Load(_message.Message):
     def __init__(self, workers: _Optional[_Iterable[_Union[Load.WorkerLoad, _Mapping]]] = ...) -> None: ...
 
 class Offer(_message.Message):
-    __slots__ = ("tools", "description")
+    __slots__ = ("tools", "description", "id", "provider", "pool", "session_id")
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     tools: _containers.RepeatedCompositeFieldContainer[_common_pb2.Tool]
     description: str
-    def __init__(self, tools: _Optional[_Iterable[_Union[_common_pb2.Tool, _Mapping]]] = ..., description: _Optional[str] = ...) -> None: ...
+    id: int
+    provider: str
+    pool: str
+    session_id: str
+    def __init__(self, tools: _Optional[_Iterable[_Union[_common_pb2.Tool, _Mapping]]] = ..., description: _Optional[str] = ..., id: _Optional[int] = ..., provider: _Optional[str] = ..., pool: _Optional[str] = ..., session_id: _Optional[str] = ...) -> None: ...
+
+class OfferReply(_message.Message):
+    __slots__ = ("id", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    error: _common_pb2.Error
+    def __init__(self, id: _Optional[int] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class NestedCall(_message.Message):
+    __slots__ = ("parent", "call")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    parent: int
+    call: Call
+    def __init__(self, parent: _Optional[int] = ..., call: _Optional[_Union[Call, _Mapping]] = ...) -> None: ...
+
+class Flow(_message.Message):
+    __slots__ = ("id", "chunk", "taken")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    chunk: _common_pb2.Payload
+    taken: int
+    def __init__(self, id: _Optional[int] = ..., chunk: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class StateRequest(_message.Message):
     __slots__ = ("id", "pool", "session_id", "session_uid", "session_epoch", "get", "set", "delete", "keys")

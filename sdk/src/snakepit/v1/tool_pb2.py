@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from snakepit.v1 import common_pb2 as snakepit_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/tool.proto\x12\x0bsnakepit.v1\x1a\x18snakepit/v1/common.proto\" \n\x10ListToolsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"J\n\x11ListToolsResponse\x12 \n\x05tools\x18\x01 \x03(\x0b\x32\x11.snakepit.v1.Tool\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\",\n\x0eGetToolRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\"2\n\x0fGetToolResponse\x12\x1f\n\x04tool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Tool2\x9f\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponse\x12\x44\n\x07GetTool\x12\x1b.snakepit.v1.GetToolRequest\x1a\x1c.snakepit.v1.GetToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/tool.proto\x12\x0bsnakepit.v1\x1a\x18snakepit/v1/common.proto\"4\n\x10ListToolsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"J\n\x11ListToolsResponse\x12 \n\x05tools\x18\x01 \x03(\x0b\x32\x11.snakepit.v1.Tool\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\",\n\x0eGetToolRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\"2\n\x0fGetToolResponse\x12\x1f\n\x04tool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Tool2\x9f\x01\n\x0bToolService\x12J\n\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponse\x12\x44\n\x07GetTool\x12\x1b.snakepit.v1.GetToolRequest\x1a\x1c.snakepit.v1.GetToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'snakepit.v1.tool_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTTOOLSREQUEST']._serialized_start=65
-  _globals['_LISTTOOLSREQUEST']._serialized_end=97
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=99
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=173
-  _globals['_GETTOOLREQUEST']._serialized_start=175
-  _globals['_GETTOOLREQUEST']._serialized_end=219
-  _globals['_GETTOOLRESPONSE']._serialized_start=221
-  _globals['_GETTOOLRESPONSE']._serialized_end=271
-  _globals['_TOOLSERVICE']._serialized_start=274
-  _globals['_TOOLSERVICE']._serialized_end=433
+  _globals['_LISTTOOLSREQUEST']._serialized_end=117
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=119
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=193
+  _globals['_GETTOOLREQUEST']._serialized_start=195
+  _globals['_GETTOOLREQUEST']._serialized_end=239
+  _globals['_GETTOOLRESPONSE']._serialized_start=241
+  _globals['_GETTOOLRESPONSE']._serialized_end=291
+  _globals['_TOOLSERVICE']._serialized_start=294
+  _globals['_TOOLSERVICE']._serialized_end=453
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,134 @@
+"""Calls that running tools make: whom a name means, and what the call takes over from the one that it is made in.
+
+An agent asks (`servers/asking`); the answer comes from a worker, through the router, or from a client (`servers/offers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snakepit.errors import SnakepitError, ToolNotFound
+from snakepit.names import nearest
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.catalogue import Catalogue, Scope
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.nesting import Nest, nest_of, too_deep
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.servers.offers import ClientCall, Provider
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who runs a nested call: the pool's workers, or (`provider`) a client. `until`: its deadline, of the loop's clock."""
+
+    pool: Pool
+    nest: Nest
+    until: float
+    provider: Provider | None = None
+
+
+class NestedCalls:
+    """One for each replica. `client_calls`: those that clients run, by call_id."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.catalogue: Catalogue[Provider] = Catalogue()
+        self.client_calls: dict[str, ClientCall] = {}
+
+    def resolve(self, parent: Call, call: link_pb2.Call) -> Target:
+        """Whom `call` is for, made by the tool of `parent`; the frame is completed with what it takes over.
+
+        Without a pool: what clients offer for the session, then for the parent's pool, then that pool's workers.
+        Raises CallTooDeep, PoolNotFound, ToolNotFound.
+        """
+        around = nest_of(parent)
+        refusal = too_deep(around, call.tool)
+        if refusal is not None:
+            raise refusal
+        nest = Nest(around)
+        pool = self.router.pool(call.pool or parent.pool)
+        session = nest.session()
+        found = self._offered(session, call, pool)
+        if found is not None:
+            scope, provider, tool = found
+            _take_over(parent, call, nest)
+            call.pool, call.session_id = scope.pool, session[1]
+            return Target(pool, nest, self._deadline(parent, call, pool, tool), provider)
+        if pool.tools and call.tool not in pool.tools:
+            raise self._unknown(pool, session, call.tool)
+        _take_over(parent, call, nest)
+        call.pool = pool.name
+        if session[0] == pool.name:
+            _join_session(parent, call, nest, session)
+        return Target(pool, nest, self._deadline(parent, call, pool, pool.tools.get(call.tool)))
+
+    def adopt(self, call: Call) -> SnakepitError | None:
+        """A client calls out of a tool of its own, which a worker's call waits for: it is nested in that one. Returns its refusal."""
+        frame = call.frame.call
+        asked = self.client_calls.get(frame.parent_call_id)
+        frame.parent_call_id = ""
+        if asked is None:
+            return None
+        if (refusal := too_deep(asked.nest, call.tool)) is not None:
+            return refusal
+        call.nest = Nest(asked.nest, call)
+        call.nest.by_client = True
+        frame.depth = call.nest.depth
+        left = max(0.001, asked.until - self.router.clock())
+        frame.timeout_seconds = min(left, frame.timeout_seconds or left)
+        call.deadline = min(call.deadline, asked.until)
+        pool = self.router.pools.get(call.pool)
+        if frame.session_id and pool is not None:
+            frame.parent_call_id = call.nest.turn = call.nest.holder(pool.name, frame.session_id)
+        self.keep(call.nest, lambda: self.router.cancel(call))
+        return None
+
+    @staticmethod
+    def keep(nest: Nest, give_up: Callable[[], None]) -> None:
+        """Give it up when the call around it ends."""
+        assert nest.parent is not None
+        nest.parent.children[nest] = give_up
+
+    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> tuple[Scope, Provider, common_pb2.Tool] | None:
+        scopes = [Scope(pool.name)]
+        if session[1] and call.pool in ("", session[0]):
+            scopes.insert(0, Scope(*session))
+        return next(((scope, *found) for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)
+
+    def _unknown(self, pool: Pool, session: tuple[str, str], name: str) -> ToolNotFound:
+        known = {*pool.tools, *(each.name for scope in (Scope(pool.name), Scope(*session)) for each in self.catalogue.tools(scope))}
+        names = nearest(name, known)
+        hint = f": did you mean {' or '.join(names)}?" if names else ""
+        message = f"pool {pool.name} has no tool {name!r}, and no client offers one for it or for this session{hint}"
+        return ToolNotFound(message, details={"nearest": ",".join(names)})
+
+    def _deadline(self, parent: Call, call: link_pb2.Call, pool: Pool, tool: common_pb2.Tool | None) -> float:
+        """Never later than the parent's own."""
+        limits = pool.spec.call
+        own = tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else 0.0
+        default = own or (limits.stream_timeout_seconds if call.stream else limits.timeout_seconds)
+        return min(parent.deadline, self.router.clock() + (call.timeout_seconds or default))
+
+
+def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
+    """What every nested call has of the one around it."""
+    around = parent.frame.call
+    call.depth, call.priority = nest.depth, around.priority
+    call.ClearField("metadata")
+    for key, value in around.metadata.items():
+        call.metadata[key] = value
+
+
+def _join_session(parent: Call, call: link_pb2.Call, nest: Nest, session: tuple[str, str]) -> None:
+    """Run in the session, within the turn of the call around it that holds the turn."""
+    around = parent.frame.call
+    call.session_id = session[1]
+    if (parent.pool, around.session_id) == session:
+        call.affinity = around.affinity
+    call.parent_call_id = nest.turn = nest.holder(*session)
+    call.turn = link_pb2.TURN_WITHIN_PARENT if nest.turn else link_pb2.TURN_UNSPECIFIED

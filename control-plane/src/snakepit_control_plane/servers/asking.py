@@ -1,0 +1,154 @@
+"""Nested calls off an agent's link: each goes to the router or to a client, and what comes back goes to the agent that asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from snakepit import link as links
+from snakepit.errors import Cancelled, SnakepitError, Started
+from snakepit.link import LinkClosed
+from snakepit.link.status import to_frame
+from snakepit.link.window import Window
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.nested import NestedCalls, Target
+from snakepit_control_plane.router.calls import Call, payload_bytes
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.streams import Stream
+
+
+class Open(Protocol):
+    """A nested call that has not been answered."""
+
+    def cancel(self) -> None: ...
+    def taken(self, chunks: int) -> None: ...
+
+
+class _WorkerCall:
+    """One that a worker runs."""
+
+    def __init__(self, nested: NestedCalls, call: Call, window: Window) -> None:
+        self._router = nested.router
+        self._call = call
+        self._window = window
+
+    def cancel(self) -> None:
+        self._router.cancel(self._call)
+
+    def taken(self, chunks: int) -> None:
+        self._window.taken(chunks)
+
+
+class _Ask:
+    """Where one answer goes."""
+
+    def __init__(self, asking: Asking, id_: int) -> None:
+        self._asking = asking
+        self._id = id_
+
+    def answer(self, result: link_pb2.Result) -> None:
+        self._asking.answer(self._id, result)
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        self._asking.send(link_pb2.Frame(flow=link_pb2.Flow(id=self._id, chunk=payload)))
+
+
+class Asking:
+    """The nested calls of one agent's link."""
+
+    def __init__(self, nested: NestedCalls, capsule: Capsule, link: links.Link) -> None:
+        self._nested = nested
+        self._capsule = capsule
+        self._link = link
+        self._open: dict[int, Open] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
+        """A frame of the agent's; False: it is none about nested calls."""
+        if kind == "nested_call":
+            self._asked(frame.nested_call)
+        elif kind == "cancel" and frame.cancel.id in self._open:
+            self._open[frame.cancel.id].cancel()
+        elif kind == "flow" and frame.flow.id in self._open:
+            self._open[frame.flow.id].taken(frame.flow.taken)
+        return kind in ("nested_call", "cancel", "flow")
+
+    def closed(self) -> None:
+        """The link is gone, and with it whoever waits."""
+        for each in list(self._open.values()):
+            each.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def answer(self, id_: int, result: link_pb2.Result) -> None:
+        self._open.pop(id_, None)
+        result.id = id_
+        self.send(link_pb2.Frame(result=result))
+
+    def send(self, frame: link_pb2.Frame) -> None:
+        with contextlib.suppress(LinkClosed):
+            self._link.send(frame)
+
+    def _asked(self, nested: link_pb2.NestedCall) -> None:
+        call = nested.call
+        parent = self._capsule.inflight.get(nested.parent)
+        try:
+            if parent is None or parent.closed:
+                raise Cancelled("the call that asked has ended", started=Started.NO)
+            target = self._nested.resolve(parent, call)
+            if target.provider is not None:
+                id_ = call.id
+                self._open[id_] = target.provider.run(call, target, _Ask(self, id_))
+            else:
+                self._to_worker(parent, call, target)
+        except SnakepitError as error:
+            self.answer(call.id, link_pb2.Result(call_id=call.call_id, error=to_frame(error)))
+
+    def _to_worker(self, parent: Call, asked: link_pb2.Call, target: Target) -> None:
+        router, now = self._nested.router, self._nested.router.clock()
+        asked.timeout_seconds = max(0.001, target.until - now)
+        frame, window = link_pb2.Frame(call=asked), Window()
+        stream = Stream(lambda frame: router.close(call, frame)) if asked.stream else None
+
+        def ended(call: Call, frame: link_pb2.Frame) -> None:
+            if stream is None:
+                self.answer(call.id, frame.result)
+            else:
+                window.lift()
+                stream.reply(call, frame)
+
+        call = Call(frame, ended, now, stream, caller=parent.caller)
+        call.nest = target.nest
+        target.nest.call = call
+        self._open[call.id] = _WorkerCall(self._nested, call, window)
+        self._nested.keep(target.nest, lambda: router.cancel(call))
+        if stream is not None:
+            self._spawn(self._pump(call, stream, window))
+        router.submit(call)
+
+    async def _pump(self, call: Call, stream: Stream, window: Window) -> None:
+        """Pass a worker's stream on, as far as the asker takes it."""
+        end = link_pb2.Result(call_id=call.call_id)
+        try:
+            while not stream.ended:
+                await window.room()
+                chunk = await stream.take()
+                kind = chunk.WhichOneof("outcome")
+                if kind == "payload":
+                    window.sent(payload_bytes(chunk.payload))
+                    self.send(link_pb2.Frame(flow=link_pb2.Flow(id=call.id, chunk=chunk.payload)))
+                elif kind == "error":
+                    end.error.CopyFrom(chunk.error)
+                elif kind == "tool_error":
+                    end.tool_error.CopyFrom(chunk.tool_error)
+        finally:
+            stream.abandon()
+            self._nested.router.cancel(call)
+        self.answer(call.id, end)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

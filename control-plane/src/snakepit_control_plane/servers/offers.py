@@ -1,0 +1,199 @@
+"""A client's tools on its link: offered and withdrawn, called, and gone with the link. What a name means is decided in `nested`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+from snakepit import link as links
+from snakepit.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArguments,
+    PayloadTooLarge,
+    PoolSaturated,
+    SnakepitError,
+    Started,
+    WorkerLost,
+)
+from snakepit.link import LinkClosed, tracing
+from snakepit.link.status import to_frame
+from snakepit.link.window import WINDOW_BYTES, Window
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.catalogue import Scope
+from snakepit_control_plane.nested import NestedCalls, Target
+from snakepit_control_plane.router.calls import payload_bytes
+from snakepit_control_plane.servers.rpc import full_name
+
+MOST_CALLS_PER_CLIENT = 128
+"""Calls to one client's tools that may be open at this replica."""
+
+
+class Asker(Protocol):
+    """The worker's end of a nested call."""
+
+    def answer(self, result: link_pb2.Result) -> None: ...
+    def chunk(self, payload: common_pb2.Payload) -> None: ...
+
+
+class ClientCall:
+    """A call that a client runs, until its one answer. It takes no slot; the calls around it wait."""
+
+    def __init__(self, provider: Provider, call: link_pb2.Call, target: Target, asker: Asker) -> None:
+        self.id = call.id
+        self.call_id = call.call_id
+        self.tool = call.tool
+        self.nest = target.nest
+        self.until = target.until
+        self.window = Window()
+        self._provider = provider
+        self._asker = asker
+        self._closed = False
+        self._timer = asyncio.get_running_loop().call_at(target.until, self._expire)
+        attributes = {"snakepit.pool": call.pool, "snakepit.tool": call.tool}
+        self._span = tracing.start_span(f"ask {call.tool}", call.traceparent, attributes, kind="client") if call.traceparent else None
+        if self._span is not None:
+            call.traceparent = self._span.traceparent
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if not self._closed:
+            self._provider.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=self.id, reason="CANCELLED")))
+            self.fail(Cancelled("the call that asked has ended", started=Started.MAYBE))
+
+    def taken(self, chunks: int) -> None:
+        """The asker took chunks of the stream."""
+        self.window.taken(chunks)
+        self._provider.tell(link_pb2.Frame(flow=link_pb2.Flow(id=self.id, taken=chunks)))
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        self.window.sent(payload_bytes(payload))
+        self._asker.chunk(payload)
+
+    def fail(self, error: SnakepitError) -> None:
+        self.close(link_pb2.Result(error=to_frame(error)))
+
+    def close(self, result: link_pb2.Result) -> None:
+        """Answer: once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.cancel()
+        self._provider.forget(self)
+        if self._span is not None:
+            kind = result.WhichOneof("outcome")
+            self._span.end(result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "")
+        self._asker.answer(result)
+        self.nest.end()
+
+    def _expire(self) -> None:
+        self._provider.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=self.id, reason="DEADLINE")))
+        message = f"the deadline passed before the client that offers tool {self.tool!r} answered"
+        self.fail(DeadlineExceeded(message, started=Started.MAYBE))
+
+
+class Provider:
+    """One client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
+
+    def __init__(self, nested: NestedCalls, link: links.Link) -> None:
+        self.client = ""
+        self._nested = nested
+        self._link = link
+        self._calls: dict[int, ClientCall] = {}
+
+    def tell(self, frame: link_pb2.Frame) -> None:
+        """A link that has just broken ends every call by itself."""
+        with contextlib.suppress(LinkClosed):
+            self._link.send(frame)
+
+    # ---- the agent's side
+
+    def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall:
+        """Have the client run a call. Raises PoolSaturated, PayloadTooLarge."""
+        router = self._nested.router
+        if len(self._calls) >= MOST_CALLS_PER_CLIENT:
+            message = f"the client that offers tool {call.tool!r} runs {MOST_CALLS_PER_CLIENT} calls already"
+            raise PoolSaturated(message, retry_after=0.1, details={"limit": "callsPerOfferingClient"})
+        self._check_size(call.arguments, "arguments", Started.NO)
+        sent = link_pb2.Frame(call=call)
+        frame = sent.call
+        frame.id = self._link.next_id()
+        frame.timeout_seconds = max(0.001, target.until - router.clock())
+        running = self._calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, asker)
+        self._nested.keep(target.nest, running.cancel)
+        self.tell(sent)
+        return running
+
+    def forget(self, call: ClientCall) -> None:
+        self._calls.pop(call.id, None)
+        self._nested.client_calls.pop(call.call_id, None)
+
+    # ---- the client's side
+
+    def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
+        """A frame of the client's; False: it is none about its tools."""
+        if kind == "offer":
+            self._offered(frame.offer)
+        elif kind == "result":
+            self._answered(frame.result)
+        elif kind == "flow":
+            self._flowed(frame.flow)
+        else:
+            return False
+        return True
+
+    def _offered(self, offer: link_pb2.Offer) -> None:
+        reply = link_pb2.OfferReply(id=offer.id)
+        try:
+            self._accept(offer)
+        except SnakepitError as error:
+            reply.error.CopyFrom(to_frame(error))
+        self.tell(link_pb2.Frame(offer_reply=reply))
+
+    def _accept(self, offer: link_pb2.Offer) -> None:
+        if not offer.provider or (self.client and self.client != offer.provider):
+            raise InvalidArguments(f"offer.provider {offer.provider!r} must be one name for the client, the same in all of its offers")
+        self.client = offer.provider
+        if not offer.tools:
+            self._nested.catalogue.withdraw(self, offer.id)
+            return
+        pool = self._nested.router.pool(full_name(offer.pool))
+        self._nested.catalogue.offer(self, offer.id, Scope(pool.name, offer.session_id), offer.tools, pool.tools)
+
+    def _answered(self, result: link_pb2.Result) -> None:
+        call = self._calls.get(result.id)
+        if call is None:
+            return
+        try:
+            self._check_size(result.payload, "result", Started.YES)
+        except PayloadTooLarge as error:
+            call.fail(error)
+            return
+        call.close(result)
+
+    def _flowed(self, flow: link_pb2.Flow) -> None:
+        call = self._calls.get(flow.id)
+        if call is None or not flow.HasField("chunk"):
+            return
+        if call.window.bytes > WINDOW_BYTES or payload_bytes(flow.chunk) > self._nested.router.max_payload_bytes:
+            self.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=call.id, reason="CANCELLED")))
+            call.fail(self._too_large(payload_bytes(flow.chunk), "chunk", Started.YES))
+            return
+        call.chunk(flow.chunk)
+
+    def closed(self) -> None:
+        """The client has gone, and its tools with it."""
+        self._nested.catalogue.leave(self)
+        for call in list(self._calls.values()):
+            message = f"the client that offers tool {call.tool!r} went away during the call"
+            call.fail(WorkerLost(message, details={"how": "client gone"}))
+
+    def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:
+        if (size := payload_bytes(payload)) > self._nested.router.max_payload_bytes:
+            raise self._too_large(size, what, started)
+
+    def _too_large(self, size: int, what: str, started: Started) -> PayloadTooLarge:
+        limit = self._nested.router.max_payload_bytes
+        message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
+        return PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})

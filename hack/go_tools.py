@@ -1,0 +1,109 @@
+"""Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
+
+    python hack/go_tools.py helm | grpcurl
+
+Looks at the tool's variable ($HELM, $GRPCURL), on PATH, at what hack/cluster has built, and at what it has built itself. Builds are cached
+outside the checkout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILD_SECONDS = 900
+
+
+class NoTool(Exception):
+    """It is not here, and can't be built; the message says why."""
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A Go module's program. `otherwise` ends the sentence that says that it can't be had."""
+
+    name: str
+    package: str
+    version: str
+    otherwise: str
+
+    def built(self) -> Path:
+        """Where our own build is, or will be."""
+        return cache_folder() / "snakepit-tools" / f"{self.name}-{self.version}" / self.name
+
+    def candidates(self) -> Iterator[Path]:
+        if named := os.environ.get(self.name.upper()):
+            yield Path(named)
+        if on_path := shutil.which(self.name):
+            yield Path(on_path)
+        cluster = Path(os.environ.get("SNAKEPIT_CLUSTER_CACHE") or cache_folder() / "snakepit-cluster")
+        yield from sorted(cluster.glob(f"binaries-*/{self.name}"))
+        yield self.built()
+
+
+TOOLS = {
+    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "`make test-cluster` brings its own and runs these tests too"),
+    "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4", "put it on PATH, or set GRPCURL"),
+}
+
+
+def go() -> str | None:
+    """The Go command."""
+    return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+
+
+def find(tool: Tool) -> Path | None:
+    """The first one there is."""
+    return next((path for path in tool.candidates() if os.access(path, os.X_OK)), None)
+
+
+def build(tool: Tool) -> Path:
+    """Build it (a minute or more). Raises NoTool with the end of the compiler's output."""
+    compiler = go()
+    if compiler is None:
+        raise NoTool(f"{tool.name} is not here and there is no Go to build it with: {tool.otherwise}")
+    target = tool.built()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _build(compiler, tool, target)
+    return target
+
+
+def _build(compiler: str, tool: Tool, target: Path) -> None:
+    print(f"building {tool.name} {tool.version}, once (a minute or more) ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [compiler, "install", "-trimpath", "-ldflags", "-s -w", f"{tool.package}@{tool.version}"]
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": folder}
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise NoTool(f"building {tool.name} took longer than {BUILD_SECONDS} s") from error
+        if done.returncode:
+            raise NoTool(f"{tool.name} could not be built with {compiler}: {done.stderr.strip()[-500:]}")
+        (Path(folder) / tool.name).rename(target)
+
+
+def main() -> None:
+    tool = TOOLS[sys.argv[1]]
+    try:
+        print(find(tool) or build(tool))
+    except NoTool as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""A tool that calls a tool: what it asks for, and the conversation in which chunks and the answer come back.
+
+It knows neither sockets nor processes: whoever hosts the call feeds the conversation, from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from snakepit import payload as payloads
+from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started, ToolError, from_reason
+from snakepit.local.frames import Payload, ToolAnswer, ToolChunk
+from snakepit.names import check_tool, parse_pool, pool_name
+
+ANSWER_GRACE_SECONDS = 1.0
+"""The control plane knows best how a call met its deadline; it is given this much longer to say so."""
+
+Part = ToolChunk | ToolAnswer
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ToolRequest:
+    """`pool` empty: the caller's own. `deadline`: seconds of time.monotonic(); None: none."""
+
+    name: str
+    arguments: Payload
+    pool: str
+    deadline: float | None
+    stream: bool
+
+    @classmethod
+    def of(cls, name: str, arguments: Mapping[str, Any] | None, pool: str | None, deadline: float | None, *, stream: bool) -> ToolRequest:
+        """Raises InvalidArguments for what can't be a call."""
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
+        full = pool_name(*parse_pool(pool)) if pool else ""
+        return cls(check_tool(name), payloads.encode(dict(arguments or {})), full, deadline, stream)
+
+
+def deadline_of(deadline: float | None, timeout: float | None) -> float | None:
+    """The earlier of a call's own deadline (of time.monotonic()) and `timeout` seconds from now. Raises InvalidArguments."""
+    if timeout is None:
+        return deadline
+    if not timeout > 0:
+        raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the call's own deadline")
+    end = time.monotonic() + timeout
+    return end if deadline is None else min(end, deadline)
+
+
+class Conversation:
+    """The asker's end of one call: `add` is for the host, the rest for the asker.
+
+    `taken` is told of each chunk that the asker took, `dropped` when it stops listening before the answer.
+    """
+
+    def __init__(self, request: ToolRequest, taken: Callable[[], None], dropped: Callable[[], None]) -> None:
+        self.request = request
+        self._taken = taken
+        self._dropped = dropped
+        self._parts: deque[Part] = deque()
+        self._waiting: Future[Part] | None = None
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def add(self, part: Part) -> None:
+        """Something came back; nothing comes after a ToolAnswer."""
+        with self._lock:
+            self._ended = self._ended or isinstance(part, ToolAnswer)
+            waiting, self._waiting = self._waiting, None
+            if waiting is None or not waiting.set_running_or_notify_cancel():
+                self._parts.append(part)
+                return
+        waiting.set_result(part)
+
+    def next(self) -> Future[Part]:
+        """The next chunk, or the answer. One at a time."""
+        future: Future[Part] = Future()
+        with self._lock:
+            if not self._parts:
+                self._waiting = future
+                return future
+            part = self._parts.popleft()
+        future.set_result(part)
+        return future
+
+    def took(self) -> None:
+        """The asker has taken a chunk: the producer may send another."""
+        self._taken()
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        with self._lock:
+            ended, self._ended = self._ended, True
+        if not ended:
+            self._dropped()
+
+    def seconds(self) -> float | None:
+        """How long to wait for the next part; None: as long as it takes."""
+        deadline = self.request.deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic()) + ANSWER_GRACE_SECONDS
+
+    def too_late(self) -> DeadlineExceeded:
+        error = DeadlineExceeded(f"the deadline passed before tool {self.request.name!r} answered", started=Started.MAYBE)
+        error.of_context = True
+        return error
+
+
+def wait_for(conversation: Conversation, read: Callable[[Part], T]) -> T:
+    """Block for the next part. However the wait ends without one, the call is given up."""
+    part = None
+    try:
+        part = conversation.next().result(conversation.seconds())
+    except TimeoutError as error:
+        raise conversation.too_late() from error
+    finally:
+        _settle(conversation, part)
+    return read(part)
+
+
+async def next_of(conversation: Conversation) -> Part:
+    """As `wait_for`, without blocking."""
+    part = None
+    try:
+        async with asyncio.timeout(conversation.seconds()):
+            part = await asyncio.wrap_future(conversation.next())
+    except TimeoutError as error:
+        raise conversation.too_late() from error
+    finally:
+        _settle(conversation, part)
+    return part
+
+
+def _settle(conversation: Conversation, part: Part | None) -> None:
+    if part is None:
+        conversation.close()
+    elif isinstance(part, ToolChunk):
+        conversation.took()
+
+
+def value_of(part: Part) -> Any:
+    """The value of an answer. Raises ToolError, and the table's errors."""
+    if isinstance(part, ToolChunk):
+        raise SnakepitError("a chunk came where one value was asked for: the other end is of another version")
+    if (failure := failure_of(part)) is not None:
+        raise failure
+    return None if part.payload is None else payloads.decode(part.payload)
+
+
+def chunk_of(part: Part) -> Payload | None:
+    """The next piece of a stream; None after the last. Raises as `value_of`."""
+    if isinstance(part, ToolChunk):
+        return part.payload
+    if (failure := failure_of(part)) is not None:
+        raise failure
+    return None
+
+
+def failure_of(answer: ToolAnswer) -> SnakepitError | None:
+    if (raised := answer.tool_error) is not None:
+        return ToolError(raised.type, raised.message, raised.traceback)
+    if (failure := answer.failure) is not None:
+        error = from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+        error.of_context = True
+        return error
+    return None

@@ -1,0 +1,191 @@
+"""Tools that a client offers to workers: registered at every replica, whole or not at all, for as long as the offer is open.
+
+What a called function does is run in `serving`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError, Started
+from snakepit.link import LinkClosed
+from snakepit.link.status import from_frame
+from snakepit.names import new_id
+from snakepit.tools import AdapterError, Tool, as_tool
+from snakepit.v1 import common_pb2, link_pb2
+
+if TYPE_CHECKING:
+    from snakepit.client.connection import Connection, Peer
+
+REPLY_SECONDS = 5.0
+"""A replica says at once whether it takes an offer; one that says nothing for so long has lost it."""
+
+EVERY_REPLICA_SECONDS = 1.0
+"""An offer that begins waits so long for links that are being dialled; later ones get it when they open."""
+
+AGAIN_SECONDS = 1.0
+"""A replica that linked later and refused is asked again this often."""
+
+log = logging.getLogger(__name__)
+
+Functions = Callable[..., Any] | Iterable[Callable[..., Any]]
+
+
+class Offer:
+    """`async with client.offer(...)`: the tools can be called inside the block. `names` are those of the tools."""
+
+    def __init__(self, offers: Offers, functions: Functions, pool: str, session_id: str) -> None:
+        self.pool = pool
+        self.session_id = session_id
+        self.tools = _tools(functions)
+        self.number = 0
+        self._offers = offers
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.tools)
+
+    async def __aenter__(self) -> Self:
+        """Raises InvalidArguments where a name is taken, ToolQuota, PoolNotFound; then nothing is offered."""
+        await self._offers.begin(self)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._offers.end(self)
+
+    def frame(self, provider: str, *, withdrawn: bool = False) -> link_pb2.Frame:
+        tools = [] if withdrawn else [_wire(tool) for tool in self.tools.values()]
+        offer = link_pb2.Offer(tools=tools, id=self.number, provider=provider, pool=self.pool, session_id=self.session_id)
+        return link_pb2.Frame(offer=offer)
+
+
+class Offers:
+    """All offers of one client. `client` is its random name, the same on all of its links."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.client = new_id()
+        self._connection = connection
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Offer] = {}
+        self._replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, pool: str, session_id: str, name: str) -> Tool | None:
+        """The session's own comes before the pool's."""
+        for session in dict.fromkeys((session_id, "")):
+            for offer in self._open.values():
+                if (offer.pool, offer.session_id) == (pool, session) and name in offer.tools:
+                    return offer.tools[name]
+        return None
+
+    async def begin(self, offer: Offer) -> None:
+        if offer.number:
+            raise SnakepitError("this offer is open already, or was: make one per `async with`", started=Started.NO)
+        await self._connection.peer()
+        await self._connection.every_link(EVERY_REPLICA_SECONDS)
+        offer.number = next(self._numbers)
+        self._open[offer.number] = offer
+        try:
+            refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in self._connection.peers])
+        except BaseException:
+            self.end(offer)
+            raise
+        refused = next((each for each in refusals if each is not None and not isinstance(each, ServerUnavailable)), None)
+        if refused is None and refusals and all(refusals):
+            refused = refusals[0]
+        if refused is not None:
+            self.end(offer)
+            raise refused
+
+    def end(self, offer: Offer) -> None:
+        """Withdraw it everywhere. Idempotent."""
+        if self._open.pop(offer.number, None) is not None:
+            for peer in self._connection.peers:
+                with contextlib.suppress(LinkClosed):
+                    peer.link.send(offer.frame(self.client, withdrawn=True))
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    # ---- links
+
+    def linked(self, peer: Peer) -> None:
+        """A link has opened: it gets every offer, and again where it refuses (somebody may have to leave first)."""
+        for offer in self._open.values():
+            self._spawn(self._insist(peer, offer))
+
+    def unlinked(self, peer: Peer) -> None:
+        for key in [key for key in self._replies if key[0] is peer]:
+            _answer(self._replies.pop(key), ServerUnavailable("the link closed before the replica answered the offer"))
+
+    def replied(self, peer: Peer, reply: link_pb2.OfferReply) -> None:
+        waiting = self._replies.pop((peer, reply.id), None)
+        if waiting is not None:
+            _answer(waiting, from_frame(reply.error) if reply.HasField("error") else None)
+
+    async def _ask(self, peer: Peer, offer: Offer) -> SnakepitError | None:
+        """What the replica has against it. ServerUnavailable: it has gone, or says nothing."""
+        reply: asyncio.Future[SnakepitError | None] = asyncio.get_running_loop().create_future()
+        self._replies[peer, offer.number] = reply
+        try:
+            peer.link.send(offer.frame(self.client))
+            async with asyncio.timeout(REPLY_SECONDS):
+                return await reply
+        except (LinkClosed, TimeoutError) as error:
+            return ServerUnavailable(f"the replica at {peer.replica.address} did not answer the offer: {error or 'time-out'}")
+        finally:
+            self._replies.pop((peer, offer.number), None)
+
+    async def _insist(self, peer: Peer, offer: Offer) -> None:
+        while offer.number in self._open and peer.link.is_open:
+            refused = await self._ask(peer, offer)
+            if refused is None:
+                return
+            log.warning("tools %s are not on offer at replica %s: %s", ", ".join(offer.names), peer.replica.address, refused)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _answer(waiting: asyncio.Future[SnakepitError | None], answer: SnakepitError | None) -> None:
+    if not waiting.done():
+        waiting.set_result(answer)
+
+
+def _tools(functions: Functions) -> Mapping[str, Tool]:
+    """Raises InvalidArguments with a sentence that names the function."""
+    tools: dict[str, Tool] = {}
+    try:
+        for each in [functions] if callable(functions) else functions:
+            tool = as_tool(each)
+            if tool.name in tools:
+                raise InvalidArguments(f"tool {tool.name!r} is twice in this offer: give one another name with @tool(name=...)")
+            tools[tool.name] = tool
+    except AdapterError as error:
+        raise InvalidArguments(str(error)) from error
+    if not tools:
+        raise InvalidArguments("there is nothing to offer: give a function, or several")
+    return tools
+
+
+def _wire(tool: Tool) -> common_pb2.Tool:
+    info = tool.info
+    return common_pb2.Tool(
+        name=info.name,
+        description=info.description,
+        input_schema=info.input_schema,
+        output_schema=info.output_schema,
+        streaming=info.streaming,
+        idempotent=info.idempotent,
+        timeout_seconds=info.timeout_seconds,
+    )

@@ -1,0 +1,245 @@
+"""Runs the functions that a client offers, when workers call them: in the client's event loop, blocking ones in threads.
+
+One task a call. It decodes, runs, and sends back chunks and one Result; which function is meant is `offers`' to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from snakepit import payload as payloads
+from snakepit.calling import Conversation, ToolRequest
+from snakepit.client import codec
+from snakepit.context import AsyncContext, CallInfo, Context, StateCache
+from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, ToolError, ToolNotFound
+from snakepit.link import LinkClosed, tracing
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.link.status import to_frame
+from snakepit.link.window import Window
+from snakepit.local.frames import Payload, StateAnswer
+from snakepit.tools import Tool
+from snakepit.v1 import common_pb2, link_pb2
+
+if TYPE_CHECKING:
+    from snakepit.client.connection import Peer
+    from snakepit.client.offers import Offers
+
+THREADS = 32
+"""Blocking functions that run at the same time; more wait."""
+
+_END = object()
+_KINDS = frozenset({"call", "offer_reply", "cancel", "flow"})
+
+
+@dataclass
+class Within:
+    """The call of an offered function, for the calls that the function itself makes. `reason`: why it is to stop."""
+
+    peer: Peer
+    call: link_pb2.Call
+    window: Window = field(default_factory=Window)
+    reason: str = ""
+    task: asyncio.Task[None] | None = None
+
+    # ---- the host of the function's context
+
+    def interruption(self) -> str:
+        return self.reason
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Nobody listens: the worker that asked waits for the answer."""
+
+    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        raise InvalidArguments("an offered function has no ctx.state: use session.state of the client")
+
+    def tool(self, request: ToolRequest) -> Conversation:
+        raise InvalidArguments("an offered function has no ctx.call_tool: call tools through the client")
+
+
+within: contextvars.ContextVar[Within | None] = contextvars.ContextVar("snakepit_within", default=None)
+"""Set while an offered function runs."""
+
+
+class Serving:
+    """The calls that run here now."""
+
+    def __init__(self, offers: Offers) -> None:
+        self.offers = offers
+        self._running: dict[tuple[Peer, int], Within] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def take(self, peer: Peer, kind: str | None, frame: link_pb2.Frame) -> bool:
+        """A frame that is not about a call of our own; False: nor is it about one of these."""
+        if kind == "call":
+            self._begin(peer, frame.call)
+        elif kind == "offer_reply":
+            self.offers.replied(peer, frame.offer_reply)
+        elif kind == "cancel" and (running := self._running.get((peer, frame.cancel.id))) is not None:
+            self._stop(running, frame.cancel.reason)
+        elif kind == "flow" and (running := self._running.get((peer, frame.flow.id))) is not None:
+            running.window.taken(frame.flow.taken)
+        return kind in _KINDS
+
+    def unlinked(self, peer: Peer) -> None:
+        """Nobody waits for these any more."""
+        self.offers.unlinked(peer)
+        for running in [each for key, each in self._running.items() if key[0] is peer]:
+            self._stop(running, "CANCELLED")
+
+    async def stop(self) -> None:
+        """Cancel what runs. A blocking function that doesn't look at its context runs on in its thread."""
+        self.offers.stop()
+        tasks = [each.task for each in self._running.values() if each.task is not None]
+        for running in list(self._running.values()):
+            self._stop(running, "CANCELLED")
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def mark(call: link_pb2.Call) -> Peer | None:
+        """A call that an offered function makes is nested in the one that it serves; it goes to the same replica."""
+        around = within.get()
+        if around is None or around.reason:
+            return None
+        call.parent_call_id = around.call.call_id
+        return around.peer if around.peer.link.is_open else None
+
+    def _begin(self, peer: Peer, call: link_pb2.Call) -> None:
+        running = Within(peer, call)
+        self._running[peer, call.id] = running
+        running.task = asyncio.create_task(self._serve(running), name=f"offered tool {call.tool}")
+
+    @staticmethod
+    def _stop(running: Within, reason: str) -> None:
+        running.reason = reason or "CANCELLED"
+        running.window.lift()
+        if running.task is not None:
+            running.task.cancel()
+
+    async def _serve(self, running: Within) -> None:
+        call = running.call
+        within.set(running)
+        span = tracing.start_span(f"tool {call.tool}", call.traceparent, {"snakepit.tool": call.tool}) if call.traceparent else None
+        result = link_pb2.Result(id=call.id, call_id=call.call_id)
+        try:
+            await self._outcome(running, result)
+        finally:
+            del self._running[running.peer, call.id]
+            if span is not None:
+                span.end(_error(result, running.reason))
+        _send(running.peer, link_pb2.Frame(result=result))
+
+    async def _outcome(self, running: Within, result: link_pb2.Result) -> None:
+        try:
+            value = await self._run(running)
+            if value is not None:
+                result.payload.CopyFrom(value)
+        except ToolError as error:
+            result.tool_error.CopyFrom(common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback))
+        except SnakepitError as error:
+            result.error.CopyFrom(to_frame(error))
+        except Exception as error:
+            text = "".join(traceback.format_exception(error))
+            result.tool_error.CopyFrom(common_pb2.ToolError(type=type(error).__name__, message=str(error), traceback=text))
+
+    async def _run(self, running: Within) -> common_pb2.Payload | None:
+        call = running.call
+        tool = self.offers.find(call.pool, call.session_id, call.tool)
+        if tool is None:
+            raise ToolNotFound(f"the client has withdrawn tool {call.tool!r}")
+        arguments = tool.decode(codec.plain(call.arguments))
+        if tool.signature.context:
+            arguments[tool.signature.context] = _context(running, tool)
+        if not tool.streaming:
+            return await self._one(running, await self._value(tool, arguments))
+        values = tool.function(**arguments) if tool.signature.asynchronous else await self._in_thread(tool.function, arguments)
+        each = values if isinstance(values, AsyncIterator) else self._iterate(values)
+        return await (self._stream(running, each) if call.stream else self._collect(running, each))
+
+    async def _value(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+        if tool.signature.asynchronous:
+            return await tool.function(**arguments)
+        value = await self._in_thread(tool.function, arguments)
+        return await value if inspect.isawaitable(value) else value
+
+    async def _one(self, running: Within, value: Any) -> common_pb2.Payload | None:
+        encoded = _encoded(running, value)
+        if not running.call.stream:
+            return encoded
+        await _chunk(running, encoded)
+        return None
+
+    async def _stream(self, running: Within, values: AsyncIterator[Any]) -> None:
+        async for value in values:
+            await _chunk(running, _encoded(running, value))
+
+    async def _collect(self, running: Within, values: AsyncIterator[Any]) -> common_pb2.Payload:
+        collected, size, limit = [], 0, _limit(running)
+        async for value in values:
+            collected.append(value)
+            size += payloads.size(payloads.encode(value))
+            if size > limit:
+                raise _too_large(running, size)
+        return _encoded(running, collected)
+
+    async def _iterate(self, values: Any) -> AsyncIterator[Any]:
+        iterator: Iterator[Any] = iter(values)
+        while (value := await self._in_thread(next, {}, iterator, _END)) is not _END:
+            yield value
+
+    async def _in_thread(self, function: Callable[..., Any], keywords: dict[str, Any], *arguments: Any) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="snakepit-tool")
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: run(function, *arguments, **keywords))
+
+
+def _context(running: Within, tool: Tool) -> Context | AsyncContext:
+    call = running.call
+    deadline = time.monotonic() + call.timeout_seconds if call.timeout_seconds else None
+    info = CallInfo(call.call_id, call.tool, call.session_id, 0, dict(call.metadata), deadline)
+    return (AsyncContext if tool.signature.async_context else Context)(info, running, StateCache())
+
+
+async def _chunk(running: Within, payload: common_pb2.Payload) -> None:
+    await running.window.room()
+    running.window.sent(codec.size(payload))
+    _send(running.peer, link_pb2.Frame(flow=link_pb2.Flow(id=running.call.id, chunk=payload)))
+
+
+def _encoded(running: Within, value: Any) -> common_pb2.Payload:
+    encoded = codec.encode_answer(value)
+    if (size := codec.size(encoded)) > _limit(running):
+        raise _too_large(running, size)
+    return encoded
+
+
+def _limit(running: Within) -> int:
+    return running.peer.replica.max_payload_bytes or MAX_PAYLOAD_BYTES
+
+
+def _too_large(running: Within, size: int) -> PayloadTooLarge:
+    limit = _limit(running)
+    message = f"the result of tool {running.call.tool!r} has {size} bytes; the limit maxPayloadBytes is {limit}"
+    return PayloadTooLarge(message, started=Started.YES, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
+
+
+def _send(peer: Peer, frame: link_pb2.Frame) -> None:
+    try:
+        peer.link.send(frame)
+    except LinkClosed:
+        return  # The replica has given the call up with the link.
+
+
+def _error(result: link_pb2.Result, reason: str) -> str:
+    kind = result.WhichOneof("outcome")
+    return reason or ("TOOL_ERROR" if kind == "tool_error" else result.error.reason if kind == "error" else "")
