@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import os
+import random
 import re
 import secrets
 from collections.abc import Iterable
 
 from snakepit.errors import InvalidArguments
 
+_random = random.Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _POOL = re.compile(rf"{_LABEL}/{_LABEL}")
 _TOOL = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -65,8 +70,13 @@ def check_state_key(key: str) -> str:
 
 
 def new_id() -> str:
-    """A random id of 64 bits, for calls, sessions and incarnations."""
+    """A random id of 64 bits that nobody can guess, for sessions and incarnations."""
     return secrets.token_hex(8)
+
+
+def call_id() -> str:
+    """A random id of 64 bits for a call: it proves nothing, and every call needs one, so it asks nothing of the kernel."""
+    return f"{_random.getrandbits(64):016x}"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -42,10 +42,10 @@ class Caller:
         tool may have run. Cancelling the awaiting task cancels the call.
         """
         frame = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
-        if frame.arguments.ByteSize() > MAX_PAYLOAD_BYTES:
-            raise sentences.too_large(frame.arguments.ByteSize(), MAX_PAYLOAD_BYTES)
+        if frame.ByteSize() > MAX_PAYLOAD_BYTES:
+            raise sentences.too_large(frame.call.arguments.ByteSize(), MAX_PAYLOAD_BYTES)
         if on_progress is not None:
-            frame.progress = True
+            frame.call.progress = True
         deadline = _deadline(timeout)
         if tracing.enabled():
             return await self._traced(frame, deadline, on_progress)
@@ -68,11 +68,12 @@ class Caller:
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         return Stream(self._connection, request, timeout, span, trusted=self._trusted)
 
-    async def _traced(self, frame: link_pb2.Call, deadline: float | None, watch: Watch | None) -> Any:
-        span = tracing.start_span(f"call {frame.tool}", attributes=_attributes(self._target, frame.tool), kind="client")
+    async def _traced(self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> Any:
+        tool = frame.call.tool
+        span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         if span is None:
             return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)
-        frame.traceparent = span.traceparent
+        frame.call.traceparent = span.traceparent
         error = ""
         try:
             return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)

@@ -13,7 +13,6 @@ from snakepit.link.status import from_frame
 from snakepit.local import frames
 from snakepit.v1 import common_pb2, link_pb2
 
-_NOTHING = common_pb2.Payload(content_type="application/json", data=b"{}")
 _OURS = f"{__name__.partition('.')[0]}."
 
 
@@ -25,12 +24,20 @@ def content_type(encoding: str) -> str:
 
 
 def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> common_pb2.Payload:
-    """Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values."""
+    """As `fill_arguments`, on its own."""
+    wire = common_pb2.Payload()
+    fill_arguments(wire, arguments, kind)
+    return wire
+
+
+def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> None:
+    """Into an empty message. Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values."""
     if not arguments and kind == payload.JSON:
-        return _NOTHING
+        wire.content_type, wire.data = payload.JSON, b"{}"
+        return
     if not isinstance(arguments or {}, Mapping):
         raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
-    return _wire(payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind))
+    _fill(wire, payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind))
 
 
 def encode(value: Any) -> common_pb2.Payload:
@@ -51,16 +58,27 @@ def encode_state(value: Any) -> common_pb2.Payload:
 
 
 def _wire(encoded: frames.Payload) -> common_pb2.Payload:
+    wire = common_pb2.Payload()
+    _fill(wire, encoded)
+    return wire
+
+
+def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
     if encoded.warnings:
         _warn(encoded.warnings)
-    return _plain_wire(encoded)
+    _fill_plain(wire, encoded)
 
 
 def _plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
-    wire = common_pb2.Payload(content_type=encoded.content_type, data=encoded.data)
+    wire = common_pb2.Payload()
+    _fill_plain(wire, encoded)
+    return wire
+
+
+def _fill_plain(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
+    wire.content_type, wire.data = encoded.content_type, encoded.data
     for each in encoded.attachments:
         wire.attachments.add(content_type=each.content_type, data=bytes(each.data), dtype=each.dtype, shape=each.shape)
-    return wire
 
 
 def size(wire: common_pb2.Payload) -> int:

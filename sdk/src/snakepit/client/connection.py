@@ -28,6 +28,8 @@ from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_gr
 DEADLINE_GRACE_SECONDS = 0.5
 """The replica knows best how a call met its deadline; it is given this much longer to say so."""
 
+SWEEP_SECONDS = 0.25
+
 REFUSED_SECONDS = 0.5
 """A client that never had a link waits this long after a refused dial: another replica may still answer."""
 
@@ -57,6 +59,7 @@ class Peer:
         self.link: Link = replica.link
         self.waiting: dict[int, asyncio.Future[link_pb2.Result]] = {}
         self.watching: dict[int, Watch] = {}
+        self.overdue_at: dict[int, float] = {}
 
     @cached_property
     def router(self) -> Any:
@@ -82,6 +85,16 @@ class Peer:
     def progress(self, progress: link_pb2.Progress) -> None:
         if (watch := self.watching.get(progress.id)) is not None:
             watch(progress.fraction, progress.message)
+
+    def expire(self, now: float) -> bool:
+        """Give up the calls whose replica has kept silent past their deadline; whether others have one to meet."""
+        for id_ in [id_ for id_, at in self.overdue_at.items() if at <= now]:
+            del self.overdue_at[id_]
+            if not self.waiting[id_].done():
+                self.waiting[id_].set_exception(
+                    DeadlineExceeded("the deadline passed and the control plane has not said why", started=Started.MAYBE)
+                )
+        return bool(self.overdue_at)
 
     def give_up(self, reason: str) -> None:
         """The link has closed: tell everybody who waits, and tell those apart whose call was never written."""
@@ -110,6 +123,7 @@ class Connection:
         self._opened = asyncio.Event()
         self._ever_open = False
         self.serving: Serving | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._dialer.start()
@@ -117,6 +131,8 @@ class Connection:
     async def stop(self) -> None:
         if self.serving is not None:
             await self.serving.stop()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         await self._dialer.stop()
 
     @property
@@ -141,19 +157,20 @@ class Connection:
         except OSError as error:
             raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
 
-    async def call(self, call: link_pb2.Call, deadline: float | None, watch: Watch | None = None) -> link_pb2.Result:
-        """Send a call and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its Progress.
+    async def call(self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None = None) -> link_pb2.Result:
+        """Send a call's frame and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its
+        Progress.
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
         while True:
-            within = self.serving.mark(call) if self.serving is not None else None
+            within = self.serving.mark(frame.call) if self.serving is not None else None
             peer = within or self._next_peer() or await self._wait_for_peer(deadline)
             try:
-                result = await self._ask(peer, call, deadline, watch)
+                result = await self._ask(peer, frame, deadline, watch)
             except NotWritten:
                 continue
-            if result.error.reason != _STOPPING:
+            if not result.HasField("error") or result.error.reason != _STOPPING:
                 return result
             self.retire(peer)
 
@@ -201,19 +218,20 @@ class Connection:
             if now() >= end or refused:
                 raise sentences.no_server(self.target, error)
 
-    async def _ask(self, peer: Peer, call: link_pb2.Call, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
-        loop = asyncio.get_running_loop()
+    async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
+        call, loop = frame.call, asyncio.get_running_loop()
         call.id = id_ = peer.link.next_id()
-        future: asyncio.Future[link_pb2.Result] = loop.create_future()
-        timer = None
         if deadline is not None:
             call.timeout_seconds = max(1e-3, deadline - loop.time())
-            timer = loop.call_at(deadline + DEADLINE_GRACE_SECONDS, _expire, future)
+            peer.overdue_at[id_] = deadline + DEADLINE_GRACE_SECONDS
+            if self._sweep_timer is None:
+                self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+        future: asyncio.Future[link_pb2.Result] = loop.create_future()
         peer.waiting[id_] = future
         if watch is not None:
             peer.watching[id_] = watch
         try:
-            peer.link.send(link_pb2.Frame(call=call))
+            peer.link.send(frame)
             return await future
         except LinkClosed:
             self.retire(peer)
@@ -225,8 +243,13 @@ class Connection:
             del peer.waiting[id_]
             if watch is not None:
                 del peer.watching[id_]
-            if timer is not None:
-                timer.cancel()
+            peer.overdue_at.pop(id_, None)
+
+    def _sweep(self) -> None:
+        """A replica that says nothing of a deadline: one look at all calls now and then, instead of a timer for each."""
+        loop = asyncio.get_running_loop()
+        waits = [peer for peer in self._peers.values() if peer.expire(loop.time())]
+        self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     def retire(self, peer: Peer) -> None:
         """Send nothing more there; what waits is still answered."""
@@ -271,8 +294,3 @@ def is_broken(error: SnakepitError) -> bool:
 
 def _hello(_address: str) -> link_pb2.Hello:
     return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=_VERSION)
-
-
-def _expire(future: asyncio.Future[link_pb2.Result]) -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded("the deadline passed and the control plane has not said why", started=Started.MAYBE))

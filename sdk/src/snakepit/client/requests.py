@@ -9,7 +9,7 @@ import msgspec
 
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
-from snakepit.names import new_id
+from snakepit.names import call_id
 from snakepit.payload import JSON, PICKLE
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
@@ -47,17 +47,22 @@ def affinity_value(affinity: str | None) -> common_pb2.Affinity:
 
 def call_frame(
     target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
-) -> link_pb2.Call:
-    return link_pb2.Call(
-        call_id=new_id(),
-        pool=target.pool,
-        tool=tool,
-        arguments=codec.encode_arguments(arguments, target.content_type),
-        session_id=target.session_id,
-        affinity=target.affinity,
-        idempotency_key=idempotency_key or "",
-        metadata=metadata,
-    )
+) -> link_pb2.Frame:
+    """A frame that holds a call. Filled in place: building its parts first and copying them in takes three times as long."""
+    frame = link_pb2.Frame()
+    call = frame.call
+    call.call_id = call_id()
+    call.pool, call.tool = target.pool, tool
+    codec.fill_arguments(call.arguments, arguments, target.content_type)
+    if target.session_id:
+        call.session_id = target.session_id
+    if target.affinity:
+        call.affinity = target.affinity
+    if idempotency_key:
+        call.idempotency_key = idempotency_key
+    if metadata:
+        call.metadata.update(metadata)
+    return frame
 
 
 def stream_request(
