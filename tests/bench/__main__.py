@@ -28,6 +28,7 @@ GROUPS = (
     "peers",
     "replicas",
     "capacity",
+    "state",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 

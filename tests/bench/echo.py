@@ -1,8 +1,9 @@
 """The adapter of the benchmarks."""
 
+import asyncio
 import time
 
-from snakepit import Adapter, tool
+from snakepit import Adapter, AsyncContext, tool
 
 
 class Echo(Adapter):
@@ -24,3 +25,21 @@ class Echo(Adapter):
         began = time.monotonic()
         time.sleep(seconds)
         return began, time.monotonic()
+
+    @tool
+    async def swap(self, seconds: float, in_flight: int, *, ctx: AsyncContext) -> float:
+        """Compare-and-sets a second of the session's state: so many keys side by side, each with one at a time."""
+        counts = [0] * in_flight
+        began = time.perf_counter()
+        end = began + seconds
+
+        async def one(number: int) -> None:
+            key = f"key-{number}"
+            _, version = await ctx.state.get_versioned(key)
+            while time.perf_counter() < end:
+                assert await ctx.state.compare_and_set(key, counts[number], version)
+                version += 1
+                counts[number] += 1
+
+        await asyncio.gather(*(one(number) for number in range(in_flight)))
+        return sum(counts) / (time.perf_counter() - began)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from snakepit.local.frames import CallFrame, FromWorker, ToWorker
 from snakepit.local.sockets import (
@@ -178,13 +178,29 @@ class WorkerChannel:
 
     def control(self, *frames: ToWorker) -> None:
         """Say something about running calls."""
+        if not self._unwritten:
+            self._say(frames, self._write)
+        else:
+            self._say(frames)
+
+    def control_soon(self, frame: ToWorker) -> None:
+        """Say it together with what else there is to say in this turn of the loop."""
+        if not self._unwritten:
+            self._say((frame,), lambda: self._loop.call_soon(self._write_now))
+        else:
+            self._say((frame,))
+
+    def _say(self, frames: Sequence[ToWorker], write: Callable[[], object] | None = None) -> None:
         if self._broken:
             return
-        waiting = bool(self._unwritten)
         self._unwritten += encode_batch(frames)
         if len(self._unwritten) > CONTROL_BYTES:
             self._break(f"the worker left {len(self._unwritten)} bytes of control frames unread")
-        elif not waiting:
+        elif write is not None:
+            write()
+
+    def _write_now(self) -> None:
+        if self._unwritten and self._outbox.fileno() >= 0:
             self._write()
 
     def _write(self) -> None:

@@ -102,6 +102,11 @@ class Workers:
         if channel := self.channels.get(incarnation):
             channel.control(frame)
 
+    def tell_soon(self, incarnation: str, frame: frames.ToWorker) -> None:
+        """The same, together with what else the worker is told in this turn of the loop."""
+        if channel := self.channels.get(incarnation):
+            channel.control_soon(frame)
+
     def rss(self, pid: int) -> int:
         """Resident bytes; 0 where the keeper's processes can't be seen, as across containers."""
         if not self._same_processes:

@@ -101,8 +101,15 @@ class _Operations:
 
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
         if not self._named:
-            raise _ours(InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)"))
+            raise _no_session()
         return self._host.state(operation, key, value, expected_version)
+
+    def ask_soon(
+        self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1
+    ) -> asyncio.Future[StateAnswer]:
+        if not self._named:
+            raise _no_session()
+        return self._host.state_soon(operation, key, value, expected_version)
 
     def cached(self, key: str) -> StateAnswer | None:
         return self._cache.get(self._session, key, time.monotonic())
@@ -129,6 +136,10 @@ class _Operations:
 def _raise_failure(answer: StateAnswer) -> None:
     if (failure := answer.failure) is not None:
         raise _ours(from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details))
+
+
+def _no_session() -> SnakepitError:
+    return _ours(InvalidArguments("this call has no session, so it has no state: call the tool through pool.session(...)"))
 
 
 def _ours(error: SnakepitError) -> SnakepitError:
@@ -198,7 +209,9 @@ class AsyncState:
     async def get_versioned(self, key: str) -> tuple[Any, int]:
         """The value and its version; (None, 0) where the key is absent."""
         known = self._operations.cached(key)
-        return self._operations.value(known) if known else self._operations.read(key, await self._wait(self._operations.ask("get", key)))
+        if known:
+            return self._operations.value(known)
+        return self._operations.read(key, await self._wait(self._operations.ask_soon("get", key)))
 
     async def set(self, key: str, value: Any) -> int:
         """Write, and return the new version."""
@@ -210,21 +223,22 @@ class AsyncState:
 
     async def delete(self, key: str) -> bool:
         """True if the key was there."""
-        return self._operations.written(key, None, await self._wait(self._operations.ask("delete", key))).found
+        return self._operations.written(key, None, await self._wait(self._operations.ask_soon("delete", key))).found
 
     async def keys(self) -> list[str]:
         """All keys, sorted."""
-        answer = await self._wait(self._operations.ask("keys"))
+        answer = await self._wait(self._operations.ask_soon("keys"))
         _raise_failure(answer)
         return sorted(answer.keys)
 
     async def _set(self, key: str, value: Any, expected: int) -> StateAnswer:
         encoded = _encoded(value)
-        return self._operations.written(key, encoded, await self._wait(self._operations.ask("set", key, encoded, expected)))
+        return self._operations.written(key, encoded, await self._wait(self._operations.ask_soon("set", key, encoded, expected)))
 
-    async def _wait(self, answer: Future[StateAnswer]) -> StateAnswer:
+    async def _wait(self, answer: asyncio.Future[StateAnswer]) -> StateAnswer:
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), self._context._timeout())
+            async with asyncio.timeout(self._context._timeout()):
+                return await answer
         except TimeoutError as error:
             self._context.check()
             raise _ours(_no_answer()) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ class Host(Protocol):
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         """Carry out get, set, delete or keys on the call's session."""
+
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        """The same from a task of the running loop; the operations of one of its turns may leave together."""
 
     def tool(self, request: ToolRequest) -> Conversation:
         """Have a tool called; its chunks and its answer come through the conversation."""

@@ -83,6 +83,9 @@ class Call:
         answer.set_result(self._state.answer(self._session_id, asked))
         return answer
 
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        return asyncio.wrap_future(self.state(operation, key, value, expected_version))
+
     def tool(self, request: ToolRequest) -> Conversation:
         return self._fakes.converse(request)
 

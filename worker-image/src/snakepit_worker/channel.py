@@ -7,6 +7,8 @@ It routes; what a frame means is decided by the objects it is given to.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import os
 import socket
@@ -46,7 +48,8 @@ class Channel:
         self._lock = threading.Lock()
         self._held: list[FromWorker] = []
         self._numbers = itertools.count(1)
-        self._asked: dict[int, Future[StateAnswer]] = {}
+        self._asked: dict[int, Future[StateAnswer] | asyncio.Future[StateAnswer]] = {}
+        self._to_flush = False
         self._tools: dict[int, Conversation] = {}
 
     def send(self, *frames: FromWorker) -> None:
@@ -86,6 +89,21 @@ class Channel:
         self.send(StateOperation(number, id, operation, key, value, expected_version))
         return answer
 
+    def ask_soon(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        """The same from a task: what is asked in one turn of the loop leaves as one message, and what comes back as one wakes it once."""
+        number = next(self._numbers)
+        loop = asyncio.get_running_loop()
+        answer = self._asked[number] = loop.create_future()
+        if not self._to_flush:
+            self._to_flush = True
+            loop.call_soon(self._flush_asked)
+        self.hold(StateOperation(number, id, operation, key, value, expected_version))
+        return answer
+
+    def _flush_asked(self) -> None:
+        self._to_flush = False
+        self.flush()
+
     def converse(self, id: int, request: ToolRequest, traceparent: str) -> Conversation:
         """The call `id` calls a tool; chunks and the answer come through the conversation."""
         number = next(self._numbers)
@@ -106,17 +124,22 @@ class Channel:
         """Until the agent goes away: answers to whoever asked, the rest to `take`. OSError, FramingError: likewise the end."""
         buffer = agent_frames()
         while data := self._outbox.recv(_READ):
+            woken: list[tuple[asyncio.Future[StateAnswer], StateAnswer]] = []
             for frame in buffer.feed(data):
                 if isinstance(frame, StateAnswer):
-                    self._answer(frame)
+                    self._answer(frame, woken)
                 elif isinstance(frame, ToolChunk | ToolAnswer):
                     self._came_back(frame)
                 else:
                     take(frame)
+            if woken:
+                _wake(woken)
 
-    def _answer(self, frame: StateAnswer) -> None:
+    def _answer(self, frame: StateAnswer, woken: list[tuple[asyncio.Future[StateAnswer], StateAnswer]]) -> None:
         waiting = self._asked.pop(frame.operation_id, None)
-        if waiting is not None and waiting.set_running_or_notify_cancel():
+        if isinstance(waiting, asyncio.Future):
+            woken.append((waiting, frame))
+        elif waiting is not None and waiting.set_running_or_notify_cancel():
             waiting.set_result(frame)
 
     def _came_back(self, frame: ToolChunk | ToolAnswer) -> None:
@@ -128,3 +151,15 @@ class Channel:
     def close(self) -> None:
         """In forked children: this end is not theirs."""
         self._outbox.close()
+
+
+def _wake(answered: list[tuple[asyncio.Future[StateAnswer], StateAnswer]]) -> None:
+    """From the reader thread, once for all: each crossing into the loop is a system call."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        answered[0][0].get_loop().call_soon_threadsafe(_settle, answered)
+
+
+def _settle(answered: list[tuple[asyncio.Future[StateAnswer], StateAnswer]]) -> None:
+    for waiting, answer in answered:
+        if not waiting.done():
+            waiting.set_result(answer)

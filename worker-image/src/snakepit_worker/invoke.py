@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 import time
+from asyncio import Future as AsyncFuture
 from asyncio import wrap_future
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -138,6 +139,9 @@ class RunningCall:
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         return self._channel.ask(self.id, operation, key, value, expected_version)
+
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> AsyncFuture[StateAnswer]:
+        return self._channel.ask_soon(self.id, operation, key, value, expected_version)
 
     def tool(self, request: ToolRequest) -> Conversation:
         return self._channel.converse(self.id, request, self._traceparent())

@@ -104,7 +104,7 @@ class RedisClient:
             try:
                 forgotten = bool(batch) and await self._ask(batch)
             except (Away, TimeoutError) as error:
-                self._lost(str(error) or f"no answer within {ANSWER_SECONDS:g} s")
+                self._lost(str(error) or f"no answer within {ANSWER_SECONDS + CONNECT_SECONDS:g} s")
                 self._fail(batch, Unanswered(f"the session store is away: {self.away}"))
             except asyncio.CancelledError:
                 self._fail(batch, Unanswered("the session store is away: the control plane stops"))

@@ -224,6 +224,8 @@ def connect(url: StoreUrl) -> Connection:
     }
     if url.tls is not None:
         options |= {"ssl": True, **url.tls}
+    # Whoever asks one server bounds the whole pipeline: a timer for each answer would cost more than the answer.
+    unbounded = {**options, "socket_timeout": None}
     login: dict[str, Any] = {"username": url.username or None, "password": url.password or None}
     if url.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in url.hosts]
@@ -232,9 +234,8 @@ def connect(url: StoreUrl) -> Connection:
     if url.kind == "sentinel":
         own: dict[str, Any] = {"username": url.sentinel_username or None, "password": url.sentinel_password or None}
         sentinel = Sentinel(url.hosts, sentinel_kwargs={**own, **options})  # type: ignore[no-untyped-call]
-        return Single(sentinel.master_for(url.master, db=url.db, **login, **options), sentinel, url.master)
+        return Single(sentinel.master_for(url.master, db=url.db, **login, **unbounded), sentinel, url.master)
     if url.kind == "unix":
-        options.pop("ssl", None)
-        return Single(Redis(unix_socket_path=url.path, db=url.db, **login, **options))
+        return Single(Redis(unix_socket_path=url.path, db=url.db, **login, **unbounded))
     (host, port), *_ = url.hosts
-    return Single(Redis(host=host, port=port, db=url.db, **login, **options))
+    return Single(Redis(host=host, port=port, db=url.db, **login, **unbounded))

@@ -60,6 +60,9 @@ class Within:
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         raise InvalidArguments("an offered function has no ctx.state: use session.state of the client")
 
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        raise InvalidArguments("an offered function has no ctx.state: use session.state of the client")
+
     def tool(self, request: ToolRequest) -> Conversation:
         raise InvalidArguments("an offered function has no ctx.call_tool: call tools through the client")
 
