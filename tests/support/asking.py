@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -74,6 +75,25 @@ class Asking(Adapter):
         return 0 if left == 0 else 1 + ctx.call_tool("deeper", {"left": left - 1})
 
     @tool
+    def meet_then(self, name: str, arguments: dict[str, Any], *, ctx: Context) -> Any:
+        """Once everybody holds a slot, call that tool; the reason if it fails."""
+        ctx.call_tool("meet")
+        try:
+            return ctx.call_tool(name, arguments)
+        except SnakepitError as error:
+            return error.reason
+
+    @tool
+    def process(self) -> int:
+        return os.getpid()
+
+    @tool
+    def note_then_ask(self, name: str, arguments: dict[str, Any], *, ctx: Context) -> Any:
+        """Say who runs this, then call that tool."""
+        ctx.call_tool("note", {"process": os.getpid()})
+        return ctx.call_tool(name, arguments)
+
+    @tool
     def whoami(self, *, ctx: Context) -> list[Any]:
         return [ctx.session_id, dict(ctx.metadata), ctx.remaining()]
 
@@ -96,6 +116,12 @@ class Asking(Adapter):
     @tool
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    @tool
+    def spin(self, *, ctx: Context) -> None:
+        while True:
+            ctx.check()
+            time.sleep(0.001)
 
     @tool
     def steps(self, *, ctx: Context) -> str:

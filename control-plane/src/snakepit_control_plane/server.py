@@ -109,7 +109,7 @@ class Running:
 
     def _register(self) -> None:
         server = self._grpc
-        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router), server)
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router, self.links.nested), server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)

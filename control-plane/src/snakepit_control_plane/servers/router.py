@@ -8,15 +8,16 @@ from typing import Any
 
 import grpc
 
-from snakepit.errors import InvalidArguments
+from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.link.status import from_frame
 from snakepit.names import new_id
 from snakepit.payload import JSON
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
+from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import json_form
-from snakepit_control_plane.servers.rpc import abort, caller, full_name, rich, time_left, traceparent
+from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent
 from snakepit_control_plane.servers.streams import Stream, error_of
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
@@ -24,8 +25,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, nested: NestedCalls) -> None:
         self._router = router
+        self._nested = nested
 
     @rich
     async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
@@ -54,6 +56,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise
         frame.call.stream = True
         call = Call(frame, stream.reply, self._router.clock(), stream, caller(context))
+        if self._nested.client_calls and (refusal := self._adopted(call, context)) is not None:
+            await abort(context, refusal)
         self._router.submit(call)
         try:
             while not stream.ended:
@@ -65,6 +69,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         finally:
             stream.abandon()
             self._router.cancel(call)
+
+    def _adopted(self, call: Call, context: Context) -> SnakepitError | None:
+        """A client may call out of a tool of its own. Returns the refusal."""
+        call.frame.call.parent_call_id = parent_call_id(context)
+        return self._nested.adopt(call)
 
 
 def _frame(request: Request, context: Context) -> link_pb2.Frame:

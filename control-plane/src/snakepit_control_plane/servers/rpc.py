@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from snakepit.errors import SnakepitError
+from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.status import to_status
 from snakepit.names import parse_pool, pool_name
 
@@ -46,10 +47,16 @@ def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:
 
 
 def traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == "traceparent":
-            return str(value)
-    return ""
+    return _header(context, "traceparent")
+
+
+def parent_call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The call to one of the client's own tools, out of which it makes this one; empty: it is made out of none."""
+    return _header(context, PARENT_HEADER)
+
+
+def _header(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str:
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == name), "")
 
 
 def caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:

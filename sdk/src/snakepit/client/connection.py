@@ -163,9 +163,12 @@ class Connection:
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
+        serving = self.serving
         while True:
-            within = self.serving.mark(frame.call) if self.serving is not None else None
-            peer = within or self._next_peer() or await self._wait_for_peer(deadline)
+            if serving is not None and (around := serving.around()) is not None:
+                peer, frame.call.parent_call_id = around
+            else:
+                peer = self._next_peer() or await self._wait_for_peer(deadline)
             try:
                 result = await self._ask(peer, frame, deadline, watch)
             except NotWritten:
@@ -173,6 +176,7 @@ class Connection:
             if not result.HasField("error") or result.error.reason != _STOPPING:
                 return result
             self.retire(peer)
+            serving = None
 
     async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
         """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""

@@ -6,6 +6,7 @@ One task a call. It decodes, runs, and sends back chunks and one Result; which f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import time
@@ -108,13 +109,10 @@ class Serving:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     @staticmethod
-    def mark(call: link_pb2.Call) -> Peer | None:
-        """A call that an offered function makes is nested in the one that it serves; it goes to the same replica."""
-        around = within.get()
-        if around is None or around.reason:
-            return None
-        call.parent_call_id = around.call.call_id
-        return around.peer if around.peer.link.is_open else None
+    def around() -> tuple[Peer, str] | None:
+        """A call that an offered function makes is nested in the one that it serves: the replica it goes to, and that one's call_id."""
+        serves = within.get()
+        return None if serves is None or serves.reason or not serves.peer.link.is_open else (serves.peer, serves.call.call_id)
 
     def _begin(self, peer: Peer, call: link_pb2.Call) -> None:
         running = Within(peer, call)
@@ -166,7 +164,11 @@ class Serving:
             return await self._one(running, await self._value(tool, arguments))
         values = tool.function(**arguments) if tool.signature.asynchronous else await self._in_thread(tool.function, arguments)
         each = values if isinstance(values, AsyncIterator) else self._iterate(values)
-        return await (self._stream(running, each) if call.stream else self._collect(running, each))
+        try:
+            return await (self._stream(running, each) if call.stream else self._collect(running, each))
+        finally:
+            if (close := getattr(each, "aclose", None)) is not None:
+                await close()
 
     async def _value(self, tool: Tool, arguments: dict[str, Any]) -> Any:
         if tool.signature.asynchronous:
@@ -196,8 +198,13 @@ class Serving:
 
     async def _iterate(self, values: Any) -> AsyncIterator[Any]:
         iterator: Iterator[Any] = iter(values)
-        while (value := await self._in_thread(next, {}, iterator, _END)) is not _END:
-            yield value
+        try:
+            while (value := await self._in_thread(next, {}, iterator, _END)) is not _END:
+                yield value
+        finally:
+            if (close := getattr(iterator, "close", None)) is not None:
+                with contextlib.suppress(ValueError):  # It runs: it is closed when it has yielded, and nobody has it any more.
+                    await self._in_thread(close, {})
 
     async def _in_thread(self, function: Callable[..., Any], keywords: dict[str, Any], *arguments: Any) -> Any:
         if self._threads is None:

@@ -13,6 +13,7 @@ from snakepit.client import codec
 from snakepit.client import errors as sentences
 from snakepit.client.connection import Connection, Peer, is_broken
 from snakepit.errors import Draining, SnakepitError
+from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.link import EOF
 from snakepit.link.status import from_rpc_error
 from snakepit.link.tracing import Span
@@ -74,19 +75,24 @@ class Stream(AsyncIterator[Any]):
         if self._call is not None:
             return await self._read()
         deadline = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
+        serving = self._connection.serving
         while True:
-            peer = await self._connection.peer(deadline)
-            self._open(peer, deadline)
+            around = serving.around() if serving is not None else None
+            peer, parent = around or (await self._connection.peer(deadline), "")
+            self._open(peer, parent, deadline)
             try:
                 return await self._read()
             except Draining:
                 self._connection.retire(peer)
+                serving = None
 
-    def _open(self, peer: Peer, deadline: float | None) -> None:
+    def _open(self, peer: Peer, parent: str, deadline: float | None) -> None:
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
         metadata = self._connection.metadata()
         if self._span is not None:
             metadata = (*metadata, ("traceparent", self._span.traceparent))
+        if parent:
+            metadata = (*metadata, (PARENT_HEADER, parent))
         self._address = peer.replica.address
         self._call = peer.router.ExecuteStream(self._request, timeout=left, metadata=metadata)
 

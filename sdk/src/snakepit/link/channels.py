@@ -16,6 +16,10 @@ _KEEPALIVE_SECONDS = 20
 Options = list[tuple[str, Any]]
 
 
+PARENT_HEADER = "snakepit-parent-call"
+"""Metadata of a streaming call that an offered function makes: the call_id of the call that it serves."""
+
+
 def _sizes(max_payload_bytes: int) -> Options:
     limit = max_payload_bytes + _FRAME_OVERHEAD_BYTES
     return [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
