@@ -216,6 +216,11 @@ class Values(Adapter):
         return type(value).__name__
 
     @tool
+    def classify(self, image: list[float]) -> int:
+        """As in the documents' examples."""
+        return int(sum(image))
+
+    @tool
     def count(self, to: int) -> Iterator[int]:
         yield from range(to)
 

@@ -1,0 +1,125 @@
+"""Clients in Go and Node: every row of docs/payloads.md in both forms, a stream, a tool's exception, and an error's details."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from snakepit.payload import NDARRAY, OCTETS
+from support.clients import BUILD_SECONDS, CLIENTS, ROOT, go_client, go_example, node_client, node_example
+from support.dev_server import Dev, dev, pool_file
+from support.values import LOCK, MARKED, ROWS, Row
+
+CLIENT_SECONDS = 60.0
+Example = Callable[[str, str], AbstractContextManager[list[str]]]
+
+PAGE = (ROOT / "docs/clients.md").read_text()
+
+pytestmark = pytest.mark.timeout(3 * BUILD_SECONDS)
+in_both = pytest.mark.parametrize("answers", [go_client, node_client], ids=["go", "node"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with dev(pool_file(tmp_path_factory.mktemp("pools"), "values", "support.values:Values", replicas="1")) as program:
+        program.is_ready()
+        yield program
+
+
+@pytest.fixture(scope="module")
+def answers(request: pytest.FixtureRequest, server: Dev) -> Any:
+    """All that the client said: it runs once."""
+    make: Callable[[str], list[str]] = request.param
+    command = make(server.server)
+    asked = json.dumps({"pool": "default/values", "cases": cases(), "to": 100})
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def cases() -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    for name in (*ROWS, *MARKED):
+        asked[f"make {name}"] = {"tool": "make", "json": {"name": name}}
+        asked[f"make payload {name}"] = {"tool": "make", "payload": {"data": json.dumps({"name": name}), "attachments": []}}
+    for name, row in ROWS.items():
+        asked[f"echo {name}"] = {"tool": "echo", "json": {"value": row.json_form}}
+        asked[f"echo payload {name}"] = {"tool": "echo", "payload": in_payload_form(row, f'{{"value":{row.text}}}')}
+    return asked
+
+
+def in_payload_form(row: Row, text: str) -> dict[str, Any]:
+    attachments = [{**each, "content_type": NDARRAY if each["dtype"] else OCTETS} for each in attached(row)]
+    return {"data": text, "attachments": attachments}
+
+
+def attached(row: Row) -> list[dict[str, Any]]:
+    return [{"data": base64.b64encode(data).decode(), "dtype": dtype, "shape": list(shape)} for data, dtype, shape in row.attachments]
+
+
+def as_said(row: Row) -> dict[str, Any]:
+    return {"data": row.text, "attachments": attached(row), "warnings": []}
+
+
+@in_both
+@pytest.mark.parametrize("name", ROWS)
+def test_a_value_goes_both_ways_in_both_forms(answers: Any, name: str) -> None:
+    row, results = ROWS[name], answers["results"]
+    assert results[f"make {name}"] == {"json": row.json_form, "warnings": []}
+    assert results[f"echo {name}"] == {"json": row.json_form, "warnings": []}
+    assert results[f"make payload {name}"] == as_said(row)
+    assert results[f"echo payload {name}"] == as_said(row)
+
+
+@in_both
+def test_what_cant_be_carried_comes_with_a_warning(answers: Any) -> None:
+    warnings = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place"]
+    assert answers["results"]["make lock"] == {"json": MARKED["lock"].back, "warnings": warnings}
+    assert answers["results"]["make payload lock"]["warnings"] == warnings
+
+
+@in_both
+def test_a_stream_arrives_in_order(answers: Any) -> None:
+    assert answers["chunks"] == list(range(100))
+
+
+@in_both
+def test_an_array_of_the_language_comes_back_as_one(answers: Any) -> None:
+    assert [float(each.replace("Inf", "inf").replace("infinity", "inf")) for each in answers["array"]][::2] == [1.5, float("-inf")]
+    assert answers["array"][1] == "NaN"
+
+
+@in_both
+def test_a_tools_exception_is_an_outcome(answers: Any) -> None:
+    assert answers["failed"] == {"type": "LookupError", "message": "nothing there"}
+
+
+@in_both
+def test_a_refusal_has_its_reason_in_the_details(answers: Any) -> None:
+    refused = answers["refused"]
+    assert (refused["code"], refused["reason"], refused["domain"]) == (5, "TOOL_NOT_FOUND", "snakepit.dev")
+    assert refused["metadata"]["started"] == "NO"
+    assert "echo" in refused["metadata"]["nearest"]
+
+
+@pytest.mark.parametrize(("language", "make"), [("go", go_example), ("js", node_example)], ids=["go", "node"])
+def test_the_programs_of_the_documents_run_as_they_stand_there(server: Dev, language: str, make: Example) -> None:
+    (source,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    program = source.replace("localhost:7800", server.server).replace("default/digits", "default/values")
+    with make(server.server, program) as command:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+    assert (done.stderr, done.stdout.split()) == ("", ["2", "0", "1", "2"])
+
+
+def test_nothing_in_the_lock_files_names_a_host() -> None:
+    lock = json.loads((CLIENTS / "node/package-lock.json").read_text())
+    fetched = [package for path, package in lock["packages"].items() if path]
+    assert all("resolved" not in package and package["integrity"].startswith("sha512-") for package in fetched)
+    assert "http" not in json.dumps(lock)

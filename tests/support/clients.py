@@ -1,0 +1,112 @@
+"""The clients in Go and Node of tests/clients, made ready outside the checkout: fetched and built once for each of their contents."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import grpc_tools
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENTS = ROOT / "tests/clients"
+PROTO = ROOT / "proto"
+MODULE = "snakepit.dev/client"
+FILES = ("common", "router")
+PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go", "google.golang.org/grpc/cmd/protoc-gen-go-grpc")
+BUILD_SECONDS = 300
+KEPT = 8
+
+
+def go_client(address: str) -> list[str]:
+    """The command that runs it against a control plane; skips where there is no Go, or its modules can't be had."""
+    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    if go is None:
+        pytest.skip("the client in Go is not tried: there is no Go here")
+    return [str(_made("go", lambda folder: _build_go(go, folder), sorted(PROTO.rglob("*.proto"))) / "client"), address]
+
+
+def node_client(address: str) -> list[str]:
+    """The command that runs it against a control plane; skips where there is no Node or npm, or its packages can't be had."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("the client in Node is not tried: there is no node, or no npm, here")
+    fetch = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]
+    folder = _made("node", lambda folder: _fetch(fetch, folder))
+    return [node, str(folder / "client.js"), address, str(PROTO)]
+
+
+@contextlib.contextmanager
+def go_example(address: str, source: str) -> Iterator[list[str]]:
+    """The command that runs a Go program of the documents; skips as `go_client`."""
+    (client, _) = go_client(address)
+    with tempfile.TemporaryDirectory(prefix="example", dir=Path(client).parent) as folder:
+        Path(folder, "main.go").write_text(source.replace("example.com/digits", MODULE))
+        go = shutil.which("go") or "/usr/local/go/bin/go"
+        _run([go, "build", "-trimpath", "-o", "program", "."], Path(folder))
+        yield [f"{folder}/program"]
+
+
+@contextlib.contextmanager
+def node_example(address: str, source: str) -> Iterator[list[str]]:
+    """The command that runs a Node program of the documents, in the repository's folder; skips as `node_client`."""
+    node, client, *_ = node_client(address)
+    with tempfile.NamedTemporaryFile("w", suffix=".js", dir=Path(client).parent) as program:
+        program.write(source)
+        program.flush()
+        yield [node, program.name]
+
+
+def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
+    """A copy of the client in the cache, made ready; an unfinished one is made anew. Other checkouts may use theirs: the last few stay."""
+    sources = sorted(path for path in (CLIENTS / name).iterdir() if path.is_file())
+    contents = b"".join(path.read_bytes() for path in [*sources, *needs])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snakepit-tools"
+    folder = cache / f"{name}-client-{hashlib.sha256(contents).hexdigest()[:16]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}-client.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".made").exists():
+            folders = sorted(cache.glob(f"{name}-client-*"), key=lambda path: path.stat().st_mtime)
+            for old in {*folders[:-KEPT], *(path for path in folders if path == folder)}:
+                shutil.rmtree(old)
+            folder.mkdir()
+            for path in sources:
+                shutil.copy(path, folder)
+            make(folder)
+            (folder / ".made").touch()
+    return folder
+
+
+def _build_go(go: str, folder: Path) -> None:
+    _fetch([go, "mod", "download"], folder)
+    _run([go, "build", "-trimpath", "-o", "bin/", *PLUGINS], folder)
+    names = [f"Msnakepit/v1/{name}.proto={MODULE}/snakepitv1" for name in FILES]
+    options = [f"--{plugin}_opt={each}" for plugin in ("go", "go-grpc") for each in (*names, f"module={MODULE}")]
+    includes = [f"-I{PROTO}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
+    sources = [f"snakepit/v1/{name}.proto" for name in FILES]
+    stubs = [sys.executable, "-m", "grpc_tools.protoc", *includes, *options, "--go_out=.", "--go-grpc_out=.", *sources]
+    _run(stubs, folder, PATH=f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    _run([go, "build", "-trimpath", "-o", "client", "."], folder)
+
+
+def _fetch(command: list[str], folder: Path) -> None:
+    """What comes from a registry may not be there."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    if done.returncode:
+        pytest.skip(f"the client in {folder.name.partition('-')[0].title()} is not tried: {done.stderr.strip()[-300:]}")
+
+
+def _run(command: list[str], folder: Path, **environment: str) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
