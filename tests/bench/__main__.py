@@ -29,6 +29,7 @@ GROUPS = (
     "replicas",
     "capacity",
     "state",
+    "decisions",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 

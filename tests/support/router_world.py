@@ -308,7 +308,7 @@ class World:
             inflight = agent.capsule.inflight
             for worker in agent.capsule.workers.values():
                 mine = sum(call.worker is worker for call in inflight.values())
-                bound = sum(call.worker is worker and not call.sent_at and not call.closed for call in self.calls)
+                bound = sum(call.worker is worker and not call.sent_at for call in self.calls)
                 assert worker.own in (mine, mine + bound), (worker.id, worker.own, mine, bound)
 
     def _check_nobody_waits_in_vain(self) -> None:

@@ -107,7 +107,7 @@ class Fleet:
             for capsule in pool.capsules.values():
                 if (capsule.name in names) != capsule.cordoned:
                     capsule.cordoned = capsule.name in names
-                    self._usable(pool, self.router.clock())
+                    self._usable(pool, capsule, self.router.clock())
                     if capsule.cordoned:
                         self.drain(capsule)
 
@@ -142,7 +142,7 @@ class Fleet:
         self._settle_unstarted(pool, capsule, frozenset(hello.running), now)
         if capsule.cordoned:
             self.drain(capsule)
-        self._usable(pool, now)
+        self._usable(pool, capsule, now)
         return capsule
 
     def _settle_unstarted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float) -> None:
@@ -168,7 +168,7 @@ class Fleet:
         """No new calls there; nothing has failed yet."""
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
         self.router.telemetry.missed.labels(pool.name).inc()
-        pool.refresh(self.router.clock())
+        pool.refresh(capsule, self.router.clock())
         self.changes.tell()
 
     # ---- what agents say
@@ -179,7 +179,7 @@ class Fleet:
             return
         capsule.tools = {tool.name: tool for tool in offer.tools}
         capsule.description = pool.description = offer.description
-        self._usable(pool, self.router.clock())
+        self._usable(pool, capsule, self.router.clock())
 
     def reported(self, capsule: Capsule, report: link_pb2.Report) -> None:
         """A heartbeat: the truth about the capsule's workers."""
@@ -192,7 +192,7 @@ class Fleet:
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         gone = pool.update(capsule, report.workers, now)
         self._ended(pool, gone, now)
-        self._usable(pool, now)
+        self._usable(pool, capsule, now)
 
     def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
         pool = self.router.pools.get(capsule.pool)
@@ -205,12 +205,12 @@ class Fleet:
                 pool.index.place(worker, now)
                 self.router.freed(pool, worker, now)
 
-    def _usable(self, pool: Pool, now: float) -> None:
-        """Workers may have become usable: let waiting calls go on."""
-        pool.refresh(now)
+    def _usable(self, pool: Pool, capsule: Capsule, now: float) -> None:
+        """The capsule's workers may have become usable: let waiting calls go on."""
+        pool.refresh(capsule, now)
         self.changes.tell()
         if pool.queue.depth:
-            for worker in list(pool.queue.pinned):
+            for worker in [each for each in capsule.workers.values() if each in pool.queue.pinned]:
                 self.router.freed(pool, worker, now)
             self.router.pump(pool, now)
 

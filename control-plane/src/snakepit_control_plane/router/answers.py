@@ -83,10 +83,10 @@ class Answers:
         if worker is not None:
             if reject.reason == "WORKER_GONE":
                 worker.ready = False
-                pool.refresh(now)
+                pool.refresh(capsule, now)
             elif reject.reason == "DRAINING":
                 capsule.draining = True
-                pool.refresh(now)
+                pool.refresh(capsule, now)
             else:
                 worker.full = True
         self.again(pool, call, now)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from snakepit.means import next_mean
 from snakepit.retry import RetryBudget
 from snakepit.spec import SnakePoolSpec
-from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.router.callers import Callers
 from snakepit_control_plane.router.queue import PoolQueue
 from snakepit_control_plane.router.route import reason_of
+from snakepit_control_plane.router.toolset import Toolset
 from snakepit_control_plane.router.workers import FAILING, Capsule, Worker, WorkerIndex
 
 GONE_REMEMBERED = 10_000
@@ -29,12 +30,14 @@ class Pool:
         self.spec = spec
         self.capsules: dict[str, Capsule] = {}
         self.workers: dict[str, Worker] = {}
-        self.tools: dict[str, common_pb2.Tool] = {}
+        self.toolset = Toolset()
+        self.tools = self.toolset.tools
         self.description = ""
         self.uniform = True
         self.index = WorkerIndex()
         self.queue = PoolQueue(spec.queue.max_size, _age_seconds(spec))
         self.callers = Callers(spec.call.max_concurrent_per_caller or 0)
+        self.slots = 0
         self.ready_workers = 0
         self.last_ready_at = -math.inf
         self.failures = 0.0
@@ -68,29 +71,31 @@ class Pool:
             worker = capsule.workers.get(info.id)
             if worker is None or worker.incarnation != info.incarnation:
                 worker = Worker(capsule, info)
-            worker.info = info
-            worker.ready = info.state == pool_pb2.WORKER_STATE_READY
-            worker.slots = max(1, info.slots)
-            worker.full = False
+                self.slots += worker.slots
+            self.slots += worker.take(info)
             seen[info.id] = worker
         gone = [worker for worker in capsule.workers.values() if seen.get(worker.id) is not worker]
         for worker in gone:
             self._forget(worker, _why(seen.get(worker.id)))
         capsule.workers = seen
         self.workers.update(seen)
-        self.refresh(now)
+        self.refresh(capsule, now)
         return gone
 
-    def refresh(self, now: float) -> None:
-        """Recompute what depends on which workers may be used: index, counts, tools. O(workers); on changes, not on calls."""
-        for worker in self.workers.values():
+    def refresh(self, capsule: Capsule, now: float) -> None:
+        """Recompute what depends on which of the capsule's workers may be used: index, counts, tools. On changes, not on calls."""
+        before, alive = self.ready_workers, 0
+        for worker in capsule.workers.values():
             self.index.place(worker, now)
-        self.failures = sum(worker.failure_share for worker in self.workers.values())
-        before = self.ready_workers
-        self.ready_workers = sum(worker.alive for worker in self.workers.values())
+            alive += worker.alive
+        self.ready_workers += alive - capsule.ready_workers
+        capsule.ready_workers = alive
         if before or self.ready_workers:
             self.last_ready_at = now
-        self._collect_tools()
+        self.toolset.offer(capsule, capsule.tools if alive else {})
+        self.uniform = self.toolset.uniform
+        if self.budget is None and any(tool.idempotent for tool in capsule.tools.values()):
+            self.budget = RetryBudget()
 
     def remove(self, capsule: Capsule, why: str, now: float) -> list[Worker]:
         """The capsule is gone; returns its workers."""
@@ -99,25 +104,19 @@ class Pool:
         for worker in gone:
             self._forget(worker, why)
         capsule.workers = {}
-        self.refresh(now)
+        self.refresh(capsule, now)
         return gone
 
     def _forget(self, worker: Worker, why: str) -> None:
         worker.ready = False
         self.index.remove(worker)
+        self.slots -= worker.slots
+        self.failures -= worker.failure_share
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
         self._gone[worker.incarnation] = why
         if len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
-
-    def _collect_tools(self) -> None:
-        offering = [capsule for capsule in self.capsules.values() if capsule.tools and any(w.alive for w in capsule.workers.values())]
-        self.uniform = all(capsule.tools.keys() == offering[0].tools.keys() for capsule in offering)
-        if offering:
-            self.tools = {name: tool for capsule in offering for name, tool in capsule.tools.items()}
-        if self.budget is None and any(tool.idempotent for tool in self.tools.values()):
-            self.budget = RetryBudget()
 
     # ---- what calls have taught
 
@@ -127,7 +126,9 @@ class Pool:
         A worker that fails fast would be free more often than its peers and draw their calls to it. One that fails while its peers
         don't is therefore held, after a failure, as long as a successful call would have held it.
         """
-        self.failures += worker.count_outcome(failed)
+        change = worker.count_outcome(failed)
+        if self.workers.get(worker.id) is worker:
+            self.failures += change
         others = len(self.workers) - 1
         if not failed or worker.failure_share <= FAILING or others < 1:
             return 0.0

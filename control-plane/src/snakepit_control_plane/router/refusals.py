@@ -24,7 +24,7 @@ def no_pool(name: str, known: Collection[str]) -> PoolNotFound:
 
 def saturated(pool: Pool) -> PoolSaturated:
     """Advises to come back when what waits now will have been done."""
-    slots = sum(worker.slots for worker in pool.workers.values()) or 1
+    slots = pool.slots or 1
     known = [seconds for tool in pool.tools if (seconds := pool.mean_seconds(tool)) < math.inf]
     mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
     advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)

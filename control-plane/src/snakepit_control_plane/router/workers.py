@@ -5,6 +5,7 @@ A worker is known by its incarnation: one that was started again under the same 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,15 @@ class Worker:
         self.resting_until = 0.0
         self.key: int | None = None
 
+    def take(self, info: pool_pb2.Worker) -> int:
+        """Take over what its agent says; returns by how many its slots have grown."""
+        before = self.slots
+        self.info = info
+        self.ready = info.state == pool_pb2.WORKER_STATE_READY
+        self.slots = max(1, info.slots)
+        self.full = False
+        return self.slots - before
+
     @property
     def load(self) -> int:
         return self.own + self.elsewhere
@@ -110,6 +120,8 @@ class Capsule:
         # Streams whose slot is free again while chunks are still on their way.
         self.trailing: dict[int, Call] = {}
         self.tools: dict[str, common_pb2.Tool] = {}
+        # Of its workers, as the pool counts them.
+        self.ready_workers = 0
         self.linked = True
         self.draining = False
         self.cordoned = False
@@ -128,7 +140,8 @@ class WorkerIndex:
     """Workers by load, in buckets; within one, the one that waited longest is first (so equals take turns)."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[Worker, None]] = {}
+        # Ordered ones: the first of a plain dict is found by passing over all that were taken out before it.
+        self._buckets: dict[int, OrderedDict[Worker, None]] = {}
         self._lowest = 0
         self._filling: Worker | None = None
 
@@ -142,7 +155,7 @@ class WorkerIndex:
             return
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = {}
+            bucket = self._buckets[key] = OrderedDict()
             self._lowest = min(self._lowest, key)
         bucket[worker] = None
 
