@@ -124,6 +124,28 @@ class Asking(Adapter):
             time.sleep(0.001)
 
     @tool
+    def length_of(self, name: str, arguments: dict[str, Any], *, ctx: Context) -> int:
+        return len(ctx.call_tool(name, arguments))
+
+    @tool
+    def lengths(self, name: str, arguments: dict[str, Any], *, ctx: Context) -> Iterator[int]:
+        for chunk in ctx.stream_tool(name, arguments):
+            yield len(chunk)
+
+    @tool
+    def echo(self, value: Any) -> Any:
+        return value
+
+    @tool
+    def large(self, size: int) -> bytes:
+        return b"x" * size
+
+    @tool
+    def large_stream(self, chunks: int, size: int) -> Iterator[bytes]:
+        for _ in range(chunks):
+            yield b"x" * size
+
+    @tool
     def steps(self, *, ctx: Context) -> str:
         for step in range(4):
             ctx.progress(step / 4, f"step {step}")

@@ -84,7 +84,7 @@ class NestedCalls:
         call.deadline = min(call.deadline, asked.until)
         pool = self.router.pools.get(call.pool)
         if frame.session_id and pool is not None:
-            frame.parent_call_id = call.nest.turn = call.nest.holder(pool.name, frame.session_id)
+            _within_turn(frame, call.nest, (pool.name, frame.session_id))
         self.keep(call.nest, lambda: self.router.cancel(call))
         return None
 
@@ -130,5 +130,10 @@ def _join_session(parent: Call, call: link_pb2.Call, nest: Nest, session: tuple[
     call.session_id = session[1]
     if (parent.pool, around.session_id) == session:
         call.affinity = around.affinity
+    _within_turn(call, nest, session)
+
+
+def _within_turn(call: link_pb2.Call, nest: Nest, session: tuple[str, str]) -> None:
+    """Of the call around it that runs in that session, if one does."""
     call.parent_call_id = nest.turn = nest.holder(*session)
     call.turn = link_pb2.TURN_WITHIN_PARENT if nest.turn else link_pb2.TURN_UNSPECIFIED

@@ -27,6 +27,7 @@ class Telemetry:
             registry=registry,
         )
         self.reruns = Counter("snakepit_reruns", "Calls sent again that may have run.", ("pool",), registry=registry)
+        self.asked = Counter("snakepit_client_tool_calls", "Calls of workers to tools of clients.", ("pool", "outcome"), registry=registry)
         self.restarts = Counter("snakepit_worker_restarts", "Lives of workers that ended.", ("pool", "reason"), registry=registry)
         self.lost = Counter("snakepit_capsules_lost", "Agents declared lost by this replica.", ("pool",), registry=registry)
         self.missed = Counter("snakepit_heartbeats_missed", "Agents that turned Suspect.", ("pool",), registry=registry)

@@ -250,3 +250,14 @@ async def test_a_clients_tools_are_there_at_every_replica_and_refused_at_all_whe
                 async with client.offer(here, pool=pool):
                     pass
             await eventually(lambda: not catalogues[1].tools(scope), "nothing of the refused offer is left")
+
+
+# ---- size
+
+
+async def test_large_values_of_other_workers_arrive(pool: Pool) -> None:
+    for size in (100_000, 1_000_000, 3_000_000):
+        assert await pool.call("length_of", {"name": "large", "arguments": {"size": size}}, timeout=20) == size
+    assert await pool.call("length_of", {"name": "echo", "arguments": {"value": "x" * 1_000_000}}, timeout=20) == 1_000_000
+    chunks = [n async for n in pool.stream("lengths", {"name": "large_stream", "arguments": {"chunks": 5, "size": 700_000}}, timeout=20)]
+    assert chunks == [700_000] * 5

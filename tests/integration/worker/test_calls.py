@@ -246,3 +246,22 @@ def test_large_results_and_chunks_come_as_memfds(shared: LocalWorker) -> None:
         shared.send(Credit(id, 1))
     shared.send(CancelCall(id, "CANCELLED"))
     assert shared.done(id).failure is not None
+
+
+def test_a_tool_calls_tools_that_the_test_offers() -> None:
+    def shout(text: str) -> str:
+        return text.upper()
+
+    def numbers(to: int) -> Iterator[int]:
+        yield from range(to)
+
+    with testing.start("support.asking:Asking") as worker:
+        worker.offer(shout, numbers)
+        for tool in ("ask", "ask_later"):
+            assert worker.call(tool, {"name": "shout", "arguments": {"text": "a"}}) == "A"
+        for tool in ("stream", "stream_later"):
+            assert list(worker.stream(tool, {"name": "numbers", "arguments": {"to": 30}})) == list(range(30))
+        assert worker.call("refused", {"name": "nobody"})[1] == "TOOL_NOT_FOUND"
+        with pytest.raises(ToolNotFound) as caught:
+            worker.call("ask", {"name": "nobody"})
+        assert caught.value.started is Started.YES, "an error that the tool lets through keeps its reason"

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from snakepit import link as links
 from snakepit.errors import (
+    BY_REASON,
     Cancelled,
     DeadlineExceeded,
     InvalidArguments,
@@ -15,6 +16,7 @@ from snakepit.errors import (
     PoolSaturated,
     SnakepitError,
     Started,
+    ToolError,
     WorkerLost,
 )
 from snakepit.link import LinkClosed, tracing
@@ -25,6 +27,8 @@ from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.nested import NestedCalls, Target
 from snakepit_control_plane.router.calls import payload_bytes
 from snakepit_control_plane.servers.rpc import full_name
+
+_OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 
 MOST_CALLS_PER_CLIENT = 128
 """Calls to one client's tools that may be open at this replica."""
@@ -43,6 +47,7 @@ class ClientCall:
     def __init__(self, provider: Provider, call: link_pb2.Call, target: Target, asker: Asker) -> None:
         self.id = call.id
         self.call_id = call.call_id
+        self.pool = call.pool
         self.tool = call.tool
         self.nest = target.nest
         self.until = target.until
@@ -80,10 +85,11 @@ class ClientCall:
             return
         self._closed = True
         self._timer.cancel()
-        self._provider.forget(self)
+        kind = result.WhichOneof("outcome")
+        outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
+        self._provider.forget(self, outcome if outcome in _OUTCOMES else "")
         if self._span is not None:
-            kind = result.WhichOneof("outcome")
-            self._span.end(result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "")
+            self._span.end("" if outcome == "OK" else outcome)
         self._asker.answer(result)
         self.nest.end()
 
@@ -125,7 +131,9 @@ class Provider:
         self.tell(sent)
         return running
 
-    def forget(self, call: ClientCall) -> None:
+    def forget(self, call: ClientCall, outcome: str) -> None:
+        """It has ended. The outcome is one of the table's words, whatever the client said."""
+        self._nested.router.telemetry.asked.labels(call.pool, outcome).inc()
         self._calls.pop(call.id, None)
         self._nested.client_calls.pop(call.call_id, None)
 
