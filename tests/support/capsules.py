@@ -80,10 +80,8 @@ class LocalCapsule:
 async def capsule(pool_spec: SnakePoolSpec, server: int, *, keeper: bool = True, **settings: Any) -> AsyncIterator[LocalCapsule]:
     """A capsule whose agent dials 127.0.0.1 at port `server`; the keeper is killed at the end if it is still there."""
     folder = Path(tempfile.mkdtemp(prefix="capsule-"))
-    given: dict[str, Any] = {"pool": "default/sample", "health_port": 0, **settings}
-    values = Settings(
-        capsule="sample-0", server=f"127.0.0.1:{server}", spec=pool_spec, spec_json=encode_spec(pool_spec), run_dir=folder, **given
-    )
+    given: dict[str, Any] = {"capsule": "sample-0", "pool": "default/sample", "health_port": 0, **settings}
+    values = Settings(server=f"127.0.0.1:{server}", spec=pool_spec, spec_json=encode_spec(pool_spec), run_dir=folder, **given)
     local = LocalCapsule(values)
     try:
         if keeper:

@@ -233,6 +233,8 @@ class SimulatedAgent:
             elif kind == "cancel":
                 self.cancelled.append(frame.cancel)
                 self._cancel(frame.cancel.id)
+            elif kind == "session_release":
+                self._release(frame.session_release)
             elif kind == "state_reply":
                 self._state_replies.pop(frame.state_reply.id).set_result(frame.state_reply)
 
@@ -241,6 +243,18 @@ class SimulatedAgent:
             call, task = self.running[call_id]
             task.cancel()
             self._answer(call, link_pb2.Result(error=common_pb2.Error(reason="CANCELLED", message="", started=common_pb2.STARTED_YES)))
+
+    def _release(self, ask: link_pb2.SessionRelease) -> None:
+        """A session goes when no call of it runs here; `force` ends those that do."""
+        for call, task in list(self.running.values()):
+            if ask.force and call.session_uid == ask.session_uid:
+                task.cancel()
+                error = common_pb2.Error(reason="STALE_EPOCH", message="moved", started=common_pb2.STARTED_YES)
+                self._answer(call, link_pb2.Result(error=error))
+        released = not any(call.session_uid == ask.session_uid for call, _ in self.running.values())
+        if released or not ask.wait:
+            body = link_pb2.SessionReleased(session_uid=ask.session_uid, session_epoch=ask.session_epoch, released=released)
+            self.send(session_released=body)
 
     def _start(self, call: link_pb2.Call) -> None:
         self.calls.append(call)

@@ -247,6 +247,8 @@ class Lifecycle:
 
     def _left(self, seat: Seat, now: float) -> list[Action]:
         if seat.again and self._has_keeper and not self.draining:
+            if seat.fault is None:
+                seat.reason, seat.message = "Recycled", "the worker before it was recycled"
             seat.move(Event.GONE)
             return [self._start(seat, now)]
         seat.move(Event.ENDED)

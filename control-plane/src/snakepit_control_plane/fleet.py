@@ -159,14 +159,15 @@ class Fleet:
         pool = self.router.pools.get(capsule.pool)
         if pool is None or capsule.incarnation not in pool.capsules:
             return
-        if capsule.draining and not capsule.inflight:
-            self._gone(pool, capsule, "scaled down")
+        if capsule.draining and not capsule.inflight and capsule.has_ended:
+            self._gone(pool, capsule, "scaled down" if capsule.cordoned else "evicted")
             return
         self.suspect(pool, capsule)
 
     def suspect(self, pool: Pool, capsule: Capsule) -> None:
         """No new calls there; nothing has failed yet."""
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
+        self.router.sessions.unheard(capsule)
         self.router.telemetry.missed.labels(pool.name).inc()
         pool.refresh(capsule, self.router.clock())
         self.changes.tell()
@@ -210,13 +211,14 @@ class Fleet:
         pool.refresh(capsule, now)
         self.changes.tell()
         if pool.queue.depth:
+            self.router.sessions.reconsider(pool, capsule, now)
             for worker in [each for each in capsule.workers.values() if each in pool.queue.pinned]:
                 self.router.freed(pool, worker, now)
             self.router.pump(pool, now)
 
     def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
         for worker in gone:
-            self.router.telemetry.restarts.labels(pool.name, pool.why_gone(worker.incarnation)).inc()
+            self.router.telemetry.restarts.labels(pool.name, pool.why_gone(worker.id, worker.incarnation)).inc()
         self.router.sessions.workers_gone(pool, gone, now)
 
     # ---- time

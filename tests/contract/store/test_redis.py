@@ -135,7 +135,7 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     for write in (
         store.create_session(wanted("new"), 10),
         store.set_state(POOL, "in use", "k", payload(b"2"), None, Limits(), None),
-        store.bind_session(known, "c/0", "i"),
+        store.bind_session(known, "c/0", "i", "a"),
         store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True),
     ):
         with pytest.raises(StoreUnavailable, match="maxmemory") as refused:
@@ -153,7 +153,7 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     assert await store.delete_session(POOL, "old") is not None
     server.command("CONFIG", "SET", "maxmemory", "0")
     await until(store, ready=True)
-    await store.bind_session(known, "c/0", "i")
+    await store.bind_session(known, "c/0", "i", "a")
 
 
 @BOTH

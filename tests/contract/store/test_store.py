@@ -51,8 +51,8 @@ class TestSessions:
     async def test_an_unknown_session_is_not_found_by_any_operation(self, store: Store, pool: str) -> None:
         for operation in (
             store.get_session(pool, "no"),
-            store.unbind_session(pool, "no", None),
-            store.bind_session(named(pool, "no"), "w", "i"),
+            store.unbind_session(named(pool, "no")),
+            store.bind_session(named(pool, "no"), "w", "i", "a"),
             store.get_state(pool, "no", "k", None),
             store.set_state(pool, "no", "k", value(b"1"), None, LIMITS, None),
             store.delete_state(pool, "no", "k", None),
@@ -106,27 +106,44 @@ class TestSessions:
 class TestBinding:
     async def test_two_simultaneous_first_binds_meet_on_one_worker(self, store: Store, wanted: SessionRecord) -> None:
         known, _ = await store.create_session(wanted, 10)
-        one, two = await asyncio.gather(store.bind_session(known, "c/0", "i0"), store.bind_session(known, "c/1", "i1"))
-        assert (one.worker, one.incarnation, one.epoch) == (two.worker, two.incarnation, two.epoch)
+        one, two = await asyncio.gather(store.bind_session(known, "c/0", "i0", "a0"), store.bind_session(known, "c/1", "i1", "a1"))
+        assert (one.worker, one.incarnation, one.agent, one.epoch) == (two.worker, two.incarnation, two.agent, two.epoch)
         assert one.epoch == 1
 
     async def test_moving_grows_the_epoch_by_one_and_only_from_what_is_known(self, store: Store, wanted: SessionRecord) -> None:
         known, _ = await store.create_session(wanted, 10)
-        bound = await store.bind_session(known, "c/0", "i0")
-        moved = await store.bind_session(bound, "c/1", "i1")
-        late = await store.bind_session(bound, "c/2", "i2")
+        bound = await store.bind_session(known, "c/0", "i0", "a")
+        moved = await store.bind_session(bound, "c/1", "i1", "a")
+        late = await store.bind_session(bound, "c/2", "i2", "a")
         assert (moved.worker, moved.epoch) == ("c/1", 2)
         assert (late.worker, late.epoch) == ("c/1", 2)
 
-    async def test_unbinding_goes_over_to_the_next_epoch(self, store: Store, wanted: SessionRecord) -> None:
+    async def test_unbinding_goes_over_to_the_next_epoch_and_only_from_what_is_known(self, store: Store, wanted: SessionRecord) -> None:
         known, _ = await store.create_session(wanted, 10)
-        await store.bind_session(known, "c/0", "i0")
-        other = await store.unbind_session(wanted.pool, "s", "another")
-        free = await store.unbind_session(wanted.pool, "s", "i0")
-        again = await store.bind_session(free, "c/1", "i1")
+        bound = await store.bind_session(known, "c/0", "i0", "a")
+        other = await store.unbind_session(known)
+        free = await store.unbind_session(bound)
+        again = await store.bind_session(free, "c/1", "i1", "a")
+        late = await store.unbind_session(bound)
         assert (other.worker, other.epoch) == ("c/0", 1)
-        assert (free.worker, free.epoch) == ("", 2)
+        assert (free.worker, free.agent, free.epoch) == ("", "", 2)
         assert (again.worker, again.epoch) == ("c/1", 2)
+        assert (late.worker, late.epoch) == ("c/1", 2)
+
+    async def test_the_worker_of_a_session_that_has_expired_is_told_once(self, store: Store, pool: str) -> None:
+        for name in ("bound", "freed", "unbound", "deleted"):
+            known, _ = await store.create_session(named(pool, name, ttl_seconds=0.1), 10)
+            if name != "unbound":
+                known = await store.bind_session(known, "c/0", "i0", "a")
+            if name == "freed":
+                await store.unbind_session(known)
+        await store.delete_session(pool, "deleted")
+        await until_gone(store, pool, "bound")
+        await until_gone(store, pool, "freed")
+        taken = await asyncio.gather(store.take_ended(pool, 10), store.take_ended(pool, 10))
+        assert [(e.pool, e.id, e.uid, e.worker, e.incarnation) for each in taken for e in each] == [
+            (pool, "bound", "uid-bound", "c/0", "i0")
+        ]
 
 
 class TestState:
@@ -251,7 +268,10 @@ class TestLeases:
     async def test_an_agent_is_lost_only_when_no_replica_hears_it_and_then_for_good(self, store: Store, pool: str) -> None:
         assert await store.renew_leases(pool, ["i"], 0.3) == []
         assert not await store.declare_lost(pool, "i", 60)
+        assert await store.has_lease(pool, "i")
+        assert not await store.has_lease(pool, "j")
         async with asyncio.timeout(5):
             while not await store.declare_lost(pool, "i", 60):
                 await asyncio.sleep(0.02)
+        assert not await store.has_lease(pool, "i")
         assert await store.renew_leases(pool, ["i", "j"], 60) == ["i"]

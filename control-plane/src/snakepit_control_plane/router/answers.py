@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from snakepit.errors import WorkerLost
+from snakepit.errors import WorkerBusy, WorkerLost
 from snakepit.retry import backoff
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.store.interface import Fence
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.pools import Router
@@ -80,6 +81,8 @@ class Answers:
         if call is None or call.home is None:
             return
         now, pool, worker = self._router.clock(), call.home, call.worker
+        if call.session is not None and self._of_session(pool, call, reject.reason, now):
+            return
         if worker is not None:
             if reject.reason == "WORKER_GONE":
                 worker.ready = False
@@ -90,6 +93,20 @@ class Answers:
             else:
                 worker.full = True
         self.again(pool, call, now)
+
+    def _of_session(self, pool: Pool, call: Call, reason: str, now: float) -> bool:
+        """A rejection that says something of the call's session, and nothing of its worker."""
+        if reason == "RELEASED" and call.session is not None:
+            self._router.sessions.moved_on(call.session, Fence(call.frame.call.session_uid, call.frame.call.session_epoch))
+            self.again(pool, call, now)
+        elif reason == "BUSY":
+            self._router.release(pool, call, now)
+            call.worker, call.sent_at = None, 0.0
+            self._router.fail(call, WorkerBusy(f"session {call.frame.call.session_id!r} is ordered, and runs a call", retry_after=0.1))
+            self._settled(pool, call, None, now)
+        else:
+            return False
+        return True
 
     def again(self, pool: Pool, call: Call, now: float) -> None:
         """A call that never started goes to somebody else."""

@@ -61,8 +61,19 @@ class Pool:
         found = self.workers.get(worker)
         return found if found is not None and found.incarnation == incarnation else None
 
-    def why_gone(self, incarnation: str) -> str:
-        return self._gone.get(incarnation, "lost")
+    def has_gone(self, incarnation: str) -> bool:
+        return incarnation in self._gone
+
+    def mourn(self, incarnation: str, why: str) -> None:
+        """That life of a worker has ended."""
+        self._gone[incarnation] = why
+        if len(self._gone) > GONE_REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def why_gone(self, worker: str, incarnation: str) -> str:
+        """In the words of SESSION_WORKER_UNAVAILABLE: recycled, oom, crashed, evicted, scaled down, lost."""
+        leaving = self.find(worker, incarnation)
+        return self._gone.get(incarnation, "lost") if leaving is None else why_leaving(leaving)
 
     def update(self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float) -> list[Worker]:
         """Take over a capsule's report; returns the workers whose lives have ended."""
@@ -114,9 +125,7 @@ class Pool:
         self.failures -= worker.failure_share
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
-        self._gone[worker.incarnation] = why
-        if len(self._gone) > GONE_REMEMBERED:
-            self._gone.popitem(last=False)
+        self.mourn(worker.incarnation, why)
 
     # ---- what calls have taught
 
@@ -180,11 +189,20 @@ def _age_seconds(spec: SnakePoolSpec) -> float:
     return min(MOST_AGE_SECONDS, spec.queue.timeout_seconds / 5)
 
 
-def _why(successor: Worker | None) -> str:
-    """How the life before this one ended, in the words of SESSION_WORKER_UNAVAILABLE."""
-    if successor is None:
+def why_leaving(worker: Worker) -> str:
+    """Why a worker that its agent still names takes no more calls."""
+    if worker.capsule.cordoned:
         return "scaled down"
-    reason = successor.info.reason.lower()
+    if worker.capsule.draining:
+        return "evicted"
+    return "recycled" if worker.info.state == pool_pb2.WORKER_STATE_DRAINING else _why(worker)
+
+
+def _why(worker: Worker | None) -> str:
+    """How a life ended, as the agent explains the one that came after it, or that none came (None: it names the worker no more)."""
+    if worker is None or worker.info.reason == "Drained":
+        return "scaled down"
+    reason = worker.info.reason.lower()
     if "oom" in reason or "memory" in reason:
         return "oom"
     return "recycled" if "recycle" in reason else "crashed"

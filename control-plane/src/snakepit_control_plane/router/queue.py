@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from snakepit_control_plane.router.calls import Call
     from snakepit_control_plane.router.workers import Worker
+    from snakepit_control_plane.sessions import SessionEntry
 
 RANKS = 3
 """High, normal, low."""
@@ -195,6 +196,15 @@ class PoolQueue:
         """Take out all calls that waited for this worker, in order; they still count as waiting."""
         line = self.pinned.pop(worker, ())
         calls = sorted(line, key=_arrival)
+        for call in calls:
+            if call.line is not None:
+                call.line.remove(call)
+        return calls
+
+    def pinned_of(self, worker: Worker, session: SessionEntry) -> list[Call]:
+        """Take out a session's calls that waited for this worker, in order."""
+        line = self.pinned.get(worker, ())
+        calls = sorted((call for call in line if call.session is session), key=_arrival)
         for call in calls:
             if call.line is not None:
                 call.line.remove(call)

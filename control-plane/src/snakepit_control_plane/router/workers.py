@@ -135,6 +135,11 @@ class Capsule:
     def routable(self) -> bool:
         return self.liveness == pool_pb2.LIVENESS_LIVE and self.linked and not self.draining and not self.cordoned
 
+    @property
+    def has_ended(self) -> bool:
+        """Has its agent said that no worker is left? A draining one whose link breaks before may still run calls of others."""
+        return all(worker.info.state == pool_pb2.WORKER_STATE_STOPPED for worker in self.workers.values())
+
 
 class WorkerIndex:
     """Workers by load, in buckets; within one, the one that waited longest is first (so equals take turns)."""

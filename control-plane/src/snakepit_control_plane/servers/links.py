@@ -222,6 +222,8 @@ class AgentPeer:
             self._fleet.loaded_elsewhere(self._capsule, frame.load)
         elif kind == "offer":
             self._fleet.offered(self._capsule, frame.offer)
+        elif kind == "session_released":
+            self._router.sessions.releases.answered(frame.session_released)
         elif kind == "state_request":
             self._spawn(self._state(frame.state_request))
         elif kind == "progress":

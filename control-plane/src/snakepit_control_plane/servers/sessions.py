@@ -15,6 +15,7 @@ from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.rpc import full_name, rich
 from snakepit_control_plane.servers.state import limits_of
+from snakepit_control_plane.sessions.moving import rebind
 from snakepit_control_plane.store.interface import SessionRecord, Store, StoredValue
 
 DEFAULT_PAGE = 100
@@ -90,10 +91,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.RebindSessionRequest, context: Context
     ) -> session_pb2.RebindSessionResponse:
         pool = self._pool(request.pool)
-        before = await self._store.get_session(pool.name, request.session_id)
-        record = await self._store.unbind_session(pool.name, request.session_id, None)
-        self._router.sessions.upkeep.learned(record)
-        self._router.sessions.upkeep.end(pool, before)
+        record = await rebind(self._router.sessions, pool, request.session_id)
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
     @rich

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from snakepit.errors import SessionWorkerUnavailable, SnakepitError, WorkerBusy
-from snakepit.v1 import common_pb2
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.route import route, unknown_tool
+from snakepit_control_plane.router.route import pick, route, unknown_tool
 from snakepit_control_plane.router.workers import Worker
 from snakepit_control_plane.sessions.entry import SessionEntry
+from snakepit_control_plane.sessions.ways import Home, Way, Wish, choose, home_of
 from snakepit_control_plane.store.interface import SessionRecord
 
 if TYPE_CHECKING:
     from snakepit_control_plane.sessions.turns import Sessions
+
+LOOK_SECONDS = 0.2
+"""Between two looks for an agent that lives and has not linked to this replica yet."""
+
+VERDICT_SECONDS = 2.0
+"""How long after an agent's time-out the verdict on it may take."""
 
 _AFFINITIES = {
     "hint": common_pb2.AFFINITY_HINT,
@@ -31,59 +39,81 @@ class Binding:
         self._router = sessions.router
         self._store = sessions.store
 
-    def place(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        """Send the call to its worker, let it wait, or refuse it."""
-        if not call.active or entry.record is None:
+    def place(self, pool: Pool, entry: SessionEntry, call: Call, now: float, offered: Worker | None = None) -> None:
+        """Send the call to its worker, let it wait, or refuse it. `offered`: the queue has found that one to have room."""
+        if not call.active:
             return
-        record = entry.record
-        bound = pool.find(record.worker, record.incarnation) if record.worker else None
+        if entry.record is None or entry.must_wait(call):
+            self._sessions.postpone(pool, entry, call, now)
+            self._sessions.advance(pool, entry, now)
+            return
+        home, bound = home_of(pool, entry.record, released=entry.is_released)
         refusal = unknown_tool(pool, call.tool) if bound is not None else None
         if refusal is not None:
             self._router.fail(call, refusal)
-        elif bound is not None and bound.has_room:
+            return
+        way = Way.BOUND if home is Home.FULL and entry.in_use else choose(home, self._wish(pool, call, offered))
+        fresh, entry.fresh, entry.in_use = entry.fresh, False, False
+        if way in (Way.BUSY, Way.REFUSE) and not fresh and not self._store.problem:
+            # It may have moved through another replica a moment ago: nothing is refused on hearsay.
+            entry.record = None
+            self._sessions.postpone(pool, entry, call, now)
+            self._sessions.advance(pool, entry, now)
+            return
+        self._go(way, pool, entry, call, now, bound, offered)
+
+    def _wish(self, pool: Pool, call: Call, offered: Worker | None) -> Wish:
+        return Wish(
+            affinity=self._affinity(pool, call),
+            alone=pool.spec.session.ordered,
+            within=call.in_turn,
+            room=offered is not None or (not pool.queue.anybody and pick(pool, call.tool) is not None),
+            store_away=bool(self._store.problem),
+        )
+
+    def _go(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None, offered: Worker | None) -> None:
+        if way is Way.BOUND and bound is not None:
             self._start(pool, entry, call, bound, now)
-        elif bound is not None and bound.ready:
-            self._bound_is_busy(pool, entry, call, bound, now)
-        elif record.worker and self._is_strict(pool, call):
-            self._router.fail(call, _gone(pool, record))
+        elif way is Way.PINNED and bound is not None:
+            self._wait_for(pool, call, bound, now)
+        elif way in (Way.ASK, Way.ASK_LATER, Way.FIND):
+            self._inquire(way, pool, entry, call, now, bound)
+        elif way is Way.BUSY:
+            self._router.fail(call, WorkerBusy(f"the worker of session {entry.id!r} is busy", retry_after=0.1))
+        elif way is Way.REFUSE and entry.record is not None:
+            self._router.fail(call, _gone(pool, entry.record))
+        elif offered is not None and way is not Way.ANYBODY:
+            self._take(way, pool, entry, call, offered, now)
         else:
-            self._anywhere(pool, entry, call, now)
+            self._anywhere(way, pool, entry, call, now)
 
-    def _bound_is_busy(self, pool: Pool, entry: SessionEntry, call: Call, bound: Worker, now: float) -> None:
-        affinity = self._affinity(pool, call)
-        if affinity == common_pb2.AFFINITY_STRICT_FAIL_FAST:
-            self._router.fail(call, WorkerBusy(f"worker {bound.id} of session {entry.id!r} is busy", retry_after=0.1))
-        elif affinity == common_pb2.AFFINITY_STRICT_QUEUE or (self._store.problem and not entry.running):
-            self._router.wait(pool, call, now, pool.spec.queue.timeout_seconds, pin=bound)
-        else:
-            self._anywhere(pool, entry, call, now)
+    # ---- to a worker
 
-    def _anywhere(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        if pool.queue.anybody and pool.ready_workers:
+    def _anywhere(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
+        if way is Way.ANYBODY or (pool.queue.anybody and pool.ready_workers):
             self._router.join(pool, call, now)
             return
         outcome = route(pool, call, now)
         if isinstance(outcome, Worker):
-            self.assign(pool, entry, call, outcome, now)
+            self._take(way, pool, entry, call, outcome, now)
         elif isinstance(outcome, SnakepitError):
             self._router.fail(call, outcome)
         else:
             self._router.wait(pool, call, now, outcome.seconds)
 
-    def assign(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
-        """Somebody has room: use that worker, or the bound one, or move the session there."""
-        record = entry.record
-        if record is None or entry.busy:
-            self._sessions.postpone(entry, call)
-            return
-        bound = pool.find(record.worker, record.incarnation) if record.worker else None
-        if bound is not None and bound.has_room:
-            worker = bound
-        if bound is worker or (bound is not None and entry.running):
+    def _take(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
+        if way is Way.BESIDE or entry.record is None:
             self._start(pool, entry, call, worker, now)
-        else:
-            self._router.reserve(pool, call, worker, now)
-            self._sessions.ask(entry, self._bind(pool, entry, call, worker, record))
+            return
+        self._router.reserve(pool, call, worker, now)
+        self._sessions.ask(entry, self._bind(pool, entry, call, worker, entry.record))
+
+    def _wait_for(self, pool: Pool, call: Call, bound: Worker, now: float) -> None:
+        """For a free slot; where its agent can't be heard, for the verdict on it, which may take longer than a queue's patience."""
+        seconds = pool.spec.queue.timeout_seconds
+        if not bound.capsule.routable:
+            seconds = max(seconds, pool.spec.heartbeat.timeout_seconds + VERDICT_SECONDS)
+        self._router.wait(pool, call, now, seconds, pin=bound)
 
     def _start(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
         self._router.reserve(pool, call, worker, now)
@@ -91,10 +121,56 @@ class Binding:
 
     def _dispatch(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
         assert entry.record is not None
-        call.frame.call.session_uid = entry.record.uid
-        call.frame.call.session_epoch = entry.record.epoch
-        entry.running += 1
+        frame = call.frame.call
+        frame.session_uid = entry.record.uid
+        frame.session_epoch = entry.record.epoch
+        frame.turn = self._turn(pool, call)
         self._router.dispatch(pool, call, worker, now)
+
+    def _turn(self, pool: Pool, call: Call) -> link_pb2.Turn:
+        if call.in_turn:
+            return link_pb2.TURN_WITHIN_PARENT
+        if not pool.spec.session.ordered:
+            return link_pb2.TURN_UNSPECIFIED
+        alone = self._affinity(pool, call) == common_pb2.AFFINITY_STRICT_FAIL_FAST
+        return link_pb2.TURN_NOW if alone else link_pb2.TURN_WAIT
+
+    # ---- questions
+
+    def _inquire(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None) -> None:
+        record = entry.record
+        self._sessions.postpone(pool, entry, call, now)
+        if record is None or call.closed:
+            self._sessions.advance(pool, entry, now)
+        elif bound is None:
+            self._sessions.ask(entry, self._find(pool, entry, record))
+        else:
+            self._sessions.ask(entry, self._ask(pool, entry, record, bound, wait=way is Way.ASK_LATER))
+
+    async def _ask(self, pool: Pool, entry: SessionEntry, record: SessionRecord, bound: Worker, *, wait: bool) -> None:
+        entry.asking = True
+        released = await self._sessions.releases.ask(bound, record, wait=wait)
+        entry.asking = False
+        if released:
+            entry.released = record.fence
+        entry.in_use = released is False
+        entry.busy = False
+        self._sessions.advance(pool, entry, self._router.clock())
+
+    async def _find(self, pool: Pool, entry: SessionEntry, record: SessionRecord) -> None:
+        """Its agent has never linked here: wait for it, or for its lease to end, as long as a call waits."""
+        try:
+            while entry.waiting and home_of(pool, record, released=False)[0] is Home.UNKNOWN:
+                if not await self._store.has_lease(pool.name, record.agent):
+                    pool.mourn(record.incarnation, "lost")
+                else:
+                    await asyncio.sleep(LOOK_SECONDS)
+        except SnakepitError as error:
+            entry.busy = False
+            self._sessions.refuse_all(entry, error)
+            return
+        entry.busy = False
+        self._sessions.advance(pool, entry, self._router.clock())
 
     # ---- the store
 
@@ -102,12 +178,12 @@ class Binding:
         """Bind the session to the worker whose slot the call has reserved; whoever was first, the call follows the record."""
         error: SnakepitError | None = None
         try:
-            entry.record = await self._store.bind_session(known, worker.id, worker.incarnation)
+            entry.record = await self._store.bind_session(known, worker.id, worker.incarnation, worker.capsule.incarnation)
         except SnakepitError as problem:
             error = problem
         now = self._router.clock()
         entry.busy = False
-        ours = entry.record is not None and entry.record.incarnation == worker.incarnation
+        ours = entry.record is not None and entry.record.incarnation == worker.incarnation and not entry.is_released
         if error is None and ours and worker.alive and not call.closed:
             self._dispatch(pool, entry, call, worker, now)
         else:
@@ -123,21 +199,13 @@ class Binding:
         elif error is None:
             self.place(pool, entry, call, now)
         else:
-            record = entry.record
-            bound = pool.find(record.worker, record.incarnation) if record is not None and record.worker else None
-            if bound is not None and bound.ready and self._store.problem:
-                self._router.wait(pool, call, now, pool.spec.queue.timeout_seconds, pin=bound)
-            else:
-                self._router.fail(call, error)
-                self._sessions.upkeep.forget(entry.pool, entry.id)
+            self._router.fail(call, error)
+            self._sessions.upkeep.forget(entry.pool, entry.id)
 
     # ---- words
 
-    def _affinity(self, pool: Pool, call: Call) -> int:
+    def _affinity(self, pool: Pool, call: Call) -> common_pb2.Affinity:
         return call.affinity or _AFFINITIES[pool.spec.affinity]
-
-    def _is_strict(self, pool: Pool, call: Call) -> bool:
-        return self._affinity(pool, call) != common_pb2.AFFINITY_HINT
 
     def must_not_wait(self, pool: Pool, entry: SessionEntry, call: Call) -> bool:
         """Is the call, which never waits, behind another one of its session? To wait for the store alone is no queueing."""
@@ -146,6 +214,6 @@ class Binding:
 
 
 def _gone(pool: Pool, record: SessionRecord) -> SessionWorkerUnavailable:
-    why = pool.why_gone(record.incarnation)
+    why = pool.why_gone(record.worker, record.incarnation)
     message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
     return SessionWorkerUnavailable(message, details={"why": why})

@@ -10,13 +10,16 @@ from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.sessions.entry import SessionEntry
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.store.interface import Ended, SessionRecord
 
 if TYPE_CHECKING:
     from snakepit_control_plane.sessions.turns import Sessions
 
 TOUCH_SECONDS = 1.0
 """Used sessions are touched, and verified, this often."""
+
+MOST_ENDED = 1000
+"""Expired sessions whose workers are told in one go."""
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,12 @@ class Upkeep:
     def learned(self, record: SessionRecord) -> None:
         """The record was read or changed by somebody at this replica."""
         entry = self._entries.get((record.pool, record.id))
-        if entry is not None and not entry.busy:
-            entry.record = record
+        if entry is None or entry.busy or entry.record is None:
+            return
+        old, entry.record = entry.record, record
+        pool = self._router.pools.get(record.pool)
+        if pool is not None and pool.queue.pinned and old.binding != record.binding:
+            self._router.sessions.moved(pool, entry, old, self._router.clock())
 
     def forget(self, pool: str, session: str) -> None:
         """What is cached may not be true any more: the next call asks the store."""
@@ -45,11 +52,11 @@ class Upkeep:
             if not entry.active and not entry.waiting:
                 del self._entries[pool, session]
 
-    def end(self, pool: Pool, record: SessionRecord) -> None:
+    def end(self, pool: Pool, session: SessionRecord | Ended) -> None:
         """Tell the worker that the session is over for it."""
-        worker = pool.find(record.worker, record.incarnation) if record.worker else None
+        worker = pool.find(session.worker, session.incarnation) if session.worker else None
         if worker is not None:
-            frame = link_pb2.SessionEnd(session_id=record.id, session_uid=record.uid, worker=worker.id, incarnation=worker.incarnation)
+            frame = link_pb2.SessionEnd(session_id=session.id, session_uid=session.uid, worker=worker.id, incarnation=worker.incarnation)
             self._router.tell(worker.capsule, link_pb2.Frame(session_end=frame))
 
     def bound_to(self, capsule: str) -> int:
@@ -64,8 +71,9 @@ class Upkeep:
             await asyncio.sleep(TOUCH_SECONDS)
             try:
                 await self._touch()
+                await self._end_expired()
             except SnakepitError as error:
-                log.debug("sessions were not touched: %s", error)
+                log.debug("sessions were not looked after: %s", error)
             self._forget_idle(self._router.clock())
 
     async def _touch(self) -> None:
@@ -81,6 +89,12 @@ class Upkeep:
                     self.forget(pool, entry.id)
                 else:
                     self.learned(record)
+
+    async def _end_expired(self) -> None:
+        for pool in list(self._router.pools.values()):
+            for ended in await self._store.take_ended(pool.name, MOST_ENDED):
+                self.forget(pool.name, ended.id)
+                self.end(pool, ended)
 
     def _forget_idle(self, now: float) -> None:
         for key in [key for key, entry in self._entries.items() if entry.is_idle(now)]:

@@ -15,7 +15,10 @@ from snakepit_control_plane.store.claims import Claims
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind."""
+    """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
+
+    `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
+    """
 
     pool: str
     id: str
@@ -26,6 +29,7 @@ class SessionRecord:
     epoch: int
     worker: str = ""
     incarnation: str = ""
+    agent: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -33,8 +37,24 @@ class SessionRecord:
         return Fence(self.uid, self.epoch)
 
     @property
+    def binding(self) -> tuple[str, int, str]:
+        """What a change of the binding is compared with."""
+        return self.uid, self.epoch, self.incarnation
+
+    @property
     def expires(self) -> float:
         return self.last_used + self.ttl_seconds
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A session that has expired while it was bound: its worker is to be told."""
+
+    pool: str
+    id: str
+    uid: str
+    worker: str
+    incarnation: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +122,9 @@ class Store(Protocol):
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         """False while any replica renews the agent's lease. Once True, the agent is fenced for `ttl_seconds`."""
 
+    async def has_lease(self, pool: str, incarnation: str) -> bool:
+        """Does any replica still hear the agent?"""
+
     async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
         """Create, or give back the one that exists; the flag says which."""
 
@@ -118,11 +141,14 @@ class Store(Protocol):
 
     async def count_sessions(self, pool: str) -> int: ...
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
         """Bind if the record still is as `known` has it; returns the record as it is then, whoever bound it."""
 
-    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
-        """Let go of the bound worker, under the next epoch; of this incarnation only, unless None."""
+    async def unbind_session(self, known: SessionRecord) -> SessionRecord:
+        """Let go of the bound worker, under the next epoch, if the record still is as `known` has it; returns it as it is then."""
+
+    async def take_ended(self, pool: str, limit: int) -> list[Ended]:
+        """Bound sessions that have expired, each told once; the oldest are forgotten when nobody asks."""
 
     async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None: ...
 

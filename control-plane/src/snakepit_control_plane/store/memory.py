@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.claims import MemoryClaims
-from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+
+MOST_ENDED = 10_000
+"""Expired sessions of a pool whose workers have not been told."""
 
 
 @dataclass
@@ -34,6 +38,7 @@ class MemoryStore:
         self._sessions: dict[str, dict[str, _Session]] = {}
         # When to look at a session again; a slid TTL leaves an early entry behind, which is put back when it comes up.
         self._expiry: list[tuple[float, str, str]] = []
+        self._ended: dict[str, deque[Ended]] = {}
         self._leases: dict[tuple[str, str], float] = {}
         self._lost: dict[tuple[str, str], float] = {}
 
@@ -59,6 +64,9 @@ class MemoryStore:
         lost = [each for each in incarnations if self._lost.get((pool, each), 0.0) > now]
         self._leases.update({(pool, each): now + ttl_seconds for each in incarnations if each not in lost})
         return lost
+
+    async def has_lease(self, pool: str, incarnation: str) -> bool:
+        return self._leases.get((pool, incarnation), 0.0) > self._clock()
 
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         now, key = self._clock(), (pool, incarnation)
@@ -101,19 +109,25 @@ class MemoryStore:
     async def count_sessions(self, pool: str) -> int:
         return len(self._live(pool))
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
         session = self._get(known.pool, known.id)
         there = session.record
-        if (there.uid, there.epoch, there.incarnation) == (known.uid, known.epoch, known.incarnation):
+        if there.binding == known.binding:
             epoch = there.epoch + 1 if there.incarnation else there.epoch
-            session.record = replace(there, worker=worker, incarnation=incarnation, epoch=epoch)
+            session.record = replace(there, worker=worker, incarnation=incarnation, agent=agent, epoch=epoch)
         return self._touch(session)
 
-    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
-        found = self._get(pool, session)
-        if incarnation is None or found.record.incarnation == incarnation:
-            found.record = replace(found.record, worker="", incarnation="", epoch=found.record.epoch + 1)
-        return found.record
+    async def unbind_session(self, known: SessionRecord) -> SessionRecord:
+        session = self._get(known.pool, known.id)
+        there = session.record
+        if there.binding == known.binding:
+            session.record = replace(there, worker="", incarnation="", agent="", epoch=there.epoch + 1)
+        return session.record
+
+    async def take_ended(self, pool: str, limit: int) -> list[Ended]:
+        self._live(pool)
+        ended = self._ended.get(pool, deque())
+        return [ended.popleft() for _ in range(min(limit, len(ended)))]
 
     # ---- state
 
@@ -160,7 +174,13 @@ class MemoryStore:
                 heapq.heappush(self._expiry, (session.record.expires, owner, each))
             else:
                 del self._sessions[owner][each]
+                self._note_end(session.record)
         return self._sessions.setdefault(pool, {})
+
+    def _note_end(self, record: SessionRecord) -> None:
+        if record.worker:
+            ended = self._ended.setdefault(record.pool, deque(maxlen=MOST_ENDED))
+            ended.append(Ended(record.pool, record.id, record.uid, record.worker, record.incarnation))
 
     def _get(self, pool: str, session: str) -> _Session:
         found = self._live(pool).get(session)

@@ -15,7 +15,7 @@ from snakepit.errors import SessionQuota, StaleEpoch, Started, StateQuota, Store
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
-from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_limits, no_session, stale
 from snakepit_control_plane.store.news import News
 from snakepit_control_plane.store.redis_claims import RedisClaims
@@ -74,6 +74,9 @@ class RedisStore:
         renewed = await self._client.scripts("renew_lease", [(_lease_keys(pool, each), (_ms(ttl_seconds),)) for each in incarnations])
         return [each for each, (alive,) in zip(incarnations, renewed, strict=True) if not alive]
 
+    async def has_lease(self, pool: str, incarnation: str) -> bool:
+        return bool(await self._client.command("EXISTS", _key(pool, "lease", incarnation)))
+
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         (done,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))
         return bool(done)
@@ -108,12 +111,15 @@ class RedisStore:
         _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
         return int(count)
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str) -> SessionRecord:
-        arguments = (known.uid, known.epoch, known.incarnation, worker, incarnation)
-        return await self._session(known.pool, known.id, "bind_session", *arguments)
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
+        return await self._session(known.pool, known.id, "bind_session", *known.binding, worker, incarnation, agent)
 
-    async def unbind_session(self, pool: str, session: str, incarnation: str | None) -> SessionRecord:
-        return await self._session(pool, session, "unbind_session", incarnation or "")
+    async def unbind_session(self, known: SessionRecord) -> SessionRecord:
+        return await self._session(known.pool, known.id, "unbind_session", *known.binding)
+
+    async def take_ended(self, pool: str, limit: int) -> list[Ended]:
+        _, ended = await self._client.script("take_ended", _session_keys(pool, ""), limit)
+        return [Ended(pool, *each.decode().split("\n")) for each in ended]
 
     # ---- state
 
@@ -172,7 +178,8 @@ def _key(pool: str, *parts: str) -> str:
 
 
 def _session_keys(pool: str, session: str) -> list[str]:
-    return [_key(pool, "session", session), _key(pool, "state", session), _key(pool, "expiry"), _key(pool, "ids")]
+    shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended")]
+    return [_key(pool, "session", session), _key(pool, "state", session), *shared]
 
 
 def _lease_keys(pool: str, incarnation: str) -> list[str]:
@@ -195,5 +202,6 @@ def _record(pool: str, flat: list[bytes]) -> SessionRecord:
         epoch=int(fields["epoch"]),
         worker=fields["worker"],
         incarnation=fields["incarnation"],
+        agent=fields.get("agent", ""),
         metadata=json.loads(fields["metadata"]),
     )

@@ -1,8 +1,9 @@
--- ARGV: uid, epoch, incarnation as known; worker, incarnation to bind to. A bound session moves under the next epoch.
-local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch', 'incarnation')
+-- ARGV: uid, epoch, incarnation as known; worker, incarnation, agent to bind to. A bound session moves under the next epoch.
+local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch', 'incarnation', 'id')
 if not there[1] then return {-1} end
 if there[1] == ARGV[1] and there[2] == ARGV[2] and there[3] == ARGV[3] then
-  redis.call('HSET', KEYS[1], 'worker', ARGV[4], 'incarnation', ARGV[5])
+  redis.call('HSET', KEYS[1], 'worker', ARGV[4], 'incarnation', ARGV[5], 'agent', ARGV[6])
+  redis.call('HSET', KEYS[5], there[4], ARGV[1] .. '\n' .. ARGV[4] .. '\n' .. ARGV[5])
   if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'epoch', 1) end
 end
 slide(clock())

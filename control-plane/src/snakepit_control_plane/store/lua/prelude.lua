@@ -1,4 +1,5 @@
--- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name; all of one hash tag.
+-- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name, bindings by id, bound sessions that
+-- have expired; all of one hash tag.
 -- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale fence.
 local function clock()
   local t = redis.call('TIME')
@@ -9,12 +10,21 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
 
+-- What a bound session's worker is to be told is kept until somebody takes it, a minute at most.
 local function sweep(now)
   local gone = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1000)
-  if #gone > 0 then
-    redis.call('ZREM', KEYS[3], unpack(gone))
-    redis.call('ZREM', KEYS[4], unpack(gone))
+  if #gone == 0 then return end
+  redis.call('ZREM', KEYS[3], unpack(gone))
+  redis.call('ZREM', KEYS[4], unpack(gone))
+  for i, binding in ipairs(redis.call('HMGET', KEYS[5], unpack(gone))) do
+    if binding then
+      -- A full server refuses it: the worker is not told then, and its quota frees up all the same.
+      redis.pcall('RPUSH', KEYS[6], gone[i] .. '\n' .. binding)
+      redis.call('HDEL', KEYS[5], gone[i])
+    end
   end
+  redis.call('LTRIM', KEYS[6], -10000, -1)
+  redis.call('PEXPIRE', KEYS[6], 60000)
 end
 
 local function slide(now)
@@ -26,8 +36,8 @@ local function slide(now)
   redis.call('HSET', KEYS[1], 'last_used', now)
   redis.call('ZADD', KEYS[3], now + ttl, found[2])
   redis.call('ZADD', KEYS[4], 0, found[2])
-  keep(KEYS[3], ttl)
-  keep(KEYS[4], ttl)
+  -- Longer than the session, so that its end is noticed.
+  for i = 3, 5 do keep(KEYS[i], ttl + 60000) end
 end
 
 -- uid '' admits everybody.

@@ -1,8 +1,9 @@
--- ARGV: incarnation, or '' for whichever it is bound to
-local there = redis.call('HGET', KEYS[1], 'incarnation')
-if not there then return {-1} end
-if ARGV[1] == '' or ARGV[1] == there then
-  redis.call('HSET', KEYS[1], 'worker', '', 'incarnation', '')
+-- ARGV: uid, epoch, incarnation as known
+local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch', 'incarnation', 'id')
+if not there[1] then return {-1} end
+if there[1] == ARGV[1] and there[2] == ARGV[2] and there[3] == ARGV[3] then
+  redis.call('HSET', KEYS[1], 'worker', '', 'incarnation', '', 'agent', '')
+  redis.call('HDEL', KEYS[5], there[4])
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 end
 return {1, redis.call('HGETALL', KEYS[1])}

@@ -1,0 +1,71 @@
+"""Questions to agents whether a session may move away from them, and their answers. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.store.interface import SessionRecord
+
+ANSWER_SECONDS = 2.0
+"""An agent that does not know the question leaves it unanswered: it is asked again when a call comes."""
+
+Tell = Callable[[Capsule, link_pb2.Frame], None]
+
+
+class Releases:
+    """`tell` sends a frame to an agent."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        # By life of the worker, uid and epoch.
+        self._asked: dict[tuple[str, str, int], set[asyncio.Future[bool | None]]] = {}
+
+    async def ask(self, worker: Worker, record: SessionRecord, *, wait: bool = False, force: bool = False) -> bool | None:
+        """True: the agent has let the session go. False: a call of it is there. None: no answer.
+
+        `wait`: the answer comes when it is idle; `force`: whatever runs is stopped.
+        """
+        answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        key = (worker.incarnation, record.uid, record.epoch)
+        self._asked.setdefault(key, set()).add(answer)
+        self._tell(worker.capsule, _question(record, wait=wait, force=force))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._asked[key].discard(answer)
+            if not self._asked[key]:
+                del self._asked[key]
+
+    def answered(self, reply: link_pb2.SessionReleased) -> None:
+        """An answer is for everybody who asks about that epoch of the session."""
+        for key in [key for key in self._asked if key[1:] == (reply.session_uid, reply.session_epoch)]:
+            self._settle(key, reply.released)
+
+    def unanswered(self, incarnation: str) -> None:
+        """That life of a worker is over, or its agent can't be heard any more."""
+        for key in [key for key in self._asked if key[0] == incarnation]:
+            self._settle(key, None)
+
+    def _settle(self, key: tuple[str, str, int], released: bool | None) -> None:
+        for answer in self._asked[key]:
+            if not answer.done():
+                answer.set_result(released)
+
+
+def _question(record: SessionRecord, *, wait: bool, force: bool) -> link_pb2.Frame:
+    body = link_pb2.SessionRelease(
+        session_id=record.id,
+        session_uid=record.uid,
+        session_epoch=record.epoch,
+        worker=record.worker,
+        incarnation=record.incarnation,
+        wait=wait,
+        force=force,
+    )
+    return link_pb2.Frame(session_release=body)

@@ -1,0 +1,115 @@
+"""Which way a session's call goes: what its worker is like at the moment, and what follows from that. Pure.
+
+A binding moves only when its agent has let the session go, or is lost; nothing here sends, asks or binds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from snakepit.v1 import common_pb2, pool_pb2
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.workers import Worker
+from snakepit_control_plane.store.interface import SessionRecord
+
+_ENDED = (pool_pb2.WORKER_STATE_BACKOFF, pool_pb2.WORKER_STATE_STOPPED)
+
+
+class Home(enum.Enum):
+    """What is known of the worker that a session is bound to."""
+
+    NONE = "it is bound to none, or its agent has let it go"
+    ROOM = "it has a free slot"
+    FULL = "it has none"
+    LEAVING = "it lives, and takes no new calls"
+    CUT_OFF = "its agent can't be heard here, and is not lost"
+    UNKNOWN = "its agent has never linked to this replica"
+    GONE = "it has ended, or its agent is lost"
+
+
+class Way(enum.Enum):
+    """What is to be done with a call whose turn it is."""
+
+    BOUND = "send it to the worker that the session is bound to"
+    PINNED = "let it wait for that worker"
+    BESIDE = "send it to any worker, under the epoch as it is"
+    MOVE = "send it to any worker, and bind the session to that one"
+    ANYBODY = "let it wait for any worker"
+    ASK = "ask the agent to let the session go, if it is idle"
+    ASK_LATER = "ask the agent to let the session go as soon as it is idle"
+    FIND = "ask the store whether the agent lives"
+    BUSY = "refuse it: WORKER_BUSY"
+    REFUSE = "refuse it: SESSION_WORKER_UNAVAILABLE"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the call and its pool want. `alone`: the session is ordered; `within`: the call belongs to the turn of its parent.
+
+    `room`: some other worker has a free slot now.
+    """
+
+    affinity: int
+    alone: bool = True
+    within: bool = False
+    room: bool = True
+    store_away: bool = False
+
+
+def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home, Worker | None]:
+    """What the session's worker is like, and the worker itself where it can be reached."""
+    if not record.worker or released:
+        return Home.NONE, None
+    worker = pool.find(record.worker, record.incarnation)
+    if worker is None:
+        return (Home.GONE if _is_gone(pool, record) else Home.UNKNOWN), None
+    if worker.info.state in _ENDED:
+        return Home.GONE, None
+    return _state_of(worker), worker
+
+
+def _state_of(worker: Worker) -> Home:
+    capsule = worker.capsule
+    if not capsule.linked or capsule.liveness != pool_pb2.LIVENESS_LIVE:
+        return Home.CUT_OFF
+    if not worker.alive:
+        return Home.LEAVING
+    return Home.ROOM if worker.has_room else Home.FULL
+
+
+def _is_gone(pool: Pool, record: SessionRecord) -> bool:
+    """Its end was told here, its agent no longer names it, or another agent has taken that one's place."""
+    if pool.has_gone(record.incarnation) or not record.agent:
+        return True
+    name = record.worker.rpartition("/")[0]
+    return any(capsule.name == name and (capsule.workers or capsule.incarnation != record.agent) for capsule in pool.capsules.values())
+
+
+def choose(home: Home, wish: Wish) -> Way:
+    """The one decision about a call whose turn it is."""
+    if home is Home.ROOM:
+        return Way.BOUND
+    if home is Home.UNKNOWN:
+        return Way.FIND
+    if home is Home.NONE or (home is Home.GONE and wish.affinity == common_pb2.AFFINITY_HINT):
+        return Way.MOVE
+    if wish.within:
+        return Way.BESIDE
+    if wish.affinity != common_pb2.AFFINITY_HINT:
+        return _strict(home, wish)
+    return _hint(home, wish) if wish.alone else Way.BESIDE
+
+
+def _strict(home: Home, wish: Wish) -> Way:
+    if home in (Home.GONE, Home.LEAVING):
+        return Way.REFUSE
+    return Way.BUSY if wish.affinity == common_pb2.AFFINITY_STRICT_FAIL_FAST else Way.PINNED
+
+
+def _hint(home: Home, wish: Wish) -> Way:
+    if home is Home.CUT_OFF or wish.store_away:
+        return Way.PINNED
+    if home is Home.LEAVING:
+        return Way.ASK_LATER
+    return Way.ASK if wish.room else Way.ANYBODY
