@@ -10,6 +10,7 @@ import datetime
 import decimal
 import enum
 import math
+import os
 import pathlib
 import threading
 import types
@@ -38,6 +39,16 @@ class Level(enum.IntEnum):
 class Point:
     x: int
     data: bytes = b""
+
+
+@dataclasses.dataclass
+class Picky:
+    """Its author's own check raises what it likes."""
+
+    x: int
+
+    def __post_init__(self) -> None:
+        raise LookupError("no such x")
 
 
 class Record(msgspec.Struct):
@@ -210,6 +221,14 @@ class Values(Adapter):
     ) -> list[str]:
         """The types that arrived."""
         return [type(each).__name__ for each in (when, price, id, names, colour, point, data)]
+
+    @tool
+    def pick(self, value: Picky) -> int:
+        return value.x
+
+    @tool
+    def process(self) -> int:
+        return os.getpid()
 
     @tool
     def kind(self, value: object) -> str:

@@ -125,6 +125,8 @@ def decode(payload: Payload, *, trusted: bool = False) -> Any:
         return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {error}") from error
+    except RecursionError as error:
+        raise InvalidArguments("the payload is nested too deeply") from error
 
 
 def _decode(payload: Payload) -> Any:

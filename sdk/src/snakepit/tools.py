@@ -120,6 +120,12 @@ class Tool:
             raise InvalidArguments(explain(str(error), self.signature.names)) from error
         except msgspec.DecodeError as error:
             raise InvalidArguments(f"the arguments are not {arguments.content_type}: {error}") from error
+        except RecursionError as error:
+            raise InvalidArguments("the arguments are nested too deeply") from error
+        except InvalidArguments:
+            raise
+        except Exception as error:  # of the author's own types, e.g. in a __post_init__
+            raise InvalidArguments(f"the arguments were refused: {type(error).__name__}: {error}") from error
 
     def _decode(self, arguments: Payload, trusted: bool) -> Any:
         if not arguments.attachments and arguments.content_type in payloads.PLAIN_JSON and payloads.MARKED_FLOAT not in arguments.data:

@@ -161,3 +161,22 @@ async def test_a_caller_that_did_not_ask_for_pickle_never_unpickles(client: Clie
 def test_an_unknown_encoding_is_refused_with_the_known_ones(client: Client) -> None:
     with pytest.raises(InvalidArguments, match="json, msgpack, pickle"):
         client.pool("usual", payload="yaml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("tool", "sent", "sentence"),
+    [
+        ("echo", common_pb2.Payload(data=b'{"value":' + b"[" * 5000 + b"]" * 5000 + b"}"), "nested too deeply"),
+        ("echo", common_pb2.Payload(data=b"\x91" * 5000 + b"\xc0", content_type=MSGPACK), "nested too deeply"),
+        ("echo", common_pb2.Payload(data=b"{"), "not application/json"),
+        ("pick", common_pb2.Payload(data=b'{"value":{"x":1}}'), "LookupError.*no such x"),
+    ],
+    ids=["deep", "deep msgpack", "cut off", "the author's own check"],
+)
+async def test_arguments_that_cant_be_read_are_refused_and_the_worker_lives(
+    client: Client, stub: router_pb2_grpc.RouterServiceStub, tool: str, sent: common_pb2.Payload, sentence: str
+) -> None:
+    before = await client.pool("usual").call("process", timeout=10)
+    with pytest.raises(InvalidArguments, match=sentence):
+        await execute(stub, tool, payload=sent)
+    assert await client.pool("usual").call("process", timeout=10) == before

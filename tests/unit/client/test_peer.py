@@ -69,3 +69,10 @@ def test_a_result_is_a_value_or_the_exception_that_it_carries() -> None:
     assert (caught.value.started, caught.value.retry_after) == (Started.NO, 2)
     with pytest.raises(SnakepitError, match="another version"):
         outcome(link_pb2.Result())
+
+
+def test_a_result_that_cant_be_read_is_no_fault_of_the_arguments() -> None:
+    for broken in (common_pb2.Payload(data=b"{"), common_pb2.Payload(data=b"x", content_type="application/x-python-pickle")):
+        with pytest.raises(SnakepitError) as caught:
+            outcome(link_pb2.Result(payload=broken))
+        assert (caught.value.reason, caught.value.started) == ("INTERNAL", Started.YES)

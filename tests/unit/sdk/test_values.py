@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import pickle
@@ -10,12 +11,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 import pytest
 from google.protobuf import json_format, struct_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from snakepit import payload
-from snakepit.errors import InvalidArguments
+from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.local.frames import Payload
 from snakepit.v1 import common_pb2
 from snakepit.writing import MAX_WARNINGS
@@ -177,3 +181,49 @@ def test_without_numpy_an_array_arrives_as_a_memoryview(monkeypatch: pytest.Monk
     view, foreign = payload.decode(encoded)
     assert (view.format, view.shape, view[0, 0]) == ("f", (2, 2), 1.5)
     assert (foreign.dtype, foreign.shape) == (">i2", (2,))
+
+
+# ---- what should not be there
+
+
+DEEP = b"[" * 5000 + b"]" * 5000
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        Payload(DEEP),
+        Payload(b"[" * 600 + b"]" * 600, attachments=(payload.Attachment(payload.OCTETS, b""),)),
+        Payload(b"\x91" * 5000 + b"\xc0", payload.MSGPACK),
+        Payload(b"9" * 10_000),
+        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "<f8", (-2, 3)),)),
+        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "nonsense", (1,)),)),
+        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "V0", (1,)),)),
+        Payload(msgspec.msgpack.encode({"$ndarray": [1, 2]}), payload.MSGPACK),
+        Payload(msgspec.msgpack.encode({"$integer": "9" * 5000}), payload.MSGPACK),
+    ],
+    ids=["deep", "deep beside attachments", "deep msgpack", "long number", "shape", "dtype", "empty dtype", "no array", "long integer"],
+)
+def test_a_hostile_payload_is_refused_and_no_other_error(poison: Payload) -> None:
+    with pytest.raises(InvalidArguments):
+        payload.decode(poison)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(max_size=40), st.sampled_from(["", payload.JSON, payload.MSGPACK, "text/plain"]), st.binary(max_size=9), st.text(max_size=4)
+)
+def test_random_bytes_are_a_value_or_refused(data: bytes, content_type: str, attached: bytes, dtype: str) -> None:
+    attachment = payload.Attachment(payload.NDARRAY if dtype else "", attached, dtype, (len(attached),))
+    for attachments in ((), (attachment,)):
+        with contextlib.suppress(InvalidArguments):
+            payload.decode(Payload(data, content_type, attachments))
+
+
+def test_a_result_that_is_too_deep_for_a_value_says_what_to_ask_for() -> None:
+    for depth in (40, 600, 5000):
+        with pytest.raises(SnakepitError, match="ask for the payload form"):
+            json_form.to_value(common_pb2.Payload(data=b"[" * depth + b"]" * depth))
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+        shown = json_form.to_value(common_pb2.Payload(data=opening * json_form.MAX_DEPTH + b"1" + closing * json_form.MAX_DEPTH))
+        assert struct_pb2.Value.FromString(shown.SerializeToString()) == shown

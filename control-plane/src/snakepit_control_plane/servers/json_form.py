@@ -22,7 +22,11 @@ from snakepit.v1 import common_pb2
 
 BASE64 = "$base64"
 
+MAX_DEPTH = 30
+"""protobuf's parsers give up at 100 nested messages, and an object in an object takes three."""
+
 _EXACT = 2**53
+_TOO_DEEP = f"a result that is nested deeper than {MAX_DEPTH} has no JSON form: ask for the payload form"
 _ALIKE = frozenset({BASE64, "dtype", "shape"})
 
 
@@ -54,9 +58,12 @@ def from_value(value: common_pb2.Value) -> common_pb2.Payload:
 
 
 def to_value(payload: common_pb2.Payload) -> struct_pb2.Value:
-    """Raises SnakepitError when the payload is no JSON or msgpack."""
-    plain = decode(payload)
-    return _value(_placed(plain, payload.attachments) if payload.attachments else plain)
+    """Raises SnakepitError when the payload is no JSON or msgpack, or nested too deeply for a Value."""
+    try:
+        plain = decode(payload)
+        return _value(_placed(plain, payload.attachments) if payload.attachments else plain)
+    except RecursionError as error:
+        raise SnakepitError(_TOO_DEEP) from error
 
 
 def decode(payload: common_pb2.Payload) -> Any:
@@ -132,7 +139,9 @@ def _array(dtype: str, shape: list[int], data: bytes) -> dict[str, Any]:
     return {BASE64: base64.b64encode(data).decode(), "dtype": dtype, "shape": shape}
 
 
-def _value(plain: Any) -> struct_pb2.Value:
+def _value(plain: Any, depth: int = 0) -> struct_pb2.Value:
+    if depth > MAX_DEPTH:
+        raise SnakepitError(_TOO_DEEP)
     match plain:
         case None:
             return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
@@ -147,10 +156,10 @@ def _value(plain: Any) -> struct_pb2.Value:
         case {"$ndarray": [str(dtype), list(shape), bytes(data)]} if len(plain) == 1:
             return _value(_array(dtype, shape, data))
         case dict():
-            fields = {str(key): _value(each) for key, each in plain.items()}
+            fields = {str(key): _value(each, depth + 1) for key, each in plain.items()}
             return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
         case list() | tuple():
-            return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_value(each) for each in plain]))
+            return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_value(each, depth + 1) for each in plain]))
     raise SnakepitError(f"a {type(plain).__name__} has no JSON form: ask for the payload form")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snakepit import payload
-from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, ToolError
+from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, ToolError
 from snakepit.link.status import from_frame
 from snakepit.local import frames
 from snakepit.v1 import common_pb2, link_pb2
@@ -93,12 +93,18 @@ def plain(wire: common_pb2.Payload) -> frames.Payload:
 
 
 def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
-    """The value; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle."""
+    """The value of a result; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle.
+
+    Raises SnakepitError for bytes that are not what they say.
+    """
     if wire.warnings:
         _warn(wire.warnings)
-    if not wire.attachments:
-        return payload.decode(frames.Payload(wire.data, wire.content_type), trusted=trusted) if wire.data else None
-    return payload.decode(plain(wire), trusted=trusted)
+    if not wire.attachments and not wire.data:
+        return None
+    try:
+        return payload.decode(plain(wire) if wire.attachments else frames.Payload(wire.data, wire.content_type), trusted=trusted)
+    except InvalidArguments as error:  # of the other side's making: the tool has run
+        raise SnakepitError(error.message, started=Started.YES) from error
 
 
 def _warn(sentences: Iterable[str]) -> None:
