@@ -232,7 +232,9 @@ class Idempotency:
     # ---- time
 
     async def stop(self) -> None:
-        """Let what is on its way to the store arrive, within STOP_SECONDS."""
+        """Let what is on its way to the store arrive, within STOP_SECONDS. No calls come any more."""
+        for entry in self._entries.values():
+            entry.company()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for task in self._tasks:

@@ -66,7 +66,8 @@ class Upkeep:
         try:
             await self._finish(entry)
         except StoreUnavailable as error:
-            log.warning("the outcome of a call with an idempotency key is not stored yet: %s", error)
+            if not self._unstored_bytes:
+                log.warning("outcomes of calls with idempotency keys are not stored yet: %s", error)
             self._unstored_bytes += len(entry.outcome)
             return False
         return True
