@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.idempotency import Idempotency
-from snakepit_control_plane.idempotency import calls as keyed_calls
+from snakepit_control_plane.idempotency.upkeep import RENEW_SECONDS
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -25,6 +24,7 @@ from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL
 from support.simulated_agent import settings as pool_settings
+from support.virtual_time import run as run_on_virtual_clock
 
 REPLICAS, KEYS, SLOTS = 2, 2, 2
 LEASE = 5.0
@@ -133,7 +133,8 @@ class Replica:
         self.capsule.tools = {"t": common_pb2.Tool(name="t")}
         self.router.senders[self.capsule] = lambda frame: world.arrive(self, frame)
         worker = pool_pb2.Worker(id=f"{name}/0", incarnation=name, state=pool_pb2.WORKER_STATE_READY, slots=SLOTS)
-        self.pool.update(self.capsule, [worker], 0.0)
+        self.pool.update(self.capsule, [worker], self.router.clock())
+        self.upkeep = asyncio.create_task(self.idempotency.upkeep.run())
 
 
 @dataclass(eq=False)
@@ -148,8 +149,7 @@ class Asked:
 
 class World:
     def __init__(self) -> None:
-        self.now = 0.0
-        self.claims = Flaky(MemoryClaims(lambda: self.now))
+        self.claims = Flaky(MemoryClaims(asyncio.get_running_loop().time))
         self.replicas = [Replica(self, f"replica-{number}") for number in range(REPLICAS)]
         self.retired: list[Replica] = []
         self.there: list[tuple[Replica, link_pb2.Call]] = []
@@ -168,11 +168,13 @@ class World:
 
     def submit(self, which: int) -> None:
         replica, key = self.replicas[which % REPLICAS], f"key-{which // REPLICAS % KEYS}"
-        frame = link_pb2.Frame(call=link_pb2.Call(id=len(self.asked), pool=POOL, tool="t", idempotency_key=key))
+        timeout = (60.0, 1.0)[which % 3 == 0]
+        call = link_pb2.Call(id=len(self.asked), pool=POOL, tool="t", idempotency_key=key, timeout_seconds=timeout)
+        frame = link_pb2.Frame(call=call)
         answers: list[link_pb2.Result] = []
-        call = Call(frame, lambda call, frame: answers.append(frame.result), replica.router.clock())
-        self.asked.append(Asked(replica, key, call, answers))
-        replica.router.submit(call)
+        asked = Call(frame, lambda call, frame: answers.append(frame.result), replica.router.clock())
+        self.asked.append(Asked(replica, key, asked, answers))
+        replica.router.submit(asked)
 
     def finish(self, which: int) -> None:
         self._answer(which, payload=common_pb2.Payload(data=f"result {which}".encode()))
@@ -191,10 +193,11 @@ class World:
             replica, call = self.there.pop(which % len(self.there))
             self.started[call.idempotency_key] -= 1
             replica.router.answers.rejected(replica.capsule, link_pb2.Reject(id=call.id, reason="RECALLED"))
+            now = replica.router.clock()
             for worker in replica.pool.workers.values():
                 worker.full = False
-            replica.pool.refresh(0.0)
-            replica.router.pump(replica.pool, replica.router.clock())
+            replica.pool.refresh(replica.capsule, now)
+            replica.router.pump(replica.pool, now)
 
     def cancel(self, which: int) -> None:
         if self.asked:
@@ -205,7 +208,7 @@ class World:
         """A replica dies as it stands, with what it had asked of the store; another takes its place."""
         number = which % REPLICAS
         dead = self.replicas[number]
-        for task in list(dead.idempotency._tasks):
+        for task in (dead.upkeep, *dead.idempotency._tasks):
             task.cancel()
         for entry in dead.idempotency.upkeep.entries.values():
             entry.company()
@@ -223,17 +226,6 @@ class World:
 
     def mend_store(self, _: int) -> None:
         self.claims.away = False
-
-    def wait(self, which: int) -> None:
-        self.now += which % 8
-
-    async def upkeep(self) -> None:
-        for replica in self.replicas:
-            try:
-                await replica.idempotency.upkeep._renew()
-                await replica.idempotency.upkeep._settle()
-            except StoreUnavailable:
-                assert self.claims.away
 
     def _answer(self, which: int, **outcome: Any) -> link_pb2.Call | None:
         if not self.there:
@@ -263,54 +255,45 @@ class World:
     async def settle(self) -> None:
         """All is well again: everybody is answered, and nothing is left over."""
         self.mend_store(0)
-        for round_ in range(1000):
-            if self.there:
-                self.finish(round_)
-            self.now += 0.1
-            await self.upkeep()
-            await self.turn()
-            busy = any(replica.idempotency.upkeep.entries or replica.router.open_calls for replica in self.replicas)
-            if not busy and not self.there:
-                break
+        async with asyncio.timeout(200):
+            while self.there or any(each.idempotency.upkeep.entries or each.router.open_calls for each in self.replicas):
+                self.finish(0)
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(2 * RENEW_SECONDS)
         assert all(asked.answers for asked in self.asked), "somebody still waits"
         self.check()
         for replica in self.replicas:
             assert not replica.idempotency.upkeep._doubtful
             assert not replica.idempotency.upkeep._unstored_bytes
-            assert not replica.router.open_calls
-
-    async def turn(self) -> None:
-        for _ in range(8):
-            await asyncio.sleep(0)
 
     async def stop(self) -> None:
         for replica in [*self.replicas, *self.retired]:
+            replica.upkeep.cancel()
             await replica.idempotency.stop()
             replica.router.stop()
 
 
 STEPS: dict[str, Callable[[World, int], None]] = {
-    name: getattr(World, name)
-    for name in ("submit", "finish", "lose", "refuse", "reject", "cancel", "crash", "break_store", "mend_store", "wait")
+    name: getattr(World, name) for name in ("submit", "finish", "lose", "refuse", "reject", "cancel", "crash", "break_store", "mend_store")
 }
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([*STEPS, "submit", "submit", "upkeep"]), st.integers(0, 30)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from([*STEPS, "submit", "submit", "wait"]), st.integers(0, 30)), max_size=60))
 def test_the_tool_is_started_once_under_a_key_and_everybody_hears_the_same(steps: list[tuple[str, int]]) -> None:
     async def play() -> None:
         world = World()
         try:
             for name, which in steps:
-                if name == "upkeep":
-                    await world.upkeep()
+                if name == "wait":
+                    await asyncio.sleep(which / 4)
                 else:
                     STEPS[name](world, which)
-                await world.turn()
+                for _ in range(8):
+                    await asyncio.sleep(0)
                 world.check()
             await world.settle()
         finally:
             await world.stop()
 
-    with patch.object(keyed_calls, "READ_AGAIN_SECONDS", (0.0005,)), patch.object(keyed_calls, "ALONE_SECONDS", 0.0005):
-        asyncio.run(play())
+    run_on_virtual_clock(play())

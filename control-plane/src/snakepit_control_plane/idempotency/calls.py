@@ -187,6 +187,8 @@ class Idempotency:
         entry.run = run = Call(first.frame, partial(self._ran, entry), self._router.clock(), caller=first.caller)
         run.inner = True
         run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span
+        if first.nest is not None:
+            run.nest = first.nest.twin(run)
         self._router.launch(entry.pool, run)
 
     def _ran(self, entry: Entry, run: Call, frame: link_pb2.Frame) -> None:

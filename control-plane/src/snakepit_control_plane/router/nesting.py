@@ -36,6 +36,12 @@ class Nest:
         # What was called from within and has not ended, and how to give it up.
         self.children: dict[Nest, Callable[[], None]] = {}
 
+    def twin(self, call: Call) -> Nest:
+        """The place of a call that runs for this one, and may outlive it."""
+        nest = Nest(self.parent, call)
+        nest.turn, nest.by_client = self.turn, self.by_client
+        return nest
+
     def around(self) -> Iterator[Call]:
         """The calls to workers that this one is nested in, the nearest first."""
         at = self.parent
