@@ -24,7 +24,6 @@ from snakepit.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,
     link_pb2,
-    link_pb2_grpc,
     pool_pb2,
     pool_pb2_grpc,
     router_pb2,
@@ -80,7 +79,11 @@ class Running:
         self.store = store
         self.replica = new_id()
         self.telemetry = Telemetry()
-        self.router = Router(self.telemetry, max_payload_bytes=settings.max_payload_bytes)
+        self.router = Router(
+            self.telemetry,
+            max_payload_bytes=settings.max_payload_bytes,
+            max_large_payload_bytes=settings.max_large_payload_bytes,
+        )
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)
@@ -113,7 +116,7 @@ class Running:
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
-        link_pb2_grpc.add_LinkServiceServicer_to_server(self.links, server)
+        server.add_generic_rpc_handlers((self.links.handlers(),))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import parse_target
 from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
 
@@ -25,7 +25,9 @@ class Settings:
     store: str = "memory:"
     """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    """Of one call's arguments or result (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
+    """Of the arguments, the result or a chunk of a plain gRPC call (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
+    max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES
+    """Of one that travels in pieces, through the SDK (SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES)."""
     linger_seconds: float = 10.0
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
@@ -52,6 +54,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "http": read("SNAKEPIT_HTTP_LISTEN", _address_or_off, Settings.http),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
         "max_payload_bytes": read("SNAKEPIT_MAX_PAYLOAD_BYTES", _positive_int, Settings.max_payload_bytes),
+        "max_large_payload_bytes": read("SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES", _positive_int, Settings.max_large_payload_bytes),
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
     }

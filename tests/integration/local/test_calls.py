@@ -56,15 +56,15 @@ async def test_a_tools_exception_arrives_with_type_message_and_traceback(pool: P
 
 async def test_arguments_over_the_limit_are_refused_with_its_name(pool: Pool) -> None:
     with pytest.raises(snakepit.PayloadTooLarge) as caught:
-        await pool.call("echo", {"value": "x" * 5_000_000}, timeout=10)
-    assert caught.value.details["limit"] == "maxPayloadBytes"
+        await pool.call("echo", {"value": bytes(64 * 1024 * 1024 + 1)}, timeout=10)
+    assert caught.value.details["limit"] == "maxLargePayloadBytes"
     assert caught.value.started is Started.NO
 
 
 async def test_a_result_over_the_limit_is_refused_with_its_name(pool: Pool) -> None:
     with pytest.raises(snakepit.PayloadTooLarge) as caught:
-        await pool.call("large", {"size": 5_000_000}, timeout=10)
-    assert caught.value.details["limit"] == "maxPayloadBytes"
+        await pool.call("large", {"size": 64 * 1024 * 1024 + 1}, timeout=30)
+    assert caught.value.details["limit"] == "maxLargePayloadBytes"
 
 
 async def test_chunks_arrive_in_order(pool: Pool) -> None:

@@ -186,6 +186,7 @@ class Idempotency:
         entry.pool.queue.joined -= 1
         entry.run = run = Call(first.frame, partial(self._ran, entry), self._router.clock(), caller=first.caller)
         run.inner = True
+        run.source = first.source
         run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span
         if first.nest is not None:
             run.nest = first.nest.twin(run)

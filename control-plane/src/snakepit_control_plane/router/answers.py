@@ -48,7 +48,9 @@ class Answers:
         if outcome == "error" and self._failed(pool, call, result.error, now):
             self._free(pool, worker, now)
             return
-        if call.sink is not None and not call.closed:
+        if result.HasField("pieces") and not call.closed:
+            self._router.transfers.begin(capsule, call, frame)
+        elif call.sink is not None and not call.closed:
             self._end_stream(capsule, call, frame)
         else:
             self._router.close(call, frame)

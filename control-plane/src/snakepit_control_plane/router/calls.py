@@ -7,7 +7,7 @@ has gone does not stop a tool.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
 from snakepit import payload
@@ -32,6 +32,15 @@ _ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
 
 Reply = Callable[["Call", link_pb2.Frame], None]
 """Gets the call's Result, once; before it, where the call asks for it, its Progress."""
+
+
+class Source(Protocol):
+    """Where a call's large arguments are until its agent asks for them. `gone`: they can't be had any more."""
+
+    gone: bool
+
+    def attempt(self) -> AsyncIterator[bytes]:
+        """Messages with the arguments' pieces, from the first one; an earlier attempt gets no more."""
 
 
 class Sink(Protocol):
@@ -76,8 +85,10 @@ class Call:
         "sent_at",
         "session",
         "sink",
+        "source",
         "span",
         "started_at",
+        "takes_pieces",
         "tool",
         "waiting",
         "worker",
@@ -107,6 +118,10 @@ class Call:
         self.inner = False
         self.reply = reply
         self.sink = sink
+        # Large arguments are not in the frame.
+        self.source: Source | None = None
+        # Its caller fetches a large result.
+        self.takes_pieces = False
         self.started_at = now
         self.deadline = now + call.timeout_seconds if call.timeout_seconds > 0 else math.inf
         self.queue_deadline = math.inf
@@ -132,7 +147,7 @@ class Call:
 
     @property
     def is_stream(self) -> bool:
-        return self.sink is not None
+        return self.frame.call.stream
 
     @property
     def is_held(self) -> bool:
@@ -158,16 +173,21 @@ def payload_bytes(value: common_pb2.Payload) -> int:
     return size + sum(len(a.data) for a in value.attachments) if value.attachments else size
 
 
-def check(call: link_pb2.Call, pool: Pool, max_payload_bytes: int) -> SnakepitError | None:
+def check(call: Call, pool: Pool, max_payload_bytes: int, max_large_payload_bytes: int) -> SnakepitError | None:
     """What is wrong with the call's own fields."""
-    size = payload_bytes(call.arguments)
+    frame = call.frame.call
+    size = payload_bytes(frame.arguments)
     if size > max_payload_bytes:
-        return PayloadTooLarge(
-            f"the arguments have {size} bytes, maxPayloadBytes allows {max_payload_bytes}",
-            details={"limit": "maxPayloadBytes", "bytes": str(max_payload_bytes)},
-        )
-    kind = call.arguments.content_type
+        return too_large(size, max_payload_bytes, "maxPayloadBytes")
+    if call.source is not None and (size := sum(frame.pieces.sections)) > max_large_payload_bytes:
+        return too_large(size, max_large_payload_bytes, "maxLargePayloadBytes")
+    kind = frame.arguments.content_type
     return None if kind in ALWAYS else _refused_encoding(pool, kind)
+
+
+def too_large(size: int, limit: int, name: str, what: str = "arguments", started: Started = Started.NO) -> PayloadTooLarge:
+    message = f"the {what} have {size} bytes, {name} allows {limit}"
+    return PayloadTooLarge(message, started=started, details={"limit": name, "bytes": str(limit)})
 
 
 def _refused_encoding(pool: Pool, content_type: str) -> InvalidArguments | None:

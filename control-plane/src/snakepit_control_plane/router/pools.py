@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
 from snakepit.link import LinkClosed, tracing
+from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
@@ -23,6 +24,7 @@ from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
+from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
 
@@ -45,11 +47,12 @@ class Router:
     sessions: Sessions
     idempotency: Idempotency
 
-    def __init__(self, telemetry: Telemetry, *, max_payload_bytes: int) -> None:
+    def __init__(self, telemetry: Telemetry, *, max_payload_bytes: int, max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.telemetry = telemetry
         self.max_payload_bytes = max_payload_bytes
+        self.max_large_payload_bytes = max_large_payload_bytes
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
         self.open_calls = 0
@@ -59,6 +62,7 @@ class Router:
         self._deadlines = Deadlines(self.loop, self._timed_out)
         self._recalls = Recalls(self)
         self.answers = Answers(self)
+        self.transfers = Transfers(self)
 
     # ---- a call comes in
 
@@ -68,7 +72,9 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = no_pool(call.pool, self.pools) if pool is None else check(call.frame.call, pool, self.max_payload_bytes)
+        problem = (
+            no_pool(call.pool, self.pools) if pool is None else check(call, pool, self.max_payload_bytes, self.max_large_payload_bytes)
+        )
         if pool is None or problem is not None:
             self.fail(call, problem or no_pool(call.pool, self.pools))
             return
@@ -298,9 +304,7 @@ class Router:
             return
         call.closed = True
         now = self.clock()
-        self.open_calls -= 1
-        if self._idle is not None and not self.open_calls:
-            self._idle.set()
+        self.ended()
         self._deadlines.discard(call)
         if call.home is not None:
             self.leave_queue(call.home, call, now)
@@ -308,14 +312,20 @@ class Router:
                 call.home.callers.done(call)
         if call.nest is not None:
             call.nest.end()
-        if call.sink is not None and call.worker is not None:
-            call.worker.capsule.trailing.pop(call.frame.call.id, None)
+        if call.sink is not None:
+            self.transfers.closed(call)
         result = frame.result
         if not call.inner:
             self._record(call, _outcome(result), now)
         result.id = call.id
         result.call_id = call.call_id
         call.reply(call, frame)
+
+    def ended(self) -> None:
+        """One open call less."""
+        self.open_calls -= 1
+        if self._idle is not None and not self.open_calls:
+            self._idle.set()
 
     def _record(self, call: Call, outcome: str, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""

@@ -35,15 +35,15 @@ def route(pool: Pool, call: Call, now: float) -> Outcome:
     """For a call that is bound to no worker."""
     if not pool.ready_workers:
         return _no_worker(pool, now)
-    return unknown_tool(pool, call.tool) or pick(pool, call.tool) or Wait(pool.spec.queue.timeout_seconds)
+    return unknown_tool(pool, call.tool) or pick(pool, call.tool, large=call.source is not None) or Wait(pool.spec.queue.timeout_seconds)
 
 
-def pick(pool: Pool, tool: str) -> Worker | None:
-    """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to."""
+def pick(pool: Pool, tool: str, *, large: bool = False) -> Worker | None:
+    """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to (but no `large` arguments)."""
     if not pool.uniform:
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
     seconds = pool.mean_seconds(tool)
-    return pool.index.pick_free() if seconds > AHEAD_SECONDS else _pick_quick(pool.index, seconds)
+    return pool.index.pick_free() if seconds > AHEAD_SECONDS or large else _pick_quick(pool.index, seconds)
 
 
 def has_free(pool: Pool, tool: str) -> bool:

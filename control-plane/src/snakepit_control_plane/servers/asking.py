@@ -15,8 +15,9 @@ from snakepit.link.window import Window
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.nested import NestedCalls, Target
 from snakepit_control_plane.router.calls import Call, payload_bytes
+from snakepit_control_plane.router.streams import Stream
+from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.streams import Stream
 
 
 class Open(Protocol):
@@ -132,17 +133,17 @@ class Asking:
         """Pass a worker's stream on, as far as the asker takes it."""
         end = link_pb2.Result(call_id=call.call_id)
         try:
-            while not stream.ended:
+            while not stream.finished:
                 await window.room()
-                chunk = await stream.take()
+                chunk = await take_whole(stream, self._nested.router.max_payload_bytes)
                 kind = chunk.WhichOneof("outcome")
                 if kind == "payload":
                     window.sent(payload_bytes(chunk.payload))
                     self.send(link_pb2.Frame(flow=link_pb2.Flow(id=call.id, chunk=chunk.payload)))
-                elif kind == "error":
-                    end.error.CopyFrom(chunk.error)
                 elif kind == "tool_error":
                     end.tool_error.CopyFrom(chunk.tool_error)
+        except SnakepitError as error:
+            end.error.CopyFrom(to_frame(error))
         finally:
             stream.abandon()
             self._nested.router.cancel(call)

@@ -22,6 +22,7 @@ from snakepit_control_plane.router.calls import Call, result_frame
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.servers.asking import Asking
+from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
 from snakepit_control_plane.servers.rpc import EOF, abort
@@ -56,8 +57,23 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self._stopping = False
         self._refused: set[str] = set()
 
+    def handlers(self) -> Any:
+        """Instead of the generated ones: Pipe and Carry get and give messages as bytes, because pieces are passed on as they are."""
+        link = grpc.stream_stream_rpc_method_handler(
+            self.Link,
+            request_deserializer=link_pb2.LinkRequest.FromString,
+            response_serializer=link_pb2.LinkResponse.SerializeToString,
+        )
+        raw = {"Pipe": self.Pipe, "Carry": self.Carry}
+        streams = {name: grpc.stream_stream_rpc_method_handler(serve) for name, serve in raw.items()}
+        service = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
+        return grpc.method_handlers_generic_handler(service, {"Link": link, **streams})
+
     async def Pipe(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         await serve_pipe(self.router, context)
+
+    async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        await serve_carry(self.router, self.nested, context)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         try:
@@ -103,11 +119,15 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link)
+            peer = ClientPeer(self.router, self.nested, link, takes_pieces=hello.takes_pieces)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
-            protocol=protocol, version=__version__, replica=self.replica, max_payload_bytes=self.router.max_payload_bytes
+            protocol=protocol,
+            version=__version__,
+            replica=self.replica,
+            max_payload_bytes=self.router.max_payload_bytes,
+            max_large_payload_bytes=self.router.max_large_payload_bytes,
         )
         try:
             await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
@@ -142,8 +162,9 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Router, nested: NestedCalls, link: links.Link) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, *, takes_pieces: bool) -> None:
         self._router = router
+        self._takes_pieces = takes_pieces
         self._nested = nested
         self._provider = Provider(nested, link)
         self._link = link
@@ -159,13 +180,16 @@ class ClientPeer:
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
                     self._router.cancel(call)
+                elif len(self._router.transfers):
+                    self._abandon(frame.cancel.id)
             elif not self._provider.take(kind, frame):
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
         call = Call(frame, self._reply, now, caller=self)
-        if frame.call.stream:
-            self._reply(call, result_frame(call, InvalidArguments("streams don't travel on a link: use RouterService.ExecuteStream")))
+        call.takes_pieces = self._takes_pieces
+        if frame.call.stream or frame.call.HasField("pieces"):
+            self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
             return
         if self._nested.client_calls and frame.call.parent_call_id and (refusal := self._nested.adopt(call)) is not None:
             self._reply(call, result_frame(call, refusal))
@@ -179,10 +203,15 @@ class ClientPeer:
         with contextlib.suppress(LinkClosed):
             self._link.send(frame)
 
+    def _abandon(self, id_: int | None = None) -> None:
+        """Nobody fetches the large result of that call any more; None: of any call of this link."""
+        self._router.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
+
     def closed(self) -> None:
         for call in list(self._calls.values()):
             self._router.cancel(call)
         self._provider.closed()
+        self._abandon()
 
 
 class AgentPeer:

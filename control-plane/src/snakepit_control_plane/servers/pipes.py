@@ -1,4 +1,8 @@
-"""LinkService.Pipe: an agent's chunks for one streaming call. Each request is answered when the caller has taken its chunks."""
+"""LinkService.Pipe: an agent's stream for one call. Its chunks go to the caller; large arguments go the other way.
+
+Each message with chunks is answered when the caller has taken it, with the pieces that follow it. Messages are bytes here: those with
+a piece are passed on as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,47 @@ from typing import Any, cast
 import grpc
 
 from snakepit.errors import Cancelled, StaleEpoch, Started
+from snakepit.local.sections import PIECE_HEADER, piece_of, total
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.rpc import EOF, abort
-from snakepit_control_plane.servers.streams import Stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_TAKEN = link_pb2.PipeResponse().SerializeToString()
 
 
 async def serve_pipe(router: Router, context: Context) -> None:
     """Pass on one stream until its last chunk, or until the caller has gone: then the RPC ends with CANCELLED."""
-    first = cast(link_pb2.PipeRequest, await context.read())
-    if first is EOF:
+    message: Any = await context.read()
+    if message is EOF:
         return
+    first = link_pb2.PipeRequest.FromString(message)
     call = _find(router, first)
     if call is None:
-        await abort(context, StaleEpoch(f"no stream {first.id} of capsule {first.capsule_incarnation} is open here"))
+        await abort(context, StaleEpoch(f"no call {first.id} of capsule {first.capsule_incarnation} is open here"))
+    elif first.wants_arguments:
+        await _give_arguments(router, call, context)
+    else:
+        await _take_chunks(router.transfers.sink(call), message, context)
+
+
+async def _give_arguments(router: Router, call: Call, context: Context) -> None:
+    if call.source is None or call.closed:
+        await abort(context, StaleEpoch(f"call {call.call_id} has no large arguments to give"))
         return
-    stream = cast(Stream, call.sink)
+    try:
+        async for message in call.source.attempt():
+            await context.write(message)
+    except Cancelled as error:
+        if call.source.gone:
+            router.cancel(call)
+        await abort(context, error)
+
+
+async def _take_chunks(stream: Stream, first: bytes, context: Context) -> None:
     stream.opened = True
     try:
         await _pass_on(first, stream, context)
@@ -35,21 +61,29 @@ async def serve_pipe(router: Router, context: Context) -> None:
         await abort(context, Cancelled("the caller of the stream has gone", started=Started.YES))
 
 
-async def _pass_on(request: link_pb2.PipeRequest, stream: Stream, context: Context) -> None:
-    while request is not EOF:
-        chunks = list(request.chunks)
-        if chunks and not await stream.put(chunks):
+async def _pass_on(message: Any, stream: Stream, context: Context) -> None:
+    left, last = 0, False
+    while message is not EOF:
+        if message[:1] == PIECE_HEADER:
+            left -= len(piece_of(message))
+            taken = await stream.put([message])
+        else:
+            chunks = list(link_pb2.PipeRequest.FromString(message).chunks)
+            left = total(chunks[-1].pieces.sections) if chunks and chunks[-1].HasField("pieces") else 0
+            last = bool(chunks) and chunks[-1].last
+            taken = not chunks or await stream.put(cast(list[Any], chunks))
+        if not taken:
             return
-        await context.write(link_pb2.PipeResponse())
-        if chunks and chunks[-1].last:
-            return
-        request = cast(link_pb2.PipeRequest, await context.read())
+        if left <= 0:
+            await context.write(_TAKEN)
+            if last:
+                return
+        message = await context.read()
 
 
 def _find(router: Router, first: link_pb2.PipeRequest) -> Call | None:
-    """The streaming call with that id on that capsule."""
+    """The call with that id on that capsule."""
     for capsule in router.senders:
         if capsule.incarnation == first.capsule_incarnation:
-            call = capsule.inflight.get(first.id) or capsule.trailing.get(first.id)
-            return call if call is not None and call.sink is not None else None
+            return capsule.inflight.get(first.id) or capsule.trailing.get(first.id)
     return None

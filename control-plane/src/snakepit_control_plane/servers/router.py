@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -16,9 +15,12 @@ from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.streams import Stream
+from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
+from snakepit_control_plane.servers.arguments import set_apart
+from snakepit_control_plane.servers.carry import patiently
 from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent
-from snakepit_control_plane.servers.streams import Stream, error_of
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,6 +40,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 answer.set_result(frame.result)
 
         call = Call(_frame(request, context), reply, self._router.clock(), caller=caller(context))
+        call.source = set_apart(call.frame.call, self._router.max_payload_bytes)
         self._router.submit(call)
         try:
             result = await answer
@@ -45,27 +48,26 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             self._router.cancel(call)
         return _response(request, result)
 
-    async def ExecuteStream(  # noqa: N802
-        self, request: router_pb2.ExecuteStreamRequest, context: Context
-    ) -> AsyncIterator[router_pb2.ExecuteStreamResponse]:
+    async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
         stream = Stream(lambda frame: self._router.close(call, frame))
         try:
             frame = _frame(request, context)
         except InvalidArguments as error:
             await abort(context, error)
-            raise
+            return
         frame.call.stream = True
         call = Call(frame, stream.reply, self._router.clock(), stream, caller(context))
         if self._nested.client_calls and (refusal := self._adopted(call, context)) is not None:
             await abort(context, refusal)
+            return
+        call.source = set_apart(frame.call, self._router.max_payload_bytes)
         self._router.submit(call)
+        if call.home is not None:
+            stream.idle_seconds = call.home.spec.call.stream_idle_seconds
         try:
-            while not stream.ended:
-                chunk = await stream.take()
-                failure = error_of(chunk)
-                if failure is not None:
-                    await abort(context, failure)
-                yield _chunk(request, call, chunk)
+            await self._pass_down(request, call, stream, context)
+        except SnakepitError as error:
+            await abort(context, error)
         finally:
             stream.abandon()
             self._router.cancel(call)
@@ -74,6 +76,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """A client may call out of a tool of its own. Returns the refusal."""
         call.frame.call.parent_call_id = parent_call_id(context)
         return self._nested.adopt(call)
+
+    async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:
+        """Raises what the stream ends with."""
+        while not stream.finished:
+            chunk = await take_whole(stream, self._router.max_payload_bytes)
+            await patiently(context.write(_chunk(request, call, chunk)), stream.idle_seconds)
 
 
 def _frame(request: Request, context: Context) -> link_pb2.Frame:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakepit.client import codec, requests
-from snakepit.client import errors as sentences
 from snakepit.client.connection import Connection, Watch
 from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
 from snakepit.link import tracing
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
+from snakepit.local import frames
 from snakepit.v1 import link_pb2
 
 
@@ -41,15 +40,13 @@ class Caller:
         Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
         tool may have run. Cancelling the awaiting task cancels the call.
         """
-        frame = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
-        if frame.ByteSize() > MAX_PAYLOAD_BYTES:
-            raise sentences.too_large(frame.call.arguments.ByteSize(), MAX_PAYLOAD_BYTES)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
         if on_progress is not None:
             frame.call.progress = True
         deadline = _deadline(timeout)
         if tracing.enabled():
-            return await self._traced(frame, deadline, on_progress)
-        return codec.outcome(await self._connection.call(frame, deadline, on_progress), trusted=self._trusted)
+            return await self._traced(frame, large, deadline, on_progress)
+        return codec.outcome(await self._connection.call(frame, deadline, on_progress, large), trusted=self._trusted)
 
     def stream(
         self,
@@ -62,21 +59,22 @@ class Caller:
     ) -> Stream:
         """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
         _check_timeout(timeout)
-        request = requests.stream_request(self._target, tool, arguments, idempotency_key, metadata)
-        if request.payload.ByteSize() > MAX_PAYLOAD_BYTES:
-            raise sentences.too_large(request.payload.ByteSize(), MAX_PAYLOAD_BYTES)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
+        frame.call.stream = True
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
-        return Stream(self._connection, request, timeout, span, trusted=self._trusted)
+        if span is not None:
+            frame.call.traceparent = span.traceparent
+        return Stream(self._connection, frame.call, large, timeout, span, trusted=self._trusted)
 
-    async def _traced(self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> Any:
+    async def _traced(self, frame: link_pb2.Frame, large: frames.Payload | None, deadline: float | None, watch: Watch | None) -> Any:
         tool = frame.call.tool
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         if span is None:
-            return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch, large), trusted=self._trusted)
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline, watch), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch, large), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise

@@ -11,6 +11,7 @@ from snakepit import payload
 from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, ToolError
 from snakepit.link.status import from_frame
 from snakepit.local import frames
+from snakepit.local.sections import LARGE_BYTES, skeleton
 from snakepit.v1 import common_pb2, link_pb2
 
 _OURS = f"{__name__.partition('.')[0]}."
@@ -30,14 +31,22 @@ def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payload.JS
     return wire
 
 
-def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> None:
-    """Into an empty message. Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values."""
+def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> frames.Payload | None:
+    """Into an empty message; large ones are returned, and the message has but their skeleton.
+
+    Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values.
+    """
     if not arguments and kind == payload.JSON:
         wire.content_type, wire.data = payload.JSON, b"{}"
-        return
+        return None
     if not isinstance(arguments or {}, Mapping):
         raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
-    _fill(wire, payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind))
+    encoded = payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind)
+    if payload.size(encoded) <= LARGE_BYTES:
+        _fill(wire, encoded)
+        return None
+    _fill(wire, skeleton(encoded))
+    return encoded
 
 
 def encode(value: Any) -> common_pb2.Payload:
@@ -47,9 +56,9 @@ def encode(value: Any) -> common_pb2.Payload:
 def encode_answer(value: Any) -> common_pb2.Payload:
     """Of an offered function: what can't be carried is for the asker to know, so the warnings travel."""
     encoded = payload.encode(value)
-    wire = _plain_wire(encoded)
-    wire.warnings.extend(encoded.warnings)
-    return wire
+    answer = plain_wire(encoded)
+    answer.warnings.extend(encoded.warnings)
+    return answer
 
 
 def encode_state(value: Any) -> common_pb2.Payload:
@@ -69,7 +78,7 @@ def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
     _fill_plain(wire, encoded)
 
 
-def _plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
+def plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
     wire = common_pb2.Payload()
     _fill_plain(wire, encoded)
     return wire
@@ -107,6 +116,13 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
         raise SnakepitError(error.message, started=Started.YES) from error
 
 
+def decode_large(whole: frames.Payload, *, trusted: bool = False) -> Any:
+    """The value of a payload that came in pieces: arrays are read-only views of what was received."""
+    if whole.warnings:
+        _warn(whole.warnings)
+    return payload.decode(whole, trusted=trusted)
+
+
 def _warn(sentences: Iterable[str]) -> None:
     """At the line of the program that called us, where there is one."""
     level, frame = 1, sys._getframe()
@@ -120,8 +136,10 @@ def tool_error(error: common_pb2.ToolError) -> ToolError:
     return ToolError(error.type, error.message, error.traceback)
 
 
-def outcome(result: link_pb2.Result, *, trusted: bool = False) -> Any:
+def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) -> Any:
     """The tool's value. Raises ToolError, or the table's exception for a call that failed."""
+    if isinstance(result, frames.Payload):
+        return decode_large(result, trusted=trusted)
     kind = result.WhichOneof("outcome")
     if kind == "payload":
         return decode(result.payload, trusted=trusted)

@@ -17,12 +17,17 @@ from typing import Any, TypeVar
 
 import grpc
 
+from snakepit import payload as payloads
+from snakepit.client import carrying, codec
 from snakepit.client import errors as sentences
 from snakepit.client.serving import Serving
 from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ServerUnavailable, SnakepitError, Started
 from snakepit.link import Dialer, Link, LinkClosed
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.link.status import Metadata, from_rpc_error
+from snakepit.local import frames
+from snakepit.local.sections import spread
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -157,9 +162,13 @@ class Connection:
         except OSError as error:
             raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
 
-    async def call(self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None = None) -> link_pb2.Result:
+    async def call(
+        self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None = None, large: frames.Payload | None = None
+    ) -> link_pb2.Result | frames.Payload:
         """Send a call's frame and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its
         Progress.
+
+        `large`: its arguments, where the frame doesn't hold them. A large result comes without its Result.
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
@@ -170,9 +179,17 @@ class Connection:
             else:
                 peer = self._next_peer() or await self._wait_for_peer(deadline)
             try:
-                result = await self._ask(peer, frame, deadline, watch)
+                if large is None:
+                    result = await self._ask(peer, frame, deadline, watch)
+                else:
+                    answer = await self._carry(peer, frame, deadline, large)
+                    if isinstance(answer, frames.Payload):
+                        return answer
+                    result = answer
             except NotWritten:
                 continue
+            if result.HasField("pieces"):
+                return await self._fetch(peer, result, deadline)
             if not result.HasField("error") or result.error.reason != _STOPPING:
                 return result
             self.retire(peer)
@@ -255,6 +272,44 @@ class Connection:
         waits = [peer for peer in self._peers.values() if peer.expire(loop.time())]
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
+    async def _carry(
+        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload
+    ) -> link_pb2.Result | frames.Payload:
+        check_size(peer.replica, payloads.size(large))
+        if not peer.replica.max_large_payload_bytes:
+            inlined(frame.call, large)
+            return await self._ask(peer, frame, deadline, None)
+        carry = self.open_carry(peer, frame.call, deadline, large)
+        try:
+            return await carrying.call(carry, frame.call)
+        except SnakepitError as error:
+            if not is_broken(error):
+                raise
+            self.retire(peer)
+            if carry.never_started:
+                raise NotWritten from None
+            raise sentences.replica_lost(peer.replica.address, error.message) from None
+        finally:
+            carry.cancel()
+
+    def open_carry(self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None) -> carrying.Carry:
+        """A stream for one call, which gets what is left of its deadline."""
+        left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
+        if left is not None:
+            call.timeout_seconds = left
+            left += DEADLINE_GRACE_SECONDS
+        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None)
+
+    async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
+        left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
+        carry = carrying.Carry(peer.replica.channel, self.metadata(), left)
+        try:
+            return await carrying.fetch(carry, result)
+        except SnakepitError as error:
+            raise (sentences.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
+        finally:
+            carry.cancel()
+
     def retire(self, peer: Peer) -> None:
         """Send nothing more there; what waits is still answered."""
         if peer in self._usable:
@@ -291,10 +346,25 @@ class Connection:
                 link.pass_over(frame)
 
 
+def check_size(replica: Replica, size: int) -> None:
+    """Raises PayloadTooLarge for arguments that the replica would refuse."""
+    large = replica.max_large_payload_bytes
+    limit, name = (large, "maxLargePayloadBytes") if large else (replica.max_payload_bytes or MAX_PAYLOAD_BYTES, "maxPayloadBytes")
+    if size > limit:
+        raise sentences.too_large(size, limit, name)
+
+
+def inlined(call: link_pb2.Call, large: frames.Payload) -> link_pb2.Call:
+    """The call for a replica that takes no pieces."""
+    call.ClearField("pieces")
+    call.arguments.CopyFrom(codec.plain_wire(large))
+    return call
+
+
 def is_broken(error: SnakepitError) -> bool:
     """True for what gRPC itself says when the connection has gone, as opposed to a refusal by the control plane."""
     return isinstance(error, ServerUnavailable | Cancelled)
 
 
 def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=_VERSION)
+    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=_VERSION, takes_pieces=True)

@@ -31,8 +31,8 @@ def replica_lost(address: str, why: str) -> ReplicaLost:
     return ReplicaLost(f"the control-plane replica at {address} went away during the call: {why}", details={"server": address})
 
 
-def too_large(size: int, limit: int) -> PayloadTooLarge:
+def too_large(size: int, limit: int, name: str) -> PayloadTooLarge:
     return PayloadTooLarge(
-        f"the arguments have {size} bytes, the control plane takes {limit} (setting maxPayloadBytes)",
-        details={"limit": "maxPayloadBytes", "bytes": str(limit)},
+        f"the arguments have {size} bytes, the control plane takes {limit} (setting {name})",
+        details={"limit": name, "bytes": str(limit)},
     )

@@ -9,6 +9,8 @@ import msgspec
 
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
+from snakepit.local import frames
+from snakepit.local.sections import sizes
 from snakepit.names import call_id
 from snakepit.payload import JSON, PICKLE
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
@@ -47,13 +49,18 @@ def affinity_value(affinity: str | None) -> common_pb2.Affinity:
 
 def call_frame(
     target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
-) -> link_pb2.Frame:
-    """A frame that holds a call. Filled in place: building its parts first and copying them in takes three times as long."""
+) -> tuple[link_pb2.Frame, frames.Payload | None]:
+    """A frame that holds a call; and its arguments beside it, where they are large.
+
+    Filled in place: building its parts first and copying them in takes three times as long.
+    """
     frame = link_pb2.Frame()
     call = frame.call
     call.call_id = call_id()
     call.pool, call.tool = target.pool, tool
-    codec.fill_arguments(call.arguments, arguments, target.content_type)
+    large = codec.fill_arguments(call.arguments, arguments, target.content_type)
+    if large is not None:
+        call.pieces.sections.extend(sizes(large))
     if target.session_id:
         call.session_id = target.session_id
     if target.affinity:
@@ -62,18 +69,17 @@ def call_frame(
         call.idempotency_key = idempotency_key
     if metadata:
         call.metadata.update(metadata)
-    return frame
+    return frame, large
 
 
-def stream_request(
-    target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
-) -> router_pb2.ExecuteStreamRequest:
+def stream_request(call: link_pb2.Call) -> router_pb2.ExecuteStreamRequest:
+    """The same call for a control plane that doesn't know Carry."""
     return router_pb2.ExecuteStreamRequest(
-        pool=target.pool,
-        tool=tool,
-        payload=codec.encode_arguments(arguments, target.content_type),
-        session_id=target.session_id,
-        affinity=target.affinity,
-        idempotency_key=idempotency_key or "",
-        metadata=metadata,
+        pool=call.pool,
+        tool=call.tool,
+        payload=call.arguments,
+        session_id=call.session_id,
+        affinity=call.affinity,
+        idempotency_key=call.idempotency_key,
+        metadata=call.metadata,
     )

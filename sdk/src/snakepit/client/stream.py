@@ -3,21 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
-from snakepit.client import codec
+from snakepit import payload as payloads
+from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
-from snakepit.client.connection import Connection, Peer, is_broken
+from snakepit.client.carrying import Carry
+from snakepit.client.connection import Connection, NotWritten, Peer, check_size, inlined, is_broken
 from snakepit.errors import Draining, SnakepitError
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.link import EOF
-from snakepit.link.status import from_rpc_error
+from snakepit.link.status import from_frame, from_rpc_error
 from snakepit.link.tracing import Span
-from snakepit.v1 import router_pb2
+from snakepit.local import frames
+from snakepit.v1 import link_pb2, router_pb2
+
+Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse
+
+
+class _Carried:
+    """Chunks over Carry, several a message; the payload of a large one in pieces."""
+
+    def __init__(self, carry: Carry, call: link_pb2.Call) -> None:
+        self._carry = carry
+        self._call: link_pb2.Call | None = call
+        self._chunks: deque[link_pb2.Chunk] = deque()
+        self.cancel = carry.cancel
+
+    async def read(self) -> Chunk | None:
+        """The next chunk, None at the end. Raises SnakepitError; NotWritten: the arguments never left."""
+        try:
+            while not self._chunks:
+                if not await self._more():
+                    return None
+        except SnakepitError as error:
+            raise (NotWritten() if is_broken(error) and self._carry.never_started else error) from None
+        chunk = self._chunks.popleft()
+        if chunk.WhichOneof("outcome") == "error":
+            raise from_frame(chunk.error)
+        return chunk
+
+    async def _more(self) -> bool:
+        if self._call is not None:
+            await self._carry.begin(link_pb2.CarryRequest(call=self._call))
+            self._call = None
+        message = await self._carry.read()
+        if isinstance(message, link_pb2.CarryResponse):
+            self._chunks.extend(message.chunks)
+        return message is not None
+
+    async def value(self, chunk: Chunk, trusted: bool) -> Any:
+        if isinstance(chunk, link_pb2.Chunk) and chunk.HasField("pieces"):
+            return codec.decode_large(await self._carry.payload(chunk.payload, chunk.pieces), trusted=trusted)
+        return codec.decode(chunk.payload, trusted=trusted)
+
+
+class _Plain:
+    """Chunks over ExecuteStream, of a control plane that doesn't know Carry."""
+
+    def __init__(self, rpc: Any) -> None:
+        self._rpc = rpc
+
+    async def read(self) -> Chunk | None:
+        try:
+            message: Any = await self._rpc.read()
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        return None if message is EOF else message
+
+    async def value(self, chunk: Chunk, trusted: bool) -> Any:
+        return codec.decode(chunk.payload, trusted=trusted)
+
+    def cancel(self) -> None:
+        if not self._rpc.done():
+            self._rpc.cancel()
 
 
 class Stream(AsyncIterator[Any]):
@@ -26,18 +90,20 @@ class Stream(AsyncIterator[Any]):
     def __init__(
         self,
         connection: Connection,
-        request: router_pb2.ExecuteStreamRequest,
+        call: link_pb2.Call,
+        large: frames.Payload | None,
         timeout: float | None,
         span: Span | None,
         *,
         trusted: bool = False,
     ) -> None:
         self._connection = connection
-        self._request = request
+        self._call = call
+        self._large = large
         self._timeout = timeout
         self._span = span
         self._trusted = trusted
-        self._call: Any = None
+        self._source: _Carried | _Plain | None = None
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -46,14 +112,14 @@ class Stream(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         """The next chunk. Raises what a unary call raises; chunks that arrived before an error have been given."""
         while not self._ended:
-            message = await self._next()
-            self._ended = message is None or message.last
-            if message is None or message.WhichOneof("outcome") is None:
+            chunk = await self._next()
+            self._ended = chunk is None or chunk.last
+            if chunk is None or chunk.WhichOneof("outcome") is None:
                 continue
-            if message.WhichOneof("outcome") == "tool_error":
+            if chunk.WhichOneof("outcome") == "tool_error":
                 self._end("TOOL_ERROR")
-                raise codec.tool_error(message.tool_error)
-            return codec.decode(message.payload, trusted=self._trusted)
+                raise codec.tool_error(chunk.tool_error)
+            return await self._value(chunk)
         self._end()
         raise StopAsyncIteration
 
@@ -70,48 +136,62 @@ class Stream(AsyncIterator[Any]):
     def __del__(self) -> None:
         self._end("" if self._ended else "CANCELLED")
 
-    async def _next(self) -> router_pb2.ExecuteStreamResponse | None:
-        """The next message, None at the end of the stream. The call itself is made by the first."""
-        if self._call is not None:
-            return await self._read()
+    async def _next(self) -> Chunk | None:
+        """The next chunk, None at the end of the stream. The call itself is made by the first."""
+        if self._source is not None:
+            return await self._read(self._source)
         deadline = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
         serving = self._connection.serving
         while True:
             around = serving.around() if serving is not None else None
-            peer, parent = around or (await self._connection.peer(deadline), "")
-            self._open(peer, parent, deadline)
+            peer, self._call.parent_call_id = around or (await self._connection.peer(deadline), "")
+            self._source = self._open(peer, deadline)
             try:
-                return await self._read()
-            except Draining:
+                return await self._read(self._source)
+            except (Draining, NotWritten):
                 self._connection.retire(peer)
                 serving = None
 
-    def _open(self, peer: Peer, parent: str, deadline: float | None) -> None:
+    def _open(self, peer: Peer, deadline: float | None) -> _Carried | _Plain:
+        self._address = peer.replica.address
+        if self._large is not None:
+            check_size(peer.replica, payloads.size(self._large))
+        if peer.replica.max_large_payload_bytes:
+            return _Carried(self._connection.open_carry(peer, self._call, deadline, self._large), self._call)
+        call = self._call if self._large is None else inlined(self._call, self._large)
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
         metadata = self._connection.metadata()
-        if self._span is not None:
-            metadata = (*metadata, ("traceparent", self._span.traceparent))
-        if parent:
-            metadata = (*metadata, (PARENT_HEADER, parent))
-        self._address = peer.replica.address
-        self._call = peer.router.ExecuteStream(self._request, timeout=left, metadata=metadata)
+        if call.traceparent:
+            metadata = (*metadata, ("traceparent", call.traceparent))
+        if call.parent_call_id:
+            metadata = (*metadata, (PARENT_HEADER, call.parent_call_id))
+        return _Plain(peer.router.ExecuteStream(requests.stream_request(call), timeout=left, metadata=metadata))
 
-    async def _read(self) -> router_pb2.ExecuteStreamResponse | None:
+    async def _read(self, source: _Carried | _Plain) -> Chunk | None:
         try:
-            message: Any = await self._call.read()
-        except grpc.RpcError as raised:
-            error = self._translate(from_rpc_error(raised))
-            self._end(error.reason, done=not isinstance(error, Draining))
-            raise error from None
-        return None if message is EOF else message
+            return await source.read()
+        except NotWritten:
+            source.cancel()
+            raise
+        except SnakepitError as error:
+            raise self._failed(error) from None
 
-    def _translate(self, error: SnakepitError) -> SnakepitError:
-        return sentences.replica_lost(self._address, error.message) if is_broken(error) else error
+    async def _value(self, chunk: Chunk) -> Any:
+        assert self._source is not None
+        try:
+            return await self._source.value(chunk, self._trusted)
+        except SnakepitError as error:
+            raise self._failed(error) from None
+
+    def _failed(self, raised: SnakepitError) -> SnakepitError:
+        error = sentences.replica_lost(self._address, raised.message) if is_broken(raised) else raised
+        self._end(error.reason, done=not isinstance(error, Draining))
+        return error
 
     def _end(self, error: str = "", *, done: bool = True) -> None:
         """Idempotent. `done` False: the same call is made elsewhere."""
-        if self._call is not None and not self._call.done():
-            self._call.cancel()
+        if self._source is not None:
+            self._source.cancel()
         if not done:
             return
         self._ended = True

@@ -1,0 +1,187 @@
+"""What an agent's pipe brings for one caller, chunks and pieces, handed over one message at a time, so that flow control is gRPC's.
+
+It holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from snakepit.errors import DeadlineExceeded, SnakepitError, Started, WorkerLost
+from snakepit.link.status import from_frame, to_frame
+from snakepit.local.sections import piece_of, total
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.router.calls import Call
+
+PIPE_SECONDS = 1.0
+"""After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
+
+UNOPENED_SECONDS = 10.0
+"""After the Result of a large payload has come: so long its pipe may take to open."""
+
+Item = link_pb2.Chunk | bytes
+"""A chunk; or a message with a piece of the chunk before it, as it came."""
+
+
+class Stream:
+    """`on_end` is called when the stream's own end has been taken by the caller; `on_close` once, however it ends."""
+
+    def __init__(self, on_end: Callable[[link_pb2.Frame], None] = lambda frame: None, idle_seconds: float = 60.0) -> None:
+        self.opened = False
+        # Nothing more is handed over; the caller has had the end, which says how it ended; the caller has gone.
+        self.ended = False
+        self.finished = False
+        self.gone = False
+        self.idle_seconds = idle_seconds
+        self.on_close: Callable[[], None] = lambda: None
+        self._on_end = on_end
+        self._items: deque[Item] = deque()
+        self._index = 0
+        # What the agent has yet to send: bytes of pieces, and a last chunk.
+        self._due = 0
+        self._last_came = False
+        # Of the chunk that was taken last: bytes of its pieces that were not, and whether it is the last.
+        self._left = 0
+        self._last: link_pb2.Chunk | None = None
+        self._ready = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._error: common_pb2.Error | None = None
+
+    # ---- the agent's side
+
+    async def put(self, items: list[Item]) -> bool:
+        """Hand over one message; returns when the caller has taken it, False when it has gone, or took nothing for the idle time."""
+        if self.ended:
+            return False
+        for item in items:
+            self._expect(item)
+        self._items.extend(items)
+        self._ready.set()
+        while self._items and not self.ended:
+            self._taken.clear()
+            try:
+                async with asyncio.timeout(self.idle_seconds):
+                    await self._taken.wait()
+            except TimeoutError:
+                self._stall()
+                return False
+        return not self.ended or not self._items
+
+    def _expect(self, item: Item) -> None:
+        if isinstance(item, bytes):
+            self._due -= len(piece_of(item))
+        else:
+            self._due = total(item.pieces.sections) if item.HasField("pieces") else 0
+            self._last_came = item.last
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._last_came and self._due <= 0
+
+    def broken(self) -> None:
+        """The pipe has ended. Too early: the Result says why, if it comes soon."""
+        if self._error is not None:
+            self._finish_lost()
+        elif not self._is_complete:
+            asyncio.get_running_loop().call_later(PIPE_SECONDS, self._finish_lost)
+
+    def fail(self, error: common_pb2.Error) -> None:
+        """The agent's Result says how the call ended. Chunks that are on their way come first."""
+        self._error = error
+        if not self.opened:
+            patience = 0.0 if error.started == int(Started.NO) else PIPE_SECONDS
+            asyncio.get_running_loop().call_later(patience, self._finish_unopened)
+
+    def await_pipe(self) -> None:
+        """A Result has said that there is something to come."""
+        asyncio.get_running_loop().call_later(UNOPENED_SECONDS, self._finish_unopened)
+
+    # ---- the router's side
+
+    def reply(self, call: Call, frame: link_pb2.Frame) -> None:
+        """The call was closed: by the router, with an error, or by the stream's own end."""
+        if frame.result.WhichOneof("outcome") == "error":
+            self._finish(frame.result.error)
+
+    # ---- the caller's side
+
+    async def take(self) -> Item:
+        """The next chunk or piece, in order; the one before it counts as taken."""
+        self._taken.set()
+        while not self._items:
+            self._ready.clear()
+            await self._ready.wait()
+        return self._count(self._items.popleft())
+
+    def take_more(self) -> list[link_pb2.Chunk]:
+        """Chunks that are there besides, up to one whose pieces follow."""
+        more: list[link_pb2.Chunk] = []
+        while self._items and not self._left and not isinstance(self._items[0], bytes):
+            more.append(self._items.popleft())  # type: ignore[arg-type]  # mypy doesn't see through the deque
+            self._count(more[-1])
+        return more
+
+    def abandon(self) -> None:
+        """The caller takes nothing more: it has gone, or has had all."""
+        self.gone = not self.ended
+        self._close()
+
+    def _count(self, item: Item) -> Item:
+        if isinstance(item, bytes):
+            self._left -= len(piece_of(item))
+        else:
+            item.index = self._index
+            self._index += 1
+            self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
+            self._last = item if item.last else None
+        if self._last is not None and self._left <= 0:
+            self.finished = True
+            self._close()
+            self._on_end(_end(self._last))
+        return item
+
+    def _close(self) -> None:
+        self._taken.set()
+        if not self.ended:
+            self.ended = True
+            self.on_close()
+
+    def _stall(self) -> None:
+        message = f"the caller took nothing of the stream for {self.idle_seconds:g} s (call.streamIdleSeconds)"
+        error = DeadlineExceeded(message, started=Started.YES, details={"limit": "call.streamIdleSeconds"})
+        self._items.clear()
+        self._last_came = False
+        self._finish(to_frame(error))
+        self.gone = True
+        self._close()
+
+    def _finish_unopened(self) -> None:
+        if not self.opened:
+            self._finish_lost()
+
+    def _finish_lost(self) -> None:
+        lost = to_frame(WorkerLost("the stream broke off before its last chunk", details={"how": "stream broken"}))
+        self._finish(self._error or lost)
+
+    def _finish(self, error: common_pb2.Error) -> None:
+        if self.ended or self._is_complete:
+            return
+        self._last_came, self._due = True, 0
+        self._items.append(link_pb2.Chunk(error=error, last=True))
+        self._ready.set()
+
+
+def _end(chunk: link_pb2.Chunk) -> link_pb2.Frame:
+    """The Result that a stream's last chunk stands for."""
+    result = link_pb2.Result()
+    if chunk.WhichOneof("outcome") == "error":
+        result.error.CopyFrom(chunk.error)
+    elif chunk.WhichOneof("outcome") == "tool_error":
+        result.tool_error.CopyFrom(chunk.tool_error)
+    return link_pb2.Frame(result=result)
+
+
+def error_of(chunk: link_pb2.Chunk) -> SnakepitError | None:
+    return from_frame(chunk.error) if chunk.WhichOneof("outcome") == "error" else None

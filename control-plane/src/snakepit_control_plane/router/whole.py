@@ -1,0 +1,44 @@
+"""A large payload for a caller that takes it in one message: collected, as large as one message may be."""
+
+from __future__ import annotations
+
+from snakepit.errors import Started, WorkerLost
+from snakepit.local.sections import Gathering, piece_of
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.router.calls import too_large
+from snakepit_control_plane.router.streams import Stream, error_of
+
+
+async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:
+    """The next chunk, with all of its payload. Raises the error that it is instead, PayloadTooLarge, and what it breaks off with."""
+    chunk = await stream.take()
+    if isinstance(chunk, bytes):
+        raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
+    failure = error_of(chunk)
+    if failure is not None:
+        raise failure
+    if chunk.HasField("pieces"):
+        await _collect(chunk, stream, limit)
+    return chunk
+
+
+async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
+    sections = list(chunk.pieces.sections)
+    if sum(sections) > limit:
+        raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
+    gathering = Gathering(sections)
+    while not gathering.complete:
+        item = await stream.take()
+        if not isinstance(item, bytes):
+            raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
+        gathering.add(piece_of(item))
+    fill(chunk.payload, gathering)
+    chunk.ClearField("pieces")
+
+
+def fill(skeleton: common_pb2.Payload, gathering: Gathering) -> None:
+    """Give a payload its bytes."""
+    data, *attached = gathering.contents()
+    skeleton.data = bytes(data)
+    for attachment, content in zip(skeleton.attachments, attached, strict=True):
+        attachment.data = bytes(content)

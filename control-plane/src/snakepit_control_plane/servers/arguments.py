@@ -1,0 +1,108 @@
+"""Large arguments until their agent asks for them: in the caller's hands, or, of a plain gRPC call, in its one message.
+
+Each attempt begins anew: an agent that asks is the one that the router sent the call to last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from snakepit.errors import Cancelled, Started
+from snakepit.local.frames import Attachment, Payload
+from snakepit.local.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.calls import payload_bytes
+from snakepit_control_plane.servers.rpc import EOF
+
+
+class Kept:
+    """Arguments that are here already, as large as one message of a plain gRPC call may be."""
+
+    gone = False
+
+    def __init__(self, parts: Sequence[Bytes]) -> None:
+        self._parts = parts
+
+    async def attempt(self) -> AsyncIterator[bytes]:
+        for piece in cut(self._parts):
+            yield piece_message(piece)
+
+
+def set_apart(call: link_pb2.Call, max_payload_bytes: int) -> Kept | None:
+    """Take large arguments out of the frame, so that they don't hold up a link; None: they are small, or too large anyway."""
+    if not LARGE_BYTES < payload_bytes(call.arguments) <= max_payload_bytes:
+        return None
+    arguments = call.arguments
+    attachments = tuple(Attachment(a.content_type, a.data) for a in arguments.attachments)
+    payload = Payload(arguments.data, arguments.content_type, attachments)
+    call.pieces.sections.extend(sizes(payload))
+    arguments.ClearField("data")
+    for each in arguments.attachments:
+        each.ClearField("data")
+    return Kept(spread(payload))
+
+
+class Upload:
+    """Arguments at a client SDK, which sends them when it is told to: at most one piece is here.
+
+    `want(n)` tells the client to send them for the n-th time. `receive` takes what comes, in order, until the client has gone.
+    """
+
+    def __init__(self, sections: Sequence[int], want: Callable[[int], Awaitable[None]]) -> None:
+        self._total = total(sections) if sections else 0
+        self._want = want
+        self._attempt = 0
+        self._sending = 0
+        self._piece: bytes | None = None
+        self.gone = False
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    async def attempt(self) -> AsyncIterator[bytes]:
+        """Raises Cancelled when the client has gone, or another attempt has begun."""
+        self._attempt += 1
+        mine, left = self._attempt, self._total
+        self._empty()
+        await self._want(mine)
+        while left > 0:
+            message = await self._next(mine)
+            left -= len(piece_of(message))
+            yield message
+
+    async def receive(self, read: Callable[[], Awaitable[Any]]) -> None:
+        """Until the client ends its side. One piece at a time: what the agent has not taken is not read."""
+        try:
+            while (message := await read()) is not EOF:
+                if message[:1] != PIECE_HEADER:
+                    self._sending = link_pb2.CarryRequest.FromString(message).sending
+                else:
+                    await self._hand_over(message)
+        finally:
+            self.gone = True
+            self._filled.set()
+
+    async def _hand_over(self, message: bytes) -> None:
+        """A piece of an attempt that nobody waits for any more is dropped."""
+        if self._sending != self._attempt:
+            return
+        self._piece = message
+        self._filled.set()
+        while self._piece is message:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def _next(self, mine: int) -> bytes:
+        while self._piece is None:
+            if self.gone or self._attempt != mine:
+                raise Cancelled("the caller has gone, or sends its arguments elsewhere", started=Started.NO)
+            self._filled.clear()
+            await self._filled.wait()
+        piece = self._piece
+        self._empty()
+        return piece
+
+    def _empty(self) -> None:
+        self._piece = None
+        self._emptied.set()

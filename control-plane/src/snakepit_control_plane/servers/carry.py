@@ -1,0 +1,126 @@
+"""LinkService.Carry: a client SDK's stream for one call: large arguments up, chunks and large results down.
+
+Messages are bytes here: those with a piece are passed on as they are. Everything that ends a call is said in the stream itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, StaleEpoch, Started
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.nested import NestedCalls
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.streams import Stream
+from snakepit_control_plane.servers.arguments import Upload
+from snakepit_control_plane.servers.rpc import EOF, abort, caller
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
+    """One call, or the large result of one whose Result went over the link."""
+    message: Any = await context.read()
+    if message is EOF:
+        return
+    first = link_pb2.CarryRequest.FromString(message)
+    try:
+        if first.fetch:
+            await _fetch(router, first.fetch, context)
+        else:
+            await _Carry(router, nested, context, first).run()
+    except SnakepitError as error:
+        await abort(context, error)
+
+
+async def _fetch(router: Router, call_id: str, context: Context) -> None:
+    stream = router.transfers.find(call_id)
+    if stream is None:
+        raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
+    try:
+        await pass_down(stream, context.write)
+    finally:
+        stream.abandon()
+
+
+async def pass_down(stream: Stream, write: Callable[[Any], Awaitable[None]]) -> None:
+    """Everything to the caller. Raises DeadlineExceeded when it takes nothing for the idle time."""
+    while not stream.finished:
+        item = await stream.take()
+        if not isinstance(item, bytes):
+            item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
+        await patiently(write(item), stream.idle_seconds)
+
+
+async def patiently(writing: Awaitable[None], idle_seconds: float) -> None:
+    """Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(idle_seconds):
+            await writing
+    except TimeoutError:
+        message = f"the caller took nothing of the stream for {idle_seconds:g} s (call.streamIdleSeconds)"
+        raise DeadlineExceeded(message, started=Started.YES, details={"limit": "call.streamIdleSeconds"}) from None
+
+
+class _Carry:
+    """One call from its first message to its end."""
+
+    def __init__(self, router: Router, nested: NestedCalls, context: Context, first: link_pb2.CarryRequest) -> None:
+        frame = link_pb2.Frame(call=first.call)
+        self._router = router
+        self._nested = nested
+        self._context = context
+        self._lock = asyncio.Lock()
+        self._result: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
+        self._stream = Stream(lambda end: router.close(self._call, end)) if frame.call.stream else None
+        reply = self._stream.reply if self._stream is not None else self._reply
+        self._call = Call(frame, reply, router.clock(), self._stream, caller(context))
+        self._upload = Upload(frame.call.pieces.sections, self._want)
+        if frame.call.HasField("pieces"):
+            self._call.source = self._upload
+        self._call.takes_pieces = True
+
+    async def run(self) -> None:
+        """Raises SnakepitError for what can't be said in the stream."""
+        if not self._call.tool:
+            raise InvalidArguments("tool is missing: name the tool to run")
+        if self._nested.client_calls and self._call.frame.call.parent_call_id and (refusal := self._nested.adopt(self._call)) is not None:
+            raise refusal
+        self._router.submit(self._call)
+        if self._stream is not None and self._call.home is not None:
+            self._stream.idle_seconds = self._call.home.spec.call.stream_idle_seconds
+        receiver = asyncio.create_task(self._upload.receive(self._context.read), name=f"arguments of call {self._call.call_id}")
+        try:
+            await (self._answer() if self._stream is None else pass_down(self._stream, self._write))
+        finally:
+            for stream in (self._stream, self._call.sink):
+                if isinstance(stream, Stream):
+                    stream.abandon()
+            self._router.cancel(self._call)
+            receiver.cancel()
+            with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
+                await receiver
+
+    async def _answer(self) -> None:
+        result = await self._result
+        await self._write(link_pb2.CarryResponse(result=result).SerializeToString())
+        if result.HasField("pieces"):
+            await pass_down(self._router.transfers.sink(self._call), self._write)
+
+    def _reply(self, _: Call, frame: link_pb2.Frame) -> None:
+        if not self._result.done():
+            self._result.set_result(frame.result)
+
+    async def _want(self, attempt: int) -> None:
+        await self._write(link_pb2.CarryResponse(wanted=attempt).SerializeToString())
+
+    async def _write(self, message: bytes) -> None:
+        """gRPC takes one message at a time; an agent's wish may come beside an answer."""
+        async with self._lock:
+            await self._context.write(message)

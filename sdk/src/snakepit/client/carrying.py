@@ -1,0 +1,129 @@
+"""A stream of its own for one call: large arguments up when they are wanted, chunks and large results down. One for each such call.
+
+It knows nothing of values: payloads come and go encoded. Which replica it goes to is decided by the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from snakepit.errors import SnakepitError, Started
+from snakepit.link.link import EOF
+from snakepit.link.status import Metadata, from_frame, from_rpc_error
+from snakepit.local import frames
+from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, cut, fill, piece_message, piece_of
+from snakepit.v1 import common_pb2, link_pb2
+
+METHOD = "/snakepit.v1.LinkService/Carry"
+
+
+class Carry:
+    """`parts`: the arguments, if they are large. Its users end it with `cancel`, however it went."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, timeout: float | None, parts: Sequence[Bytes] | None = None) -> None:
+        method: Any = channel.stream_stream
+        self._rpc = method(METHOD)(metadata=metadata, timeout=timeout)
+        self._parts = parts
+        self._wanted = 0
+        self._more = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def never_started(self) -> bool:
+        """Its arguments have not left, so no tool has them."""
+        return self._parts is not None and not self._wanted
+
+    async def begin(self, first: link_pb2.CarryRequest) -> None:
+        """Raises SnakepitError."""
+        try:
+            await self._rpc.write(first.SerializeToString())
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        except asyncio.InvalidStateError:
+            return  # It has ended already: `read` says how.
+
+    async def read(self) -> link_pb2.CarryResponse | memoryview | None:
+        """A message, a piece, or None at the end. Raises SnakepitError."""
+        try:
+            while True:
+                message: Any = await self._rpc.read()
+                if message is EOF:
+                    return None
+                if message[:1] == PIECE_HEADER:
+                    return piece_of(message)
+                response = link_pb2.CarryResponse.FromString(message)
+                if not response.wanted:
+                    return response
+                self._want(response.wanted)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def payload(self, skeleton: common_pb2.Payload, pieces: link_pb2.Pieces) -> frames.Payload:
+        """The pieces that follow, put together. Raises SnakepitError for what comes instead."""
+        gathering = Gathering(pieces.sections)
+        while not gathering.complete:
+            message = await self.read()
+            if isinstance(message, memoryview):
+                gathering.add(message)
+            else:
+                _raise_error(message)
+        attachments = tuple([frames.Attachment(a.content_type, b"", a.dtype, tuple(a.shape)) for a in skeleton.attachments])
+        empty = frames.Payload(b"", skeleton.content_type, attachments, tuple(skeleton.warnings))
+        return fill(empty, gathering.contents())
+
+    def cancel(self) -> None:
+        """Ends the call, if it has not ended."""
+        self._rpc.cancel()
+        if self._sender is not None:
+            self._sender.cancel()
+
+    def _want(self, attempt: int) -> None:
+        self._wanted = attempt
+        self._more.set()
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send(), name="arguments of a large call")
+
+    async def _send(self) -> None:
+        """Whenever they are wanted (again), from the first piece. A stream that has ended is told to whoever reads."""
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            while True:
+                await self._more.wait()
+                self._more.clear()
+                await self._send_once(self._wanted)
+
+    async def _send_once(self, attempt: int) -> None:
+        await self._rpc.write(link_pb2.CarryRequest(sending=attempt).SerializeToString())
+        for piece in cut(self._parts or ()):
+            if self._wanted != attempt:
+                return
+            await self._rpc.write(piece_message(piece))
+
+
+def _raise_error(message: link_pb2.CarryResponse | None) -> None:
+    """A chunk that is no error announces the pieces, which is known already."""
+    for chunk in message.chunks if message is not None else ():
+        if chunk.WhichOneof("outcome") == "error":
+            raise from_frame(chunk.error)
+    if message is None:
+        raise SnakepitError("the stream ended before all of the result had come", started=Started.YES)
+
+
+async def call(carry: Carry, frame: link_pb2.Call) -> link_pb2.Result | frames.Payload:
+    """A call with large arguments, to its end. Raises SnakepitError for what gRPC says."""
+    await carry.begin(link_pb2.CarryRequest(call=frame))
+    message = await carry.read()
+    if not isinstance(message, link_pb2.CarryResponse) or not message.HasField("result"):
+        raise SnakepitError("the control plane ended the call without a result", started=Started.MAYBE)
+    result = message.result
+    return await carry.payload(result.payload, result.pieces) if result.HasField("pieces") else result
+
+
+async def fetch(carry: Carry, result: link_pb2.Result) -> frames.Payload:
+    """The large payload of a Result that came over the link."""
+    await carry.begin(link_pb2.CarryRequest(fetch=result.call_id))
+    return await carry.payload(result.payload, result.pieces)

@@ -1,0 +1,96 @@
+"""Large payloads and streams: the SDK, a real control plane, the agent, the keeper and real workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy
+import pytest
+
+import snakepit
+from snakepit.errors import PayloadTooLarge, Started, ToolError
+from snakepit_control_plane.server import Running
+from support.capsules import capsule, spec
+from support.control_plane import PATIENCE_SECONDS, replica
+
+pytestmark = pytest.mark.timeout(50)
+
+MIB = 1024 * 1024
+POOL = "default/large"
+SAMPLE = "support.bulky:Bulky"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+        assert len(running.router.transfers) == 0
+
+
+@pytest.fixture
+async def pool(server: Running) -> AsyncIterator[snakepit.Pool]:
+    async with capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+        yield await ready(client.pool(POOL))
+
+
+def port(server: Running) -> int:
+    return int(server.address.rpartition(":")[2])
+
+
+async def ready(pool: snakepit.Pool, count: int = 1) -> snakepit.Pool:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                if sum(worker.state == "ready" for worker in await pool.workers()) == count:
+                    return pool
+            except snakepit.SnakepitError:
+                pass  # The pool is not known yet.
+            await asyncio.sleep(0.01)
+
+
+async def test_64_mib_go_in_and_out(pool: snakepit.Pool) -> None:
+    content = bytes(range(256)) * (64 * MIB // 256 - 1) + bytes(100)
+    assert await pool.call("echo", {"value": content}, timeout=30) == content
+
+
+async def test_arrays_arrive_as_read_only_views(pool: snakepit.Pool) -> None:
+    array = numpy.arange(MIB, dtype=numpy.float64).reshape(1024, 1024)
+    total, owns, writeable = await pool.call("inspect", {"array": array}, timeout=30)
+    assert (total, owns, writeable) == (float(array.sum()), False, False)
+
+
+async def test_a_small_call_may_have_a_large_result_and_the_other_way_round(pool: snakepit.Pool) -> None:
+    assert await pool.call("make", {"size": 3 * MIB}, timeout=30) == bytes(3 * MIB)
+    assert await pool.call("size", {"value": bytes(3 * MIB)}, timeout=30) == 3 * MIB
+
+
+async def test_large_chunks_and_small_ones_arrive_in_order(pool: snakepit.Pool) -> None:
+    sizes = [10, 300_000, 20, 5 * MIB, 0, MIB]
+    chunks = [chunk async for chunk in pool.stream("chunks", {"sizes": sizes}, timeout=30)]
+    assert [len(chunk) for chunk in chunks] == sizes
+
+
+async def test_a_stream_takes_large_arguments_and_an_exception_in_it_arrives_as_itself(pool: snakepit.Pool) -> None:
+    stream = pool.stream("slices", {"value": bytes(2 * MIB), "fail_at": 3}, timeout=30)
+    taken = []
+    with pytest.raises(ToolError, match="no more"):
+        while True:
+            taken.append(len(await anext(stream)))
+    assert taken == [MIB // 2] * 3
+
+
+async def test_more_than_the_limit_is_refused_with_the_limits_name() -> None:
+    async with (
+        replica(max_large_payload_bytes=MIB) as server,
+        capsule(spec(SAMPLE), port(server), pool=POOL),
+        snakepit.Client(server.address) as client,
+    ):
+        pool = await ready(client.pool(POOL))
+        with pytest.raises(PayloadTooLarge) as refused:
+            await pool.call("echo", {"value": bytes(MIB + 1)}, timeout=30)
+        assert (refused.value.details["limit"], refused.value.started) == ("maxLargePayloadBytes", Started.NO)
+        with pytest.raises(PayloadTooLarge) as refused:
+            await pool.call("make", {"size": MIB + 1}, timeout=30)
+        assert (refused.value.details["limit"], refused.value.started) == ("maxLargePayloadBytes", Started.YES)
+        assert len(await pool.call("make", {"size": MIB - 100}, timeout=30)) == MIB - 100

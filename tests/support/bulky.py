@@ -1,0 +1,55 @@
+"""An adapter whose tools take and give much."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from snakepit import Adapter, Context, tool
+
+
+class Bulky(Adapter):
+    @tool
+    def echo(self, value: Any) -> Any:
+        return value
+
+    @tool
+    def size(self, value: Any) -> int:
+        return len(value)
+
+    @tool
+    def make(self, size: int) -> bytes:
+        return bytes(size)
+
+    @tool
+    def inspect(self, array: Any) -> list[Any]:
+        return [float(array.sum()), bool(array.flags.owndata), bool(array.flags.writeable)]
+
+    @tool
+    def chunks(self, sizes: list[int]) -> Iterator[bytes]:
+        for size in sizes:
+            yield bytes(size)
+
+    @tool
+    def slices(self, value: bytes, fail_at: int) -> Iterator[bytes]:
+        for index in range(4):
+            if index == fail_at:
+                raise LookupError("no more")
+            yield value[: len(value) // 4]
+
+    @tool
+    def endless(self, size: int, *, ctx: Context) -> Iterator[bytes]:
+        while True:
+            ctx.check()
+            yield bytes(size)
+
+    @tool
+    def pause(self, seconds: float) -> Iterator[int]:
+        yield 1
+        time.sleep(seconds)
+        yield 2
+
+    @tool
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
