@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from snakepit_control_plane.tallies import Durations, Tally
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -12,13 +14,9 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.calls = Counter("snakepit_calls", "Calls answered.", ("pool", "tool", "outcome"), registry=registry)
-        self.seconds = Histogram(
-            "snakepit_call_duration_seconds", "From arrival at the router to its answer.", ("pool",), registry=registry, buckets=_BUCKETS
-        )
-        self.waits = Histogram(
-            "snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", ("pool",), registry=registry, buckets=_BUCKETS
-        )
+        self.calls = Tally("snakepit_calls", "Calls answered.", ("pool", "tool", "outcome"), registry)
+        self.seconds = Durations("snakepit_call_duration_seconds", "From arrival at the router to its answer.", _BUCKETS, registry)
+        self.waits = Durations("snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", _BUCKETS, registry)
         self.refusals = Counter("snakepit_refusals", "Calls that never reached a worker.", ("pool", "reason"), registry=registry)
         self.keyed = Counter(
             "snakepit_idempotent_calls",
@@ -37,25 +35,6 @@ class Telemetry:
         self.sessions = Gauge("snakepit_sessions", "Sessions in the store.", ("pool",), registry=registry)
         self.store_seconds = Histogram("snakepit_store_seconds", "Time of a round trip to the store.", registry=registry, buckets=_BUCKETS)
         self.links = Gauge("snakepit_links", "Open links.", ("role",), registry=registry)
-        # Children are looked up once: `labels()` is too slow for the path of every call.
-        self._children: dict[tuple[str, str, str], Counter] = {}
-        self._seconds: dict[str, Histogram] = {}
-        self._waits: dict[str, Histogram] = {}
-
-    def count_call(self, pool: str, tool: str, outcome: str, seconds: float) -> None:
-        key = (pool, tool, outcome)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self.calls.labels(*key)
-            self._seconds.setdefault(pool, self.seconds.labels(pool))
-        child.inc()
-        self._seconds[pool].observe(seconds)
-
-    def count_wait(self, pool: str, seconds: float) -> None:
-        child = self._waits.get(pool)
-        if child is None:
-            child = self._waits[pool] = self.waits.labels(pool)
-        child.observe(seconds)
 
     def render(self) -> bytes:
         """The Prometheus text format."""

@@ -136,7 +136,7 @@ async def test_fifty_repeats_at_once_through_two_replicas_run_the_tool_once(two:
     two.let_go()
     assert {value(response) for response in await asyncio.gather(*calls)} == {1}
     assert two.ran == [{"n": 1}]
-    assert sum(server.telemetry.calls.labels(POOL, "work", "OK")._value.get() for server in two.servers) == 50
+    assert sum(server.telemetry.calls.value(POOL, "work", "OK") for server in two.servers) == 50
 
 
 async def test_who_waits_at_another_replica_hears_of_the_outcome(two: Pair, key: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ async def test_a_fast_failing_worker_attracts_no_extra_traffic(server: Running, 
         shares = Counter(call.worker for call in agent.calls)
         # Until a first call has succeeded, nobody knows that others fare better.
         assert shares["capsule-0/0"] <= 200 / 4 * 1.5, shares
-        counted = server.telemetry.calls.labels(POOL, "work", "INTERNAL")._value.get()
+        counted = server.telemetry.calls.value(POOL, "work", "INTERNAL")
         assert counted == shares["capsule-0/0"]
 
 

@@ -49,7 +49,7 @@ async def test_an_idempotent_call_whose_worker_died_runs_on_another(server: Runn
     assert (await caller.call("fatal")).json.string_value == "survived"
     assert len(set(fatal.workers)) == 3
     assert server.telemetry.reruns.labels(POOL)._value.get() == 2
-    assert server.telemetry.calls.labels(POOL, "fatal", "OK")._value.get() == 1
+    assert server.telemetry.calls.value(POOL, "fatal", "OK") == 1
 
 
 async def test_a_call_that_loses_three_workers_fails_maybe(server: Running, caller: Caller, agent: SimulatedAgent) -> None:

@@ -7,7 +7,6 @@ say of calls in `answers`, what is about agents in `fleet`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -176,7 +175,7 @@ class Router:
         if not call.waiting:
             return
         pool.queue.leave(call)
-        self.telemetry.count_wait(pool.name, now - call.queued_at)
+        self.telemetry.waits.observe(pool.name, now - call.queued_at)
         if call.queue_span is not None:
             call.queue_span.end()
             call.queue_span = None
@@ -226,8 +225,10 @@ class Router:
         """Send a frame to an agent. A link that has just broken is not an error: its hello, or its silence, settles the calls."""
         sender = self.senders.get(capsule)
         if sender is not None:
-            with contextlib.suppress(LinkClosed):
+            try:
                 sender(frame)
+            except LinkClosed:
+                return
 
     # ---- a slot gets free
 
@@ -330,7 +331,8 @@ class Router:
     def _record(self, call: Call, outcome: str, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = ("", "") if call.home is None else (call.pool, call.tool if call.tool in call.home.tools else "")
-        self.telemetry.count_call(pool, tool, outcome, now - call.started_at)
+        self.telemetry.calls.add(pool, tool, outcome)
+        self.telemetry.seconds.observe(pool, now - call.started_at)
         if call.span is not None:
             call.span.end("" if outcome == "OK" else outcome)
 

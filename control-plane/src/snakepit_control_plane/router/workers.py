@@ -14,6 +14,8 @@ from snakepit.v1 import common_pb2, pool_pb2
 if TYPE_CHECKING:
     from snakepit_control_plane.router.calls import Call
 
+LIVE = pool_pb2.LIVENESS_LIVE
+
 AHEAD_SECONDS = 0.0005
 """Calls travel ahead of free slots while a worker's estimated backlog stays under this."""
 
@@ -125,7 +127,7 @@ class Capsule:
         self.linked = True
         self.draining = False
         self.cordoned = False
-        self.liveness = pool_pb2.LIVENESS_LIVE
+        self.liveness: pool_pb2.Liveness = LIVE
         self.last_beat = now
         self.description = ""
         # The store is being asked whether it is lost.
@@ -133,7 +135,7 @@ class Capsule:
 
     @property
     def routable(self) -> bool:
-        return self.liveness == pool_pb2.LIVENESS_LIVE and self.linked and not self.draining and not self.cordoned
+        return self.liveness == LIVE and self.linked and not self.draining and not self.cordoned
 
     @property
     def has_ended(self) -> bool:
@@ -145,7 +147,7 @@ class WorkerIndex:
     """Workers by load, in buckets; within one, the one that waited longest is first (so equals take turns)."""
 
     def __init__(self) -> None:
-        # Ordered ones: the first of a plain dict is found by passing over all that were taken out before it.
+        # No bucket is empty. Ordered ones: the first of a plain dict is found by passing over all that were taken out before it.
         self._buckets: dict[int, OrderedDict[Worker, None]] = {}
         self._lowest = 0
         self._filling: Worker | None = None
@@ -153,21 +155,26 @@ class WorkerIndex:
     def place(self, worker: Worker, now: float) -> None:
         """Put the worker where its load, as it is now, belongs; out of the index while it may get nothing."""
         key = self._key(worker, now)
-        if worker.key is not None:
-            del self._buckets[worker.key][worker]
-        worker.key = key
+        self.remove(worker)
         if key is None:
             return
+        worker.key = key
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = OrderedDict()
-            self._lowest = min(self._lowest, key)
+            if key < self._lowest:
+                self._lowest = key
         bucket[worker] = None
 
     def remove(self, worker: Worker) -> None:
-        if worker.key is not None:
-            del self._buckets[worker.key][worker]
-            worker.key = None
+        key = worker.key
+        if key is None:
+            return
+        bucket = self._buckets[key]
+        del bucket[worker]
+        if not bucket:
+            del self._buckets[key]
+        worker.key = None
 
     def pick_free(self) -> Worker | None:
         """The least loaded worker with a free slot."""
@@ -193,12 +200,13 @@ class WorkerIndex:
         filling = self._filling
         if filling is not None and filling.key is not None and filling.key >= 0 and filling.fits_ahead(seconds):
             return filling
-        for key in range(2 * AHEAD_CALLS - 1, -1, -1):
-            for worker in self._buckets.get(key, ()):
-                if worker.fits_ahead(seconds):
-                    self._filling = worker
-                    return worker
+        for key in sorted(self._buckets, reverse=True):
+            if key < 0:
                 break
+            worker = next(iter(self._buckets[key]))
+            if worker.fits_ahead(seconds):
+                self._filling = worker
+                return worker
         return None
 
     def free(self) -> Iterator[Worker]:
@@ -208,7 +216,11 @@ class WorkerIndex:
 
     @staticmethod
     def _key(worker: Worker, now: float) -> int | None:
-        if not worker.alive or worker.full or worker.resting_until > now:
+        # On every call's path, twice: what properties would say, written out.
+        capsule = worker.capsule
+        if not worker.ready or worker.full or capsule.draining or capsule.cordoned or not capsule.linked or worker.resting_until > now:
+            return None
+        if capsule.liveness != LIVE:
             return None
         # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
-        return 2 * (worker.load - worker.slots) + (worker.failure_share > FAILING)
+        return 2 * (worker.own + worker.elsewhere - worker.slots) + (worker.failure_share > FAILING)

@@ -200,8 +200,10 @@ class ClientPeer:
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
         if call.closed:  # Else it is the call's Progress.
             self._calls.pop(call.id, None)
-        with contextlib.suppress(LinkClosed):
+        try:
             self._link.send(frame)
+        except LinkClosed:
+            return  # `closed` has told, or will tell, the router.
 
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""
