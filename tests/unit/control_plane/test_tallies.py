@@ -6,7 +6,7 @@ import random
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from snakepit_control_plane.tallies import Durations, Tally
+from snakepit_control_plane.telemetry import Durations, Tally
 
 _BOUNDS = (0.001, 0.5, 1, 300)
 
