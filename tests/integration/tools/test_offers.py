@@ -46,13 +46,13 @@ async def test_a_worker_calls_functions_of_a_client_blocking_or_not(client: Clie
 
 
 async def test_values_arrive_as_from_any_tool(client: Client, pool: Pool) -> None:
-    def echo(value: Any) -> Any:
+    def same(value: Any) -> Any:
         return value
 
     value = {"bytes": b"\0\1", "deep": [1, 2.5, None, "ü"]}
-    async with client.offer(echo, pool=pool):
-        assert await ask(pool, "echo", value=value) == value
-        assert len(await ask(pool, "echo", value=b"x" * 300_000)) == 300_000
+    async with client.offer(same, pool=pool):
+        assert await ask(pool, "same", value=value) == value
+        assert len(await ask(pool, "same", value=b"x" * 300_000)) == 300_000
 
 
 async def test_many_calls_of_one_tool_run_at_the_same_time(client: Client, pool: Pool) -> None:
@@ -174,11 +174,11 @@ async def test_an_error_that_a_tool_lets_through_keeps_its_reason(client: Client
 
 
 async def test_a_result_over_the_limit_is_refused_with_its_name(client: Client, pool: Pool) -> None:
-    def large() -> bytes:
+    def enormous() -> bytes:
         return b"x" * 5_000_000
 
-    async with client.offer(large, pool=pool):
-        kind, _, started, message, details = await refusal(pool, "large")
+    async with client.offer(enormous, pool=pool):
+        kind, _, started, message, details = await refusal(pool, "enormous")
         assert (kind, started, details["limit"]) == ("PayloadTooLarge", "YES", "maxPayloadBytes"), message
 
 
