@@ -42,6 +42,16 @@ class Provider(Protocol):
 P = TypeVar("P", bound=Provider)
 
 
+@dataclass(frozen=True)
+class Offered(Generic[P]):
+    """One tool of a client, and the number of its offer."""
+
+    provider: P
+    number: int
+    scope: Scope
+    tool: common_pb2.Tool
+
+
 @dataclass
 class _Offer(Generic[P]):
     provider: P
@@ -56,7 +66,7 @@ class Catalogue(Generic[P]):
     def __init__(self) -> None:
         self._offers: dict[P, dict[int, _Offer[P]]] = {}
         self._links: dict[str, P] = {}
-        self._tools: dict[Scope, dict[str, tuple[P, common_pb2.Tool]]] = {}
+        self._tools: dict[Scope, dict[str, Offered[P]]] = {}
         self._per_pool: dict[str, int] = {}
 
     def offer(self, provider: P, number: int, scope: Scope, tools: Iterable[common_pb2.Tool], workers: Collection[str] = ()) -> None:
@@ -89,12 +99,12 @@ class Catalogue(Generic[P]):
         if self._links.get(provider.client) is provider:
             del self._links[provider.client]
 
-    def find(self, scope: Scope, tool: str) -> tuple[P, common_pb2.Tool] | None:
+    def find(self, scope: Scope, tool: str) -> Offered[P] | None:
         return self._tools.get(scope, {}).get(tool)
 
     def tools(self, scope: Scope) -> list[common_pb2.Tool]:
         """What is offered in exactly that scope, by name."""
-        return [tool for _, (_, tool) in sorted(self._tools.get(scope, {}).items())]
+        return [offered.tool for _, offered in sorted(self._tools.get(scope, {}).items())]
 
     def _problem(
         self, provider: P, scope: Scope, tools: Sequence[common_pb2.Tool], workers: Collection[str]
@@ -126,7 +136,9 @@ class Catalogue(Generic[P]):
 
     def _add(self, offer: _Offer[P]) -> None:
         self._offers.setdefault(offer.provider, {})[offer.number] = offer
-        self._tools.setdefault(offer.scope, {}).update({tool.name: (offer.provider, tool) for tool in offer.tools})
+        tools = self._tools.setdefault(offer.scope, {})
+        for tool in offer.tools:
+            tools[tool.name] = Offered(offer.provider, offer.number, offer.scope, tool)
         self._count(offer.scope.pool, len(offer.tools))
 
     def _remove(self, provider: P, number: int) -> _Offer[P] | None:
@@ -181,7 +193,7 @@ def get_tool(pool: Pool, offered: Catalogue[P], name: str) -> common_pb2.Tool:
         return _of_workers(tool)
     found = offered.find(Scope(pool.name), name)
     if found is not None:
-        return found[1]
+        return found.tool
     names = nearest(name, {*pool.tools, *(each.name for each in offered.tools(Scope(pool.name)))})
     hint = f": did you mean {' or '.join(names)}?" if names else ""
     raise ToolNotFound(f"pool {pool.name} has no tool {name!r}{hint}", details={"nearest": ",".join(names)})

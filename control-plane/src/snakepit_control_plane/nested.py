@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snakepit.errors import SnakepitError, ToolNotFound
 from snakepit.names import nearest
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.catalogue import Catalogue, Scope
+from snakepit_control_plane.catalogue import Catalogue, Offered, Scope
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.nesting import Nest, nest_of, too_deep
 from snakepit_control_plane.router.pool import Pool
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Who runs a nested call: the pool's workers, or (`provider`) a client. `until`: its deadline, of the loop's clock."""
+    """Who runs a nested call: the pool's workers, or (`offered`) a client. `until`: its deadline, of the loop's clock."""
 
     pool: Pool
     nest: Nest
     until: float
-    provider: Provider | None = None
+    offered: Offered[Provider] | None = None
 
 
 class NestedCalls:
@@ -55,10 +55,9 @@ class NestedCalls:
         session = nest.session()
         found = self._offered(session, call, pool)
         if found is not None:
-            scope, provider, tool = found
             _take_over(parent, call, nest)
-            call.pool, call.session_id = scope.pool, session[1]
-            return Target(pool, nest, self._deadline(parent, call, pool, tool), provider)
+            call.pool, call.session_id = found.scope.pool, session[1]
+            return Target(pool, nest, self._deadline(parent, call, pool, found.tool), found)
         if pool.tools and call.tool not in pool.tools:
             raise self._unknown(pool, session, call.tool)
         _take_over(parent, call, nest)
@@ -94,11 +93,11 @@ class NestedCalls:
         assert nest.parent is not None
         nest.parent.children[nest] = give_up
 
-    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> tuple[Scope, Provider, common_pb2.Tool] | None:
+    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> Offered[Provider] | None:
         scopes = [Scope(pool.name)]
         if session[1] and call.pool in ("", session[0]):
             scopes.insert(0, Scope(*session))
-        return next(((scope, *found) for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)
+        return next((found for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)
 
     def _unknown(self, pool: Pool, session: tuple[str, str], name: str) -> ToolNotFound:
         known = {*pool.tools, *(each.name for scope in (Scope(pool.name), Scope(*session)) for each in self.catalogue.tools(scope))}

@@ -7,15 +7,35 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import snakepit
 import snakepit.sync
 from snakepit import AsyncContext, Client, Context, Pool
 from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.server import Running
-from support.control_plane import eventually
+from support.control_plane import eventually, replica
+from support.nesting import asking
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(server: Running) -> AsyncIterator[Client]:
+    async with Client(server.address) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(server: Running, client: Client) -> AsyncIterator[Pool]:
+    async with asking(server, client) as pool:
+        yield pool
 
 
 async def shout(text: str) -> str:
@@ -277,6 +297,26 @@ async def test_a_call_in_flight_to_a_client_that_goes_away_fails_with_worker_los
         kind, reason, started, message, details = await call
     assert (kind, reason, started, details) == ("WorkerLost", "WORKER_LOST", "MAYBE", {"how": "client gone"})
     assert "the client that offers tool 'hang'" in message
+
+
+async def test_leaving_the_block_cancels_what_runs_and_who_waits_gets_worker_lost(client: Client, pool: Pool) -> None:
+    began, stopped = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    async with client.offer(hang, pool=pool):
+        call = asyncio.create_task(refusal(pool, "hang"))
+        async with asyncio.timeout(5):
+            await began.wait()
+    assert stopped.is_set()
+    kind, _, started, message, details = await call
+    assert (kind, started, details) == ("WorkerLost", "MAYBE", {"how": "client gone"})
+    assert "withdrew it" in message
 
 
 async def test_a_sessions_tools_are_for_its_calls_alone_and_come_before_the_pools(client: Client, pool: Pool) -> None:

@@ -49,8 +49,8 @@ def test_tools_are_marked_with_who_runs_them_and_for_whom() -> None:
     known.offer(link := Link("a"), 1, SESSION, tools("x"))
     found = known.find(SESSION, "x")
     assert found is not None
-    assert found[0] is link
-    assert (found[1].provider, found[1].session_id) == (common_pb2.PROVIDER_CLIENT, "s")
+    assert found.provider is link
+    assert (found.tool.provider, found.tool.session_id) == (common_pb2.PROVIDER_CLIENT, "s")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_client_that_links_anew_takes_over_and_its_old_link_takes_nothing_away
     known.leave(old)
     found = known.find(POOL, "x")
     assert found is not None
-    assert found[0] is new
+    assert found.provider is new
 
 
 def test_a_client_and_a_pool_may_have_so_many_tools(monkeypatch: pytest.MonkeyPatch) -> None:

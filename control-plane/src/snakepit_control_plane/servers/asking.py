@@ -99,9 +99,9 @@ class Asking:
             if parent is None or parent.closed:
                 raise Cancelled("the call that asked has ended", started=Started.NO)
             target = self._nested.resolve(parent, call)
-            if target.provider is not None:
+            if target.offered is not None:
                 id_ = call.id
-                self._open[id_] = target.provider.run(call, target, _Ask(self, id_))
+                self._open[id_] = target.offered.provider.run(call, target, _Ask(self, id_))
             else:
                 self._to_worker(parent, call, target)
         except SnakepitError as error:

@@ -51,6 +51,7 @@ class ClientCall:
         self.tool = call.tool
         self.nest = target.nest
         self.until = target.until
+        self.offer = target.offered.number if target.offered is not None else 0
         self.window = Window()
         self._provider = provider
         self._asker = asker
@@ -61,11 +62,11 @@ class ClientCall:
         if self._span is not None:
             call.traceparent = self._span.traceparent
 
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
+    def cancel(self, error: SnakepitError | None = None) -> None:
+        """Nobody waits for it any more, or (`error`) nobody is to run it any more."""
         if not self._closed:
             self._provider.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=self.id, reason="CANCELLED")))
-            self.fail(Cancelled("the call that asked has ended", started=Started.MAYBE))
+            self.fail(error or Cancelled("the call that asked has ended", started=Started.MAYBE))
 
     def taken(self, chunks: int) -> None:
         """The asker took chunks of the stream."""
@@ -165,6 +166,8 @@ class Provider:
         self.client = offer.provider
         if not offer.tools:
             self._nested.catalogue.withdraw(self, offer.id)
+            for call in [call for call in self._calls.values() if call.offer == offer.id]:
+                call.cancel(_gone(call, "withdrew it"))
             return
         pool = self._nested.router.pool(full_name(offer.pool))
         self._nested.catalogue.offer(self, offer.id, Scope(pool.name, offer.session_id), offer.tools, pool.tools)
@@ -194,8 +197,7 @@ class Provider:
         """The client has gone, and its tools with it."""
         self._nested.catalogue.leave(self)
         for call in list(self._calls.values()):
-            message = f"the client that offers tool {call.tool!r} went away during the call"
-            call.fail(WorkerLost(message, details={"how": "client gone"}))
+            call.fail(_gone(call, "went away"))
 
     def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:
         if (size := payload_bytes(payload)) > self._nested.router.max_payload_bytes:
@@ -205,3 +207,7 @@ class Provider:
         limit = self._nested.router.max_payload_bytes
         message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
         return PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
+
+
+def _gone(call: ClientCall, how: str) -> WorkerLost:
+    return WorkerLost(f"the client that offers tool {call.tool!r} {how} during the call", details={"how": "client gone"})

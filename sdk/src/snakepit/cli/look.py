@@ -22,7 +22,7 @@ _POOLS = (
     "reason",
 )
 _WORKERS = ("id", "state", "liveness", "running", "slots", "served", "restarts", "age_seconds", "incarnation", "reason", "message")
-_TOOLS = ("name", "streaming", "description")
+_TOOLS = ("name", "provider", "streaming", "description")
 _SESSIONS = ("id", "worker", "epoch", "last_used", "expires")
 
 

@@ -45,6 +45,7 @@ class Offer:
         self.session_id = session_id
         self.tools = _tools(functions)
         self.number = 0
+        self.running: set[asyncio.Task[None]] = set()
         self._offers = offers
 
     @property
@@ -57,7 +58,12 @@ class Offer:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Calls that run are cancelled; who waits for them gets WORKER_LOST. A blocking function runs on in its thread."""
         self._offers.end(self)
+        others = self.running - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def frame(self, provider: str, *, withdrawn: bool = False) -> link_pb2.Frame:
         tools = [] if withdrawn else [_wire(tool) for tool in self.tools.values()]
@@ -76,12 +82,12 @@ class Offers:
         self._replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def find(self, pool: str, session_id: str, name: str) -> Tool | None:
-        """The session's own comes before the pool's."""
+    def find(self, pool: str, session_id: str, name: str) -> Offer | None:
+        """Who offers that tool; the session's own comes before the pool's."""
         for session in dict.fromkeys((session_id, "")):
             for offer in self._open.values():
                 if (offer.pool, offer.session_id) == (pool, session) and name in offer.tools:
-                    return offer.tools[name]
+                    return offer
         return None
 
     async def begin(self, offer: Offer) -> None:

@@ -46,6 +46,7 @@ class Within:
 
     peer: Peer
     call: link_pb2.Call
+    runs: Tool
     window: Window = field(default_factory=Window)
     reason: str = ""
     task: asyncio.Task[None] | None = None
@@ -115,9 +116,15 @@ class Serving:
         return None if serves is None or serves.reason or not serves.peer.link.is_open else (serves.peer, serves.call.call_id)
 
     def _begin(self, peer: Peer, call: link_pb2.Call) -> None:
-        running = Within(peer, call)
-        self._running[peer, call.id] = running
+        offer = self.offers.find(call.pool, call.session_id, call.tool)
+        if offer is None:
+            gone = ToolNotFound(f"the client has withdrawn tool {call.tool!r}")
+            _send(peer, link_pb2.Frame(result=link_pb2.Result(id=call.id, call_id=call.call_id, error=to_frame(gone))))
+            return
+        running = self._running[peer, call.id] = Within(peer, call, offer.tools[call.tool])
         running.task = asyncio.create_task(self._serve(running), name=f"offered tool {call.tool}")
+        offer.running.add(running.task)
+        running.task.add_done_callback(offer.running.discard)
 
     @staticmethod
     def _stop(running: Within, reason: str) -> None:
@@ -153,10 +160,7 @@ class Serving:
             result.tool_error.CopyFrom(common_pb2.ToolError(type=type(error).__name__, message=str(error), traceback=text))
 
     async def _run(self, running: Within) -> common_pb2.Payload | None:
-        call = running.call
-        tool = self.offers.find(call.pool, call.session_id, call.tool)
-        if tool is None:
-            raise ToolNotFound(f"the client has withdrawn tool {call.tool!r}")
+        call, tool = running.call, running.runs
         arguments = tool.decode(codec.plain(call.arguments))
         if tool.signature.context:
             arguments[tool.signature.context] = _context(running, tool)
