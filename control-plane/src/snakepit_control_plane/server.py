@@ -15,7 +15,6 @@ from grpc_health.v1 import _async as aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from snakepit.errors import SnakepitError
 from snakepit.link import tracing
 from snakepit.link.channels import server_options
 from snakepit.link.dial import parse_target
@@ -35,6 +34,7 @@ from snakepit.v1 import (
 )
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
+from snakepit_control_plane.quota import SessionCount
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import http
 from snakepit_control_plane.servers.fleet import FleetServicer
@@ -50,7 +50,6 @@ from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.store.urls import parse_store_url
 from snakepit_control_plane.telemetry import Telemetry
 
-COUNT_SECONDS = 2.0
 RECEIVE_FACTOR = 4
 """A message up to this many times the limit is read, so that its sender can be told which limit it broke."""
 
@@ -79,6 +78,7 @@ class Running:
         self.store = store
         self.replica = new_id()
         self.telemetry = Telemetry()
+        store.measure(self.telemetry.store_seconds.observe)
         self.router = Router(
             self.telemetry,
             max_payload_bytes=settings.max_payload_bytes,
@@ -87,6 +87,7 @@ class Running:
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)
+        self.count = SessionCount(self.router, store, self.fleet.changes.tell)
         self.links = LinkServicer(self.router, self.fleet, store, self.replica)
         self.address = ""
         self.http_address = ""
@@ -105,7 +106,7 @@ class Running:
         await self._grpc.start()
         await self._start_http()
         upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
-        for work in (self.fleet.run(), *upkeep, self._count_sessions(), self._tell_health()):
+        for work in (self.fleet.run(), *upkeep, self.count.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
         log.info("replica %s serves on %s:%s", self.replica, host, port)
@@ -113,7 +114,7 @@ class Running:
     def _register(self) -> None:
         server = self._grpc
         router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router, self.links.nested), server)
-        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store), server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
         server.add_generic_rpc_handlers((self.links.handlers(),))
@@ -158,13 +159,6 @@ class Running:
             for service in ("", *SERVICES):
                 await self._health.set(service, serving)
             await asyncio.sleep(0.25)
-
-    async def _count_sessions(self) -> None:
-        while True:
-            for pool in list(self.router.pools.values()):
-                with contextlib.suppress(SnakepitError):
-                    pool.sessions = await self.store.count_sessions(pool.name)
-            await asyncio.sleep(COUNT_SECONDS)
 
     async def _forever(self, work: Coroutine[Any, Any, None]) -> None:
         """A loop of ours that ends is a defect: say so, and stop serving rather than serve half."""

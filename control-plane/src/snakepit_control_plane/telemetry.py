@@ -90,6 +90,7 @@ class Telemetry:
         self.depth = Gauge("snakepit_queue_depth", "Calls that wait at this replica.", ("pool",), registry=registry)
         self.slots = Gauge("snakepit_slots", "Slots of ready workers.", ("pool", "state"), registry=registry)
         self.workers = Gauge("snakepit_workers_ready", "Workers that may be called.", ("pool",), registry=registry)
+        self.most_sessions = Gauge("snakepit_sessions_limit", "session.maxSessions.", ("pool",), registry=registry)
         self.sessions = Gauge("snakepit_sessions", "Sessions in the store.", ("pool",), registry=registry)
         self.store_seconds = Histogram("snakepit_store_seconds", "Time of a round trip to the store.", registry=registry, buckets=_BUCKETS)
         self.links = Gauge("snakepit_links", "Open links.", ("role",), registry=registry)

@@ -28,6 +28,8 @@ REMEMBERED = 2000
 _NAMES_SHOWN = 5
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 """Reasons for not being available that are as they should be."""
+_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL})
+"""Reasons of conditions that are as expected, and deserve a warning."""
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
 
 
 def _fine(condition: Condition) -> bool:
+    if condition.reason in _ALARMS:
+        return False
     expected = {AVAILABLE: "True", STORE: "True", DEGRADED: "False"}.get(condition.type)
     return expected in (None, condition.status) or condition.reason in _WISHED
 

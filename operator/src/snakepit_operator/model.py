@@ -82,6 +82,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
     total_slots: int = 0
     queue_depth: int = 0
     sessions: int = 0
+    sessions_mark: int = 0
     capsules: Mapping[str, CapsuleView] = {}
     store_ready: bool = True
     store_message: str = ""

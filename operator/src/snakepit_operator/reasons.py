@@ -28,5 +28,7 @@ class Reason(enum.StrEnum):
     POD_STUCK = "PodStuck"
     CAPSULE_LOST = "CapsuleLost"
     STORE_READY = "StoreReady"
+    SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
+    SESSIONS_FULL = "SessionsFull"
     STORE_UNAVAILABLE = "StoreUnavailable"
     NOT_IMPLEMENTED = "NotImplemented"

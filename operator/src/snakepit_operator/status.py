@@ -139,9 +139,17 @@ class _View:
         if fleet is None:
             return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
         if fleet.store_ready:
-            return Verdict("True", Reason.STORE_READY, "sessions can be read and written")
+            return self._sessions(fleet.sessions_mark)
         why = f" ({fleet.store_message})" if fleet.store_message else ""
-        return Verdict("False", Reason.STORE_UNAVAILABLE, f"the session store can't be reached{why}; calls without a session go on")
+        return Verdict("False", Reason.STORE_UNAVAILABLE, f"the session store can't be used{why}; calls without a session go on")
+
+    def _sessions(self, mark: int) -> Verdict:
+        if not mark:
+            return Verdict("True", Reason.STORE_READY, "sessions can be read and written")
+        full = mark >= 100
+        message = f"{mark} % of the {self.pool.spec.session.max_sessions} sessions that session.maxSessions allows are in use"
+        then = "; new ones are refused" if full else ""
+        return Verdict("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
 
     def autoscaling(self) -> Verdict:
         kept = f"the pool is kept at {_count(self.wanted, 'capsule')}, as minReplicas says; replicas is ignored"

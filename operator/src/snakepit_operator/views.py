@@ -96,6 +96,7 @@ def fleet_view(pool: str, answers: Iterable[fleet_pb2.SyncResponse]) -> FleetVie
         total_slots=fullest.total_slots,
         queue_depth=sum(state.pool.queue_depth for state in states),
         sessions=max((state.pool.sessions for state in states), default=0),
+        sessions_mark=max((state.pool.sessions_mark for state in states), default=0),
         capsules=_capsules(states),
         store_ready=not broken,
         store_message=broken[0].session_store_message if broken else "",

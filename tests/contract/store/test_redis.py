@@ -246,6 +246,15 @@ async def test_more_than_may_wait_is_refused_instead_of_kept(server: RedisServer
     await until(store, ready=True)
 
 
+async def test_every_round_trip_is_measured(store: RedisStore) -> None:
+    taken: list[float] = []
+    store.measure(taken.append)
+    await store.create_session(wanted(), 10)
+    await store.get_session(POOL, "s")
+    assert len(taken) == 2
+    assert all(0 < each < 5 for each in taken)
+
+
 async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
     server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

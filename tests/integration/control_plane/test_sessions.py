@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from snakepit.errors import InvalidArguments, SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
-from snakepit.v1 import common_pb2, link_pb2, session_pb2
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
@@ -197,6 +197,32 @@ async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running,
         await caller.create("a")
         with pytest.raises(SessionQuota, match="maxSessions"):
             await caller.create("b")
+
+
+async def test_80_and_100_percent_of_the_sessions_are_announced_once_and_the_places_are_free_again(
+    server: Running, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "maxSessions" in record.getMessage()]
+
+    async with simulated_agent(server.address, settings=settings(session={"maxSessions": 20})):
+        pool = server.router.pools[POOL]
+        for number in range(16):
+            await caller.create(f"s{number}")
+        for _ in range(3):
+            await server.count.count(pool)
+        assert told() == ["pool default/test has 16 of its 20 sessions (session.maxSessions): at 20 new ones are refused"]
+        outcomes = await asyncio.gather(*(caller.create(f"t{number}") for number in range(30)), return_exceptions=True)
+        assert sum(isinstance(each, SessionQuota) for each in outcomes) == 26
+        assert told()[1:] == ["pool default/test has 20 of its 20 sessions (session.maxSessions): new ones are refused"]
+        pools = (await rpc(caller.pools.ListPools(pool_pb2.ListPoolsRequest()))).pools
+        assert [(each.sessions, each.sessions_mark) for each in pools] == [(20, 100)]
+        for number in range(10):
+            await rpc(caller.sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id=f"s{number}")))
+        await server.count.count(pool)
+        assert pool.mark.standing == 0
+        assert len(told()) == 2
+        await caller.create("free-again")
 
 
 async def test_state_goes_through_in_both_forms_and_is_fenced(server: Running, caller: Caller) -> None:

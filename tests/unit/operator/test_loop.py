@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -78,6 +80,17 @@ class TestEvents:
     def test_nothing_changed_is_no_event(self) -> None:
         good, _ = self.statuses()
         assert happenings(good, good, Plan()) == []
+
+    def test_sessions_that_fill_up_are_a_warning_for_each_mark_and_the_way_back_is_none(self) -> None:
+        def full(mark: int) -> SnakePoolStatus:
+            view = fleet(capsule(pod(0)), ready_workers=1, total_slots=1, sessions_mark=mark)
+            return status(pool(replicas=1), Observed((pod(0),), view), Plan(), START + 60)
+
+        marks = [0, 80, 80, 100, 80, 0]
+        told = [happenings(full(before), full(after), Plan()) for before, after in itertools.pairwise(marks)]
+        reasons = [[(each.type, each.reason) for each in some] for some in told]
+        near, all_ = ("Warning", "SessionsNearlyFull"), ("Warning", "SessionsFull")
+        assert reasons == [[near], [], [all_], [near], [("Normal", "StoreReady")]]
 
     def test_the_first_look_at_a_healthy_pool_is_no_warning(self) -> None:
         good, _ = self.statuses()

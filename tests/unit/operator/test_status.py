@@ -132,7 +132,7 @@ def test_autoscaling_is_said_not_to_work_yet() -> None:
 
 def test_a_store_that_is_away_is_said() -> None:
     found = conditions(look(pool(), pod(0), seen=fleet(store_ready=False, store_message="connection refused")))
-    said = "the session store can't be reached (connection refused); calls without a session go on"
+    said = "the session store can't be used (connection refused); calls without a session go on"
     assert found["SessionStoreReady"] == ("False", "StoreUnavailable", said)
 
 
@@ -144,3 +144,11 @@ def test_the_transition_time_changes_only_with_the_status() -> None:
     third = look(msgspec.structs.replace(of, status=second), pod(0), seen=fleet(), now=NOW + 60)
     times = [next(c for c in each.conditions if c.type == "Degraded").last_transition_time for each in (first, second, third)]
     assert times[0] == times[1] != times[2]
+
+
+@pytest.mark.parametrize(("mark", "reason"), [(0, "StoreReady"), (80, "SessionsNearlyFull"), (100, "SessionsFull")])
+def test_how_full_the_sessions_are_is_told_beside_the_store(mark: int, reason: str) -> None:
+    seen = fleet(capsule(pod(0)), ready_workers=1, total_slots=1, sessions_mark=mark)
+    verdict = conditions(look(pool(replicas=1), pod(0), seen=seen))["SessionStoreReady"]
+    assert verdict[:2] == ("True", reason)
+    assert ("10000" in verdict[2]) == bool(mark)

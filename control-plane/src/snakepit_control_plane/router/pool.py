@@ -11,6 +11,7 @@ from snakepit.retry import RetryBudget
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.router.callers import Callers
+from snakepit_control_plane.router.marks import Mark
 from snakepit_control_plane.router.queue import PoolQueue
 from snakepit_control_plane.router.route import reason_of
 from snakepit_control_plane.router.toolset import Toolset
@@ -43,6 +44,7 @@ class Pool:
         self.failures = 0.0
         self.held_since = math.inf
         self.sessions = 0
+        self.mark = Mark()
         # For running again what may have run; a pool without idempotent tools has none.
         self.budget: RetryBudget | None = None
         self._means: dict[str, float] = {}
@@ -178,6 +180,7 @@ class Pool:
             total_slots=sum(worker.slots for worker in ready),
             queue_depth=self.queue.depth,
             sessions=self.sessions,
+            sessions_mark=self.mark.standing,
             available=bool(ready),
             reason=reason,
             message=message,

@@ -31,7 +31,7 @@ def application(router: Router, not_ready: Callable[[], str]) -> web.Application
 def _set_gauges(router: Router) -> None:
     """Gauges are read off the pools when somebody asks, not kept on the path of calls."""
     telemetry = router.telemetry
-    for gauge in (telemetry.depth, telemetry.slots, telemetry.workers, telemetry.sessions):
+    for gauge in (telemetry.depth, telemetry.slots, telemetry.workers, telemetry.sessions, telemetry.most_sessions):
         gauge.clear()
     for name, pool in router.pools.items():
         state = pool.describe()
@@ -40,3 +40,4 @@ def _set_gauges(router: Router) -> None:
         telemetry.slots.labels(name, "busy").set(state.busy_slots)
         telemetry.slots.labels(name, "free").set(state.total_slots - state.busy_slots)
         telemetry.sessions.labels(name).set(state.sessions)
+        telemetry.most_sessions.labels(name).set(pool.spec.session.max_sessions)

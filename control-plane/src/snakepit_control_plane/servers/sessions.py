@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from snakepit.errors import InvalidArguments
+from snakepit.errors import InvalidArguments, SessionQuota
 from snakepit.names import check_session, check_state_key, new_id
 from snakepit.v1 import session_pb2, session_pb2_grpc
 from snakepit_control_plane.router.pool import Pool
@@ -25,7 +26,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SessionServicer(session_pb2_grpc.SessionServiceServicer):
-    def __init__(self, router: Router, store: Store) -> None:
+    """`refused` hears of pools whose sessions are all in use."""
+
+    def __init__(self, router: Router, store: Store, refused: Callable[[Pool], None]) -> None:
+        self._refused = refused
         self._router = router
         self._store = store
 
@@ -49,7 +53,11 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             epoch=1,
             metadata=dict(request.metadata),
         )
-        record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
+        try:
+            record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
+        except SessionQuota:
+            self._refused(pool)
+            raise
         self._router.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
 

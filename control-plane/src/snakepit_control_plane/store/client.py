@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ class RedisClient:
     def __init__(self, connection: Connection) -> None:
         self.away = _NOT_YET
         self.full = ""
+        self.measured: Callable[[float], None] = lambda seconds: None
         self._connection = connection
         self._scripts = load()
         self._queue: list[_Question] = []
@@ -128,8 +130,10 @@ class RedisClient:
 
     async def _ask(self, batch: list[_Question]) -> bool:
         """True: the server has forgotten scripts. Raises Away, TimeoutError."""
+        began = time.monotonic()
         async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
             answers = await self._connection.run([question.command for question in batch])
+        self.measured(time.monotonic() - began)
         for question, answer in zip(batch, answers, strict=True):
             if not question.answer.done():
                 self._settle(question, answer)

@@ -5,7 +5,7 @@ Every method either has happened wholly or raises `StoreUnavailable`, soon; none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -106,6 +106,9 @@ class Store(Protocol):
         """Begin to connect; returns at once, whether the store is there or not."""
 
     async def close(self) -> None: ...
+
+    def measure(self, told: Callable[[float], None]) -> None:
+        """Tell the seconds of every round trip to a server."""
 
     @property
     def problem(self) -> str:

@@ -48,6 +48,9 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to close."""
 
+    def measure(self, told: Callable[[float], None]) -> None:
+        """Nothing to measure."""
+
     # ---- pools and agents
 
     async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:

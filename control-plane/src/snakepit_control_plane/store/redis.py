@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from snakepit.errors import SessionQuota, StaleEpoch, Started, StateQuota, StoreUnavailable
@@ -46,6 +46,9 @@ class RedisStore:
     async def close(self) -> None:
         await self._news.close()
         await self._client.close()
+
+    def measure(self, told: Callable[[float], None]) -> None:
+        self._client.measured = told
 
     @property
     def problem(self) -> str:

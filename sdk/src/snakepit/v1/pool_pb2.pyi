@@ -34,7 +34,7 @@ LIVENESS_SUSPECT: Liveness
 LIVENESS_LOST: Liveness
 
 class Pool(_message.Message):
-    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message")
+    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message", "sessions_mark")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     DESIRED_CAPSULES_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Pool(_message.Message):
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_MARK_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
     desired_capsules: int
@@ -59,7 +60,8 @@ class Pool(_message.Message):
     available: bool
     reason: str
     message: str
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    sessions_mark: int
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ...) -> None: ...
 
 class Worker(_message.Message):
     __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds")
