@@ -12,7 +12,7 @@ import pytest
 
 from snakepit.errors import SessionNotFound, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.store.client import MOST_QUEUED_BYTES
+from snakepit_control_plane.store import client
 from snakepit_control_plane.store.connection import Command
 from snakepit_control_plane.store.interface import Limits, SessionRecord
 from snakepit_control_plane.store.redis import RedisStore
@@ -233,15 +233,16 @@ async def test_a_write_that_was_sent_and_not_answered_may_have_happened_and_is_n
     assert stored is None or stored.version == 1
 
 
-async def test_more_than_may_wait_is_refused_instead_of_kept(server: RedisServer, store: RedisStore) -> None:
+async def test_more_than_may_wait_is_refused_instead_of_kept(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_QUEUED_BYTES", 2**18)
     await store.create_session(wanted(), 10)
     server.freeze()
-    limits = Limits(max_value_bytes=2**30, max_bytes=2**40)
-    large = payload(bytes(MOST_QUEUED_BYTES // 8))
-    writes = [store.set_state(POOL, "s", "k", large, None, limits, None) for _ in range(12)]
+    writes = [store.set_state(POOL, "s", "k", payload(bytes(2**15)), None, Limits(), None) for _ in range(12)]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert all(isinstance(each, StoreUnavailable) for each in outcomes)
-    assert sum("too many" in str(each) for each in outcomes) >= 3
+    assert sum("too many" in str(each) for each in outcomes) == 4
     server.thaw()
     await until(store, ready=True)
 

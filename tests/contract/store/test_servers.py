@@ -118,10 +118,18 @@ async def test_absent_sentinels_are_told_and_waited_for() -> None:
         assert "main" in store.problem
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
     with redis_cluster("redis", replicas=1) as running:
         yield running
+
+
+async def test_one_url_for_the_wrong_kind_of_server_says_which_is_right(cluster: RedisCluster) -> None:
+    async with opened(cluster.nodes[2].url) as store:
+        assert "redis+cluster://" in store.problem or "redis+cluster://" in await _told(store)
+    with redis_server() as alone:
+        async with opened(f"redis+cluster://{alone.address}") as store:
+            assert store.problem
 
 
 async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_killed_primary(cluster: RedisCluster) -> None:
@@ -133,7 +141,7 @@ async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_kill
         assert all(keys), keys
         replica = cluster.replicas[0]
         await until(lambda: replica.command("DBSIZE") == cluster.nodes[0].command("DBSIZE"))
-        cluster.nodes[0].kill()
+        cluster.nodes[0].kill()  # and it stays away: the last test that uses this cluster
         await until(lambda: b"role:master" in replica.command("INFO", "replication"))
         versions: list[int] = []
         async with asyncio.timeout(20):
@@ -143,14 +151,6 @@ async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_kill
                 except StoreUnavailable:
                     await until_answering(store)
         assert set(versions) <= {1, 2}
-
-
-async def test_one_url_for_the_wrong_kind_of_server_says_which_is_right(cluster: RedisCluster) -> None:
-    async with opened(cluster.nodes[2].url) as store:
-        assert "redis+cluster://" in store.problem or "redis+cluster://" in await _told(store)
-    with redis_server() as alone:
-        async with opened(f"redis+cluster://{alone.address}") as store:
-            assert store.problem
 
 
 async def _told(store: Store) -> str:
