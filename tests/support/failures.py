@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakepit import Client, SnakepitError
+from snakepit import Client, SnakepitError, Started
 from snakepit.link import Dialer
 from snakepit.spec import encode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
@@ -31,7 +31,8 @@ SECONDS = 20.0
 @dataclass(frozen=True)
 class Failing:
     """`made_by_client`: gRPC's own end says so, without a word from a control plane. `one_connection`: what to hold open beside the
-    request, on the same connection."""
+    request, on the same connection. `only_sdk`: why others can't see it. `started`: other than the
+    row says."""
 
     address: str
     request: dict[str, Any]
@@ -39,6 +40,8 @@ class Failing:
     method: str = EXECUTE
     made_by_client: bool = False
     one_connection: dict[str, Any] = field(default_factory=dict)
+    only_sdk: str = ""
+    started: Started | None = None
 
 
 PRODUCERS: dict[str, Producer] = {}
@@ -56,6 +59,8 @@ def pools(folder: Path) -> list[Path]:
     return [
         pool_file(folder, "usual", sample, session="{maxSessions: 2, maxKeys: 1}", **usual),
         pool_file(folder, "full", sample, queue="{maxSize: 1, timeoutSeconds: 60}", call="{maxConcurrentPerCaller: 2}", **usual),
+        pool_file(folder, "alone", "support.asking:Asking", **usual),
+        pool_file(folder, "deep", "support.asking:Asking", worker="profile: thread, threads: 20", **usual),
         pool_file(folder, "quick", sample, queue="{timeoutSeconds: 0.2}", call="{timeoutSeconds: 0.6}", **usual),
     ]
 
@@ -198,6 +203,31 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
         await session.state.set("one", 1)
         request = {"pool": "default/usual", "session_id": "s", "key": "two", "value": {"json": 2}}
         yield Failing(dev.server, request, lambda c: c.pool("usual").session("s").state.set("two", 2), "SessionService/SetState")
+
+
+@produces("DEADLOCK")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    yield calling(dev.server, "alone", "deeper", {"left": 1}, started=Started.YES)  # the tool that called itself has
+
+
+@produces("CALL_TOO_DEEP")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    yield calling(dev.server, "deep", "deeper", {"left": 17}, started=Started.YES)
+
+
+@produces("TOOL_QUOTA")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    def tool_of(name: str) -> Callable[[], None]:
+        def function() -> None: ...
+
+        function.__name__ = name
+        return function
+
+    async def offer(client: Client) -> None:
+        async with client.offer([tool_of(f"tool_{i}") for i in range(300)], pool="usual"):
+            pass
+
+    yield Failing(dev.server, {}, offer, only_sdk="offers and their refusals are frames of an SDK's link")
 
 
 @produces("TOOL_ERROR")

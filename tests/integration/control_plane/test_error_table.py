@@ -77,10 +77,8 @@ async def test_the_sdk_raises_the_rows_own_class(stage: Dev, reason: str) -> Non
         error = await by_sdk(failing)
     assert type(error) is BY_REASON.get(reason, ToolError)
     assert error.reason == reason
-    if type(error).default_started is not Started.UNKNOWN:
-        assert error.started is type(error).default_started
-    else:
-        assert error.started is not Started.UNKNOWN
+    expected = failing.started or type(error).default_started
+    assert error.started is expected if expected else error.started is not Started.UNKNOWN
     assert str(error)
 
 
@@ -143,6 +141,8 @@ def as_seen(error: grpc.aio.AioRpcError) -> Seen:
 @pytest.mark.parametrize("reason", ROWS)
 async def test_plain_grpcio_gets_the_status_and_its_details(stage: Dev, reason: str) -> None:
     async with produced(reason, stage) as failing:
+        if failing.only_sdk:
+            pytest.skip(f"{reason}: {failing.only_sdk}")
         seen = await by_grpcio(failing)
         error = await by_sdk(failing)
     if reason == ToolError.reason:
@@ -212,8 +212,8 @@ async def by_grpcurl(program: Path, failing: Failing) -> tuple[Seen | None, str]
 @pytest.mark.parametrize("reason", ROWS)
 async def test_grpcurl_prints_the_same(stage: Dev, grpcurl: Path, reason: str) -> None:
     async with produced(reason, stage) as failing:
-        if failing.one_connection:
-            pytest.skip(f"{reason}: grpcurl makes one call a connection")
+        if failing.only_sdk or failing.one_connection:
+            pytest.skip(f"{reason}: {failing.only_sdk or 'grpcurl makes one call a connection'}")
         seen, printed = await by_grpcurl(grpcurl, failing)
         error = await by_sdk(failing)
     if reason == ToolError.reason:
