@@ -139,6 +139,7 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
 
         async def at_once(client: Client) -> None:
             pool = client.pool("full")
+            await until(other, "full", busy_slots=0)
             tasks = [asyncio.create_task(pool.call("sleep", {"seconds": 60})) for _ in range(2)]
             try:
                 await until(other, "full", busy_slots=1, queue_depth=1)
