@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -102,6 +103,16 @@ async def test_slots_are_never_exceeded_by_two_replicas_that_race(replicas: tupl
     assert most_at_once(spells) == 3
     work = sum(each.end - each.begin for each in spells)
     assert took < 2 * work / 3 + 1, "the slots were in use nearly all the time"
+
+
+async def test_twenty_slow_calls_on_eight_workers_take_less_than_one_and_a_half_times_the_least_that_they_can() -> None:
+    seconds = 0.4
+    eight = spec(ADAPTER, worker={"processes": 8}, heartbeat=NO_BEAT)
+    async with replica() as server, callers(server) as (caller,), capsule(eight, port(server), pool=POOL):
+        await until_ready(caller, 8)
+        began = time.monotonic()
+        await asyncio.gather(*[spell(caller, seconds) for _ in range(20)])
+        assert time.monotonic() - began < 1.5 * math.ceil(20 / 8) * seconds
 
 
 async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(replicas: tuple[Running, Running]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
@@ -60,6 +60,22 @@ async def test_callers_on_links_take_turns_too(server: Running) -> None:
         await asyncio.gather(first, *flood, *few)
         order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]
         assert order[:4] == ["busy", "modest"] * 2
+
+
+async def test_the_sdk_says_the_priority_in_a_word(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, snakepit.Client(server.address) as client:
+        pool = client.pool(POOL)
+        first = asyncio.create_task(pool.call("hang"))
+        await eventually(lambda: agent.running)
+        low = asyncio.create_task(pool.call("echo", {"who": "low"}, priority="low"))
+        await eventually(lambda: waiting(server) == 1)
+        high = asyncio.create_task(pool.call("echo", {"who": "high"}, priority="high"))
+        await eventually(lambda: waiting(server) == 2)
+        agent.let_go()
+        await asyncio.gather(first, low, high)
+        assert [call.priority for call in agent.calls[1:]] == [common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_LOW]
+        with pytest.raises(InvalidArguments, match="'urgent' is unknown: use high, normal or low"):
+            await pool.call("echo", priority="urgent")  # type: ignore[arg-type]
 
 
 async def test_a_high_priority_goes_before_a_normal_and_a_normal_before_a_low_one(server: Running, caller: Caller) -> None:
@@ -118,6 +134,29 @@ async def test_a_stream_counts_for_its_caller_until_it_has_been_read(server: Run
         while await stream.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
             pass
         assert (await one.call("echo")).worker
+
+
+@pytest.mark.parametrize("way", ["link", "plain gRPC"])
+async def test_when_a_caller_goes_its_waiting_calls_leave_at_once_and_its_running_ones_slot_is_free_when_the_tool_stops(
+    server: Running, caller: Caller, way: str
+) -> None:
+    async with simulated_agent(server.address) as agent:
+        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        async with AsyncExitStack() as stack:
+            if way == "link":
+                client = await stack.enter_async_context(snakepit.Client(server.address))
+                calls = [asyncio.create_task(client.pool(POOL).call("hang")) for _ in range(3)]
+            else:
+                gone = await stack.enter_async_context(connection(server))
+                calls = [gone.start("hang") for _ in range(3)]
+            await eventually(lambda: agent.running and waiting(server) == 2)
+        await asyncio.gather(*calls, return_exceptions=True)
+        await eventually(lambda: waiting(server) == 0 and agent.cancelled)
+        waits = caller.start("echo")
+        await eventually(lambda: waiting(server) == 1)
+        agent.let_go()
+        assert (await waits).worker
+        assert [call.tool for call in agent.calls] == ["hang", "echo"]
 
 
 @pytest.mark.parametrize(

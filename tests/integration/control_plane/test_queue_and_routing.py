@@ -149,6 +149,18 @@ async def test_a_fast_failing_worker_attracts_no_extra_traffic(server: Running, 
         assert counted == shares["capsule-0/0"]
 
 
+async def test_every_failure_is_counted_with_its_reason_and_its_tool(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        for _ in range(3):
+            await caller.call("fail")
+        await caller.call("echo")
+        await outcome(caller.start("nonsense"))
+        calls = server.telemetry.calls
+        assert calls.labels(POOL, "fail", "TOOL_ERROR")._value.get() == 3
+        assert calls.labels(POOL, "echo", "OK")._value.get() == 1
+        assert calls.labels(POOL, "", "TOOL_NOT_FOUND")._value.get() == 1
+
+
 async def test_slots_are_never_exceeded(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=3, slots=2) as agent:
         await asyncio.gather(*(caller.call("echo") for _ in range(200)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 import warnings
 from typing import Annotated, Any
@@ -15,6 +16,12 @@ from snakepit.client import Client, Pool, Session
 from snakepit.errors import PayloadWarning, ToolError
 
 
+class Priority(enum.StrEnum):
+    high = "high"
+    normal = "normal"
+    low = "low"
+
+
 def call(
     pool: PoolArgument,
     tool: Annotated[str, typer.Argument(metavar="TOOL")],
@@ -24,6 +31,7 @@ def call(
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001)] = None,
+    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = Priority.normal,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
     server: ServerOption = None,
     output: OutputOption = Output.table,
@@ -37,9 +45,9 @@ def call(
             target = client.pool(pool).session(session)
             await target.create()
         if not stream:
-            show(await target.call(tool, values, timeout=timeout), output)
+            show(await target.call(tool, values, timeout=timeout, priority=priority.value), output)
             return
-        async for piece in target.stream(tool, values, timeout=timeout):
+        async for piece in target.stream(tool, values, timeout=timeout, priority=priority.value):
             show(piece, output)
 
     try:

@@ -31,16 +31,17 @@ class Caller:
         timeout: float | None = None,
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: requests.Priority | None = None,
         on_progress: Watch | None = None,
     ) -> Any:
-        """Run a tool and return its value. `timeout` in seconds, None: the tool's or the pool's own.
+        """Run a tool and return its value. `timeout` in seconds, None: the tool's or the pool's own. `priority` counts in the queue.
 
         `on_progress(fraction, message)` is called, in the event loop, with what the tool says through `ctx.progress`.
 
         Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
         tool may have run. Cancelling the awaiting task cancels the call.
         """
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
         deadline = _deadline(timeout)
@@ -56,10 +57,11 @@ class Caller:
         timeout: float | None = None,
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: requests.Priority | None = None,
     ) -> Stream:
         """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
         _check_timeout(timeout)
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         if span is not None:

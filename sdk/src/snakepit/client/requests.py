@@ -17,12 +17,19 @@ from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
 Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
 Encoding = Literal["json", "msgpack", "pickle"]
+Priority = Literal["high", "normal", "low"]
 
 _AFFINITIES: Mapping[str | None, common_pb2.Affinity] = {
     None: common_pb2.AFFINITY_UNSPECIFIED,
     "hint": common_pb2.AFFINITY_HINT,
     "strict_queue": common_pb2.AFFINITY_STRICT_QUEUE,
     "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
+}
+
+_PRIORITIES: Mapping[str, common_pb2.Priority] = {
+    "high": common_pb2.PRIORITY_HIGH,
+    "normal": common_pb2.PRIORITY_NORMAL,
+    "low": common_pb2.PRIORITY_LOW,
 }
 
 
@@ -47,8 +54,20 @@ def affinity_value(affinity: str | None) -> common_pb2.Affinity:
     return _AFFINITIES[affinity]
 
 
+def priority_value(priority: str) -> common_pb2.Priority:
+    """Raises InvalidArguments for an unknown word."""
+    if priority not in _PRIORITIES:
+        raise InvalidArguments(f"priority {priority!r} is unknown: use high, normal or low")
+    return _PRIORITIES[priority]
+
+
 def call_frame(
-    target: Target, tool: str, arguments: Mapping[str, Any] | None, idempotency_key: str | None, metadata: Mapping[str, str] | None
+    target: Target,
+    tool: str,
+    arguments: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+    metadata: Mapping[str, str] | None,
+    priority: Priority | None = None,
 ) -> tuple[link_pb2.Frame, frames.Payload | None]:
     """A frame that holds a call; and its arguments beside it, where they are large.
 
@@ -69,6 +88,8 @@ def call_frame(
         call.idempotency_key = idempotency_key
     if metadata:
         call.metadata.update(metadata)
+    if priority:
+        call.priority = priority_value(priority)
     return frame, large
 
 
@@ -82,4 +103,5 @@ def stream_request(call: link_pb2.Call) -> router_pb2.ExecuteStreamRequest:
         affinity=call.affinity,
         idempotency_key=call.idempotency_key,
         metadata=call.metadata,
+        priority=call.priority,
     )
