@@ -156,9 +156,9 @@ async def test_every_failure_is_counted_with_its_reason_and_its_tool(server: Run
         await caller.call("echo")
         await outcome(caller.start("nonsense"))
         calls = server.telemetry.calls
-        assert calls.labels(POOL, "fail", "TOOL_ERROR")._value.get() == 3
-        assert calls.labels(POOL, "echo", "OK")._value.get() == 1
-        assert calls.labels(POOL, "", "TOOL_NOT_FOUND")._value.get() == 1
+        assert calls.value(POOL, "fail", "TOOL_ERROR") == 3
+        assert calls.value(POOL, "echo", "OK") == 1
+        assert calls.value(POOL, "", "TOOL_NOT_FOUND") == 1
 
 
 async def test_slots_are_never_exceeded(server: Running, caller: Caller) -> None:
