@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import numpy
 import pytest
 
 import snakepit
-from snakepit.errors import PayloadTooLarge, Started, ToolError
+from snakepit.errors import InvalidArguments, PayloadTooLarge, Started, ToolError
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, replica
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -92,3 +93,39 @@ async def test_more_than_the_limit_is_refused_with_the_limits_name() -> None:
             await pool.call("make", {"size": MIB + 1}, timeout=30)
         assert (refused.value.details["limit"], refused.value.started) == ("maxLargePayloadBytes", Started.YES)
         assert len(await pool.call("make", {"size": MIB - 100}, timeout=30)) == MIB - 100
+
+
+# ---- under an idempotency key
+
+
+async def test_large_arguments_are_told_apart_and_sent_once(pool: snakepit.Pool) -> None:
+    one, other = bytes(2 * MIB), bytes(2 * MIB - 1) + b"x"
+    assert await pool.call("size", {"value": one}, idempotency_key="large", timeout=30) == 2 * MIB
+    assert await pool.call("size", {"value": one}, idempotency_key="large", timeout=30) == 2 * MIB
+    with pytest.raises(InvalidArguments, match="was used for another call"):
+        await pool.call("size", {"value": other}, idempotency_key="large", timeout=30)
+
+
+async def test_a_result_between_the_limits_is_kept(pool: snakepit.Pool) -> None:
+    for _ in range(2):
+        assert await pool.call("make", {"size": MIB // 2}, idempotency_key="medium", timeout=30) == bytes(MIB // 2)
+
+
+@pytest.mark.parametrize("with_large_arguments", [False, True])
+async def test_a_large_result_goes_to_its_first_caller_alone(pool: snakepit.Pool, with_large_arguments: bool) -> None:
+    content = bytes(16 * MIB)
+    tool, arguments = ("echo", {"value": content}) if with_large_arguments else ("make", {"size": len(content)})
+    assert await pool.call(tool, arguments, idempotency_key="huge", timeout=30) == content
+    with pytest.raises(PayloadTooLarge, match="the call has run") as repeated:
+        await pool.call(tool, arguments, idempotency_key="huge", timeout=30)
+    assert repeated.value.started is Started.YES
+
+
+async def test_plain_grpc_has_keys_for_large_arguments_too(server: Running, pool: snakepit.Pool) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        caller = Caller(channel)
+        for _ in range(2):
+            response = await caller.call("size", {"value": "x" * MIB}, pool=POOL, idempotency_key="plain", timeout=30)
+            assert response.json.number_value == MIB
+        with pytest.raises(InvalidArguments, match="was used for another call"):
+            await caller.call("size", {"value": "y" * MIB}, pool=POOL, idempotency_key="plain", timeout=30)

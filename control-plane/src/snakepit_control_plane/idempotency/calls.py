@@ -186,7 +186,7 @@ class Idempotency:
         entry.pool.queue.joined -= 1
         entry.run = run = Call(first.frame, partial(self._ran, entry), self._router.clock(), caller=first.caller)
         run.inner = True
-        run.source = first.source
+        run.source, run.takes_pieces = first.source, first.takes_pieces
         run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span
         if first.nest is not None:
             run.nest = first.nest.twin(run)
@@ -199,7 +199,7 @@ class Idempotency:
         entry.company()
         if not never_started(result):
             entry.outcome = kept(result)
-            self._spawn(self._store_outcome(entry, result))
+            self._spawn(self._store_outcome(entry, run, result))
             return
         if given_up(result) and entry.first in entry.callers:
             self._router.close(entry.first, _copy(result))
@@ -209,8 +209,21 @@ class Idempotency:
             self._deliver(entry, result)
             self._spawn(self.upkeep.release(entry.claim))
 
-    async def _store_outcome(self, entry: Entry, result: link_pb2.Result) -> None:
-        self._deliver(entry, result, forget=await self.upkeep.finish(entry))
+    async def _store_outcome(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
+        stored = await self.upkeep.finish(entry)
+        if result.HasField("pieces"):
+            self._hand_over(entry, run, result)
+            result = link_pb2.Result.FromString(entry.outcome)
+        self._deliver(entry, result, forget=stored)
+
+    def _hand_over(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
+        """The bytes of a large result are on their way: to the caller on whose behalf it ran, once."""
+        first = entry.first
+        if first is not None and first in entry.callers:
+            first.sink, run.reply = run.sink, entry.callers[first]
+            self._router.close(first, _copy(result))
+        else:
+            self._router.transfers.abandon(lambda call: call is run)
 
     # ---- answers
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
+from snakepit import digests
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, WorkerLost
 from snakepit.link.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
@@ -23,20 +22,15 @@ def check_key(call: link_pb2.Call) -> SnakepitError | None:
         return InvalidArguments("idempotency_key: a stream is not kept, so it can't be repeated under a key: leave the key empty")
     if size > MOST_KEY_BYTES:
         return InvalidArguments(f"idempotency_key has {size} bytes, {MOST_KEY_BYTES} are allowed: use a UUID, or a hash")
+    if call.HasField("pieces") and not call.arguments_digest:
+        return InvalidArguments("idempotency_key: large arguments need a digest, which this client does not send: upgrade it")
     return None
 
 
 def digest(call: link_pb2.Call) -> str:
     """Stands for what the call asks: tool, session and the very bytes of its arguments."""
-    state = blake2b(digest_size=16)
-    arguments = call.arguments
-    parts = [call.tool.encode(), call.session_id.encode(), arguments.content_type.encode(), arguments.data]
-    for each in arguments.attachments:
-        parts += [each.content_type.encode(), each.dtype.encode(), str(list(each.shape)).encode(), each.data]
-    for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.hexdigest()
+    arguments = call.arguments_digest if call.HasField("pieces") else digests.of_payload(call.arguments)
+    return digests.of_parts([call.tool.encode(), call.session_id.encode(), arguments]).hex()
 
 
 def other_call(key: str) -> InvalidArguments:
@@ -60,7 +54,7 @@ def kept(result: link_pb2.Result) -> bytes:
     copy = link_pb2.Result()
     copy.CopyFrom(result)
     copy.id, copy.call_id = 0, ""
-    size = copy.ByteSize()
+    size = copy.ByteSize() + sum(copy.pieces.sections)
     if size <= MOST_OUTCOME_BYTES:
         return copy.SerializeToString()
     error = PayloadTooLarge(

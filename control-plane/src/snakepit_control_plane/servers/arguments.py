@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from snakepit import digests
 from snakepit.errors import Cancelled, Started
 from snakepit.local.frames import Attachment, Payload
 from snakepit.local.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
@@ -36,6 +37,8 @@ def set_apart(call: link_pb2.Call, max_payload_bytes: int) -> Kept | None:
         return None
     arguments = call.arguments
     attachments = tuple(Attachment(a.content_type, a.data) for a in arguments.attachments)
+    if call.idempotency_key:
+        call.arguments_digest = digests.of_payload(arguments)
     payload = Payload(arguments.data, arguments.content_type, attachments)
     call.pieces.sections.extend(sizes(payload))
     arguments.ClearField("data")

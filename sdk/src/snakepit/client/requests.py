@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from snakepit import digests
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
 from snakepit.local import frames
@@ -86,6 +87,8 @@ def call_frame(
         call.affinity = target.affinity
     if idempotency_key:
         call.idempotency_key = idempotency_key
+        if large is not None:
+            call.arguments_digest = digests.of_payload(large)
     if metadata:
         call.metadata.update(metadata)
     if priority:

@@ -154,7 +154,7 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "worker", "incarnation", "session_uid", "session_epoch", "turn", "progress")
+    __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "arguments_digest", "worker", "incarnation", "session_uid", "session_epoch", "turn", "progress")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class Call(_message.Message):
     PARENT_CALL_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
@@ -202,13 +203,14 @@ class Call(_message.Message):
     parent_call_id: str
     depth: int
     pieces: Pieces
+    arguments_digest: bytes
     worker: str
     incarnation: str
     session_uid: str
     session_epoch: int
     turn: Turn
     progress: bool
-    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ..., progress: _Optional[bool] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., arguments_digest: _Optional[bytes] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ..., progress: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id", "pieces")
