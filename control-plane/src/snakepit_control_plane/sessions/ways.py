@@ -94,7 +94,7 @@ def choose(home: Home, wish: Wish) -> Way:
         return Way.FIND
     if home is Home.NONE or (home is Home.GONE and wish.affinity == common_pb2.AFFINITY_HINT):
         return Way.MOVE
-    if wish.within:
+    if wish.within and wish.affinity == common_pb2.AFFINITY_HINT:
         return Way.BESIDE
     if wish.affinity != common_pb2.AFFINITY_HINT:
         return _strict(home, wish)

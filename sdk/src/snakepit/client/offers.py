@@ -22,6 +22,7 @@ from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:
     from snakepit.client.connection import Connection, Peer
+    from snakepit.client.serving import Within
 
 REPLY_SECONDS = 5.0
 """A replica says at once whether it takes an offer; one that says nothing for so long has lost it."""
@@ -45,7 +46,7 @@ class Offer:
         self.session_id = session_id
         self.tools = _tools(functions)
         self.number = 0
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: set[Within] = set()
         self._offers = offers
 
     @property
@@ -60,10 +61,10 @@ class Offer:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Calls that run are cancelled; who waits for them gets WORKER_LOST. A blocking function runs on in its thread."""
         self._offers.end(self)
-        others = self.running - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        others = [each for each in self.running if each.task is not asyncio.current_task()]
+        for each in others:
+            each.stop("CANCELLED")
+        await asyncio.gather(*[each.task for each in others if each.task is not None], return_exceptions=True)
 
     def frame(self, provider: str, *, withdrawn: bool = False) -> link_pb2.Frame:
         tools = [] if withdrawn else [_wire(tool) for tool in self.tools.values()]

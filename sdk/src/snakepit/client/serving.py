@@ -40,7 +40,7 @@ _END = object()
 _KINDS = frozenset({"call", "offer_reply", "cancel", "flow"})
 
 
-@dataclass
+@dataclass(eq=False)
 class Within:
     """The call of an offered function, for the calls that the function itself makes. `reason`: why it is to stop."""
 
@@ -50,6 +50,12 @@ class Within:
     window: Window = field(default_factory=Window)
     reason: str = ""
     task: asyncio.Task[None] | None = None
+
+    def stop(self, reason: str) -> None:
+        self.reason = reason or "CANCELLED"
+        self.window.lift()
+        if self.task is not None:
+            self.task.cancel()
 
     # ---- the host of the function's context
 
@@ -88,7 +94,7 @@ class Serving:
         elif kind == "offer_reply":
             self.offers.replied(peer, frame.offer_reply)
         elif kind == "cancel" and (running := self._running.get((peer, frame.cancel.id))) is not None:
-            self._stop(running, frame.cancel.reason)
+            running.stop(frame.cancel.reason)
         elif kind == "flow" and (running := self._running.get((peer, frame.flow.id))) is not None:
             running.window.taken(frame.flow.taken)
         return kind in _KINDS
@@ -97,14 +103,14 @@ class Serving:
         """Nobody waits for these any more."""
         self.offers.unlinked(peer)
         for running in [each for key, each in self._running.items() if key[0] is peer]:
-            self._stop(running, "CANCELLED")
+            running.stop("CANCELLED")
 
     async def stop(self) -> None:
         """Cancel what runs. A blocking function that doesn't look at its context runs on in its thread."""
         self.offers.stop()
         tasks = [each.task for each in self._running.values() if each.task is not None]
         for running in list(self._running.values()):
-            self._stop(running, "CANCELLED")
+            running.stop("CANCELLED")
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -123,15 +129,8 @@ class Serving:
             return
         running = self._running[peer, call.id] = Within(peer, call, offer.tools[call.tool])
         running.task = asyncio.create_task(self._serve(running), name=f"offered tool {call.tool}")
-        offer.running.add(running.task)
-        running.task.add_done_callback(offer.running.discard)
-
-    @staticmethod
-    def _stop(running: Within, reason: str) -> None:
-        running.reason = reason or "CANCELLED"
-        running.window.lift()
-        if running.task is not None:
-            running.task.cancel()
+        offer.running.add(running)
+        running.task.add_done_callback(lambda _: offer.running.discard(running))
 
     async def _serve(self, running: Within) -> None:
         call = running.call
@@ -155,7 +154,9 @@ class Serving:
             result.tool_error.CopyFrom(common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback))
         except SnakepitError as error:
             result.error.CopyFrom(to_frame(error))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if running.reason and isinstance(error, asyncio.CancelledError):
+                raise
             text = "".join(traceback.format_exception(error))
             result.tool_error.CopyFrom(common_pb2.ToolError(type=type(error).__name__, message=str(error), traceback=text))
 
