@@ -130,8 +130,8 @@ class Calls:
 
     def on_recall(self, replica: str, recall: link_pb2.Recall) -> None:
         found = [held for id_ in (recall.id, *recall.others) if (held := self._ledger.find(replica, id_)) is not None]
+        self._sessions.recall(replica, (recall.id, *recall.others))
         if not found:
-            self._sessions.recall(replica, recall)
             return
         channel = self._workers.channels[found[0].incarnation]
         channel.control(Flush())
@@ -276,7 +276,7 @@ class Calls:
 
     def fence(self, held: HeldCall, outcome: CallFailure) -> None:
         """The call's session has moved on: if it runs, it is told to stop and its caller gets `outcome`; else it is given back."""
-        if self._workers.channels[held.incarnation].recall_one(held.id):
+        if self._take_back(held):
             self._give_back([held.id], "RELEASED")
         elif not held.stopping:
             self._stop(held, "CANCELLED", answer=True, outcome=outcome)

@@ -6,6 +6,7 @@ Whose turn it is, is decided in `turns`; how a call gets to a worker and back, i
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from snakepit.errors import Started
@@ -75,10 +76,10 @@ class Sessions:
         if (waiting := self.turns.find(replica, cancel.id)) is not None:
             self._give_up(waiting, cancel.reason or "CANCELLED")
 
-    def recall(self, replica: str, recall: link_pb2.Recall) -> None:
-        if (waiting := self.turns.find(replica, recall.id)) is not None:
+    def recall(self, replica: str, ids: Iterable[int]) -> None:
+        for waiting in [found for id_ in ids if (found := self.turns.find(replica, id_)) is not None]:
             self._drop(waiting)
-            self._links.send(replica, reject_to_wire(recall.id, "RECALLED"))
+            self._links.send(replica, reject_to_wire(waiting.held.remote, "RECALLED"))
 
     def tick(self, now: float) -> None:
         for waiting in list(self.turns.overdue(now)):
@@ -105,6 +106,9 @@ class Sessions:
     def on_release(self, replica: str, ask: link_pb2.SessionRelease) -> None:
         """May the session move? Not while a call of it is here, unless the replica insists."""
         key, now = (ask.session_uid, ask.session_epoch), time.monotonic()
+        if ask.look:
+            self._answer(replica, key, released=not self.turns.has_calls(key))
+            return
         known = self.turns.has_released(key)
         if ask.force:
             self._fence(key, now)

@@ -171,6 +171,9 @@ class Turns:
             return True
         return self._at(key) is None and self._remember(key, now)
 
+    def has_calls(self, key: Key) -> bool:
+        return self._at(key) is not None
+
     def has_released(self, key: Key) -> bool:
         return key in self._released
 

@@ -149,7 +149,7 @@ class Binding:
 
     async def _ask(self, pool: Pool, entry: SessionEntry, record: SessionRecord, bound: Worker, *, wait: bool) -> None:
         entry.asking = True
-        released = await self._sessions.releases.ask(bound, record, wait=wait)
+        released = await self._sessions.releases.ask(bound.capsule, record, wait=wait)
         entry.asking = False
         if released:
             entry.released = record.fence
@@ -158,19 +158,30 @@ class Binding:
         self._sessions.advance(pool, entry, self._router.clock())
 
     async def _find(self, pool: Pool, entry: SessionEntry, record: SessionRecord) -> None:
-        """Its agent has never linked here: wait for it, or for its lease to end, as long as a call waits."""
+        """Nothing was heard of its worker here: find out, as long as a call waits."""
         try:
             while entry.waiting and home_of(pool, record, released=False)[0] is Home.UNKNOWN:
-                if not await self._store.has_lease(pool.name, record.agent):
-                    pool.mourn(record.incarnation, "lost")
-                else:
-                    await asyncio.sleep(LOOK_SECONDS)
+                await self._look(pool, record)
         except SnakepitError as error:
             entry.busy = False
             self._sessions.refuse_all(entry, error)
             return
         entry.busy = False
         self._sessions.advance(pool, entry, self._router.clock())
+
+    async def _look(self, pool: Pool, record: SessionRecord) -> None:
+        """Its agent's answer comes behind all that it has reported; an agent that is not linked has a lease as long as it lives."""
+        capsule = pool.capsules.get(record.agent)
+        if capsule is not None and capsule.linked:
+            answer = await self._sessions.releases.ask(capsule, record, look=True)
+            lives = answer is None or pool.find(record.worker, record.incarnation) is not None
+        else:
+            lives = await self._store.has_lease(pool.name, record.agent)
+            answer = None
+        if not lives:
+            pool.mourn(record.incarnation, "lost")
+        elif answer is None:
+            await asyncio.sleep(LOOK_SECONDS)
 
     # ---- the store
 

@@ -33,9 +33,10 @@ async def rebind(sessions: Sessions, pool: Pool, session: str) -> SessionRecord:
 
 async def _let_go(sessions: Sessions, pool: Pool, known: SessionRecord) -> bool:
     """Has whoever has the session let it go?"""
-    home, worker = home_of(pool, known, released=False)
-    if home is Home.UNKNOWN:
-        return not await sessions.store.has_lease(pool.name, known.agent)
-    if worker is None or home is Home.GONE:
+    home, _ = home_of(pool, known, released=False)
+    if home in (Home.NONE, Home.GONE):
         return True
-    return home is not Home.CUT_OFF and bool(await sessions.releases.ask(worker, known, force=True))
+    capsule = pool.capsules.get(known.agent)
+    if capsule is None:
+        return not await sessions.store.has_lease(pool.name, known.agent)
+    return home is not Home.CUT_OFF and bool(await sessions.releases.ask(capsule, known, force=True))

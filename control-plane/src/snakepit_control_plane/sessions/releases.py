@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.store.interface import SessionRecord
 
 ANSWER_SECONDS = 2.0
@@ -23,15 +23,15 @@ class Releases:
         # By life of the worker, uid and epoch.
         self._asked: dict[tuple[str, str, int], set[asyncio.Future[bool | None]]] = {}
 
-    async def ask(self, worker: Worker, record: SessionRecord, *, wait: bool = False, force: bool = False) -> bool | None:
+    async def ask(self, capsule: Capsule, record: SessionRecord, **how: bool) -> bool | None:
         """True: the agent has let the session go. False: a call of it is there. None: no answer.
 
-        `wait`: the answer comes when it is idle; `force`: whatever runs is stopped.
+        `wait`: the answer comes when it is idle; `force`: whatever runs is stopped; `look`: nothing is let go.
         """
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        key = (worker.incarnation, record.uid, record.epoch)
+        key = (record.incarnation, record.uid, record.epoch)
         self._asked.setdefault(key, set()).add(answer)
-        self._tell(worker.capsule, _question(record, wait=wait, force=force))
+        self._tell(capsule, _question(record, how))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
@@ -58,14 +58,13 @@ class Releases:
                 answer.set_result(released)
 
 
-def _question(record: SessionRecord, *, wait: bool, force: bool) -> link_pb2.Frame:
+def _question(record: SessionRecord, how: Mapping[str, bool]) -> link_pb2.Frame:
     body = link_pb2.SessionRelease(
         session_id=record.id,
         session_uid=record.uid,
         session_epoch=record.epoch,
         worker=record.worker,
         incarnation=record.incarnation,
-        wait=wait,
-        force=force,
+        **how,
     )
     return link_pb2.Frame(session_release=body)

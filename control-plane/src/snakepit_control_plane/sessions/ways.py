@@ -24,7 +24,7 @@ class Home(enum.Enum):
     FULL = "it has none"
     LEAVING = "it lives, and takes no new calls"
     CUT_OFF = "its agent can't be heard here, and is not lost"
-    UNKNOWN = "its agent has never linked to this replica"
+    UNKNOWN = "this replica has not heard of it"
     GONE = "it has ended, or its agent is lost"
 
 
@@ -38,7 +38,7 @@ class Way(enum.Enum):
     ANYBODY = "let it wait for any worker"
     ASK = "ask the agent to let the session go, if it is idle"
     ASK_LATER = "ask the agent to let the session go as soon as it is idle"
-    FIND = "ask the store whether the agent lives"
+    FIND = "ask its agent, or the store whether that lives"
     BUSY = "refuse it: WORKER_BUSY"
     REFUSE = "refuse it: SESSION_WORKER_UNAVAILABLE"
 
@@ -79,11 +79,11 @@ def _state_of(worker: Worker) -> Home:
 
 
 def _is_gone(pool: Pool, record: SessionRecord) -> bool:
-    """Its end was told here, its agent no longer names it, or another agent has taken that one's place."""
+    """Its end was told here, or another agent has taken its agent's place. That nobody has named it yet proves nothing: it may be new."""
     if pool.has_gone(record.incarnation) or not record.agent:
         return True
     name = record.worker.rpartition("/")[0]
-    return any(capsule.name == name and (capsule.workers or capsule.incarnation != record.agent) for capsule in pool.capsules.values())
+    return record.agent not in pool.capsules and any(capsule.name == name for capsule in pool.capsules.values())
 
 
 def choose(home: Home, wish: Wish) -> Way:

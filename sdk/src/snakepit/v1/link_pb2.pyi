@@ -412,7 +412,7 @@ class SessionEnd(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class SessionRelease(_message.Message):
-    __slots__ = ("session_id", "session_uid", "session_epoch", "worker", "incarnation", "wait", "force")
+    __slots__ = ("session_id", "session_uid", "session_epoch", "worker", "incarnation", "wait", "force", "look")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +420,7 @@ class SessionRelease(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    LOOK_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     session_uid: str
     session_epoch: int
@@ -427,7 +428,8 @@ class SessionRelease(_message.Message):
     incarnation: str
     wait: bool
     force: bool
-    def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., wait: _Optional[bool] = ..., force: _Optional[bool] = ...) -> None: ...
+    look: bool
+    def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., wait: _Optional[bool] = ..., force: _Optional[bool] = ..., look: _Optional[bool] = ...) -> None: ...
 
 class SessionReleased(_message.Message):
     __slots__ = ("session_uid", "session_epoch", "released")

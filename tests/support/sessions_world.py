@@ -1,0 +1,373 @@
+"""Two routers over one store, and capsules whose agents are the real ones but for their sockets: frames travel when the test says so.
+
+Workers are lists: what was read from an inbox runs until the test ends it. `check` says whether what must always hold does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection
+from typing import Any
+
+from snakepit.local.frames import CallFrame, Done, Payload
+from snakepit.spec import decode_spec
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_agent.calls import Calls as AgentCalls
+from snakepit_agent.report import load
+from snakepit_agent.room import Room
+from snakepit_agent.sessions import Sessions as AgentSessions
+from snakepit_agent.slots import HeldCall, Ledger
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.sessions.moving import rebind
+from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_control_plane.telemetry import Telemetry
+from support.simulated_agent import POOL, settings
+
+TOOL = "tool"
+REPLICAS = ("one", "two")
+
+
+class Inbox:
+    """A worker's channel: calls that it has not read can be taken back."""
+
+    def __init__(self) -> None:
+        self.calls: deque[CallFrame] = deque()
+
+    def deliver(self, call: CallFrame) -> None:
+        self.calls.append(call)
+
+    def control(self, *_: object) -> None:
+        """What runs does not listen."""
+
+    def drain(self) -> None:
+        """It has said everything."""
+
+    def recall_some(self, ids: Collection[int]) -> list[int]:
+        taken = [call.id for call in self.calls if call.id in ids]
+        self.calls = deque(call for call in self.calls if call.id not in ids)
+        return taken
+
+    def recall(self) -> list[int]:
+        return self.recall_some({call.id for call in self.calls})
+
+    def recall_one(self, id_: int) -> bool:
+        return bool(self.recall_some({id_}))
+
+
+class Agent:
+    """One capsule: the agent's own rooms, and what is on its way to and from each replica."""
+
+    def __init__(self, world: World, name: str, workers: int, slots: int) -> None:
+        self.world, self.name, self.slots = world, name, slots
+        self.capsules: dict[str, Capsule] = {}
+        self.to_agent: dict[str, deque[link_pb2.Frame]] = {each: deque() for each in REPLICAS}
+        self.to_router: dict[str, deque[link_pb2.Frame]] = {each: deque() for each in REPLICAS}
+        self.linked = set(REPLICAS)
+        self.ledger = Ledger()
+        self.channels: dict[str, Any] = {}
+        self.lives = {f"{name}/{n}": f"{name}-{n}-0" for n in range(workers)}
+        self.running: dict[int, HeldCall] = {}
+        self.sessions = AgentSessions(self.ledger, self, self)
+        self.calls = AgentCalls(
+            self.ledger,
+            self,
+            self,
+            None,
+            self.sessions,
+            Room(1 << 30),
+            lambda _: None,
+            60,
+            5,
+            self.flush,
+            self.flush,  # type: ignore[arg-type]
+        )
+        self.sessions.calls = self.calls
+        self.deaths = 0
+        for life in self.lives.values():
+            self._open(life)
+
+    def _open(self, life: str) -> None:
+        self.ledger.open(life, self.slots)
+        self.channels[life] = Inbox()
+
+    # ---- what its rooms ask for
+
+    def send(self, replica: str, frame: link_pb2.Frame) -> bool:
+        if replica in self.linked:
+            copy = link_pb2.Frame()
+            copy.CopyFrom(frame)
+            self.to_router[replica].append(copy)
+        return replica in self.linked
+
+    def send_result(self, replica: str, frame: link_pb2.Frame, now: float) -> None:
+        """Told again when the link is back."""
+        copy = link_pb2.Frame()
+        copy.CopyFrom(frame)
+        self.to_router[replica].append(copy)
+
+    def limit(self, _: str) -> tuple[int, str]:
+        return 1 << 30, "none"
+
+    def takes_pieces(self, _: str) -> bool:
+        return False
+
+    def worker_id(self, incarnation: str) -> str:
+        return next((worker for worker, life in self.lives.items() if life == incarnation), "")
+
+    def tell(self, *_: object) -> None: ...
+    def ended_a_call(self, _: str) -> None: ...
+    def dump(self, _: str) -> None: ...
+    def kill(self, *_: str) -> None: ...
+    def work_came(self) -> None: ...
+
+    def flush(self) -> None:
+        for replica in sorted(self.linked):
+            self.send(replica, load(replica, self.ledger, list(self.ledger.workers), self.worker_id))
+
+    def report(self) -> link_pb2.Frame:
+        infos = [
+            pool_pb2.Worker(id=worker, incarnation=life, state=pool_pb2.WORKER_STATE_READY, slots=self.slots)
+            for worker, life in self.lives.items()
+        ]
+        return link_pb2.Frame(report=link_pb2.Report(workers=infos))
+
+    # ---- steps
+
+    def receive(self, replica: str) -> None:
+        if not self.to_agent[replica]:
+            return
+        frame = self.to_agent[replica].popleft()
+        kind = frame.WhichOneof("kind")
+        if kind == "call":
+            self.calls.on_call(replica, frame.call)
+        elif kind == "cancel":
+            self.calls.on_cancel(replica, frame.cancel)
+        elif kind == "recall":
+            self.calls.on_recall(replica, frame.recall)
+        elif kind == "session_release":
+            self.sessions.on_release(replica, frame.session_release)
+
+    def read(self) -> None:
+        """Workers with a free slot read their inboxes."""
+        for life, inbox in self.channels.items():
+            while inbox.calls and sum(held.incarnation == life for held in self.running.values()) < self.slots:
+                held = self.ledger.calls[inbox.calls.popleft().id]
+                self.world.begun(held)
+                self.running[held.id] = held
+
+    def finish(self, id_: int) -> None:
+        held = self.running.pop(id_)
+        self.calls.on_done(Done(held.id, payload=Payload(b"1"), run_seconds=0.01))
+
+    def die(self, worker: str) -> None:
+        self.deaths += 1
+        life = self.lives[worker]
+        self.running = {id_: held for id_, held in self.running.items() if held.incarnation != life}
+        self.calls.worker_died(life, "signal 9")
+        del self.channels[life]
+        self.lives[worker] = f"{worker}-{self.deaths}"
+        self._open(self.lives[worker])
+        for replica in sorted(self.linked):
+            self.send(replica, self.report())
+
+    def cut(self, replica: str) -> None:
+        """The link breaks: frames that had not arrived are gone, but for results, which are told again."""
+        self.linked.discard(replica)
+        self.to_agent[replica].clear()
+        self.to_router[replica] = deque(frame for frame in self.to_router[replica] if frame.HasField("result"))
+        self.calls.replica_unlinked(replica)
+
+
+class World:
+    """Both replicas know all agents at the start."""
+
+    def __init__(self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 2) -> None:
+        self.store = MemoryStore()
+        self.routers: dict[str, Router] = {}
+        self.fleets: dict[str, Fleet] = {}
+        self.names = [f"s{n}" for n in range(sessions)]
+        self.calls: list[Call] = []
+        self.answers: Counter[str] = Counter()
+        self.started: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self.came_through: dict[str, str] = {}
+        self.epochs: dict[str, int] = {}
+        self.rebinds: set[asyncio.Task[Any]] = set()
+        for replica in REPLICAS:
+            self._add(replica)
+        self.agents = [Agent(self, f"c{n}", workers, slots) for n in range(capsules)]
+        for agent in self.agents:
+            for replica in REPLICAS:
+                self._know(replica, agent)
+
+    def _add(self, replica: str) -> None:
+        router = self.routers[replica] = Router(Telemetry(), max_payload_bytes=1000)
+        router.sessions = Sessions(router, self.store)
+        self.fleets[replica] = Fleet(router, self.store)
+        given = settings()
+        router.pools[POOL] = Pool(given, decode_spec(given.spec), router.clock())
+
+    def _know(self, replica: str, agent: Agent) -> None:
+        router = self.routers[replica]
+        capsule = Capsule(agent.name, f"{agent.name}-agent", POOL, "", router.clock())
+        capsule.tools = {TOOL: common_pb2.Tool(name=TOOL)}
+        agent.capsules[replica] = capsule
+        router.pools[POOL].capsules[capsule.incarnation] = capsule
+        self._link(replica, agent)
+        self.fleets[replica].reported(capsule, agent.report().report)
+
+    def _link(self, replica: str, agent: Agent) -> None:
+        def send(frame: link_pb2.Frame) -> None:
+            copy = link_pb2.Frame()
+            copy.CopyFrom(frame)
+            agent.to_agent[replica].append(copy)
+
+        self.routers[replica].senders[agent.capsules[replica]] = send
+
+    async def start(self) -> World:
+        await self.store.renew_leases(POOL, [f"{agent.name}-agent" for agent in self.agents], 1e9)
+        for name in self.names:
+            record = SessionRecord(pool=POOL, id=name, uid=f"uid-{name}", created=0, last_used=0, ttl_seconds=1e9, epoch=1)
+            await self.store.create_session(record, 1000)
+        return self
+
+    # ---- steps
+
+    def submit(self, replica: str, session: str, affinity: common_pb2.Affinity) -> None:
+        number = len(self.calls)
+        body = link_pb2.Call(id=number, call_id=str(number), pool=POOL, tool=TOOL, session_id=session, affinity=affinity)
+        call = Call(link_pb2.Frame(call=body), self._answered, self.routers[replica].clock())
+        self.came_through[call.call_id] = replica
+        self.calls.append(call)
+        self.routers[replica].submit(call)
+
+    def _answered(self, call: Call, frame: link_pb2.Frame) -> None:
+        self.answers[call.call_id] += 1
+
+    def cancel(self, call: Call) -> None:
+        self.routers[self.came_through[call.call_id]].cancel(call)
+
+    def rebind(self, replica: str, session: str) -> None:
+        router = self.routers[replica]
+        self.rebinds.add(asyncio.create_task(rebind(router.sessions, router.pools[POOL], session)))
+
+    def carry(self, replica: str, agent: Agent) -> None:
+        """One frame each way, if the link is there."""
+        if replica not in agent.linked:
+            return
+        agent.receive(replica)
+        if agent.to_router[replica]:
+            self._take(replica, agent, agent.to_router[replica].popleft())
+
+    def _take(self, replica: str, agent: Agent, frame: link_pb2.Frame) -> None:
+        router, fleet, capsule = self.routers[replica], self.fleets[replica], agent.capsules[replica]
+        kind = frame.WhichOneof("kind")
+        if kind == "result":
+            router.answers.answered(capsule, frame)
+        elif kind == "reject":
+            router.answers.rejected(capsule, frame.reject)
+        elif kind == "load":
+            fleet.loaded_elsewhere(capsule, frame.load)
+        elif kind == "report":
+            fleet.reported(capsule, frame.report)
+        elif kind == "session_released":
+            router.sessions.releases.answered(frame.session_released)
+
+    def cut(self, replica: str, agent: Agent) -> None:
+        if replica in agent.linked:
+            agent.cut(replica)
+            capsule = agent.capsules[replica]
+            self.fleets[replica].leave(capsule, self.routers[replica].senders[capsule])
+
+    async def join(self, replica: str, agent: Agent) -> None:
+        if replica in agent.linked:
+            return
+        capsule = agent.capsules[replica]
+        self._link(replica, agent)
+        untold = [frame.result.id for frame in agent.to_router[replica]]
+        running = [call.remote for call in agent.ledger.of_replica(replica)]
+        about = link_pb2.Capsule(name=agent.name, incarnation=capsule.incarnation, pool=POOL)
+        agent.linked.add(replica)
+        await self.fleets[replica].join(
+            link_pb2.Hello(role=link_pb2.ROLE_AGENT, capsule=about, running=[*untold, *running]), self.routers[replica].senders[capsule]
+        )
+        agent.send(replica, agent.report())
+        agent.flush()
+
+    async def turn(self, seconds: float = 0.0) -> None:
+        await asyncio.sleep(seconds)
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+    # ---- the account
+
+    def begun(self, held: HeldCall) -> None:
+        """A tool begins: alone in its session, in its replica's order, under an epoch that is not older than any before."""
+        if not held.session_id:
+            return
+        for agent in self.agents:
+            for other in agent.running.values():
+                overlaps = other.session_uid == held.session_uid
+                fenced = other.stopping and other.session_epoch < held.session_epoch
+                assert not overlaps or fenced, f"calls {other.call_id} and {held.call_id} of one session at once"
+        began = self.started[self.came_through[held.call_id], held.session_id]
+        assert not began or began[-1] < int(held.call_id), f"call {held.call_id} began after {began[-1]}, or twice"
+        began.append(int(held.call_id))
+        assert held.session_epoch >= self.epochs.get(held.session_uid, 0), "an epoch went back"
+        self.epochs[held.session_uid] = held.session_epoch
+
+    def check(self) -> None:
+        assert all(count == 1 for count in self.answers.values()), "a call was answered twice"
+        for replica, router in self.routers.items():
+            mine = [call for call in self.calls if self.came_through[call.call_id] == replica]
+            assert router.open_calls == sum(not call.closed for call in mine)
+            assert router.pools[POOL].queue.depth == sum(call.waiting for call in mine)
+            for entry in router.sessions.entries.values():
+                assert entry.active <= 1, "two turns at once"
+                assert entry.active == sum(call.active for call in mine if call.session is entry)
+        for agent in self.agents:
+            for life, worker in agent.ledger.workers.items():
+                assert sum(held.incarnation == life for held in agent.running.values()) <= worker.slots
+
+    async def settle(self) -> None:
+        """Everybody gets time, and every link is back: each call must have its one answer, and nothing is left behind."""
+        for _ in range(400):
+            for agent in self.agents:
+                for replica in REPLICAS:
+                    await self.join(replica, agent)
+                    while agent.to_agent[replica] or agent.to_router[replica]:
+                        self.carry(replica, agent)
+                agent.read()
+                for id_ in list(agent.running):
+                    agent.finish(id_)
+            await self.turn(0.05)
+            if self._is_quiet():
+                break
+        self.check()
+        assert sum(self.answers.values()) == len(self.calls), "a call was never answered"
+        for agent in self.agents:
+            assert not len(agent.sessions.turns), "a call waits for its turn for ever"
+            assert not agent.ledger.calls
+            assert not any(worker.unanswered for worker in agent.ledger.workers.values())
+        for router in self.routers.values():
+            assert all(not entry.active and not entry.waiting for entry in router.sessions.entries.values())
+
+    def _is_quiet(self) -> bool:
+        open_ = any(router.open_calls for router in self.routers.values())
+        inflight = any(capsule.inflight for agent in self.agents for capsule in agent.capsules.values())
+        frames = any(agent.to_agent[replica] or agent.to_router[replica] for agent in self.agents for replica in REPLICAS)
+        return not (open_ or inflight or frames)
+
+    async def stop(self) -> None:
+        for task in self.rebinds:
+            task.cancel()
+        await asyncio.gather(*self.rebinds, return_exceptions=True)
+        for router in self.routers.values():
+            router.stop()
+            await router.sessions.stop()
