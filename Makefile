@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster demo-kubernetes bench images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup demo test test-cluster demo-kubernetes bench soak images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ $(BENCH_STAMP): requirements/bench.txt
 
 bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
 	@$(BIN)/python -m tests.bench
+
+soak: setup ## Twenty minutes of mixed load with faults, then the accounts (SOAK_SECONDS, SOAK_SEED); two of them are in `make test`
+	@$(BIN)/python -m tests.soak
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build

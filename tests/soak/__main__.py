@@ -1,0 +1,143 @@
+"""`make soak`: SOAK_SECONDS of mixed load (default 20 minutes), a fault every few seconds, then the accounts.
+
+SOAK_SEED repeats a schedule of calls and faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import snakepit
+from tests.bench.plane import until_warm
+from tests.soak.load import SESSIONS, Load
+from tests.soak.world import CAPSULES, POOL, PROCESSES, Footprint, World
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
+FAULT_SECONDS = (1.0, 4.0)
+WARM_SECONDS = 20.0
+"""After so long everything has been allocated once."""
+
+SETTLE_SECONDS = 30.0
+GROWN_MIB = 24.0
+GROWN_FILES = 6
+"""A link or a pipe may be on its way."""
+
+
+async def soak(world: World, seconds: float, rng: random.Random) -> list[str]:
+    """All that was wrong at the end, in this process too."""
+    threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
+    problems = await _soak(world, seconds, rng)
+    left = [each for each in threading.enumerate() if each not in threads and not _is_shared(each)]
+    return problems + [f"the client left behind {each}" for each in (*left, *(asyncio.all_tasks() - tasks))]
+
+
+async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
+    async with snakepit.Client(world.server, connect_timeout=30) as client:
+        pool = client.pool(POOL)
+        await until_warm(pool, CAPSULES * PROCESSES, asks=4)
+        load = Load(pool, rng)
+        await load.open_sessions()
+        running = asyncio.create_task(load.run())
+        await _idle(running, min(WARM_SECONDS, seconds / 4))
+        warm = world.footprints()
+        await _faults(world, running, seconds * 3 / 4, rng)
+        load.stop()
+        await running
+        await until_warm(pool, CAPSULES * PROCESSES, asks=4)
+        _tell(world, load)
+        return [
+            *load.ledger.problems(world.runs()),
+            *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome")),
+            *await load.counter_problems(),
+            *await _leftovers(world, pool, warm),
+        ]
+
+
+def _is_shared(thread: threading.Thread) -> bool:
+    """The event loop's executor, and gRPC's own thread: one for the whole process, whatever is closed."""
+    return thread.name.startswith("asyncio_") or "_poll_wrapper" in thread.name
+
+
+async def _idle(running: asyncio.Task[None], seconds: float) -> None:
+    done, _ = await asyncio.wait([running], timeout=seconds)
+    for task in done:
+        task.result()
+
+
+async def _faults(world: World, running: asyncio.Task[None], seconds: float, rng: random.Random) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await _idle(running, rng.uniform(*FAULT_SECONDS))
+        await world.fault()
+
+
+def _tell(world: World, load: Load) -> None:
+    print(f"{len(load.ledger.ends)} calls: {dict(Counter(load.ledger.ends.values()))}; reasons {dict(load.ledger.reasons)}")
+    print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
+
+
+async def _leftovers(world: World, pool: snakepit.Pool, warm: Mapping[str, Footprint]) -> list[str]:
+    for number in range(SESSIONS):
+        await pool.session(f"session-{number}").delete()
+    found: list[str] = []
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end and (found := await asyncio.to_thread(_left, world, warm)):
+        await asyncio.sleep(0.5)
+    return found
+
+
+def _left(world: World, warm: Mapping[str, Footprint]) -> list[str]:
+    found = [f"{count} calls in the queues" for count in world.metric("snakepit_queue_depth").values() if count]
+    if len(world.workers()) != CAPSULES * PROCESSES:
+        found.append(f"{len(world.workers())} workers instead of {CAPSULES * PROCESSES}")
+    for name, now in world.footprints().items():
+        before = warm[name]
+        if now.files > before.files + GROWN_FILES or now.threads > before.threads + 2 or now.mib > before.mib + GROWN_MIB:
+            found.append(f"{name} has grown: {before} became {now}")
+    return found + [f"the key {key} is left in Redis, and never expires" for key in _eternal(world)]
+
+
+def _eternal(world: World) -> list[str]:
+    import redis
+
+    with redis.Redis.from_url(world.redis.url, decode_responses=True) as store:
+        return [key for key in store.scan_iter(count=1000) if store.ttl(key) == -1]
+
+
+def run(seconds: float, seed: int) -> list[str]:
+    """The whole soak, in a folder of its own; what was wrong."""
+    print(f"seed {seed}: {seconds:g} s")
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="snakepit-soak-") as folder:
+        world = World(Path(folder), rng)
+        try:
+            world.start()
+            problems = asyncio.run(soak(world, seconds, rng))
+        finally:
+            world.stop()
+            logs = {path.name: path.read_text() for path in Path(folder).glob("*.log") if not path.name.startswith("worker-")}
+    if problems:
+        for name, text in logs.items():
+            print(f"---- {name}\n{text[-4000:]}")
+    return problems
+
+
+def main() -> None:
+    problems = run(SECONDS, int(os.environ.get("SOAK_SEED", random.randrange(2**32))))
+    for problem in problems[:50]:
+        print(f"WRONG: {problem}")
+    print(f"{len(problems)} problems" if problems else "every call is accounted for, and nothing is left over")
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()

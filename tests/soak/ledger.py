@@ -1,0 +1,72 @@
+"""What became of each call, as its client knows it, and whether that agrees with what the router and the workers counted. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from snakepit import SnakepitError, Started, ToolError
+
+OK, TOOL_ERROR, GONE = "OK", "TOOL_ERROR", "GONE"
+"""GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more."""
+
+RUNS = {
+    OK: (1, 1),
+    TOOL_ERROR: (1, 1),
+    GONE: (0, 1),
+    Started.NO.name: (0, 0),
+    Started.MAYBE.name: (0, 1),
+    Started.UNKNOWN.name: (0, 1),
+    Started.YES.name: (1, 1),
+}
+"""How often a tool that is not idempotent may have begun, fewest and most."""
+
+
+RETRIED = 0.1
+"""The SDK's budget for calls that it sends again."""
+
+
+@dataclass
+class Ledger:
+    """By token: how the call ended; and how often each reason was given."""
+
+    asked: int = 0
+    ends: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def token(self) -> str:
+        self.asked += 1
+        return f"call-{self.asked}"
+
+    def end(self, token: str, how: str, reason: str = "") -> None:
+        assert token not in self.ends, f"{token} ended twice: {self.ends[token]} and {how}"
+        self.ends[token] = how
+        self.reasons[reason or how] += 1
+
+    def failed(self, token: str, error: SnakepitError) -> None:
+        if isinstance(error, ToolError):
+            self.end(token, TOOL_ERROR)
+        else:
+            self.end(token, error.started.name, error.reason)
+
+    def problems(self, runs: Iterable[str]) -> list[str]:
+        """Where the workers' word, a token for each run, and the clients' don't agree."""
+        begun = Counter(runs)
+        found = [f"{self.asked - len(self.ends)} calls never ended"] if self.asked != len(self.ends) else []
+        for token, how in self.ends.items():
+            fewest, most = RUNS[how]
+            if not fewest <= begun[token] <= most:
+                found.append(f"{token} ended with {how} and began {begun[token]} times")
+        return found + [f"{token} was run and never asked for" for token in begun.keys() - self.ends.keys()]
+
+    def router_problems(self, outcomes: Mapping[str, int]) -> list[str]:
+        """Where the router's counts by outcome and the clients' don't agree. What the SDK sends again the router counts again."""
+        ends, total = Counter(self.ends.values()), sum(outcomes.values())
+        found = []
+        if not len(self.ends) <= total <= len(self.ends) * (1 + RETRIED):
+            found.append(f"the router counted {total} calls, the clients {len(self.ends)}")
+        wrong = [how for how in (OK, TOOL_ERROR) if not ends[how] <= outcomes.get(how, 0) <= ends[how] + ends[GONE]]
+        return found + [
+            f"the router counted {outcomes.get(how, 0)} {how}, the clients {ends[how]}, and {ends[GONE]} that they left" for how in wrong
+        ]

@@ -1,0 +1,57 @@
+"""The adapter of the soak: every run of a tool leaves one line, its token, in a file of its worker's."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from snakepit import Adapter, AsyncContext, Context, tool
+
+
+class Soak(Adapter):
+    """Tools that are quick, slow, failing, streaming, large, and that keep state."""
+
+    def setup(self) -> None:
+        path = Path(os.environ["SOAK_FOLDER"]) / f"worker-{os.getpid()}.log"
+        self.log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
+
+    def began(self, token: str) -> None:
+        os.write(self.log, f"{token}\n".encode())
+
+    @tool
+    def quick(self, token: str) -> str:
+        self.began(token)
+        return token
+
+    @tool
+    def slow(self, token: str, seconds: float, ctx: Context) -> str:
+        self.began(token)
+        for _ in range(int(seconds / 0.01)):
+            ctx.check()
+            time.sleep(0.01)
+        return token
+
+    @tool
+    def failing(self, token: str) -> str:
+        self.began(token)
+        raise ValueError(token)
+
+    @tool
+    def large(self, token: str, data: bytes) -> bytes:
+        self.began(token)
+        return data
+
+    @tool
+    def numbers(self, token: str, to: int, size: int, ctx: Context) -> Iterator[dict[str, object]]:
+        self.began(token)
+        for number in range(to):
+            ctx.check()
+            yield {"number": number, "padding": "x" * size}
+
+    @tool
+    async def add(self, token: str, ctx: AsyncContext) -> int:
+        """One more in the session's counter. Two at a time would lose one: the session is ordered."""
+        self.began(token)
+        count = int(await ctx.state.get("count") or 0) + 1
+        await ctx.state.set("count", count)
+        return count

@@ -1,0 +1,206 @@
+"""Two replicas over a real Redis, two capsules, all as processes of their own, and what may befall them.
+
+Whatever is killed is started again at once, as a kubelet would. Everything is on a leash: none of it outlives this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from snakepit.spec import SnakePoolSpec, encode_spec
+from tests.bench.cpu import family, resident_mib
+from tests.support.redis_server import RedisServer, binaries, free_port
+
+HERE = Path(__file__).resolve().parent
+POOL = "default/soak"
+CAPSULES, PROCESSES = 2, 4
+SPEC = msgspec.convert(
+    {
+        "worker": {"adapter": "soak_tools:Soak", "processes": PROCESSES},
+        "queue": {"timeoutSeconds": 60},
+        "drain": {"killAfterSeconds": 2},
+        "restart": {"maxRestarts": 1000},
+        "session": {"ttlSeconds": 300},
+    },
+    SnakePoolSpec,
+)
+
+
+@dataclass
+class Program:
+    """One of our programs, started again under the same name after its death."""
+
+    module: str
+    environment: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    deaths: int = 0
+
+    def start(self) -> None:
+        argv = [sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), self.module]
+        quiet = {"SNAKEPIT_LOG_LEVEL": "warning", "SNAKEPIT_LOG_FORMAT": "text"}
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                argv, env={**os.environ, **quiet, **self.environment}, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def again(self) -> None:
+        """Kill it and start it again."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+        self.deaths += 1
+        self.start()
+
+
+@dataclass
+class Footprint:
+    """What a process holds."""
+
+    files: int
+    threads: int
+    mib: float
+
+
+def footprint(pid: int) -> Footprint:
+    process = Path(f"/proc/{pid}")
+    return Footprint(len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), resident_mib(pid))
+
+
+@dataclass
+class World:
+    folder: Path
+    rng: random.Random
+    redis: RedisServer = field(init=False)
+    replicas: dict[str, Program] = field(default_factory=dict)
+    """By the address of their metrics."""
+    addresses: list[str] = field(default_factory=list)
+    agents: list[Program] = field(default_factory=list)
+    keepers: list[Program] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        # What Redis has acknowledged survives its restart: sessions are only lost when the soak says so.
+        self.redis = RedisServer(binaries()["redis"], self.folder, options=("--appendonly", "yes", "--appendfsync", "always"))
+
+    @property
+    def server(self) -> str:
+        return ",".join(self.addresses)
+
+    def start(self) -> None:
+        self.redis.start()
+        for number in range(2):
+            address, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+            own = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_HTTP_LISTEN": metrics, "SNAKEPIT_STORE": self.redis.url}
+            self.addresses.append(address)
+            self.replicas[metrics] = self._program("snakepit_control_plane.main", f"replica-{number}", own)
+        for number in range(CAPSULES):
+            self._capsule(f"soak-{number}")
+
+    def _capsule(self, name: str) -> None:
+        run_dir = self.folder / name
+        run_dir.mkdir()
+        own = {"SNAKEPIT_RUN_DIR": str(run_dir)}
+        pool = {"SNAKEPIT_POOL": POOL, "SNAKEPIT_POOL_UID": "soak", "SNAKEPIT_POOL_GENERATION": "1", "SNAKEPIT_SPEC": encode_spec(SPEC)}
+        links = {"SNAKEPIT_CAPSULE": name, "SNAKEPIT_SERVER": self.server, "SNAKEPIT_HEALTH_PORT": "0"}
+        author = {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])), "SOAK_FOLDER": str(self.folder)}
+        self.agents.append(self._program("snakepit_agent.main", f"agent-{name}", own | pool | links))
+        self.keepers.append(self._program("snakepit_worker.keeper", f"keeper-{name}", own | author))
+
+    def _program(self, module: str, name: str, own: Mapping[str, str]) -> Program:
+        program = Program(module, own, self.folder / f"{name}.log")
+        program.start()
+        return program
+
+    # ---- what may befall it
+
+    async def fault(self) -> None:
+        """One of them, at random."""
+        kind = self.rng.choice(["worker", "worker", "worker", "keeper", "agent", "redis paused", "redis restarted"])
+        self.faults[kind] += 1
+        if kind == "worker":
+            self._kill_worker()
+        elif kind == "keeper":
+            await asyncio.to_thread(self.rng.choice(self.keepers).again)
+        elif kind == "agent":
+            await asyncio.to_thread(self.rng.choice(self.agents).again)
+        elif kind == "redis paused":
+            await self._pause_redis()
+        else:
+            await asyncio.to_thread(self.redis.kill)
+            await asyncio.to_thread(self.redis.start)
+
+    def _kill_worker(self) -> None:
+        workers = self.workers()
+        if workers:
+            os.kill(self.rng.choice(workers), signal.SIGKILL)
+
+    async def _pause_redis(self) -> None:
+        assert self.redis.process is not None
+        self.redis.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self.rng.uniform(0.2, 1.5))
+        finally:
+            self.redis.process.send_signal(signal.SIGCONT)
+
+    # ---- what can be seen of it
+
+    def workers(self) -> list[int]:
+        """Pids of the author's processes: what the keepers have under them, but for the zygotes."""
+        below = [pid for keeper in self.keepers for pid in sorted(family(keeper.pid) - {keeper.pid})]
+        return [pid for pid in below if "/" in _name(pid)]
+
+    def runs(self) -> list[str]:
+        """A token for each run that a worker has begun."""
+        return [token for path in self.folder.glob("worker-*.log") for token in path.read_text().split()]
+
+    def metric(self, name: str, label: str = "") -> Counter[str]:
+        """The sum over both replicas, by the label's value."""
+        found: Counter[str] = Counter()
+        for address in self.replicas:
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+                for metric in text_string_to_metric_families(page.read().decode()):
+                    for sample in metric.samples:
+                        if sample.name == name:
+                            found[sample.labels.get(label, "")] += int(sample.value)
+        return found
+
+    def footprints(self) -> dict[str, Footprint]:
+        """Of what should hold no more at the end than at the start."""
+        programs = {f"replica {number}": each for number, each in enumerate(self.replicas.values())}
+        programs |= {f"agent {number}": each for number, each in enumerate(self.agents)}
+        return {name: footprint(each.pid) for name, each in programs.items()}
+
+    def stop(self) -> None:
+        for program in (*self.agents, *self.replicas.values()):
+            program.process and program.process.kill()
+        for program in self.keepers:
+            program.process and program.process.terminate()
+        for program in (*self.agents, *self.replicas.values(), *self.keepers):
+            program.process and program.process.wait(30)
+        self.redis.kill()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

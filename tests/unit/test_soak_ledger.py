@@ -1,0 +1,52 @@
+"""The soak's accounts show what is wrong: a check that can't fail is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from snakepit import Started, WorkerLost
+from tests.soak.ledger import GONE, OK, Ledger
+
+
+@pytest.mark.parametrize(
+    ("how", "runs", "wrong"),
+    [
+        (OK, 1, False),
+        (OK, 0, True),
+        (OK, 2, True),
+        (Started.NO.name, 0, False),
+        (Started.NO.name, 1, True),
+        (Started.MAYBE.name, 1, False),
+        (Started.MAYBE.name, 2, True),
+        (GONE, 0, False),
+        (GONE, 2, True),
+    ],
+)
+def test_how_a_call_ended_says_how_often_its_tool_may_have_begun(how: str, runs: int, wrong: bool) -> None:
+    ledger = Ledger()
+    token = ledger.token()
+    ledger.end(token, how)
+    assert bool(ledger.problems([token] * runs)) == wrong
+
+
+def test_a_call_without_an_end_and_a_run_that_nobody_asked_for_are_named() -> None:
+    ledger = Ledger()
+    ledger.token()
+    assert ledger.problems(["stranger"]) == ["1 calls never ended", "stranger was run and never asked for"]
+
+
+def test_an_error_counts_as_what_it_says_of_the_start() -> None:
+    ledger = Ledger()
+    token = ledger.token()
+    ledger.failed(token, WorkerLost("gone", started=Started.MAYBE))
+    assert ledger.ends[token] == "MAYBE"
+
+
+def test_the_routers_counts_must_be_the_clients() -> None:
+    ledger = Ledger()
+    for how in (OK, OK, GONE):
+        ledger.end(ledger.token(), how)
+    assert ledger.router_problems({"OK": 2, "CANCELLED": 1}) == []
+    assert ledger.router_problems({"OK": 3}) == []
+    assert ledger.router_problems({"OK": 1, "CANCELLED": 2}) == ["the router counted 1 OK, the clients 2, and 1 that they left"]
+    assert ledger.router_problems({"OK": 2}) == ["the router counted 2 calls, the clients 3"]
