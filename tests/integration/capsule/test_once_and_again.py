@@ -1,0 +1,94 @@
+"""Behaviours 39 and 50 with real workers: tools that count their runs in a file, one capsule, two replicas, a real Redis, the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import snakepit
+from snakepit.errors import Started, WorkerLost
+from snakepit.link import dial
+from snakepit_control_plane.server import Running, make_store
+from support.capsules import LocalCapsule, capsule, spec
+from support.control_plane import eventually, replica
+from support.redis_server import redis_server
+from support.simulated_agent import POOL
+
+pytestmark = pytest.mark.timeout(50)
+
+CRASHERS = {"worker": {"processes": 2}, "restart": {"maxRestarts": 100}, "heartbeat": {"intervalSeconds": 0.2, "timeoutSeconds": 1}}
+
+
+@pytest.fixture
+async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, Running]]:
+    with redis_server() as redis:
+        async with replica(make_store(redis.url)) as first, replica(make_store(redis.url)) as second:
+            addresses = {first.address, second.address}
+
+            async def both(target: str) -> set[str]:
+                return addresses
+
+            monkeypatch.setattr(dial, "resolve", both)
+            yield first, second
+
+
+@pytest.fixture
+async def local(replicas: tuple[Running, Running]) -> AsyncIterator[LocalCapsule]:
+    port = int(replicas[0].address.rpartition(":")[2])
+    async with capsule(spec("support.fatal:Fatal", **CRASHERS), port, pool=POOL) as running:
+        await eventually(lambda: all(each.router.pools.get(POOL) and each.router.pools[POOL].ready_workers == 2 for each in replicas))
+        yield running
+
+
+@pytest.fixture
+async def pool(replicas: tuple[Running, Running], local: LocalCapsule) -> AsyncIterator[snakepit.Pool]:
+    async with snakepit.Client(replicas[0].address) as client:
+        await client.pools()
+        yield client.pool(POOL)
+
+
+def runs(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+async def test_fifty_repeats_at_once_through_two_replicas_run_once(pool: snakepit.Pool, tmp_path: Path) -> None:
+    arguments = {"path": str(tmp_path / "runs"), "seconds": 0.3}
+    answers = await asyncio.gather(*(pool.call("work", arguments, idempotency_key="fifty", timeout=20) for _ in range(50)))
+    assert set(answers) == {1}
+    assert await pool.call("work", arguments, idempotency_key="fifty") == 1
+    assert runs(tmp_path / "runs") == 1
+
+
+async def test_a_call_whose_worker_died_is_not_run_again_under_its_key(pool: snakepit.Pool, tmp_path: Path) -> None:
+    for _ in range(3):
+        with pytest.raises(WorkerLost) as lost:
+            await pool.call("once", {"path": str(tmp_path / "runs")}, idempotency_key="once")
+        assert lost.value.started is Started.MAYBE
+    assert runs(tmp_path / "runs") == 1
+
+
+@pytest.mark.parametrize("key", [None, "again"], ids=["without a key", "with a key"])
+async def test_an_idempotent_tool_whose_worker_died_runs_again(pool: snakepit.Pool, tmp_path: Path, key: str | None) -> None:
+    assert await pool.call("again", {"path": str(tmp_path / "runs"), "deaths": 2}, idempotency_key=key, timeout=20) == 3
+    processes = (tmp_path / "runs").read_text().split()
+    assert len(set(processes)) == 3
+
+
+async def test_a_dead_agent_is_maybe_and_only_idempotent_tools_run_again(
+    replicas: tuple[Running, Running], local: LocalCapsule, pool: snakepit.Pool, tmp_path: Path
+) -> None:
+    """Its keeper kills the workers; another capsule takes over what may run twice."""
+    port = int(replicas[0].address.rpartition(":")[2])
+    work = asyncio.create_task(pool.call("work", {"path": str(tmp_path / "work"), "seconds": 30}, timeout=20))
+    again = asyncio.create_task(pool.call("hang_first", {"path": str(tmp_path / "again")}, timeout=20))
+    await eventually(lambda: runs(tmp_path / "work") == runs(tmp_path / "again") == 1)
+    async with capsule(spec("support.fatal:Fatal", **CRASHERS), port, pool=POOL, capsule="sample-1"):
+        local.agent.cancel()
+        with pytest.raises(WorkerLost) as lost:
+            await work
+        assert lost.value.started is Started.MAYBE
+        assert await again == 2
+        assert runs(tmp_path / "work") == 1
