@@ -9,6 +9,7 @@ import pytest
 from snakepit.errors import Cancelled, DeadlineExceeded, Started, WorkerLost
 from snakepit.retry import FLOOR
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.nesting import Nest, nest_of
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
@@ -161,3 +162,19 @@ async def test_a_stream_is_run_again_only_before_its_first_chunk(
     else:
         assert await stream.read() is grpc.aio.EOF  # type: ignore[attr-defined]
     assert len(runs) == 1 + (not delivered)
+
+
+async def test_what_a_lost_tool_had_called_is_given_up_before_it_runs_again(server: Running, caller: Caller, agent: SimulatedAgent) -> None:
+    given_up: list[str] = []
+
+    async def fatal(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        if not given_up:
+            nest = nest_of(server.router.pools[POOL].workers[call.worker].capsule.inflight[call.id])
+            nest.children[Nest(nest)] = lambda: given_up.append(call.worker)
+            asyncio.get_running_loop().call_soon(agent.replace_worker, call.worker)
+            await asyncio.Event().wait()
+        return success("survived")
+
+    await offer(server, agent, fatal=fatal)
+    assert (await caller.call("fatal")).json.string_value == "survived"
+    assert len(given_up) == 1

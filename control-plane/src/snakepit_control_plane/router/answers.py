@@ -145,6 +145,8 @@ class Answers:
         if (call.sink is not None and call.sink.opened) or pool.budget is None or not pool.budget.spend(now):
             return False
         call.reruns += 1
+        if call.nest is not None:
+            call.nest.desert()
         self._router.telemetry.reruns.labels(pool.name).inc()
         self._router.loop.call_later(backoff(call.reruns, random.random), self._rerun, pool, call)
         return True

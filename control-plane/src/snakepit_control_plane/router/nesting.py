@@ -63,6 +63,10 @@ class Nest:
         """The call has ended: nobody waits for what it called."""
         if self.parent is not None:
             self.parent.children.pop(self, None)
+        self.desert()
+
+    def desert(self) -> None:
+        """Its tool does not run any more: give up what that has called."""
         while self.children:
             _, give_up = self.children.popitem()
             give_up()
