@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import pairwise
@@ -15,9 +17,11 @@ from typing import NamedTuple
 import grpc
 import pytest
 
+from snakepit.errors import WorkerLost
 from snakepit.link import dial
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent import slots
+from snakepit_control_plane.router import route, workers
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
@@ -174,6 +178,39 @@ async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_
                 if len(recalled) > before:
                     return
     pytest.fail("nothing was ever called back")
+
+
+async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_and_only_the_one_that_it_ran_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, setting, seconds in (
+        (slots, "RECALL_AFTER_SECONDS", 60.0),
+        (slots, "UNREAD_SECONDS", 60.0),
+        (slots, "AHEAD_SECONDS", 1.0),
+        (workers, "AHEAD_SECONDS", 1.0),
+        (route, "AHEAD_SECONDS", 1.0),
+    ):
+        monkeypatch.setattr(room, setting, seconds)
+    journal = tmp_path / "journal"
+    async with replica() as server, callers(server) as (caller,), capsule(spec(ADAPTER, heartbeat=NO_BEAT), port(server), pool=POOL):
+
+        async def step(number: int, seconds: float = 0.0) -> int:
+            answer = await caller.call("step", {"number": number, "journal": str(journal), "seconds": seconds}, timeout=30)
+            return int(answer.json.list_value.values[0].number_value)
+
+        await until_ready(caller, 1)
+        process = {await step(number) for number in range(100)}.pop()
+        slow = asyncio.create_task(step(1000, 30))
+        await eventually(lambda: "1000" in journal.read_text().split())
+        quick = [asyncio.create_task(step(number)) for number in range(2000, 2005)]
+        (worker,) = server.router.pools[POOL].workers.values()
+        await eventually(lambda: worker.own == 6)
+        os.kill(process, signal.SIGKILL)
+        assert process not in await asyncio.gather(*quick)
+        with pytest.raises(WorkerLost, match=r"signal 9|SIGKILL"):
+            await slow
+        ran = (await asyncio.to_thread(journal.read_text)).split()
+        assert sorted(map(int, ran)) == [*range(100), 1000, *range(2000, 2005)]
 
 
 def port(server: Running) -> int:

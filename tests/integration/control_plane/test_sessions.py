@@ -10,7 +10,7 @@ from snakepit.errors import InvalidArguments, SessionNotFound, SessionQuota, Ses
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
+from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
 from support.redis_server import redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
@@ -88,6 +88,30 @@ async def test_a_second_call_of_an_ordered_strict_fail_fast_session_is_busy_at_o
         agent.let_go()
         assert (await patient).worker == (await first).worker
         assert (await caller.call("echo", session_id="s", affinity=STRICT_FAIL_FAST)).worker
+
+
+@pytest.mark.parametrize("pools", ["hint", "strict_queue", "strict_fail_fast"])
+@pytest.mark.parametrize(
+    "calls", [None, HINT, STRICT_QUEUE, STRICT_FAIL_FAST], ids=["the pool's", "hint", "strict_queue", "strict_fail_fast"]
+)
+async def test_the_affinity_is_the_pools_unless_the_call_has_its_own(
+    server: Running, caller: Caller, pools: str, calls: common_pb2.Affinity | None
+) -> None:
+    async with simulated_agent(server.address, workers=2, settings=settings(affinity=pools)) as agent:
+        await caller.create("s")
+        bound = (await caller.call("echo", session_id="s")).worker
+        await occupy(caller, agent, bound)
+        second = caller.start("echo", session_id="s", **({} if calls is None else {"affinity": calls}))
+        wanted = calls or {"hint": HINT, "strict_queue": STRICT_QUEUE, "strict_fail_fast": STRICT_FAIL_FAST}[pools]
+        if wanted == STRICT_QUEUE:
+            await eventually(lambda: waiting(server) == 1)
+            agent.let_go()
+            assert (await second).worker == bound
+        elif wanted == STRICT_FAIL_FAST:
+            assert isinstance(await outcome(second), WorkerBusy)
+        else:
+            assert (await second).worker != bound
+        agent.let_go()
 
 
 @pytest.mark.parametrize("affinity", [STRICT_QUEUE, STRICT_FAIL_FAST])
