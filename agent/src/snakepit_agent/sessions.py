@@ -122,17 +122,22 @@ class Sessions:
 
     def on_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
         self._workers.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
+        if end.session_epoch:
+            self._come_back(self.turns.end((end.session_uid, end.session_epoch), time.monotonic()))
 
     def _fence(self, key: Key, now: float) -> None:
         running, waiting, askers = self.turns.fence(key, now)
-        for each in waiting:
-            self._ledger.expect(each.held.incarnation, each.held.replica, -1)
-            self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
+        self._come_back(waiting)
         for id_ in running:
             if (held := self._ledger.calls.get(id_)) is not None:
                 self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
         for replica in askers:
             self._answer(replica, key, released=True)
+
+    def _come_back(self, waiting: Iterable[Waiting]) -> None:
+        for each in waiting:
+            self._ledger.expect(each.held.incarnation, each.held.replica, -1)
+            self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
 
     def _answer(self, replica: str, key: Key, *, released: bool) -> None:
         body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released)

@@ -193,6 +193,15 @@ class Turns:
             self._forget(waiting)
         return session.running, list(session.waiting), session.askers
 
+    def end(self, key: Key, now: float) -> list[Waiting]:
+        """The session is no more: no call of it begins. What runs may end; those that waited are given back."""
+        self._remember(key, now, always=True)
+        session = self._at(key)
+        waiting = list(session.waiting) if session is not None else []
+        for each in waiting:
+            self.drop(each)
+        return waiting
+
     def unlinked(self, replica: str) -> None:
         """Nobody waits there for an answer any more."""
         for session in self._sessions.values():

@@ -57,6 +57,8 @@ class Upkeep:
         worker = pool.find(session.worker, session.incarnation) if session.worker else None
         if worker is not None:
             frame = link_pb2.SessionEnd(session_id=session.id, session_uid=session.uid, worker=worker.id, incarnation=worker.incarnation)
+            if isinstance(session, SessionRecord):
+                frame.session_epoch = session.epoch
             self._router.tell(worker.capsule, link_pb2.Frame(session_end=frame))
 
     def bound_to(self, capsule: str) -> int:

@@ -400,16 +400,18 @@ class Progress(_message.Message):
     def __init__(self, id: _Optional[int] = ..., fraction: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class SessionEnd(_message.Message):
-    __slots__ = ("session_id", "session_uid", "worker", "incarnation")
+    __slots__ = ("session_id", "session_uid", "worker", "incarnation", "session_epoch")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     session_uid: str
     worker: str
     incarnation: str
-    def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
+    session_epoch: int
+    def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_epoch: _Optional[int] = ...) -> None: ...
 
 class SessionRelease(_message.Message):
     __slots__ = ("session_id", "session_uid", "session_epoch", "worker", "incarnation", "wait", "force", "look")
