@@ -62,6 +62,19 @@ async def test_fifty_repeats_at_once_through_two_replicas_run_once(pool: snakepi
     assert runs(tmp_path / "runs") == 1
 
 
+async def test_callers_hear_how_far_a_call_with_a_key_is(pool: snakepit.Pool, tmp_path: Path) -> None:
+    said: list[tuple[float, str]] = []
+    arguments = {"path": str(tmp_path / "runs")}
+    call = asyncio.create_task(
+        pool.call("report", arguments, idempotency_key="far", timeout=20, on_progress=lambda *news: said.append(news))
+    )
+    await eventually(lambda: said == [(0.5, "half")])
+    (tmp_path / "runs.go").touch()
+    assert await call == 1
+    assert said == [(0.5, "half"), (1.0, "all")]
+    assert await pool.call("report", arguments, idempotency_key="far") == 1
+
+
 async def test_a_call_whose_worker_died_is_not_run_again_under_its_key(pool: snakepit.Pool, tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(WorkerLost) as lost:

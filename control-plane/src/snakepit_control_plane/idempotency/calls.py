@@ -184,7 +184,7 @@ class Idempotency:
         entry.first = first = next(iter(entry.callers))
         # From now on the run counts where it waits.
         entry.pool.queue.joined -= 1
-        entry.run = run = Call(first.frame, partial(self._ran, entry), self._router.clock(), caller=first.caller)
+        entry.run = run = Call(first.frame, partial(self._heard, entry), self._router.clock(), caller=first.caller)
         run.inner = True
         run.source, run.takes_pieces = first.source, first.takes_pieces
         run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span
@@ -192,9 +192,17 @@ class Idempotency:
             run.nest = first.nest.twin(run)
         self._router.launch(entry.pool, run)
 
-    def _ran(self, entry: Entry, run: Call, frame: link_pb2.Frame) -> None:
-        """The run has ended. One that never started leaves the key to the next who tries."""
-        result = frame.result
+    def _heard(self, entry: Entry, run: Call, frame: link_pb2.Frame) -> None:
+        """The run has ended, or says how far it is."""
+        if frame.WhichOneof("kind") == "result":
+            self._ran(entry, run, frame.result)
+            return
+        for call, reply in entry.callers.items():
+            if call.frame.call.progress:
+                reply(call, _progress(call, frame))
+
+    def _ran(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
+        """One that never started leaves the key to the next who tries."""
         entry.run = None
         entry.company()
         if not never_started(result):
@@ -261,6 +269,11 @@ class Idempotency:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _progress(call: Call, frame: link_pb2.Frame) -> link_pb2.Frame:
+    progress = link_pb2.Progress(id=call.id, fraction=frame.progress.fraction, message=frame.progress.message)
+    return link_pb2.Frame(progress=progress)
 
 
 def _copy(result: link_pb2.Result) -> link_pb2.Frame:
