@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from snakepit_control_plane.servers.offers import ClientCall, Provider
 
 
+_DECIDED_HERE = ("session_id", "affinity", "idempotency_key", "metadata", "accept", "parent_call_id", "turn", "progress")
+"""Fields of a nested call that follow from the call around it, whatever an agent says."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Who runs a nested call: the pool's workers, or (`offered`) a client. `until`: its deadline, of the loop's clock."""
@@ -117,8 +121,9 @@ class NestedCalls:
 def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
     """What every nested call has of the one around it."""
     around = parent.frame.call
+    for field in _DECIDED_HERE:
+        call.ClearField(field)
     call.depth, call.priority = nest.depth, around.priority
-    call.ClearField("metadata")
     for key, value in around.metadata.items():
         call.metadata[key] = value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,3 +66,28 @@ async def test_one_trace_leads_through_the_tool_to_what_it_called(tmp_path: Path
     assert path("tool shout") == ["tool shout", "ask shout", *around]
     assert path("tool count") == ["tool count", "run count", "route count", *around]
     assert len({span.trace_id for _, span in receiver.spans if "ask" in span.name}) == 2, "one trace for each of the two calls"
+
+
+def test_the_example_asks_whoever_has_ordered() -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples/shop"
+    with dev(examples / "pool.yaml") as server:
+        server.is_ready()
+        for answer, said in (("y", "tea is on its way"), ("n", "not bought")):
+            buyer = subprocess.run(
+                [sys.executable, examples / "buy.py", "tea"],
+                env={**os.environ, "SNAKEPIT_SERVER": server.server},
+                input=answer,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            assert buyer.stdout.strip() == f"Buy tea? [y/n] {said}"
+        alone = subprocess.run(
+            [sys.executable, "-m", "snakepit.cli", "call", "shop", "order", "item=tea", "--server", server.server],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        assert "nobody is there to ask" in alone.stdout

@@ -1,0 +1,1 @@
+"""A shop whose tool asks the person in front of the screen."""
