@@ -80,7 +80,7 @@ class SimulatedAgent:
     state: pool_pb2.WorkerState = pool_pb2.WORKER_STATE_READY
     reason: str = ""
     message: str = ""
-    protocol: int = 1
+    protocol: int = 0
 
     def __post_init__(self) -> None:
         self.incarnation = secrets.token_hex(4)

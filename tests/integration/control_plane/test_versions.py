@@ -23,6 +23,7 @@ from support.replica import Replica, replica
 from support.simulated_agent import POOL, settings, simulated_agent
 
 LINK = "/snakepit.v1.LinkService/Link"
+PIPE = "/snakepit.v1.LinkService/Pipe"
 SECONDS = 10.0
 UNKNOWN_FIELD = b"\xfa\x3e\x03new"
 """Field 1007, which no message has, with a text."""
@@ -43,6 +44,7 @@ class OldAgent:
         self.contract = contract
         self.frames: list[Any] = []
         self.answered = 0
+        self._channel = channel
         self._rpc: Any = channel.stream_stream(
             LINK, request_serializer=lambda message: message.SerializeToString(), response_deserializer=contract("LinkResponse").FromString
         )()
@@ -70,21 +72,60 @@ class OldAgent:
                 self.frames.append(frame)
                 if frame.WhichOneof("kind") == "call":
                     call = frame.call
+                    if call.stream:
+                        await self._pipe(call)
                     names = {"id": call.id, "call_id": call.call_id, "worker": call.worker, "incarnation": call.incarnation}
                     await self.send(result=self.contract("Result")(payload=call.arguments, run_seconds=0.001, **names))
                     self.answered += 1
 
+    async def _pipe(self, call: Any) -> None:
+        """The call's arguments, twice, as chunks; then the end."""
+        new = self.contract
+        chunks = [*(new("Chunk")(index=index, payload=call.arguments) for index in range(2)), new("Chunk")(index=2, last=True)]
+        rpc: Any = self._channel.stream_stream(
+            PIPE, request_serializer=lambda message: message.SerializeToString(), response_deserializer=new("PipeResponse").FromString
+        )()
+        first = {"id": call.id, "capsule_incarnation": "i"}
+        for chunk in chunks:
+            await rpc.write(new("PipeRequest")(chunks=[chunk], **first))
+            await rpc.read()
+            first = {}
+        await rpc.done_writing()
 
-async def test_an_agent_of_a_release_serves_calls_at_this_control_plane(server: Running, caller: Caller, contract: Contract) -> None:
+
+@pytest.fixture
+async def old_agent(server: Running, contract: Contract) -> AsyncIterator[OldAgent]:
     async with grpc.aio.insecure_channel(server.address) as channel:
         agent = OldAgent(contract, channel)
         await agent.link()
         serving = asyncio.create_task(agent.serve())
         await eventually(lambda: POOL in server.router.pools and server.router.pools[POOL].workers)
-        for value in range(3):
-            assert (await caller.call("echo", {"value": value})).json.struct_value["value"] == value
-        assert agent.answered == 3
+        yield agent
         serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_an_agent_of_a_release_serves_calls_at_this_control_plane(caller: Caller, old_agent: OldAgent) -> None:
+    for value in range(3):
+        assert (await caller.call("echo", {"value": value})).json.struct_value["value"] == value
+    assert old_agent.answered == 3
+
+
+async def test_an_agent_of_a_release_streams_at_this_control_plane(caller: Caller, old_agent: OldAgent) -> None:
+    chunks = [chunk async for chunk in caller.stream("echo", {"value": 7})]
+    assert [chunk.json.struct_value["value"] for chunk in chunks if chunk.HasField("json")] == [7, 7]
+    assert chunks[-1].last
+
+
+async def test_an_agent_of_a_release_serves_sessions_at_this_control_plane_and_lets_them_move(caller: Caller, old_agent: OldAgent) -> None:
+    await caller.create("s")
+    for _ in range(2):
+        assert (await caller.call("echo", session_id="s")).worker == "old-0/0"
+    epoch = (await caller.session("s")).epoch
+    await caller.rebind("s")
+    assert (await caller.call("echo", session_id="s")).worker == "old-0/0"
+    assert (await caller.session("s")).epoch > epoch
+    assert [frame.call.session_id for frame in old_agent.frames if frame.WhichOneof("kind") == "call"] == ["s"] * 3
 
 
 # ---- this agent, and this SDK, at the control plane of a release

@@ -14,7 +14,7 @@ from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link import link as link_module
 from snakepit.link.channels import server_options
 from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
-from snakepit.link.protocol import NEWEST
+from snakepit.link.protocol import NEWEST, OURS
 from snakepit.link.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 
@@ -217,7 +217,7 @@ async def test_another_protocol_version_is_refused_with_a_sentence_that_names_bo
                 await asyncio.sleep(0.01)
         assert isinstance(client.dialer.last_error, ProtocolMismatch)
         assert "protocol 99" in str(client.dialer.last_error)
-        assert f"this program protocol {NEWEST}: upgrade this program" in str(client.dialer.last_error)
+        assert f"this program {OURS}: upgrade this program" in str(client.dialer.last_error)
         assert not client.opened
 
 

@@ -132,6 +132,8 @@ class Capsule:
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
+        # It sequences sessions. Agents of the first release don't: see snakepit.link.protocol.
+        self.keeps_order = True
 
     @property
     def routable(self) -> bool:

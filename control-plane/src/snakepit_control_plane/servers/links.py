@@ -14,7 +14,7 @@ from snakepit import __version__
 from snakepit import link as links
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.link import LinkClosed
-from snakepit.link.protocol import agreed, said
+from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.nested import NestedCalls
@@ -114,6 +114,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         if hello.role == link_pb2.ROLE_AGENT:
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             capsule = await self.fleet.join(hello, link.send)
+            capsule.keeps_order = protocol >= KEEPS_ORDER
             peer = AgentPeer(self, capsule, link)
         elif hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:

@@ -12,6 +12,8 @@ from snakepit_control_plane.store.interface import SessionRecord
 ANSWER_SECONDS = 2.0
 """An agent that does not know the question leaves it unanswered: it is asked again when a call comes."""
 
+LOOK_SECONDS = 0.05
+
 Tell = Callable[[Capsule, link_pb2.Frame], None]
 
 
@@ -28,6 +30,8 @@ class Releases:
 
         `wait`: the answer comes when it is idle; `force`: whatever runs is stopped; `look`: nothing is let go.
         """
+        if not capsule.keeps_order:
+            return await self._assume(capsule, record, how)
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         key = (record.incarnation, record.uid, record.epoch)
         self._asked.setdefault(key, set()).add(answer)
@@ -41,6 +45,18 @@ class Releases:
             self._asked[key].discard(answer)
             if not self._asked[key]:
                 del self._asked[key]
+
+    @staticmethod
+    async def _assume(capsule: Capsule, record: SessionRecord, how: Mapping[str, bool]) -> bool | None:
+        """An agent of the first release doesn't know the question: as in that release, what this replica has sent it is what counts."""
+        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
+        while not how.get("force") and any(call.frame.call.session_uid == record.uid for call in capsule.inflight.values()):
+            if not how.get("wait"):
+                return False
+            if asyncio.get_running_loop().time() > until:
+                return None
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
 
     def answered(self, reply: link_pb2.SessionReleased) -> None:
         """An answer is for everybody who asks about that epoch of the session."""

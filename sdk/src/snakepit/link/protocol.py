@@ -2,6 +2,9 @@
 
 A new kind of frame or field needs no new protocol: ends that don't know it pass it over. A number is added only where an older
 end would misunderstand; it is dropped again when no release that needs it is supported any more.
+
+* 1: the first release.
+* 2: agents keep the order of sessions (Turn), and say when one may move (SessionRelease). One that speaks 1 is not asked.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from typing import NamedTuple
 from snakepit.errors import ProtocolMismatch
 
 OLDEST = 1
-NEWEST = 1
+NEWEST = 2
+
+KEEPS_ORDER = 2
 
 
 class Range(NamedTuple):
