@@ -10,6 +10,8 @@ from snakepit import Adapter, Context, tool
 
 
 class Bulky(Adapter):
+    made = 0
+
     @tool
     def echo(self, value: Any) -> Any:
         return value
@@ -19,7 +21,7 @@ class Bulky(Adapter):
         return len(value)
 
     @tool
-    def make(self, size: int) -> bytes:
+    def make(self, size: int, unused: Any = None) -> bytes:
         return bytes(size)
 
     @tool
@@ -42,7 +44,13 @@ class Bulky(Adapter):
     def endless(self, size: int, *, ctx: Context) -> Iterator[bytes]:
         while True:
             ctx.check()
+            self.made += 1
             yield bytes(size)
+
+    @tool
+    def produced(self) -> int:
+        """How many chunks `endless` has made."""
+        return self.made
 
     @tool
     def pause(self, seconds: float) -> Iterator[int]:

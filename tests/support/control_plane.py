@@ -63,11 +63,16 @@ class Caller:
         request.json.update(arguments or {})
         return await rpc(self.router.Execute(request, timeout=timeout))
 
+    async def plain(self, tool: str, payload: common_pb2.Payload, *, timeout: float = 30.0) -> router_pb2.ExecuteResponse:
+        """The payload form."""
+        request = router_pb2.ExecuteRequest(pool="default/large", tool=tool, payload=payload)
+        return await rpc(self.router.Execute(request, timeout=timeout))
+
     def start(self, tool: str, arguments: dict[str, Any] | None = None, **fields: Any) -> asyncio.Task[Any]:
         return asyncio.create_task(self.call(tool, arguments, **fields))
 
     def stream(self, tool: str, arguments: dict[str, Any], *, timeout: float = PATIENCE_SECONDS, **fields: Any) -> Any:
-        request = router_pb2.ExecuteStreamRequest(pool=POOL, tool=tool, **fields)
+        request = router_pb2.ExecuteStreamRequest(pool=fields.pop("pool", POOL), tool=tool, **fields)
         request.json.update(arguments)
         return self.router.ExecuteStream(request, timeout=timeout)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from snakepit.errors import Started
 from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
+from snakepit.local.sections import counted
 from snakepit.v1 import common_pb2, link_pb2
 
 
@@ -45,7 +46,7 @@ def fill_payload(wire: common_pb2.Payload, payload: Payload) -> None:
 def payload_bytes(payload: Payload | LargePayload) -> int:
     """What the limit on payloads counts."""
     if isinstance(payload, LargePayload):
-        return sum(payload.sections)
+        return counted(payload.sections)
     return len(payload.data) + sum(len(a.data) for a in payload.attachments)
 
 

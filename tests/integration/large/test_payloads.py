@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import grpc
 import numpy
 import pytest
 
 import snakepit
 from snakepit.errors import InvalidArguments, PayloadTooLarge, Started, ToolError
+from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, replica
+from support.control_plane import Caller, replica
+from support.large import MIB, POOL, SAMPLE, port, ready
 
 pytestmark = pytest.mark.timeout(50)
 
-MIB = 1024 * 1024
-POOL = "default/large"
-SAMPLE = "support.bulky:Bulky"
 
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-        assert len(running.router.transfers) == 0
-
-
-@pytest.fixture
-async def pool(server: Running) -> AsyncIterator[snakepit.Pool]:
-    async with capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
-        yield await ready(client.pool(POOL))
-
-
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
-
-
-async def ready(pool: snakepit.Pool, count: int = 1) -> snakepit.Pool:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                if sum(worker.state == "ready" for worker in await pool.workers()) == count:
-                    return pool
-            except snakepit.SnakepitError:
-                pass  # The pool is not known yet.
-            await asyncio.sleep(0.01)
-
-
-async def test_64_mib_go_in_and_out(pool: snakepit.Pool) -> None:
-    content = bytes(range(256)) * (64 * MIB // 256 - 1) + bytes(100)
+async def test_64_mib_go_in_and_out_and_a_byte_more_is_refused_with_the_limits_name(pool: snakepit.Pool) -> None:
+    content = bytes(range(256)) * (64 * MIB // 256)
     assert await pool.call("echo", {"value": content}, timeout=30) == content
+    with pytest.raises(PayloadTooLarge) as refused:
+        await pool.call("echo", {"value": content + b"x"}, timeout=30)
+    assert refused.value.details == {"limit": "maxLargePayloadBytes", "bytes": str(64 * MIB)}
 
 
 async def test_arrays_arrive_as_read_only_views(pool: snakepit.Pool) -> None:
@@ -92,7 +62,24 @@ async def test_more_than_the_limit_is_refused_with_the_limits_name() -> None:
         with pytest.raises(PayloadTooLarge) as refused:
             await pool.call("make", {"size": MIB + 1}, timeout=30)
         assert (refused.value.details["limit"], refused.value.started) == ("maxLargePayloadBytes", Started.YES)
-        assert len(await pool.call("make", {"size": MIB - 100}, timeout=30)) == MIB - 100
+        assert len(await pool.call("make", {"size": MIB}, timeout=30)) == MIB
+
+
+async def test_a_plain_call_takes_4_mib_each_way_and_more_is_refused_with_the_limits_name(server: Running, pool: snakepit.Pool) -> None:
+    async with grpc.aio.insecure_channel(server.address, options=[("grpc.max_receive_message_length", 8 * MIB)]) as channel:
+        caller = Caller(channel)
+        arguments = common_pb2.Payload(data=b'{"value": {"$attachment": 0}}', attachments=[common_pb2.Attachment(data=bytes(3 * MIB))])
+        answer = await caller.plain("echo", arguments)
+        assert answer.payload.attachments[0].data == bytes(3 * MIB)
+        arguments.attachments[0].data = bytes(4 * MIB)
+        with pytest.raises(PayloadTooLarge) as refused:
+            await caller.plain("size", arguments)
+        assert (refused.value.details["limit"], refused.value.started) == ("maxPayloadBytes", Started.NO)
+        with pytest.raises(PayloadTooLarge) as refused:
+            await caller.plain("make", common_pb2.Payload(data=b'{"size": 5000000}'))
+        assert (refused.value.details["limit"], refused.value.started) == ("maxPayloadBytes", Started.YES)
+        chunks = caller.stream("chunks", {"sizes": [10]}, pool=POOL)
+        assert [chunk.last async for chunk in chunks][-1]
 
 
 # ---- under an idempotency key

@@ -37,7 +37,7 @@ from snakepit.local.frames import (
     StateAnswer,
     ToolFailure,
 )
-from snakepit.local.sections import LARGE_BYTES, sizes, skeleton
+from snakepit.local.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit.names import nearest
 from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
@@ -377,7 +377,7 @@ class Invoker:
     def _encode(self, call: RunningCall, value: Any) -> tuple[Payload, int]:
         """In the encoding of the arguments, which the caller can read; and its bytes."""
         encoded = payloads.encode(value, call.frame.arguments.content_type)
-        if (size := payloads.size(encoded)) > self.limit.bytes:
+        if (size := payloads.size(encoded)) > self.limit.bytes and counted(sizes(encoded)) > self.limit.bytes:
             raise _TooLarge(size)
         return encoded, size
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from snakepit import payload
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
 from snakepit.link.status import to_frame
+from snakepit.local.sections import counted
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def check(call: Call, pool: Pool, max_payload_bytes: int, max_large_payload_byte
     size = payload_bytes(frame.arguments)
     if size > max_payload_bytes:
         return too_large(size, max_payload_bytes, "maxPayloadBytes")
-    if call.source is not None and (size := sum(frame.pieces.sections)) > max_large_payload_bytes:
+    if call.source is not None and (size := counted(frame.pieces.sections)) > max_large_payload_bytes:
         return too_large(size, max_large_payload_bytes, "maxLargePayloadBytes")
     kind = frame.arguments.content_type
     return None if kind in ALWAYS else _refused_encoding(pool, kind)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from snakepit.errors import DeadlineExceeded, SnakepitError, Started, WorkerLost
 from snakepit.link.status import from_frame, to_frame
 from snakepit.local.sections import piece_of, total
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.router.pools import Router
 
 PIPE_SECONDS = 1.0
 """After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
@@ -37,6 +41,7 @@ class Stream:
         self.idle_seconds = idle_seconds
         self.on_close: Callable[[], None] = lambda: None
         self._on_end = on_end
+        self._on_stall: Callable[[SnakepitError], None] = lambda error: None
         self._items: deque[Item] = deque()
         self._index = 0
         # What the agent has yet to send: bytes of pieces, and a last chunk.
@@ -48,6 +53,12 @@ class Stream:
         self._ready = asyncio.Event()
         self._taken = asyncio.Event()
         self._error: common_pb2.Error | None = None
+
+    def watch(self, router: Router, call: Call) -> None:
+        """The pool's idle time holds, and ends the call."""
+        if call.home is not None:
+            self.idle_seconds = call.home.spec.call.stream_idle_seconds
+        self._on_stall = lambda error: router.cancel(call, error)
 
     # ---- the agent's side
 
@@ -156,6 +167,7 @@ class Stream:
         self._finish(to_frame(error))
         self.gone = True
         self._close()
+        self._on_stall(error)
 
     def _finish_unopened(self) -> None:
         if not self.opened:

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, StaleEpoch, Started
+from snakepit.errors import InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
@@ -50,22 +50,12 @@ async def _fetch(router: Router, call_id: str, context: Context) -> None:
 
 
 async def pass_down(stream: Stream, write: Callable[[Any], Awaitable[None]]) -> None:
-    """Everything to the caller. Raises DeadlineExceeded when it takes nothing for the idle time."""
+    """Everything to the caller. A write waits for as long as the caller holds the stream; its call does not (see Stream.put)."""
     while not stream.finished:
         item = await stream.take()
         if not isinstance(item, bytes):
             item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
-        await patiently(write(item), stream.idle_seconds)
-
-
-async def patiently(writing: Awaitable[None], idle_seconds: float) -> None:
-    """Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(idle_seconds):
-            await writing
-    except TimeoutError:
-        message = f"the caller took nothing of the stream for {idle_seconds:g} s (call.streamIdleSeconds)"
-        raise DeadlineExceeded(message, started=Started.YES, details={"limit": "call.streamIdleSeconds"}) from None
+        await write(item)
 
 
 class _Carry:
@@ -93,8 +83,8 @@ class _Carry:
         if self._nested.client_calls and self._call.frame.call.parent_call_id and (refusal := self._nested.adopt(self._call)) is not None:
             raise refusal
         self._router.submit(self._call)
-        if self._stream is not None and self._call.home is not None:
-            self._stream.idle_seconds = self._call.home.spec.call.stream_idle_seconds
+        if self._stream is not None:
+            self._stream.watch(self._router, self._call)
         receiver = asyncio.create_task(self._upload.receive(self._context.read), name=f"arguments of call {self._call.call_id}")
         try:
             await (self._answer() if self._stream is None else pass_down(self._stream, self._write))

@@ -19,7 +19,6 @@ from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.carry import patiently
 from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
@@ -62,8 +61,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             return
         call.source = set_apart(frame.call, self._router.max_payload_bytes)
         self._router.submit(call)
-        if call.home is not None:
-            stream.idle_seconds = call.home.spec.call.stream_idle_seconds
+        stream.watch(self._router, call)
         try:
             await self._pass_down(request, call, stream, context)
         except SnakepitError as error:
@@ -81,7 +79,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Raises what the stream ends with."""
         while not stream.finished:
             chunk = await take_whole(stream, self._router.max_payload_bytes)
-            await patiently(context.write(_chunk(request, call, chunk)), stream.idle_seconds)
+            await context.write(_chunk(request, call, chunk))
 
 
 def _frame(request: Request, context: Context) -> link_pb2.Frame:

@@ -27,7 +27,7 @@ from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.link.status import Metadata, from_rpc_error
 from snakepit.local import frames
-from snakepit.local.sections import spread
+from snakepit.local.sections import counted, sizes, spread
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -275,7 +275,7 @@ class Connection:
     async def _carry(
         self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload
     ) -> link_pb2.Result | frames.Payload:
-        check_size(peer.replica, payloads.size(large))
+        check_size(peer.replica, large)
         if not peer.replica.max_large_payload_bytes:
             inlined(frame.call, large)
             return await self._ask(peer, frame, deadline, None)
@@ -346,10 +346,11 @@ class Connection:
                 link.pass_over(frame)
 
 
-def check_size(replica: Replica, size: int) -> None:
+def check_size(replica: Replica, payload: frames.Payload) -> None:
     """Raises PayloadTooLarge for arguments that the replica would refuse."""
-    large = replica.max_large_payload_bytes
-    limit, name = (large, "maxLargePayloadBytes") if large else (replica.max_payload_bytes or MAX_PAYLOAD_BYTES, "maxPayloadBytes")
+    size, limit, name = counted(sizes(payload)), replica.max_large_payload_bytes, "maxLargePayloadBytes"
+    if not limit:
+        size, limit, name = payloads.size(payload), replica.max_payload_bytes or MAX_PAYLOAD_BYTES, "maxPayloadBytes"
     if size > limit:
         raise sentences.too_large(size, limit, name)
 

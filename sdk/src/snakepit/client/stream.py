@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import grpc
 
-from snakepit import payload as payloads
 from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Carry
@@ -155,7 +154,7 @@ class Stream(AsyncIterator[Any]):
     def _open(self, peer: Peer, deadline: float | None) -> _Carried | _Plain:
         self._address = peer.replica.address
         if self._large is not None:
-            check_size(peer.replica, payloads.size(self._large))
+            check_size(peer.replica, self._large)
         if peer.replica.max_large_payload_bytes:
             return _Carried(self._connection.open_carry(peer, self._call, deadline, self._large), self._call)
         call = self._call if self._large is None else inlined(self._call, self._large)

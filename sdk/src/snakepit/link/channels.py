@@ -25,10 +25,19 @@ def _sizes(max_payload_bytes: int) -> Options:
     return [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
 
 
+STREAM_WINDOW_BYTES = 256 * 1024
+"""What one end may send on a stream that the other does not read. gRPC's own guess grows to megabytes."""
+
+
+def _windows() -> Options:
+    return [("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES), ("grpc.http2.bdp_probe", 0)]
+
+
 def client_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
     """For a channel to a control-plane replica. One channel is one connection: no shared subchannels, no hidden retries."""
     return [
         *_sizes(max_payload_bytes),
+        *_windows(),
         ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 5000),
         ("grpc.http2.max_pings_without_data", 0),
@@ -42,6 +51,7 @@ def server_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
     """For a control-plane replica's server; `so_reuseport` off, or two replicas on one port would share it silently."""
     return [
         *_sizes(max_payload_bytes),
+        *_windows(),
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 1000 // 2),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -37,6 +37,11 @@ def total(sections: Sections) -> int:
     return sum(map(_aligned, sections[:-1])) + sections[-1]
 
 
+def counted(sections: Sections) -> int:
+    """What a limit on large payloads counts: the text, or what travels beside it, whichever is more."""
+    return max(sections[0], sum(sections[1:]))
+
+
 def _aligned(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 

@@ -1,0 +1,89 @@
+"""What tests of large payloads share: the pool's name, waiting for its workers, and a client that speaks Carry by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+import snakepit
+from snakepit.local.frames import Attachment, Payload
+from snakepit.local.sections import cut, piece_message, sizes, spread
+from snakepit.payload import encode
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.server import Running
+from support.control_plane import PATIENCE_SECONDS
+
+MIB = 1024 * 1024
+POOL = "default/large"
+SAMPLE = "support.bulky:Bulky"
+
+
+def port(server: Running) -> int:
+    return int(server.address.rpartition(":")[2])
+
+
+async def ready(pool: snakepit.Pool, count: int = 1) -> snakepit.Pool:
+    """Wait for so many ready workers."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                if sum(worker.state == "ready" for worker in await pool.workers()) == count:
+                    return pool
+            except snakepit.SnakepitError:
+                pass  # The pool is not known yet.
+            await asyncio.sleep(0.01)
+
+
+def open_memfds() -> int:
+    """Of large payloads, in this process: the agent's and the tests'."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found += "memfd:snakepit" in str(entry.readlink())
+        except FileNotFoundError:
+            continue  # the folder's own descriptor
+    return found
+
+
+def tasks(name: str) -> list[str]:
+    """Names of the loop's tasks that begin so."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(name)]
+
+
+class ByHand:
+    """One call with large arguments, whose pieces go when a test says so."""
+
+    def __init__(self, channel: grpc.aio.Channel, tool: str, arguments: dict[str, Any]) -> None:
+        payload = encode(arguments)
+        self._pieces = [piece_message(piece) for piece in cut(spread(payload))]
+        method: Any = channel.stream_stream
+        self.rpc = method("/snakepit.v1.LinkService/Carry")()
+        self.call = link_pb2.Call(call_id=f"by-hand-{id(self)}", pool=POOL, tool=tool, arguments=_skeleton(payload))
+        self.call.pieces.sections.extend(sizes(payload))
+
+    async def begin(self) -> int:
+        """Send the call; the number of the attempt that is wanted first."""
+        await self.rpc.write(link_pb2.CarryRequest(call=self.call).SerializeToString())
+        return (await self.said()).wanted
+
+    async def said(self) -> link_pb2.CarryResponse:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return link_pb2.CarryResponse.FromString(await self.rpc.read())
+
+    async def send(self, attempt: int, pieces: int | None = None) -> None:
+        """So many pieces of the arguments, from the first; None: all."""
+        await self.rpc.write(link_pb2.CarryRequest(sending=attempt).SerializeToString())
+        for piece in self._pieces[:pieces]:
+            await self.rpc.write(piece)
+
+
+def _skeleton(payload: Payload) -> common_pb2.Payload:
+    attachments = [_attachment(each) for each in payload.attachments]
+    return common_pb2.Payload(content_type=payload.content_type, attachments=attachments)
+
+
+def _attachment(each: Attachment) -> common_pb2.Attachment:
+    return common_pb2.Attachment(content_type=each.content_type, dtype=each.dtype, shape=each.shape)
