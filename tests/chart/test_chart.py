@@ -69,12 +69,14 @@ def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Re
 
 
 def test_the_control_planes_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
-    pod = dict(render("controlPlane.maxPayloadBytes=1048576").pod_specs())["snakepit-control-plane"]
+    pod = dict(render("controlPlane.maxPayloadBytes=1048576", "controlPlane.maxLargePayloadBytes=2097152").pod_specs())[
+        "snakepit-control-plane"
+    ]
     settings = control_plane_settings.from_environment(environment(pod))
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
     assert settings.listen == f"0.0.0.0:{ports['grpc']}"
     assert settings.http == f"0.0.0.0:{ports['http']}"
-    assert settings.max_payload_bytes == 1048576
+    assert (settings.max_payload_bytes, settings.max_large_payload_bytes) == (1048576, 2097152)
     assert settings.linger_seconds + settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
 

@@ -104,7 +104,8 @@ class _Carry:
             await pass_down(self._router.transfers.sink(self._call), self._write)
 
     def _reply(self, _: Call, frame: link_pb2.Frame) -> None:
-        if not self._result.done():
+        # Else it is the call's Progress, which has no way here.
+        if frame.WhichOneof("kind") == "result" and not self._result.done():
             self._result.set_result(frame.result)
 
     async def _want(self, attempt: int) -> None:
