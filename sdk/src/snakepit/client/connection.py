@@ -305,6 +305,9 @@ class Connection:
         carry = carrying.Carry(peer.replica.channel, self.metadata(), left)
         try:
             return await carrying.fetch(carry, result)
+        except asyncio.CancelledError:
+            peer.cancel(result.id)  # The stream may never have reached the replica.
+            raise
         except SnakepitError as error:
             raise (sentences.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
