@@ -467,6 +467,7 @@ def replica_process(store: str, log: Path) -> Iterator[tuple[subprocess.Popen[by
 async def test_the_call_of_a_replica_killed_with_9_becomes_worker_lost_maybe(shared_redis: RedisServer, key: str, tmp_path: Path) -> None:
     async with pair(shared_redis.url) as two:
         with replica_process(shared_redis.url, tmp_path / "log") as (process, address):
+            await eventually(lambda: "serves on" in (tmp_path / "log").read_text(), "the replica has started")
             async with simulated_agent(address, name="capsule-9") as agent, calling(address) as caller:
                 doomed = caller.start("hang", idempotency_key=key)
                 await eventually(lambda: agent.running)
