@@ -464,10 +464,18 @@ def replica_process(store: str, log: Path) -> Iterator[tuple[subprocess.Popen[by
             process.kill()
 
 
+async def started(process: subprocess.Popen[bytes], log: Path) -> None:
+    """A program takes its time on a loaded machine."""
+    async with asyncio.timeout(30):
+        while "serves on" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            await asyncio.sleep(0.02)
+
+
 async def test_the_call_of_a_replica_killed_with_9_becomes_worker_lost_maybe(shared_redis: RedisServer, key: str, tmp_path: Path) -> None:
     async with pair(shared_redis.url) as two:
         with replica_process(shared_redis.url, tmp_path / "log") as (process, address):
-            await eventually(lambda: "serves on" in (tmp_path / "log").read_text(), "the replica has started")
+            await started(process, tmp_path / "log")
             async with simulated_agent(address, name="capsule-9") as agent, calling(address) as caller:
                 doomed = caller.start("hang", idempotency_key=key)
                 await eventually(lambda: agent.running)
