@@ -464,11 +464,16 @@ def replica_process(store: str, log: Path) -> Iterator[tuple[subprocess.Popen[by
             process.kill()
 
 
+def serves(process: subprocess.Popen[bytes], log: Path) -> bool:
+    said = log.read_text()
+    assert process.poll() is None, said
+    return "serves on" in said
+
+
 async def started(process: subprocess.Popen[bytes], log: Path) -> None:
     """A program takes its time on a loaded machine."""
     async with asyncio.timeout(30):
-        while "serves on" not in log.read_text():
-            assert process.poll() is None, log.read_text()
+        while not serves(process, log):
             await asyncio.sleep(0.02)
 
 
