@@ -49,6 +49,8 @@ class Releases:
     @staticmethod
     async def _assume(capsule: Capsule, record: SessionRecord, how: Mapping[str, bool]) -> bool | None:
         """An agent of the first release doesn't know the question: as in that release, what this replica has sent it is what counts."""
+        if how.get("look"):
+            return True if capsule.workers else None  # before its first report nothing is known of its workers
         until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         while not how.get("force") and any(call.frame.call.session_uid == record.uid for call in capsule.inflight.values()):
             if not how.get("wait"):
