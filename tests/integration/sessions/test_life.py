@@ -155,7 +155,8 @@ async def swap(side: Caller, value: str, expected: int) -> bool:
 async def test_the_worker_is_told_when_a_session_ends_for_it(world: World, end: str) -> None:
     async with world.capsule(0, processes=2):
         await world.sides[0].create("s", ttl_seconds=1 if end == "expired" else 60)
-        await world.sides[0].call("where", {"journal": world.journal}, session_id="s")
+        for side in world.sides:
+            await side.call("where", {"journal": world.journal}, session_id="s")
         if end == "deleted":
             await rpc(world.sides[1].sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="s")))
         elif end == "moved":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,7 +17,14 @@ import pytest
 from support.otlp import receiving
 
 SNAKEPIT = str(Path(sys.executable).with_name("snakepit"))
-POOL = Path(__file__).resolve().parents[2] / "bench/pool.yaml"
+ADAPTER = Path(__file__).resolve().parents[2] / "bench/echo.py"
+
+POOL = """
+apiVersion: snakepit.dev/v1alpha1
+kind: SnakePool
+metadata: {name: echo}
+spec: {replicas: 1, worker: {adapter: "echo:Echo"}}
+"""
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -28,8 +36,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def dev(port: int, environment: dict[str, str]) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(SNAKEPIT, "dev", str(POOL), "--listen", f"127.0.0.1:{port}", env=environment)
+async def dev(folder: Path, port: int, environment: dict[str, str]) -> AsyncIterator[None]:
+    shutil.copy(ADAPTER, folder)
+    pool = folder / "pool.yaml"
+    pool.write_text(POOL)
+    process = await asyncio.create_subprocess_exec(SNAKEPIT, "dev", str(pool), "--listen", f"127.0.0.1:{port}", env=environment)
     try:
         yield
     finally:
@@ -48,7 +59,7 @@ async def call_until_served(port: int, environment: dict[str, str]) -> None:
                 return
 
 
-async def test_one_trace_leads_from_the_clients_call_through_router_and_agent_to_the_tool() -> None:
+async def test_one_trace_leads_from_the_clients_call_through_router_and_agent_to_the_tool(tmp_path: Path) -> None:
     async with receiving() as receiver:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}",
@@ -57,7 +68,7 @@ async def test_one_trace_leads_from_the_clients_call_through_router_and_agent_to
         }
         environment = {**os.environ, **variables}
         port = free_port()
-        async with dev(port, environment):
+        async with dev(tmp_path, port, environment):
             await call_until_served(port, environment)
             spans = await receiver.until({"call ", "route ", "run ", "tool "})
     served = spans["tool "].trace_id

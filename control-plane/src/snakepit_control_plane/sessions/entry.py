@@ -41,9 +41,17 @@ class SessionEntry:
     def is_released(self) -> bool:
         return self.record is not None and self.record.fence == self.released
 
+    def may_have_expired(self, now: float) -> bool:
+        """Nobody here has used it for its whole TTL: whether it still exists, the store knows."""
+        return self.record is not None and not self._occupied and now - self.last_used >= self.record.ttl_seconds
+
     def must_wait(self, call: Call) -> bool:
         """For an answer, before anything can be done with the call."""
         return self.record is None or (self.busy and not (self.asking and call.in_turn))
 
     def is_idle(self, now: float) -> bool:
-        return not (self.active or self.waiting or self.busy) and now - self.last_used > IDLE_SECONDS
+        return not self._occupied and now - self.last_used > IDLE_SECONDS
+
+    @property
+    def _occupied(self) -> bool:
+        return bool(self.active or self.waiting or self.busy)

@@ -43,6 +43,8 @@ class Sessions:
         entry = self.entries.get((pool.name, session))
         if entry is None:
             entry = self.entries[pool.name, session] = SessionEntry(pool.name, session)
+        elif entry.may_have_expired(now):
+            entry.record = None
         call.session = entry
         entry.last_used = now
         entry.dirty = True
