@@ -150,6 +150,14 @@ def test_otel_variables_reach_operator_control_plane_and_agents(render: Render) 
         assert environment(dict(objects.pod_specs())[name])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
 
 
+def test_lanes_are_found_at_the_replicas_own_address_on_a_port_that_a_policy_can_name(render: Render) -> None:
+    pod = dict(render().pod_specs())["snakepit-control-plane"]
+    declared = {each["name"]: each for each in pod["containers"][0]["env"]}
+    ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
+    assert declared["SNAKEPIT_LANE_LISTEN"]["value"] == f"0.0.0.0:{ports['lane']}"
+    assert declared["SNAKEPIT_LANE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+
+
 def test_prometheus_finds_the_control_plane_by_annotation_or_by_service_monitor(render: Render) -> None:
     template = render().get("Deployment", "snakepit-control-plane")["spec"]["template"]
     assert template["metadata"]["annotations"]["prometheus.io/port"] == "7801"

@@ -17,7 +17,7 @@ from snakepit.means import next_mean
 AHEAD_SECONDS = 0.001
 """Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
 
-AHEAD_CALLS = 64
+AHEAD_CALLS = 128
 """Calls that may wait in a worker's inbox, however short they are."""
 
 RECALL_AFTER_SECONDS = 0.005

@@ -38,6 +38,7 @@ from snakepit_control_plane.quota import SessionCount
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import http
 from snakepit_control_plane.servers.fleet import FleetServicer
+from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.pools import PoolServicer
 from snakepit_control_plane.servers.router import RouterServicer
@@ -88,7 +89,8 @@ class Running:
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)
         self.count = SessionCount(self.router, store, self.fleet.changes.tell)
-        self.links = LinkServicer(self.router, self.fleet, store, self.replica)
+        self.lanes = Lanes(settings.lane_host)
+        self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes)
         self.address = ""
         self.http_address = ""
         self.stopping = False
@@ -101,6 +103,7 @@ class Running:
         """Raises AddressInUse."""
         self._register()
         self.address = self._bind()
+        await self._start_lanes()
         await self.store.start()
         await self.fleet.load()
         await self._grpc.start()
@@ -129,6 +132,17 @@ class Running:
         except RuntimeError as error:
             raise AddressInUse(_taken(self.settings.listen, "SNAKEPIT_LISTEN")) from error
         return f"{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{bound or port}"
+
+    async def _start_lanes(self) -> None:
+        listen = self.settings.lane
+        if listen is None:
+            return
+        try:
+            await self.lanes.start(listen or f"{parse_target(self.settings.listen)[0]}:0")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUse(_taken(listen, "SNAKEPIT_LANE_LISTEN")) from error
+            raise
 
     async def _start_http(self) -> None:
         if self.settings.http is None:
@@ -189,6 +203,7 @@ class Running:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._grpc.stop(1.0)
+        await self.lanes.stop()
         await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()
         if self._http is not None:

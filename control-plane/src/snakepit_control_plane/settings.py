@@ -22,6 +22,10 @@ class Settings:
     """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
     http: str | None = "0.0.0.0:7801"
     """Address of /livez, /readyz and /metrics (SNAKEPIT_HTTP_LISTEN; `off`: none)."""
+    lane: str | None = ""
+    """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`, `off`: no lanes)."""
+    lane_host: str = ""
+    """Where peers find that port, if not at the address that they dialled for gRPC (SNAKEPIT_LANE_HOST): the pod's own, say."""
     store: str = "memory:"
     """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
@@ -52,6 +56,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     values = {
         "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
         "http": read("SNAKEPIT_HTTP_LISTEN", _address_or_off, Settings.http),
+        "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
+        "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
         "max_payload_bytes": read("SNAKEPIT_MAX_PAYLOAD_BYTES", _positive_int, Settings.max_payload_bytes),
         "max_large_payload_bytes": read("SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES", _positive_int, Settings.max_large_payload_bytes),

@@ -19,7 +19,7 @@ LIVE = pool_pb2.LIVENESS_LIVE
 AHEAD_SECONDS = 0.0005
 """Calls travel ahead of free slots while a worker's estimated backlog stays under this."""
 
-AHEAD_CALLS = 32
+AHEAD_CALLS = 64
 
 WAKE_SECONDS = 0.0001
 """What it costs to wake an idle worker: so much work goes behind what a worker does already before another one is woken."""

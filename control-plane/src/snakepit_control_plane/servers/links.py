@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Protocol, cast
 
 import grpc
@@ -14,6 +14,7 @@ from snakepit import __version__
 from snakepit import link as links
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.link import LinkClosed
+from snakepit.link.lane import Lane
 from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
@@ -23,6 +24,7 @@ from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.carry import serve_carry
+from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
 from snakepit_control_plane.servers.rpc import EOF, abort
@@ -47,7 +49,8 @@ class Peer(Protocol):
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
-    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str) -> None:
+    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str, lanes: Lanes) -> None:
+        self._lanes = lanes
         self.router = router
         self.fleet = fleet
         self.store = store
@@ -79,7 +82,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         try:
             first, hello = await self._hello(context)
             link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
-            peer = await self._welcome(hello, link, context)
+            offered = self._lanes.offer() if hello.takes_lane else None
+            peer = await self._welcome(hello, link, context, offered[0] if offered is not None else None)
         except SnakepitError as error:
             self._log_once(error, context)
             await abort(context, error)
@@ -91,7 +95,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
             peer.on_frames(link, first.frames[1:])
-            log.debug("%s closed: %s", link.name, await link.run())
+            ran = link.run() if offered is None else _run_somewhere(link, peer, offered[1], context)
+            log.debug("%s closed: %s", link.name, await ran)
         finally:
             gauge.dec()
             del self.links[link]
@@ -108,7 +113,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         hello = first.frames[0].hello
         return first, hello
 
-    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context) -> Peer:
+    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context, lane: link_pb2.Lane | None) -> Peer:
         peer: Peer
         protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
         if hello.role == link_pb2.ROLE_AGENT:
@@ -129,6 +134,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             replica=self.replica,
             max_payload_bytes=self.router.max_payload_bytes,
             max_large_payload_bytes=self.router.max_large_payload_bytes,
+            lane=lane,
         )
         try:
             await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
@@ -283,6 +289,26 @@ class AgentPeer:
     def closed(self) -> None:
         self._asking.closed()
         self._fleet.leave(self._capsule, self._send)
+
+
+async def _run_somewhere(link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context) -> str:
+    """On the lane, if the peer comes there; on the stream, if it says something here."""
+    said_here = asyncio.ensure_future(cast(Awaitable[Any], context.read()))
+    try:
+        await asyncio.wait((lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if lane.done():
+            link.use(lane.result(), said_here)
+        elif not said_here.done():
+            link.close(f"neither a lane nor a message within {TICKET_SECONDS:g} s")
+        elif (message := said_here.result()) is EOF:
+            link.close("the peer ended the stream")
+        else:
+            peer.on_frames(link, message.frames)
+        return await link.run() if link.is_open else link.close_reason
+    finally:
+        if not lane.cancel():
+            lane.result().abort()
+        said_here.cancel()
 
 
 def _name(hello: link_pb2.Hello, context: Context) -> str:

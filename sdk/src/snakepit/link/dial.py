@@ -12,11 +12,13 @@ import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.link.channels import client_options
+from snakepit.link.lane import Lane, open_lane
 from snakepit.link.link import EOF, Link, OnFrames
 from snakepit.link.protocol import NEWEST, OLDEST, agreed, said
 from snakepit.link.status import Metadata, from_rpc_error
@@ -187,6 +189,7 @@ class Dialer:
                 reason = await run
             finally:
                 run.cancel()
+                replica.link.abort()
                 if self.replicas.get(address) is replica:
                     del self.replicas[address]
                 self._on_close(replica, reason)
@@ -201,6 +204,7 @@ class Dialer:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
+            hello.takes_lane = True
             if not hello.protocol:
                 hello.protocol, hello.newest_protocol = OLDEST, NEWEST
             await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
@@ -209,9 +213,23 @@ class Dialer:
             raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
         agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
+        lane = await _lane(address, welcome, call)
         link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
+        if lane is not None:
+            link.use(lane)
         replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes)
         self._on_open(replica)
         if len(first.frames) > 1:
             self._on_frames(link, first.frames[1:])
         return replica, asyncio.create_task(link.run(), name=link.name)
+
+
+async def _lane(address: str, welcome: link_pb2.Welcome, call: Any) -> Lane | None:
+    """The lane that the replica offers, if it can be had; else the replica is told that the stream is all there is."""
+    if not welcome.HasField("lane"):
+        return None
+    offered = welcome.lane
+    lane = await open_lane(offered.host or parse_target(address)[0], offered.port, offered.ticket)
+    if lane is None:
+        await call.write(link_pb2.LinkRequest())
+    return lane

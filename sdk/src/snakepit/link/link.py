@@ -1,7 +1,8 @@
-"""One end of a link: a bidirectional gRPC stream whose writer sends everything queued in one event-loop turn as one message.
+"""One end of a link: a bidirectional gRPC stream, with a lane beside it where one can be had (see `lane`).
 
-The same class serves at both ends, and either end may call and serve: a link only moves frames, in order. What a frame means is
-decided by whoever owns the link. Nothing awaits per frame: `send` queues, arriving frames are handed over in batches.
+Everything queued in one event-loop turn is sent as one message. The same class serves at both ends, and either end may call and serve:
+a link only moves frames, in order. What a frame means is decided by whoever owns the link. Nothing awaits per frame: `send` queues,
+arriving frames are handed over in batches.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
+from snakepit.link.lane import Lane
 from snakepit.v1 import link_pb2
 
 MESSAGE_BYTES = 1024 * 1024
@@ -26,18 +29,23 @@ OUTBOX_BYTES = 64 * 1024 * 1024
 
 __all__ = ["EOF", "Link", "LinkClosed", "OnFrames"]
 
+EAGER = 16
+"""So many queued frames leave at once, not only when the turn of the loop ends: the peer starts on them while we go on."""
+
 KINDS = 32
 """So many kinds of frames that are passed over are named in the log."""
 
 FAREWELL_SECONDS = 2.0
 """A dialling end that has written its last frame waits this long for the peer to have read it: hanging up at once could drop it."""
 
-Message = link_pb2.LinkRequest | link_pb2.LinkResponse
 OnFrames = Callable[["Link", Sequence[link_pb2.Frame]], None]
 
 log = logging.getLogger(__name__)
 
 _step_aside: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+
+_TAG = 0x0A
+"""Of `frames` in LinkRequest and LinkResponse: a message is its frames, each with this and its length before it."""
 
 
 class LinkClosed(ConnectionError):
@@ -45,7 +53,7 @@ class LinkClosed(ConnectionError):
 
 
 class Link:
-    """Moves frames over one stream until either side ends it.
+    """Moves frames until either side ends it.
 
     `done_writing` half-closes the stream: the dialling end gives it, so that its last frames are read before it hangs up.
     `read` gives the next message or grpc.aio.EOF; `write` sends one: the methods of a grpc.aio call or of a servicer context.
@@ -69,9 +77,13 @@ class Link:
         self._message = message
         self._on_frames = on_frames
         self._done_writing = done_writing
-        self._queued: list[link_pb2.Frame] = []
+        self._queued: list[bytes] = []
         self._queued_bytes = 0
         self._wake = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._lane: Lane | None = None
+        self._stream: asyncio.Future[Any] | None = None
+        self._broken = False
         self._closing: str | None = None
         self._half_closed = False
         self._last_id = 0
@@ -88,8 +100,8 @@ class Link:
 
     @property
     def unwritten(self) -> Sequence[link_pb2.Frame]:
-        """Frames that were queued and never handed to gRPC: after the close, these provably did not arrive."""
-        return self._queued
+        """Frames that were queued and never handed over to be sent: after the close, these provably did not arrive."""
+        return [link_pb2.Frame.FromString(data) for data in self._queued]
 
     def next_id(self) -> int:
         """An id for a Call or StateRequest frame, unique among those that this end sends on this link."""
@@ -100,9 +112,13 @@ class Link:
         """Queue a frame. Raises LinkClosed; never blocks."""
         if self._closing is not None:
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
-        self._queued.append(frame)
-        self._queued_bytes += frame.ByteSize()
-        self._wake.set()
+        data = frame.SerializeToString()
+        if not self._queued:
+            self._rouse()
+        self._queued.append(data)
+        self._queued_bytes += len(data)
+        if len(self._queued) >= EAGER and self._lane is not None:
+            self._flush_lane()
         if self._queued_bytes > OUTBOX_BYTES:
             self.close(f"the peer left {self._queued_bytes} bytes unread")
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
@@ -118,10 +134,68 @@ class Link:
         """End the link: what is queued is still written where possible, then `run` returns."""
         if self._closing is None:
             self._closing = reason
+            self._closed.set()
             self._wake.set()
+
+    def _rouse(self) -> None:
+        """There is something to be written."""
+        self._wake.set()
+        if self._lane is not None and not self._lane.is_full:
+            asyncio.get_running_loop().call_soon(self._flush_lane)
+
+    def _take(self, frames: Sequence[link_pb2.Frame]) -> None:
+        if self._broken:
+            return
+        try:
+            self._on_frames(self, frames)
+        except Exception as error:
+            log.exception("%s: a frame could not be handled", self.name)
+            self._broken = True
+            self.close(f"a frame could not be handled: {error!r}")
 
     async def run(self) -> str:
         """Move frames until either end closes; returns the reason. Cancelling it closes the link at once."""
+        return await (self._run_on_stream() if self._lane is None else self._run_on(self._lane))
+
+    # ---- on the lane
+
+    def use(self, lane: Lane, stream: asyncio.Future[Any] | None = None) -> None:
+        """Before `run`: every frame is to take the lane. The link still ends with its stream; `stream`: a read of it that has begun."""
+        self._lane, self._stream = lane, stream
+
+    def abort(self) -> None:
+        """Whatever has become of `run`, no socket is left open."""
+        if self._lane is not None:
+            self._lane.abort()
+
+    async def _run_on(self, lane: Lane) -> str:
+        over = self._stream or asyncio.ensure_future(self._read())
+        closed = asyncio.create_task(self._closed.wait(), name=f"{self.name} end")
+        try:
+            lane.attach(self._take, self._flush_lane)
+            self._flush_lane()
+            await asyncio.wait((lane.ended, over, closed), return_when=asyncio.FIRST_COMPLETED)
+            self.close(lane.ended.result() if lane.ended.done() else "the peer ended the stream")
+            self._flush_lane(last=True)
+            await lane.finish(FAREWELL_SECONDS)
+        finally:
+            self.close("cancelled")
+            lane.abort()
+            for task in (over, closed):
+                task.cancel()
+            await asyncio.gather(over, closed, return_exceptions=True)
+        return self.close_reason
+
+    def _flush_lane(self, *, last: bool = False) -> None:
+        lane = self._lane
+        if lane is None or not lane.is_open or (lane.is_full and not last):
+            return
+        for part in self._parts():
+            lane.write(part)
+
+    # ---- on the stream
+
+    async def _run_on_stream(self) -> str:
         reader = asyncio.create_task(self._read_all(), name=f"{self.name} reader")
         writer = asyncio.create_task(self._write_all(), name=f"{self.name} writer")
         try:
@@ -142,14 +216,13 @@ class Link:
                 if message is EOF:
                     self.close("the peer ended the stream")
                     return
-                self._on_frames(self, message.frames)
+                self._take(message.frames)
+                if self._broken:
+                    return
         except asyncio.CancelledError:
             raise
         except grpc.RpcError as error:
             self.close(_rpc_reason(error))
-        except Exception as error:
-            log.exception("%s: a frame could not be handled", self.name)
-            self.close(f"a frame could not be handled: {error!r}")
 
     async def _write_all(self) -> None:
         try:
@@ -179,29 +252,40 @@ class Link:
             self._half_closed = True
 
     async def _flush(self) -> None:
-        frames, self._queued = self._queued, []
+        for part in self._parts():
+            await self._write(self._message.FromString(part))
+
+    def _parts(self) -> list[bytes]:
+        """Everything that is queued, as messages of about MESSAGE_BYTES; a larger frame is alone in its message."""
+        queued, self._queued = self._queued, []
         total, self._queued_bytes = self._queued_bytes, 0
         if total <= MESSAGE_BYTES:
-            if frames:
-                await self._write(self._message(frames=frames))
-            return
-        for part in _parts(frames):
-            await self._write(self._message(frames=part))
+            return [_message(queued)] if queued else []
+        parts: list[list[bytes]] = [[]]
+        size = 0
+        for data in queued:
+            if parts[-1] and size + len(data) > MESSAGE_BYTES:
+                parts.append([])
+                size = 0
+            parts[-1].append(data)
+            size += len(data)
+        return [_message(part) for part in parts]
 
 
-def _parts(frames: Iterable[link_pb2.Frame]) -> Iterable[list[link_pb2.Frame]]:
-    """Split a batch into messages of about MESSAGE_BYTES; a larger frame is alone in its message."""
-    part: list[link_pb2.Frame] = []
-    size = 0
-    for frame in frames:
-        bytes_ = frame.ByteSize()
-        if part and size + bytes_ > MESSAGE_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(frame)
-        size += bytes_
-    if part:
-        yield part
+def _message(frames: Iterable[bytes]) -> bytes:
+    """A LinkRequest or LinkResponse of these frames: what protobuf would make of it, without a copy of each."""
+    return b"".join([part for data in frames for part in (_head(len(data)), data)])
+
+
+@lru_cache(4096)
+def _head(length: int) -> bytes:
+    """Tag and length of a frame in its message (protobuf's encoding: a varint)."""
+    head = bytearray((_TAG,))
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
 
 
 def _unknown_kind(frame: link_pb2.Frame) -> str:

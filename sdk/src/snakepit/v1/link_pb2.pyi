@@ -94,7 +94,7 @@ class Frame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_pieces")
+    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_pieces", "takes_lane")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class Hello(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     NEWEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TAKES_PIECES_FIELD_NUMBER: _ClassVar[int]
+    TAKES_LANE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     role: Role
     version: str
@@ -109,7 +110,8 @@ class Hello(_message.Message):
     running: _containers.RepeatedScalarFieldContainer[int]
     newest_protocol: int
     takes_pieces: bool
-    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_pieces: _Optional[bool] = ...) -> None: ...
+    takes_lane: bool
+    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_pieces: _Optional[bool] = ..., takes_lane: _Optional[bool] = ...) -> None: ...
 
 class Capsule(_message.Message):
     __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings")
@@ -140,18 +142,30 @@ class PoolSettings(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., spec: _Optional[str] = ..., deleted: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "replica", "max_payload_bytes", "version", "max_large_payload_bytes")
+    __slots__ = ("protocol", "replica", "max_payload_bytes", "version", "max_large_payload_bytes", "lane")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MAX_LARGE_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     replica: str
     max_payload_bytes: int
     version: str
     max_large_payload_bytes: int
-    def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ..., lane: _Optional[_Union[Lane, _Mapping]] = ...) -> None: ...
+
+class Lane(_message.Message):
+    __slots__ = ("host", "port", "ticket")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    port: int
+    ticket: bytes
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., ticket: _Optional[bytes] = ...) -> None: ...
 
 class Call(_message.Message):
     __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "arguments_digest", "worker", "incarnation", "session_uid", "session_epoch", "turn", "progress")

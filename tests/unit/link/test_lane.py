@@ -1,0 +1,342 @@
+"""Lanes: who shows the ticket gets one, frames take it in both directions and in order, and a link without one works all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from snakepit.link import Dialer, Link, LinkClosed
+from snakepit.link import lane as lane_module
+from snakepit.link import link as link_module
+from snakepit.link.dial import Replica
+from snakepit.link.lane import Lane, open_lane
+from snakepit.link.protocol import NEWEST
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from snakepit_control_plane.servers import lanes as lanes_module
+from snakepit_control_plane.servers.lanes import Lanes
+from snakepit_control_plane.servers.links import _run_somewhere
+
+pytestmark = pytest.mark.timeout(20)
+
+
+class Echo(link_pb2_grpc.LinkServiceServicer):
+    """A replica's end: answers every Call with a Result of the same size. `offered`: the port that a Welcome names, if not the true one."""
+
+    def __init__(self, lanes: Lanes, offered: int | None = None) -> None:
+        self.lanes = lanes
+        self.offered = offered
+        self.batches: list[int] = []
+        self.links: list[Link] = []
+        self.closed: list[str] = []
+
+    async def Link(self, request_iterator, context):  # noqa: N802
+        await context.read()
+        offer = self.lanes.offer()
+        assert offer is not None
+        lane, awaited = offer
+        lane.port = lane.port if self.offered is None else self.offered
+        welcome = link_pb2.Welcome(protocol=NEWEST, replica="r1", max_payload_bytes=1, lane=lane)
+        link = Link(context.read, context.write, link_pb2.LinkResponse, self.on_frames, name="echo")
+        link.send(result(0))
+        await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
+        self.links.append(link)
+        try:
+            await _run_somewhere(link, self, awaited, context)
+        finally:  # Cancelled, where the client hangs up first.
+            self.closed.append(link.close_reason)
+
+    def on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        self.batches.append(len(frames))
+        for frame in frames:
+            link.send(result(frame.call.id, len(frame.call.arguments.data)))
+
+
+def call(id_: int, size: int = 0) -> link_pb2.Frame:
+    return link_pb2.Frame(call=link_pb2.Call(id=id_, arguments=common_pb2.Payload(data=b"x" * size)))
+
+
+def result(id_: int, size: int = 0) -> link_pb2.Frame:
+    return link_pb2.Frame(result=link_pb2.Result(id=id_, payload=common_pb2.Payload(data=b"x" * size)))
+
+
+class Client:
+    """What a Dialer reports."""
+
+    def __init__(self, port: int) -> None:
+        self.opened: list[Replica] = []
+        self.closed: list[str] = []
+        self.ids: list[int] = []
+        self.dialer = Dialer(f"127.0.0.1:{port}", lambda _: link_pb2.Hello(), self.on_frames, self.on_open, self.on_close)
+
+    def on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        self.ids.extend(frame.result.id for frame in frames)
+
+    def on_open(self, replica: Replica) -> None:
+        self.opened.append(replica)
+
+    def on_close(self, replica: Replica, reason: str) -> None:
+        self.closed.append(reason)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    @property
+    def link(self) -> Link:
+        return self.opened[-1].link
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Lanes]:
+    lanes = Lanes()
+    await lanes.start("127.0.0.1:0")
+    try:
+        yield lanes
+    finally:
+        await lanes.stop()
+
+
+@asynccontextmanager
+async def linked(offered: int | None = None) -> AsyncIterator[tuple[Echo, Client]]:
+    async with serving() as lanes:
+        echo = Echo(lanes, offered)
+        server = grpc.aio.server()
+        link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
+        client = Client(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        client.dialer.start()
+        try:
+            await client.until(lambda: bool(client.opened))
+            yield echo, client
+        finally:
+            await client.dialer.stop()
+            await server.stop(0)
+            gc.collect()  # grpc.aio wants its servers to be forgotten while their loop runs.
+
+
+def nobody() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def hung_up(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+
+
+async def flood(link: Link) -> None:
+    """Raises LinkClosed."""
+    for id_ in range(1000):
+        link.send(call(id_, size=lane_module.UNSENT_BYTES // 4))
+        await asyncio.sleep(0)
+
+
+async def test_frames_take_the_lane_together_and_in_order_what_was_said_before_it_too() -> None:
+    async with linked() as (echo, client):
+        for id_ in range(1, 11):
+            client.link.send(call(id_))
+        await client.until(lambda: len(client.ids) == 11)
+        assert client.ids == list(range(11))
+        assert echo.batches == [10]
+        assert echo.links[0]._lane is not None
+
+
+async def test_many_frames_leave_before_the_turn_ends_and_large_ones_one_by_one() -> None:
+    async with linked() as (echo, client):
+        for id_ in range(1, 2 * link_module.EAGER + 1):
+            client.link.send(call(id_))
+        for id_ in range(100, 103):
+            client.link.send(call(id_, size=link_module.MESSAGE_BYTES))
+        await client.until(lambda: len(client.ids) == 2 * link_module.EAGER + 4)
+        assert echo.batches[:2] == [link_module.EAGER, link_module.EAGER]
+        assert echo.batches[2:] == [1, 1, 1]
+        assert client.ids == sorted(client.ids)
+
+
+async def test_where_the_lane_can_not_be_reached_frames_stay_on_the_stream() -> None:
+    async with linked(offered=nobody()) as (echo, client):
+        client.link.send(call(7))
+        await client.until(lambda: client.ids == [0, 7])
+        assert echo.links[0]._lane is None
+
+
+async def test_where_something_else_answers_at_the_lanes_port_frames_stay_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "CONNECT_SECONDS", 0.1)
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with silent, linked(offered=silent.sockets[0].getsockname()[1]) as (_, client):
+        client.link.send(call(7))
+        await client.until(lambda: client.ids == [0, 7])
+
+
+async def test_a_peer_that_neither_shows_the_ticket_nor_says_anything_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snakepit_control_plane.servers.links.TICKET_SECONDS", 0.05)
+    async with linked(offered=nobody()) as (echo, client):
+        async with grpc.aio.insecure_channel(client.opened[0].address) as channel:
+            stream = link_pb2_grpc.LinkServiceStub(channel).Link()
+            await stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=link_pb2.Hello(takes_lane=True))]))
+            await stream.read()
+            while await stream.read() is not grpc.aio.EOF:
+                continue
+        await client.until(lambda: bool(echo.closed))
+        assert "neither a lane nor a message" in echo.closed[0]
+
+
+async def test_a_ticket_is_good_once_and_another_one_never() -> None:
+    async with serving() as lanes:
+        offer = lanes.offer()
+        assert offer is not None
+        lane, awaited = offer
+        assert await open_lane("127.0.0.1", lane.port, bytes(16)) is None
+        first = await open_lane("127.0.0.1", lane.port, lane.ticket)
+        assert first is not None
+        assert await open_lane("127.0.0.1", lane.port, lane.ticket) is None
+        first.abort()
+        (await awaited).abort()
+
+
+async def test_a_ticket_that_is_wanted_no_more_opens_nothing() -> None:
+    async with serving() as lanes:
+        offer = lanes.offer()
+        assert offer is not None
+        lane, awaited = offer
+        awaited.cancel()
+        await asyncio.sleep(0)
+        assert await open_lane("127.0.0.1", lane.port, lane.ticket) is None
+
+
+async def test_who_connects_and_shows_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "TICKET_SECONDS", 0.05)
+    async with serving() as lanes:
+        offer = lanes.offer()
+        assert offer is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", offer[0].port)
+        await hung_up(reader)
+        writer.close()
+        offer[1].cancel()
+
+
+async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 1)
+    async with serving() as lanes:
+        offer = lanes.offer()
+        assert offer is not None
+        lane, awaited = offer
+        first, writer = await asyncio.open_connection("127.0.0.1", lane.port)
+        second = await open_lane("127.0.0.1", lane.port, lane.ticket)
+        assert second is not None
+        await hung_up(first)
+        second.abort()
+        writer.close()
+        (await awaited).abort()
+
+
+async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> None:
+    async with linked() as (echo, client):
+        lane = echo.links[0]._lane
+        assert lane is not None
+        lane.abort()
+        await client.until(lambda: len(client.opened) == 2)
+        client.link.send(call(7))
+        await client.until(lambda: client.ids[-1:] == [7])
+        assert len(client.closed) == len(echo.closed) == 1
+        assert "lane" in client.closed[0]
+
+
+@pytest.mark.parametrize("junk", [struct.pack("<I", 1 << 31), struct.pack("<I", 4) + b"\xff\xff\xff\xff"], ids=["too long", "no message"])
+async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes) -> None:
+    async with linked() as (echo, client):
+        lane = client.link._lane
+        assert lane is not None
+        lane._transport.write(junk)  # type: ignore[union-attr]
+        await client.until(lambda: bool(client.closed and echo.closed))
+        assert "over the limit" in echo.closed[0] or "no message" in echo.closed[0]
+
+
+@pytest.mark.parametrize("number", range(20))
+async def test_the_last_frames_before_a_close_are_read_by_the_peer(number: int) -> None:
+    async with linked() as (echo, client):
+        for id_ in range(50):
+            client.link.send(call(id_, size=10_000))
+        client.link.close("done")
+        await client.until(lambda: bool(client.closed))
+        assert sum(echo.batches) == 50
+        assert client.closed == ["done"]
+
+
+async def test_a_frame_that_cannot_be_handled_closes_the_link_and_no_later_one_is() -> None:
+    class Broken(Echo):
+        def on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+            super().on_frames(link, frames)
+            raise ValueError("boom")
+
+    async with serving() as lanes:
+        echo = Broken(lanes)
+        server = grpc.aio.server()
+        link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
+        client = Client(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        client.dialer.start()
+        await client.until(lambda: bool(client.opened))
+        for id_ in range(2 * link_module.EAGER):
+            client.link.send(call(id_))
+        await client.until(lambda: bool(client.closed and echo.closed))
+        assert "boom" in echo.closed[0]
+        assert len(echo.batches) == 1
+        await client.dialer.stop()
+        await server.stop(0)
+        gc.collect()
+
+
+async def test_what_a_peer_does_not_read_is_kept_together_and_then_the_link_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "OUTBOX_BYTES", 3 * lane_module.UNSENT_BYTES)
+    async with linked() as (echo, client):
+        its = echo.links[0]._lane
+        assert its is not None
+        its._transport.pause_reading()  # type: ignore[union-attr]
+        with pytest.raises(LinkClosed, match="unread"):
+            await flood(client.link)
+        assert client.link.unwritten, "what was kept provably did not arrive"
+        its._transport.resume_reading()  # type: ignore[union-attr]
+        await client.until(lambda: bool(client.closed))
+
+
+async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
+    ends = []
+    server = await asyncio.get_running_loop().create_server(
+        lambda: ends.append(Lane(lambda lane, ticket: lane.admit(ticket))) or ends[0], "127.0.0.1", 0
+    )
+    lane = await open_lane("127.0.0.1", server.sockets[0].getsockname()[1], bytes(range(16)))
+    assert lane is not None
+    lane.write(link_pb2.LinkRequest(frames=[call(1)]).SerializeToString())
+    taken: list[int] = []
+    ended = asyncio.Event()
+
+    def take(frames: Sequence[link_pb2.Frame]) -> None:
+        taken.extend(frame.call.id for frame in frames)
+        ended.set()
+
+    await asyncio.sleep(0.01)
+    ends[0].attach(take, lambda: None)
+    await asyncio.wait_for(ended.wait(), 5)
+    assert taken == [1]
+    lane.abort()
+    ends[0].abort()
+    server.close()
