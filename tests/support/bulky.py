@@ -61,3 +61,9 @@ class Bulky(Adapter):
     @tool
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class Shared(Bulky):
+    """For several threads."""
+
+    thread_safe = True

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 import snakepit
 from snakepit.cli.app import run
 from snakepit.sync import Client
-from support.dev_server import Dev, dev
+from support.dev_server import Dev, dev, pool_file
 
 ROOT = Path(__file__).resolve().parents[3]
 AUTHORS = """
@@ -108,9 +108,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("callers")
     (adapter,) = blocks("docs/author.md", "python", "class Digits(Adapter)")
     (folder / "pages.py").write_text(AUTHORS + adapter + MORE)
-    pool = "apiVersion: snakepit.dev/v1alpha1\nkind: SnakePool\nmetadata: {name: digits}\nspec: {replicas: 1, worker: {adapter: 'pages:Pages'}}\n"
-    (folder / "pool.yaml").write_text(pool)
-    with dev(folder / "pool.yaml") as program:
+    with dev(pool_file(folder, "digits", "pages:Pages", replicas="1")) as program:
         program.is_ready()
         yield program
 

@@ -1,0 +1,66 @@
+"""What slow readers cost the programs between them and their tools, measured where they run as they do in production: as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import snakepit
+from support.dev_server import Dev, dev, pool_file
+from support.large import MIB
+
+pytestmark = pytest.mark.timeout(90)
+
+READERS = 24
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Dev]:
+    threads = f"profile: thread, threads: {READERS + 2}"
+    with dev(pool_file(tmp_path, "large", "support.bulky:Shared", worker=threads, replicas="1")) as program:
+        program.is_ready()
+        yield program
+
+
+def resident(pid: int) -> float:
+    """MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / MIB
+
+
+def agent(server: Dev) -> int:
+    (pid,) = [pid for pid in server.descendants() if b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return pid
+
+
+async def until_still(pool: snakepit.Pool) -> int:
+    """How many chunks were made when no more are being made."""
+    made = -1
+    async with asyncio.timeout(30):
+        while made != (now := await pool.call("produced", timeout=10)):
+            made = now
+            await asyncio.sleep(0.5)  # A tool that is not held back makes hundreds in this time.
+    return made
+
+
+@pytest.mark.parametrize("size", [1000, 64 * 1024, MIB], ids=["small chunks", "middling chunks", "large chunks"])
+async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebibyte_and_holds_up_nobody(server: Dev, size: int) -> None:
+    programs = {"control plane": server.process.pid, "agent": agent(server)}
+    async with snakepit.Client(server.server) as client:
+        pool = client.pool("large")
+        assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 4}, timeout=30)] == [size] * 4
+        before = {name: resident(pid) for name, pid in programs.items()}
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [pool.stream("endless", {"size": size}, timeout=60) for _ in range(READERS)]
+            for stream in streams:
+                stack.push_async_callback(stream.aclose)
+                await anext(stream)
+            made = await until_still(pool)
+            assert made <= READERS * (3 * MIB // size + 2)
+            cost = {name: (resident(pid) - before[name]) / READERS for name, pid in programs.items()}
+            assert max(cost.values()) < 1, cost
+            assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50
+            assert await pool.call("produced", timeout=10) == made, "somebody else's reading lets nobody else's tool go on"
