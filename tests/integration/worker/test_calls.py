@@ -192,8 +192,9 @@ def test_a_cancellation_that_overtakes_its_call_is_not_lost(shared: LocalWorker)
     second = shared.begin("sleep", {"seconds": 60})
     shared.send(CancelCall(second, "CANCELLED"))
     assert outcome(shared.done(first)) == "slept"
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as caught:
         outcome(shared.done(second))
+    assert caught.value.started is Started.NO
 
 
 def test_a_call_past_its_deadline_never_runs(shared: LocalWorker) -> None:
