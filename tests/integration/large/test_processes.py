@@ -8,12 +8,15 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 import snakepit
+from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.dev_server import Dev, dev, pool_file
-from support.large import MIB
+from support.large import MIB, POOL
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -48,20 +51,43 @@ async def until_still(pool: snakepit.Pool) -> int:
     return made
 
 
-@pytest.mark.parametrize("size", [1000, 64 * 1024, MIB], ids=["small chunks", "middling chunks", "large chunks"])
-async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebibyte_and_holds_up_nobody(server: Dev, size: int) -> None:
+class Plain:
+    """A stream of `endless` by plain gRPC, as the SDK's."""
+
+    def __init__(self, channel: grpc.aio.Channel, size: int) -> None:
+        arguments = common_pb2.Payload(data=b'{"size":%d}' % size)
+        request = router_pb2.ExecuteStreamRequest(pool=POOL, tool="endless", payload=arguments)
+        self._rpc = router_pb2_grpc.RouterServiceStub(channel).ExecuteStream(request, timeout=60)
+
+    async def __anext__(self) -> object:
+        return await self._rpc.read()
+
+    async def aclose(self) -> None:
+        self._rpc.cancel()
+
+
+@pytest.mark.parametrize(
+    ("plain", "size"),
+    [(False, 1000), (False, 64 * 1024), (False, MIB), (True, 1000), (True, 128 * 1024)],
+    ids=["small chunks", "middling chunks", "large chunks", "small chunks by plain gRPC", "middling chunks by plain gRPC"],
+)
+async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebibyte_and_holds_up_nobody(
+    server: Dev, size: int, plain: bool
+) -> None:
     programs = {"control plane": server.process.pid, "agent": agent(server)}
-    async with snakepit.Client(server.server) as client:
+    async with snakepit.Client(server.server) as client, grpc.aio.insecure_channel(server.server) as channel:
         pool = client.pool("large")
         assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 4}, timeout=30)] == [size] * 4
         before = {name: resident(pid) for name, pid in programs.items()}
         async with contextlib.AsyncExitStack() as stack:
-            streams = [pool.stream("endless", {"size": size}, timeout=60) for _ in range(READERS)]
+            streams: list[Any] = [
+                Plain(channel, size) if plain else pool.stream("endless", {"size": size}, timeout=60) for _ in range(READERS)
+            ]
             for stream in streams:
                 stack.push_async_callback(stream.aclose)
                 await anext(stream)
             made = await until_still(pool)
-            assert made <= READERS * (3 * MIB // size + 2)
+            assert made <= READERS * ((5 if plain else 3) * MIB // size + 2)
             cost = {name: (resident(pid) - before[name]) / READERS for name, pid in programs.items()}
             assert max(cost.values()) < 1, cost
             assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50

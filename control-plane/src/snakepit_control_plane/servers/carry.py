@@ -27,17 +27,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
     """One call, or the large result of one whose Result went over the link."""
-    message: Any = await context.read()
-    if message is EOF:
+    first = await _opening(context)
+    if first is None:
         return
-    first = link_pb2.CarryRequest.FromString(message)
     try:
         if first.fetch:
             await _fetch(router, first.fetch, context)
         else:
-            await _Carry(router, nested, context, first).run()
+            carry = _Carry(router, nested, context, first)
+            del first  # The call has its own copy; here it would stay for as long as the stream does.
+            await carry.run()
     except SnakepitError as error:
         await abort(context, error)
+
+
+async def _opening(context: Context) -> link_pb2.CarryRequest | None:
+    message: Any = await context.read()
+    return None if message is EOF else link_pb2.CarryRequest.FromString(message)
 
 
 async def _fetch(router: Router, call_id: str, context: Context) -> None:
