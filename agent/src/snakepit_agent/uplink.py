@@ -173,7 +173,8 @@ class Uplink:
         known = self._known.setdefault(replica.id, _Known(replica.id, replica.address))
         known.replica, known.address = replica, replica.address
         self._by_link[replica.link] = known
-        log.info("linked to control-plane replica %s at %s", replica.id, replica.address)
+        way = "" if replica.link.has_lane else ", without a lane"
+        log.info("linked to control-plane replica %s at %s%s", replica.id, replica.address, way)
         self._events.replica_linked(replica.id)
         for frame in known.outcomes.take():
             self.send_result(known.id, frame, time.monotonic())

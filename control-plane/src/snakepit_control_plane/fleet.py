@@ -55,6 +55,7 @@ class Fleet:
         self.loaded = False
         self.changes = Changes()
         self._cordoned: frozenset[str] = frozenset()
+        self._evicted: frozenset[str] = frozenset()
         self.watch = Watch(router, store, self)
         self._started = router.clock()
 
@@ -91,20 +92,23 @@ class Fleet:
             self.drain(capsule)
         self.changes.tell()
 
-    async def sync(self, settings: Sequence[link_pb2.PoolSettings], *, complete: bool, drain: Collection[str]) -> None:
-        """What the operator says; with `complete`, pools that it does not name are gone."""
+    async def sync(
+        self, settings: Sequence[link_pb2.PoolSettings], *, complete: bool, drain: Collection[str], evicted: Collection[str] = ()
+    ) -> None:
+        """What the operator says; with `complete`, pools that it does not name are gone. `evicted`: those of `drain` that others delete."""
         for each in settings:
             await self.learn(each, override=True)
         if complete:
             named = {each.pool for each in settings}
             for pool in [pool for name, pool in self.router.pools.items() if name not in named]:
                 await self.learn(link_pb2.PoolSettings(pool=pool.name, uid=pool.settings.uid, deleted=True), override=True)
-        self._cordon(frozenset(drain))
+        self._cordon(frozenset(drain), frozenset(evicted))
 
-    def _cordon(self, names: frozenset[str]) -> None:
-        self._cordoned = names
+    def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
+        self._cordoned, self._evicted = names, evicted
         for pool in self.router.pools.values():
             for capsule in pool.capsules.values():
+                capsule.evicted = capsule.name in evicted
                 if (capsule.name in names) != capsule.cordoned:
                     capsule.cordoned = capsule.name in names
                     self._usable(pool, capsule, self.router.clock())
@@ -135,7 +139,7 @@ class Fleet:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
             pool.capsules[about.incarnation] = capsule
         capsule.linked = True
-        capsule.cordoned = about.name in self._cordoned
+        capsule.cordoned, capsule.evicted = about.name in self._cordoned, about.name in self._evicted
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         self.router.senders[capsule] = send
@@ -160,7 +164,7 @@ class Fleet:
         if pool is None or capsule.incarnation not in pool.capsules:
             return
         if capsule.draining and not capsule.inflight and capsule.has_ended:
-            self._gone(pool, capsule, "scaled down" if capsule.cordoned else "evicted")
+            self._gone(pool, capsule, capsule.why_leaving)
             return
         self.suspect(pool, capsule)
 

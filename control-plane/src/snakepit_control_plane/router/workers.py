@@ -127,6 +127,8 @@ class Capsule:
         self.linked = True
         self.draining = False
         self.cordoned = False
+        # Of a cordoned one: it is not the operator that deletes its pod.
+        self.evicted = False
         self.liveness: pool_pb2.Liveness = LIVE
         self.last_beat = now
         self.description = ""
@@ -138,6 +140,11 @@ class Capsule:
     @property
     def routable(self) -> bool:
         return self.liveness == LIVE and self.linked and not self.draining and not self.cordoned
+
+    @property
+    def why_leaving(self) -> str:
+        """Of one that is cordoned or drains: who began it?"""
+        return "scaled down" if self.cordoned and not self.evicted else "evicted"
 
     @property
     def has_ended(self) -> bool:

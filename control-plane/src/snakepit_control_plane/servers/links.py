@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import grpc
@@ -89,16 +90,14 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await abort(context, error)
             return
         self.links[link] = peer
-        gauge = self.router.telemetry.links.labels(peer.role)
-        gauge.inc()
         try:
             if self._stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
             peer.on_frames(link, first.frames[1:])
-            ran = link.run() if offered is None else _run_somewhere(link, peer, offered[1], context)
+            run = partial(self._run, link, peer)
+            ran = run() if offered is None else _run_somewhere(link, peer, offered[1], context, run)
             log.debug("%s closed: %s", link.name, await ran)
         finally:
-            gauge.dec()
             del self.links[link]
             peer.closed()
 
@@ -142,6 +141,15 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             peer.closed()
             raise
         return peer
+
+    async def _run(self, link: links.Link, peer: Peer) -> str:
+        """Until the link ends; counted as long."""
+        gauge = self.router.telemetry.links.labels(peer.role, "lane" if link.has_lane else "stream")
+        gauge.inc()
+        try:
+            return await link.run()
+        finally:
+            gauge.dec()
 
     def _on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         self.links[link].on_frames(link, frames)
@@ -291,7 +299,9 @@ class AgentPeer:
         self._fleet.leave(self._capsule, self._send)
 
 
-async def _run_somewhere(link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context) -> str:
+async def _run_somewhere(
+    link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context, run: Callable[[], Awaitable[str]]
+) -> str:
     """On the lane, if the peer comes there; on the stream, if it says something here."""
     said_here = asyncio.ensure_future(cast(Awaitable[Any], context.read()))
     try:
@@ -304,7 +314,7 @@ async def _run_somewhere(link: links.Link, peer: Peer, lane: asyncio.Future[Lane
             link.close("the peer ended the stream")
         else:
             peer.on_frames(link, message.frames)
-        return await link.run() if link.is_open else link.close_reason
+        return await run() if link.is_open else link.close_reason
     finally:
         if not lane.cancel():
             lane.result().abort()
