@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snakepit import SnakepitError, Started, ToolError
+from snakepit.retry import FLOOR, SHARE
 
 OK, TOOL_ERROR, GONE = "OK", "TOOL_ERROR", "GONE"
 """GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more."""
@@ -21,10 +22,6 @@ RUNS = {
     Started.YES.name: (1, 1),
 }
 """How often a tool that is not idempotent may have begun, fewest and most."""
-
-
-RETRIED = 0.1
-"""The SDK's budget for calls that it sends again."""
 
 
 @dataclass
@@ -64,7 +61,7 @@ class Ledger:
         """Where the router's counts by outcome and the clients' don't agree. What the SDK sends again the router counts again."""
         ends, total = Counter(self.ends.values()), sum(outcomes.values())
         found = []
-        if not len(self.ends) <= total <= len(self.ends) * (1 + RETRIED):
+        if not len(self.ends) <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
             found.append(f"the router counted {total} calls, the clients {len(self.ends)}")
         wrong = [how for how in (OK, TOOL_ERROR) if not ends[how] <= outcomes.get(how, 0) <= ends[how] + ends[GONE]]
         return found + [

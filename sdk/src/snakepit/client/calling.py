@@ -76,7 +76,7 @@ class Caller:
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline, watch, large), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch, large, span), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise

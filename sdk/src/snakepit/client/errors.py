@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from snakepit.errors import (
+    Draining,
     PayloadTooLarge,
     PermissionDenied,
     ProtocolMismatch,
     ReplicaLost,
     ServerUnavailable,
     SnakepitError,
+    Started,
     Unauthenticated,
 )
 
@@ -27,8 +29,17 @@ def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     )
 
 
-def replica_lost(address: str, why: str) -> ReplicaLost:
-    return ReplicaLost(f"the control-plane replica at {address} went away during the call: {why}", details={"server": address})
+def replica_lost(address: str, why: str, started: Started | None = None) -> ReplicaLost:
+    sentence = f"the control-plane replica at {address} went away during the call: {why}"
+    return ReplicaLost(sentence, started=started, details={"server": address})
+
+
+def never_taken(address: str) -> Draining:
+    return Draining(f"the control-plane replica at {address} went away before it had started the call", details={"server": address})
+
+
+def broken(address: str, why: str, *, never_started: bool) -> SnakepitError:
+    return never_taken(address) if never_started else replica_lost(address, why)
 
 
 def too_large(size: int, limit: int, name: str) -> PayloadTooLarge:

@@ -468,8 +468,10 @@ class Drain(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., recycle: _Optional[bool] = ...) -> None: ...
 
 class GoAway(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("last_call",)
+    LAST_CALL_FIELD_NUMBER: _ClassVar[int]
+    last_call: int
+    def __init__(self, last_call: _Optional[int] = ...) -> None: ...
 
 class PipeRequest(_message.Message):
     __slots__ = ("id", "capsule_incarnation", "chunks", "wants_arguments", "piece")
