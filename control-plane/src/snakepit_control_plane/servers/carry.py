@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, caller
+from snakepit_control_plane.servers.rpc import EOF, abort, caller, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,18 +45,18 @@ async def _fetch(router: Router, call_id: str, context: Context) -> None:
     if stream is None:
         raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
     try:
-        await pass_down(stream, context.write)
+        await pass_down(stream, functools.partial(write, context))
     finally:
         stream.abandon()
 
 
-async def pass_down(stream: Stream, write: Callable[[Any], Awaitable[None]]) -> None:
+async def pass_down(stream: Stream, send: Callable[[Any], Awaitable[None]]) -> None:
     """Everything to the caller. A write waits for as long as the caller holds the stream; its call does not (see Stream.put)."""
     while not stream.finished:
         item = await stream.take()
         if not isinstance(item, bytes):
             item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
-        await write(item)
+        await send(item)
 
 
 class _Carry:
@@ -114,4 +115,4 @@ class _Carry:
     async def _write(self, message: bytes) -> None:
         """gRPC takes one message at a time; an agent's wish may come beside an answer."""
         async with self._lock:
-            await self._context.write(message)
+            await write(self._context, message)

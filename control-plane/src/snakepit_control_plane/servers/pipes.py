@@ -16,7 +16,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.rpc import EOF, abort, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,7 +44,7 @@ async def _give_arguments(router: Router, call: Call, context: Context) -> None:
         return
     try:
         async for message in call.source.attempt():
-            await context.write(message)
+            await write(context, message)
     except Cancelled as error:
         if call.source.gone:
             router.cancel(call)
@@ -75,7 +75,7 @@ async def _pass_on(message: Any, stream: Stream, context: Context) -> None:
         if not taken:
             return
         if left <= 0:
-            await context.write(_TAKEN)
+            await write(context, _TAKEN)
             if last:
                 return
         message = await context.read()

@@ -19,7 +19,7 @@ from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent
+from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent, write
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -79,7 +79,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Raises what the stream ends with."""
         while not stream.finished:
             chunk = await take_whole(stream, self._router.max_payload_bytes)
-            await context.write(_chunk(request, call, chunk))
+            await write(context, _chunk(request, call, chunk))
 
 
 def _frame(request: Request, context: Context) -> link_pb2.Frame:

@@ -1,9 +1,11 @@
-"""What slow readers cost the programs between them and their tools, measured where they run as they do in production: as processes."""
+"""What slow readers cost the programs between them and their tools, and what those that leave make them say, where each is a process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +66,23 @@ async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebiby
             assert max(cost.values()) < 1, cost
             assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50
             assert await pool.call("produced", timeout=10) == made, "somebody else's reading lets nobody else's tool go on"
+
+
+async def test_who_leaves_a_stream_at_any_moment_leaves_no_traceback_in_any_log(server: Dev) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with snakepit.Client(server.server) as client:
+        pool = client.pool("large")
+
+        async def leave() -> None:
+            stream = pool.stream("endless", {"size": chance.choice([200, 20_000, 300_000])}, timeout=60)
+            for _ in range(chance.randint(1, 5)):
+                await anext(stream)
+            await asyncio.sleep(chance.uniform(0, 0.003))
+            await stream.aclose()
+
+        for _ in range(100):
+            await asyncio.gather(*(leave() for _ in range(16)))
+        assert await pool.call("size", {"value": [1]}, timeout=30) == 1
+    assert "Traceback" not in server.output
