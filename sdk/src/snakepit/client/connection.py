@@ -28,6 +28,7 @@ from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ReplicaLost, 
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
+from snakepit.link.forks import forked_from
 from snakepit.link.status import Metadata, from_frame, from_rpc_error
 from snakepit.link.tracing import Span
 from snakepit.local import frames
@@ -143,11 +144,33 @@ class Connection:
         self._budget = RetryBudget()
         self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
         self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self.serving: Serving | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Raises SnakepitError in a process that was forked while gRPC ran."""
+        if parent := forked_from():
+            raise sentences.forked(parent)
+        self._loop = asyncio.get_running_loop()
         self._dialer.start()
+
+    @property
+    def is_forked(self) -> bool:
+        """Was it opened in another process, of which this one is a copy?"""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raises SnakepitError in a forked child."""
+        if self.is_forked:
+            raise sentences.of_another_process(self._pid)
+
+    def check_loop(self) -> None:
+        """Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
+        self.check_process()
+        if asyncio.get_running_loop() is not self._loop:
+            raise sentences.of_another_loop()
 
     async def stop(self) -> None:
         self._stopped = True
@@ -209,7 +232,8 @@ class Connection:
                 await self.again(peer, call, tries, failure, nested=nested)
 
     def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
-        """For a call that is about to go out for the first time."""
+        """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
+        self.check_loop()
         return Tries(self._budget, deadline, asyncio.get_running_loop().time(), span)
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
@@ -311,6 +335,7 @@ class Connection:
 
     async def peer(self) -> Peer:
         """An open link, in turn. Waits for one within the bounds; raises ServerUnavailable."""
+        self.check_loop()
         return self._next_peer() or await self._wait_for_peer(None)
 
     def _next_peer(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
