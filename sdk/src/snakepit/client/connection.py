@@ -22,6 +22,7 @@ import grpc
 from snakepit import payload as payloads
 from snakepit.client import carrying, codec
 from snakepit.client import errors as sentences
+from snakepit.client.carrying import Watch
 from snakepit.client.serving import Serving
 from snakepit.client.trying import Tries, is_elsewhere
 from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ReplicaLost, ServerUnavailable, SnakepitError, Started
@@ -55,8 +56,6 @@ _VERSION = importlib.metadata.version("snakepit")
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Watch = Callable[[float, str], object]
-"""Called with a running call's progress: a fraction from 0 to 1, and a message."""
 
 
 class NotWritten(Exception):
@@ -98,7 +97,7 @@ class Peer:
 
     def progress(self, progress: link_pb2.Progress) -> None:
         if (watch := self.watching.get(progress.id)) is not None:
-            watch(progress.fraction, progress.message)
+            carrying.tell(watch, progress)
 
     def expire(self, now: float) -> bool:
         """Give up the calls whose replica has kept silent past their deadline; whether others have one to meet."""
@@ -372,7 +371,7 @@ class Connection:
         if large is None:
             answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
         else:
-            answer = await self._carry(peer, frame, deadline, large)
+            answer = await self._carry(peer, frame, deadline, large, watch)
         if isinstance(answer, frames.Payload) or not answer.HasField("pieces"):
             return answer
         return await self._fetch(peer, answer, deadline)
@@ -411,12 +410,12 @@ class Connection:
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     async def _carry(
-        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload
+        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None
     ) -> link_pb2.Result | frames.Payload:
         check_size(peer.replica, large)
         if not peer.replica.max_large_payload_bytes:
-            return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, None)
-        carry = self.open_carry(peer, frame.call, deadline, large)
+            return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, watch)
+        carry = self.open_carry(peer, frame.call, deadline, large, watch)
         try:
             return await carrying.call(carry, frame.call)
         except SnakepitError as error:
@@ -427,13 +426,15 @@ class Connection:
         finally:
             carry.cancel()
 
-    def open_carry(self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None) -> carrying.Carry:
+    def open_carry(
+        self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None, watch: Watch | None = None
+    ) -> carrying.Carry:
         """A stream for one call, which gets what is left of its deadline."""
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
         if left is not None:
             call.timeout_seconds = left
             left += DEADLINE_GRACE_SECONDS
-        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None)
+        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
