@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakepit.client import codec, requests
-from snakepit.client.connection import Connection, Watch
+from snakepit.client.carrying import Watch
+from snakepit.client.connection import Connection
 from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
 from snakepit.link import tracing

@@ -22,12 +22,14 @@ import grpc
 from snakepit import payload as payloads
 from snakepit.client import carrying, codec
 from snakepit.client import errors as sentences
+from snakepit.client.carrying import Watch
 from snakepit.client.serving import Serving
 from snakepit.client.trying import Tries, is_elsewhere
 from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ReplicaLost, ServerUnavailable, SnakepitError, Started
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
+from snakepit.link.forks import forked_from
 from snakepit.link.status import Metadata, from_frame, from_rpc_error
 from snakepit.link.tracing import Span
 from snakepit.local import frames
@@ -54,8 +56,6 @@ _VERSION = importlib.metadata.version("snakepit")
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Watch = Callable[[float, str], object]
-"""Called with a running call's progress: a fraction from 0 to 1, and a message."""
 
 
 class NotWritten(Exception):
@@ -97,7 +97,7 @@ class Peer:
 
     def progress(self, progress: link_pb2.Progress) -> None:
         if (watch := self.watching.get(progress.id)) is not None:
-            watch(progress.fraction, progress.message)
+            carrying.tell(watch, progress)
 
     def expire(self, now: float) -> bool:
         """Give up the calls whose replica has kept silent past their deadline; whether others have one to meet."""
@@ -143,11 +143,33 @@ class Connection:
         self._budget = RetryBudget()
         self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
         self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self.serving: Serving | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Raises SnakepitError in a process that was forked while gRPC ran."""
+        if parent := forked_from():
+            raise sentences.forked(parent)
+        self._loop = asyncio.get_running_loop()
         self._dialer.start()
+
+    @property
+    def is_forked(self) -> bool:
+        """Was it opened in another process, of which this one is a copy?"""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raises SnakepitError in a forked child."""
+        if self.is_forked:
+            raise sentences.of_another_process(self._pid)
+
+    def check_loop(self) -> None:
+        """Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
+        self.check_process()
+        if asyncio.get_running_loop() is not self._loop:
+            raise sentences.of_another_loop()
 
     async def stop(self) -> None:
         self._stopped = True
@@ -209,7 +231,8 @@ class Connection:
                 await self.again(peer, call, tries, failure, nested=nested)
 
     def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
-        """For a call that is about to go out for the first time."""
+        """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
+        self.check_loop()
         return Tries(self._budget, deadline, asyncio.get_running_loop().time(), span)
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
@@ -311,6 +334,7 @@ class Connection:
 
     async def peer(self) -> Peer:
         """An open link, in turn. Waits for one within the bounds; raises ServerUnavailable."""
+        self.check_loop()
         return self._next_peer() or await self._wait_for_peer(None)
 
     def _next_peer(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
@@ -347,7 +371,7 @@ class Connection:
         if large is None:
             answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
         else:
-            answer = await self._carry(peer, frame, deadline, large)
+            answer = await self._carry(peer, frame, deadline, large, watch)
         if isinstance(answer, frames.Payload) or not answer.HasField("pieces"):
             return answer
         return await self._fetch(peer, answer, deadline)
@@ -386,12 +410,12 @@ class Connection:
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     async def _carry(
-        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload
+        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None
     ) -> link_pb2.Result | frames.Payload:
         check_size(peer.replica, large)
         if not peer.replica.max_large_payload_bytes:
-            return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, None)
-        carry = self.open_carry(peer, frame.call, deadline, large)
+            return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, watch)
+        carry = self.open_carry(peer, frame.call, deadline, large, watch)
         try:
             return await carrying.call(carry, frame.call)
         except SnakepitError as error:
@@ -402,13 +426,15 @@ class Connection:
         finally:
             carry.cancel()
 
-    def open_carry(self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None) -> carrying.Carry:
+    def open_carry(
+        self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None, watch: Watch | None = None
+    ) -> carrying.Carry:
         """A stream for one call, which gets what is left of its deadline."""
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
         if left is not None:
             call.timeout_seconds = left
             left += DEADLINE_GRACE_SECONDS
-        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None)
+        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS

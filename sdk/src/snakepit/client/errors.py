@@ -17,6 +17,27 @@ from snakepit.errors import (
 _SAYS_IT_ALL = (ProtocolMismatch, Unauthenticated, PermissionDenied)
 
 
+_FORK = "start processes with multiprocessing's spawn or forkserver method, and open a Client in each"
+
+
+def of_another_process(pid: int) -> SnakepitError:
+    return SnakepitError(f"this Client was opened in process {pid} and does not survive a fork: {_FORK}", started=Started.NO)
+
+
+def forked(pid: int) -> SnakepitError:
+    return SnakepitError(
+        f"gRPC was in use in process {pid} when this one was forked from it, and does not survive that: {_FORK}", started=Started.NO
+    )
+
+
+def of_another_loop() -> SnakepitError:
+    return SnakepitError(
+        "this Client was opened in another event loop and works only there: open one in each loop, or use snakepit.sync.Client, "
+        "which all threads may share",
+        started=Started.NO,
+    )
+
+
 def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     """Why no link could be opened; a refusal by a server that is there comes as it is."""
     if isinstance(last, _SAYS_IT_ALL):

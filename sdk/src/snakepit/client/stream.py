@@ -141,6 +141,7 @@ class Stream(AsyncIterator[Any]):
     async def _next(self) -> Chunk | None:
         """The next chunk, None at the end of the stream. The call itself is made by the first."""
         if self._source is not None:
+            self._connection.check_loop()
             return await self._read(self._source)
         try:
             return await self._begin()
@@ -200,8 +201,8 @@ class Stream(AsyncIterator[Any]):
         return error
 
     def _end(self, error: str = "") -> None:
-        """Idempotent."""
-        if self._source is not None:
+        """Idempotent. A forked child has only a copy of the call: it is the parent's to end."""
+        if self._source is not None and not self._connection.is_forked:
             self._source.cancel()
         self._ended = True
         if self._span is not None:
