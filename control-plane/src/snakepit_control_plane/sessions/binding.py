@@ -171,7 +171,8 @@ class Binding:
 
     async def _look(self, pool: Pool, record: SessionRecord) -> None:
         """Its agent's answer comes behind all that it has reported; an agent that is not linked has a lease as long as it lives."""
-        capsule = pool.capsules.get(record.agent)
+        worker = pool.find(record.worker, record.incarnation)
+        capsule = worker.capsule if worker is not None else pool.capsules.get(record.agent)
         if capsule is not None and capsule.linked:
             answer = await self._sessions.releases.ask(capsule, record, look=True)
             lives = answer is None or pool.find(record.worker, record.incarnation) is not None
@@ -180,7 +181,7 @@ class Binding:
             answer = None
         if not lives:
             pool.mourn(record.incarnation, "lost")
-        elif answer is None:
+        elif answer is None or home_of(pool, record, released=False)[0] is Home.UNKNOWN:
             await asyncio.sleep(LOOK_SECONDS)
 
     # ---- the store

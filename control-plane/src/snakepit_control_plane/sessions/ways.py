@@ -24,7 +24,7 @@ class Home(enum.Enum):
     FULL = "it has none"
     LEAVING = "it lives, and takes no new calls"
     CUT_OFF = "its agent can't be heard here, and is not lost"
-    UNKNOWN = "this replica has not heard of it"
+    UNKNOWN = "this replica has not heard of it, or not that it is ready"
     GONE = "it has ended, or its agent is lost"
 
 
@@ -66,13 +66,17 @@ def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home,
         return (Home.GONE if _is_gone(pool, record) else Home.UNKNOWN), None
     if worker.info.state in _ENDED:
         return Home.GONE, None
-    return _state_of(worker), worker
+    home = _state_of(worker)
+    return home, None if home is Home.UNKNOWN else worker
 
 
 def _state_of(worker: Worker) -> Home:
     capsule = worker.capsule
     if not capsule.linked or capsule.liveness != pool_pb2.LIVENESS_LIVE:
         return Home.CUT_OFF
+    if worker.info.state == pool_pb2.WORKER_STATE_STARTING and capsule.routable:
+        # Nobody is bound to a worker that never was ready: another replica has heard of it earlier.
+        return Home.UNKNOWN
     if not worker.alive:
         return Home.LEAVING
     return Home.ROOM if worker.has_room else Home.FULL
