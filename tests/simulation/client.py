@@ -18,6 +18,8 @@ class Client:
     def __init__(self, name: str, account: Account, network: Network) -> None:
         self.name, self._account, self._network = name, account, network
         self._open: dict[Link, dict[int, Attempt]] = {}
+        self._lives: dict[Link, int] = {}
+        self._links = 0
         self._dialer = Dialer(f"{name}.replicas:7800", self._hello, self._on_frames, self._on_open, self._on_close)
 
     def start(self) -> None:
@@ -31,6 +33,8 @@ class Client:
 
     def _on_open(self, replica: Replica) -> None:
         self._open[replica.link] = {}
+        self._links += 1
+        self._lives[replica.link] = self._links
 
     def _on_close(self, replica: Replica, _reason: str) -> None:
         for attempt in self._open.pop(replica.link).values():
@@ -52,7 +56,7 @@ class Client:
         if not links:
             return
         link = self._network.chance.choice(links)
-        attempt = self._account.attempt(tool, f"{self.name} on {id(link)}", timeout, session, key)
+        attempt = self._account.attempt(tool, f"{self.name} on {link.name} {self._lives[link]}", timeout, session, key)
         arguments = common_pb2.Payload(content_type="application/json", data=b"1")
         call = link_pb2.Call(
             id=link.next_id(),

@@ -51,6 +51,8 @@ class ReplicaStore:
         shared = self._shared
 
         async def asked(*args: Any, **kwargs: Any) -> Any:
+            if self.dead:
+                raise StoreUnavailable("this process is dead")
             await self._pass("there")
             if self.dead or (shared.away and not shared.acts):
                 raise StoreUnavailable("it is away")
