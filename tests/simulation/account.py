@@ -175,7 +175,7 @@ class Account:
     def _begun_in_session(self, run: Run) -> None:
         highest = self.epochs.get(run.uid, 0)
         stale = run.epoch < highest
-        self._expect(not stale or self._is_fenced(run), f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
+        self._expect(not self.ordered or not stale or self._is_fenced(run), f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
         if self.ordered and not stale:
             for other in self.running[run.uid]:
                 moved = other.epoch < run.epoch and (other.stopped or self._is_fenced(other))

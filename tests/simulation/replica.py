@@ -35,9 +35,12 @@ class Replica:
         self.fleet = Fleet(self.router, store)
         self.links = LinkServicer(self.router, self.fleet, store, self.id, Lanes())
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     async def start(self) -> None:
         await self.fleet.load()
+        if self._stopped:
+            return
         for work in (self.fleet.run(), self.sessions.upkeep.run(), self.idempotency.upkeep.run()):
             self._run(work)
 
@@ -46,6 +49,7 @@ class Replica:
 
     async def stop(self) -> None:
         """What the server's own stop does in the end."""
+        self._stopped = True
         self.links.close("this replica stops")
         for task in self._tasks:
             task.cancel()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snakepit.errors import Started
 from snakepit.local import frames
 from snakepit.local.frames import CallFailure, CallFrame, Done, Payload, ToolFailure, ToolInfo
 
@@ -179,13 +180,15 @@ class Process:
         id_ = self.asked.pop(answer.operation_id, 0)
         if id_ not in self.running:
             return
-        outcome = {"failure": answer.failure} if answer.failure else {"payload": Payload(self.running[id_].token)}
-        self._end(id_, Done(id_, **outcome))  # type: ignore[arg-type]
+        if answer.failure is None:
+            self._end(id_, Done(id_, payload=Payload(self.running[id_].token)))
+        else:
+            self._end(id_, Done(id_, failure=CallFailure(answer.failure.reason, answer.failure.message, int(Started.YES))))
 
     def _interrupt(self, cancel: frames.CancelCall) -> None:
         run = self.running.get(cancel.id)
         if run is not None and run.tool != "stubborn":
-            self._end(cancel.id, Done(cancel.id, failure=CallFailure(cancel.reason, "interrupted", 2)))
+            self._end(cancel.id, Done(cancel.id, failure=CallFailure(cancel.reason, "interrupted", int(Started.YES))))
 
     def _end(self, id_: int, done: Done) -> None:
         run = self.running.pop(id_)

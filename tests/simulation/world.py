@@ -36,7 +36,7 @@ from support.virtual_time import VirtualLoop
 
 REPLICAS = ("one", "two")
 SESSIONS = ("a", "b")
-QUIET_SECONDS = 90.0
+QUIET_SECONDS = 150.0
 """After the last fault: by then everything has been answered, given up or forgotten."""
 
 AFFINITIES = [0, 0, 0, common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST]
@@ -94,7 +94,7 @@ class World:
             self.call()
         else:
             self.disturb()
-        await asyncio.sleep(self.chance.choice(GAPS) if self.chance.random() < 0.97 else self.chance.uniform(0.5, 3.0))
+        await asyncio.sleep(self.chance.choice(GAPS) if self.chance.random() < 0.95 else self.chance.uniform(0.5, self.plan.longest))
 
     def call(self) -> None:
         chance = self.chance
@@ -107,7 +107,7 @@ class World:
             else:
                 key = f"key-{next(self.keys)}"
                 self.recent_keys.append((key, tool, session))
-        timeout = chance.choice([0.05, 0.5, 3.0, 8.0, 8.0])
+        timeout = chance.choice([0.05, 0.5, 3.0, 8.0, 60.0, 60.0])
         client.call(tool, timeout=timeout, session=session, affinity=chance.choice(AFFINITIES), key=key, priority=chance.choice(PRIORITIES))
 
     def disturb(self) -> None:

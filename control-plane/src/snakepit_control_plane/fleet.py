@@ -138,6 +138,9 @@ class Fleet:
         capsule.cordoned = about.name in self._cordoned
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
+        for worker in capsule.workers.values():
+            # On a new link the agent tells what is above 0, and what was told on the one before is out of date.
+            worker.elsewhere = 0
         self.router.senders[capsule] = send
         self._settle_unstarted(pool, capsule, frozenset(hello.running), now)
         if capsule.cordoned:
