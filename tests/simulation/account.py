@@ -107,15 +107,17 @@ class Account:
         kind = result.WhichOneof("outcome")
         attempt.ended = self._now()
         attempt.started = result.error.started if kind == "error" else common_pb2.STARTED_YES
-        attempt.outcome = result.error.reason if kind == "error" else result.payload.data.decode() if kind == "payload" else str(kind)
+        attempt.outcome = _outcome(result)
         self.note(f"{attempt.call_id} -> {attempt.outcome} {attempt.started} {result.error.message}")
-        self._expect(attempt.ended <= attempt.due + LATE_SECONDS, f"{attempt.call_id} was answered {attempt.ended - attempt.due:.2f} s late")
+        late = attempt.ended - attempt.due
+        self._expect(late <= LATE_SECONDS, f"{attempt.call_id} was answered {late:.2f} s late")
         self._check_truth(attempt, kind)
 
     def _check_truth(self, attempt: Attempt, kind: str | None) -> None:
         runs = self._runs_of(attempt)
         if kind == "payload":
-            self._expect(any(run.token.decode() == attempt.outcome and run.ended for run in runs), f"{attempt.call_id} has a result of no run")
+            ran = any(run.token.decode() == attempt.outcome and run.ended for run in runs)
+            self._expect(ran, f"{attempt.call_id} has a result of no run")
         elif kind == "tool_error":
             self._expect(runs, f"{attempt.call_id} has failed without a run")
         elif attempt.started == common_pb2.STARTED_NO and not attempt.key:
@@ -175,7 +177,8 @@ class Account:
     def _begun_in_session(self, run: Run) -> None:
         highest = self.epochs.get(run.uid, 0)
         stale = run.epoch < highest
-        self._expect(not self.ordered or not stale or self._is_fenced(run), f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
+        may = not self.ordered or not stale or self._is_fenced(run)
+        self._expect(may, f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
         if self.ordered and not stale:
             for other in self.running[run.uid]:
                 moved = other.epoch < run.epoch and (other.stopped or self._is_fenced(other))
@@ -196,7 +199,7 @@ class Account:
     def _is_fenced(self, run: Run) -> bool:
         """Its agent has been given up: nothing that it still does counts."""
         assert self.store is not None
-        return run.agent in self.dead_agents or ("default/test", run.agent) in self.store._lost  # noqa: SLF001
+        return run.agent in self.dead_agents or ("default/test", run.agent) in self.store._lost
 
     # ---- the store
 
@@ -209,7 +212,7 @@ class Account:
             self.stored_epochs[answer.uid] = answer.epoch
         elif name == "set_state" and answer.done:
             pool, session, *_, fence = args
-            there = memory._sessions[pool][session].record  # noqa: SLF001
+            there = memory._sessions[pool][session].record
             self._expect(fence == there.fence, f"a write of {fence} was taken when the session was at {there.fence}")
         elif name == "declare_lost" and answer:
             self.note(f"{args[1]} is lost")
@@ -226,3 +229,10 @@ class Account:
         for attempt in self.attempts.values():
             never = attempt.outcome and attempt.started == common_pb2.STARTED_NO and not attempt.key
             self._expect(not never or not self._runs_of(attempt), f"{attempt.call_id} ran, though it never started ({attempt.outcome})")
+
+
+def _outcome(result: link_pb2.Result) -> str:
+    kind = result.WhichOneof("outcome")
+    if kind == "error":
+        return result.error.reason
+    return result.payload.data.decode() if kind == "payload" else str(kind)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from simulation.workers import Keeper, Machine, Process
+
 from snakepit.spec import decode_spec
 from snakepit.v1 import link_pb2
 from snakepit_agent import workers as agent_workers
@@ -53,6 +53,6 @@ class SimulatedCapsule:
         self._account.dead_agents.add(agent.incarnation)
         chance = self._network.chance
         for connection in [each for each in self._network.connections if each.dialler == self.name]:
-            noticed = chance.random() * chance.choice([0.01, 0.01, 2.0])
+            noticed = chance.random() * chance.choice([0.01, 1.0, 5.0])
             connection.cut(arrives=chance.random() < 0.5, up_notices=noticed, down_notices=0.0)
         await agent.stop()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simulation.account import Account, Attempt
+
 from snakepit.link import Dialer, Link
 from snakepit.link.dial import Replica
 from snakepit.v1 import common_pb2, link_pb2

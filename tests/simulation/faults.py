@@ -88,10 +88,15 @@ def _part(world: World) -> None:
     chance = world.chance
     peer = chance.choice([each.name for each in [*world.capsules, *world.clients]])
     replica = chance.choice([host.name for host in world.hosts])
-    world.network.blocked.add((peer, replica))
+    _block(world, peer, replica, chance.choice([1.0, 5.0, 12.0, 40.0]))
     for connection in [each for each in world.network.connections if (each.dialler, each.replica) == (peer, replica)]:
         connection.cut(arrives=chance.random() < 0.3, up_notices=chance.random() * 5, down_notices=chance.random() * 5)
-    asyncio.get_running_loop().call_later(chance.choice([1.0, 5.0, 12.0, 40.0]), world.network.blocked.discard, (peer, replica))
+
+
+def _block(world: World, peer: str, replica: str, seconds: float) -> None:
+    """No new connection between the two for so long."""
+    world.network.blocked.add((peer, replica))
+    asyncio.get_running_loop().call_later(seconds, world.network.blocked.discard, (peer, replica))
 
 
 def _slow(world: World) -> None:
@@ -106,7 +111,10 @@ def _kill_worker(world: World) -> None:
 
 
 def _kill_agent(world: World) -> None:
+    """It comes back, perhaps to one replica earlier than to the other."""
     capsule, chance = world.chance.choice(world.capsules), world.chance
+    if chance.random() < 0.5:
+        _block(world, capsule.name, chance.choice(world.hosts).name, chance.random() * 6)
 
     async def away() -> None:
         await capsule.die()

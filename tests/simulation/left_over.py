@@ -21,11 +21,11 @@ def _of_replica(replica: Replica) -> Iterator[str]:
     router = replica.router
     things = {
         "open calls": router.open_calls,
-        "deadlines": len(router._deadlines._wheel),  # noqa: SLF001
-        "recalls": len(router._recalls._watched),  # noqa: SLF001
-        "questions to agents": len(replica.sessions.releases._asked),  # noqa: SLF001
+        "deadlines": len(router._deadlines._wheel),
+        "recalls": len(router._recalls._watched),
+        "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
-        "doubtful claims": len(replica.idempotency.upkeep._doubtful),  # noqa: SLF001
+        "doubtful claims": len(replica.idempotency.upkeep._doubtful),
     }
     yield from (f"{count} {what}" for what, count in things.items() if count)
     for pool in router.pools.values():
@@ -53,9 +53,9 @@ def _of_capsule(capsule: SimulatedCapsule) -> Iterator[str]:
         yield f"calls {[call.call_id for call in agent.ledger.calls.values()]}"
     if any(worker.held or worker.unanswered for worker in agent.ledger.workers.values()):
         yield f"slots {[(worker.held, worker.unanswered) for worker in agent.ledger.workers.values()]}"
-    if len(agent.sessions.turns) or agent.sessions.turns._sessions:  # noqa: SLF001
-        yield f"sessions {agent.sessions.turns._sessions}"  # noqa: SLF001
-    if agent.state._waiting or agent.nested._waiting:  # noqa: SLF001
+    if len(agent.sessions.turns) or agent.sessions.turns._sessions:
+        yield f"sessions {agent.sessions.turns._sessions}"
+    if agent.state._waiting or agent.nested._waiting:
         yield "state operations"
     if not agent.is_ready:
         yield "no ready worker"

@@ -9,6 +9,7 @@ from typing import Any
 
 from simulation.network import Network
 from simulation.store import ReplicaStore, SharedStore
+
 from snakepit.names import new_id
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency

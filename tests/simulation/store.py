@@ -6,9 +6,10 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+from simulation.network import TICK
+
 from snakepit.errors import StoreUnavailable
 from snakepit_control_plane.store.memory import MemoryStore
-from simulation.network import TICK
 
 if TYPE_CHECKING:
     from simulation.account import Account
@@ -84,5 +85,5 @@ class _Claims:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
-        claims = self._store._shared.memory.claims  # noqa: SLF001
+        claims = self._store._shared.memory.claims
         return getattr(claims, name) if name == "watch" else self._store.operation(claims, name)

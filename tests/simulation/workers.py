@@ -16,6 +16,7 @@ from snakepit.local.frames import CallFailure, CallFrame, Done, Payload, ToolFai
 
 if TYPE_CHECKING:
     from simulation.account import Account, Run
+
     from snakepit_agent.channel import OnFrames
     from snakepit_agent.keeper import KeeperEvents
 

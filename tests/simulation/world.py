@@ -5,34 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import random
-import time
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
-
-import grpc
 
 from simulation.account import Account
 from simulation.capsule import SimulatedCapsule
 from simulation.client import Client
-from simulation.faults import FAULTS, Plan, befall
+from simulation.faults import Plan, befall
 from simulation.left_over import left_over
-from simulation.network import Channel, Network
+from simulation.network import Network
 from simulation.replica import Host
 from simulation.store import SharedStore
-from simulation.workers import SECONDS, Process
-from snakepit import names
-from snakepit.link import dial
+from simulation.workers import Process
+
+from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2
-from snakepit_agent import capsule as agent_capsule
-from snakepit_agent import workers as agent_workers
 from snakepit_control_plane.sessions.moving import rebind
 from snakepit_control_plane.store.interface import SessionRecord
 from support.simulated_agent import POOL, settings
-from support.virtual_time import VirtualLoop
 
 REPLICAS = ("one", "two")
 SESSIONS = ("a", "b")
@@ -121,7 +111,7 @@ class World:
     async def _rebind(self, host: Host, session: str) -> None:
         replica = host.replica
         if replica is not None and POOL in replica.router.pools:
-            with contextlib.suppress(names.InvalidArguments, *REFUSED):
+            with contextlib.suppress(SnakepitError):
                 await rebind(replica.sessions, replica.router.pools[POOL], session)
 
     def spawn(self, work: Any) -> None:
@@ -145,7 +135,7 @@ class World:
                 again = sum(call.requeued for call in waiting)
                 assert pool.queue.depth + pool.queue.joined <= pool.queue.max_size + again, "the queue holds more than its bound"
                 for worker in pool.workers.values():
-                    assert 0 <= worker.own, "a worker's calls are counted wrongly"
+                    assert worker.own >= 0, "a worker's calls are counted wrongly"
         for capsule in self.capsules:
             for process in capsule.processes:
                 assert len(process.running) <= process.slots, "more calls than slots"
@@ -188,68 +178,3 @@ class World:
         assert not tasks, f"tasks are left: {tasks}"
         timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
         assert not timers, f"timers are left: {timers}"
-
-
-REFUSED = (names.InvalidArguments.__mro__[1],)
-
-
-class _Log(logging.Handler):
-    """What the product logs as an error is one."""
-
-    def __init__(self, account: Account) -> None:
-        super().__init__(logging.ERROR)
-        self._account = account
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._account.problems.append(self.format(record))
-
-
-@contextlib.contextmanager
-def _environment(world: World, seed: int) -> Iterator[None]:
-    """The edges of the product: clock, chance, processes and sockets."""
-    loop = asyncio.get_running_loop()
-    ids = itertools.count(1)
-    log, handler = logging.getLogger("snakepit"), _Log(world.account)
-    fake_grpc = SimpleNamespace(
-        RpcError=grpc.RpcError, aio=SimpleNamespace(Channel=Channel, insecure_channel=lambda address, options: Channel(world.network, address))
-    )
-    with contextlib.ExitStack() as stack:
-        for target, name, value in (
-            (time, "monotonic", loop.time),
-            (names, "secrets", SimpleNamespace(token_hex=lambda _: f"{next(ids):04x}")),
-            (dial, "grpc", fake_grpc),
-            (dial, "link_pb2_grpc", SimpleNamespace(LinkServiceStub=lambda channel: channel)),
-            (dial, "resolve", world.network.resolve),
-            (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, on_frames, _broken: world.descriptors[pid].attach(on_frames)),
-            (agent_workers, "close_all", lambda _descriptors: None),
-            (agent_capsule, "HELD_TICK_SECONDS", 0.02),
-            (agent_capsule, "version", lambda _name: "simulated"),
-        ):
-            stack.enter_context(patch.object(target, name, value))
-        random.seed(seed)
-        log.addHandler(handler)
-        stack.callback(log.removeHandler, handler)
-        loop.set_exception_handler(lambda _loop, context: world.account.problems.append(f"{context}"))
-        yield
-
-
-async def _play(seed: int) -> World:
-    world = World(seed)
-    with _environment(world, seed):
-        try:
-            await world.run()
-        except AssertionError as error:
-            world.account.note(f"FAILED: {error}")
-            error.add_note(f"seed {seed}")
-            error.world = world  # type: ignore[attr-defined]
-            raise
-    return world
-
-
-def play(seed: int) -> World:
-    """Raises AssertionError; the world is then its attribute `world`."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_play(seed))
-
-
-__all__ = ["FAULTS", "SECONDS", "World", "play"]
