@@ -272,7 +272,7 @@ class AgentPeer:
         if router.senders.get(capsule) is not self._send:
             link.close("this agent was declared lost, or has linked anew")
             return
-        capsule.last_beat = max(capsule.last_beat, router.clock())
+        capsule.heard_at(router.clock())
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":
