@@ -150,6 +150,15 @@ def test_otel_variables_reach_operator_control_plane_and_agents(render: Render) 
         assert environment(dict(objects.pod_specs())[name])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
 
 
+@pytest.mark.parametrize(("component", "values"), [("control-plane", "controlPlane"), ("operator", "operator")])
+def test_a_variable_that_is_given_takes_the_place_of_the_charts_own(render: Render, component: str, values: str) -> None:
+    """The API server refuses a container with two variables of one name."""
+    objects = render(f"{values}.env[0].name=SNAKEPIT_LOG_FORMAT", f"{values}.env[0].value=text")
+    declared = dict(objects.pod_specs())[f"snakepit-{component}"]["containers"][0]["env"]
+    assert [each["value"] for each in declared if each["name"] == "SNAKEPIT_LOG_FORMAT"] == ["text"]
+    assert len({each["name"] for each in declared}) == len(declared) > 10
+
+
 def test_lanes_are_found_at_the_replicas_own_address_on_a_port_that_a_policy_can_name(render: Render) -> None:
     pod = dict(render().pod_specs())["snakepit-control-plane"]
     declared = {each["name"]: each for each in pod["containers"][0]["env"]}

@@ -11,6 +11,8 @@ from support.incluster import E2E, config_map, standing_caller
 from support.kube import apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
+IN_THE_PODS = ("probe.py", "load.py", "actor.py", "stage.py", "session_scenes.py", "request_scenes.py")
+"""What runs in the cluster; it gets there by a ConfigMap."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +36,7 @@ def release(cluster: None) -> None:
 @pytest.fixture(scope="session")
 def namespace(release: None) -> Iterator[str]:
     make_namespace(NAMESPACE)
-    apply(config_map("probe", E2E / "probe.py", E2E / "load.py"), namespace=NAMESPACE)
+    apply(config_map("probe", *(E2E / name for name in IN_THE_PODS)), namespace=NAMESPACE)
     standing_caller(namespace=NAMESPACE)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")

@@ -8,11 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.containers import process_of
 from support.incluster import Load, call, probe_pool, workers
 from support.kube import (
     HERMETIC,
@@ -118,7 +118,7 @@ def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators
         account = load.finish()
     print(f"upgraded in {seconds:.1f} s")
     assert account["failed"] == {}, account["failures"]
-    assert leader() in operators()
+    eventually(lambda: leader() in operators(), "one of the new ones leads")
     assert len(operators()) == 2
     assert {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)} == before, "an upgrade rolls no capsule"
 
@@ -232,18 +232,6 @@ def test_a_deleted_capsule_finishes_its_running_call_and_both_its_containers_end
     eventually(lambda: settled(pool, 1, namespace=namespace), "the pod is replaced")
 
 
-def keeper_of(pod: dict[str, Any]) -> int:
-    """The process id, seen from here, of a capsule's keeper: PID 1 of the worker container can't be killed from inside."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-            if b"snakepit-keeper" in words and pod["metadata"]["uid"] in (folder / "cgroup").read_text():
-                return int(folder.name)
-        except OSError:
-            continue  # it has ended meanwhile
-    raise AssertionError(f"no keeper of {pod['metadata']['name']}")
-
-
 @pytest.mark.skipif(not HERMETIC, reason="the nodes' processes can't be reached from here")
 def test_a_worker_container_that_is_killed_is_told_at_once_and_started_again_in_the_same_pod(namespace: str, pool: str) -> None:
     kubectl("scale", f"sp/{pool}", "--replicas=1", "-n", namespace)
@@ -252,7 +240,7 @@ def test_a_worker_container_that_is_killed_is_told_at_once_and_started_again_in_
     with ThreadPoolExecutor() as threads:
         running = threads.submit(run, *long_call(pool, namespace), check=False)
         eventually(lambda: sum(int(w["running"]) for w in workers(pool, namespace=namespace)) == 1, "the call runs")
-        os.kill(keeper_of(before), signal.SIGKILL)
+        os.kill(process_of(before, "snakepit-keeper"), signal.SIGKILL)  # PID 1 can't be killed from inside
         seconds, ended = took(lambda: running.result(timeout=30))
     print(f"told after {seconds:.2f} s: {ended.stderr.strip()}")
     assert "died during the call: the worker's container ended" in ended.stderr

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snakepit import SnakepitError, Started, ToolError
+from snakepit.retry import FLOOR, SHARE
 
 OK, TOOL_ERROR, GONE, REPLAYED, UNSEEN = "OK", "TOOL_ERROR", "GONE", "REPLAYED", "UNSEEN"
 """GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more. REPLAYED: it got the outcome of another
@@ -24,10 +25,6 @@ RUNS = {
     Started.YES.name: (1, 1),
 }
 """How often a tool that is not idempotent may have begun, fewest and most."""
-
-
-RETRIED = 0.1
-"""The SDK's budget for calls that it sends again."""
 
 
 @dataclass
@@ -71,7 +68,7 @@ class Ledger:
         unknown = ends[GONE] + ends[UNSEEN]
         told = {OK: ends[OK] + ends[REPLAYED], TOOL_ERROR: ends[TOOL_ERROR]}
         found = []
-        if not len(self.ends) - ends[UNSEEN] <= total <= len(self.ends) * (1 + RETRIED):
+        if not len(self.ends) - ends[UNSEEN] <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
             found.append(f"the router counted {total} calls, the clients {len(self.ends)}")
         wrong = [how for how in told if not told[how] <= outcomes.get(how, 0) <= told[how] + unknown]
         return found + [

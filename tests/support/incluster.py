@@ -128,8 +128,10 @@ def workers(pool: str, *, namespace: str) -> list[dict[str, Any]]:
 
 
 def standing_caller(*, namespace: str) -> None:
-    """A pod to type commands in."""
+    """A pod to type commands in, and to play scenes in."""
     pod = client_pod("caller", "load.py")
-    pod["spec"]["containers"][0]["command"] = ["sleep", "3600"]
+    container = pod["spec"]["containers"][0]
+    container["command"] = ["sleep", "7200"]
+    container["env"] = [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
     apply(pod, namespace=namespace)
     kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", namespace, "--timeout=60s")

@@ -14,13 +14,10 @@ from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch
 from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
+from snakepit.link.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.v1 import link_pb2
 from snakepit_agent.outcomes import Outcomes
-
-FORGET_SECONDS = 30.0
-"""A replica that is away for so long will not come back for its calls."""
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +170,8 @@ class Uplink:
         known = self._known.setdefault(replica.id, _Known(replica.id, replica.address))
         known.replica, known.address = replica, replica.address
         self._by_link[replica.link] = known
-        log.info("linked to control-plane replica %s at %s", replica.id, replica.address)
+        way = "" if replica.link.has_lane else ", without a lane"
+        log.info("linked to control-plane replica %s at %s%s", replica.id, replica.address, way)
         self._events.replica_linked(replica.id)
         for frame in known.outcomes.take():
             self.send_result(known.id, frame, time.monotonic())

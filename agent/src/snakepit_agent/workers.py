@@ -206,9 +206,10 @@ class Workers:
         name = self.worker_id(incarnation)
         self._bury(incarnation, how)
         seat = self.lifecycle.seat(incarnation)
+        was = seat.state.value if seat is not None else ""
         self._apply(self.lifecycle.died(incarnation, reason, how, time.monotonic()))
-        if seat is not None:
-            log.log(logging.INFO if how == "exit code 0" else logging.WARNING, "worker %s ended: %s (%s)", name, how, seat.state.value)
+        if was:
+            log.log(logging.INFO if how == "exit code 0" else logging.WARNING, "worker %s ended: %s (%s)", name, how, was)
         self._changed()
 
     def _bury(self, incarnation: str, how: str) -> None:

@@ -92,3 +92,16 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* What a container's environment is made of: (dict "own" <a list, as YAML> "given" <a list>). A name has one entry, the last: the API server refuses two. */}}
+{{- define "snakepit.env" -}}
+{{- $kept := list -}}
+{{- $seen := dict -}}
+{{- range reverse (concat (fromYamlArray .own) .given) -}}
+{{- if not (hasKey $seen .name) -}}
+{{- $kept = prepend $kept . -}}
+{{- $_ := set $seen .name true -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $kept -}}
+{{- end -}}

@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Writes pods, budgets and status of pools."""
+    """Writes pods, budgets and status of pools. `deleted` are the uids of pods that it has deleted, by pool, as long as there are any."""
 
     def __init__(self, kube: Kube, fleet: Fleet, agent: AgentImage) -> None:
         self._kube, self._fleet, self._agent = kube, fleet, agent
+        self.deleted: dict[str, set[str]] = {}
 
     async def carry_out(self, pool: SnakePool, plan: Plan) -> tuple[str, str] | None:
         """Delete, then create. The API server's refusal of a pod, as reason and sentence; raises KubeError for anything else."""
@@ -57,6 +58,7 @@ class Applier:
 
     async def _delete(self, pool: SnakePool, deletion: Deletion) -> None:
         log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
+        self.deleted.setdefault(f"{pool.metadata.namespace}/{pool.metadata.name}", set()).add(deletion.uid)
         await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
 
     async def _create(self, pool: SnakePool, creation: Creation) -> None:

@@ -109,7 +109,7 @@ class Controller:
 
     def _forget(self, pool: str) -> None:
         self._fleet.forget(pool)
-        for memory in (self._known, self._failures, self._budgets):
+        for memory in (self._known, self._failures, self._budgets, self._applier.deleted):
             memory.pop(pool, None)
 
     async def _work_forever(self) -> None:
@@ -164,7 +164,8 @@ class Controller:
     async def reconcile(self, name: str) -> float | None:
         """Observe, decide, act, report; when to look again. Raises KubeError."""
         namespace, _, short = name.partition("/")
-        sight = await observe(self._kube, self._fleet, namespace, short)
+        deleted = self._applier.deleted.get(name, set())
+        sight = await observe(self._kube, self._fleet, namespace, short, deleted)
         if sight is None:
             self._forget(name)
             return None
@@ -172,7 +173,8 @@ class Controller:
         problem = pods.problem(pool.spec)
         todo = decide(pool, sight.observed, now, problem)
         self._known[name] = pool_settings(pool)
-        self._fleet.put(self._known[name], todo.drains)
+        deleted &= {pod.uid for pod in sight.observed.pods}
+        self._fleet.put(self._known[name], todo.drains, todo.evicted)
         problem = await self._applier.carry_out(pool, todo) or problem
         await self._keep_budget(name, pool)
         await self._report(pool, sight.status, status(pool, sight.observed, todo, now, problem), todo)

@@ -31,6 +31,13 @@ OnChange = Callable[[str, bool], None]
 """`(pool, essential)`: the view of a pool changed; not essential: only in its counts."""
 
 
+class _Drains(msgspec.Struct, frozen=True):
+    """Of one pool: capsules that should take no new calls, and those of them that somebody else deletes."""
+
+    names: frozenset[str] = frozenset()
+    evicted: frozenset[str] = frozenset()
+
+
 class _Replica:
     def __init__(self) -> None:
         self.answer: fleet_pb2.SyncResponse | None = None
@@ -47,7 +54,7 @@ class Fleet:
         self._target = target
         self._on_change = on_change
         self._pools: dict[str, link_pb2.PoolSettings] | None = None
-        self._drains: dict[str, frozenset[str]] = {}
+        self._drains: dict[str, _Drains] = {}
         self._version = 0
         self._replicas: dict[str, _Replica] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -72,16 +79,16 @@ class Fleet:
         new = {each.pool: each for each in pools}
         if new != self._pools:
             self._pools = new
-            self._drains = {pool: names for pool, names in self._drains.items() if pool in new}
+            self._drains = {pool: drains for pool, drains in self._drains.items() if pool in new}
             self._tell()
 
-    def put(self, settings: link_pb2.PoolSettings, drains: Iterable[str]) -> None:
-        """One pool's settings, and its capsules that should take no new calls."""
-        names = frozenset(drains)
-        if self._pools is None or (self._pools.get(settings.pool) == settings and self._drains.get(settings.pool, frozenset()) == names):
+    def put(self, settings: link_pb2.PoolSettings, drains: Iterable[str], evicted: Iterable[str] = ()) -> None:
+        """One pool's settings, its capsules that should take no new calls, and those of them that somebody else deletes."""
+        new = _Drains(frozenset(drains), frozenset(evicted))
+        if self._pools is None or (self._pools.get(settings.pool) == settings and self._drains.get(settings.pool, _Drains()) == new):
             return
         self._pools[settings.pool] = settings
-        self._drains[settings.pool] = names
+        self._drains[settings.pool] = new
         self._tell()
 
     def forget(self, pool: str) -> None:
@@ -163,12 +170,18 @@ class Fleet:
                     await replica.changed.wait()
 
     def _request(self, replica: _Replica) -> fleet_pb2.SyncRequest:
-        pools, drains = self._pools or {}, sorted(name for names in self._drains.values() for name in names)
+        pools = self._pools or {}
+        request = fleet_pb2.SyncRequest(
+            complete=replica.sent is None,
+            drain_capsules=sorted(name for drains in self._drains.values() for name in drains.names),
+            evicted_capsules=sorted(name for drains in self._drains.values() for name in drains.evicted),
+        )
         if replica.sent is None:
-            return fleet_pb2.SyncRequest(pools=list(pools.values()), complete=True, drain_capsules=drains)
-        changed = [each for name, each in pools.items() if replica.sent.get(name) != each]
-        gone = [_tombstone(each) for name, each in replica.sent.items() if name not in pools]
-        return fleet_pb2.SyncRequest(pools=[*changed, *gone], complete=False, drain_capsules=drains)
+            request.pools.extend(pools.values())
+        else:
+            request.pools.extend(each for name, each in pools.items() if replica.sent.get(name) != each)
+            request.pools.extend(_tombstone(each) for name, each in replica.sent.items() if name not in pools)
+        return request
 
     async def _heard(self, replica: _Replica, answer: fleet_pb2.SyncResponse) -> None:
         replica.answer = answer

@@ -33,6 +33,8 @@ class PodView(Struct, frozen=True, kw_only=True):
     phase: Phase = Phase.PENDING
     ready: bool = False
     deleting: bool = False
+    evicted: bool = False
+    """Somebody else deletes it: a person, an eviction, the drain of a node."""
     created: float = 0.0
     changed: float = 0.0
     """When it last became ready or not ready, or ended; its creation before that."""
@@ -131,10 +133,13 @@ class Deletion(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to do now. `drains` are all capsules that should take no new calls; `held` says what keeps the plan from going on."""
+    """What to do now. `drains` are all capsules that should take no new calls, `evicted` those of them that somebody else deletes; `held`
+    says what keeps the plan from going on.
+    """
 
     creations: tuple[Creation, ...] = ()
     deletions: tuple[Deletion, ...] = ()
     drains: tuple[str, ...] = ()
+    evicted: tuple[str, ...] = ()
     held: Reason | None = None
     requeue_after: float | None = None

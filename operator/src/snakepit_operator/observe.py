@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.fleet import Fleet
@@ -20,8 +23,11 @@ class Sight(Struct, frozen=True):
     observed: Observed
 
 
-async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str) -> Sight | None:
-    """None: the pool is gone or going. Raises KubeError, and msgspec.ValidationError for a pool that this version can't read."""
+async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: Collection[str] = ()) -> Sight | None:
+    """None: the pool is gone or going. `deleted`: uids of the pods that we have deleted ourselves.
+
+    Raises KubeError, and msgspec.ValidationError for a pool that this version can't read.
+    """
     try:
         raw = await kube.get(POOLS, namespace, name)
     except KubeError as error:
@@ -31,9 +37,10 @@ async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str) -> Sight 
     if raw["metadata"].get("deletionTimestamp"):
         return None
     pool = pool_view(raw)
-    pods = [pod for pod in await kube.list(PODS, namespace, pool_selector(pool)) if _owned(pod, pool.metadata.uid)]
+    pods = [pod_view(pod) for pod in await kube.list(PODS, namespace, pool_selector(pool)) if _owned(pod, pool.metadata.uid)]
+    pods = [replace(pod, evicted=pod.deleting and pod.uid not in deleted) for pod in pods]
     view = fleet.view(f"{namespace}/{name}")
-    return Sight(pool, raw.get("status") or {}, Observed(tuple(pod_view(pod) for pod in pods), view))
+    return Sight(pool, raw.get("status") or {}, Observed(tuple(pods), view))
 
 
 def _owned(pod: Object, uid: str) -> bool:

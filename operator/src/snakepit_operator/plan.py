@@ -71,6 +71,7 @@ class _Pass:
             creations=creations,
             deletions=tuple(self.deletions),
             drains=tuple(drains),
+            evicted=tuple(sorted(pod.name for pod in self.observed.pods if pod.evicted)),
             held=self.held,
             requeue_after=self._next(waiting, active),
         )

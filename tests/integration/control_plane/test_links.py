@@ -61,6 +61,20 @@ async def client(server: Running) -> AsyncIterator[Client]:
     await made.stop()
 
 
+async def test_open_links_are_counted_by_role_and_by_what_their_frames_take(server: Running, client: Client) -> None:
+    def count(role: str, way: str) -> float:
+        return server.router.telemetry.registry.get_sample_value("snakepit_links", {"role": role, "way": way}) or 0
+
+    async with simulated_agent(server.address):
+        await eventually(lambda: (count("agent", "lane"), count("client", "lane")) == (1, 1))
+        await server.lanes.stop()
+        other = Client(server.address)
+        await eventually(lambda: count("client", "stream") == 1)
+        await other.stop()
+        await client.stop()
+    await eventually(lambda: not any(count(role, way) for role in ("agent", "client") for way in ("lane", "stream")))
+
+
 async def test_calls_on_a_clients_link_are_answered_under_the_clients_own_ids(server: Running, client: Client) -> None:
     async with simulated_agent(server.address, workers=2):
         numbers = [client.call("echo") for _ in range(50)]

@@ -161,6 +161,29 @@ async def test_two_simultaneous_first_calls_meet_on_one_worker_also_through_diff
             await agent.stop()
 
 
+@pytest.mark.parametrize("affinity", [HINT, STRICT_QUEUE, STRICT_FAIL_FAST])
+async def test_a_replica_that_has_not_yet_heard_that_the_worker_is_ready_waits_for_it_and_does_not_move_the_session(
+    affinity: common_pb2.Affinity,
+) -> None:
+    store = MemoryStore()
+    async with replica(store) as one, replica(store) as two, simulated_agent(two.address, name="capsule-1"):
+        early, late = SimulatedAgent(one.address), SimulatedAgent(two.address, state=pool_pb2.WORKER_STATE_STARTING)
+        late.incarnation, late.lives = early.incarnation, early.lives
+        async with grpc.aio.insecure_channel(one.address) as a, grpc.aio.insecure_channel(two.address) as b:
+            for agent in (early, late):
+                await agent.start()
+            await Caller(a).create("s")
+            bound = await Caller(a).call("echo", session_id="s")
+            call = Caller(b).start("echo", session_id="s", affinity=affinity)
+            await eventually(lambda: call.done() or any(frame.session_release.look for frame in late.frames))
+            late.state = pool_pb2.WORKER_STATE_READY
+            late.report()
+            assert (await call).incarnation == bound.incarnation
+            assert (await Caller(a).session("s")).epoch == 1
+        for agent in (early, late):
+            await agent.stop()
+
+
 async def test_ordered_sessions_run_one_call_at_a_time_in_arrival_order(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=4, slots=2) as agent:
         await caller.create("s")

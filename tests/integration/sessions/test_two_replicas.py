@@ -155,14 +155,20 @@ async def scale_down(world: World, worker: pool_pb2.Worker, local: Any) -> None:
         await server.fleet.sync([], complete=False, drain=["sample-0"])
 
 
+async def drain_node(world: World, worker: pool_pb2.Worker, local: Any) -> None:
+    """The operator cordons what others delete, too."""
+    for server in world.servers:
+        await server.fleet.sync([], complete=False, drain=["sample-0"], evicted=["sample-0"])
+
+
 async def lose(world: World, worker: pool_pb2.Worker, local: Any) -> None:
     local.agent.cancel()
 
 
 @pytest.mark.parametrize(
     ("end", "why"),
-    [(crash, "crashed"), (recycle, "recycled"), (evict, "evicted"), (scale_down, "scaled down"), (lose, "lost")],
-    ids=["crashed", "recycled", "evicted", "scaled down", "lost"],
+    [(crash, "crashed"), (recycle, "recycled"), (evict, "evicted"), (scale_down, "scaled down"), (drain_node, "evicted"), (lose, "lost")],
+    ids=["crashed", "recycled", "evicted", "scaled down", "evicted, as the operator says", "lost"],
 )
 async def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replicas_and_goes_on_after_rebind(
     world: World, end: Any, why: str

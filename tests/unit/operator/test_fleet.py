@@ -92,9 +92,10 @@ async def test_a_change_and_a_deletion_are_sent_alone(talk: Talk) -> None:
 async def test_a_cordon_is_flushed_when_every_replica_has_answered_it(talk: Talk) -> None:
     talk.fleet.set_pools([settings()])
     await talk.until(lambda: talk.fleet.view(POOL))
-    talk.fleet.put(settings(), ["digits-0"])
+    talk.fleet.put(settings(), ["digits-0", "digits-1"], ["digits-1"])
     assert await talk.fleet.flushed(WAIT)
-    assert list(talk.replica.told[-1].drain_capsules) == ["digits-0"]
+    assert list(talk.replica.told[-1].drain_capsules) == ["digits-0", "digits-1"]
+    assert list(talk.replica.told[-1].evicted_capsules) == ["digits-1"]
 
 
 async def test_the_view_is_unknown_before_the_first_answer_and_after_the_last_replica(talk: Talk) -> None:

@@ -29,11 +29,11 @@ def test_whoever_sees_the_same_gives_the_same_names() -> None:
 
 
 def test_a_pod_deleted_by_hand_is_replaced_under_another_name_while_it_terminates() -> None:
-    going = pod(0, deleting=True)
+    going = pod(0, deleting=True, evicted=True)
     made = plan(pool(replicas=2), Observed((going, pod(1)), fleet()), NOW)
     assert [each.ordinal for each in made.creations] == [0]
     assert made.creations[0].name != going.name
-    assert made.drains == (going.name,)
+    assert made.drains == made.evicted == (going.name,)
 
 
 def test_a_name_is_never_used_for_two_pods_that_exist_at_once() -> None:
@@ -71,6 +71,7 @@ def test_scaling_down_takes_not_ready_then_idle_then_the_fewest_sessions() -> No
 def test_deleted_capsules_are_drained() -> None:
     made = plan(pool(replicas=1), Observed((pod(0), pod(1)), fleet()), NOW)
     assert made.drains == tuple(names(made)) != ()
+    assert made.evicted == ()
 
 
 @pytest.mark.parametrize("spec", [{"replicas": 0}, {"suspended": True}], ids=["replicas: 0", "suspended"])

@@ -196,10 +196,8 @@ def _age_seconds(spec: SnakePoolSpec) -> float:
 
 def why_leaving(worker: Worker) -> str:
     """Why a worker that its agent still names takes no more calls."""
-    if worker.capsule.cordoned:
-        return "scaled down"
-    if worker.capsule.draining:
-        return "evicted"
+    if worker.capsule.cordoned or worker.capsule.draining:
+        return worker.capsule.why_leaving
     return "recycled" if worker.info.state == pool_pb2.WORKER_STATE_DRAINING else _why(worker)
 
 

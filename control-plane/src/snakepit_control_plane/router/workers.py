@@ -127,17 +127,30 @@ class Capsule:
         self.linked = True
         self.draining = False
         self.cordoned = False
+        # Of a cordoned one: it is not the operator that deletes its pod.
+        self.evicted = False
         self.liveness: pool_pb2.Liveness = LIVE
-        self.last_beat = now
+        # When the agent was heard last; `last_beat` is later where its first beats are not expected yet.
+        self.heard = self.last_beat = now
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
         # It sequences sessions. Agents of the first release don't: see snakepit.link.protocol.
         self.keeps_order = True
 
+    def heard_at(self, now: float) -> None:
+        """Something came from its agent."""
+        self.heard = now
+        self.last_beat = max(self.last_beat, now)
+
     @property
     def routable(self) -> bool:
         return self.liveness == LIVE and self.linked and not self.draining and not self.cordoned
+
+    @property
+    def why_leaving(self) -> str:
+        """Of one that is cordoned or drains: who began it?"""
+        return "scaled down" if self.cordoned and not self.evicted else "evicted"
 
     @property
     def has_ended(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,9 @@ from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.rpc import EOF, abort, caller, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+PROGRESS_KEPT = 16
+"""Of a call whose caller doesn't read: older news are dropped."""
 
 
 async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
@@ -74,7 +78,9 @@ class _Carry:
         self._nested = nested
         self._context = context
         self._lock = asyncio.Lock()
-        self._result: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
+        self._result: link_pb2.Result | None = None
+        self._progress: deque[link_pb2.Progress] = deque(maxlen=PROGRESS_KEPT if first.takes_progress else 0)
+        self._news = asyncio.Event()
         self._stream = Stream(lambda end: router.close(self._call, end)) if frame.call.stream else None
         reply = self._stream.reply if self._stream is not None else self._reply
         self._call = Call(frame, reply, router.clock(), self._stream, caller(context))
@@ -105,15 +111,27 @@ class _Carry:
                 await receiver
 
     async def _answer(self) -> None:
-        result = await self._result
+        result = await self._until_result()
         await self._write(link_pb2.CarryResponse(result=result).SerializeToString())
         if result.HasField("pieces"):
             await pass_down(self._router.transfers.sink(self._call), self._write)
 
+    async def _until_result(self) -> link_pb2.Result:
+        """What the tool says on the way goes to the caller, in order."""
+        while True:
+            self._news.clear()
+            while self._progress:
+                await self._write(link_pb2.CarryResponse(progress=self._progress.popleft()).SerializeToString())
+            if self._result is not None:
+                return self._result
+            await self._news.wait()
+
     def _reply(self, _: Call, frame: link_pb2.Frame) -> None:
-        # Else it is the call's Progress, which has no way here.
-        if frame.WhichOneof("kind") == "result" and not self._result.done():
-            self._result.set_result(frame.result)
+        if frame.WhichOneof("kind") == "progress":
+            self._progress.append(frame.progress)
+        elif self._result is None:
+            self._result = frame.result
+        self._news.set()
 
     async def _want(self, attempt: int) -> None:
         await self._write(link_pb2.CarryResponse(wanted=attempt).SerializeToString())

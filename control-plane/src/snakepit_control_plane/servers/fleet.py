@@ -31,7 +31,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         changes = asyncio.create_task(self._tell_changes(context, writing))
         try:
             while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
-                await self._fleet.sync(list(request.pools), complete=request.complete, drain=request.drain_capsules)
+                drain, evicted = request.drain_capsules, request.evicted_capsules
+                await self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted)
                 async with writing:
                     await context.write(self.state())
         except SnakepitError as error:

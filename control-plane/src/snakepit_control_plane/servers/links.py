@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import grpc
@@ -45,6 +46,9 @@ class Peer(Protocol):
 
     def closed(self) -> None: ...
 
+    def finish(self) -> None:
+        """Say what has to be said before this end closes the link."""
+
 
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
@@ -58,6 +62,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
         self._stopping = False
+        self._closed = False
         self._refused: set[str] = set()
 
     def handlers(self) -> Any:
@@ -76,6 +81,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_pipe(self.router, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        if self._closed:
+            await abort(context, Draining("this replica stops: dial another"))
+            return
         await serve_carry(self.router, self.nested, context)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
@@ -89,16 +97,14 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await abort(context, error)
             return
         self.links[link] = peer
-        gauge = self.router.telemetry.links.labels(peer.role)
-        gauge.inc()
         try:
             if self._stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
             peer.on_frames(link, first.frames[1:])
-            ran = link.run() if offered is None else _run_somewhere(link, peer, offered[1], context)
+            run = partial(self._run, link, peer)
+            ran = run() if offered is None else _run_somewhere(link, peer, offered[1], context, run)
             log.debug("%s closed: %s", link.name, await ran)
         finally:
-            gauge.dec()
             del self.links[link]
             peer.closed()
 
@@ -143,6 +149,15 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             raise
         return peer
 
+    async def _run(self, link: links.Link, peer: Peer) -> str:
+        """Until the link ends; counted as long."""
+        gauge = self.router.telemetry.links.labels(peer.role, "lane" if link.has_lane else "stream")
+        gauge.inc()
+        try:
+            return await link.run()
+        finally:
+            gauge.dec()
+
     def _on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         self.links[link].on_frames(link, frames)
 
@@ -160,7 +175,11 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
 
     def close(self, reason: str) -> None:
-        for link in list(self.links):
+        """Of what clients have sent, nothing more is taken."""
+        self._closed = True
+        for link, peer in list(self.links.items()):
+            if link.is_open:
+                peer.finish()
             link.close(reason)
 
 
@@ -176,13 +195,16 @@ class ClientPeer:
         self._provider = Provider(nested, link)
         self._link = link
         self._calls: dict[int, Call] = {}
+        self._last_call = 0
+        self._finished = False
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         now = self._router.clock()
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "call":
-                self._call(frame, now)
+                if not self._finished:
+                    self._call(frame, now)
             elif kind == "cancel":
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
@@ -193,6 +215,7 @@ class ClientPeer:
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
+        self._last_call = frame.call.id
         call = Call(frame, self._reply, now, caller=self)
         call.takes_pieces = self._takes_pieces
         if frame.call.stream or frame.call.HasField("pieces"):
@@ -215,6 +238,12 @@ class ClientPeer:
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""
         self._router.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
+
+    def finish(self) -> None:
+        """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
+        self._finished = True
+        with contextlib.suppress(LinkClosed):
+            self._link.send(link_pb2.Frame(go_away=link_pb2.GoAway(last_call=self._last_call)))
 
     def closed(self) -> None:
         for call in list(self._calls.values()):
@@ -243,7 +272,7 @@ class AgentPeer:
         if router.senders.get(capsule) is not self._send:
             link.close("this agent was declared lost, or has linked anew")
             return
-        capsule.last_beat = max(capsule.last_beat, router.clock())
+        capsule.heard_at(router.clock())
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":
@@ -286,12 +315,17 @@ class AgentPeer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def finish(self) -> None:
+        """An agent gets calls; it sends none of its own."""
+
     def closed(self) -> None:
         self._asking.closed()
         self._fleet.leave(self._capsule, self._send)
 
 
-async def _run_somewhere(link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context) -> str:
+async def _run_somewhere(
+    link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context, run: Callable[[], Awaitable[str]]
+) -> str:
     """On the lane, if the peer comes there; on the stream, if it says something here."""
     said_here = asyncio.ensure_future(cast(Awaitable[Any], context.read()))
     try:
@@ -304,7 +338,7 @@ async def _run_somewhere(link: links.Link, peer: Peer, lane: asyncio.Future[Lane
             link.close("the peer ended the stream")
         else:
             peer.on_frames(link, message.frames)
-        return await link.run() if link.is_open else link.close_reason
+        return await run() if link.is_open else link.close_reason
     finally:
         if not lane.cancel():
             lane.result().abort()

@@ -94,6 +94,11 @@ class Link:
         return self._closing is None
 
     @property
+    def has_lane(self) -> bool:
+        """Do its frames take a lane, or the stream?"""
+        return self._lane is not None
+
+    @property
     def close_reason(self) -> str:
         """Why the link closed; empty while it is open."""
         return self._closing or ""

@@ -468,8 +468,10 @@ class Drain(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., recycle: _Optional[bool] = ...) -> None: ...
 
 class GoAway(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("last_call",)
+    LAST_CALL_FIELD_NUMBER: _ClassVar[int]
+    last_call: int
+    def __init__(self, last_call: _Optional[int] = ...) -> None: ...
 
 class PipeRequest(_message.Message):
     __slots__ = ("id", "capsule_incarnation", "chunks", "wants_arguments", "piece")
@@ -508,25 +510,29 @@ class PipeResponse(_message.Message):
     def __init__(self, piece: _Optional[bytes] = ...) -> None: ...
 
 class CarryRequest(_message.Message):
-    __slots__ = ("call", "fetch", "sending", "piece")
+    __slots__ = ("call", "fetch", "sending", "takes_progress", "piece")
     CALL_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
     SENDING_FIELD_NUMBER: _ClassVar[int]
+    TAKES_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     PIECE_FIELD_NUMBER: _ClassVar[int]
     call: Call
     fetch: str
     sending: int
+    takes_progress: bool
     piece: bytes
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., takes_progress: _Optional[bool] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class CarryResponse(_message.Message):
-    __slots__ = ("wanted", "result", "chunks", "piece")
+    __slots__ = ("wanted", "result", "chunks", "progress", "piece")
     WANTED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     PIECE_FIELD_NUMBER: _ClassVar[int]
     wanted: int
     result: Result
     chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
+    progress: Progress
     piece: bytes
-    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., piece: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,64 @@
+"""What links travel on: lanes on the cluster's own network, and the stream alone where there are none."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import snakepit.sync
+from support.incluster import probe_pool
+from support.kube import SYSTEM, apply, install, kubectl, wait_available
+from support.scenes import play
+
+pytestmark = pytest.mark.timeout(240)
+
+POOL = "linked"
+CAPSULES = 2
+
+Scene = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def scene(namespace: str) -> Iterator[Scene]:
+    apply(probe_pool(POOL, "actor:Actor", replicas=CAPSULES), namespace=namespace)
+    wait_available(POOL, namespace=namespace)
+    yield lambda name, **options: play("request_scenes.py", name, pool=POOL, namespace=namespace, **options)
+    kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--timeout=30s")
+
+
+def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> None:
+    for links in scene("ways"):
+        assert links['role="agent",way="lane"'] >= CAPSULES
+        assert links['role="client",way="lane"'] >= 2
+        assert not [link for link, count in links.items() if count and 'way="stream"' in link]
+
+
+def test_without_lanes_calls_go_on_over_the_stream_also_through_a_port_forward(namespace: str, scene: Scene) -> None:
+    install(SYSTEM, "--set", "controlPlane.env[0].name=SNAKEPIT_LANE_LISTEN", "--set", "controlPlane.env[0].value=off")
+    try:
+        for links in scene("ways"):
+            assert links['role="agent",way="stream"'] >= CAPSULES
+            assert links['role="client",way="stream"'] >= 2
+            assert not [link for link, count in links.items() if count and 'way="lane"' in link]
+        with port_forward() as server, snakepit.sync.Client(server) as client:
+            pool = client.pool(f"{namespace}/{POOL}")
+            assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
+            assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)
+    finally:
+        install(SYSTEM, "--reset-values")
+
+
+@contextlib.contextmanager
+def port_forward() -> Iterator[str]:
+    argv = ["kubectl", "port-forward", "-n", SYSTEM, "service/snakepit", ":7800", "--address", "127.0.0.1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarding:
+        try:
+            assert forwarding.stdout
+            # Forwarding from 127.0.0.1:40123 -> 7800
+            yield forwarding.stdout.readline().split()[2]
+        finally:
+            forwarding.terminate()
