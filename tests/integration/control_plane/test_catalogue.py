@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import snakepit
 from snakepit.errors import ToolNotFound
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
@@ -49,6 +50,30 @@ async def test_the_catalogue_follows_workers_as_they_come_change_and_go(server: 
         for gone in (caller.call("extra"), tool(caller, "extra")):
             with pytest.raises(ToolNotFound):
                 await gone
+
+
+async def test_a_name_that_workers_come_to_have_after_a_client_has_offered_it_is_the_workers(server: Running, caller: Caller) -> None:
+    async def extra() -> str:
+        return "the client's"
+
+    async with simulated_agent(server.address) as agent, snakepit.Client(server.address) as client:
+        hangs = caller.start("hang")
+        await eventually(lambda: agent.running)
+        (parent,) = next(iter(server.router.pools[POOL].capsules.values())).inflight.values()
+
+        def who() -> str:
+            return "client" if server.links.nested.resolve(parent, link_pb2.Call(tool="extra")).offered else "worker"
+
+        async with client.offer(extra, pool=POOL):
+            assert (await names(caller)).count("extra") == 1
+            assert who() == "client"
+            offer(agent, "The workers'.", {})
+            await eventually(lambda: "extra" in server.router.pools[POOL].tools)
+            assert (await names(caller)).count("extra") == 1
+            assert (await tool(caller, "extra")).provider == common_pb2.PROVIDER_WORKER
+            assert who() == "worker"
+        agent.let_go()
+        await hangs
 
 
 @pytest.mark.parametrize("what", ["link breaks", "worker dies"])
