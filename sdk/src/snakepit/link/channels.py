@@ -60,7 +60,7 @@ def server_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
         *_sizes(max_payload_bytes),
         *_windows(),
         ("grpc.so_reuseport", 0),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 1000 // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 1000 // 2),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
     ]
