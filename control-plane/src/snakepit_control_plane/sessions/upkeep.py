@@ -44,11 +44,9 @@ class Upkeep:
         if pool is not None and pool.queue.pinned and old.binding != record.binding:
             self._router.sessions.moved(pool, entry, old, self._router.clock())
 
-    def forget(self, pool: str, session: str, uid: str = "") -> None:
-        """What is cached may not be true any more: the next call asks the store. `uid`: unless it is a later namesake."""
+    def forget(self, pool: str, session: str) -> None:
+        """What is cached may not be true any more: the next call asks the store."""
         entry = self._entries.get((pool, session))
-        if entry is not None and entry.record is not None and uid not in ("", entry.record.uid):
-            return
         if entry is not None and not entry.busy:
             entry.record = None
             if not entry.active and not entry.waiting:
@@ -97,7 +95,7 @@ class Upkeep:
     async def _end_expired(self) -> None:
         for pool in list(self._router.pools.values()):
             for ended in await self._store.take_ended(pool.name, MOST_ENDED):
-                self.forget(pool.name, ended.id, ended.uid)
+                self.forget(pool.name, ended.id)
                 self.end(pool, ended)
 
     def _forget_idle(self, now: float) -> None:
