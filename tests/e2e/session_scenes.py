@@ -127,6 +127,7 @@ async def fenced(stage: Stage) -> Any:
 
 async def keep(stage: Stage) -> Any:
     session = stage.pool.session("kept")
+    await session.delete()  # of another run on this release
     await session.create()
     await session.call("remember", {"key": "k", "value": "kept"})
     info = await session.info()
@@ -148,6 +149,7 @@ async def store_goes(stage: Stage) -> Any:
     """The test takes the store away and brings it back; meanwhile every kind of need is tried at both replicas."""
     await stage.ready(WORKERS)
     workers = sorted(each.incarnation for each in await stage.pool.workers())
+    await stage.pool.session("known").delete()  # of another run on this release
     for side in stage.sides:
         for name in ("known", "unbound"):
             await side.session(name).create()

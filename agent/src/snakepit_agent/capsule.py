@@ -109,7 +109,7 @@ class Capsule:
         """Finish what runs, then set `finished`."""
         if not self.workers.lifecycle.draining:
             self.finished.clear()  # An earlier drain may have ended with its keeper.
-        self.workers.drain(time.monotonic())
+        self.workers.end(time.monotonic())
 
     async def settle(self) -> None:
         """After a drain: wait until the keeper has ended and the replicas have been told everything. Without a bound of its own."""

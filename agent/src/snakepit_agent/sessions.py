@@ -104,12 +104,16 @@ class Sessions:
     # ---- sessions that move away or end
 
     def on_release(self, replica: str, ask: link_pb2.SessionRelease) -> None:
-        """May the session move? Not while a call of it is here, unless the replica insists."""
+        """May the session move? Not while a call of it is here, nor from a worker that has room, unless the replica insists."""
         key, now = (ask.session_uid, ask.session_epoch), time.monotonic()
         if ask.look:
             self._answer(replica, key, released=not self.turns.has_calls(key))
             return
         known = self.turns.has_released(key)
+        if not (known or ask.wait or ask.force or self._ledger.refusal(ask.incarnation, "")):
+            # The replica asks because it takes the worker for busy: word of the call that has just ended is on its way.
+            self._answer(replica, key, released=False)
+            return
         if ask.force:
             self._fence(key, now)
         released = self.turns.release(key, now)
