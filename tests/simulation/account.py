@@ -111,15 +111,17 @@ class Account:
         self.note(f"{attempt.call_id} -> {attempt.outcome} {attempt.started} {result.error.message}")
         late = attempt.ended - attempt.due
         self._expect(late <= LATE_SECONDS, f"{attempt.call_id} was answered {late:.2f} s late")
-        self._check_truth(attempt, kind)
+        self._check_truth(attempt, result)
 
-    def _check_truth(self, attempt: Attempt, kind: str | None) -> None:
-        runs = self._runs_of(attempt)
+    def _check_truth(self, attempt: Attempt, result: link_pb2.Result) -> None:
+        runs, kind = self._runs_of(attempt), result.WhichOneof("outcome")
         if kind == "payload":
             ran = any(run.token.decode() == attempt.outcome and run.ended for run in runs)
             self._expect(ran, f"{attempt.call_id} has a result of no run")
         elif kind == "tool_error":
             self._expect(runs, f"{attempt.call_id} has failed without a run")
+        elif attempt.outcome == "WORKER_LOST" and result.error.details["how"].startswith("signal"):
+            self._expect(runs, f"{attempt.call_id} is lost with its worker, which had not begun it")
         elif attempt.started == common_pb2.STARTED_NO and not attempt.key:
             self._expect(not runs, f"{attempt.call_id} has not started, it says ({attempt.outcome}), but it has")
 

@@ -49,7 +49,7 @@ class Plan:
             faults=chance.sample(sorted(FAULTS), chance.randint(1, 5)),
             faultiness=chance.choice([0.0, 0.02, 0.05, 0.1]),
             steps=chance.choice([30, 60, 90]),
-            longest=chance.choice([1.0, 3.0, 15.0]),
+            longest=chance.choice([1.0, 3.0, 15.0, 40.0]),
         )
 
     def sections(self) -> dict[str, object]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from simulation.capsule import SimulatedCapsule
     from simulation.replica import Replica
     from simulation.world import World
+    from snakepit_control_plane.router.pools import Router
 
 
 def left_over(world: World) -> list[str]:
@@ -17,11 +18,16 @@ def left_over(world: World) -> list[str]:
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule)]
 
 
+def deadlines_of(router: Router) -> int:
+    """How many calls a replica will give up at some time."""
+    return len(router._deadlines._wheel)
+
+
 def _of_replica(replica: Replica) -> Iterator[str]:
     router = replica.router
     things = {
         "open calls": router.open_calls,
-        "deadlines": len(router._deadlines._wheel),
+        "deadlines": deadlines_of(router),
         "recalls": len(router._recalls._watched),
         "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),

@@ -31,7 +31,7 @@ class Failed(AssertionError):
 
     def __init__(self, seed: int, problem: str, world: World) -> None:
         super().__init__(f"seed {seed}: {problem}")
-        self.problem = problem
+        self.problem, self.world = problem, world
         self.trace = [str(world.plan), *(f"{at:.4f} {what}" for at, what in world.account.trace)]
 
 

@@ -30,7 +30,7 @@ SECONDS = {
     "stubborn": (0.5, 4.0),
     "deadly": (0.0, 0.1),
 }
-"""How long each tool runs. `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may
+"""How long each tool runs. `quick` is not always, `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may
 take its worker along."""
 
 
@@ -157,6 +157,8 @@ class Process:
         self.running[call.id] = self.machine.account.begun(self, call)
         shortest, longest = SECONDS[call.tool]
         seconds = self.machine.chance.uniform(shortest, longest)
+        if call.tool == "quick" and self.machine.chance.random() < 0.05:
+            seconds += self.machine.chance.uniform(0.001, 0.1)
         if call.tool == "deadly" and self.machine.chance.random() < 0.5:
             self.machine.loop.call_later(seconds, self.die, signal.SIGSEGV)
         else:
