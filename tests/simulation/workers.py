@@ -34,7 +34,7 @@ SECONDS = {
 take its worker along."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """What all processes of one capsule share. `descriptors`: of all capsules, what the agent's ends of their sockets lead to."""
 
@@ -146,7 +146,8 @@ class Process:
     def _read_soon(self) -> None:
         if not self._reading and self.inbox and len(self.running) < self.slots:
             self._reading = True
-            self._soon(0.0001, self._read)
+            # Now and then it has no time on the processor.
+            self._soon(0.0001 if self.machine.chance.random() < 0.98 else 0.8, self._read)
 
     def _read(self) -> None:
         self._reading = False
