@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from simulation.capsule import SimulatedCapsule
     from simulation.replica import Replica
     from simulation.world import World
+
     from snakepit_control_plane.router.calls import Call
     from snakepit_control_plane.router.pools import Router
 

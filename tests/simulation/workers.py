@@ -30,8 +30,8 @@ SECONDS = {
     "stubborn": (0.5, 4.0),
     "deadly": (0.0, 0.1),
 }
-"""How long each tool runs. `quick` is not always, `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may
-take its worker along."""
+"""How long each tool runs. `quick` is not always, `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when
+told to, `deadly` may take its worker along."""
 
 
 @dataclass(eq=False)
