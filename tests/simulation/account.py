@@ -15,7 +15,7 @@ from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from simulation.workers import Process
+    from simulation.workers import Machine, Process
 
 LATE_SECONDS = 2.0
 """How long after its deadline an attempt may be answered: the router's patience, and the slowest links."""
@@ -49,6 +49,7 @@ class Run:
     """One execution of a tool."""
 
     attempt: Attempt
+    machine: Machine
     token: bytes
     tool: str
     agent: str
@@ -73,14 +74,17 @@ class Account:
     dead_agents: set[str] = field(default_factory=set)
     epochs: dict[str, int] = field(default_factory=dict)
     stored_epochs: dict[str, int] = field(default_factory=dict)
+    arrived: dict[tuple[str, str], int] = field(default_factory=dict)
+    arrived_last: dict[tuple[str, str, int], int] = field(default_factory=dict)
     begun_last: dict[tuple[str, str], int] = field(default_factory=dict)
-    fastest: dict[tuple[str, str], float] = field(default_factory=dict)
+    fastest: dict[tuple[Machine, str], float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
     store: MemoryStore | None = None
 
     def __post_init__(self) -> None:
         self._now = asyncio.get_running_loop().time
+        self._arrivals = 0
 
     def note(self, what: str) -> None:
         self.trace.append((self._now(), what))
@@ -111,15 +115,17 @@ class Account:
         self.note(f"{attempt.call_id} -> {attempt.outcome} {attempt.started} {result.error.message}")
         late = attempt.ended - attempt.due
         self._expect(late <= LATE_SECONDS, f"{attempt.call_id} was answered {late:.2f} s late")
-        self._check_truth(attempt, kind)
+        self._check_truth(attempt, result)
 
-    def _check_truth(self, attempt: Attempt, kind: str | None) -> None:
-        runs = self._runs_of(attempt)
+    def _check_truth(self, attempt: Attempt, result: link_pb2.Result) -> None:
+        runs, kind = self._runs_of(attempt), result.WhichOneof("outcome")
         if kind == "payload":
             ran = any(run.token.decode() == attempt.outcome and run.ended for run in runs)
             self._expect(ran, f"{attempt.call_id} has a result of no run")
         elif kind == "tool_error":
             self._expect(runs, f"{attempt.call_id} has failed without a run")
+        elif attempt.outcome == "WORKER_LOST" and result.error.details["how"].startswith("signal"):
+            self._expect(runs, f"{attempt.call_id} is lost with its worker, which had not begun it")
         elif attempt.started == common_pb2.STARTED_NO and not attempt.key:
             self._expect(not runs, f"{attempt.call_id} has not started, it says ({attempt.outcome}), but it has")
 
@@ -133,10 +139,15 @@ class Account:
 
     # ---- workers
 
+    def heard(self, agent: str, call: link_pb2.Call) -> None:
+        """An agent was sent a call, perhaps not for the first time."""
+        self._arrivals += 1
+        self.arrived[agent, call.call_id] = self._arrivals
+
     def delivered(self, process: Process, call: CallFrame) -> None:
         """A call is put into an inbox."""
         there = len(process.inbox) + len(process.running)
-        fastest = self.fastest.get((process.machine.agent(), call.tool), QUICK_SECONDS)
+        fastest = self.fastest.get((process.machine, call.tool), QUICK_SECONDS)
         ahead = fastest < QUICK_SECONDS or call.session_id
         self._expect(there < process.slots or ahead, f"a {call.tool} call was sent to a worker without a free slot")
 
@@ -146,6 +157,7 @@ class Account:
         token = f"{call.call_id}/{len(runs)}".encode()
         run = Run(
             attempt,
+            process.machine,
             token,
             call.tool,
             process.machine.agent(),
@@ -169,7 +181,7 @@ class Account:
 
     def ended(self, run: Run) -> None:
         run.ended = self._now()
-        known = run.agent, run.tool
+        known = run.machine, run.tool
         self.fastest[known] = min(self.fastest.get(known, QUICK_SECONDS), run.ended - run.began)
         if run.uid:
             self.running[run.uid].remove(run)
@@ -188,7 +200,12 @@ class Account:
         self.running[run.uid].append(run)
 
     def _check_order(self, run: Run) -> None:
+        """That of arrival at the agent, and on each link."""
         attempt = run.attempt
+        session, arrived = (run.agent, run.uid, run.epoch), self.arrived[run.agent, attempt.call_id]
+        before = self.arrived_last.get(session, 0)
+        self._expect(before < arrived, f"{attempt.call_id} of session {attempt.session} begins before one that its agent got earlier")
+        self.arrived_last[session] = arrived
         if attempt.key:
             return
         way = (attempt.way, attempt.session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from simulation.workers import Keeper, Machine, Process
@@ -40,7 +40,19 @@ class SimulatedCapsule:
         machine = self._machine = Machine(self._account, self._network.chance, self._descriptors, self._incarnation, self._slots)
         with patch.object(agent_workers, "KeeperServer", lambda _folder, events: Keeper(machine, events)):
             self.agent = Capsule(self._settings)
+        self._listen(self.agent)
         self.agent.start()
+
+    def _listen(self, agent: Capsule) -> None:
+        """The order in which an agent hears of calls is the one that it has to keep."""
+        handlers: Any = agent.uplink._handlers
+        on_call = handlers["call"]
+
+        def heard(replica: str, call: link_pb2.Call) -> None:
+            self._account.heard(agent.incarnation, call)
+            on_call(replica, call)
+
+        handlers["call"] = heard
 
     def _incarnation(self) -> str:
         return self.agent.incarnation if self.agent is not None else ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Plan:
     """Not every seed has everything: what some faults would cover up, others show."""
 
+    replicas: int
     capsules: int
     workers: int
     slots: int
@@ -37,6 +38,7 @@ class Plan:
     def draw(chance: random.Random) -> Plan:
         names = sorted(SECONDS)
         return Plan(
+            replicas=chance.choice([2, 2, 3]),
             capsules=chance.choice([1, 2, 2, 3]),
             workers=chance.choice([1, 1, 2]),
             slots=chance.choice([1, 1, 2, 3]),
@@ -49,7 +51,7 @@ class Plan:
             faults=chance.sample(sorted(FAULTS), chance.randint(1, 5)),
             faultiness=chance.choice([0.0, 0.02, 0.05, 0.1]),
             steps=chance.choice([30, 60, 90]),
-            longest=chance.choice([1.0, 3.0, 15.0]),
+            longest=chance.choice([1.0, 3.0, 15.0, 40.0]),
         )
 
     def sections(self) -> dict[str, object]:
@@ -61,7 +63,7 @@ class Plan:
             "replicas": self.capsules,
             "worker": worker,
             "queue": {"maxSize": self.queue, "timeoutSeconds": 3},
-            "heartbeat": {"intervalSeconds": 0.5, "timeoutSeconds": 3, "missThreshold": 3},
+            "heartbeat": {"intervalSeconds": 1, "timeoutSeconds": 3, "missThreshold": 2},
             "drain": {"timeoutSeconds": 3, "killAfterSeconds": 1},
             "session": {"ordered": self.ordered},
         }

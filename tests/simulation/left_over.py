@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,18 +10,26 @@ if TYPE_CHECKING:
     from simulation.replica import Replica
     from simulation.world import World
 
+    from snakepit_control_plane.router.calls import Call
+    from snakepit_control_plane.router.pools import Router
+
 
 def left_over(world: World) -> list[str]:
     """In words."""
     found = [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_replica(host.replica)]
-    return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule)]
+    return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
+
+
+def awaited_by(router: Router) -> Collection[Call]:
+    """The calls that a replica will give up at some time."""
+    return router._deadlines._wheel._slot.keys()
 
 
 def _of_replica(replica: Replica) -> Iterator[str]:
     router = replica.router
     things = {
         "open calls": router.open_calls,
-        "deadlines": len(router._deadlines._wheel),
+        "deadlines": len(awaited_by(router)),
         "recalls": len(router._recalls._watched),
         "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
@@ -44,7 +52,7 @@ def _of_replica(replica: Replica) -> Iterator[str]:
             yield f"session {entry.id}: {entry.active} active, {len(entry.waiting)} waiting, busy {entry.busy}"
 
 
-def _of_capsule(capsule: SimulatedCapsule) -> Iterator[str]:
+def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
     agent = capsule.agent
     if agent is None:
         yield "no agent"
@@ -59,5 +67,5 @@ def _of_capsule(capsule: SimulatedCapsule) -> Iterator[str]:
         yield "state operations"
     if not agent.is_ready:
         yield "no ready worker"
-    if len(agent.uplink.linked) < 2:
+    if len(agent.uplink.linked) < replicas:
         yield "a replica is not linked"

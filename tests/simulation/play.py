@@ -18,7 +18,7 @@ from simulation.network import Channel
 from simulation.world import World
 
 from snakepit import names
-from snakepit.link import dial
+from snakepit.link import dial, link
 from snakepit_agent import capsule as agent_capsule
 from snakepit_agent import workers as agent_workers
 from support.virtual_time import VirtualLoop
@@ -31,7 +31,7 @@ class Failed(AssertionError):
 
     def __init__(self, seed: int, problem: str, world: World) -> None:
         super().__init__(f"seed {seed}: {problem}")
-        self.problem = problem
+        self.problem, self.world = problem, world
         self.trace = [str(world.plan), *(f"{at:.4f} {what}" for at, what in world.account.trace)]
 
 
@@ -76,6 +76,8 @@ def _edges(world: World, seed: int) -> Iterator[None]:
         (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, hear, _broken: world.descriptors[pid].attach(hear)),
         (agent_workers, "close_all", lambda _descriptors: None),
         (agent_capsule, "HELD_TICK_SECONDS", 0.02),
+        (agent_capsule, "IDLE_TICK_SECONDS", 0.25),
+        (link, "_step_aside", lambda: None),
         (agent_capsule, "version", lambda _name: "simulated"),
     ]
     with contextlib.ExitStack() as stack:

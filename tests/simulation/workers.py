@@ -30,11 +30,11 @@ SECONDS = {
     "stubborn": (0.5, 4.0),
     "deadly": (0.0, 0.1),
 }
-"""How long each tool runs. `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may
-take its worker along."""
+"""How long each tool runs. `quick` is not always, `note` writes its session's state, `twice` is idempotent, `stubborn` does not stop when
+told to, `deadly` may take its worker along."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Machine:
     """What all processes of one capsule share. `descriptors`: of all capsules, what the agent's ends of their sockets lead to."""
 
@@ -146,7 +146,8 @@ class Process:
     def _read_soon(self) -> None:
         if not self._reading and self.inbox and len(self.running) < self.slots:
             self._reading = True
-            self._soon(0.0001, self._read)
+            # Now and then it has no time on the processor.
+            self._soon(0.0001 if self.machine.chance.random() < 0.98 else 0.8, self._read)
 
     def _read(self) -> None:
         self._reading = False
@@ -157,6 +158,8 @@ class Process:
         self.running[call.id] = self.machine.account.begun(self, call)
         shortest, longest = SECONDS[call.tool]
         seconds = self.machine.chance.uniform(shortest, longest)
+        if call.tool == "quick" and self.machine.chance.random() < 0.05:
+            seconds += self.machine.chance.uniform(0.001, 0.1)
         if call.tool == "deadly" and self.machine.chance.random() < 0.5:
             self.machine.loop.call_later(seconds, self.die, signal.SIGSEGV)
         else:

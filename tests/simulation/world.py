@@ -12,7 +12,7 @@ from simulation.account import Account
 from simulation.capsule import SimulatedCapsule
 from simulation.client import Client
 from simulation.faults import Plan, befall
-from simulation.left_over import left_over
+from simulation.left_over import awaited_by, left_over
 from simulation.network import Network
 from simulation.replica import Host
 from simulation.store import SharedStore
@@ -24,7 +24,7 @@ from snakepit_control_plane.sessions.moving import rebind
 from snakepit_control_plane.store.interface import SessionRecord
 from support.simulated_agent import POOL, settings
 
-REPLICAS = ("one", "two")
+REPLICAS = ("one", "two", "three")
 SESSIONS = ("a", "b")
 QUIET_SECONDS = 150.0
 """After the last fault: by then everything has been answered, given up or forgotten."""
@@ -41,11 +41,11 @@ class World:
         self.chance = random.Random(seed)
         self.plan = plan = Plan.draw(self.chance)
         self.account = Account(ordered=plan.ordered)
-        self.network = Network(self.chance, REPLICAS, self.account.problems.append)
+        self.network = Network(self.chance, REPLICAS[: plan.replicas], self.account.problems.append)
         self.store = SharedStore(self.account, self.chance)
         self.account.store = self.store.memory
         self.descriptors: dict[int, Process] = {}
-        self.hosts = [Host(name, self.network, self.store) for name in REPLICAS]
+        self.hosts = [Host(name, self.network, self.store) for name in self.network.replicas]
         pool = settings(POOL, **plan.sections())
         capsules = range(plan.capsules)
         self.capsules = [SimulatedCapsule(f"c{n}", pool, self.account, self.network, self.descriptors) for n in capsules]
@@ -80,8 +80,10 @@ class World:
         kind = self.chance.random()
         if kind < self.plan.faultiness:
             befall(self, self.chance.choice(self.plan.faults))
-        elif kind < 0.9:
+        elif kind < 0.85:
             self.call()
+        elif kind < 0.9:
+            self.burst()
         else:
             self.disturb()
         await asyncio.sleep(self.chance.choice(GAPS) if self.chance.random() < 0.95 else self.chance.uniform(0.5, self.plan.longest))
@@ -99,6 +101,13 @@ class World:
                 self.recent_keys.append((key, tool, session))
         timeout = chance.choice([0.05, 0.5, 3.0, 8.0, 60.0, 60.0])
         client.call(tool, timeout=timeout, session=session, affinity=chance.choice(AFFINITIES), key=key, priority=chance.choice(PRIORITIES))
+
+    def burst(self) -> None:
+        """So many quick calls that they are sent ahead of free slots, and perhaps something happens to them there."""
+        for _ in range(self.chance.randint(4, 12) if "quick" in self.plan.tools else 0):
+            self.chance.choice(self.clients).call("quick", timeout=self.chance.choice([0.5, 60.0]))
+        if self.chance.random() < 2 * self.plan.faultiness:
+            asyncio.get_running_loop().call_later(self.chance.random() * 0.005, befall, self, self.chance.choice(self.plan.faults))
 
     def disturb(self) -> None:
         """Callers who change their minds, and who move sessions."""
@@ -129,13 +138,20 @@ class World:
     def _check(self) -> None:
         assert not self.account.problems, self.account.problems[0]
         for host in self.hosts:
-            pool = host.replica.router.pools.get(POOL) if host.replica is not None else None
+            router = host.replica.router if host.replica is not None else None
+            if router is None:
+                continue
+            awaited = awaited_by(router)
+            assert len(awaited) <= router.open_calls, "a call that has ended has a deadline"
+            pool = router.pools.get(POOL)
             if pool is not None:
-                waiting = pool.queue.everybody()
-                again = sum(call.requeued for call in waiting)
+                again = sum(call.waiting and call.requeued for call in awaited)
                 assert pool.queue.depth + pool.queue.joined <= pool.queue.max_size + again, "the queue holds more than its bound"
-                for worker in pool.workers.values():
-                    assert worker.own >= 0, "a worker's calls are counted wrongly"
+                assert all(worker.own >= 0 for worker in pool.workers.values()), "a worker's calls are counted wrongly"
+                free = pool.uniform and pool.index.pick_free() is not None
+                assert not (free and pool.queue.anybody), "a call waits though a slot is free"
+                for worker, line in pool.queue.pinned.items():
+                    assert not (worker.has_room and line), "a call waits for its worker, which has a free slot"
         for capsule in self.capsules:
             for process in capsule.processes:
                 assert len(process.running) <= process.slots, "more calls than slots"
@@ -145,7 +161,6 @@ class World:
     async def _settle(self) -> None:
         """No more faults; everybody comes back, and gets time."""
         self.store.away = False
-        self.network.blocked.clear()
         self.network.slowest = 0.002
         for host in self.hosts:
             await host.start()
