@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -203,8 +204,9 @@ def _record(pool: str, flat: list[bytes]) -> SessionRecord:
         last_used=int(fields["last_used"]) / 1000,
         ttl_seconds=int(fields["ttl"]) / 1000,
         epoch=int(fields["epoch"]),
-        worker=fields["worker"],
-        incarnation=fields["incarnation"],
-        agent=fields.get("agent", ""),
+        # Thousands of sessions share them.
+        worker=sys.intern(fields["worker"]),
+        incarnation=sys.intern(fields["incarnation"]),
+        agent=sys.intern(fields.get("agent", "")),
         metadata=json.loads(fields["metadata"]),
     )
