@@ -148,6 +148,15 @@ async def test_an_error_that_has_much_to_say_is_clipped_and_keeps_its_status_and
             assert caught.value.message
 
 
+@pytest.mark.parametrize("field", ["affinity", "priority"])
+async def test_an_affinity_or_a_priority_that_there_is_not_is_refused(server: Running, caller: Caller, field: str) -> None:
+    async with simulated_agent(server.address) as agent:
+        for refused in (caller.call("echo", **{field: 99}), rpc(caller.stream("count", {"to": 1}, **{field: 99}).read())):
+            with pytest.raises(InvalidArguments, match=f"{field} 99"):
+                await refused
+        assert not agent.calls
+
+
 async def test_a_bare_pool_name_means_the_default_namespace(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         assert (await caller.call("echo", pool="test")).worker == "capsule-0/0"
