@@ -10,15 +10,17 @@ import pytest
 import snakepit
 from snakepit.errors import (
     DeadlineExceeded,
+    InvalidArguments,
     PayloadTooLarge,
     PoolNotFound,
     PoolNotReady,
     PoolSaturated,
     QueueTimeout,
+    SessionNotFound,
     Started,
     ToolNotFound,
 )
-from snakepit.v1 import link_pb2, pool_pb2, router_pb2
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
@@ -128,6 +130,31 @@ async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_to
         with pytest.raises(ToolNotFound, match=r"'ecko'.*echo") as refused:
             await caller.call("ecko")
         assert refused.value.details["nearest"] == "echo"
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\n", "🐍"])
+async def test_an_error_that_has_much_to_say_is_clipped_and_keeps_its_status_and_reason(
+    server: Running, caller: Caller, letter: str
+) -> None:
+    async def refuse(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        details = {"nearest": letter * 100_000, "field": letter * 100_000}
+        return link_pb2.Result(error=common_pb2.Error(reason="INVALID_ARGUMENTS", message=letter * 100_000, details=details))
+
+    async with simulated_agent(server.address, tools={"refuse": refuse}):
+        for refused in (caller.call("refuse"), caller.call(letter * 100_000), caller.call("refuse", session_id=letter * 100_000)):
+            with pytest.raises((InvalidArguments, ToolNotFound, SessionNotFound)) as caught:
+                await refused
+            assert caught.value.message.endswith("…") or len(caught.value.message) < 1200
+            assert caught.value.message
+
+
+@pytest.mark.parametrize("field", ["affinity", "priority"])
+async def test_an_affinity_or_a_priority_that_there_is_not_is_refused(server: Running, caller: Caller, field: str) -> None:
+    async with simulated_agent(server.address) as agent:
+        for refused in (caller.call("echo", **{field: 99}), rpc(caller.stream("count", {"to": 1}, **{field: 99}).read())):
+            with pytest.raises(InvalidArguments, match=f"{field} 99"):
+                await refused
+        assert not agent.calls
 
 
 async def test_a_bare_pool_name_means_the_default_namespace(server: Running, caller: Caller) -> None:

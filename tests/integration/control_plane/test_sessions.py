@@ -266,6 +266,39 @@ async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(
             await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL, page_size=-1)))
 
 
+@pytest.mark.parametrize("ttl", [-1, float("nan"), float("inf"), 1e300])
+async def test_a_ttl_that_can_not_be_is_refused_and_leaves_no_session(server: Running, caller: Caller, ttl: float) -> None:
+    async with simulated_agent(server.address):
+        with pytest.raises(InvalidArguments, match="ttl_seconds"):
+            await caller.create("s", ttl_seconds=ttl)
+        assert not (await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL)))).sessions
+
+
+async def test_metadata_of_sessions_is_bounded_and_so_is_a_page_of_them(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address), snakepit.Client(server.address) as client:
+        with pytest.raises(InvalidArguments, match="metadata has 65538 bytes, 65536 is the most"):
+            await caller.create("s", metadata={"kä": "x" * 65535})
+        await asyncio.gather(*(caller.create(f"s{number:02}", metadata={"k": "x" * 60_000}) for number in range(40)))
+        page = await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL)))
+        assert 10 < len(page.sessions) < 20
+        assert page.next_page_token == page.sessions[-1].id
+        assert [each.id for each in await client.pool(POOL).sessions()] == [f"s{number:02}" for number in range(40)]
+
+
+async def test_what_nobody_has_foreseen_is_internal_and_in_the_log(
+    server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("no one knew")
+
+    async with simulated_agent(server.address):
+        monkeypatch.setattr(server.store, "get_session", broken)
+        with pytest.raises(snakepit.SnakepitError, match="ZeroDivisionError: no one knew") as caught:
+            await caller.session("s")
+        assert caught.value.reason == "INTERNAL"
+        assert "GetSession failed" in caplog.text
+
+
 async def test_80_and_100_percent_of_the_sessions_are_announced_once_and_the_places_are_free_again(
     server: Running, caller: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:

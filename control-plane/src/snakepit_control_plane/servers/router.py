@@ -24,6 +24,9 @@ from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_AFFINITIES = frozenset(common_pb2.Affinity.values())
+_PRIORITIES = frozenset(common_pb2.Priority.values())
+
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     def __init__(self, router: Router, nested: NestedCalls) -> None:
@@ -112,6 +115,8 @@ def _frame(request: Request, context: Context) -> link_pb2.Frame:
     )
     if not request.tool:
         raise InvalidArguments("tool is missing: name the tool to run")
+    if request.affinity not in _AFFINITIES or request.priority not in _PRIORITIES:
+        raise InvalidArguments(f"affinity {request.affinity} or priority {request.priority} is unknown: use those of snakepit.v1")
     if request.WhichOneof("arguments") == "payload":
         call.arguments.CopyFrom(request.payload)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -21,9 +22,11 @@ _NO_DEADLINE_SECONDS = 1e9
 
 Reply = TypeVar("Reply")
 
+log = logging.getLogger(__name__)
+
 
 def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
-    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo."""
+    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo; whatever else it runs into is logged, and INTERNAL."""
 
     @functools.wraps(method)
     async def guarded(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
@@ -31,6 +34,10 @@ def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Rep
             return await method(self, request, context)
         except SnakepitError as error:
             await abort(context, error)
+            raise
+        except Exception as error:
+            log.exception("%s failed", method.__qualname__)
+            await abort(context, SnakepitError(f"the control plane could not handle this: {type(error).__name__}: {error}"))
             raise
 
     return guarded
