@@ -29,7 +29,8 @@ Every failure of a call or a request is one of these. In Python it is an excepti
 the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`.
 
 "Started" says whether the tool may have run: `no` is safe to try again, `maybe` is not unless the tool can run twice. Where it says
-"known", each error carries its own answer. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
+"known", each error carries its own answer. The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it
+safely could. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 
 | Python | status | reason | started | meaning |
 |---|---|---|---|---|

@@ -98,6 +98,13 @@ class Asking(Adapter):
         return [ctx.session_id, dict(ctx.metadata), ctx.remaining()]
 
     @tool
+    def legs(self, depth: int, seconds: float, *, ctx: Context) -> list[float | None]:
+        """What is left here, and, after so many seconds, in the next of `depth` calls within this one."""
+        left = ctx.remaining()
+        time.sleep(seconds)
+        return [left, *(ctx.call_tool("legs", {"depth": depth - 1, "seconds": seconds}) if depth else ())]
+
+    @tool
     def remember(self, key: str, value: Any, *, ctx: Context) -> int:
         return ctx.state.set(key, value)
 

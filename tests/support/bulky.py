@@ -25,6 +25,12 @@ class Bulky(Adapter):
         return bytes(size)
 
     @tool
+    def report(self, size: int, steps: int, unused: Any = None, *, ctx: Context) -> bytes:
+        for step in range(steps):
+            ctx.progress((step + 1) / steps, f"step {step + 1}")
+        return bytes(size)
+
+    @tool
     def inspect(self, array: Any) -> list[Any]:
         return [float(array.sum()), bool(array.flags.owndata), bool(array.flags.writeable)]
 
@@ -61,3 +67,9 @@ class Bulky(Adapter):
     @tool
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class Shared(Bulky):
+    """For several threads."""
+
+    thread_safe = True

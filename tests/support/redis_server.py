@@ -17,6 +17,13 @@ from pathlib import Path
 
 START_SECONDS = 20.0
 
+RIGHTS = "~snakepit:* resetchannels &snakepit:* -@all +@connection +@read +@write +@scripting +@pubsub -@dangerous +time"
+CLUSTER_RIGHTS = f"{RIGHTS} +cluster|slots +command"
+"""What docs/operations.md says that the control plane's user needs."""
+
+LOGIN = "pit:p%40ss%2F%3A%23@"
+"""Of the user that `admit` makes, for a URL."""
+
 
 def binaries() -> dict[str, str]:
     """The servers that the checkout brings along, by name."""
@@ -67,6 +74,11 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://{self.address}/0"
 
+    @property
+    def known_port(self) -> int:
+        """Where other servers reach it."""
+        return self.port
+
     def start(self, *, wait: bool = True) -> None:
         """Returns when the server answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
@@ -116,6 +128,11 @@ class RedisServer:
             return False
 
 
+def admit(server: RedisServer, rights: str) -> None:
+    """A user of the control plane's own, with a password that no URL may hold as it is."""
+    assert server.command("ACL", "SETUSER", "pit", "on", ">p@ss/:#", *rights.split()) == b"+OK\r\n"
+
+
 @contextlib.contextmanager
 def redis_server(kind: str = "redis", *options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="snakepit-redis-") as folder:
@@ -150,7 +167,7 @@ class RedisCluster:
             assert node.command("CLUSTER", "ADDSLOTS", *map(str, share)) == b"+OK\r\n"
             assert node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1)) == b"+OK\r\n"
         for node in [*self.nodes, *self.replicas][1:]:
-            assert first.command("CLUSTER", "MEET", "127.0.0.1", str(node.port)) == b"+OK\r\n"
+            assert first.command("CLUSTER", "MEET", "127.0.0.1", str(node.known_port)) == b"+OK\r\n"
         name = first.command("CLUSTER", "MYID").decode().splitlines()[1]
         for node in self.replicas:
             until(lambda node=node: name in node.command("CLUSTER", "NODES").decode(), "the replica has met its primary")
@@ -191,7 +208,9 @@ class SentinelWorld:
 
     def replica_is_known(self) -> bool:
         in_step = b"master_link_status:up" in self.replica.command("INFO", "replication")
-        return in_step and all(str(self.replica.port).encode() in each.command("SENTINEL", "REPLICAS", "main") for each in self.sentinels)
+        return in_step and all(
+            str(self.replica.known_port).encode() in each.command("SENTINEL", "REPLICAS", "main") for each in self.sentinels
+        )
 
     def in_step(self) -> bool:
         """Has the replica all that the primary has?"""
@@ -202,7 +221,8 @@ class SentinelWorld:
 
     def names(self, server: RedisServer) -> bool:
         """Do all Sentinels say that this server is the master?"""
-        return all(str(server.port).encode() in each.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main") for each in self.sentinels)
+        port = str(server.known_port).encode()
+        return all(port in each.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main") for each in self.sentinels)
 
     def fail_over(self) -> None:
         """Returns when the replica has been asked to take over."""

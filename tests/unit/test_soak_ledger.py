@@ -50,3 +50,11 @@ def test_the_routers_counts_must_be_the_clients() -> None:
     assert ledger.router_problems({"OK": 3}) == []
     assert ledger.router_problems({"OK": 1, "CANCELLED": 2}) == ["the router counted 1 OK, the clients 2, and 1 that they left"]
     assert ledger.router_problems({"OK": 2}) == ["the router counted 2 calls, the clients 3"]
+
+
+@pytest.mark.parametrize(("calls", "counted", "wrong"), [(3, 6, False), (3, 7, True), (100, 110, False), (100, 111, True), (100, 99, True)])
+def test_the_router_may_count_as_many_more_calls_as_the_sdk_may_send_again(calls: int, counted: int, wrong: bool) -> None:
+    ledger = Ledger()
+    for _ in range(calls):
+        ledger.end(ledger.token(), GONE)
+    assert bool(ledger.router_problems({"CANCELLED": counted})) == wrong

@@ -67,7 +67,7 @@ class Sessions:
             self._ledger.expect(waiting.held.incarnation, waiting.held.replica, -1)
             self.calls.begin(waiting.held, waiting.call, in_turn=True)
         now = time.monotonic()
-        for replica in self.turns.idle(key, now):
+        for replica in sorted(self.turns.idle(key, now)):
             self._answer(replica, key, released=True)
 
     # ---- calls that wait
@@ -135,7 +135,7 @@ class Sessions:
         for id_ in running:
             if (held := self._ledger.calls.get(id_)) is not None:
                 self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
-        for replica in askers:
+        for replica in sorted(askers):
             self._answer(replica, key, released=True)
 
     def _come_back(self, waiting: Iterable[Waiting]) -> None:

@@ -5,17 +5,21 @@ The stamp comes from the call as the replica sent it, never from the worker, so 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from snakepit.errors import Started
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.v1 import link_pb2
-from snakepit_agent.slots import HeldCall
+from snakepit_agent.slots import HeldCall, Step
 from snakepit_agent.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
 
 ANSWER_SECONDS = 30.0
 """A replica that leaves an operation unanswered for so long is taken to have lost it."""
+
+LATE_SECONDS = 1.0
+"""So long after the call's deadline the replica may still say what became of its operation."""
 
 WAITING = 4096
 """Operations that may wait for their answers in one capsule."""
@@ -44,13 +48,14 @@ class StateForwarder:
 
     def request(self, call: HeldCall, operation: StateOperation, now: float) -> None:
         """A running call asks."""
-        refusal = self._refusal(call, operation)
+        refusal = self._refusal(call, operation, now)
         if refusal is not None:
             self._answer(call.incarnation, StateAnswer(operation.operation_id, failure=refusal))
             return
         self._last_id += 1
-        self._waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, now + ANSWER_SECONDS)
-        if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation))):
+        until = min(now + ANSWER_SECONDS, call.due + LATE_SECONDS)
+        self._waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until)
+        if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation, now))):
             self._fail(self._last_id, "the link to the control plane is broken")
 
     def reply(self, replica: str, reply: link_pb2.StateReply) -> None:
@@ -81,13 +86,16 @@ class StateForwarder:
 
     def tick(self, now: float) -> None:
         for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.until <= now]:
-            self._fail(id_, f"the control plane did not answer within {ANSWER_SECONDS:g} s")
+            self._fail(id_, f"the control plane did not answer in time, within {ANSWER_SECONDS:g} s or the call's deadline")
 
     def _fail(self, id_: int, why: str) -> None:
         waiting = self._waiting.pop(id_)
         self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, Started.MAYBE)))
 
-    def _refusal(self, call: HeldCall, operation: StateOperation) -> CallFailure | None:
+    def _refusal(self, call: HeldCall, operation: StateOperation, now: float) -> CallFailure | None:
+        if call.stopping == "DEADLINE" or (call.step is Step.DEADLINE and now >= call.due):
+            # Its caller has been told that it failed: nothing may change any more.
+            return failure("DEADLINE", "the call's deadline has passed: its session's state is not touched any more", Started.NO)
         if not call.session_id:
             return failure(
                 "INVALID_ARGUMENTS", "this call has no session, so there is no state: call the tool within a session", Started.NO
@@ -100,13 +108,14 @@ class StateForwarder:
             return failure("STATE_QUOTA", f"{WAITING} state operations of this capsule wait already: wait for their answers", Started.NO)
         return None
 
-    def _frame(self, call: HeldCall, operation: StateOperation) -> link_pb2.StateRequest:
+    def _frame(self, call: HeldCall, operation: StateOperation, now: float) -> link_pb2.StateRequest:
         request = link_pb2.StateRequest(
             id=self._last_id,
             pool=self._pool,
             session_id=call.session_id,
             session_uid=call.session_uid,
             session_epoch=call.session_epoch,
+            timeout_seconds=0.0 if call.due == math.inf else call.due - now,
         )
         match operation.operation:
             case "get":

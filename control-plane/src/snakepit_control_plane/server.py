@@ -26,7 +26,6 @@ from snakepit.v1 import (
     pool_pb2,
     pool_pb2_grpc,
     router_pb2,
-    router_pb2_grpc,
     session_pb2,
     session_pb2_grpc,
     tool_pb2,
@@ -116,11 +115,10 @@ class Running:
 
     def _register(self) -> None:
         server = self._grpc
-        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router, self.links.nested), server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
-        server.add_generic_rpc_handlers((self.links.handlers(),))
+        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested).handlers()))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)

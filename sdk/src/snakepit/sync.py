@@ -16,6 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from snakepit import client as aio
+from snakepit.client.errors import of_another_process
+
+FAREWELL_SECONDS = 1.0
 
 _WRAPPED = (aio.Offer, aio.Pool, aio.Session, aio.State, aio.Stream)
 
@@ -55,6 +58,7 @@ class Facade:
         self._run(self._behind.__aexit__(kind, error, trace))
 
     def __iter__(self) -> Iterator[Any]:
+        process = os.getpid()
         try:
             while True:
                 try:
@@ -63,7 +67,8 @@ class Facade:
                     return
                 yield chunk
         finally:
-            self._run(self._behind.aclose())
+            if os.getpid() == process:  # In a forked child the stream is the parent's.
+                self._run(self._behind.aclose())
 
 
 class Client(Facade):
@@ -76,25 +81,39 @@ class Client(Facade):
         super().__init__(aio.Client(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit client", daemon=True)
+        self._loop = loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=loop.run_forever, name="snakepit client", daemon=True)
         self._thread.start()
-        return super().__enter__()
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._stop()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if os.getpid() != self._pid:
+            return  # A forked child: loop, thread and links are the parent's.
         try:
             super().__exit__(kind, error, trace)
         finally:
-            loop, self._loop = self._loop, None
-            if loop is not None:
-                loop.call_soon_threadsafe(loop.stop)
-                self._thread.join()
-                loop.close()
+            self._stop()
+
+    def _stop(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            asyncio.run_coroutine_threadsafe(_others(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
 
     def _run_in_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is None:
             work.close()
             raise RuntimeError("the client is not open: use it inside `with snakepit.sync.Client(...) as client`")
+        if os.getpid() != self._pid:
+            work.close()
+            raise of_another_process(self._pid)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -102,3 +121,10 @@ class Client(Facade):
             # Ctrl-C in the waiting thread must cancel the call, not leave it running.
             future.cancel()
             raise
+
+
+async def _others() -> None:
+    """What gRPC has begun ends by itself: a loop that stopped before would complain of it."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=FAREWELL_SECONDS)

@@ -5,21 +5,9 @@ import pytest
 
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import SessionRecord, Store
-from support.redis_server import RedisServer, redis_cluster, redis_server
+from support.redis_server import CLUSTER_RIGHTS, LOGIN, RIGHTS, admit, redis_cluster, redis_server
 
 _names = itertools.count()
-
-RIGHTS = "~snakepit:* resetchannels &snakepit:* -@all +@connection +@read +@write +@scripting +@pubsub -@dangerous +time"
-CLUSTER_RIGHTS = f"{RIGHTS} +cluster|slots +command"
-"""What docs/operations.md says that the control plane's user needs."""
-
-
-def admit(server: RedisServer, rights: str) -> None:
-    """A user of the control plane's own, with a password that no URL may hold as it is."""
-    assert server.command("ACL", "SETUSER", "pit", "on", ">p@ss/:#", *rights.split()) == b"+OK\r\n"
-
-
-LOGIN = "pit:p%40ss%2F%3A%23@"
 
 
 @pytest.fixture(scope="session", params=["memory", "redis", "valkey", "cluster"])

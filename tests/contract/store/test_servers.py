@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,18 @@ from snakepit.errors import StoreUnavailable
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import Limits, SessionRecord, Store
-from support.redis_server import RedisCluster, redis_cluster, redis_server, sentinel_world
+from support.redis_server import (
+    CLUSTER_RIGHTS,
+    LOGIN,
+    RIGHTS,
+    RedisCluster,
+    RedisServer,
+    admit,
+    redis_cluster,
+    redis_server,
+    sentinel_world,
+)
+from support.redis_tls import tls_cluster, tls_sentinel_world, tls_server
 from support.tls import certificate, terminator
 
 POOL = "default/shapes"
@@ -59,6 +70,54 @@ async def test_tls_is_spoken_and_the_certificate_is_checked_against_the_given_ca
                 assert "certificate" in store.problem.lower()
             async with opened(f"rediss://127.0.0.1:{port}/0") as store:
                 assert "certificate" in store.problem.lower()
+
+
+@pytest.mark.parametrize("who", ["redis", "terminator"])
+async def test_a_client_certificate_is_shown_where_it_is_asked_for(tmp_path: Path, who: str) -> None:
+    own = certificate(tmp_path)
+    async with AsyncExitStack() as stack:
+        if who == "redis":
+            server: RedisServer = stack.enter_context(tls_server(own))
+            port = server.known_port
+        else:
+            server = stack.enter_context(redis_server())
+            port = await stack.enter_async_context(terminator(server.port, own, asks=True))
+        admit(server, RIGHTS)
+        secure = f"rediss://{LOGIN}127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}"
+        async with opened(f"{secure}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
+            assert not store.problem
+            assert (await store.create_session(wanted(), 10))[1]
+        async with opened(secure) as store:
+            assert store.problem  # in TLS 1.3 the server just hangs up
+
+
+async def test_a_cluster_is_used_over_tls(tmp_path: Path) -> None:
+    own = certificate(tmp_path)
+    with tls_cluster(own) as nodes:
+        for node in nodes:
+            admit(node, CLUSTER_RIGHTS)
+        url = f"rediss+cluster://{LOGIN}{','.join(node.secure_address for node in nodes)}?ssl_ca_certs={own.certificate}"
+        async with opened(f"{url}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
+            assert not store.problem
+            pools = [f"default/p{number}" for number in range(12)]
+            await asyncio.gather(*(store.create_session(wanted(pool=pool), 10) for pool in pools))
+            assert await asyncio.gather(*(writes(store, pool) for pool in pools)) == [1] * len(pools)
+
+
+async def test_sentinels_and_the_master_that_they_name_are_used_over_tls(tmp_path: Path) -> None:
+    own = certificate(tmp_path)
+    with tls_sentinel_world(own) as (world, sentinel):
+        url = f"rediss+sentinel://{sentinel.secure_address}/main/0?ssl_ca_certs={own.certificate}"
+        async with opened(f"{url}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
+            assert not store.problem
+            await store.create_session(wanted(), 10)
+            assert await writes(store) == 1
+            await until(world.in_step)
+            world.primary.kill()
+            with pytest.raises(StoreUnavailable):
+                await writes(store)
+            await until_answering(store)
+            assert await writes(store) == 2
 
 
 async def test_a_wrong_password_and_missing_rights_are_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What every store must do: the same tests over memory, Redis and Valkey."""
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 
@@ -83,7 +84,8 @@ class TestSessions:
 
     async def test_the_quota_of_sessions_holds_under_concurrency(self, store: Store, pool: str) -> None:
         outcomes = await asyncio.gather(*(store.create_session(named(pool, f"s{i}"), 5) for i in range(20)), return_exceptions=True)
-        assert sum(isinstance(o, SessionQuota) for o in outcomes) == 15
+        refused = [each for each in outcomes if isinstance(each, SessionQuota)]
+        assert (len(refused), refused[0].details["limit"]) == (15, "session.maxSessions")
         assert await store.count_sessions(pool) == 5
 
     async def test_a_session_expires_and_frees_its_place(self, store: Store, pool: str) -> None:
@@ -101,6 +103,17 @@ class TestSessions:
                 assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
                 await asyncio.sleep(0.02)
         assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
+
+    async def test_writing_state_slides_the_ttl_and_reading_does_not(self, store: Store, pool: str) -> None:
+        for name in ("written", "read"):
+            await store.create_session(named(pool, name, ttl_seconds=0.6), 10)
+        async with asyncio.timeout(5):
+            while not await gone(store, pool, "read"):
+                await store.set_state(pool, "written", "k", value(b"1"), None, LIMITS, None)
+                with contextlib.suppress(SessionNotFound):
+                    await store.get_state(pool, "read", "k", None)
+                await asyncio.sleep(0.02)
+        assert (await store.get_session(pool, "written")).id == "written"
 
 
 class TestBinding:
@@ -234,6 +247,25 @@ class TestState:
         with pytest.raises(StateQuota) as refused:
             await store.set_state(wanted.pool, "s", key, value(b"x" * size), None, LIMITS, None)
         assert refused.value.details["limit"] == limit
+
+    @pytest.mark.parametrize(
+        ("size", "fit", "limit"), [(1, 3, "session.maxKeys"), (9, 2, "session.maxBytes")], ids=["too many keys", "too much in all"]
+    )
+    async def test_quotas_of_state_hold_under_concurrency_and_free_up(
+        self, store: Store, wanted: SessionRecord, size: int, fit: int, limit: str
+    ) -> None:
+        await store.create_session(wanted, 10)
+
+        async def put(key: str) -> object:
+            return await store.set_state(wanted.pool, "s", key, value(b"x" * size), None, LIMITS, None)
+
+        for _ in range(3):
+            outcomes = await asyncio.gather(*(put(f"k{number}") for number in range(20)), return_exceptions=True)
+            refused = [each for each in outcomes if isinstance(each, StateQuota)]
+            assert (len(refused), {each.details["limit"] for each in refused}) == (20 - fit, {limit})
+            keys = [each.key for each in await store.list_state(wanted.pool, "s", None)]
+            assert len(keys) == fit
+            assert all(await asyncio.gather(*(store.delete_state(wanted.pool, "s", key, None) for key in keys)))
 
     async def test_a_deleted_key_gives_its_bytes_back(self, store: Store, wanted: SessionRecord) -> None:
         await store.create_session(wanted, 10)

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
 
+import snakepit
 from snakepit.errors import (
     DeadlineExceeded,
     PayloadTooLarge,
@@ -73,6 +75,50 @@ async def test_a_call_that_ends_in_the_queue_leaves_it_at_once_and_never_runs(se
         agent.let_go()
         await asyncio.gather(first, *patient)
         assert Counter(call.tool for call in agent.calls) == {"hang": 3}
+
+
+Way = Callable[[Caller, snakepit.Pool, float], Awaitable[object]]
+
+
+async def plain_stream(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await rpc(caller.stream("count", {"to": 1}, timeout=timeout).read())
+
+
+async def sdk_call(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await pool.call("echo", timeout=timeout)
+
+
+async def sdk_stream(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await anext(pool.stream("count", {"to": 1}, timeout=timeout))
+
+
+async def sdk_large_call(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=timeout)
+
+
+@pytest.mark.parametrize("way", [plain_stream, sdk_call, sdk_stream, sdk_large_call])
+@pytest.mark.parametrize("end", ["deadline", "cancel", "queue time-out"])
+async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_runs(
+    server: Running, caller: Caller, end: str, way: Way
+) -> None:
+    queue = settings(queue={"maxSize": 2, "timeoutSeconds": 0.3 if end == "queue time-out" else 60})
+    async with simulated_agent(server.address, settings=queue) as agent, snakepit.Client(server.address) as client:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        began = asyncio.get_running_loop().time()
+        doomed = asyncio.create_task(way(caller, client.pool(POOL), 0.3 if end == "deadline" else 30))
+        await eventually(lambda: waiting(server) == 1)
+        if end == "cancel":
+            doomed.cancel()
+        (result,) = await asyncio.gather(doomed, return_exceptions=True)
+        assert isinstance(result, {"deadline": DeadlineExceeded, "cancel": asyncio.CancelledError, "queue time-out": QueueTimeout}[end])
+        await eventually(lambda: waiting(server) == 0)
+        assert asyncio.get_running_loop().time() - began < 5
+        agent.let_go()
+        await first
+        await caller.call("hang")
+        assert [call.tool for call in agent.calls] == ["hang", "hang"]
+        assert not server.router.open_calls
 
 
 async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 import grpc
 import pytest
 
+import snakepit
 from snakepit.errors import InvalidArguments, SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
@@ -244,6 +245,25 @@ async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running,
         await caller.create("a")
         with pytest.raises(SessionQuota, match="maxSessions"):
             await caller.create("b")
+
+
+async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(
+    server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snakepit.client.pool._PAGE", 3)
+    async with simulated_agent(server.address), snakepit.Client(server.address) as client:
+        names = [f"s{number}" for number in range(8)]
+        await asyncio.gather(*(caller.create(name, metadata={"name": name}) for name in names))
+        pages: list[list[str]] = []
+        token = ""
+        while token or not pages:
+            page = await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL, page_size=3, page_token=token)))
+            pages.append([each.metadata["name"] for each in page.sessions])
+            token = page.next_page_token
+        assert pages == [names[:3], names[3:6], names[6:]]
+        assert [each.id for each in await client.pool(POOL).sessions()] == names
+        with pytest.raises(InvalidArguments, match="page_size -1 is negative"):
+            await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL, page_size=-1)))
 
 
 async def test_80_and_100_percent_of_the_sessions_are_announced_once_and_the_places_are_free_again(

@@ -168,6 +168,40 @@ async def test_the_worker_is_told_when_a_session_ends_for_it(world: World, end: 
                     await side.call("where", session_id="s")
 
 
+@pytest.mark.parametrize("use", ["calls", "a long call", "a call that waits"])
+async def test_a_session_in_use_outlives_its_ttl_through_both_replicas_and_then_expires(world: World, use: str) -> None:
+    ttl = 0.9
+    async with world.capsule(0, processes=1):
+        await world.sides[0].create("s", ttl_seconds=ttl)
+        await world.sides[0].call("where", session_id="s")
+        began = time.monotonic()
+        if use != "calls":
+            call = world.wait(1, "run", **({"session_id": "s"} if use == "a long call" else {}))
+            await world.until("begin run")
+        if use == "a call that waits":
+            waits = world.sides[0].start("where", session_id="s", affinity=STRICT_QUEUE)
+        while time.monotonic() - began < 3 * ttl:
+            if use == "calls":
+                await world.sides[0].call("where", session_id="s")
+            assert (await world.sides[1].session("s")).epoch == 1
+            await asyncio.sleep(0.05)
+        world.open()
+        if use != "calls":
+            await call
+        if use == "a call that waits":
+            await waits
+        with pytest.raises(SessionNotFound):
+            await ended(world.sides[1])
+
+
+async def ended(side: Caller) -> None:
+    """Looks until the session is not found, which it raises."""
+    async with asyncio.timeout(10):
+        while True:
+            await side.session("s")
+            await asyncio.sleep(0.05)
+
+
 async def test_another_session_of_the_same_name_sees_nothing_of_the_one_before(world: World) -> None:
     async with world.capsule(0, processes=1):
         for value in ("one", "two"):

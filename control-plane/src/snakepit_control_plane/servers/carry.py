@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,24 +21,33 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, caller
+from snakepit_control_plane.servers.rpc import EOF, abort, caller, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+PROGRESS_KEPT = 16
+"""Of a call whose caller doesn't read: older news are dropped."""
 
 
 async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
     """One call, or the large result of one whose Result went over the link."""
-    message: Any = await context.read()
-    if message is EOF:
+    first = await _opening(context)
+    if first is None:
         return
-    first = link_pb2.CarryRequest.FromString(message)
     try:
         if first.fetch:
             await _fetch(router, first.fetch, context)
         else:
-            await _Carry(router, nested, context, first).run()
+            carry = _Carry(router, nested, context, first)
+            del first  # The call has its own copy; here it would stay for as long as the stream does.
+            await carry.run()
     except SnakepitError as error:
         await abort(context, error)
+
+
+async def _opening(context: Context) -> link_pb2.CarryRequest | None:
+    message: Any = await context.read()
+    return None if message is EOF else link_pb2.CarryRequest.FromString(message)
 
 
 async def _fetch(router: Router, call_id: str, context: Context) -> None:
@@ -44,18 +55,18 @@ async def _fetch(router: Router, call_id: str, context: Context) -> None:
     if stream is None:
         raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
     try:
-        await pass_down(stream, context.write)
+        await pass_down(stream, functools.partial(write, context))
     finally:
         stream.abandon()
 
 
-async def pass_down(stream: Stream, write: Callable[[Any], Awaitable[None]]) -> None:
+async def pass_down(stream: Stream, send: Callable[[Any], Awaitable[None]]) -> None:
     """Everything to the caller. A write waits for as long as the caller holds the stream; its call does not (see Stream.put)."""
     while not stream.finished:
         item = await stream.take()
         if not isinstance(item, bytes):
             item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
-        await write(item)
+        await send(item)
 
 
 class _Carry:
@@ -67,7 +78,9 @@ class _Carry:
         self._nested = nested
         self._context = context
         self._lock = asyncio.Lock()
-        self._result: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
+        self._result: link_pb2.Result | None = None
+        self._progress: deque[link_pb2.Progress] = deque(maxlen=PROGRESS_KEPT if first.takes_progress else 0)
+        self._news = asyncio.Event()
         self._stream = Stream(lambda end: router.close(self._call, end)) if frame.call.stream else None
         reply = self._stream.reply if self._stream is not None else self._reply
         self._call = Call(frame, reply, router.clock(), self._stream, caller(context))
@@ -98,15 +111,27 @@ class _Carry:
                 await receiver
 
     async def _answer(self) -> None:
-        result = await self._result
+        result = await self._until_result()
         await self._write(link_pb2.CarryResponse(result=result).SerializeToString())
         if result.HasField("pieces"):
             await pass_down(self._router.transfers.sink(self._call), self._write)
 
+    async def _until_result(self) -> link_pb2.Result:
+        """What the tool says on the way goes to the caller, in order."""
+        while True:
+            self._news.clear()
+            while self._progress:
+                await self._write(link_pb2.CarryResponse(progress=self._progress.popleft()).SerializeToString())
+            if self._result is not None:
+                return self._result
+            await self._news.wait()
+
     def _reply(self, _: Call, frame: link_pb2.Frame) -> None:
-        # Else it is the call's Progress, which has no way here.
-        if frame.WhichOneof("kind") == "result" and not self._result.done():
-            self._result.set_result(frame.result)
+        if frame.WhichOneof("kind") == "progress":
+            self._progress.append(frame.progress)
+        elif self._result is None:
+            self._result = frame.result
+        self._news.set()
 
     async def _want(self, attempt: int) -> None:
         await self._write(link_pb2.CarryResponse(wanted=attempt).SerializeToString())
@@ -114,4 +139,4 @@ class _Carry:
     async def _write(self, message: bytes) -> None:
         """gRPC takes one message at a time; an agent's wish may come beside an answer."""
         async with self._lock:
-            await self._context.write(message)
+            await write(self._context, message)

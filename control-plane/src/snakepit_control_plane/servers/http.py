@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -31,6 +32,7 @@ def application(router: Router, not_ready: Callable[[], str]) -> web.Application
 def _set_gauges(router: Router) -> None:
     """Gauges are read off the pools when somebody asks, not kept on the path of calls."""
     telemetry = router.telemetry
+    telemetry.tasks.set(len(asyncio.all_tasks()))
     for gauge in (telemetry.depth, telemetry.slots, telemetry.workers, telemetry.sessions, telemetry.most_sessions):
         gauge.clear()
     for name, pool in router.pools.items():

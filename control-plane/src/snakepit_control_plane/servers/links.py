@@ -28,7 +28,7 @@ from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
-from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.rpc import EOF, abort, caller
 from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -46,6 +46,9 @@ class Peer(Protocol):
 
     def closed(self) -> None: ...
 
+    def finish(self) -> None:
+        """Say what has to be said before this end closes the link."""
+
 
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
@@ -59,6 +62,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
         self._stopping = False
+        self._closed = False
         self._refused: set[str] = set()
 
     def handlers(self) -> Any:
@@ -77,6 +81,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_pipe(self.router, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        if self._closed:
+            await abort(context, Draining("this replica stops: dial another"))
+            return
         await serve_carry(self.router, self.nested, context)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
@@ -124,7 +131,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link, takes_pieces=hello.takes_pieces)
+            peer = ClientPeer(self.router, self.nested, link, caller(context), takes_pieces=hello.takes_pieces)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
@@ -168,7 +175,11 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
 
     def close(self, reason: str) -> None:
-        for link in list(self.links):
+        """Of what clients have sent, nothing more is taken."""
+        self._closed = True
+        for link, peer in list(self.links.items()):
+            if link.is_open:
+                peer.finish()
             link.close(reason)
 
 
@@ -177,20 +188,24 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, *, takes_pieces: bool) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, caller: str, *, takes_pieces: bool) -> None:
         self._router = router
+        self._caller = caller
         self._takes_pieces = takes_pieces
         self._nested = nested
         self._provider = Provider(nested, link)
         self._link = link
         self._calls: dict[int, Call] = {}
+        self._last_call = 0
+        self._finished = False
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         now = self._router.clock()
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "call":
-                self._call(frame, now)
+                if not self._finished:
+                    self._call(frame, now)
             elif kind == "cancel":
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
@@ -201,7 +216,8 @@ class ClientPeer:
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
-        call = Call(frame, self._reply, now, caller=self)
+        self._last_call = frame.call.id
+        call = Call(frame, self._reply, now, caller=self._caller)
         call.takes_pieces = self._takes_pieces
         if frame.call.stream or frame.call.HasField("pieces"):
             self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
@@ -223,6 +239,12 @@ class ClientPeer:
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""
         self._router.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
+
+    def finish(self) -> None:
+        """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
+        self._finished = True
+        with contextlib.suppress(LinkClosed):
+            self._link.send(link_pb2.Frame(go_away=link_pb2.GoAway(last_call=self._last_call)))
 
     def closed(self) -> None:
         for call in list(self._calls.values()):
@@ -251,7 +273,7 @@ class AgentPeer:
         if router.senders.get(capsule) is not self._send:
             link.close("this agent was declared lost, or has linked anew")
             return
-        capsule.last_beat = max(capsule.last_beat, router.clock())
+        capsule.heard_at(router.clock())
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":
@@ -293,6 +315,9 @@ class AgentPeer:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def finish(self) -> None:
+        """An agent gets calls; it sends none of its own."""
 
     def closed(self) -> None:
         self._asking.closed()

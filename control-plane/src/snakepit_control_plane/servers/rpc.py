@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from snakepit.link.status import to_status
 from snakepit.names import parse_pool, pool_name
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+_BROKEN: Any = grpc.aio.InternalError
 
 _NO_DEADLINE_SECONDS = 1e9
 
@@ -38,6 +40,14 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitErro
     """End the RPC with the error; never returns."""
     code, message, trailers = to_status(error)
     await context.abort(code, message, trailers)
+
+
+async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
+    """Write to a stream. One whose other end has gone ends quietly, also in the moment before grpcio cancels its handler."""
+    try:
+        await context.write(message)
+    except _BROKEN as error:
+        raise asyncio.CancelledError("the other end of the stream has gone") from error
 
 
 def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:

@@ -1,14 +1,18 @@
-"""State operations of running calls, off the agents' links: fenced by (session uid, epoch), bounded by the pool's quotas."""
+"""State operations of running calls, off the agents' links: fenced by (session uid, epoch), bounded by quotas and the call's deadline."""
 
 from __future__ import annotations
 
-from snakepit.errors import PoolNotFound, SnakepitError
+import asyncio
+
+from snakepit.errors import DeadlineExceeded, PoolNotFound, SnakepitError, Started
 from snakepit.link.status import to_frame
 from snakepit.names import check_state_key
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.store.interface import Fence, Limits, Store
+
+_WRITES = ("set", "delete")
 
 
 def limits_of(pool: Pool) -> Limits:
@@ -23,7 +27,11 @@ async def answer_state(router: Router, store: Store, pool: str, request: link_pb
         known = router.pools.get(pool)
         if known is None:
             raise PoolNotFound(f"pool {pool} has been deleted")
-        await _carry_out(store, known, request, reply)
+        async with asyncio.timeout(request.timeout_seconds or None):
+            await _carry_out(store, known, request, reply)
+    except TimeoutError:
+        started = Started.MAYBE if request.WhichOneof("operation") in _WRITES else Started.NO
+        reply.error.CopyFrom(to_frame(DeadlineExceeded("the call's deadline passed before the session store answered", started=started)))
     except SnakepitError as error:
         reply.error.CopyFrom(to_frame(error))
     return reply

@@ -162,6 +162,7 @@ class Sessions:
         try:
             entry.record = await self.store.get_session(entry.pool, entry.id)
             entry.fresh = True
+            self.upkeep.loaded(entry.record)
         except SnakepitError as problem:
             error = problem
         entry.busy = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from snakepit.errors import SnakepitError
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from snakepit_control_plane.sessions.turns import Sessions
 
 TOUCH_SECONDS = 1.0
-"""Used sessions are touched, and verified, this often."""
+"""Used sessions are touched, and verified, this often; more often where one has a TTL of a few seconds."""
+
+SHORTEST_PAUSE_SECONDS = 0.05
 
 MOST_ENDED = 1000
 """Expired sessions whose workers are told in one go."""
@@ -31,8 +35,14 @@ class Upkeep:
         self._entries = sessions.entries
         self._router = sessions.router
         self._store = sessions.store
+        self._short_lived = asyncio.Event()
 
     # ---- changes from outside
+
+    def loaded(self, record: SessionRecord) -> None:
+        """The record was read for a call. One with a short TTL can't wait for the end of a pause that began before it was known."""
+        if record.ttl_seconds < 2 * TOUCH_SECONDS:
+            self._short_lived.set()
 
     def learned(self, record: SessionRecord) -> None:
         """The record was read or changed by somebody at this replica."""
@@ -70,13 +80,21 @@ class Upkeep:
     async def run(self) -> None:
         """Ends when cancelled."""
         while True:
-            await asyncio.sleep(TOUCH_SECONDS)
+            await self._pause()
             try:
                 await self._touch()
                 await self._end_expired()
             except SnakepitError as error:
                 log.debug("sessions were not looked after: %s", error)
             self._forget_idle(self._router.clock())
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+        shortest = min((entry.record.ttl_seconds for entry in self._entries.values() if entry.record is not None), default=math.inf)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(TOUCH_SECONDS, shortest / 3) - SHORTEST_PAUSE_SECONDS):
+                await self._short_lived.wait()
+        self._short_lived.clear()
 
     async def _touch(self) -> None:
         used: dict[str, list[SessionEntry]] = {}

@@ -63,7 +63,8 @@ def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home,
         return Home.NONE, None
     worker = pool.find(record.worker, record.incarnation)
     if worker is None:
-        return (Home.GONE if _is_gone(pool, record) else Home.UNKNOWN), None
+        # That nobody has named it here proves nothing: it may be new.
+        return (Home.GONE if pool.has_gone(record.incarnation) or not record.agent else Home.UNKNOWN), None
     if worker.info.state in _ENDED:
         return Home.GONE, None
     home = _state_of(worker)
@@ -80,14 +81,6 @@ def _state_of(worker: Worker) -> Home:
     if not worker.alive:
         return Home.LEAVING
     return Home.ROOM if worker.has_room else Home.FULL
-
-
-def _is_gone(pool: Pool, record: SessionRecord) -> bool:
-    """Its end was told here, or another agent has taken its agent's place. That nobody has named it yet proves nothing: it may be new."""
-    if pool.has_gone(record.incarnation) or not record.agent:
-        return True
-    name = record.worker.rpartition("/")[0]
-    return record.agent not in pool.capsules and any(capsule.name == name for capsule in pool.capsules.values())
 
 
 def choose(home: Home, wish: Wish) -> Way:

@@ -24,7 +24,7 @@ def drain(worker: WorkerArgument, server: ServerOption = None) -> None:
 
 
 def recycle(worker: WorkerArgument, server: ServerOption = None) -> None:
-    """Replace a worker; its successor is ready before it is drained."""
+    """Replace a worker: it finishes its calls, then its successor starts."""
 
     async def run(client: Client) -> None:
         await (await _pool_of(client, worker)).recycle_worker(worker)

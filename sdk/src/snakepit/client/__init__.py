@@ -2,6 +2,9 @@
 
 import logging
 
+import snakepit.link  # noqa: F401  # before gRPC is loaded
+
+# isort: split
 from snakepit.client.client import Client
 from snakepit.client.offers import Offer
 from snakepit.client.pool import Pool

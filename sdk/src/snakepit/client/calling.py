@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakepit.client import codec, requests
-from snakepit.client.connection import Connection, Watch
+from snakepit.client.carrying import Watch
+from snakepit.client.connection import Connection
 from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
 from snakepit.link import tracing
@@ -76,7 +77,7 @@ class Caller:
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline, watch, large), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, deadline, watch, large, span), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -21,11 +22,32 @@ from snakepit.v1 import common_pb2, link_pb2
 
 METHOD = "/snakepit.v1.LinkService/Carry"
 
+Watch = Callable[[float, str], object]
+"""Called with a running call's progress: a fraction from 0 to 1, and a message."""
+
+log = logging.getLogger(__name__)
+
+
+def tell(watch: Watch, progress: link_pb2.Progress) -> None:
+    """What the program does with it is its own business: neither the call nor the link ends for an exception in it."""
+    try:
+        watch(progress.fraction, progress.message)
+    except Exception:
+        log.exception("on_progress raised")
+
 
 class Carry:
-    """`parts`: the arguments, if they are large. Its users end it with `cancel`, however it went."""
+    """`parts`: the arguments, if they are large. `watch` gets the call's Progress. Its users end it with `cancel`, however it went."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, timeout: float | None, parts: Sequence[Bytes] | None = None) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        metadata: Metadata,
+        timeout: float | None,
+        parts: Sequence[Bytes] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._watch = watch
         method: Any = channel.stream_stream
         self._rpc = method(METHOD)(metadata=metadata, timeout=timeout)
         self._parts = parts
@@ -57,9 +79,13 @@ class Carry:
                 if message[:1] == PIECE_HEADER:
                     return piece_of(message)
                 response = link_pb2.CarryResponse.FromString(message)
-                if not response.wanted:
+                if response.HasField("progress"):
+                    if self._watch is not None:
+                        tell(self._watch, response.progress)
+                elif not response.wanted:
                     return response
-                self._want(response.wanted)
+                else:
+                    self._want(response.wanted)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
 
@@ -115,7 +141,7 @@ def _raise_error(message: link_pb2.CarryResponse | None) -> None:
 
 async def call(carry: Carry, frame: link_pb2.Call) -> link_pb2.Result | frames.Payload:
     """A call with large arguments, to its end. Raises SnakepitError for what gRPC says."""
-    await carry.begin(link_pb2.CarryRequest(call=frame))
+    await carry.begin(link_pb2.CarryRequest(call=frame, takes_progress=frame.progress))
     message = await carry.read()
     if not isinstance(message, link_pb2.CarryResponse) or not message.HasField("result"):
         raise SnakepitError("the control plane ended the call without a result", started=Started.MAYBE)

@@ -42,18 +42,22 @@ class Client:
         if self._open is not None:
             raise SnakepitError("this client is open already: make one per `async with`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
-        self._open = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout)
-        self._open.start()
+        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout)
+        connection.start()
+        self._open = connection
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Close every link; calls that still wait fail with REPLICA_LOST. Idempotent."""
-        connection, self._open = self._open, None
-        if connection is not None:
-            await connection.stop()
+        """Close every link; calls that still wait fail with REPLICA_LOST. Idempotent; in a forked child it leaves the parent's alone."""
+        connection = self._open
+        if connection is None or connection.is_forked:
+            return
+        connection.check_loop()
+        self._open = None
+        await connection.stop()
 
     def pool(self, name: str, *, payload: Encoding = "json") -> Pool:
         """A handle on the pool `namespace/name`; a bare name means namespace `default`.
@@ -87,4 +91,5 @@ class Client:
     def _connection(self) -> Connection:
         if self._open is None:
             raise SnakepitError("the client is not open: use it inside `async with snakepit.Client(...) as client`", started=Started.NO)
+        self._open.check_process()
         return self._open

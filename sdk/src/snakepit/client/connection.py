@@ -1,7 +1,7 @@
 """The caller's ends of all links: picks a replica for each call, keeps what waits for an answer, and says what became of it.
 
-Nothing that may have reached a replica is ever sent twice: a call goes to another replica only when it was provably never written,
-or was refused by one that is about to stop. It knows nothing of values: payloads come and go encoded.
+What may have started is sent again only where running it twice does no harm; what may go out once more, and when, is `trying`'s
+to decide. It knows nothing of values: payloads come and go encoded.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,15 +22,20 @@ import grpc
 from snakepit import payload as payloads
 from snakepit.client import carrying, codec
 from snakepit.client import errors as sentences
+from snakepit.client.carrying import Watch
 from snakepit.client.serving import Serving
-from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ServerUnavailable, SnakepitError, Started
+from snakepit.client.trying import Tries, is_elsewhere
+from snakepit.errors import Cancelled, DeadlineExceeded, Draining, ReplicaLost, ServerUnavailable, SnakepitError, Started
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
-from snakepit.link.status import Metadata, from_rpc_error
+from snakepit.link.forks import forked_from
+from snakepit.link.status import Metadata, from_frame, from_rpc_error
+from snakepit.link.tracing import Span
 from snakepit.local import frames
 from snakepit.local.sections import counted, sizes, spread
-from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
+from snakepit.retry import RetryBudget
+from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2, tool_pb2_grpc
 
 DEADLINE_GRACE_SECONDS = 0.5
 """The replica knows best how a call met its deadline; it is given this much longer to say so."""
@@ -45,11 +52,10 @@ RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
 
 _VERSION = importlib.metadata.version("snakepit")
-_STOPPING = Draining.reason
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Watch = Callable[[float, str], object]
-"""Called with a running call's progress: a fraction from 0 to 1, and a message."""
 
 
 class NotWritten(Exception):
@@ -65,6 +71,8 @@ class Peer:
         self.waiting: dict[int, asyncio.Future[link_pb2.Result]] = {}
         self.watching: dict[int, Watch] = {}
         self.overdue_at: dict[int, float] = {}
+        self.taken: int | None = None
+        """The last call that the replica has taken, once it has said that it takes no more."""
 
     @cached_property
     def router(self) -> Any:
@@ -89,7 +97,7 @@ class Peer:
 
     def progress(self, progress: link_pb2.Progress) -> None:
         if (watch := self.watching.get(progress.id)) is not None:
-            watch(progress.fraction, progress.message)
+            carrying.tell(watch, progress)
 
     def expire(self, now: float) -> bool:
         """Give up the calls whose replica has kept silent past their deadline; whether others have one to meet."""
@@ -102,12 +110,17 @@ class Peer:
         return bool(self.overdue_at)
 
     def give_up(self, reason: str) -> None:
-        """The link has closed: tell everybody who waits, and tell those apart whose call was never written."""
+        """The link has closed: tell everybody who waits, and tell those apart whose call was never written, or never taken."""
         unwritten = {frame.call.id for frame in self.link.unwritten if frame.WhichOneof("kind") == "call"}
         for id_, future in self.waiting.items():
-            if not future.done():
-                lost = sentences.replica_lost(self.replica.address, reason)
-                future.set_exception(NotWritten() if id_ in unwritten else lost)
+            if future.done():
+                continue
+            if id_ in unwritten:
+                future.set_exception(NotWritten())
+            elif self.taken is not None and id_ > self.taken:
+                future.set_exception(sentences.never_taken(self.replica.address))
+            else:
+                future.set_exception(sentences.replica_lost(self.replica.address, reason))
 
     def cancel(self, id_: int) -> None:
         with contextlib.suppress(LinkClosed):
@@ -127,17 +140,45 @@ class Connection:
         self._turn = 0
         self._opened = asyncio.Event()
         self._ever_open = False
+        self._budget = RetryBudget()
+        self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
+        self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self.serving: Serving | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Raises SnakepitError in a process that was forked while gRPC ran."""
+        if parent := forked_from():
+            raise sentences.forked(parent)
+        self._loop = asyncio.get_running_loop()
         self._dialer.start()
 
+    @property
+    def is_forked(self) -> bool:
+        """Was it opened in another process, of which this one is a copy?"""
+        return os.getpid() != self._pid
+
+    def check_process(self) -> None:
+        """Raises SnakepitError in a forked child."""
+        if self.is_forked:
+            raise sentences.of_another_process(self._pid)
+
+    def check_loop(self) -> None:
+        """Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
+        self.check_process()
+        if asyncio.get_running_loop() is not self._loop:
+            raise sentences.of_another_loop()
+
     async def stop(self) -> None:
+        self._stopped = True
         if self.serving is not None:
             await self.serving.stop()
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+        for task in self._asking.values():
+            task.cancel()
         await self._dialer.stop()
 
     @property
@@ -163,7 +204,12 @@ class Connection:
             raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
 
     async def call(
-        self, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None = None, large: frames.Payload | None = None
+        self,
+        frame: link_pb2.Frame,
+        deadline: float | None,
+        watch: Watch | None = None,
+        large: frames.Payload | None = None,
+        span: Span | None = None,
     ) -> link_pb2.Result | frames.Payload:
         """Send a call's frame and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its
         Progress.
@@ -172,53 +218,132 @@ class Connection:
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
-        serving = self.serving
+        call = frame.call
+        tries = self.tries(deadline, span)
         while True:
-            if serving is not None and (around := serving.around()) is not None:
-                peer, frame.call.parent_call_id = around
-            else:
-                peer = self._next_peer() or await self._wait_for_peer(deadline)
+            peer, nested = await self.choose(call, tries)
             try:
-                if large is None:
-                    result = await self._ask(peer, frame, deadline, watch)
-                else:
-                    answer = await self._carry(peer, frame, deadline, large)
-                    if isinstance(answer, frames.Payload):
-                        return answer
-                    result = answer
-            except NotWritten:
-                continue
-            if result.HasField("pieces"):
-                return await self._fetch(peer, result, deadline)
-            if not result.HasField("error") or result.error.reason != _STOPPING:
-                return result
+                answer = await self._once(peer, frame, deadline, watch, large)
+                if isinstance(answer, frames.Payload) or not answer.HasField("error"):
+                    return answer
+                raise from_frame(answer.error)
+            except (NotWritten, SnakepitError) as failure:
+                await self.again(peer, call, tries, failure, nested=nested)
+
+    def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
+        """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
+        self.check_loop()
+        return Tries(self._budget, deadline, asyncio.get_running_loop().time(), span)
+
+    async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
+        """The replica that a call goes to; True where it must be that one, because the call that it is nested in is there.
+
+        Raises ServerUnavailable, or how the call failed when it went out before.
+        """
+        if self.serving is not None and (around := self.serving.around()) is not None:
+            peer, call.parent_call_id = around
+            return peer, True
+        if (found := self._next_peer(tries.avoided)) is not None:
+            return found, False
+        try:
+            return await self._wait_for_peer(tries.deadline), False
+        except SnakepitError as error:
+            failure = tries.told(error)
+            raise failure from failure.__cause__
+
+    async def again(
+        self, peer: Peer, call: link_pb2.Call, tries: Tries, failure: SnakepitError | NotWritten, *, nested: bool = False
+    ) -> None:
+        """Return when a call that has failed may go out once more; else raise how it failed."""
+        if nested or self._stopped:
+            raise (
+                sentences.replica_lost(peer.replica.address, "it never got the call", Started.NO)
+                if isinstance(failure, NotWritten)
+                else failure
+            )
+        await self._pause(peer, tries, failure, lambda: self._may_run_twice(call, tries.deadline))
+        if tries.span is not None:
+            tries.span.set({"snakepit.resend_count": tries.number - 1})
+        log.debug("call %s of %s goes out again, try %d: %s", call.call_id, call.tool, tries.number, failure or "it had not left")
+
+    async def _pause(self, peer: Peer, tries: Tries, failure: SnakepitError | NotWritten, twice: Callable[[], Awaitable[bool]]) -> None:
+        """As `again`; `twice`: would it do no harm if it ran again?"""
+        if isinstance(failure, NotWritten):
             self.retire(peer)
-            serving = None
+            if not tries.still_unsent():
+                raise tries.told(sentences.no_server(self.target, self._dialer.last_error))
+            return
+        if isinstance(failure, ReplicaLost):
+            tries.lost = failure
+            allowed = await twice()
+        elif isinstance(failure, Draining):
+            self.retire(peer)
+            allowed = True
+        else:
+            tries.avoided.add(peer)
+            allowed = is_elsewhere(failure) and any(each not in tries.avoided for each in self._usable)
+        pause = tries.once_more(asyncio.get_running_loop().time(), random.random) if allowed else None
+        if pause is None:
+            raise tries.told(failure)
+        await asyncio.sleep(pause)
+
+    async def _may_run_twice(self, call: link_pb2.Call, deadline: float | None) -> bool:
+        """Asked when a replica was lost: once for all of its calls of a tool."""
+        if call.idempotency_key:
+            return True
+        which = call.pool, call.tool
+        if which not in self._asking:
+            task = self._asking[which] = asyncio.create_task(self._is_idempotent(*which), name=f"is {call.tool} idempotent?")
+            task.add_done_callback(lambda _: self._asking.pop(which))
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(self._asking[which])
+        except TimeoutError:
+            return False
+
+    async def _is_idempotent(self, pool: str, tool: str) -> bool:
+        request = tool_pb2.GetToolRequest(pool=pool, tool=tool)
+        try:
+            reply: tool_pb2.GetToolResponse = await self.unary(lambda peer: peer.tools.GetTool, request, safe=True)
+        except SnakepitError as error:
+            log.debug("whether %s of %s may run twice can't be asked: %s", tool, pool, error)
+            return False
+        return reply.tool.idempotent
 
     async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
         """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
-        deadline = asyncio.get_running_loop().time() + RPC_SECONDS
+        now = asyncio.get_running_loop().time
+        deadline = now() + RPC_SECONDS
+        tries = self.tries(deadline)
+
+        async def twice() -> bool:
+            return safe
+
         while True:
-            peer = await self.peer(deadline)
-            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            peer = self._next_peer(tries.avoided) or await self._wait_for_peer(deadline)
             try:
-                return await method(peer)(request, timeout=left, metadata=self.metadata())
+                return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
-                if isinstance(error, Draining) or (safe and is_broken(error)):
-                    self.retire(peer)
-                    continue
-                raise (sentences.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
+            if is_broken(error):
+                self.retire(peer)
+                error = sentences.replica_lost(peer.replica.address, error.message)
+            if self._stopped:
+                raise error
+            await self._pause(peer, tries, error, twice)
 
-    async def peer(self, deadline: float | None = None) -> Peer:
+    async def peer(self) -> Peer:
         """An open link, in turn. Waits for one within the bounds; raises ServerUnavailable."""
-        return self._next_peer() or await self._wait_for_peer(deadline)
+        self.check_loop()
+        return self._next_peer() or await self._wait_for_peer(None)
 
-    def _next_peer(self) -> Peer | None:
-        if not self._usable:
+    def _next_peer(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
+        """Round robin; one that is not to be had is better than none."""
+        usable = [each for each in self._usable if each not in avoided] or self._usable if avoided else self._usable
+        if not usable:
             return None
-        self._turn = (self._turn + 1) % len(self._usable)
-        return self._usable[self._turn]
+        self._turn = (self._turn + 1) % len(usable)
+        return usable[self._turn]
 
     async def _wait_for_peer(self, deadline: float | None) -> Peer:
         now = asyncio.get_running_loop().time
@@ -236,8 +361,20 @@ class Connection:
                 return peer
             error = self._dialer.last_error
             refused = error is not None and not self._ever_open and now() - begin > REFUSED_SECONDS
-            if now() >= end or refused:
+            if now() >= end or refused or self._stopped:
                 raise sentences.no_server(self.target, error)
+
+    async def _once(
+        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None, large: frames.Payload | None
+    ) -> link_pb2.Result | frames.Payload:
+        """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
+        if large is None:
+            answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
+        else:
+            answer = await self._carry(peer, frame, deadline, large, watch)
+        if isinstance(answer, frames.Payload) or not answer.HasField("pieces"):
+            return answer
+        return await self._fetch(peer, answer, deadline)
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         call, loop = frame.call, asyncio.get_running_loop()
@@ -273,32 +410,31 @@ class Connection:
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     async def _carry(
-        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload
+        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None
     ) -> link_pb2.Result | frames.Payload:
         check_size(peer.replica, large)
         if not peer.replica.max_large_payload_bytes:
-            inlined(frame.call, large)
-            return await self._ask(peer, frame, deadline, None)
-        carry = self.open_carry(peer, frame.call, deadline, large)
+            return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, watch)
+        carry = self.open_carry(peer, frame.call, deadline, large, watch)
         try:
             return await carrying.call(carry, frame.call)
         except SnakepitError as error:
             if not is_broken(error):
                 raise
             self.retire(peer)
-            if carry.never_started:
-                raise NotWritten from None
-            raise sentences.replica_lost(peer.replica.address, error.message) from None
+            raise sentences.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
         finally:
             carry.cancel()
 
-    def open_carry(self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None) -> carrying.Carry:
+    def open_carry(
+        self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None, watch: Watch | None = None
+    ) -> carrying.Carry:
         """A stream for one call, which gets what is left of its deadline."""
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
         if left is not None:
             call.timeout_seconds = left
             left += DEADLINE_GRACE_SECONDS
-        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None)
+        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
@@ -342,6 +478,8 @@ class Connection:
                 peer.answer(frame.result)
             elif kind == "go_away":
                 self.retire(peer)
+                if frame.go_away.HasField("last_call"):
+                    peer.taken = frame.go_away.last_call
                 self._dialer.renew(peer.replica)
             elif kind == "progress":
                 peer.progress(frame.progress)
@@ -359,10 +497,12 @@ def check_size(replica: Replica, payload: frames.Payload) -> None:
 
 
 def inlined(call: link_pb2.Call, large: frames.Payload) -> link_pb2.Call:
-    """The call for a replica that takes no pieces."""
-    call.ClearField("pieces")
-    call.arguments.CopyFrom(codec.plain_wire(large))
-    return call
+    """A copy of the call for a replica that takes no pieces."""
+    whole = link_pb2.Call()
+    whole.CopyFrom(call)
+    whole.ClearField("pieces")
+    whole.arguments.CopyFrom(codec.plain_wire(large))
+    return whole
 
 
 def is_broken(error: SnakepitError) -> bool:

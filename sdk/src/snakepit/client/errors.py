@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from snakepit.errors import (
+    Draining,
     PayloadTooLarge,
     PermissionDenied,
     ProtocolMismatch,
     ReplicaLost,
     ServerUnavailable,
     SnakepitError,
+    Started,
     Unauthenticated,
 )
 
 _SAYS_IT_ALL = (ProtocolMismatch, Unauthenticated, PermissionDenied)
+
+
+_FORK = "start processes with multiprocessing's spawn or forkserver method, and open a Client in each"
+
+
+def of_another_process(pid: int) -> SnakepitError:
+    return SnakepitError(f"this Client was opened in process {pid} and does not survive a fork: {_FORK}", started=Started.NO)
+
+
+def forked(pid: int) -> SnakepitError:
+    return SnakepitError(
+        f"gRPC was in use in process {pid} when this one was forked from it, and does not survive that: {_FORK}", started=Started.NO
+    )
+
+
+def of_another_loop() -> SnakepitError:
+    return SnakepitError(
+        "this Client was opened in another event loop and works only there: open one in each loop, or use snakepit.sync.Client, "
+        "which all threads may share",
+        started=Started.NO,
+    )
 
 
 def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
@@ -27,8 +50,17 @@ def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     )
 
 
-def replica_lost(address: str, why: str) -> ReplicaLost:
-    return ReplicaLost(f"the control-plane replica at {address} went away during the call: {why}", details={"server": address})
+def replica_lost(address: str, why: str, started: Started | None = None) -> ReplicaLost:
+    sentence = f"the control-plane replica at {address} went away during the call: {why}"
+    return ReplicaLost(sentence, started=started, details={"server": address})
+
+
+def never_taken(address: str) -> Draining:
+    return Draining(f"the control-plane replica at {address} went away before it had started the call", details={"server": address})
+
+
+def broken(address: str, why: str, *, never_started: bool) -> SnakepitError:
+    return never_taken(address) if never_started else replica_lost(address, why)
 
 
 def too_large(size: int, limit: int, name: str) -> PayloadTooLarge:

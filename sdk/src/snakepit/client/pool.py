@@ -80,6 +80,6 @@ class Pool(Caller):
         await self._connection.unary(lambda peer: peer.pools.DrainWorker, request, safe=True)
 
     async def recycle_worker(self, worker: str) -> None:
-        """Replace the worker: its successor is ready before it is drained."""
+        """Replace the worker: it finishes its calls, then its successor starts."""
         request = pool_pb2.RecycleWorkerRequest(pool=self.name, worker=worker)
         await self._connection.unary(lambda peer: peer.pools.RecycleWorker, request, safe=False)

@@ -13,8 +13,8 @@ import grpc
 from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Carry
-from snakepit.client.connection import Connection, NotWritten, Peer, check_size, inlined, is_broken
-from snakepit.errors import Draining, SnakepitError
+from snakepit.client.connection import Connection, Peer, check_size, inlined, is_broken
+from snakepit.errors import SnakepitError
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.link import EOF
 from snakepit.link.status import from_frame, from_rpc_error
@@ -34,14 +34,15 @@ class _Carried:
         self._chunks: deque[link_pb2.Chunk] = deque()
         self.cancel = carry.cancel
 
+    @property
+    def never_started(self) -> bool:
+        return self._carry.never_started
+
     async def read(self) -> Chunk | None:
-        """The next chunk, None at the end. Raises SnakepitError; NotWritten: the arguments never left."""
-        try:
-            while not self._chunks:
-                if not await self._more():
-                    return None
-        except SnakepitError as error:
-            raise (NotWritten() if is_broken(error) and self._carry.never_started else error) from None
+        """The next chunk, None at the end. Raises SnakepitError."""
+        while not self._chunks:
+            if not await self._more():
+                return None
         chunk = self._chunks.popleft()
         if chunk.WhichOneof("outcome") == "error":
             raise from_frame(chunk.error)
@@ -64,6 +65,8 @@ class _Carried:
 
 class _Plain:
     """Chunks over ExecuteStream, of a control plane that doesn't know Carry."""
+
+    never_started = False
 
     def __init__(self, rpc: Any) -> None:
         self._rpc = rpc
@@ -138,18 +141,26 @@ class Stream(AsyncIterator[Any]):
     async def _next(self) -> Chunk | None:
         """The next chunk, None at the end of the stream. The call itself is made by the first."""
         if self._source is not None:
+            self._connection.check_loop()
             return await self._read(self._source)
+        try:
+            return await self._begin()
+        except SnakepitError as error:
+            self._end(error.reason)
+            raise
+
+    async def _begin(self) -> Chunk | None:
+        """The first chunk. Until it is here, the call may go out again."""
         deadline = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
-        serving = self._connection.serving
+        tries = self._connection.tries(deadline, self._span)
         while True:
-            around = serving.around() if serving is not None else None
-            peer, self._call.parent_call_id = around or (await self._connection.peer(deadline), "")
-            self._source = self._open(peer, deadline)
+            peer, nested = await self._connection.choose(self._call, tries)
+            self._source = source = self._open(peer, deadline)
             try:
-                return await self._read(self._source)
-            except (Draining, NotWritten):
-                self._connection.retire(peer)
-                serving = None
+                return await source.read()
+            except SnakepitError as raised:
+                source.cancel()
+                await self._connection.again(peer, self._call, tries, self._said(source, raised), nested=nested)
 
     def _open(self, peer: Peer, deadline: float | None) -> _Carried | _Plain:
         self._address = peer.replica.address
@@ -169,30 +180,30 @@ class Stream(AsyncIterator[Any]):
     async def _read(self, source: _Carried | _Plain) -> Chunk | None:
         try:
             return await source.read()
-        except NotWritten:
-            source.cancel()
-            raise
         except SnakepitError as error:
-            raise self._failed(error) from None
+            raise self._failed(source, error) from None
 
     async def _value(self, chunk: Chunk) -> Any:
         assert self._source is not None
         try:
             return await self._source.value(chunk, self._trusted)
         except SnakepitError as error:
-            raise self._failed(error) from None
+            raise self._failed(self._source, error) from None
 
-    def _failed(self, raised: SnakepitError) -> SnakepitError:
-        error = sentences.replica_lost(self._address, raised.message) if is_broken(raised) else raised
-        self._end(error.reason, done=not isinstance(error, Draining))
+    def _said(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
+        if not is_broken(raised):
+            return raised
+        return sentences.broken(self._address, raised.message, never_started=source.never_started)
+
+    def _failed(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
+        error = self._said(source, raised)
+        self._end(error.reason)
         return error
 
-    def _end(self, error: str = "", *, done: bool = True) -> None:
-        """Idempotent. `done` False: the same call is made elsewhere."""
-        if self._source is not None:
+    def _end(self, error: str = "") -> None:
+        """Idempotent. A forked child has only a copy of the call: it is the parent's to end."""
+        if self._source is not None and not self._connection.is_forked:
             self._source.cancel()
-        if not done:
-            return
         self._ended = True
         if self._span is not None:
             self._span.end(error)

@@ -53,6 +53,11 @@ def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float
     return min(longest, first * 2.0 ** min(attempt, 16)) * random_()
 
 
+def next_attempt(attempt: int, open_seconds: float) -> int:
+    """The number of the next dial. Only a link that lasted lets it begin anew: one that is hung up on at once is no success."""
+    return 0 if open_seconds >= BACKOFF_SECONDS[1] else attempt + 1
+
+
 def parse_target(target: str) -> tuple[str, int]:
     """`host:port`, `dns:///host:port` or `[v6]:port` as (host, port). Raises ValueError with a sentence."""
     host, _, port = target.removeprefix("dns:///").rpartition(":")
@@ -149,9 +154,9 @@ class Dialer:
     async def _resolve_forever(self) -> None:
         while True:
             wanted = await resolve(self.target)
-            for address in wanted - self._dialling.keys():
+            for address in sorted(wanted - self._dialling.keys()):
                 self._start_dialling(address)
-            for address in self._dialling.keys() - wanted:
+            for address in sorted(self._dialling.keys() - wanted):
                 # A name that can't be looked up says nothing about the links that are open.
                 if wanted and address not in self.replicas:
                     self._dialling.pop(address).cancel()
@@ -164,25 +169,23 @@ class Dialer:
     async def _dial_forever(self, address: str) -> None:
         attempt = 0
         while asyncio.current_task() not in self._retiring:
-            attempt = 0 if await self._dial(address) else attempt + 1
+            attempt = next_attempt(attempt, await self._dial(address))
             self._again.set()
             await asyncio.sleep(backoff(attempt))
 
-    async def _dial(self, address: str) -> bool:
-        """One life of one link; True if it had been open."""
+    async def _dial(self, address: str) -> float:
+        """One life of one link: how long it was open."""
         async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
             try:
                 replica, run = await self._open(address, channel)
             except grpc.RpcError as error:
-                self._failed(address, from_rpc_error(error))
-                return False
+                return self._failed(address, from_rpc_error(error))
             except TimeoutError:
-                self._failed(address, ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s"))
-                return False
+                return self._failed(address, ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s"))
             except SnakepitError as error:
-                self._failed(address, error)
-                return False
+                return self._failed(address, error)
             self.replicas[address] = replica
+            opened = asyncio.get_running_loop().time()
             self.last_error = None
             reason = "cancelled"
             try:
@@ -193,12 +196,13 @@ class Dialer:
                 if self.replicas.get(address) is replica:
                     del self.replicas[address]
                 self._on_close(replica, reason)
-        return True
+            return asyncio.get_running_loop().time() - opened
 
-    def _failed(self, address: str, error: SnakepitError) -> None:
+    def _failed(self, address: str, error: SnakepitError) -> float:
         if self.last_error is None or str(self.last_error) != str(error):
             log.warning("no link to %s: %s", address, error)
         self.last_error = error
+        return 0.0
 
     async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)

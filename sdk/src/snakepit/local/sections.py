@@ -16,7 +16,8 @@ ALIGN = 64
 LARGE_BYTES = 256 * 1024
 """A payload above this travels on a stream of its own, and between agent and worker as a memfd."""
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 192 * 1024
+"""A slow reader costs a replica four of them and more, which is to be less than 1 MiB."""
 
 PIECE_HEADER = b"\x7a"
 """Tag of field 15 as bytes: the first byte of a message with a piece, and of no other (proto/snakepit/v1/link.proto)."""

@@ -342,7 +342,7 @@ class Flow(_message.Message):
     def __init__(self, id: _Optional[int] = ..., chunk: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("id", "pool", "session_id", "session_uid", "session_epoch", "get", "set", "delete", "keys")
+    __slots__ = ("id", "pool", "session_id", "session_uid", "session_epoch", "get", "set", "delete", "keys", "timeout_seconds")
     class Get(_message.Message):
         __slots__ = ("key",)
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -374,6 +374,7 @@ class StateRequest(_message.Message):
     SET_FIELD_NUMBER: _ClassVar[int]
     DELETE_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     id: int
     pool: str
     session_id: str
@@ -383,7 +384,8 @@ class StateRequest(_message.Message):
     set: StateRequest.Set
     delete: StateRequest.Delete
     keys: StateRequest.Keys
-    def __init__(self, id: _Optional[int] = ..., pool: _Optional[str] = ..., session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., get: _Optional[_Union[StateRequest.Get, _Mapping]] = ..., set: _Optional[_Union[StateRequest.Set, _Mapping]] = ..., delete: _Optional[_Union[StateRequest.Delete, _Mapping]] = ..., keys: _Optional[_Union[StateRequest.Keys, _Mapping]] = ...) -> None: ...
+    timeout_seconds: float
+    def __init__(self, id: _Optional[int] = ..., pool: _Optional[str] = ..., session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., get: _Optional[_Union[StateRequest.Get, _Mapping]] = ..., set: _Optional[_Union[StateRequest.Set, _Mapping]] = ..., delete: _Optional[_Union[StateRequest.Delete, _Mapping]] = ..., keys: _Optional[_Union[StateRequest.Keys, _Mapping]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class StateReply(_message.Message):
     __slots__ = ("id", "error", "found", "value", "version", "written", "keys")
@@ -468,8 +470,10 @@ class Drain(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., recycle: _Optional[bool] = ...) -> None: ...
 
 class GoAway(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("last_call",)
+    LAST_CALL_FIELD_NUMBER: _ClassVar[int]
+    last_call: int
+    def __init__(self, last_call: _Optional[int] = ...) -> None: ...
 
 class PipeRequest(_message.Message):
     __slots__ = ("id", "capsule_incarnation", "chunks", "wants_arguments", "piece")
@@ -508,25 +512,29 @@ class PipeResponse(_message.Message):
     def __init__(self, piece: _Optional[bytes] = ...) -> None: ...
 
 class CarryRequest(_message.Message):
-    __slots__ = ("call", "fetch", "sending", "piece")
+    __slots__ = ("call", "fetch", "sending", "takes_progress", "piece")
     CALL_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
     SENDING_FIELD_NUMBER: _ClassVar[int]
+    TAKES_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     PIECE_FIELD_NUMBER: _ClassVar[int]
     call: Call
     fetch: str
     sending: int
+    takes_progress: bool
     piece: bytes
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., takes_progress: _Optional[bool] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class CarryResponse(_message.Message):
-    __slots__ = ("wanted", "result", "chunks", "piece")
+    __slots__ = ("wanted", "result", "chunks", "progress", "piece")
     WANTED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     PIECE_FIELD_NUMBER: _ClassVar[int]
     wanted: int
     result: Result
     chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
+    progress: Progress
     piece: bytes
-    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., piece: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,351 @@
+"""What the client sends again by itself, where to, and how often. Real replicas; workers are simulated."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import snakepit
+from snakepit import Client, Started
+from snakepit.client.connection import Peer
+from snakepit.link.status import to_frame
+from snakepit.retry import FLOOR, SHARE
+from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_control_plane.server import Running
+from snakepit_control_plane.store.memory import MemoryStore
+from support.control_plane import eventually, replica
+from support.dev_server import Program, free_port
+from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success
+
+pytestmark = pytest.mark.timeout(60)
+
+CALLERS = 12
+
+
+async def work(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    await asyncio.sleep(0.01)
+    return success("done")
+
+
+TOOLS: dict[str, Tool] = {"work": work, "twice": work}
+
+
+@asynccontextmanager
+async def agent_of(server: str, name: str, **options: object) -> AsyncIterator[SimulatedAgent]:
+    """Each replica has an agent of its own, so that where a call ran says which replica it went through."""
+    options = {"workers": 2, "slots": 8, "idempotent": frozenset({"twice", "hang", "count"})} | options
+    async with simulated_agent(server, name=name, **options) as agent:
+        agent.tools.update(TOOLS)
+        agent.offer()
+        yield agent
+
+
+@asynccontextmanager
+async def client_of(*servers: str) -> AsyncIterator[Client]:
+    """With a link to each."""
+    async with Client(",".join(servers), connect_timeout=10) as client:
+        await eventually(lambda: len(client._connection._usable) == len(servers), "every replica is linked")
+        yield client
+
+
+@dataclass
+class World:
+    """Two replicas of one store in the test's own process, an agent of each, and a client of both."""
+
+    first: Running
+    second: Running
+    a: SimulatedAgent
+    b: SimulatedAgent
+    client: Client
+
+    @property
+    def pool(self) -> snakepit.Pool:
+        return self.client.pool(POOL)
+
+    def peer(self, server: Running) -> Peer:
+        return next(peer for peer in self.client._connection.peers if peer.replica.address == server.address)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A call that goes to the first replica."""
+        connection = self.client._connection
+        connection._turn = connection._usable.index(self.peer(self.first)) - 1
+        return asyncio.create_task(work)
+
+    async def offer(self, name: str, tool: Tool) -> None:
+        for agent, server in ((self.a, self.first), (self.b, self.second)):
+            agent.tools[name] = tool
+            agent.offer()
+            await eventually(lambda server=server: name in server.router.pools[POOL].tools, f"{name} is known")
+
+
+@asynccontextmanager
+async def two(a: Mapping[str, object] | None = None, b: Mapping[str, object] | None = None) -> AsyncIterator[World]:
+    """`a` and `b`: options of the agents."""
+    store = MemoryStore()
+    async with (
+        replica(store) as first,
+        replica(store) as second,
+        agent_of(first.address, "a", **(a or {})) as agent_a,
+        agent_of(second.address, "b", **(b or {})) as agent_b,
+        client_of(first.address, second.address) as client,
+    ):
+        yield World(first, second, agent_a, agent_b, client)
+
+
+STARTING = {"state": pool_pb2.WORKER_STATE_STARTING}
+
+
+# ---- one call
+
+
+async def test_a_call_that_a_stopping_replica_never_took_goes_to_another() -> None:
+    async with two() as world:
+        call = world.start(world.pool.call("work", timeout=10))
+        while not world.peer(world.first).waiting:
+            await asyncio.sleep(0)
+        world.first.links.go_away()
+        world.first.links.close("this replica stops")
+        assert await call == "done"
+        assert (len(world.a.calls), len(world.b.calls)) == (0, 1)
+
+
+async def test_the_only_replica_stops_before_it_took_a_call_and_its_successor_gets_it() -> None:
+    async with replica() as server, client_of(server.address) as client:
+        call = asyncio.create_task(client.pool(POOL).call("work", timeout=20))
+        while not client._connection.peers[0].waiting:
+            await asyncio.sleep(0)
+        server.links.go_away()
+        server.links.close("this replica stops")
+        await server.stop(linger=0, drain=0)
+        async with replica(listen=server.address) as successor:
+            with pytest.raises(snakepit.PoolNotFound):  # Its own word: no agent has linked there.
+                await call
+            assert successor.telemetry.calls.value("", "", "POOL_NOT_FOUND") == 1
+
+
+async def test_an_idempotent_call_whose_replica_is_lost_runs_through_another() -> None:
+    async with two() as world:
+        call = world.start(world.pool.call("hang", timeout=20))
+        await eventually(lambda: world.a.running, "it runs")
+        world.b.let_go()
+        await world.first._grpc.stop(0)
+        assert await call == "late"
+        assert [each.call_id for each in world.a.calls] == [each.call_id for each in world.b.calls]
+
+
+async def test_an_idempotent_stream_whose_replica_is_lost_before_its_first_chunk_runs_through_another() -> None:
+    async with two() as world:
+        await world.offer("count", _held_count)
+        stream = world.pool.stream("count", {"to": 3}, timeout=20)
+        call = world.start(_all(stream))
+        await eventually(lambda: world.a.running, "it runs")
+        world.b.let_go()
+        await world.first._grpc.stop(0)
+        assert await call == [0, 1, 2]
+        assert len(world.b.calls) == 1
+
+
+async def _held_count(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+    await agent.gate.wait()
+    await agent.pipe(call, [*(link_pb2.Chunk(index=i, payload=payload(i)) for i in range(3)), link_pb2.Chunk(index=3, last=True)])
+    return link_pb2.Result()
+
+
+async def _all(stream: snakepit.Stream) -> list[object]:
+    return [chunk async for chunk in stream]
+
+
+async def test_a_call_with_a_key_whose_link_breaks_joins_its_run_through_another_replica() -> None:
+    async with two() as world:
+        await world.offer("once", hang)
+        call = world.start(world.pool.call("once", timeout=20, idempotency_key="k"))
+        await eventually(lambda: world.a.running, "it runs")
+        peer = world.peer(world.first)
+        world.first.links.go_away()  # Or its address might be linked again before the call is sent again.
+        peer.link.close("the test cuts it")
+        await eventually(lambda: world.second.router.open_calls, "it was sent again")
+        world.a.let_go()
+        assert await call == "late"
+        assert (len(world.a.calls), len(world.b.calls)) == (1, 0)
+
+
+async def test_a_call_that_may_have_run_and_is_not_idempotent_is_not_sent_again() -> None:
+    async with two() as world:
+        await world.offer("once", hang)
+        call = world.start(world.pool.call("once", timeout=20))
+        await eventually(lambda: world.a.running, "it runs")
+        await world.first._grpc.stop(0)
+        with pytest.raises(snakepit.ReplicaLost) as caught:
+            await call
+        assert caught.value.started is Started.MAYBE
+        assert not world.b.calls
+
+
+async def test_what_may_have_run_and_is_refused_the_second_time_still_says_maybe() -> None:
+    async def refuse(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        return link_pb2.Result(error=to_frame(snakepit.InvalidArguments("no")))
+
+    async with two() as world:
+        world.b.tools["hang"] = refuse
+        call = world.start(world.pool.call("hang", timeout=20))
+        await eventually(lambda: world.a.running, "it runs")
+        await world.first._grpc.stop(0)
+        with pytest.raises(snakepit.ReplicaLost) as caught:
+            await call
+        assert caught.value.started is Started.MAYBE
+        assert isinstance(caught.value.__cause__, snakepit.InvalidArguments)
+
+
+async def test_a_call_that_is_sent_again_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "snakepit.client")
+    async with two() as world:
+        call = world.start(world.pool.call("hang", timeout=20))
+        await eventually(lambda: world.a.running, "it runs")
+        world.b.let_go()
+        await world.first._grpc.stop(0)
+        assert await call == "late"
+    assert "of hang goes out again, try 2: the control-plane replica at" in caplog.text
+
+
+async def test_closing_the_client_ends_its_calls_at_once_and_sends_none_again() -> None:
+    async with two() as world:
+        calls = [asyncio.create_task(world.pool.call("hang", timeout=20)) for _ in range(4)]
+        await eventually(lambda: len(world.a.running) + len(world.b.running) == 4, "they run")
+        begin = time.monotonic()
+        await world.client.close()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(each, snakepit.ReplicaLost) for each in outcomes)
+        assert time.monotonic() - begin < 5
+        assert len(world.a.calls) + len(world.b.calls) == 4
+
+
+async def test_a_replica_that_is_not_ready_costs_no_call_while_another_is() -> None:
+    async with two(a=STARTING) as world:
+        assert await world.start(world.pool.call("work", timeout=10)) == "done"
+        assert len(world.b.calls) == 1
+
+
+# ---- a storm
+
+
+async def test_when_every_replica_refuses_the_calls_that_are_sent_again_stay_under_a_tenth() -> None:
+    calls = 600
+    async with two(STARTING, STARTING) as world:
+        asked = [asyncio.create_task(world.pool.call("work", timeout=10)) for _ in range(calls)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(each) for each in outcomes} == {snakepit.PoolNotReady}
+        counts = [each.telemetry.calls for each in (world.first, world.second)]
+        seen = sum(each.value(POOL, tool, "POOL_NOT_READY") for each in counts for tool in ("", "work"))
+    assert calls + FLOOR < seen <= calls * (1 + SHARE)
+
+
+# ---- under load, with processes
+
+
+class Process(Program):
+    """`python -m snakepit_control_plane.main`, on ports of its own."""
+
+    def __init__(self) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        super().__init__(
+            sys.executable,
+            "-m",
+            "snakepit_control_plane.main",
+            SNAKEPIT_LISTEN=self.address,
+            SNAKEPIT_HTTP_LISTEN="off",
+            SNAKEPIT_LINGER_SECONDS="0",
+        )
+
+
+class Load:
+    """Callers that make one call after another. `failures` are their SnakepitErrors."""
+
+    def __init__(self, client: Client, tool: str) -> None:
+        self.answers = 0
+        self.failures: list[snakepit.SnakepitError] = []
+        self._pool = client.pool(POOL)
+        self._tool = tool
+        self._stop = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._call()) for _ in range(CALLERS)]
+
+    async def _call(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._pool.call(self._tool, timeout=20)
+                self.answers += 1
+            except snakepit.SnakepitError as error:
+                self.failures.append(error)
+
+    async def more(self, answers: int) -> None:
+        wanted = self.answers + answers
+        await eventually(lambda: self.answers >= wanted or not any(not task.done() for task in self._tasks), f"{answers} more answers")
+
+    async def end(self) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+@asynccontextmanager
+async def processes() -> AsyncIterator[tuple[Sequence[Process], Sequence[SimulatedAgent], Client]]:
+    running = [Process(), Process()]
+    try:
+        for each in running:
+            await asyncio.to_thread(each.says, "serves on")
+        async with contextlib.AsyncExitStack() as stack:
+            agents = [await stack.enter_async_context(agent_of(each.address, name)) for each, name in zip(running, ("a", "b"), strict=True)]
+            yield running, agents, await stack.enter_async_context(client_of(*[each.address for each in running]))
+    finally:
+        for each in running:
+            each.end()
+
+
+async def test_a_replica_killed_under_load_fails_no_idempotent_call() -> None:
+    async with processes() as (replicas, _, client):
+        load = Load(client, "twice")
+        await load.more(400)
+        os.kill(replicas[0].process.pid, signal.SIGKILL)
+        await load.more(200)
+        await load.end()
+    assert load.failures == []
+
+
+async def test_a_replica_killed_under_load_fails_only_calls_that_may_have_run_and_none_runs_twice() -> None:
+    async with processes() as (replicas, agents, client):
+        load = Load(client, "work")
+        await load.more(400)
+        os.kill(replicas[0].process.pid, signal.SIGKILL)
+        await load.more(200)
+        await load.end()
+    assert {(each.reason, each.started) for each in load.failures} <= {("REPLICA_LOST", Started.MAYBE)}
+    assert len(load.failures) <= CALLERS
+    runs = Counter(call.call_id for agent in agents for call in agent.calls)
+    assert set(runs.values()) == {1}
+
+
+@pytest.mark.parametrize("tool", ["work", "twice"], ids=["not idempotent", "idempotent"])
+async def test_a_replica_that_drains_under_load_fails_no_call(tool: str) -> None:
+    async with processes() as (replicas, agents, client):
+        load = Load(client, tool)
+        await load.more(400)
+        replicas[0].process.terminate()
+        await eventually(lambda: replicas[0].process.poll() is not None, "it has ended")
+        before = len(agents[0].calls)
+        await load.more(200)
+        await load.end()
+    assert load.failures == []
+    assert replicas[0].process.returncode == 0
+    assert len(agents[0].calls) == before
+    runs = Counter(call.call_id for agent in agents for call in agent.calls)
+    assert set(runs.values()) == {1}

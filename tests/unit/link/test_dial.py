@@ -1,0 +1,111 @@
+"""When a replica is dialled again, what counts as its address, and a keepalive that its server puts up with."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakepit.link.channels import client_options, server_options
+from snakepit.link.dial import BACKOFF_SECONDS, backoff, next_attempt, resolve
+
+FIRST, LONGEST = BACKOFF_SECONDS
+
+
+@given(st.integers(0, 100_000), st.randoms(use_true_random=False))
+def test_a_pause_is_anywhere_between_none_and_its_bound_which_doubles_up_to_the_longest(attempt: int, source: random.Random) -> None:
+    bound = min(LONGEST, FIRST * 2 ** min(attempt, 20))
+    assert all(0 <= backoff(attempt, source.random) <= bound for _ in range(5))
+    assert backoff(attempt, lambda: 1.0) == bound
+    assert backoff(attempt, lambda: 0.0) == 0.0
+
+
+def test_two_that_lost_their_replica_together_dial_at_different_times() -> None:
+    pauses = [backoff(3) for _ in range(200)]
+    assert len(set(pauses)) == 200
+    assert max(pauses) - min(pauses) > FIRST * 2**3 / 2
+
+
+@given(st.integers(0, 1000), st.floats(0, 1e6))
+def test_only_a_link_that_lasted_lets_the_pauses_begin_anew(attempt: int, open_seconds: float) -> None:
+    assert next_attempt(attempt, open_seconds) == (0 if open_seconds >= LONGEST else attempt + 1)
+
+
+async def test_a_name_is_all_of_its_addresses_of_one_family_and_several_names_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"replicas": [(2, "10.0.0.1"), (2, "10.0.0.2"), (10, "fd00::1")], "six": [(10, "fd00::2")], "gone": []}
+
+    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        if not known[host]:
+            raise OSError(f"{host} is not known")
+        return [(family, 1, 6, "", (address, port)) for family, address in known[host]]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    assert await resolve("dns:///replicas:7800") == {"10.0.0.1:7800", "10.0.0.2:7800"}
+    assert await resolve("replicas:7800, six:1") == {"10.0.0.1:7800", "10.0.0.2:7800", "[fd00::2]:1"}
+    assert await resolve("gone:7800") == set()
+
+
+# ---- keepalive
+
+SCALE = 20
+"""The same options with intervals a twentieth as long: gRPC sends no ping within a second of the last."""
+
+
+def scaled(options: list[tuple[str, Any]], **other: object) -> list[tuple[str, Any]]:
+    shorter = {name: value // SCALE for name, value in options if name in (EVERY, LEAST)}
+    return list((dict(options) | shorter | {f"grpc.http2.{name}": value for name, value in other.items()}).items())
+
+
+EVERY, LEAST = "grpc.keepalive_time_ms", "grpc.http2.min_ping_interval_without_data_ms"
+
+
+def test_the_control_plane_takes_pings_twice_as_often_as_the_sdk_sends_them() -> None:
+    client, server = dict(client_options()), dict(server_options())
+    assert client[EVERY] >= 2 * server[LEAST]
+    assert client["grpc.keepalive_permit_without_calls"] == server["grpc.keepalive_permit_without_calls"] == 1
+    assert client["grpc.keepalive_timeout_ms"] < client[EVERY]
+
+
+class Silence:
+    """A stream that is opened and on which nothing is said, as a link's is whose frames take the lane."""
+
+    def __init__(self, options: list[tuple[str, Any]]) -> None:
+        self.opened = asyncio.Event()
+        self.server = grpc.aio.server(options=options)
+        keep = {"Keep": grpc.stream_stream_rpc_method_handler(self._serve)}
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Silence", keep),))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def _serve(self, _: Any, context: Any) -> None:
+        await context.read()
+        self.opened.set()
+        await asyncio.Event().wait()
+
+    async def kept(self) -> str:
+        """Until the server hangs up; why it did."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=scaled(client_options())) as channel:
+            method: Any = channel.stream_stream
+            call = method("/test.Silence/Keep")()
+            await call.write(b"")
+            await call.code()
+            return str(await call.details())
+
+
+@pytest.mark.timeout(60)
+async def test_a_silent_link_is_left_alone_while_a_server_with_grpcios_own_interval_hangs_up() -> None:
+    """Both count as strictly as grpcio does by default: two pings that come too early are forgiven, the third is not."""
+    own = Silence(scaled(server_options(), max_ping_strikes=2))
+    strict = Silence(scaled(server_options(), max_ping_strikes=2, min_ping_interval_without_data_ms=300_000))
+    await asyncio.gather(own.server.start(), strict.server.start())
+    links = [asyncio.create_task(each.kept()) for each in (own, strict)]
+    await asyncio.gather(own.opened.wait(), strict.opened.wait())
+    assert "Too many pings" in await links[1]
+    assert not links[0].done()
+    links[0].cancel()
+    await asyncio.gather(*links, return_exceptions=True)
+    await asyncio.gather(own.server.stop(0), strict.server.stop(0))
