@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster demo-kubernetes bench soak images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup demo test test-cluster demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the
 
 soak: setup ## Twenty minutes of mixed load with faults, then the accounts (SOAK_SECONDS, SOAK_SEED); two of them are in `make test`
 	@$(BIN)/python -m tests.soak
+
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 2,000 are in `make test`
+	@$(BIN)/python -m pytest tests/simulation
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build

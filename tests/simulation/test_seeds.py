@@ -29,7 +29,7 @@ def test_whatever_happens_calls_have_one_true_outcome_and_nothing_is_left_over(s
         try:
             play(seed)
         except Failed as failure:
-            again = f"SNAKEPIT_SEEDS={seed}:{seed + 1} .venv/bin/python -m pytest tests/simulation/test_seeds.py"
+            again = f"SNAKEPIT_SEEDS={seed}:{seed + 1} make simulate"
             print(*failure.trace[:1], *failure.trace[1:][-LINES:], sep="\n")
             pytest.fail(f"{failure}\nagain: {again}", pytrace=False)
 
