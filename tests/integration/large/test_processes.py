@@ -47,8 +47,13 @@ async def until_still(pool: snakepit.Pool) -> int:
     async with asyncio.timeout(30):
         while made != (now := await pool.call("produced", timeout=10)):
             made = now
-            await asyncio.sleep(0.5)  # A tool that is not held back makes hundreds in this time.
+            await asyncio.sleep(1.0)  # A tool that is not held back makes hundreds in this time.
     return made
+
+
+UNREAD = {False: 6 * MIB, True: 24 * MIB}
+"""What may be under way to one reader, by plain gRPC or not, most of it in kernels' buffers and in the reader's own gRPC, whose window grows
+with the load unless it is told not to."""
 
 
 class Plain:
@@ -87,7 +92,7 @@ async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebiby
                 stack.push_async_callback(stream.aclose)
                 await anext(stream)
             made = await until_still(pool)
-            assert made <= READERS * ((5 if plain else 3) * MIB // size + 2)
+            assert made <= READERS * (UNREAD[plain] // size + 2)
             cost = {name: (resident(pid) - before[name]) / READERS for name, pid in programs.items()}
             assert max(cost.values()) < 1, cost
             assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50
