@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ class Account:
     problems: list[str] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
     store: MemoryStore | None = None
+    is_heard: Callable[[str], bool] = lambda _agent: False
+    """Does a replica hear that agent?"""
 
     def __post_init__(self) -> None:
         self._now = asyncio.get_running_loop().time
@@ -233,6 +236,7 @@ class Account:
             self._expect(fence == there.fence, f"a write of {fence} was taken when the session was at {there.fence}")
         elif name == "declare_lost" and answer:
             self.note(f"{args[1]} is lost")
+            self._expect(not self.is_heard(args[1]), f"agent {args[1]} is declared lost, though a replica hears it")
 
     # ---- the end
 

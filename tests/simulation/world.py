@@ -29,6 +29,9 @@ SESSIONS = ("a", "b")
 QUIET_SECONDS = 150.0
 """After the last fault: by then everything has been answered, given up or forgotten."""
 
+HEARD_SECONDS = 1.5
+"""A beat and a half."""
+
 AFFINITIES = [0, 0, 0, common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST]
 PRIORITIES = [0, 0, 0, common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_LOW]
 GAPS = [0.0, 0.0, 0.0, 0.0001, 0.001, 0.01, 0.05, 0.2]
@@ -44,6 +47,7 @@ class World:
         self.network = Network(self.chance, REPLICAS[: plan.replicas], self.account.problems.append)
         self.store = SharedStore(self.account, self.chance)
         self.account.store = self.store.memory
+        self.account.is_heard = self._is_heard
         self.descriptors: dict[int, Process] = {}
         self.hosts = [Host(name, self.network, self.store) for name in self.network.replicas]
         pool = settings(POOL, **plan.sections())
@@ -134,6 +138,12 @@ class World:
             self.account.problems.append(f"{error!r}")
 
     # ---- what must hold at any time
+
+    def _is_heard(self, agent: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        pools = [host.replica.router.pools.get(POOL) for host in self.hosts if host.replica is not None]
+        capsules = [pool.capsules.get(agent) for pool in pools if pool is not None]
+        return any(capsule is not None and capsule.linked and now - capsule.heard < HEARD_SECONDS for capsule in capsules)
 
     def _check(self) -> None:
         assert not self.account.problems, self.account.problems[0]

@@ -1,6 +1,7 @@
 """Watches agents: renews the leases of those that are heard, and carries out the verdicts of `liveness` on those that are not.
 
-A verdict of Lost counts when the store agrees, so that two replicas never differ; the store being away makes nobody lost.
+A verdict of Lost counts when the store agrees, so that two replicas never differ; the store being away makes nobody lost, nor does its
+coming back with leases that nobody could renew.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Watch:
         try:
             lost = await self._store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
         except StoreUnavailable:
+            pool.store_away_at = self._router.clock()
             return
         if lost:
             raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
@@ -59,6 +61,8 @@ class Watch:
             self._renew(pool, now)
 
     def _judge(self, pool: Pool, now: float) -> None:
+        if self._store.problem:
+            pool.store_away_at = now
         capsules = list(pool.capsules.values())
         held_for = max(0.0, now - pool.held_since)
         verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
@@ -66,7 +70,7 @@ class Watch:
         for capsule, verdict in zip(capsules, verdicts, strict=True):
             if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
                 self._events.suspect(pool, capsule)
-            if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted:
+            if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
                 self._spawn(self._ask_whether_lost(pool, capsule))
 
@@ -75,6 +79,7 @@ class Watch:
             if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
                 self._events.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
         except StoreUnavailable as error:
+            pool.store_away_at = self._router.clock()
             log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
         await asyncio.sleep(DOUBT_SECONDS)
         capsule.doubted = False
@@ -92,6 +97,7 @@ class Watch:
         try:
             lost = await self._store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
         except StoreUnavailable:
+            pool.store_away_at = self._router.clock()
             return
         for incarnation in lost:
             if incarnation in pool.capsules:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
 
+from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet import REMEMBERED_SECONDS, Fleet
@@ -26,11 +27,20 @@ from support.simulated_agent import POOL, settings
 READY = pool_pb2.WORKER_STATE_READY
 
 
+class Leases(MemoryStore):
+    """Keeps none while it is away."""
+
+    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+        if self.problem:
+            raise StoreUnavailable(self.problem)
+        return await super().renew_leases(pool, incarnations, ttl_seconds)
+
+
 class Replica:
     """One replica whose agents are what the test says."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore(asyncio.get_running_loop().time)
+        self.store = Leases(asyncio.get_running_loop().time)
         self.router = Router(Telemetry(), max_payload_bytes=1000)
         self.router.sessions = Sessions(self.router, self.store)
         self.fleet = Fleet(self.router, self.store)
@@ -168,6 +178,31 @@ def test_a_session_leaves_an_agent_whose_successor_answers() -> None:
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["session_release", "call"]
         assert (await replica.store.get_session(POOL, "s")).epoch == 2
+        await replica.stop()
+
+    run(program())
+
+
+def test_no_agent_is_lost_because_nobody_could_renew_its_lease_while_the_store_was_away() -> None:
+    """Of two replicas the one that did not hear it asked first when the store was back."""
+
+    async def program() -> None:
+        replica = Replica()
+        capsule = await replica.link("agent", [])
+        watching = asyncio.create_task(replica.fleet.run())
+        await asyncio.sleep(1.0)
+        replica.fleet.leave(capsule, replica.router.senders[capsule])
+        replica.store.problem = "it is away"
+        await asyncio.sleep(30.0)
+        replica.store.problem = ""
+        await asyncio.sleep(3.0)
+        assert await replica.store.renew_leases(POOL, ["agent"], 10.0) == [], "another replica hears it"
+        await asyncio.sleep(9.0)
+        assert capsule.liveness == pool_pb2.LIVENESS_SUSPECT
+        await asyncio.sleep(3.0)
+        assert capsule.liveness == pool_pb2.LIVENESS_LOST
+        watching.cancel()
+        await replica.fleet.stop()
         await replica.stop()
 
     run(program())

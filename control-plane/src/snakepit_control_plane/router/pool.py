@@ -43,6 +43,8 @@ class Pool:
         self.last_ready_at = -math.inf
         self.failures = 0.0
         self.held_since = math.inf
+        # When this replica last found the store away.
+        self.store_away_at = -math.inf
         self.sessions = 0
         self.mark = Mark()
         # For running again what may have run; a pool without idempotent tools has none.
@@ -130,6 +132,10 @@ class Pool:
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
         self.mourn(worker.incarnation, why)
+
+    def trusts_leases(self, now: float) -> bool:
+        """Has an agent without a lease been silent? One that ran out while the store was away is renewed by whoever hears the agent."""
+        return now - self.store_away_at >= self.spec.heartbeat.timeout_seconds
 
     # ---- what calls have taught
 

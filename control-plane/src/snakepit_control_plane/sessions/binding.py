@@ -183,7 +183,8 @@ class Binding:
             answer = await self._sessions.releases.ask(capsule, record, look=True)
             lives = answer is None or pool.find(record.worker, record.incarnation) is not None
         else:
-            lives = await self._store.has_lease(pool.name, record.agent) and not await self._has_successor(pool, record)
+            leased = await self._store.has_lease(pool.name, record.agent) or not pool.trusts_leases(self._router.clock())
+            lives = leased and not await self._has_successor(pool, record)
         if not lives:
             pool.mourn(record.incarnation, "lost")
         return lives
