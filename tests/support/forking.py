@@ -95,6 +95,29 @@ def case_async(server: str) -> None:
     asyncio.run(main())
 
 
+def case_inside(server: str) -> None:
+    """The child goes on inside the coroutine that forked."""
+
+    async def main() -> None:
+        async with snakepit.Client(server) as client:
+            print(f"parent: {await aask(client, 1)}", flush=True)
+            pool = client.pool(POOL)
+            child = os.fork()
+            if not child:
+                for work in (lambda: pool.call("echo", {}, timeout=10), lambda: pool.call("echo", {}), pool.tools, client.close):
+                    try:
+                        print(f"child: {await work()}", flush=True)
+                    except snakepit.SnakepitError as error:
+                        said = f"child: {type(error).__name__} {error.started.name}: {error}"
+                        print(said.replace(MAIN, "MAIN"), flush=True)
+                os._exit(7)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            print(f"exit: {os.waitstatus_to_exitcode(status)}", flush=True)
+            print(f"parent: {await aask(client, 4)}", flush=True)
+
+    asyncio.run(main())
+
+
 def case_opens(server: str) -> None:
     with sync.Client(server) as client:
         say("parent", lambda: ask(client, 1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,15 +31,19 @@ async def said(case: str) -> list[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = (sys.executable, "-W", "ignore::DeprecationWarning", "-m", "support.forking", case, server.address)
         program = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, "PYTHONPATH": path}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *command,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         try:
             async with asyncio.timeout(40):
                 out, complaints = await program.communicate()
         finally:
-            if program.returncode is None:
-                program.kill()
-                await program.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)  # Its children too.
+            await program.wait()
     assert (program.returncode, complaints.decode()) == (0, "")
     return out.decode().splitlines()
 
@@ -57,6 +63,10 @@ async def test_a_forked_child_that_ends_inside_the_clients_block_takes_nothing_d
 
 async def test_an_asynchronous_client_in_a_forked_child_says_why_not_and_closing_it_there_does_nothing() -> None:
     assert await said("async") == [f"parent: {answer(1)}", OPENED, "exit: 0", "child: None", "exit: 0", f"parent: {answer(4)}"]
+
+
+async def test_a_child_that_was_forked_inside_a_coroutine_says_why_not() -> None:
+    assert await said("inside") == [f"parent: {answer(1)}", OPENED, OPENED, OPENED, "child: None", "exit: 7", f"parent: {answer(4)}"]
 
 
 async def test_a_new_client_in_a_child_forked_while_grpc_ran_says_why_not() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -26,7 +27,7 @@ from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import eventually, replica
-from support.dev_server import Program, free_port
+from support.dev_server import Program
 from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success
 
 pytestmark = pytest.mark.timeout(60)
@@ -193,6 +194,17 @@ async def test_a_call_that_may_have_run_and_is_not_idempotent_is_not_sent_again(
         assert not world.b.calls
 
 
+async def test_a_stream_whose_link_breaks_is_lost_and_its_reader_is_not_cancelled() -> None:
+    async with two() as world:
+        await world.offer("once", _held_count)
+        call = world.start(_all(world.pool.stream("once", {"to": 3}, timeout=20)))
+        await eventually(lambda: world.a.running, "it runs")
+        world.peer(world.first).link.close("the test cuts it")
+        with pytest.raises(snakepit.ReplicaLost) as caught:
+            await call
+        assert caught.value.started is Started.MAYBE
+
+
 async def test_what_may_have_run_and_is_refused_the_second_time_still_says_maybe() -> None:
     async def refuse(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
         return link_pb2.Result(error=to_frame(snakepit.InvalidArguments("no")))
@@ -255,18 +267,25 @@ async def test_when_every_replica_refuses_the_calls_that_are_sent_again_stay_und
 
 
 class Process(Program):
-    """`python -m snakepit_control_plane.main`, on ports of its own."""
+    """`python -m snakepit_control_plane.main`, on a port that it takes."""
+
+    address = ""
 
     def __init__(self) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
         super().__init__(
             sys.executable,
             "-m",
             "snakepit_control_plane.main",
-            SNAKEPIT_LISTEN=self.address,
+            SNAKEPIT_LISTEN="127.0.0.1:0",
             SNAKEPIT_HTTP_LISTEN="off",
             SNAKEPIT_LINGER_SECONDS="0",
         )
+
+    def serves(self) -> None:
+        self.says("serves on")
+        found = re.search(r"serves on ([\d.]+:\d+)", self.output)
+        assert found is not None
+        self.address = found[1]
 
 
 class Load:
@@ -302,7 +321,7 @@ async def processes() -> AsyncIterator[tuple[Sequence[Process], Sequence[Simulat
     running = [Process(), Process()]
     try:
         for each in running:
-            await asyncio.to_thread(each.says, "serves on")
+            await asyncio.to_thread(each.serves)
         async with contextlib.AsyncExitStack() as stack:
             agents = [await stack.enter_async_context(agent_of(each.address, name)) for each, name in zip(running, ("a", "b"), strict=True)]
             yield running, agents, await stack.enter_async_context(client_of(*[each.address for each in running]))

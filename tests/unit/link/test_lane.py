@@ -16,6 +16,7 @@ import pytest
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link import lane as lane_module
 from snakepit.link import link as link_module
+from snakepit.link.channels import SILENT_SECONDS
 from snakepit.link.dial import Replica
 from snakepit.link.lane import Lane, open_lane
 from snakepit.link.protocol import NEWEST
@@ -246,6 +247,18 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
         second.abort()
         writer.close()
         (await awaited).abort()
+
+
+async def test_both_ends_of_an_idle_lane_find_out_whether_the_other_is_there_as_soon_as_a_stream_does() -> None:
+    async with linked() as (echo, client):
+        for link in (echo.links[0], client.link):
+            assert link._lane is not None
+            sock = link._lane._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, every, times = (
+                sock.getsockopt(socket.IPPROTO_TCP, each) for each in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            )
+            assert idle + times * every <= SILENT_SECONDS
 
 
 async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> None:

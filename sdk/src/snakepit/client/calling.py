@@ -45,7 +45,9 @@ class Caller:
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
-        deadline = _deadline(timeout)
+        timeout = _checked(timeout)
+        now = self._connection.check_loop()
+        deadline = None if timeout is None else now + timeout
         if tracing.enabled():
             return await self._traced(frame, large, deadline, on_progress)
         return codec.outcome(await self._connection.call(frame, deadline, on_progress, large), trusted=self._trusted)
@@ -98,11 +100,6 @@ def _checked(timeout: float | None) -> float | None:
     if not timeout > 0:
         raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
     return min(timeout, _MOST_TIMEOUT_SECONDS)
-
-
-def _deadline(timeout: float | None) -> float | None:
-    timeout = _checked(timeout)
-    return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
 
 def _attributes(target: requests.Target, tool: str) -> dict[str, str]:

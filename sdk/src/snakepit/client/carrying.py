@@ -15,7 +15,7 @@ import grpc
 
 from snakepit.errors import SnakepitError, Started
 from snakepit.link.link import EOF
-from snakepit.link.status import Metadata, from_frame, from_rpc_error
+from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.local import frames
 from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, cut, fill, piece_message, piece_of
 from snakepit.v1 import common_pb2, link_pb2
@@ -66,6 +66,8 @@ class Carry:
             await self._rpc.write(first.SerializeToString())
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            raise from_cancelled() from None
         except asyncio.InvalidStateError:
             return  # It has ended already: `read` says how.
 
@@ -88,6 +90,8 @@ class Carry:
                     self._want(response.wanted)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            raise from_cancelled() from None
 
     async def payload(self, skeleton: common_pb2.Payload, pieces: link_pb2.Pieces) -> frames.Payload:
         """The pieces that follow, put together. Raises SnakepitError for what comes instead."""

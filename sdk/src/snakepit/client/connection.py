@@ -30,7 +30,7 @@ from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.link.forks import forked_from
-from snakepit.link.status import Metadata, from_frame, from_rpc_error
+from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.link.tracing import Span
 from snakepit.local import frames
 from snakepit.local.sections import counted, sizes, spread
@@ -165,11 +165,17 @@ class Connection:
         if self.is_forked:
             raise sentences.of_another_process(self._pid)
 
-    def check_loop(self) -> None:
-        """Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
-        self.check_process()
-        if asyncio.get_running_loop() is not self._loop:
+    def check_loop(self) -> float:
+        """The loop's time. Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # As in a child that was forked inside a coroutine.
+            self.check_process()
+            raise
+        if loop is not self._loop:
+            self.check_process()
             raise sentences.of_another_loop()
+        return loop.time()
 
     async def stop(self) -> None:
         self._stopped = True
@@ -232,8 +238,7 @@ class Connection:
 
     def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
         """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
-        self.check_loop()
-        return Tries(self._budget, deadline, asyncio.get_running_loop().time(), span)
+        return Tries(self._budget, deadline, self.check_loop(), span)
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
         """The replica that a call goes to; True where it must be that one, because the call that it is nested in is there.
@@ -275,6 +280,7 @@ class Connection:
             return
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
+            tries.avoided.add(peer)  # Its link may not have broken yet.
             allowed = await twice()
         elif isinstance(failure, Draining):
             self.retire(peer)
@@ -312,9 +318,8 @@ class Connection:
 
     async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
         """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + RPC_SECONDS
-        tries = self.tries(deadline)
+        deadline = self.check_loop() + RPC_SECONDS
+        tries, now = self.tries(deadline), asyncio.get_running_loop().time
 
         async def twice() -> bool:
             return safe
@@ -325,6 +330,8 @@ class Connection:
                 return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
+            except asyncio.CancelledError:
+                error = from_cancelled()
             if is_broken(error):
                 self.retire(peer)
                 error = sentences.replica_lost(peer.replica.address, error.message)

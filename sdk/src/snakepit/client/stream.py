@@ -17,7 +17,7 @@ from snakepit.client.connection import Connection, Peer, check_size, inlined, is
 from snakepit.errors import SnakepitError
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.link import EOF
-from snakepit.link.status import from_frame, from_rpc_error
+from snakepit.link.status import from_cancelled, from_frame, from_rpc_error
 from snakepit.link.tracing import Span
 from snakepit.local import frames
 from snakepit.v1 import link_pb2, router_pb2
@@ -76,6 +76,8 @@ class _Plain:
             message: Any = await self._rpc.read()
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+        except asyncio.CancelledError:
+            raise from_cancelled() from None
         return None if message is EOF else message
 
     async def value(self, chunk: Chunk, trusted: bool) -> Any:
@@ -151,7 +153,8 @@ class Stream(AsyncIterator[Any]):
 
     async def _begin(self) -> Chunk | None:
         """The first chunk. Until it is here, the call may go out again."""
-        deadline = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
+        now = self._connection.check_loop()
+        deadline = None if self._timeout is None else now + self._timeout
         tries = self._connection.tries(deadline, self._span)
         while True:
             peer, nested = await self._connection.choose(self._call, tries)

@@ -11,10 +11,10 @@ MAX_LARGE_PAYLOAD_BYTES = 64 * 1024 * 1024
 """The default limit of a payload that travels in pieces, through the SDK, in bytes (setting `maxLargePayloadBytes`)."""
 
 _FRAME_OVERHEAD_BYTES = 1024 * 1024
-_KEEPALIVE_SECONDS = 20
-_KEEPALIVE_TIMEOUT_SECONDS = 5
+KEEPALIVE_SECONDS = 20
+KEEPALIVE_TIMEOUT_SECONDS = 5
 
-SILENT_SECONDS = float(_KEEPALIVE_SECONDS + _KEEPALIVE_TIMEOUT_SECONDS)
+SILENT_SECONDS = float(KEEPALIVE_SECONDS + KEEPALIVE_TIMEOUT_SECONDS)
 """A peer that has fallen silent is noticed after this time at the latest, by the end that dialled."""
 
 FORGET_SECONDS = 30.0
@@ -45,8 +45,8 @@ def client_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
     return [
         *_sizes(max_payload_bytes),
         *_windows(),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.use_local_subchannel_pool", 1),
@@ -60,7 +60,7 @@ def server_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
         *_sizes(max_payload_bytes),
         *_windows(),
         ("grpc.so_reuseport", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_SECONDS * 1000 // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
     ]

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from google.protobuf.message import DecodeError
 
+from snakepit.link.channels import KEEPALIVE_TIMEOUT_SECONDS, SILENT_SECONDS
 from snakepit.v1 import link_pb2
 
 TICKET_BYTES = 16
@@ -95,6 +98,7 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        _keep_alive(self._transport)
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
@@ -165,6 +169,17 @@ class Lane(asyncio.Protocol):
     def _end(self, why: str) -> None:
         if not self.ended.done():
             self.ended.set_result(why)
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """No box between may forget an idle lane. That the peer's machine has vanished is noticed by the stream, under load too."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        probes = 2
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_TIMEOUT_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENT_SECONDS) - probes * KEEPALIVE_TIMEOUT_SECONDS)
 
 
 async def open_lane(host: str, port: int, ticket: bytes) -> Lane | None:

@@ -5,6 +5,7 @@ Source: https://google.aip.dev/193 and the `grpc-status-details-bin` trailer of 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -56,6 +57,14 @@ def from_rpc_error(error: grpc.RpcError) -> SnakepitError:
     if rich:
         return _from_rich(RpcStatus.FromString(rich))
     return _from_bare(error.code(), error.details() or "")
+
+
+def from_cancelled() -> SnakepitError:
+    """For a CancelledError that an RPC raised: its channel was closed under it. Raises it again where it is the task that is cancelled."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise
+    return ServerUnavailable("the connection was closed", started=Started.MAYBE)
 
 
 def to_frame(error: SnakepitError) -> common_pb2.Error:
