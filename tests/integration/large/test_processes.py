@@ -52,8 +52,8 @@ async def until_still(pool: snakepit.Pool) -> int:
 
 
 UNREAD = {False: 6 * MIB, True: 24 * MIB}
-"""What may be under way to one reader, by plain gRPC or not, most of it in kernels' buffers and in the reader's own gRPC, whose window grows
-with the load unless it is told not to."""
+"""What may be under way to one reader, by plain gRPC or not, most of it in kernels' buffers and in the reader's own gRPC, whose window
+grows with the load unless it is told not to."""
 
 
 class Plain:
