@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster demo-kubernetes bench soak images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup demo test test-cluster demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the
 soak: setup ## Twenty minutes of mixed load with faults, then the accounts (SOAK_SECONDS, SOAK_SEED); two of them are in `make test`
 	@$(BIN)/python -m tests.soak
 
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 2,000 are in `make test`
+	@$(BIN)/python -m pytest tests/simulation
+
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build
 
@@ -75,7 +78,7 @@ crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in build worker digits client agent control-plane operator dev bench; do \
+	@cd requirements && for set in worker digits client agent control-plane operator dev bench build; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 

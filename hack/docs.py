@@ -26,7 +26,8 @@ Generated from `sdk/src/snakepit/errors.py` by `make docs`; don't edit.
 
 Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`, `.status`, `.started`,
 `.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason,
-the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`.
+the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200
+bytes) ends with an ellipsis.
 
 "Started" says whether the tool may have run: `no` is safe to try again, `maybe` is not unless the tool can run twice. Where it says
 "known", each error carries its own answer. The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it

@@ -13,12 +13,14 @@ WORKERS = 4
 
 
 async def sticks(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     async with stage.sides[0].session("sticks", delete=True) as session:
         places = [await stage.where(turn % 2, "sticks") for turn in range(8)]
         return {"places": places, "epoch": (await session.info()).epoch}
 
 
 async def hint_moves(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     async with stage.sides[0].session("moves", delete=True) as session:
         bound = await stage.where(0, "moves")
         visit = await stage.occupy(bound)
@@ -29,6 +31,7 @@ async def hint_moves(stage: Stage) -> Any:
 
 
 async def strict_queue_waits(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     async with stage.sides[0].session("waits", delete=True) as session:
         bound = await stage.where(0, "waits")
         visit = await stage.occupy(bound)
@@ -42,6 +45,7 @@ async def strict_queue_waits(stage: Stage) -> Any:
 
 
 async def fail_fast(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     async with stage.sides[0].session("fast", delete=True):
         bound = await stage.where(0, "fast")
         visit = await stage.occupy(bound)
@@ -58,7 +62,6 @@ async def worker_goes(stage: Stage) -> Any:
     async with stage.sides[0].session("goes", affinity="strict_queue", delete=True) as session:
         await session.call("remember", {"key": "k", "value": "kept"})
         before = await session.info()
-        others = await _crowd(stage, before.worker)
         worker = next(each for each in await stage.sides[0].workers() if each.incarnation == before.incarnation)
         await stage.ask("harm", worker=worker.id, pid=worker.pid)
         refused = []
@@ -69,28 +72,12 @@ async def worker_goes(stage: Stage) -> Any:
         await stage.ask("heal")
         recalled = [await stage.through(side, "recall", {"key": "k"}, "goes", "strict_queue") for side in BOTH]
         after = await session.info()
-        for other in others:
-            await stage.sides[0].session(other).delete()
         return {
             "refused": refused,
             "epochs": [before.epoch, epoch, after.epoch],
             "recalled": recalled,
             "incarnations": [before.incarnation, after.incarnation],
         }
-
-
-async def _crowd(stage: Stage, worker: str) -> list[str]:
-    """Bind two sessions to another capsule: the one with fewer sessions is the first to be scaled away."""
-    capsule, kept = worker.rpartition("/")[0], []
-    while len(kept) < 2:
-        session = stage.sides[0].session(affinity="hint")
-        await session.create()
-        await session.call("where")
-        if (await session.info()).worker.startswith(f"{capsule}/"):
-            await session.delete()
-        else:
-            kept.append(session.id)
-    return kept
 
 
 async def _until_gone(stage: Stage, side: int, incarnation: str) -> None:
@@ -101,7 +88,7 @@ async def _until_gone(stage: Stage, side: int, incarnation: str) -> None:
 async def meet(stage: Stage) -> Any:
     met = []
     for number in range(20):
-        async with stage.sides[0].session(f"meets {number}".replace(" ", "-"), delete=True) as session:
+        async with stage.sides[0].session(f"meets-{number}", delete=True) as session:
             places = await asyncio.gather(*(stage.where(side, session.id) for side in BOTH))
             met.append({"places": places, "epoch": (await session.info()).epoch})
     return met
@@ -140,6 +127,7 @@ async def fenced(stage: Stage) -> Any:
 
 async def keep(stage: Stage) -> Any:
     session = stage.pool.session("kept")
+    await session.delete()  # of another run on this release
     await session.create()
     await session.call("remember", {"key": "k", "value": "kept"})
     info = await session.info()
@@ -161,6 +149,7 @@ async def store_goes(stage: Stage) -> Any:
     """The test takes the store away and brings it back; meanwhile every kind of need is tried at both replicas."""
     await stage.ready(WORKERS)
     workers = sorted(each.incarnation for each in await stage.pool.workers())
+    await stage.pool.session("known").delete()  # of another run on this release
     for side in stage.sides:
         for name in ("known", "unbound"):
             await side.session(name).create()
@@ -206,7 +195,7 @@ async def _without_store(stage: Stage, side: int) -> Any:
     }
     return {
         "hint": await failure(stage.through(side, "where")),
-        "known": await failure(stage.through(side, "where", None, "known")),
+        "known": await failure(stage.where(side, "known")),
         "needs": {name: await failure(need) for name, need in needs.items()},
     }
 

@@ -118,7 +118,7 @@ def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators
         account = load.finish()
     print(f"upgraded in {seconds:.1f} s")
     assert account["failed"] == {}, account["failures"]
-    assert leader() in operators()
+    eventually(lambda: leader() in operators(), "one of the new ones leads")
     assert len(operators()) == 2
     assert {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)} == before, "an upgrade rolls no capsule"
 

@@ -76,7 +76,7 @@ def evict(namespace: str, worker: str, pid: int) -> None:
 
 
 def scale_down(namespace: str, worker: str, pid: int) -> None:
-    kubectl("scale", f"sp/{POOL}", "--replicas=1", "-n", namespace)
+    kubectl("scale", f"sp/{POOL}", "--replicas=0", "-n", namespace)
 
 
 def stop_agent(namespace: str, worker: str, pid: int) -> None:
@@ -84,7 +84,7 @@ def stop_agent(namespace: str, worker: str, pid: int) -> None:
 
 
 def agent_of(namespace: str, worker: str) -> int:
-    return process_of(get("pod", worker.rpartition("/")[0], namespace=namespace), "snakepit_agent")
+    return process_of(get("pod", worker.rpartition("/")[0], namespace=namespace), "snakepit-agent")
 
 
 REASONS = [
@@ -108,19 +108,19 @@ def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replicas_and_
     done: dict[str, Any] = {}
 
     def harm(worker: str, pid: int) -> None:
-        done.update(worker=worker, agent=agent_of(namespace, worker) if act is stop_agent else 0)
+        if act is stop_agent:
+            done["agent"] = agent_of(namespace, worker)
         act(namespace, worker, pid)
 
     def heal() -> None:
-        if done["agent"]:
-            os.kill(done.pop("agent"), signal.SIGCONT)
+        if agent := done.pop("agent", 0):
+            os.kill(agent, signal.SIGCONT)
+        kubectl("scale", f"sp/{POOL}", "--replicas=2", "-n", namespace)
 
     try:
         found = scene("worker_goes", harm={"harm": harm, "heal": heal})
     finally:
-        if done.get("agent"):
-            heal()
-        kubectl("scale", f"sp/{POOL}", "--replicas=2", "-n", namespace)
+        heal()
     before, rebound, after = found["epochs"]
     for refused in found["refused"]:
         assert (refused["reason"], refused["started"]) == ("SESSION_WORKER_UNAVAILABLE", "NO")

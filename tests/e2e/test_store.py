@@ -51,7 +51,7 @@ def test_with_redis_killed_calls_and_known_bindings_go_on_store_needs_fail_at_on
 
 @pytest.mark.skipif(not HERMETIC, reason="the nodes' processes can't be reached from here")
 def test_with_redis_stopped_calls_and_known_bindings_go_on_store_needs_fail_soon_and_nothing_is_lost(scene: Scene) -> None:
-    server = process_of(get("pod", f"{REDIS}-0", namespace=SYSTEM), "redis-server")
+    server = process_of(get("pod", f"{REDIS}-0", namespace=SYSTEM), "-server")
     try:
         found = scene(
             "store_goes",

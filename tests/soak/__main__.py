@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import snakepit
 from tests.bench.plane import until_warm
@@ -27,23 +28,39 @@ WARM_SECONDS = 20.0
 """After so long everything has been allocated once."""
 
 SETTLE_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+"""gRPC ends the tasks of its calls a moment after their channel was closed."""
+
 GROWN_MIB = 24.0
 GROWN_FILES = 6
 """A link or a pipe may be on its way."""
+
+GROWN_TASKS = 10
+OF_SESSIONS = ("session", "state", "expiry", "ids", "bound")
+"""Kinds of keys that must be gone with the last session."""
 
 
 async def soak(world: World, seconds: float, rng: random.Random) -> list[str]:
     """All that was wrong at the end, in this process too."""
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     problems = await _soak(world, seconds, rng)
-    left = [each for each in threading.enumerate() if each not in threads and not _is_shared(each)]
-    return problems + [f"the client left behind {each}" for each in (*left, *(asyncio.all_tasks() - tasks))]
+    end = time.monotonic() + CLOSE_SECONDS
+    while (left := _more(threads, tasks)) and time.monotonic() < end:
+        await asyncio.sleep(0.05)
+    return problems + [f"the client left behind {each}" for each in left]
+
+
+def _more(threads: set[threading.Thread], tasks: set[asyncio.Task[Any]]) -> list[object]:
+    """Threads and tasks of this process that were not there before."""
+    now = [each for each in threading.enumerate() if each not in threads and not _is_shared(each)]
+    return [*now, *(asyncio.all_tasks() - tasks)]
 
 
 async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
     async with snakepit.Client(world.server, connect_timeout=30) as client:
         pool = client.pool(POOL)
         await until_warm(pool, CAPSULES * PROCESSES, asks=4)
+        tasks = sum(world.metric("snakepit_tasks").values())
         load = Load(pool, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
@@ -58,7 +75,7 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
             *load.ledger.problems(world.runs()),
             *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome")),
             *await load.counter_problems(),
-            *await _leftovers(world, pool, warm),
+            *await _leftovers(world, pool, warm, tasks),
         ]
 
 
@@ -85,17 +102,17 @@ def _tell(world: World, load: Load) -> None:
     print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
 
 
-async def _leftovers(world: World, pool: snakepit.Pool, warm: Mapping[str, Footprint]) -> list[str]:
+async def _leftovers(world: World, pool: snakepit.Pool, warm: Mapping[str, Footprint], tasks: int) -> list[str]:
     for number in range(SESSIONS):
         await pool.session(f"session-{number}").delete()
     found: list[str] = []
     end = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < end and (found := await asyncio.to_thread(_left, world, warm)):
+    while time.monotonic() < end and (found := await asyncio.to_thread(_left, world, warm, tasks)):
         await asyncio.sleep(0.5)
     return found
 
 
-def _left(world: World, warm: Mapping[str, Footprint]) -> list[str]:
+def _left(world: World, warm: Mapping[str, Footprint], tasks: int) -> list[str]:
     found = [f"{count} calls in the queues" for count in world.metric("snakepit_queue_depth").values() if count]
     if len(world.workers()) != CAPSULES * PROCESSES:
         found.append(f"{len(world.workers())} workers instead of {CAPSULES * PROCESSES}")
@@ -103,14 +120,19 @@ def _left(world: World, warm: Mapping[str, Footprint]) -> list[str]:
         before = warm[name]
         if now.files > before.files + GROWN_FILES or now.threads > before.threads + 2 or now.mib > before.mib + GROWN_MIB:
             found.append(f"{name} has grown: {before} became {now}")
-    return found + [f"the key {key} is left in Redis, and never expires" for key in _eternal(world)]
+    if (now := sum(world.metric("snakepit_tasks").values())) > tasks + GROWN_TASKS:
+        found.append(f"the replicas' {tasks} tasks became {now}")
+    return found + _keys(world)
 
 
-def _eternal(world: World) -> list[str]:
+def _keys(world: World) -> list[str]:
+    """Of sessions, all of which are deleted; and whatever would stay for ever."""
     import redis
 
     with redis.Redis.from_url(world.redis.url, decode_responses=True) as store:
-        return [key for key in store.scan_iter(count=1000) if store.ttl(key) == -1]
+        keys = {key: store.ttl(key) for key in store.scan_iter(count=1000)}
+    eternal = [f"the key {key} is left in Redis, and never expires" for key, ttl in keys.items() if ttl == -1]
+    return eternal + [f"the key {key} of a session is left in Redis" for key in keys if key.partition("}:")[2].split(":")[0] in OF_SESSIONS]
 
 
 def run(seconds: float, seed: int) -> list[str]:

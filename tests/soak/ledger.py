@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from snakepit import SnakepitError, Started, ToolError
 from snakepit.retry import FLOOR, SHARE
 
-OK, TOOL_ERROR, GONE = "OK", "TOOL_ERROR", "GONE"
-"""GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more."""
+OK, TOOL_ERROR, GONE, REPLAYED, UNSEEN = "OK", "TOOL_ERROR", "GONE", "REPLAYED", "UNSEEN"
+"""GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more. REPLAYED: it got the outcome of another
+call with its key. UNSEEN: it was to be made by a tool that has failed, which may not have come so far."""
 
 RUNS = {
     OK: (1, 1),
     TOOL_ERROR: (1, 1),
     GONE: (0, 1),
+    REPLAYED: (0, 0),
+    UNSEEN: (0, 1),
     Started.NO.name: (0, 0),
     Started.MAYBE.name: (0, 1),
     Started.UNKNOWN.name: (0, 1),
@@ -31,21 +34,23 @@ class Ledger:
     asked: int = 0
     ends: dict[str, str] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    why: dict[str, str] = field(default_factory=dict)
 
     def token(self) -> str:
         self.asked += 1
         return f"call-{self.asked}"
 
-    def end(self, token: str, how: str, reason: str = "") -> None:
+    def end(self, token: str, how: str, reason: str = "", why: str = "") -> None:
         assert token not in self.ends, f"{token} ended twice: {self.ends[token]} and {how}"
         self.ends[token] = how
         self.reasons[reason or how] += 1
+        self.why[token] = why or how
 
     def failed(self, token: str, error: SnakepitError) -> None:
         if isinstance(error, ToolError):
             self.end(token, TOOL_ERROR)
         else:
-            self.end(token, error.started.name, error.reason)
+            self.end(token, error.started.name, error.reason, str(error))
 
     def problems(self, runs: Iterable[str]) -> list[str]:
         """Where the workers' word, a token for each run, and the clients' don't agree."""
@@ -54,16 +59,18 @@ class Ledger:
         for token, how in self.ends.items():
             fewest, most = RUNS[how]
             if not fewest <= begun[token] <= most:
-                found.append(f"{token} ended with {how} and began {begun[token]} times")
+                found.append(f"{token} ended with {how} ({self.why[token]}) and began {begun[token]} times")
         return found + [f"{token} was run and never asked for" for token in begun.keys() - self.ends.keys()]
 
     def router_problems(self, outcomes: Mapping[str, int]) -> list[str]:
         """Where the router's counts by outcome and the clients' don't agree. What the SDK sends again the router counts again."""
         ends, total = Counter(self.ends.values()), sum(outcomes.values())
+        unknown = ends[GONE] + ends[UNSEEN]
+        told = {OK: ends[OK] + ends[REPLAYED], TOOL_ERROR: ends[TOOL_ERROR]}
         found = []
-        if not len(self.ends) <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
+        if not len(self.ends) - ends[UNSEEN] <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
             found.append(f"the router counted {total} calls, the clients {len(self.ends)}")
-        wrong = [how for how in (OK, TOOL_ERROR) if not ends[how] <= outcomes.get(how, 0) <= ends[how] + ends[GONE]]
+        wrong = [how for how in told if not told[how] <= outcomes.get(how, 0) <= told[how] + unknown]
         return found + [
-            f"the router counted {outcomes.get(how, 0)} {how}, the clients {ends[how]}, and {ends[GONE]} that they left" for how in wrong
+            f"the router counted {outcomes.get(how, 0)} {how}, the clients {told[how]}, and {unknown} that they left" for how in wrong
         ]

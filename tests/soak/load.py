@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import snakepit
 from snakepit import SnakepitError
-from tests.soak.ledger import GONE, OK, Ledger
+from tests.soak.ledger import GONE, OK, REPLAYED, UNSEEN, Ledger
 
 CALLERS = 24
 SESSIONS = 6
@@ -41,6 +41,8 @@ class Load:
             (4, self._left_stream),
             (8, self._add),
             (3, self._large),
+            (4, self._keyed),
+            (2, self._relay),
         ]
         self._weights = [weight for weight, _ in things]
         self._things = [thing for _, thing in things]
@@ -64,8 +66,31 @@ class Load:
                 self.ledger.failed(token, error)
 
     async def _quick(self, token: str) -> None:
-        assert await self.pool.call("quick", {"token": token}, timeout=TIMEOUT) == token
+        priority = self._rng.choice(["high", "normal", "low"])
+        assert await self.pool.call("quick", {"token": token}, timeout=TIMEOUT, priority=priority) == token
         self.ledger.end(token, OK)
+
+    async def _keyed(self, token: str) -> None:
+        """Twice with one key: the second time it must not run."""
+        assert await self.pool.call("quick", {"token": token}, timeout=TIMEOUT, idempotency_key=token) == token
+        self.ledger.end(token, OK)
+        repeat = self.ledger.token()
+        try:
+            assert await self.pool.call("quick", {"token": token}, timeout=TIMEOUT, idempotency_key=token) == token
+        except SnakepitError as error:
+            self.ledger.failed(repeat, error)
+        else:
+            self.ledger.end(repeat, REPLAYED)
+
+    async def _relay(self, token: str) -> None:
+        inner = self.ledger.token()
+        try:
+            assert await self.pool.call("relay", {"token": token, "inner": inner}, timeout=TIMEOUT) == inner
+        except SnakepitError:
+            self.ledger.end(inner, UNSEEN)
+            raise
+        self.ledger.end(token, OK)
+        self.ledger.end(inner, OK)
 
     async def _slow(self, token: str) -> None:
         seconds = self._rng.uniform(0.01, 0.1)

@@ -24,6 +24,12 @@ class Soak(Adapter):
         return token
 
     @tool
+    def relay(self, token: str, inner: str, ctx: Context) -> str:
+        """Calls another tool of the pool, in a slot of its own."""
+        self.began(token)
+        return ctx.call_tool("quick", {"token": inner})
+
+    @tool
     def slow(self, token: str, seconds: float, ctx: Context) -> str:
         self.began(token)
         for _ in range(int(seconds / 0.01)):

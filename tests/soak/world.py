@@ -187,6 +187,7 @@ class World:
         """Of what should hold no more at the end than at the start."""
         programs = {f"replica {number}": each for number, each in enumerate(self.replicas.values())}
         programs |= {f"agent {number}": each for number, each in enumerate(self.agents)}
+        programs |= {f"keeper {number}": each for number, each in enumerate(self.keepers)}
         return {name: footprint(each.pid) for name, each in programs.items()}
 
     def stop(self) -> None:

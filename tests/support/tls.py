@@ -29,10 +29,13 @@ def certificate(folder: Path, host: str = "127.0.0.1") -> Certificate:
 
 
 @contextlib.asynccontextmanager
-async def terminator(port: int, own: Certificate) -> AsyncIterator[int]:
-    """A port on which TLS is spoken; what comes out of it goes to the plain `port`."""
+async def terminator(port: int, own: Certificate, *, asks: bool = False) -> AsyncIterator[int]:
+    """A port on which TLS is spoken; what comes out of it goes to the plain `port`. `asks`: clients must show this certificate, too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own.certificate, own.key)
+    if asks:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(own.certificate)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         plain_reader, plain_writer = await asyncio.open_connection("127.0.0.1", port)

@@ -109,7 +109,7 @@ class Capsule:
         """Finish what runs, then set `finished`."""
         if not self.workers.lifecycle.draining:
             self.finished.clear()  # An earlier drain may have ended with its keeper.
-        self.workers.drain(time.monotonic())
+        self.workers.end(time.monotonic())
 
     async def settle(self) -> None:
         """After a drain: wait until the keeper has ended and the replicas have been told everything. Without a bound of its own."""
@@ -217,7 +217,7 @@ class Capsule:
     def _flush_loads(self) -> None:
         """Tell each replica of the slots that others' calls take, where that has changed."""
         self._loads_due = False
-        touched, self.ledger.touched = self.ledger.touched, set()
+        touched, self.ledger.touched = sorted(self.ledger.touched), set()
         for replica in self.uplink.linked:
             changed = [incarnation for incarnation in touched if self._is_news(replica, incarnation)]
             if changed:

@@ -89,6 +89,11 @@ class Lifecycle:
         return self._by_incarnation.get(incarnation)
 
     @property
+    def is_drained(self) -> bool:
+        """Is a drain over?"""
+        return self._finished
+
+    @property
     def is_ready(self) -> bool:
         return any(seat.is_routable for seat in self.seats)
 

@@ -67,7 +67,7 @@ class Sessions:
             self._ledger.expect(waiting.held.incarnation, waiting.held.replica, -1)
             self.calls.begin(waiting.held, waiting.call, in_turn=True)
         now = time.monotonic()
-        for replica in self.turns.idle(key, now):
+        for replica in sorted(self.turns.idle(key, now)):
             self._answer(replica, key, released=True)
 
     # ---- calls that wait
@@ -104,12 +104,16 @@ class Sessions:
     # ---- sessions that move away or end
 
     def on_release(self, replica: str, ask: link_pb2.SessionRelease) -> None:
-        """May the session move? Not while a call of it is here, unless the replica insists."""
+        """May the session move? Not while a call of it is here, nor from a worker that has room, unless the replica insists."""
         key, now = (ask.session_uid, ask.session_epoch), time.monotonic()
         if ask.look:
             self._answer(replica, key, released=not self.turns.has_calls(key))
             return
         known = self.turns.has_released(key)
+        if not (known or ask.wait or ask.force or self._ledger.refusal(ask.incarnation, "")):
+            # The replica asks because it takes the worker for busy: word of the call that has just ended is on its way.
+            self._answer(replica, key, released=False)
+            return
         if ask.force:
             self._fence(key, now)
         released = self.turns.release(key, now)
@@ -131,7 +135,7 @@ class Sessions:
         for id_ in running:
             if (held := self._ledger.calls.get(id_)) is not None:
                 self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
-        for replica in askers:
+        for replica in sorted(askers):
             self._answer(replica, key, released=True)
 
     def _come_back(self, waiting: Iterable[Waiting]) -> None:

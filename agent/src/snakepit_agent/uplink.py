@@ -14,13 +14,10 @@ from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch
 from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
+from snakepit.link.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
 from snakepit.v1 import link_pb2
 from snakepit_agent.outcomes import Outcomes
-
-FORGET_SECONDS = 30.0
-"""A replica that is away for so long will not come back for its calls."""
 
 log = logging.getLogger(__name__)
 

@@ -78,6 +78,7 @@ class Workers:
         self._oom: OomCounter | None = None
         self._same_processes = False
         self._drained_by_keeper = False
+        self._ending = False
 
     # ---- what calls, state and reports ask for
 
@@ -130,10 +131,22 @@ class Workers:
             self._oom.observe(now)
 
     def drain(self, now: float) -> None:
-        """The whole capsule: finish what runs, then stop."""
+        """The whole capsule: finish what runs, then stop. The keeper stays: a container that ended by itself would be started again."""
         self._drained_by_keeper = False
         self._apply(self.lifecycle.drain(now))
         self._changed()
+
+    def end(self, now: float) -> None:
+        """The pod, or its container, is being stopped: drain, and end the keeper then."""
+        self._drained_by_keeper = False
+        self._apply(self.lifecycle.drain(now))
+        self._ending = True
+        self._end_keeper()
+        self._changed()
+
+    def _end_keeper(self) -> None:
+        if self._ending and self.lifecycle.is_drained:
+            self.keeper.send(frames.Shutdown())
 
     def drain_worker(self, incarnation: str, now: float, *, again: bool) -> None:
         self._apply(self.lifecycle.drain_worker(incarnation, now, again=again))
@@ -156,9 +169,10 @@ class Workers:
         self._oom = OomCounter(descriptors[0]) if descriptors else None
         close_all(descriptors[1:])
         if self._drained_by_keeper:
-            self._drained_by_keeper = False
+            self._drained_by_keeper = self._ending = False
             self.lifecycle.undrain()
         self._apply(self.lifecycle.keeper_came(time.monotonic()))
+        self._end_keeper()
         self._changed()
 
     def keeper_said(self, frame: frames.FromKeeper, descriptors: list[int]) -> None:
@@ -173,9 +187,9 @@ class Workers:
                 self._died(frame.incarnation, "StartFailed", frame.message)
             case frames.KeeperTerminating():
                 log.info("the worker's container is being stopped: draining")
-                self._drained_by_keeper = not self.lifecycle.draining
-                self._apply(self.lifecycle.drain(time.monotonic()))
-                self._changed()
+                first = not self.lifecycle.draining
+                self.end(time.monotonic())
+                self._drained_by_keeper = first
         close_all(descriptors)
 
     def keeper_went(self) -> None:
@@ -290,7 +304,7 @@ class Workers:
                 case life.Stop():
                     self.tell(action.incarnation, frames.Stop())
                 case life.Finished():
-                    self.keeper.send(frames.Shutdown())
+                    self._end_keeper()
                     self._finished()
 
     def _start(self, action: life.Start) -> None:

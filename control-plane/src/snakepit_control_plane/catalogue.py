@@ -180,10 +180,13 @@ def _marked(tool: common_pb2.Tool, scope: Scope) -> common_pb2.Tool:
 
 
 def list_tools(pool: Pool, offered: Catalogue[P], session_id: str = "") -> list[common_pb2.Tool]:
-    """The tools of the pool's workers, then those that clients offer for the pool, then those for the session."""
+    """The tools of the pool's workers, then those that clients offer for the pool, then those for the session.
+
+    A name that workers have come to have after a client has offered it for the pool is the workers'.
+    """
     own = [_of_workers(tool) for _, tool in sorted(pool.tools.items())]
-    scopes = [Scope(pool.name), *([Scope(pool.name, session_id)] if session_id else [])]
-    return [*own, *(tool for scope in scopes for tool in offered.tools(scope))]
+    for_pool = [tool for tool in offered.tools(Scope(pool.name)) if tool.name not in pool.tools]
+    return [*own, *for_pool, *(offered.tools(Scope(pool.name, session_id)) if session_id else [])]
 
 
 def get_tool(pool: Pool, offered: Catalogue[P], name: str) -> common_pb2.Tool:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Sequence
 
 from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
+from snakepit.link.channels import FORGET_SECONDS
 from snakepit.spec import InvalidPool, decode_spec
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.router.calls import Call
@@ -21,6 +22,9 @@ from snakepit_control_plane.store.memory import supersedes
 from snakepit_control_plane.watch import Watch
 
 TICK_SECONDS = 0.25
+REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
+"""An agent that was heard of more recently has forgotten nothing that it did for this replica, however slow the link was."""
+
 RETURN_SECONDS = 10.0
 """After a start, pools out of the store are taken to have been ready a moment ago: their agents are about to link."""
 
@@ -138,21 +142,29 @@ class Fleet:
         if capsule is None:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
             pool.capsules[about.incarnation] = capsule
+        silence = now - capsule.heard
+        capsule.heard = now
         capsule.linked = True
         capsule.cordoned, capsule.evicted = about.name in self._cordoned, about.name in self._evicted
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
+        for worker in capsule.workers.values():
+            # On a new link the agent tells what is above 0, and what was told on the one before is out of date.
+            worker.elsewhere = 0
         self.router.senders[capsule] = send
-        self._settle_unstarted(pool, capsule, frozenset(hello.running), now)
+        self._settle_unlisted(pool, capsule, frozenset(hello.running), now, remembers=silence < REMEMBERED_SECONDS)
         if capsule.cordoned:
             self.drain(capsule)
         self._usable(pool, capsule, now)
         return capsule
 
-    def _settle_unstarted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float) -> None:
-        """The agent lists what it has started; the rest of what this replica had sent goes elsewhere."""
-        for frame_id in [each for each in capsule.inflight if each not in running]:
-            self.router.answers.again(pool, capsule.inflight.pop(frame_id), now)
+    def _settle_unlisted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float, *, remembers: bool) -> None:
+        """The agent lists what it has started; the rest of what this replica had sent goes elsewhere, if the agent `remembers` it all."""
+        for call in [capsule.inflight.pop(each) for each in list(capsule.inflight) if each not in running]:
+            if remembers:
+                self.router.answers.again(pool, call, now)
+            else:
+                self.router.answers.worker_lost(pool, call, "its agent was away for too long to know what became of it", now)
 
     def leave(self, capsule: Capsule, send: Send) -> None:
         """The agent's link has closed. Suspect at once; what it runs is not given up before it is Lost."""
@@ -192,7 +204,7 @@ class Fleet:
         if pool is None:
             return
         now = self.router.clock()
-        capsule.last_beat = max(capsule.last_beat, now)
+        capsule.heard_at(now)
         capsule.draining = report.draining
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         gone = pool.update(capsule, report.workers, now)

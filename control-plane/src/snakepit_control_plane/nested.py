@@ -98,7 +98,8 @@ class NestedCalls:
         nest.parent.children[nest] = give_up
 
     def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> Offered[Provider] | None:
-        scopes = [Scope(pool.name)]
+        # A name that the pool's workers have come to have since is theirs.
+        scopes = [Scope(pool.name)] if call.tool not in pool.tools else []
         if session[1] and call.pool in ("", session[0]):
             scopes.insert(0, Scope(*session))
         return next((found for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)

@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 import grpc
-from aiohttp import web
 from grpc_health.v1 import _async as aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -26,7 +25,6 @@ from snakepit.v1 import (
     pool_pb2,
     pool_pb2_grpc,
     router_pb2,
-    router_pb2_grpc,
     session_pb2,
     session_pb2_grpc,
     tool_pb2,
@@ -36,8 +34,8 @@ from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.quota import SessionCount
 from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.servers import http
 from snakepit_control_plane.servers.fleet import FleetServicer
+from snakepit_control_plane.servers.http import HttpServer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.pools import PoolServicer
@@ -96,7 +94,7 @@ class Running:
         self.stopping = False
         self._health = aio.HealthServicer()
         self._grpc = grpc.aio.server(options=server_options(settings.max_payload_bytes * RECEIVE_FACTOR))
-        self._http: web.AppRunner | None = None
+        self._http = HttpServer(self.router, self.not_ready)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -116,11 +114,10 @@ class Running:
 
     def _register(self) -> None:
         server = self._grpc
-        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterServicer(self.router, self.links.nested), server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
-        server.add_generic_rpc_handlers((self.links.handlers(),))
+        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested).handlers()))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)
@@ -148,16 +145,14 @@ class Running:
         if self.settings.http is None:
             return
         host, port = parse_target(self.settings.http)
-        self._http = web.AppRunner(http.application(self.router, self.not_ready), access_log=None)
-        await self._http.setup()
         try:
-            await web.TCPSite(self._http, host, port).start()
+            self._http.start(host, port)
         except OSError as error:
             await self.stop(linger=0.0, drain=0.0)
             if error.errno == errno.EADDRINUSE:
                 raise AddressInUse(_taken(self.settings.http, "SNAKEPIT_HTTP_LISTEN")) from error
             raise
-        self.http_address = f"127.0.0.1:{self._http.addresses[0][1]}"
+        self.http_address = f"127.0.0.1:{self._http.port}"
 
     # ---- while it serves
 
@@ -206,8 +201,7 @@ class Running:
         await self.lanes.stop()
         await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()
-        if self._http is not None:
-            await self._http.cleanup()
+        await self._http.stop()
         await self.store.close()
 
     async def _until_idle(self, seconds: float, *, patient: bool) -> None:

@@ -94,6 +94,7 @@ class Telemetry:
         self.sessions = Gauge("snakepit_sessions", "Sessions in the store.", ("pool",), registry=registry)
         self.store_seconds = Histogram("snakepit_store_seconds", "Time of a round trip to the store.", registry=registry, buckets=_BUCKETS)
         self.links = Gauge("snakepit_links", "Open links, and what their frames take.", ("role", "way"), registry=registry)
+        self.tasks = Gauge("snakepit_tasks", "Tasks of the event loop: those of links, streams and requests.", registry=registry)
 
     def render(self) -> bytes:
         """The Prometheus text format."""

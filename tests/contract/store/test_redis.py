@@ -156,6 +156,43 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     await store.bind_session(known, "c/0", "i", "a")
 
 
+def refuse_writes(server: RedisServer, why: str) -> None:
+    """As on a full disk, or when all replicas are gone."""
+    if why == "NOREPLICAS":
+        assert server.command("CONFIG", "SET", "min-replicas-to-write", "1") == b"+OK\r\n"
+        return
+    (server.folder / "dump.rdb" / "in the way").mkdir(parents=True)
+    assert server.command("CONFIG", "SET", "save", '"3600 1"') == b"+OK\r\n"
+    server.command("BGSAVE")
+    server.until(lambda: b"rdb_last_bgsave_status:err" in server.command("INFO", "persistence"), "a snapshot has failed")
+
+
+@pytest.mark.parametrize(("server", "why"), [("redis", "MISCONF"), ("valkey", "MISCONF"), ("valkey", "NOREPLICAS")], indirect=["server"])
+async def test_a_server_that_refuses_all_writes_goes_on_with_reads(server: RedisServer, store: RedisStore, why: str) -> None:
+    known, _ = await store.create_session(wanted(), 10)
+    await store.set_state(POOL, "s", "k", payload(b"1"), None, Limits(), None)
+    refuse_writes(server, why)
+    for write in (
+        store.create_session(wanted("new"), 10),
+        store.bind_session(known, "c/0", "i", "a"),
+        store.set_state(POOL, "s", "k", payload(b"2"), None, Limits(), None),
+        store.delete_state(POOL, "s", "k", None),
+        store.touch_sessions(POOL, ["s"]),
+        store.delete_session(POOL, "s"),
+    ):
+        with pytest.raises(StoreUnavailable, match=why) as refused:
+            await write
+        assert refused.value.started is Started.NO
+    assert why in store.problem
+    stored = await store.get_state(POOL, "s", "k", None)
+    assert stored is not None
+    assert stored.value.data == b"1"
+    server.command("CONFIG", "SET", "min-replicas-to-write", "0")
+    server.command("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+    await until(store, ready=True)
+    assert (await store.bind_session(known, "c/0", "i", "a")).worker == "c/0"
+
+
 @BOTH
 async def test_a_server_that_was_made_a_replica_is_away_until_it_is_none(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(wanted(), 10)

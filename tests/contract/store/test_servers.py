@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,17 @@ from snakepit.errors import StoreUnavailable
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import Limits, SessionRecord, Store
-from support.redis_server import CLUSTER_RIGHTS, LOGIN, RIGHTS, RedisCluster, admit, redis_cluster, redis_server, sentinel_world
+from support.redis_server import (
+    CLUSTER_RIGHTS,
+    LOGIN,
+    RIGHTS,
+    RedisCluster,
+    RedisServer,
+    admit,
+    redis_cluster,
+    redis_server,
+    sentinel_world,
+)
 from support.redis_tls import tls_cluster, tls_sentinel_world, tls_server
 from support.tls import certificate, terminator
 
@@ -62,11 +72,18 @@ async def test_tls_is_spoken_and_the_certificate_is_checked_against_the_given_ca
                 assert "certificate" in store.problem.lower()
 
 
-async def test_a_client_certificate_is_shown_where_redis_asks_for_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", ["redis", "terminator"])
+async def test_a_client_certificate_is_shown_where_it_is_asked_for(tmp_path: Path, who: str) -> None:
     own = certificate(tmp_path)
-    with tls_server(own) as server:
+    async with AsyncExitStack() as stack:
+        if who == "redis":
+            server: RedisServer = stack.enter_context(tls_server(own))
+            port = server.known_port
+        else:
+            server = stack.enter_context(redis_server())
+            port = await stack.enter_async_context(terminator(server.port, own, asks=True))
         admit(server, RIGHTS)
-        secure = f"rediss://{LOGIN}{server.secure_address}/0?ssl_ca_certs={own.certificate}"
+        secure = f"rediss://{LOGIN}127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}"
         async with opened(f"{secure}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
             assert not store.problem
             assert (await store.create_session(wanted(), 10))[1]

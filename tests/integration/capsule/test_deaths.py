@@ -239,6 +239,36 @@ async def test_term_at_the_keeper_drains_too_and_the_next_container_serves_and_d
         await asyncio.wait_for(local.agent, 10)
 
 
+async def test_a_capsule_that_the_control_plane_drains_keeps_its_container_until_that_is_stopped(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+        (worker,) = await control.ready()
+        control.send(link_pb2.Frame(drain=link_pb2.Drain()))
+        await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
+        assert not alive(worker.pid)
+        assert local.keeper is not None
+        with pytest.raises(TimeoutError):  # Its own rhythm: a keeper that is told to end does so within milliseconds.
+            await asyncio.wait_for(local.keeper.wait(), 0.5)
+        local.keeper.terminate()
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+
+
+async def test_a_container_that_starts_again_in_a_drained_capsule_ends_when_it_is_stopped(
+    control: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+        await control.ready()
+        control.send(link_pb2.Frame(drain=link_pb2.Drain()))
+        await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
+        assert local.keeper is not None
+        local.keeper.kill()
+        await local.keeper.wait()
+        await local.start_keeper()
+        await control.until(lambda: caplog.text.count("with Python") == 2, "the second keeper is connected")
+        local.keeper.terminate()
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+
+
 async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Replica) -> None:
     short = spec("support.stubborn:Stubborn", drain={"timeoutSeconds": 1, "killAfterSeconds": 1})
     async with capsule(short, control.port) as local:

@@ -132,6 +132,19 @@ async def test_a_session_is_released_when_it_is_idle_and_takes_no_call_of_that_e
         assert (await heard(two, 3)).released
 
 
+async def test_a_session_stays_with_a_worker_that_has_room_though_a_replica_takes_it_for_busy(sides: list[Replica]) -> None:
+    one, two = sides
+    async with workers(sides) as worker:
+        assert await one.value(one.call(worker, "quick", {}, **FIRST)) == "quick"
+        release(two, worker)
+        assert not (await heard(two)).released
+        assert await two.value(two.call(worker, "quick", {}, **FIRST)) == "quick"
+        for _ in range(worker.slots):
+            one.call(worker, "wait_at_the_gate", {})
+        release(one, worker)
+        assert (await heard(one)).released, "it is busy, and the session idle"
+
+
 async def test_a_session_that_must_go_has_its_running_call_fail_and_its_waiting_ones_come_back(sides: list[Replica]) -> None:
     one, two = sides
     async with workers(sides) as worker:

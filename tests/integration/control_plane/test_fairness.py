@@ -136,6 +136,32 @@ async def test_a_stream_counts_for_its_caller_until_it_has_been_read(server: Run
         assert (await one.call("echo")).worker
 
 
+async def test_calls_streams_and_large_calls_of_one_client_count_together_and_anothers_do_not(server: Running) -> None:
+    limited = settings(call={"maxConcurrentPerCaller": 1})
+    async with (
+        simulated_agent(server.address, workers=3, settings=limited) as agent,
+        snakepit.Client(server.address) as one,
+        snakepit.Client(server.address) as other,
+    ):
+        mine = one.pool(POOL)
+        call = asyncio.create_task(mine.call("hang"))
+        await eventually(lambda: agent.running)
+        with pytest.raises(CallerLimit):
+            await anext(mine.stream("count", {"to": 1}))
+        with pytest.raises(CallerLimit):
+            await mine.call("echo", {"value": bytes(2**20)})
+        assert await anext(other.pool(POOL).stream("count", {"to": 1})) == 0
+        agent.let_go()
+        await call
+        stream = mine.stream("count", {"to": 2})
+        assert await anext(stream) == 0
+        with pytest.raises(CallerLimit):
+            await mine.call("echo")
+        await stream.aclose()
+        await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+        assert await mine.call("echo") is not None
+
+
 @pytest.mark.parametrize("way", ["link", "plain gRPC"])
 async def test_when_a_caller_goes_its_waiting_calls_leave_at_once_and_its_running_ones_slot_is_free_when_the_tool_stops(
     server: Running, caller: Caller, way: str

@@ -2,21 +2,25 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
 
+import snakepit
 from snakepit.errors import (
     DeadlineExceeded,
+    InvalidArguments,
     PayloadTooLarge,
     PoolNotFound,
     PoolNotReady,
     PoolSaturated,
     QueueTimeout,
+    SessionNotFound,
     Started,
     ToolNotFound,
 )
-from snakepit.v1 import link_pb2, pool_pb2, router_pb2
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
@@ -75,6 +79,50 @@ async def test_a_call_that_ends_in_the_queue_leaves_it_at_once_and_never_runs(se
         assert Counter(call.tool for call in agent.calls) == {"hang": 3}
 
 
+Way = Callable[[Caller, snakepit.Pool, float], Awaitable[object]]
+
+
+async def plain_stream(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await rpc(caller.stream("count", {"to": 1}, timeout=timeout).read())
+
+
+async def sdk_call(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await pool.call("echo", timeout=timeout)
+
+
+async def sdk_stream(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await anext(pool.stream("count", {"to": 1}, timeout=timeout))
+
+
+async def sdk_large_call(caller: Caller, pool: snakepit.Pool, timeout: float) -> object:
+    return await pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=timeout)
+
+
+@pytest.mark.parametrize("way", [plain_stream, sdk_call, sdk_stream, sdk_large_call])
+@pytest.mark.parametrize("end", ["deadline", "cancel", "queue time-out"])
+async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_runs(
+    server: Running, caller: Caller, end: str, way: Way
+) -> None:
+    queue = settings(queue={"maxSize": 2, "timeoutSeconds": 0.3 if end == "queue time-out" else 60})
+    async with simulated_agent(server.address, settings=queue) as agent, snakepit.Client(server.address) as client:
+        first = caller.start("hang")
+        await eventually(lambda: agent.running)
+        began = asyncio.get_running_loop().time()
+        doomed = asyncio.create_task(way(caller, client.pool(POOL), 0.3 if end == "deadline" else 30))
+        await eventually(lambda: waiting(server) == 1)
+        if end == "cancel":
+            doomed.cancel()
+        (result,) = await asyncio.gather(doomed, return_exceptions=True)
+        assert isinstance(result, {"deadline": DeadlineExceeded, "cancel": asyncio.CancelledError, "queue time-out": QueueTimeout}[end])
+        await eventually(lambda: waiting(server) == 0)
+        assert asyncio.get_running_loop().time() - began < 5
+        agent.let_go()
+        await first
+        await caller.call("hang")
+        assert [call.tool for call in agent.calls] == ["hang", "hang"]
+        assert not server.router.open_calls
+
+
 async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         with pytest.raises(PoolNotFound, match=r"'default/tset'.*default/test"):
@@ -82,6 +130,31 @@ async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_to
         with pytest.raises(ToolNotFound, match=r"'ecko'.*echo") as refused:
             await caller.call("ecko")
         assert refused.value.details["nearest"] == "echo"
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\n", "🐍"])
+async def test_an_error_that_has_much_to_say_is_clipped_and_keeps_its_status_and_reason(
+    server: Running, caller: Caller, letter: str
+) -> None:
+    async def refuse(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        details = {"nearest": letter * 100_000, "field": letter * 100_000}
+        return link_pb2.Result(error=common_pb2.Error(reason="INVALID_ARGUMENTS", message=letter * 100_000, details=details))
+
+    async with simulated_agent(server.address, tools={"refuse": refuse}):
+        for refused in (caller.call("refuse"), caller.call(letter * 100_000), caller.call("refuse", session_id=letter * 100_000)):
+            with pytest.raises((InvalidArguments, ToolNotFound, SessionNotFound)) as caught:
+                await refused
+            assert caught.value.message.endswith("…") or len(caught.value.message) < 1200
+            assert caught.value.message
+
+
+@pytest.mark.parametrize("field", ["affinity", "priority"])
+async def test_an_affinity_or_a_priority_that_there_is_not_is_refused(server: Running, caller: Caller, field: str) -> None:
+    async with simulated_agent(server.address) as agent:
+        for refused in (caller.call("echo", **{field: 99}), rpc(caller.stream("count", {"to": 1}, **{field: 99}).read())):
+            with pytest.raises(InvalidArguments, match=f"{field} 99"):
+                await refused
+        assert not agent.calls
 
 
 async def test_a_bare_pool_name_means_the_default_namespace(server: Running, caller: Caller) -> None:

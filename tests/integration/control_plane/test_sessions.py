@@ -161,6 +161,29 @@ async def test_two_simultaneous_first_calls_meet_on_one_worker_also_through_diff
             await agent.stop()
 
 
+@pytest.mark.parametrize("affinity", [HINT, STRICT_QUEUE, STRICT_FAIL_FAST])
+async def test_a_replica_that_has_not_yet_heard_that_the_worker_is_ready_waits_for_it_and_does_not_move_the_session(
+    affinity: common_pb2.Affinity,
+) -> None:
+    store = MemoryStore()
+    async with replica(store) as one, replica(store) as two, simulated_agent(two.address, name="capsule-1"):
+        early, late = SimulatedAgent(one.address), SimulatedAgent(two.address, state=pool_pb2.WORKER_STATE_STARTING)
+        late.incarnation, late.lives = early.incarnation, early.lives
+        async with grpc.aio.insecure_channel(one.address) as a, grpc.aio.insecure_channel(two.address) as b:
+            for agent in (early, late):
+                await agent.start()
+            await Caller(a).create("s")
+            bound = await Caller(a).call("echo", session_id="s")
+            call = Caller(b).start("echo", session_id="s", affinity=affinity)
+            await eventually(lambda: call.done() or any(frame.session_release.look for frame in late.frames))
+            late.state = pool_pb2.WORKER_STATE_READY
+            late.report()
+            assert (await call).incarnation == bound.incarnation
+            assert (await Caller(a).session("s")).epoch == 1
+        for agent in (early, late):
+            await agent.stop()
+
+
 async def test_ordered_sessions_run_one_call_at_a_time_in_arrival_order(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=4, slots=2) as agent:
         await caller.create("s")
@@ -241,6 +264,39 @@ async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(
         assert [each.id for each in await client.pool(POOL).sessions()] == names
         with pytest.raises(InvalidArguments, match="page_size -1 is negative"):
             await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL, page_size=-1)))
+
+
+@pytest.mark.parametrize("ttl", [-1, float("nan"), float("inf"), 1e300])
+async def test_a_ttl_that_can_not_be_is_refused_and_leaves_no_session(server: Running, caller: Caller, ttl: float) -> None:
+    async with simulated_agent(server.address):
+        with pytest.raises(InvalidArguments, match="ttl_seconds"):
+            await caller.create("s", ttl_seconds=ttl)
+        assert not (await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL)))).sessions
+
+
+async def test_metadata_of_sessions_is_bounded_and_so_is_a_page_of_them(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address), snakepit.Client(server.address) as client:
+        with pytest.raises(InvalidArguments, match="metadata has 65538 bytes, 65536 is the most"):
+            await caller.create("s", metadata={"kä": "x" * 65535})
+        await asyncio.gather(*(caller.create(f"s{number:02}", metadata={"k": "x" * 60_000}) for number in range(40)))
+        page = await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL)))
+        assert 10 < len(page.sessions) < 20
+        assert page.next_page_token == page.sessions[-1].id
+        assert [each.id for each in await client.pool(POOL).sessions()] == [f"s{number:02}" for number in range(40)]
+
+
+async def test_what_nobody_has_foreseen_is_internal_and_in_the_log(
+    server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("no one knew")
+
+    async with simulated_agent(server.address):
+        monkeypatch.setattr(server.store, "get_session", broken)
+        with pytest.raises(snakepit.SnakepitError, match="ZeroDivisionError: no one knew") as caught:
+            await caller.session("s")
+        assert caught.value.reason == "INTERNAL"
+        assert "GetSession failed" in caplog.text
 
 
 async def test_80_and_100_percent_of_the_sessions_are_announced_once_and_the_places_are_free_again(

@@ -166,3 +166,10 @@ def test_the_same_without_await(server: Dev) -> None:
         with pytest.raises(snakepit.SessionNotFound):
             session.info()
         assert len(pool.workers()) == 4
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+async def test_a_timeout_without_end_is_one(pool: Pool, timeout: float) -> None:
+    assert await pool.call("add", {"a": 1, "b": 2}, timeout=timeout) == 3
+    assert len(await pool.call("echo", {"value": bytes(2**20)}, timeout=timeout)) == 2**20
+    assert [chunk async for chunk in pool.stream("count", {"to": 3}, timeout=timeout)] == [0, 1, 2]

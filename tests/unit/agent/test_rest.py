@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from snakepit.link.channels import SILENT_SECONDS
 from snakepit.local.frames import Attachment, CallFailure, Payload, ToolFailure
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2
@@ -67,7 +68,29 @@ def test_kept_results_are_bounded_in_number_and_bytes() -> None:
     assert len(list(outcomes.ids())) == KEEP_RESULTS
     for id_ in range(200):
         outcomes.remember(result(id_, 200_000), 0.0)
-    assert sum(frame.ByteSize() for frame in outcomes.take()) <= KEEP_BYTES
+    kept = outcomes.take()
+    assert len(kept) == KEEP_RESULTS
+    assert sum(frame.ByteSize() for frame in kept if frame.result.HasField("payload")) <= KEEP_BYTES
+
+
+def test_of_results_that_are_too_many_to_be_kept_is_kept_that_their_tools_have_run() -> None:
+    outcomes = Outcomes()
+    for id_ in range(100):
+        outcomes.remember(result(id_, 200_000), float(id_) / 100)
+    assert list(outcomes.ids()) == list(range(100))
+    first, last = (kept := outcomes.take())[0].result, kept[-1].result
+    assert (first.error.reason, first.error.started) == ("REPLICA_LOST", 3)
+    assert len(last.payload.data) == 200_000
+    assert list(outcomes.ids()) == []
+
+
+def test_results_are_kept_until_a_silent_link_is_known_to_be_broken() -> None:
+    outcomes = Outcomes()
+    outcomes.remember(result(1), 0.0)
+    outcomes.expire(SILENT_SECONDS)
+    assert list(outcomes.ids()) == [1]
+    outcomes.expire(KEEP_SECONDS + 0.1)
+    assert list(outcomes.ids()) == []
 
 
 def test_a_large_result_is_remembered_as_lost_on_the_way() -> None:

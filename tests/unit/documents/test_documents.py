@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -53,3 +54,18 @@ def test_what_is_there_is_no_problem(docs: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One thing\n\n[a](#one-thing) [b](page.md) `docs/*.md` `make test` SNAKEPIT_SERVER https://example.test/")
     assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == []
+
+
+def _named_limits() -> list[str]:
+    """What refusals give as `details["limit"]`, out of the sources."""
+    folders = ("sdk", "agent", "control-plane", "worker-image")
+    text = "".join(path.read_text() for folder in folders for path in sorted((ROOT / folder / "src").rglob("*.py")))
+    settings = re.findall(r'"(max\w*PayloadBytes|session\.max\w+|SNAKEPIT_LARGE_BYTES)"', text)
+    return sorted({*re.findall(r'"limit": "([\w.]+)"', text), *settings})
+
+
+@pytest.mark.parametrize("name", _named_limits())
+def test_every_limit_that_a_refusal_names_is_on_the_page_for_operators(name: str) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    limits = page.split("\n### Limits\n")[1].split("\n### ")[0]
+    assert f"`{name}`" in limits

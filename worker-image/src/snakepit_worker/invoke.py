@@ -126,6 +126,8 @@ class RunningCall:
         self.credits = Credits()
         self.cancel: Callable[[], Any] | None = None
         self.reason = ""
+        # The author's code has been entered; a cancellation may come before.
+        self.began = False
         # Of the payload that was handed over last, and that the next frame speaks of.
         self.sections: tuple[int, ...] = ()
         self.span_id = ""
@@ -285,7 +287,8 @@ class Invoker:
         try:
             return Done(call.id, payload=self.runner.guarded(call, lambda: self._execute(call, tool, arguments)))
         except Interrupted as error:
-            return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(Started.YES)))
+            started = Started.YES if call.began else Started.NO
+            return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(started)))
         except _TooLarge as error:
             return Done(call.id, failure=self._too_large(tool, error))
         except BaseException as error:
@@ -297,6 +300,7 @@ class Invoker:
         self.sessions.begin(call.frame.session_id, call.frame.session_uid, call.frame.session_epoch)
         if tool.signature.context:
             arguments[tool.signature.context] = self._context(call, tool)
+        call.began = True
         result = tool.function(**arguments)
         if tool.streaming:
             return self._stream(call, result)

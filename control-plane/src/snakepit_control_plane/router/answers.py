@@ -84,6 +84,7 @@ class Answers:
             return
         now, pool, worker = self._router.clock(), call.home, call.worker
         if call.session is not None and self._of_session(pool, call, reject.reason, now):
+            self._free(pool, worker, now)
             return
         if worker is not None:
             if reject.reason == "WORKER_GONE":

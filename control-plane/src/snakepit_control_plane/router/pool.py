@@ -105,7 +105,9 @@ class Pool:
         capsule.ready_workers = alive
         if before or self.ready_workers:
             self.last_ready_at = now
-        self.toolset.offer(capsule, capsule.tools if alive else {})
+        # Workers that can't be used for the moment will be back, and what they offer is worth waiting for.
+        stays = capsule.incarnation in self.capsules and not (capsule.draining or capsule.cordoned)
+        self.toolset.offer(capsule, capsule.tools if alive or stays else {})
         self.uniform = self.toolset.uniform
         if self.budget is None and any(tool.idempotent for tool in capsule.tools.values()):
             self.budget = RetryBudget()

@@ -1,4 +1,4 @@
-"""Deadlines of many calls at the price of one timer: a wheel of buckets, each a set. Pure: it is told the time.
+"""Deadlines of many calls at the price of one timer: a wheel of buckets, each in the order of setting. Pure: it is told the time.
 
 Adding and discarding are O(1) and leave nothing behind: most calls end long before their deadline, and thousands a second do.
 """
@@ -19,7 +19,7 @@ class Wheel(Generic[T]):
     """At most one time for each item."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, set[T]] = {}
+        self._buckets: dict[int, dict[T, None]] = {}
         self._order: list[int] = []
         self._slot: dict[T, int] = {}
 
@@ -34,15 +34,15 @@ class Wheel(Generic[T]):
         slot = math.ceil(at / TICK_SECONDS)
         bucket = self._buckets.get(slot)
         if bucket is None:
-            bucket = self._buckets[slot] = set()
+            bucket = self._buckets[slot] = {}
             heapq.heappush(self._order, slot)
-        bucket.add(item)
+        bucket[item] = None
         self._slot[item] = slot
 
     def discard(self, item: T) -> None:
         slot = self._slot.pop(item, None)
         if slot is not None:
-            self._buckets[slot].discard(item)
+            del self._buckets[slot][item]
 
     def due(self, now: float) -> list[T]:
         """Take out everything whose time has come."""

@@ -130,12 +130,18 @@ class Capsule:
         # Of a cordoned one: it is not the operator that deletes its pod.
         self.evicted = False
         self.liveness: pool_pb2.Liveness = LIVE
-        self.last_beat = now
+        # When the agent was heard last; `last_beat` is later where its first beats are not expected yet.
+        self.heard = self.last_beat = now
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
         # It sequences sessions. Agents of the first release don't: see snakepit.link.protocol.
         self.keeps_order = True
+
+    def heard_at(self, now: float) -> None:
+        """Something came from its agent."""
+        self.heard = now
+        self.last_beat = max(self.last_beat, now)
 
     @property
     def routable(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,7 +21,7 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, caller
+from snakepit_control_plane.servers.rpc import EOF, abort, caller, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,17 +31,23 @@ PROGRESS_KEPT = 16
 
 async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
     """One call, or the large result of one whose Result went over the link."""
-    message: Any = await context.read()
-    if message is EOF:
+    first = await _opening(context)
+    if first is None:
         return
-    first = link_pb2.CarryRequest.FromString(message)
     try:
         if first.fetch:
             await _fetch(router, first.fetch, context)
         else:
-            await _Carry(router, nested, context, first).run()
+            carry = _Carry(router, nested, context, first)
+            del first  # The call has its own copy; here it would stay for as long as the stream does.
+            await carry.run()
     except SnakepitError as error:
         await abort(context, error)
+
+
+async def _opening(context: Context) -> link_pb2.CarryRequest | None:
+    message: Any = await context.read()
+    return None if message is EOF else link_pb2.CarryRequest.FromString(message)
 
 
 async def _fetch(router: Router, call_id: str, context: Context) -> None:
@@ -48,18 +55,18 @@ async def _fetch(router: Router, call_id: str, context: Context) -> None:
     if stream is None:
         raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
     try:
-        await pass_down(stream, context.write)
+        await pass_down(stream, functools.partial(write, context))
     finally:
         stream.abandon()
 
 
-async def pass_down(stream: Stream, write: Callable[[Any], Awaitable[None]]) -> None:
+async def pass_down(stream: Stream, send: Callable[[Any], Awaitable[None]]) -> None:
     """Everything to the caller. A write waits for as long as the caller holds the stream; its call does not (see Stream.put)."""
     while not stream.finished:
         item = await stream.take()
         if not isinstance(item, bytes):
             item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
-        await write(item)
+        await send(item)
 
 
 class _Carry:
@@ -132,4 +139,4 @@ class _Carry:
     async def _write(self, message: bytes) -> None:
         """gRPC takes one message at a time; an agent's wish may come beside an answer."""
         async with self._lock:
-            await self._context.write(message)
+            await write(self._context, message)

@@ -28,7 +28,7 @@ from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
-from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.rpc import EOF, abort, caller
 from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -131,7 +131,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link, takes_pieces=hello.takes_pieces)
+            peer = ClientPeer(self.router, self.nested, link, caller(context), takes_pieces=hello.takes_pieces)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
@@ -188,8 +188,9 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, *, takes_pieces: bool) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, caller: str, *, takes_pieces: bool) -> None:
         self._router = router
+        self._caller = caller
         self._takes_pieces = takes_pieces
         self._nested = nested
         self._provider = Provider(nested, link)
@@ -216,7 +217,7 @@ class ClientPeer:
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
         self._last_call = frame.call.id
-        call = Call(frame, self._reply, now, caller=self)
+        call = Call(frame, self._reply, now, caller=self._caller)
         call.takes_pieces = self._takes_pieces
         if frame.call.stream or frame.call.HasField("pieces"):
             self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
@@ -272,7 +273,7 @@ class AgentPeer:
         if router.senders.get(capsule) is not self._send:
             link.close("this agent was declared lost, or has linked anew")
             return
-        capsule.last_beat = max(capsule.last_beat, router.clock())
+        capsule.heard_at(router.clock())
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":

@@ -6,7 +6,7 @@ a piece are passed on as they are.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
@@ -16,7 +16,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.rpc import EOF, abort, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,7 +35,9 @@ async def serve_pipe(router: Router, context: Context) -> None:
     elif first.wants_arguments:
         await _give_arguments(router, call, context)
     else:
-        await _take_chunks(router.transfers.sink(call), message, context)
+        opening = [message]
+        del message, first  # Here they would stay for as long as the stream does.
+        await _take_chunks(router.transfers.sink(call), opening, context)
 
 
 async def _give_arguments(router: Router, call: Call, context: Context) -> None:
@@ -44,38 +46,41 @@ async def _give_arguments(router: Router, call: Call, context: Context) -> None:
         return
     try:
         async for message in call.source.attempt():
-            await context.write(message)
+            await write(context, message)
     except Cancelled as error:
         if call.source.gone:
             router.cancel(call)
         await abort(context, error)
 
 
-async def _take_chunks(stream: Stream, first: bytes, context: Context) -> None:
+async def _take_chunks(stream: Stream, opening: list[bytes], context: Context) -> None:
     stream.opened = True
     try:
-        await _pass_on(first, stream, context)
+        await _pass_on(opening, stream, context)
     finally:
         stream.broken()
     if stream.gone:
         await abort(context, Cancelled("the caller of the stream has gone", started=Started.YES))
 
 
-async def _pass_on(message: Any, stream: Stream, context: Context) -> None:
+async def _pass_on(opening: list[bytes], stream: Stream, context: Context) -> None:
+    message: Any = opening.pop()
     left, last = 0, False
     while message is not EOF:
         if message[:1] == PIECE_HEADER:
             left -= len(piece_of(message))
-            taken = await stream.put([message])
+            items: list[Any] = [message]
         else:
-            chunks = list(link_pb2.PipeRequest.FromString(message).chunks)
+            chunks: Any = list(link_pb2.PipeRequest.FromString(message).chunks)
             left = total(chunks[-1].pieces.sections) if chunks and chunks[-1].HasField("pieces") else 0
             last = bool(chunks) and chunks[-1].last
-            taken = not chunks or await stream.put(cast(list[Any], chunks))
-        if not taken:
+            items = chunks
+        # Whoever waits for a slow caller holds each byte once.
+        message = chunks = None
+        if items and not await stream.put(items):
             return
         if left <= 0:
-            await context.write(_TAKEN)
+            await write(context, _TAKEN)
             if last:
                 return
         message = await context.read()

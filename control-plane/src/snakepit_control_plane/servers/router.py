@@ -19,16 +19,30 @@ from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent
+from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent, write
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_AFFINITIES = frozenset(common_pb2.Affinity.values())
+_PRIORITIES = frozenset(common_pb2.Priority.values())
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     def __init__(self, router: Router, nested: NestedCalls) -> None:
         self._router = router
         self._nested = nested
+
+    def handlers(self) -> Any:
+        """Instead of the generated ones: ExecuteStream gives its messages as bytes."""
+        unary = grpc.unary_unary_rpc_method_handler(
+            self.Execute,
+            request_deserializer=router_pb2.ExecuteRequest.FromString,
+            response_serializer=router_pb2.ExecuteResponse.SerializeToString,
+        )
+        stream = grpc.unary_stream_rpc_method_handler(self.ExecuteStream, request_deserializer=router_pb2.ExecuteStreamRequest.FromString)
+        service = router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
+        return grpc.method_handlers_generic_handler(service, {"Execute": unary, "ExecuteStream": stream})
 
     @rich
     async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
@@ -78,8 +92,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:
         """Raises what the stream ends with."""
         while not stream.finished:
-            chunk = await take_whole(stream, self._router.max_payload_bytes)
-            await context.write(_chunk(request, call, chunk))
+            await write(context, await self._next(request, call, stream))
+
+    async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
+        """As bytes: whoever waits for a slow caller holds nothing else of the chunk."""
+        chunk = await take_whole(stream, self._router.max_payload_bytes)
+        return _chunk(request, call, chunk).SerializeToString()
 
 
 def _frame(request: Request, context: Context) -> link_pb2.Frame:
@@ -97,6 +115,8 @@ def _frame(request: Request, context: Context) -> link_pb2.Frame:
     )
     if not request.tool:
         raise InvalidArguments("tool is missing: name the tool to run")
+    if request.affinity not in _AFFINITIES or request.priority not in _PRIORITIES:
+        raise InvalidArguments(f"affinity {request.affinity} or priority {request.priority} is unknown: use those of snakepit.v1")
     if request.WhichOneof("arguments") == "payload":
         call.arguments.CopyFrom(request.payload)
     else:

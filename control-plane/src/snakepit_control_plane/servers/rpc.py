@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -14,14 +16,17 @@ from snakepit.link.status import to_status
 from snakepit.names import parse_pool, pool_name
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+_BROKEN: Any = grpc.aio.InternalError
 
 _NO_DEADLINE_SECONDS = 1e9
 
 Reply = TypeVar("Reply")
 
+log = logging.getLogger(__name__)
+
 
 def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
-    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo."""
+    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo; whatever else it runs into is logged, and INTERNAL."""
 
     @functools.wraps(method)
     async def guarded(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
@@ -29,6 +34,10 @@ def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Rep
             return await method(self, request, context)
         except SnakepitError as error:
             await abort(context, error)
+            raise
+        except Exception as error:
+            log.exception("%s failed", method.__qualname__)
+            await abort(context, SnakepitError(f"the control plane could not handle this: {type(error).__name__}: {error}"))
             raise
 
     return guarded
@@ -38,6 +47,14 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitErro
     """End the RPC with the error; never returns."""
     code, message, trailers = to_status(error)
     await context.abort(code, message, trailers)
+
+
+async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
+    """Write to a stream. One whose other end has gone ends quietly, also in the moment before grpcio cancels its handler."""
+    try:
+        await context.write(message)
+    except _BROKEN as error:
+        raise asyncio.CancelledError("the other end of the stream has gone") from error
 
 
 def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:

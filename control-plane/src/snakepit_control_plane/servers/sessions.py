@@ -21,6 +21,11 @@ from snakepit_control_plane.store.interface import SessionRecord, Store, StoredV
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+PAGE_BYTES = 1024 * 1024
+"""A page ends early rather than being more than any client takes."""
+
+MOST_METADATA_BYTES = 64 * 1024
+MOST_TTL_SECONDS = 365 * 86400.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -41,8 +46,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
         pool = self._pool(request.pool)
-        if request.ttl_seconds < 0:
-            raise InvalidArguments(f"ttl_seconds {request.ttl_seconds:g} is negative: leave it out for the pool's session.ttlSeconds")
+        _check(request)
         wanted = SessionRecord(
             pool=pool.name,
             id=check_session(request.session_id) if request.session_id else new_id(),
@@ -72,8 +76,15 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         if size < 0:
             raise InvalidArguments(f"page_size {request.page_size} is negative")
         records = await self._store.list_sessions(self._pool(request.pool).name, request.page_token, size + 1)
-        more = records[size - 1].id if len(records) > size else ""
-        return session_pb2.ListSessionsResponse(sessions=[to_message(each) for each in records[:size]], next_page_token=more)
+        page = session_pb2.ListSessionsResponse()
+        for record in records[:size]:
+            message = to_message(record)
+            if page.sessions and page.ByteSize() + message.ByteSize() > PAGE_BYTES:
+                break
+            page.sessions.append(message)
+        if len(page.sessions) < len(records):
+            page.next_page_token = page.sessions[-1].id
+        return page
 
     @rich
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
@@ -126,6 +137,16 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         keys = await self._store.list_state(self._pool(request.pool).name, request.session_id, None)
         listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
         return session_pb2.ListStateResponse(keys=listed)
+
+
+def _check(request: session_pb2.CreateSessionRequest) -> None:
+    """Raises InvalidArguments."""
+    if not 0 <= request.ttl_seconds <= MOST_TTL_SECONDS:
+        most = f"use up to {MOST_TTL_SECONDS:.0f} seconds, or leave it out for the pool's session.ttlSeconds"
+        raise InvalidArguments(f"ttl_seconds {request.ttl_seconds:g} can't be: {most}")
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
+    if size > MOST_METADATA_BYTES:
+        raise InvalidArguments(f"metadata has {size} bytes, {MOST_METADATA_BYTES} is the most: keep large values in the session's state")
 
 
 def to_message(record: SessionRecord) -> session_pb2.Session:

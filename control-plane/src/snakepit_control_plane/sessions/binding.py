@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from snakepit.errors import SessionWorkerUnavailable, SnakepitError, WorkerBusy
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 """Between two looks for an agent that lives and has not linked to this replica yet."""
+
+SUCCESSOR_SECONDS = 1.0
+"""How long the answer of an agent is waited for that may have taken the place of the session's own."""
 
 VERDICT_SECONDS = 2.0
 """How long after an agent's time-out the verdict on it may take."""
@@ -160,8 +164,9 @@ class Binding:
     async def _find(self, pool: Pool, entry: SessionEntry, record: SessionRecord) -> None:
         """Nothing was heard of its worker here: find out, as long as a call waits."""
         try:
-            while entry.waiting and home_of(pool, record, released=False)[0] is Home.UNKNOWN:
-                await self._look(pool, record)
+            while entry.waiting and _is_unknown(pool, record):
+                if await self.look(pool, record) and _is_unknown(pool, record):
+                    await asyncio.sleep(LOOK_SECONDS)
         except SnakepitError as error:
             entry.busy = False
             self._sessions.refuse_all(entry, error)
@@ -169,19 +174,33 @@ class Binding:
         entry.busy = False
         self._sessions.advance(pool, entry, self._router.clock())
 
-    async def _look(self, pool: Pool, record: SessionRecord) -> None:
-        """Its agent's answer comes behind all that it has reported; an agent that is not linked has a lease as long as it lives."""
-        capsule = pool.capsules.get(record.agent)
+    async def look(self, pool: Pool, record: SessionRecord) -> bool:
+        """May the worker, of which nothing was heard here, be alive? If not, the pool mourns it from now on."""
+        worker = pool.find(record.worker, record.incarnation)
+        capsule = worker.capsule if worker is not None else pool.capsules.get(record.agent)
         if capsule is not None and capsule.linked:
+            # Its answer comes behind all that it has reported.
             answer = await self._sessions.releases.ask(capsule, record, look=True)
             lives = answer is None or pool.find(record.worker, record.incarnation) is not None
         else:
-            lives = await self._store.has_lease(pool.name, record.agent)
-            answer = None
+            lives = await self._store.has_lease(pool.name, record.agent) and not await self._has_successor(pool, record)
         if not lives:
             pool.mourn(record.incarnation, "lost")
-        elif answer is None:
-            await asyncio.sleep(LOOK_SECONDS)
+        return lives
+
+    async def _has_successor(self, pool: Pool, record: SessionRecord) -> bool:
+        """Does another agent of the worker's capsule live? One that answers now, after the session was bound, came after the session's own.
+
+        That it is linked proves nothing: it may be the predecessor, whose end this replica has not noticed yet.
+        """
+        name = record.worker.rpartition("/")[0]
+        other = next((each for each in pool.capsules.values() if each.name == name and each.linked), None)
+        if other is None or other.incarnation == record.agent:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SUCCESSOR_SECONDS):
+                return await self._sessions.releases.ask(other, record, look=True) is not None
+        return False
 
     # ---- the store
 
@@ -228,3 +247,7 @@ def _gone(pool: Pool, record: SessionRecord) -> SessionWorkerUnavailable:
     why = pool.why_gone(record.worker, record.incarnation)
     message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
     return SessionWorkerUnavailable(message, details={"why": why})
+
+
+def _is_unknown(pool: Pool, record: SessionRecord) -> bool:
+    return home_of(pool, record, released=False)[0] is Home.UNKNOWN

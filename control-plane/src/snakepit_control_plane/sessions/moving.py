@@ -38,5 +38,5 @@ async def _let_go(sessions: Sessions, pool: Pool, known: SessionRecord) -> bool:
         return True
     capsule = pool.capsules.get(known.agent)
     if capsule is None:
-        return not await sessions.store.has_lease(pool.name, known.agent)
+        return not await sessions.binding.look(pool, known)
     return home is not Home.CUT_OFF and bool(await sessions.releases.ask(capsule, known, force=True))

@@ -23,7 +23,7 @@ class Releases:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         # By life of the worker, uid and epoch.
-        self._asked: dict[tuple[str, str, int], set[asyncio.Future[bool | None]]] = {}
+        self._asked: dict[tuple[str, str, int], list[asyncio.Future[bool | None]]] = {}
 
     async def ask(self, capsule: Capsule, record: SessionRecord, **how: bool) -> bool | None:
         """True: the agent has let the session go. False: a call of it is there. None: no answer.
@@ -34,7 +34,7 @@ class Releases:
             return await self._assume(capsule, record, how)
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         key = (record.incarnation, record.uid, record.epoch)
-        self._asked.setdefault(key, set()).add(answer)
+        self._asked.setdefault(key, []).append(answer)
         self._tell(capsule, _question(record, how))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -42,7 +42,7 @@ class Releases:
         except TimeoutError:
             return None
         finally:
-            self._asked[key].discard(answer)
+            self._asked[key].remove(answer)
             if not self._asked[key]:
                 del self._asked[key]
 

@@ -78,6 +78,8 @@ class Sessions:
                 return
             del entry.waiting[call]
             self._begin(pool, entry, call, now)
+        if not entry.waiting:
+            entry.waiting.clear()  # Its table too: most sessions never have two calls at once.
         self._know(entry)
 
     def done(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:

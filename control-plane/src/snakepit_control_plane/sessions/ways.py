@@ -24,7 +24,7 @@ class Home(enum.Enum):
     FULL = "it has none"
     LEAVING = "it lives, and takes no new calls"
     CUT_OFF = "its agent can't be heard here, and is not lost"
-    UNKNOWN = "this replica has not heard of it"
+    UNKNOWN = "this replica has not heard of it, or not that it is ready"
     GONE = "it has ended, or its agent is lost"
 
 
@@ -63,27 +63,24 @@ def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home,
         return Home.NONE, None
     worker = pool.find(record.worker, record.incarnation)
     if worker is None:
-        return (Home.GONE if _is_gone(pool, record) else Home.UNKNOWN), None
+        # That nobody has named it here proves nothing: it may be new.
+        return (Home.GONE if pool.has_gone(record.incarnation) or not record.agent else Home.UNKNOWN), None
     if worker.info.state in _ENDED:
         return Home.GONE, None
-    return _state_of(worker), worker
+    home = _state_of(worker)
+    return home, None if home is Home.UNKNOWN else worker
 
 
 def _state_of(worker: Worker) -> Home:
     capsule = worker.capsule
     if not capsule.linked or capsule.liveness != pool_pb2.LIVENESS_LIVE:
         return Home.CUT_OFF
+    if worker.info.state == pool_pb2.WORKER_STATE_STARTING and capsule.routable:
+        # Nobody is bound to a worker that never was ready: another replica has heard of it earlier.
+        return Home.UNKNOWN
     if not worker.alive:
         return Home.LEAVING
     return Home.ROOM if worker.has_room else Home.FULL
-
-
-def _is_gone(pool: Pool, record: SessionRecord) -> bool:
-    """Its end was told here, or another agent has taken its agent's place. That nobody has named it yet proves nothing: it may be new."""
-    if pool.has_gone(record.incarnation) or not record.agent:
-        return True
-    name = record.worker.rpartition("/")[0]
-    return record.agent not in pool.capsules and any(capsule.name == name for capsule in pool.capsules.values())
 
 
 def choose(home: Home, wish: Wish) -> Way:

@@ -87,7 +87,7 @@ class MemoryStore:
         if wanted.id in sessions:
             return sessions[wanted.id].record, False
         if len(sessions) >= max_sessions:
-            raise SessionQuota(f"pool {wanted.pool} has its {max_sessions} sessions (session.maxSessions): delete some")
+            raise full(wanted.pool, max_sessions)
         now = self._clock()
         record = replace(wanted, created=now, last_used=now)
         sessions[wanted.id] = _Session(record)
@@ -218,6 +218,11 @@ def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:
     ):
         if value > allowed:
             raise StateQuota(f"the session's state would have {value}, {name} allows {allowed}", details={"limit": name})
+
+
+def full(pool: str, most: int) -> SessionQuota:
+    message = f"pool {pool} has its {most} sessions (session.maxSessions): delete some"
+    return SessionQuota(message, details={"limit": "session.maxSessions"})
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snakepit.errors import SessionQuota, StaleEpoch, Started, StateQuota, StoreUnavailable
+from snakepit.errors import StaleEpoch, Started, StateQuota, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
-from snakepit_control_plane.store.memory import check_limits, no_session, stale
+from snakepit_control_plane.store.memory import check_limits, full, no_session, stale
 from snakepit_control_plane.store.news import News
 from snakepit_control_plane.store.redis_claims import RedisClaims
 from snakepit_control_plane.store.urls import StoreUrl
@@ -90,7 +91,7 @@ class RedisStore:
         arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
         code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments)
         if not code:
-            raise SessionQuota(f"pool {wanted.pool} has its {max_sessions} sessions (session.maxSessions): delete some")
+            raise full(wanted.pool, max_sessions)
         record, created = rest
         return _record(wanted.pool, record), bool(created)
 
@@ -203,8 +204,9 @@ def _record(pool: str, flat: list[bytes]) -> SessionRecord:
         last_used=int(fields["last_used"]) / 1000,
         ttl_seconds=int(fields["ttl"]) / 1000,
         epoch=int(fields["epoch"]),
-        worker=fields["worker"],
-        incarnation=fields["incarnation"],
-        agent=fields.get("agent", ""),
+        # Thousands of sessions share them.
+        worker=sys.intern(fields["worker"]),
+        incarnation=sys.intern(fields["incarnation"]),
+        agent=sys.intern(fields.get("agent", "")),
         metadata=json.loads(fields["metadata"]),
     )

@@ -45,7 +45,7 @@ class Caller:
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
-        _check_timeout(timeout)
+        timeout = _checked(timeout)
         now = self._connection.check_loop()
         deadline = None if timeout is None else now + timeout
         if tracing.enabled():
@@ -63,7 +63,7 @@ class Caller:
         priority: requests.Priority | None = None,
     ) -> Stream:
         """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
-        _check_timeout(timeout)
+        timeout = _checked(timeout)
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
@@ -90,9 +90,16 @@ class Caller:
             span.end(error)
 
 
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout > 0:
+_MOST_TIMEOUT_SECONDS = 365 * 86400.0
+"""gRPC takes an infinite one, or one of some centuries, to have passed already."""
+
+
+def _checked(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if not timeout > 0:
         raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
+    return min(timeout, _MOST_TIMEOUT_SECONDS)
 
 
 def _attributes(target: requests.Target, tool: str) -> dict[str, str]:

@@ -12,6 +12,13 @@ MAX_LARGE_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 _FRAME_OVERHEAD_BYTES = 1024 * 1024
 _KEEPALIVE_SECONDS = 20
+_KEEPALIVE_TIMEOUT_SECONDS = 5
+
+SILENT_SECONDS = float(_KEEPALIVE_SECONDS + _KEEPALIVE_TIMEOUT_SECONDS)
+"""A peer that has fallen silent is noticed after this time at the latest, by the end that dialled."""
+
+FORGET_SECONDS = 30.0
+"""A replica that is away for so long will not come back for its calls: the agent forgets what it did for it."""
 
 Options = list[tuple[str, Any]]
 
@@ -39,7 +46,7 @@ def client_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
         *_sizes(max_payload_bytes),
         *_windows(),
         ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
-        ("grpc.keepalive_timeout_ms", 5000),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.use_local_subchannel_pool", 1),

@@ -154,9 +154,9 @@ class Dialer:
     async def _resolve_forever(self) -> None:
         while True:
             wanted = await resolve(self.target)
-            for address in wanted - self._dialling.keys():
+            for address in sorted(wanted - self._dialling.keys()):
                 self._start_dialling(address)
-            for address in self._dialling.keys() - wanted:
+            for address in sorted(self._dialling.keys() - wanted):
                 # A name that can't be looked up says nothing about the links that are open.
                 if wanted and address not in self.replicas:
                     self._dialling.pop(address).cancel()

@@ -79,8 +79,9 @@ class Link:
         self._done_writing = done_writing
         self._queued: list[bytes] = []
         self._queued_bytes = 0
-        self._wake = asyncio.Event()
-        self._closed = asyncio.Event()
+        # What `run` waits for; a replica has thousands of links, so only the one that it needs.
+        self._wake: asyncio.Event | None = None
+        self._closed: asyncio.Future[None] | None = None
         self._lane: Lane | None = None
         self._stream: asyncio.Future[Any] | None = None
         self._broken = False
@@ -139,12 +140,15 @@ class Link:
         """End the link: what is queued is still written where possible, then `run` returns."""
         if self._closing is None:
             self._closing = reason
-            self._closed.set()
-            self._wake.set()
+            if self._closed is not None:
+                self._closed.set_result(None)
+            if self._wake is not None:
+                self._wake.set()
 
     def _rouse(self) -> None:
         """There is something to be written."""
-        self._wake.set()
+        if self._wake is not None:
+            self._wake.set()
         if self._lane is not None and not self._lane.is_full:
             asyncio.get_running_loop().call_soon(self._flush_lane)
 
@@ -175,7 +179,9 @@ class Link:
 
     async def _run_on(self, lane: Lane) -> str:
         over = self._stream or asyncio.ensure_future(self._read())
-        closed = asyncio.create_task(self._closed.wait(), name=f"{self.name} end")
+        closed = self._closed = asyncio.get_running_loop().create_future()
+        if not self.is_open:
+            closed.set_result(None)
         try:
             lane.attach(self._take, self._flush_lane)
             self._flush_lane()
@@ -186,9 +192,8 @@ class Link:
         finally:
             self.close("cancelled")
             lane.abort()
-            for task in (over, closed):
-                task.cancel()
-            await asyncio.gather(over, closed, return_exceptions=True)
+            over.cancel()
+            await asyncio.gather(over, return_exceptions=True)
         return self.close_reason
 
     def _flush_lane(self, *, last: bool = False) -> None:
@@ -230,10 +235,13 @@ class Link:
             self.close(_rpc_reason(error))
 
     async def _write_all(self) -> None:
+        wake = self._wake = asyncio.Event()
+        if self._queued or not self.is_open:
+            wake.set()
         try:
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                await wake.wait()
+                wake.clear()
                 # A close during the flush sets `wake` again: what was queued before it is flushed in the next round.
                 closing = self._closing is not None
                 if len(self._queued) > 1:

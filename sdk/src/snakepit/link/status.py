@@ -20,6 +20,11 @@ from snakepit.v1 import common_pb2
 _TRAILER = "grpc-status-details-bin"
 _STARTED = "started"
 
+_MESSAGE_BYTES = 1200
+_DETAIL_BYTES = 250
+"""gRPC's clients refuse more than 8 KiB of trailers, where a message is twice, percent-encoded and in base64: they would see
+RESOURCE_EXHAUSTED instead of the error."""
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -27,14 +32,22 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
     """What `context.abort` takes: code, message, trailing metadata."""
-    status = RpcStatus(code=int(error.status), message=error.message)
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**error.details, _STARTED: error.started.name})
+    message = _clipped(error.message, _MESSAGE_BYTES)
+    details = {key: _clipped(value, _DETAIL_BYTES) for key, value in error.details.items()}
+    status = RpcStatus(code=int(error.status), message=message)
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**details, _STARTED: error.started.name})
     status.details.append(_any(info))
     if error.retry_after is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         status.details.append(_any(RetryInfo(retry_delay=delay)))
-    return _CODES[int(error.status)], error.message, ((_TRAILER, status.SerializeToString()),)
+    return _CODES[int(error.status)], message, ((_TRAILER, status.SerializeToString()),)
+
+
+def _clipped(text: str, most: int) -> str:
+    """So many bytes of UTF-8 at most; what is left out is shown as an ellipsis."""
+    data = text.encode()
+    return text if len(data) <= most else data[: most - 3].decode(errors="ignore") + "…"
 
 
 def from_rpc_error(error: grpc.RpcError) -> SnakepitError:

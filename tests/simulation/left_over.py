@@ -1,0 +1,71 @@
+"""What a run has left behind when everybody has been answered and all is well: there must be nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulation.capsule import SimulatedCapsule
+    from simulation.replica import Replica
+    from simulation.world import World
+
+    from snakepit_control_plane.router.calls import Call
+    from snakepit_control_plane.router.pools import Router
+
+
+def left_over(world: World) -> list[str]:
+    """In words."""
+    found = [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_replica(host.replica)]
+    return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
+
+
+def awaited_by(router: Router) -> Collection[Call]:
+    """The calls that a replica will give up at some time."""
+    return router._deadlines._wheel._slot.keys()
+
+
+def _of_replica(replica: Replica) -> Iterator[str]:
+    router = replica.router
+    things = {
+        "open calls": router.open_calls,
+        "deadlines": len(awaited_by(router)),
+        "recalls": len(router._recalls._watched),
+        "questions to agents": len(replica.sessions.releases._asked),
+        "idempotency keys": len(replica.idempotency.upkeep.entries),
+        "doubtful claims": len(replica.idempotency.upkeep._doubtful),
+    }
+    yield from (f"{count} {what}" for what, count in things.items() if count)
+    for pool in router.pools.values():
+        if pool.queue.depth or pool.queue.joined or any(pool.queue.pinned.values()):
+            yield f"{pool.queue.depth} calls in the queue, {pool.queue.joined} joined"
+        if len(pool.callers):
+            yield f"{len(pool.callers)} callers are counted"
+        for capsule in pool.capsules.values():
+            if capsule.inflight or capsule.trailing:
+                yield f"calls in flight to {capsule.name}: {[call.call_id for call in capsule.inflight.values()]}"
+        for worker in pool.workers.values():
+            if worker.own or worker.elsewhere:
+                yield f"{worker.id} counts {worker.own} own calls, {worker.elsewhere} elsewhere"
+    for entry in replica.sessions.entries.values():
+        if entry.active or entry.waiting or entry.busy:
+            yield f"session {entry.id}: {entry.active} active, {len(entry.waiting)} waiting, busy {entry.busy}"
+
+
+def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
+    agent = capsule.agent
+    if agent is None:
+        yield "no agent"
+        return
+    if agent.ledger.calls:
+        yield f"calls {[call.call_id for call in agent.ledger.calls.values()]}"
+    if any(worker.held or worker.unanswered for worker in agent.ledger.workers.values()):
+        yield f"slots {[(worker.held, worker.unanswered) for worker in agent.ledger.workers.values()]}"
+    if len(agent.sessions.turns) or agent.sessions.turns._sessions:
+        yield f"sessions {agent.sessions.turns._sessions}"
+    if agent.state._waiting or agent.nested._waiting:
+        yield "state operations"
+    if not agent.is_ready:
+        yield "no ready worker"
+    if len(agent.uplink.linked) < replicas:
+        yield "a replica is not linked"

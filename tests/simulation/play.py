@@ -1,0 +1,103 @@
+"""Plays one seed: the product with its edges replaced (clock, chance, processes, sockets), so that the seed determines all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import grpc
+from simulation.account import Account
+from simulation.network import Channel
+from simulation.world import World
+
+from snakepit import names
+from snakepit.link import dial, link
+from snakepit_agent import capsule as agent_capsule
+from snakepit_agent import workers as agent_workers
+from support.virtual_time import VirtualLoop
+
+LOGGERS = ("snakepit", "snakepit_agent", "snakepit_control_plane")
+
+
+class Failed(AssertionError):
+    """`trace`: what happened before, in order, with the times."""
+
+    def __init__(self, seed: int, problem: str, world: World) -> None:
+        super().__init__(f"seed {seed}: {problem}")
+        self.problem, self.world = problem, world
+        self.trace = [str(world.plan), *(f"{at:.4f} {what}" for at, what in world.account.trace)]
+
+
+class _Errors(logging.Handler):
+    """What the product logs as an error is one."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__(logging.ERROR)
+        self._account = account
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._account.problems.append(self.format(record))
+
+
+@contextlib.contextmanager
+def _listening(account: Account) -> Iterator[None]:
+    handler = _Errors(account)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+        log.addHandler(handler)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: account.problems.append(f"{context}"))
+    try:
+        yield
+    finally:
+        for log, level in zip(loggers, before, strict=True):
+            log.setLevel(level)
+            log.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _edges(world: World, seed: int) -> Iterator[None]:
+    network, ids = world.network, itertools.count(1)
+    aio = SimpleNamespace(Channel=Channel, insecure_channel=lambda address, options: Channel(network, address))
+    replaced = [
+        (time, "monotonic", asyncio.get_running_loop().time),
+        (names, "secrets", SimpleNamespace(token_hex=lambda _: f"{next(ids):04x}")),
+        (dial, "grpc", SimpleNamespace(RpcError=grpc.RpcError, aio=aio)),
+        (dial, "link_pb2_grpc", SimpleNamespace(LinkServiceStub=lambda channel: channel)),
+        (dial, "resolve", network.resolve),
+        (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, hear, _broken: world.descriptors[pid].attach(hear)),
+        (agent_workers, "close_all", lambda _descriptors: None),
+        (agent_capsule, "HELD_TICK_SECONDS", 0.02),
+        (agent_capsule, "IDLE_TICK_SECONDS", 0.25),
+        (link, "_step_aside", lambda: None),
+        (agent_capsule, "version", lambda _name: "simulated"),
+    ]
+    with contextlib.ExitStack() as stack:
+        for target, name, value in replaced:
+            stack.enter_context(patch.object(target, name, value))
+        random.seed(seed)
+        yield
+
+
+async def _play(seed: int) -> World:
+    world = World(seed)
+    with _edges(world, seed), _listening(world.account):
+        try:
+            await world.run()
+        except AssertionError as error:
+            raise Failed(seed, str(error), world) from error
+    return world
+
+
+def play(seed: int) -> World:
+    """Raises Failed."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(_play(seed))

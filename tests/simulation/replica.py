@@ -1,0 +1,104 @@
+"""A control-plane replica, composed as the server composes it but for its sockets: it can be killed, and comes back as another process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from simulation.network import Network
+from simulation.store import ReplicaStore, SharedStore
+
+from snakepit.names import new_id
+from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.idempotency import Idempotency
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.servers.lanes import Lanes
+from snakepit_control_plane.servers.links import LinkServicer
+from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.telemetry import Telemetry
+
+_TELEMETRY = Telemetry()
+"""Shared: nobody reads it, and to make one takes longer than many a run."""
+
+
+class Replica:
+    """One process."""
+
+    def __init__(self, shared: SharedStore) -> None:
+        self.id = new_id()
+        self.store = ReplicaStore(shared)
+        store: Any = self.store
+        self.router = Router(_TELEMETRY, max_payload_bytes=100_000)
+        self.router.sessions = self.sessions = Sessions(self.router, store)
+        self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.id)
+        self.fleet = Fleet(self.router, store)
+        self.links = LinkServicer(self.router, self.fleet, store, self.id, Lanes())
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    async def start(self) -> None:
+        await self.fleet.load()
+        if self._stopped:
+            return
+        for work in (self.fleet.run(), self.sessions.upkeep.run(), self.idempotency.upkeep.run()):
+            self._run(work)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=f"upkeep of {self.id}"))
+
+    async def stop(self) -> None:
+        """What the server's own stop does in the end."""
+        self._stopped = True
+        self.links.close("this replica stops")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
+        self.router.stop()
+
+
+class Host:
+    """Where a replica runs: one process after another."""
+
+    def __init__(self, name: str, network: Network, shared: SharedStore) -> None:
+        self.name, self._network, self._shared = name, network, shared
+        self.replica: Replica | None = None
+
+    async def start(self) -> None:
+        if self.replica is None:
+            self.replica = Replica(self._shared)
+            self._network.hosts[self.name] = self.replica.links.Link  # type: ignore[assignment]
+            await self.replica.start()
+
+    def _take_down(self) -> Replica | None:
+        replica, self.replica = self.replica, None
+        self._network.hosts.pop(self.name, None)
+        return replica
+
+    async def kill(self) -> None:
+        """At once: what it still would have done does not reach anybody."""
+        replica = self._take_down()
+        if replica is None:
+            return
+        replica.store.dead = True
+        chance = self._network.chance
+        for connection in [each for each in self._network.connections if each.replica == self.name]:
+            noticed = chance.random() * chance.choice([0.01, 0.01, 1.0])
+            connection.cut(arrives=False, up_notices=0.0, down_notices=noticed)
+        await asyncio.sleep(0)
+        await replica.stop()
+
+    async def stop(self, drain: float) -> None:
+        """On TERM: finish what is open, within `drain` seconds, and go."""
+        replica = self.replica
+        if replica is None:
+            return
+        replica.links.go_away()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain):
+                await replica.router.idle()
+        if self.replica is replica:
+            self._take_down()
+            await replica.stop()

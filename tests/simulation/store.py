@@ -1,0 +1,89 @@
+"""The store as a replica reaches it: the memory store behind a connection that takes a while, and that may be away for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from simulation.network import TICK
+
+from snakepit.errors import StoreUnavailable
+from snakepit_control_plane.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from simulation.account import Account
+
+
+class SharedStore:
+    """What all replicas share. `acts`: while it is away it does what it is asked, and its answers are lost."""
+
+    def __init__(self, account: Account, chance: random.Random) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.memory = MemoryStore(self.loop.time)
+        self.account = account
+        self.chance = chance
+        self.away = False
+        self.acts = False
+
+
+class ReplicaStore:
+    """A replica's own connection: operations are carried out in the order in which they were sent. `dead`: its process is."""
+
+    def __init__(self, shared: SharedStore) -> None:
+        self._shared = shared
+        # When the last message arrives: there, and back.
+        self._last = {"there": 0.0, "back": 0.0}
+        self.dead = False
+        self.claims = _Claims(self)
+
+    @property
+    def problem(self) -> str:
+        return "it is away" if self._shared.away else ""
+
+    def measure(self, told: object) -> None:
+        """Nothing is measured."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.operation(self._shared.memory, name)
+
+    def operation(self, of: Any, name: str) -> Any:
+        carry_out = getattr(of, name)
+        shared = self._shared
+
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            if self.dead:
+                raise StoreUnavailable("this process is dead")
+            await self._pass("there")
+            if self.dead or (shared.away and not shared.acts):
+                raise StoreUnavailable("it is away")
+            answer = await carry_out(*args, **kwargs)
+            shared.account.stored(name, args, answer, shared.memory)
+            await self._pass("back")
+            if self.dead or shared.away:
+                raise StoreUnavailable("it is away, but this has happened")
+            return answer
+
+        return asked
+
+    async def _pass(self, way: str) -> None:
+        """A message on its way, behind those before it."""
+        loop = self._shared.loop
+        self._last[way] = at = max(self._last[way] + TICK, loop.time() + self._shared.chance.random() * 0.001)
+        arrived = loop.create_future()
+        loop.call_at(at, _arrive, arrived)
+        await arrived
+
+
+def _arrive(message: asyncio.Future[None]) -> None:
+    if not message.done():
+        message.set_result(None)
+
+
+class _Claims:
+    def __init__(self, store: ReplicaStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        claims = self._store._shared.memory.claims
+        return getattr(claims, name) if name == "watch" else self._store.operation(claims, name)

@@ -1,0 +1,173 @@
+"""Schedules under which the simulation (tests/simulation) found something wrong, as short as they could be made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from snakepit.spec import decode_spec
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.fleet import REMEMBERED_SECONDS, Fleet
+from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.pool import Pool
+from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_control_plane.telemetry import Telemetry
+from support import virtual_time
+from support.router_world import SLOW, World
+from support.simulated_agent import POOL, settings
+
+READY = pool_pb2.WORKER_STATE_READY
+
+
+class Replica:
+    """One replica whose agents are what the test says."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(asyncio.get_running_loop().time)
+        self.router = Router(Telemetry(), max_payload_bytes=1000)
+        self.router.sessions = Sessions(self.router, self.store)
+        self.fleet = Fleet(self.router, self.store)
+        given = settings()
+        self.pool = self.router.pools[POOL] = Pool(given, decode_spec(given.spec), self.router.clock())
+        self.results: list[link_pb2.Result] = []
+        self.calls = 0
+
+    async def link(self, agent: str, sent: list[link_pb2.Frame], *, name: str = "c", running: tuple[int, ...] = ()) -> Capsule:
+        about = link_pb2.Capsule(name=name, incarnation=agent, pool=POOL)
+        capsule = await self.fleet.join(link_pb2.Hello(role=link_pb2.ROLE_AGENT, capsule=about, running=running), sent.append)
+        self.fleet.offered(capsule, link_pb2.Offer(tools=[common_pb2.Tool(name="t")]))
+        worker = pool_pb2.Worker(id=f"{name}/0", incarnation=f"life of {agent}", state=READY, slots=1)
+        self.fleet.reported(capsule, link_pb2.Report(workers=[worker]))
+        return capsule
+
+    def submit(self, session: str = "") -> Call:
+        self.calls += 1
+        frame = link_pb2.Frame(
+            call=link_pb2.Call(id=self.calls, call_id=f"call {self.calls}", pool=POOL, tool="t", session_id=session, timeout_seconds=500)
+        )
+        call = Call(frame, lambda _call, answer: self.results.append(answer.result), self.router.clock())
+        self.router.submit(call)
+        return call
+
+    async def bound_session(self, agent: str) -> None:
+        """Through another replica, to which that agent is linked already."""
+        known, _ = await self.store.create_session(SessionRecord(POOL, "s", "uid", 0.0, 0.0, 1e6, 1), 10)
+        await self.store.renew_leases(POOL, [agent], 1e6)
+        await self.store.bind_session(known, "c/0", f"life of {agent}", agent)
+
+    async def stop(self) -> None:
+        self.router.stop()
+        await self.router.sessions.stop()
+
+
+def kinds(frames: list[link_pb2.Frame]) -> list[str | None]:
+    return [frame.WhichOneof("kind") for frame in frames]
+
+
+def run(program: Coroutine[Any, Any, None]) -> None:
+    virtual_time.run(program)
+
+
+def test_slots_that_others_calls_have_left_while_a_link_was_broken_are_free_when_it_is_back() -> None:
+    """What is 0 an agent doesn't tell a new link; the replica went on with what the old link had told, for ever."""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        load = link_pb2.Load.WorkerLoad(worker="c/0", incarnation="life of agent", elsewhere=1)
+        replica.fleet.loaded_elsewhere(capsule, link_pb2.Load(workers=[load]))
+        assert replica.submit().waiting
+        replica.fleet.leave(capsule, replica.router.senders[capsule])
+        again: list[link_pb2.Frame] = []
+        await replica.link("agent", again)
+        assert kinds(again) == ["call"]
+        await replica.stop()
+
+    run(program())
+
+
+@pytest.mark.parametrize("reason", ["RELEASED", "BUSY"])
+def test_the_slot_of_a_sessions_call_that_comes_back_goes_to_the_next_who_waits(reason: str) -> None:
+    """It went unused until the agent's next report."""
+
+    async def program() -> None:
+        world = await World(capsules=1, workers=1, sessions=1).start()
+        world.submit(SLOW, session_id="s0")
+        await world.turn()
+        (agent,) = world.agents
+        sent = agent.to_agent.popleft()
+        waits = world.submit(SLOW)
+        assert waits.waiting
+        world.router.answers.rejected(agent.capsule, link_pb2.Reject(id=sent.call.id, reason=reason))
+        await world.turn()
+        assert not waits.waiting
+        await world.settle()
+        await world.stop()
+
+    run(program())
+
+
+def test_a_call_that_an_agent_may_have_forgotten_is_not_taken_for_never_started() -> None:
+    """The agent forgets a replica that was away for half a minute; its hello then doesn't list what has run, and that ran again."""
+
+    async def program() -> None:
+        for silence, expected in ((REMEMBERED_SECONDS - 1, []), (REMEMBERED_SECONDS + 1, ["WORKER_LOST"])):
+            replica, sent = Replica(), []
+            capsule = await replica.link("agent", sent)
+            replica.submit()
+            replica.fleet.leave(capsule, replica.router.senders[capsule])
+            await asyncio.sleep(silence)
+            again: list[link_pb2.Frame] = []
+            await replica.link("agent", again)
+            assert [result.error.reason for result in replica.results] == expected
+            assert kinds(again) == ([] if expected else ["call"])
+            await replica.stop()
+
+    run(program())
+
+
+def test_a_session_stays_with_an_agent_that_has_linked_to_another_replica_first() -> None:
+    """This replica still had the agent before, under the same capsule's name, and took the new one for gone."""
+
+    async def program() -> None:
+        replica, before, elsewhere, sent = Replica(), [], [], []
+        await replica.link("old", before)
+        await replica.link("other", elsewhere, name="d")
+        await replica.bound_session("new")
+        call = replica.submit("s")
+        await asyncio.sleep(1.5)
+        assert not elsewhere, "the session was taken away"
+        await replica.link("new", sent)
+        await asyncio.sleep(1.0)
+        assert kinds(sent)[-1:] == ["call"]
+        assert not call.closed
+        assert (await replica.store.get_session(POOL, "s")).epoch == 1
+        await replica.stop()
+
+    run(program())
+
+
+def test_a_session_leaves_an_agent_whose_successor_answers() -> None:
+    """Its own is gone then, whatever its lease says."""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        await replica.link("new", sent)
+        await replica.bound_session("old")
+        replica.submit("s")
+        await asyncio.sleep(0.1)
+        assert kinds(sent) == ["session_release"]
+        replica.router.sessions.releases.answered(link_pb2.SessionReleased(session_uid="uid", session_epoch=1, released=True))
+        await asyncio.sleep(0.1)
+        assert kinds(sent) == ["session_release", "call"]
+        assert (await replica.store.get_session(POOL, "s")).epoch == 2
+        await replica.stop()
+
+    run(program())
