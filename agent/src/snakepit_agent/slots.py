@@ -1,7 +1,8 @@
 """The capsule's calls and slots: what may be sent to which worker now, what must come back, what has run too long.
 
 The agent alone counts slots. A call beyond a worker's slots is admitted only while the work ahead of it there is estimated at about
-a millisecond, and it can be recalled until its worker has read it. Pure: no clock, no I/O; `now` is monotonic seconds.
+a millisecond, or if it is the only one there and short, and it can be recalled until its worker has read it. Pure: no clock, no I/O;
+`now` is monotonic seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from snakepit.means import next_mean
 
 AHEAD_SECONDS = 0.001
 """Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
+
+NEXT_SECONDS = 0.006
+"""One call may wait while the work there, with it, is estimated at this. Replicas aim at half of it."""
 
 AHEAD_CALLS = 128
 """Calls that may wait in a worker's inbox, however short they are."""
@@ -144,7 +148,9 @@ class Ledger:
         if held < worker.slots:
             return ""
         work = (worker.backlog + self._means.get(tool, math.inf)) / worker.slots
-        return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"
+        if work <= (NEXT_SECONDS if held == worker.slots else AHEAD_SECONDS) and held < worker.slots + AHEAD_CALLS:
+            return ""
+        return "NO_SLOT"
 
     def has_slot(self, incarnation: str) -> bool:
         """Large calls are not taken ahead of a free slot."""

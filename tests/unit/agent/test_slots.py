@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from snakepit_agent.slots import AHEAD_CALLS, HeldCall, Ledger, Step
+from snakepit_agent.slots import AHEAD_CALLS, NEXT_SECONDS, HeldCall, Ledger, Step
 
 
 def call(ledger: Ledger, worker: str = "w", replica: str = "r", tool: str = "t", due: float = math.inf) -> HeldCall:
@@ -48,9 +48,17 @@ def test_unknown_and_closed_workers_refuse_with_their_own_reason(ledger: Ledger)
 
 
 def test_a_slow_tool_is_never_sent_ahead(ledger: Ledger) -> None:
-    learn(ledger, "slow", 0.002)
+    learn(ledger, "slow", NEXT_SECONDS)
     admit(ledger, tool="slow")
     assert ledger.refusal("w", "slow") == "NO_SLOT"
+
+
+def test_of_a_tool_of_some_milliseconds_one_call_goes_ahead(ledger: Ledger) -> None:
+    learn(ledger, "some", NEXT_SECONDS / 3)
+    admit(ledger, tool="some")
+    assert ledger.refusal("w", "some") == ""
+    admit(ledger, tool="some")
+    assert ledger.refusal("w", "some") == "NO_SLOT"
 
 
 def test_a_short_tool_goes_ahead_until_about_a_millisecond_waits(ledger: Ledger) -> None:

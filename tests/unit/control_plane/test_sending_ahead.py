@@ -6,7 +6,7 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.route import pick
-from snakepit_control_plane.router.workers import AHEAD_CALLS, AHEAD_SECONDS, WAKE_SECONDS, Capsule, Worker
+from snakepit_control_plane.router.workers import AHEAD_CALLS, AHEAD_SECONDS, NEXT_SECONDS, WAKE_SECONDS, Capsule, Worker
 from support.simulated_agent import settings
 
 
@@ -34,9 +34,24 @@ def send(pool: Pool, tool: str) -> Worker | None:
 
 
 def test_calls_of_a_tool_that_is_not_quick_go_to_idle_workers_and_none_goes_ahead() -> None:
-    pool = make_pool(3, slow=2 * AHEAD_SECONDS)
+    pool = make_pool(3, slow=NEXT_SECONDS)
     assert len({send(pool, "slow") for _ in range(3)}) == 3
     assert send(pool, "slow") is None
+
+
+def test_of_a_short_tool_one_call_goes_ahead_to_each_worker_first_to_the_one_that_is_busy_longest() -> None:
+    pool = make_pool(3, short=2 * AHEAD_SECONDS)
+    running = [send(pool, "short") for _ in range(3)]
+    assert [send(pool, "short") for _ in range(3)] == running
+    assert send(pool, "short") is None
+
+
+def test_a_short_call_goes_to_a_free_worker_if_there_is_one_and_never_behind_a_slow_one() -> None:
+    pool = make_pool(2, short=2 * AHEAD_SECONDS, slow=NEXT_SECONDS)
+    slow, short = send(pool, "slow"), send(pool, "short")
+    assert slow is not short
+    assert send(pool, "short") is short
+    assert send(pool, "short") is None
 
 
 def test_quick_calls_go_behind_an_awake_worker_for_as_long_as_waking_another_takes() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit.names import nearest
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.router.workers import AHEAD_SECONDS, Worker, WorkerIndex
+from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, Worker, WorkerIndex
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.calls import Call
@@ -43,7 +43,9 @@ def pick(pool: Pool, tool: str, *, large: bool = False) -> Worker | None:
     if not pool.uniform:
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
     seconds = pool.mean_seconds(tool)
-    return pool.index.pick_free() if seconds > AHEAD_SECONDS or large else _pick_quick(pool.index, seconds)
+    if seconds <= AHEAD_SECONDS and not large:
+        return _pick_quick(pool.index, seconds)
+    return pool.index.pick_free() or (pool.index.pick_next(seconds) if seconds <= NEXT_SECONDS and not large else None)
 
 
 def has_free(pool: Pool, tool: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from snakepit.v1 import common_pb2, pool_pb2
@@ -20,6 +21,13 @@ AHEAD_SECONDS = 0.0005
 """Calls travel ahead of free slots while a worker's estimated backlog stays under this."""
 
 AHEAD_CALLS = 64
+
+NEXT_SECONDS = 0.003
+"""One call travels ahead to a worker that has so much to do with it: a tool of a millisecond would else idle for a third of the time, while
+its result and the next call are on their way."""
+
+LOOKED_AT = 8
+"""Busy workers looked at for one that may get such a call; those that run a slow one may not."""
 
 WAKE_SECONDS = 0.0001
 """What it costs to wake an idle worker: so much work goes behind what a worker does already before another one is woken."""
@@ -101,6 +109,10 @@ class Worker:
     def fits_ahead(self, seconds: float) -> bool:
         """May one more call of that duration be sent though no slot is free?"""
         return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.load < self.slots + AHEAD_CALLS
+
+    def fits_next(self, seconds: float) -> bool:
+        """Every slot is taken and nothing is ahead: may one call of that duration be?"""
+        return self.load == self.slots and self.backlog + seconds <= NEXT_SECONDS * self.slots
 
     def count_outcome(self, failed: bool) -> float:
         """Take one more outcome into the running share; returns by how much that grew."""
@@ -222,6 +234,14 @@ class WorkerIndex:
             if worker.fits_ahead(seconds):
                 self._filling = worker
                 return worker
+        return None
+
+    def pick_next(self, seconds: float) -> Worker | None:
+        """A worker that may get one call of that duration ahead: the one that has had its own for the longest time."""
+        for key in (0, 1):
+            for worker in islice(self._buckets.get(key, ()), LOOKED_AT):
+                if worker.fits_next(seconds):
+                    return worker
         return None
 
     def free(self) -> Iterator[Worker]:
