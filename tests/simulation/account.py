@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LATE_SECONDS = 2.0
 """How long after its deadline an attempt may be answered: the router's patience, and the slowest links."""
 
-QUICK_SECONDS = 0.002
+QUICK_SECONDS = 0.006
 """A tool that has never been quicker is not sent ahead of a free slot."""
 
 

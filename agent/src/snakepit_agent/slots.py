@@ -147,10 +147,11 @@ class Ledger:
             return "NO_SLOT"
         if held < worker.slots:
             return ""
-        work = (worker.backlog + self._means.get(tool, math.inf)) / worker.slots
-        if work <= (NEXT_SECONDS if held == worker.slots else AHEAD_SECONDS) and held < worker.slots + AHEAD_CALLS:
+        mean = self._means.get(tool, math.inf)
+        if held == worker.slots and worker.backlog / worker.slots + mean <= NEXT_SECONDS:
             return ""
-        return "NO_SLOT"
+        work = (worker.backlog + mean) / worker.slots
+        return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"
 
     def has_slot(self, incarnation: str) -> bool:
         """Large calls are not taken ahead of a free slot."""

@@ -43,8 +43,8 @@ class Pool:
         self.last_ready_at = -math.inf
         self.failures = 0.0
         self.held_since = math.inf
-        # When this replica last found the store away.
-        self.store_away_at = -math.inf
+        # When this replica last found the store away. What was before it knew the pool, it can't know.
+        self.store_away_at = now
         self.sessions = 0
         self.mark = Mark()
         # For running again what may have run; a pool without idempotent tools has none.

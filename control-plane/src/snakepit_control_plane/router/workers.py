@@ -112,7 +112,7 @@ class Worker:
 
     def fits_next(self, seconds: float) -> bool:
         """Every slot is taken and nothing is ahead: may one call of that duration be?"""
-        return self.load == self.slots and self.backlog + seconds <= NEXT_SECONDS * self.slots
+        return self.load == self.slots and self.backlog / self.slots + seconds <= NEXT_SECONDS
 
     def count_outcome(self, failed: bool) -> float:
         """Take one more outcome into the running share; returns by how much that grew."""
