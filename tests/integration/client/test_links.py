@@ -13,7 +13,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Started
-from snakepit.client.connection import Peer
+from snakepit.client.peer import Peer
 from snakepit.link.protocol import NEWEST
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running

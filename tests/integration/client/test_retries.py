@@ -20,7 +20,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Started
-from snakepit.client.connection import Peer
+from snakepit.client.peer import Peer
 from snakepit.link.status import to_frame
 from snakepit.retry import FLOOR, SHARE
 from snakepit.v1 import link_pb2, pool_pb2

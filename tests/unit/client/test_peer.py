@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from snakepit.client.codec import decode, encode, encode_arguments, encode_state, outcome
-from snakepit.client.connection import NotWritten, Peer
+from snakepit.client.peer import NotWritten, Peer
 from snakepit.client.requests import affinity_value
 from snakepit.errors import InvalidArguments, PoolSaturated, ReplicaLost, SnakepitError, Started, ToolError
 from snakepit.link import Link

@@ -21,7 +21,8 @@ from snakepit.tools import AdapterError, Tool, as_tool
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:
-    from snakepit.client.connection import Connection, Peer
+    from snakepit.client.connection import Connection
+    from snakepit.client.peer import Peer
     from snakepit.client.serving import Within
 
 REPLY_SECONDS = 5.0

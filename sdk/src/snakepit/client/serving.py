@@ -30,8 +30,8 @@ from snakepit.tools import Tool
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:
-    from snakepit.client.connection import Peer
     from snakepit.client.offers import Offers
+    from snakepit.client.peer import Peer
 
 THREADS = 32
 """Blocking functions that run at the same time; more wait."""

@@ -13,7 +13,8 @@ import grpc
 from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Carry
-from snakepit.client.connection import Connection, Peer, check_size, inlined, is_broken
+from snakepit.client.connection import Connection
+from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.link import EOF
