@@ -25,6 +25,7 @@ GROUPS = (
     "busy",
     "tail",
     "plain",
+    "large",
     "peers",
     "replicas",
     "capacity",

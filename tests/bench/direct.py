@@ -23,11 +23,21 @@ TEXT = "x" * 89
 """With quotes, key and braces: 100 bytes of JSON."""
 
 
+CHUNK_BYTES = 1024 * 1024
+CHUNKS = 64
+
+
 class Direct(router_pb2_grpc.RouterServiceServicer):
-    """Echoes the payload."""
+    """Echoes the payload; a stream is CHUNKS of CHUNK_BYTES."""
 
     async def Execute(self, request: router_pb2.ExecuteRequest, context: object) -> router_pb2.ExecuteResponse:  # noqa: N802
         return router_pb2.ExecuteResponse(payload=request.payload)
+
+    async def ExecuteStream(  # noqa: N802
+        self, request: router_pb2.ExecuteStreamRequest, context: object
+    ) -> AsyncIterator[router_pb2.ExecuteStreamResponse]:
+        for index in range(CHUNKS):
+            yield router_pb2.ExecuteStreamResponse(index=index, payload=common_pb2.Payload(data=bytes(CHUNK_BYTES)))
 
 
 def echo_request() -> router_pb2.ExecuteRequest:
@@ -38,13 +48,19 @@ def echo_request() -> router_pb2.ExecuteRequest:
 @asynccontextmanager
 async def direct() -> AsyncIterator[Call]:
     """A direct unary call to a server process of its own."""
+    async with direct_server() as address, unary_calls(address) as call:
+        yield call
+
+
+@asynccontextmanager
+async def direct_server() -> AsyncIterator[str]:
+    """The address of the baseline's server, in a process of its own."""
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.direct"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdin is not None
     try:
         port = (await asyncio.to_thread(process.stdout.readline)).strip()
-        async with unary_calls(f"127.0.0.1:{port}") as call:
-            yield call
+        yield f"127.0.0.1:{port}"
     finally:
         process.stdin.close()
         await asyncio.to_thread(process.wait, 10)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 from snakepit import Adapter, AsyncContext, tool
 
@@ -13,6 +14,17 @@ class Echo(Adapter):
     def echo(self, text: str) -> str:
         """Give back what came."""
         return text
+
+    @tool
+    def mirror(self, data: bytes) -> bytes:
+        """Give back what came."""
+        return data
+
+    @tool
+    def pour(self, chunks: int, size: int) -> Iterator[bytes]:
+        """So many chunks of that many bytes."""
+        for _ in range(chunks):
+            yield bytes(size)
 
     @tool
     def wait(self, seconds: float) -> None:

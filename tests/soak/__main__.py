@@ -64,9 +64,10 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         load = Load(pool, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
-        await _idle(running, min(WARM_SECONDS, seconds / 4))
+        warm = min(WARM_SECONDS, seconds / 4)
+        await _idle(running, warm)
         warm = world.footprints()
-        await _faults(world, running, seconds * 3 / 4, rng)
+        await _faults(world, running, seconds - warm, rng)
         load.stop()
         await running
         await until_warm(pool, CAPSULES * PROCESSES, asks=4)
