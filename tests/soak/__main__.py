@@ -64,10 +64,10 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         load = Load(pool, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
-        warm = min(WARM_SECONDS, seconds / 4)
-        await _idle(running, warm)
+        idle = min(WARM_SECONDS, seconds / 4)
+        await _idle(running, idle)
         warm = world.footprints()
-        await _faults(world, running, seconds - warm, rng)
+        await _faults(world, running, seconds - idle, rng)
         load.stop()
         await running
         await until_warm(pool, CAPSULES * PROCESSES, asks=4)
