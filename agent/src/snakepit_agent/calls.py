@@ -268,7 +268,8 @@ class Calls:
             # Its replica must know that the slot stays taken before the result says that it may be free.
             self._ledger.answer(held)
             self._flush()
-            self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.YES), 0.0)
+            # Its worker has read it; whether the tool's first line has run, nobody but the worker could say.
+            self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.MAYBE), 0.0)
 
     def never_began(self, held: HeldCall, reason: str) -> None:
         """A call that waited for its session's turn is over: CANCELLED or DEADLINE."""
@@ -354,7 +355,7 @@ class Calls:
 def _lost(held: HeldCall, worker: str, how: str) -> CallFailure:
     if held.stopping:
         message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {how}"
-        return failure(held.stopping, message, Started.YES, {"how": how})
+        return failure(held.stopping, message, Started.MAYBE, {"how": how})
     return failure("WORKER_LOST", f"worker {worker} died during the call: {how}", Started.MAYBE, {"how": how, "worker": worker})
 
 

@@ -96,7 +96,8 @@ async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebiby
             cost = {name: (resident(pid) - before[name]) / READERS for name, pid in programs.items()}
             assert max(cost.values()) < 1, cost
             assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50
-            assert await pool.call("produced", timeout=10) == made, "somebody else's reading lets nobody else's tool go on"
+            more = await pool.call("produced", timeout=10) - made
+            assert more < READERS, "somebody else's reading lets nobody else's tool go on"
 
 
 async def test_who_leaves_a_stream_at_any_moment_leaves_no_traceback_in_any_log(server: Dev) -> None:
