@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -72,11 +73,11 @@ class HttpServer:
             except Exception as error:
                 answer.set_exception(error)
 
-        try:
+        with contextlib.suppress(RuntimeError):  # The loop is closed.
             self._loop.call_soon_threadsafe(work)
-            return answer.result(ANSWER_SECONDS)
-        except (TimeoutError, RuntimeError):  # RuntimeError: the loop is closed
-            return "503 Service Unavailable", b"the event loop does not turn\n"
+        if concurrent.futures.wait((answer,), ANSWER_SECONDS).done:
+            return answer.result()
+        return "503 Service Unavailable", b"the event loop does not turn\n"
 
     def _answer(self, path: str) -> Answer:
         if path == "/livez":
