@@ -23,7 +23,7 @@ from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
-from snakepit_agent.slots import HeldCall, Ledger, Step
+from snakepit_agent.slots import WORD_SECONDS, HeldCall, Ledger, Step
 from snakepit_agent.streams import Streams
 from snakepit_agent.translate import LargePayload, Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
 
@@ -124,7 +124,8 @@ class Calls:
     def on_cancel(self, replica: str, cancel: link_pb2.Cancel) -> None:
         held = self._ledger.find(replica, cancel.id)
         if held is not None:
-            self._stop(held, cancel.reason or "CANCELLED", answer=False)
+            if not held.stopping:
+                self._stop(held, cancel.reason or "CANCELLED")
         else:
             self._sessions.cancel(replica, cancel)
 
@@ -152,19 +153,19 @@ class Calls:
         """Nobody waits for these calls any more."""
         for call in self._ledger.of_replica(replica):
             if not call.stopping:
-                self._stop(call, "CANCELLED", answer=False)
+                self._stop(call, "CANCELLED")
 
     def consumer_went(self, held: HeldCall) -> None:
         """The stream's pipe broke: the tool is to stop, and its slot is free when it has."""
         if held.id in self._ledger.calls and not held.stopping:
-            self._stop(held, "CANCELLED", answer=False)
+            self._stop(held, "CANCELLED")
 
     def tool_idles(self, held: HeldCall) -> None:
         """The stream's tool says nothing, though everything it said was taken."""
         if held.id in self._ledger.calls and not held.stopping:
             message = f"tool {held.tool} gave no chunk for {self._idle_seconds:g} s (call.streamIdleSeconds)"
             outcome = failure("DEADLINE", message, Started.YES, {"limit": "call.streamIdleSeconds"})
-            self._stop(held, "DEADLINE", answer=True, outcome=outcome)
+            self._stop(held, "DEADLINE", outcome)
 
     # ---- large arguments
 
@@ -211,7 +212,7 @@ class Calls:
         elif isinstance(outcome, Payload | LargePayload):
             self._streams.chunk(held, outcome)
         else:
-            self._stop(held, "CANCELLED", answer=True, outcome=outcome)
+            self._stop(held, "CANCELLED", outcome)
 
     def on_progress(self, frame: ProgressFrame) -> None:
         held = self._ledger.calls.get(frame.id)
@@ -238,7 +239,10 @@ class Calls:
         self._sessions.tick(now)
         for held, step in self._ledger.overdue(now):
             if step is Step.DEADLINE:
-                self._stop(held, "DEADLINE", answer=True)
+                self._stop(held, "DEADLINE", answer_at=now + WORD_SECONDS)
+            elif step is Step.ANSWER:
+                # Its worker has read it; whether the tool's first line has run, nobody but the worker could say.
+                self._answer(held, failure(held.stopping, _STOPPED.get(held.stopping, held.stopping), Started.MAYBE))
             elif step is Step.DUMP:
                 log.warning("tool %s did not stop %g s after it was told to: its stack follows", held.tool, self._kill_after)
                 self._workers.dump(held.incarnation)
@@ -255,21 +259,28 @@ class Calls:
 
     # ---- the ends of a call
 
-    def _stop(self, held: HeldCall, reason: str, *, answer: bool, outcome: Outcome = None) -> None:
-        """Before it began: it never runs. Else its tool is told to stop; `answer`: its caller is told now, the slot is free only then."""
+    def _stop(self, held: HeldCall, reason: str, outcome: Outcome = None, answer_at: float = math.inf) -> None:
+        """Before it began: it never runs. Else its tool is told to stop, and its slot is free when it has.
+
+        Its caller is told `outcome` now, or at `answer_at` if the worker says nothing before.
+        """
         channel = self._workers.channels[held.incarnation]
         if self._take_back(held):
             self._release(held.id)
             self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
             return
-        self._ledger.stop_by(held, reason, time.monotonic() + self._kill_after)
+        self._ledger.stop_by(held, reason, time.monotonic() + self._kill_after, answer_at)
         channel.control(CancelCall(held.id, reason))
-        if answer and not held.answered:
+        if outcome is not None:
+            self._answer(held, outcome)
+
+    def _answer(self, held: HeldCall, outcome: Outcome) -> None:
+        """Its tool still runs."""
+        if not held.answered:
             # Its replica must know that the slot stays taken before the result says that it may be free.
             self._ledger.answer(held)
             self._flush()
-            # Its worker has read it; whether the tool's first line has run, nobody but the worker could say.
-            self._tell(held, outcome or failure(reason, _STOPPED.get(reason, reason), Started.MAYBE), 0.0)
+            self._tell(held, outcome, 0.0)
 
     def never_began(self, held: HeldCall, reason: str) -> None:
         """A call that waited for its session's turn is over: CANCELLED or DEADLINE."""
@@ -280,7 +291,7 @@ class Calls:
         if self._take_back(held):
             self._give_back([held.id], "RELEASED")
         elif not held.stopping:
-            self._stop(held, "CANCELLED", answer=True, outcome=outcome)
+            self._stop(held, "CANCELLED", outcome)
 
     def _give_back(self, ids: Iterable[int], reason: str) -> None:
         for held in list(map(self._release, ids)):

@@ -30,6 +30,10 @@ RECALL_AFTER_SECONDS = 0.005
 UNREAD_SECONDS = 0.5
 """A worker that leaves its calls unread for this long is stuck: they all go back."""
 
+WORD_SECONDS = 0.1
+"""A call that has met its deadline is answered by its worker's own word, which alone knows whether the tool's first line has run. Then
+the agent answers without it: replicas wait twice as long for their agents."""
+
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill."""
 
@@ -40,19 +44,20 @@ class Step(enum.Enum):
     """What is due for a call that should have ended."""
 
     DEADLINE = "its deadline has passed"
+    ANSWER = "its worker has not said how it ended: tell its caller"
     DUMP = "its tool did not stop: write its stack to the log"
     KILL = "its tool did not stop: kill the worker"
 
 
-_AFTER = {Step.DEADLINE: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
+_AFTER = {Step.DEADLINE: Step.ANSWER, Step.ANSWER: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
 
 
 @dataclass(slots=True)
 class HeldCall:
     """A call that this capsule has admitted and whose tool has not ended. `id` is ours; `remote` is its replica's.
 
-    `due` and `step`: what comes next when it doesn't end. `stopping`: why its tool was told to stop. `answered`: its caller has the
-    outcome already, while the tool still runs.
+    `due` and `step`: what comes next when it doesn't end, at the latest the end of its worker at `kill_at`. `stopping`: why its tool was
+    told to stop. `answered`: its caller has the outcome already, while the tool still runs.
     """
 
     id: int
@@ -71,6 +76,7 @@ class HeldCall:
     estimate: float = 0.0
     due: float = math.inf
     step: Step = Step.DEADLINE
+    kill_at: float = math.inf
     stopping: str = ""
     answered: bool = False
     large: bool = False
@@ -240,15 +246,23 @@ class Ledger:
     def of_replica(self, replica: str) -> list[HeldCall]:
         return [call for call in self.calls.values() if call.replica == replica and not call.answered]
 
-    def stop_by(self, call: HeldCall, reason: str, kill_at: float) -> None:
-        """The tool was told to stop (CANCELLED, DEADLINE): dump its stack and kill its worker when it has not by `kill_at`."""
-        call.stopping, call.step, call.due = reason, Step.DUMP, kill_at
+    def stop_by(self, call: HeldCall, reason: str, kill_at: float, answer_at: float = math.inf) -> None:
+        """The tool was told to stop (CANCELLED, DEADLINE): dump its stack and kill its worker when it has not by `kill_at`.
+
+        `answer_at`: when its caller is told, if its worker says nothing before.
+        """
+        call.stopping, call.kill_at = reason, kill_at
+        call.step, call.due = (Step.ANSWER, min(answer_at, kill_at)) if answer_at < math.inf else (Step.DUMP, kill_at)
 
     def overdue(self, now: float) -> Iterator[tuple[HeldCall, Step]]:
         """Calls for which something is due; each step is told once."""
         for call in [call for call in self.calls.values() if call.due <= now]:
             step = call.step
-            call.step, call.due = _AFTER[step], now + DUMP_SECONDS if step is Step.DUMP else math.inf
+            call.step, call.due = _AFTER[step], math.inf
+            if step is Step.ANSWER:
+                call.due = call.kill_at
+            elif step is Step.DUMP:
+                call.due = now + DUMP_SECONDS
             yield call, step
 
     def crowded(self, now: float) -> list[str]:

@@ -106,12 +106,20 @@ def test_each_step_of_an_overdue_call_is_told_once_and_in_order(ledger: Ledger) 
     held = admit(ledger, due=10.0)
     assert list(ledger.overdue(9.9)) == []
     assert list(ledger.overdue(10.0)) == [(held, Step.DEADLINE)]
-    ledger.stop_by(held, "DEADLINE", 16.0)
+    ledger.stop_by(held, "DEADLINE", 16.0, answer_at=10.1)
+    assert list(ledger.overdue(10.0)) == []
+    assert list(ledger.overdue(10.1)) == [(held, Step.ANSWER)]
     assert list(ledger.overdue(15.9)) == []
     assert list(ledger.overdue(16.0)) == [(held, Step.DUMP)]
     assert list(ledger.overdue(16.1)) == []
     assert list(ledger.overdue(16.5)) == [(held, Step.KILL)]
     assert list(ledger.overdue(1e9)) == []
+
+
+def test_whoever_needs_no_answer_is_not_answered(ledger: Ledger) -> None:
+    held = admit(ledger)
+    ledger.stop_by(held, "CANCELLED", 16.0)
+    assert list(ledger.overdue(16.0)) == [(held, Step.DUMP)]
 
 
 def test_only_a_worker_without_progress_is_crowded(ledger: Ledger) -> None:
