@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import io
 import logging
 import os
 import select
@@ -120,6 +119,7 @@ class Worker:
             means={},
             pickle="pickle" in self._start.payloads,
             may_hold=self._start.profile != "thread",
+            lines=logs.ManyCalls() if self._start.profile == "thread" else logs.one_call,
         )
 
     def _make(self, factory: Factory | None) -> Adapter:
@@ -234,6 +234,8 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
         return 0
     die_with(keeper_pid)
     name_process(start.name or f"worker/{start.index}")
+    logs.redirect(newborn.output)
+    logs.one_call.share(newborn.note)
     _settle()
     with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
         for each in (inbox, outbox):
@@ -242,13 +244,10 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
 
 
 def _settle() -> None:
-    """What a process of the author's may expect: line-buffered output, default signals, stacks on SIGUSR1."""
-    logs.configure("worker")
+    """What a process of the author's may expect: default signals, stacks on SIGUSR1 and before a fatal signal."""
     _step_back()
+    faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
 
 
 def _step_back() -> None:
@@ -261,9 +260,10 @@ def _step_back() -> None:
 
 
 def main() -> int:
-    """`python -m snakepit_worker.worker INBOX OUTBOX GO KEEPER_PID`: startup `spawn`."""
-    inbox, outbox, go, keeper_pid = map(int, sys.argv[1:5])
-    return run(Newborn(inbox, outbox, go), keeper_pid, None)
+    """`python -m snakepit_worker.worker INBOX OUTBOX GO OUTPUT NOTE KEEPER_PID`: startup `spawn`."""
+    *newborn, keeper_pid = map(int, sys.argv[1:])
+    logs.install()
+    return run(Newborn(*newborn), keeper_pid, None)
 
 
 if __name__ == "__main__":
