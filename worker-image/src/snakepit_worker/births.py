@@ -49,6 +49,7 @@ class Zygote:
         self._births = births
         self._pending: dict[str, Birth] = {}
         self._failure: NotForked | None = None
+        self._retired = False
         self._log = new_id()
         with theirs:
             try:
@@ -103,6 +104,16 @@ class Zygote:
             case MustSpawn():
                 logger.warning("%s, so its workers are fresh interpreters (worker.startup: spawn says so from the start)", answer.reason)
                 self._births.spawn(birth)
+        self._end_if_retired()
+
+    def retire(self) -> None:
+        """Its code has passed: answer what is asked for already, then end."""
+        self._retired = True
+        self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        if self._retired and not self._pending:
+            self._births.end(self)
 
     def _fail(self, birth: Birth, answer: NotForked) -> None:
         self._births.fail(birth, answer.stage, answer.type, answer.message, answer.traceback)
@@ -175,6 +186,14 @@ class Births:
     def end_all(self) -> None:
         for zygote in list(self._zygotes.values()):
             self.end(zygote)
+
+    def renew(self) -> None:
+        """Whoever is asked for from now on imports the adapter anew."""
+        retired = list(self._zygotes.values())
+        self._zygotes.clear()
+        for zygote in retired:
+            self._ending[zygote.pid] = zygote
+            zygote.retire()
 
     def reaped(self, pid: int, how: str) -> bool:
         """True: it was a zygote."""

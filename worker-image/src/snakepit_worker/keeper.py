@@ -97,6 +97,7 @@ class Keeper:
         self._agent: Agent | None = None
         self._dial_at = 0.0
         self._term_wanted = False
+        self._new_code_wanted = False
         self._terminating = False
         self._shutdown = False
         self._collector_is_behind = False
@@ -121,6 +122,7 @@ class Keeper:
             for key, _ in self._selector.select(self._patience(time.monotonic())):
                 key.data()
             self._terminate()
+            self._renew()
             self._reap()
             self._dial(time.monotonic())
             self._collector_is_behind = self.collector.flush()
@@ -177,6 +179,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._want_term)
+        signal.signal(signal.SIGHUP, self._want_new_code)
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._drain(reader))
 
     @staticmethod
@@ -187,6 +190,15 @@ class Keeper:
 
     def _want_term(self, *_: object) -> None:
         self._term_wanted = True
+
+    def _want_new_code(self, *_: object) -> None:
+        self._new_code_wanted = True
+
+    def _renew(self) -> None:
+        """HUP: the code has changed. Workers that are there stay as they are; the agent replaces them when somebody asks it to."""
+        if self._new_code_wanted:
+            self._new_code_wanted = False
+            self._births.renew()
 
     def _terminate(self) -> None:
         """The agent drains; without one there is nothing to drain."""
@@ -282,6 +294,7 @@ class Keeper:
             case AgentWelcome(protocol=protocol):
                 self._welcome(agent, protocol)
             case StartWorker() as start:
+                self._renew()
                 self._births.start(start)
             case SignalWorker(incarnation=incarnation, signal=number, group=group):
                 self._signal(incarnation, number, group)

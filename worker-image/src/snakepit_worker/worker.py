@@ -22,7 +22,7 @@ from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
-from snakepit_worker import logs
+from snakepit_worker import debugging, logs
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import Calls, Invoker, ResultLimit
@@ -193,7 +193,8 @@ class Worker:
     def _obey(self, frame: ToWorker) -> None:
         match frame:
             case CancelCall():
-                self._calls.interrupt(frame.id, frame.reason)
+                if not debugging.terminal():  # whoever debugs takes longer than any caller waits
+                    self._calls.interrupt(frame.id, frame.reason)
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
             case Limits():
@@ -237,6 +238,8 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
     logs.redirect(newborn.output)
     logs.one_call.share(newborn.note)
     _settle()
+    if path := debugging.terminal():
+        debugging.attach(path)
     with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
         for each in (inbox, outbox):
             each.set_inheritable(False)
