@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
+import os
 import signal
 import socket
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snakepit.errors import ServerUnavailable
+from snakepit.errors import InvalidArguments, ServerUnavailable
 from snakepit.link.dial import parse_target
 
 if TYPE_CHECKING:
@@ -30,7 +33,10 @@ def dev(
     store: Annotated[
         str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
     ] = "memory:",
-    watch: Annotated[bool, typer.Option("--watch", help="Roll out the code beside a pool file whenever it changes.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Replace the workers when the code beside a pool file changes.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="One worker, no deadlines, and its stdin and stdout are this terminal: for breakpoint().")
+    ] = False,
 ) -> None:
     """Run pools on this machine, without Kubernetes, until Ctrl-C."""
     # Imported here: the command's help must not wait for the whole control plane.
@@ -38,29 +44,32 @@ def dev(
 
     from snakepit_control_plane.server import AddressInUse
     from snakepit_control_plane.settings import Settings, check_store
-    from snakepit_local.files import read_pools
+    from snakepit_local.files import for_debugging, read_pools
 
     settings = Settings(
         listen=listen, http=None if http == "off" else http, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0
     )
     check_free(listen)
+    terminal = _terminal() if debug else ""
     pools = read_pools(files, generation=int(time.time()))
+    if debug:
+        pools = [for_debugging(each) for each in pools]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        code = uvloop.run(_run(pools, settings, watch))
+        code = uvloop.run(_run(pools, settings, watch, terminal))
     except AddressInUse as error:
         raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --http)") from error
     if code:
         raise typer.Exit(code)
 
 
-async def _run(pools: Sequence[LocalPool], settings: Settings, watch: bool) -> int:
+async def _run(pools: Sequence[LocalPool], settings: Settings, watch: bool, terminal: str) -> int:
     from rich.console import Console
 
     from snakepit_local.report import Reporter
     from snakepit_local.world import World
 
-    world = World(pools, settings, Reporter(Console(highlight=False)), watch=watch)
+    world = World(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
     signals: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
@@ -71,6 +80,17 @@ async def _run(pools: Sequence[LocalPool], settings: Settings, watch: bool) -> i
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     await world.run()
     return INTERRUPTED if signals and signals[0] is signal.SIGINT else 0
+
+
+def _terminal() -> str:
+    """The path of the terminal at stdin. Its settings are restored at the end: a debugger that is killed leaves its own behind."""
+    try:
+        settings = termios.tcgetattr(0)
+        path = os.ttyname(0)
+    except (OSError, termios.error):
+        raise InvalidArguments("--debug needs a terminal at stdin, where the debugger can ask: start `snakepit dev` in one") from None
+    atexit.register(termios.tcsetattr, 0, termios.TCSADRAIN, settings)
+    return path
 
 
 def check_free(address: str) -> None:

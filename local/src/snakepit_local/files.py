@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cel
 import msgspec
@@ -18,9 +18,6 @@ from snakepit_operator.rollout import digest
 
 MOST_FILES = 5000
 """A watched folder with more source files than this is looked at no further."""
-
-CODE_ANNOTATION = "snakepit.dev/code"
-_HIDDEN = (".", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -34,11 +31,27 @@ class LocalPool:
     def name(self) -> str:
         return pool_name(self.pool.metadata.namespace, self.pool.metadata.name)
 
-    def with_code(self, fingerprint: str) -> LocalPool:
-        """The same pool under changed code: its template differs, so that it rolls out as any change does."""
-        template: dict[str, Any] = {**(self.pool.spec.template or {}), "metadata": {"annotations": {CODE_ANNOTATION: fingerprint}}}
-        spec = msgspec.structs.replace(self.pool.spec, template=template)
-        return LocalPool(msgspec.structs.replace(self.pool, spec=spec), self.folder)
+
+_HOUR = 3600.0
+_WEEK = 7 * 24 * _HOUR
+
+
+def for_debugging(local: LocalPool) -> LocalPool:
+    """The same pool with one worker, one call at a time, and time for everything."""
+    spec = local.pool.spec
+    change = msgspec.structs.replace
+    patient = change(
+        spec,
+        replicas=1,
+        autoscaling=None,
+        suspended=False,
+        worker=change(spec.worker, processes=1, threads=1),
+        queue=change(spec.queue, timeout_seconds=_WEEK),
+        call=change(spec.call, timeout_seconds=_WEEK, stream_timeout_seconds=_WEEK, stream_idle_seconds=_WEEK),
+        heartbeat=change(spec.heartbeat, timeout_seconds=_HOUR),
+        drain=change(spec.drain, timeout_seconds=1.0, kill_after_seconds=24 * _HOUR),
+    )
+    return LocalPool(change(local.pool, spec=patient), local.folder)
 
 
 def read_pools(paths: Iterable[Path], generation: int) -> list[LocalPool]:
@@ -62,20 +75,39 @@ def read_pools(paths: Iterable[Path], generation: int) -> list[LocalPool]:
     return list(found.values())
 
 
-def fingerprint(folder: Path) -> str:
-    """Changes whenever a source file under `folder` does."""
-    seen = hashlib.sha256()
-    for path, _ in zip(_sources(folder), range(MOST_FILES), strict=False):
+Snapshot = Mapping[Path, tuple[int, int]]
+"""Source files, each with the time of its last change and its size."""
+
+
+def sources(folder: Path) -> Snapshot:
+    """The source files under `folder`; hidden folders, such as environments, are not looked into."""
+    found: dict[Path, tuple[int, int]] = {}
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(each for each in folders if not _is_hidden(Path(root, each)))
+        for path in (Path(root, name) for name in sorted(names) if name.endswith(".py")):
+            if len(found) >= MOST_FILES:
+                return found
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                found[path] = (state.st_mtime_ns, state.st_size)
+    return found
+
+
+def broken(paths: Iterable[Path]) -> str:
+    """What is wrong with the first of these files that is no Python, in words; empty: nothing."""
+    for path in paths:
         try:
-            state = path.stat()
+            compile(path.read_bytes(), path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            return f"{path.name}{line}: {error.msg if isinstance(error, SyntaxError) else error}"
         except OSError:
-            continue
-        seen.update(f"{path}\0{state.st_mtime_ns}\0{state.st_size}\n".encode())
-    return seen.hexdigest()[:16]
+            continue  # it is just being replaced; it changes again then
+    return ""
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.py")) if not any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts))
+def _is_hidden(folder: Path) -> bool:
+    return folder.name.startswith((".", "__pycache__")) or (folder / "pyvenv.cfg").exists()
 
 
 def _text(path: Path) -> str:

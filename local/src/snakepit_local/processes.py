@@ -76,9 +76,12 @@ class Capsule:
 
 
 class Capsules:
-    """All capsules of this machine. `wake` is called when one has ended."""
+    """All capsules of this machine. `wake` is called when one has ended; `environment` is added to that of their programs."""
 
-    def __init__(self, server: str, root: Path, wake: Callable[[], None], on_line: OnLine) -> None:
+    def __init__(
+        self, server: str, root: Path, wake: Callable[[], None], on_line: OnLine, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._environment = environment or {}
         self._server = server
         self._root = root
         self._wake = wake
@@ -111,6 +114,12 @@ class Capsules:
             capsule.deleting = True
             self._spawn(self._end(capsule), f"end of {name}")
 
+    def renew_code(self, pool: str) -> None:
+        """Workers that are started from now on import their code anew."""
+        for capsule in self.of(pool):
+            if capsule.keeper is not None:
+                _signal(capsule.keeper, signal.SIGHUP)
+
     def kill_all(self) -> None:
         """At once, whatever runs."""
         for capsule in self._capsules.values():
@@ -132,7 +141,7 @@ class Capsules:
         """Both processes, until either ends; then neither is left."""
         try:
             capsule.agent = await self._start(capsule, AGENT, self._agent_environment(capsule))
-            capsule.keeper = await self._start(capsule, KEEPER, _keeper_environment(capsule))
+            capsule.keeper = await self._start(capsule, KEEPER, {**_keeper_environment(capsule), **self._environment})
             if capsule.deleting:
                 capsule.send(signal.SIGTERM)
             waits = [asyncio.create_task(each.wait()) for each in capsule.processes]
@@ -209,16 +218,16 @@ class Capsules:
             "SNAKEPIT_SERVER": self._server,
             "SNAKEPIT_RUN_DIR": str(capsule.run_dir),
             "SNAKEPIT_HEALTH_PORT": "0",
+            **self._environment,
         }
 
 
 def _keeper_environment(capsule: Capsule) -> dict[str, str]:
     """The author's: what this process has, and the folder of the pool file to import from."""
     path = os.pathsep.join([str(capsule.local.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Buffered output of a worker would be seen late, or never when it is killed.
-    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
+    own = {"PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
     inherited = {name: value for name, value in os.environ.items() if name not in {"GRPC_ENABLE_FORK_SUPPORT", "GRPC_EXPERIMENTS"}}
-    return {"SNAKEPIT_LOG_FORMAT": "text", "SNAKEPIT_LOG_LEVEL": "warning", **inherited, **own}
+    return {"SNAKEPIT_LOG_FORMAT": "text", **inherited, **own}
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -14,14 +14,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from snakepit.client import Client, ToolInfo
+from snakepit.client import Client, Pool, ToolInfo
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
-from snakepit_local.files import LocalPool, fingerprint
+from snakepit_local.files import LocalPool, broken, sources
 from snakepit_local.processes import Capsules
 from snakepit_local.report import Reporter
 from snakepit_operator.fleet import Fleet
@@ -33,16 +31,29 @@ from snakepit_operator.rollout import desired
 RESYNC_SECONDS = 1.0
 """Everything is looked at this often, even when nobody says that it changed."""
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 0.1
+"""Between two looks at the code of a pool, or ten times as long as a look takes."""
+
+WATCHING = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Bytecode is taken for that of a source of the same second and size, and people save faster than that."""
+
 STOP_SECONDS = 2.0
 _PATH_LIMIT = 80
 _PREFIX = "snakepit-"
 
 
-class World:
-    """`run` it until `stop` is set; `hurry` cuts the drain short."""
+def debugging(terminal: str) -> dict[str, str]:
+    """For agents and keepers."""
+    return {"SNAKEPIT_DEBUG_TERMINAL": terminal, "SNAKEPIT_SETUP_TIMEOUT_SECONDS": "86400"}
 
-    def __init__(self, pools: Sequence[LocalPool], settings: Settings, reporter: Reporter, *, watch: bool = False) -> None:
+
+class World:
+    """`run` it until `stop` is set; `hurry` cuts the drain short. `terminal`: the path of the one that workers' debuggers talk to."""
+
+    def __init__(
+        self, pools: Sequence[LocalPool], settings: Settings, reporter: Reporter, *, watch: bool = False, terminal: str = ""
+    ) -> None:
+        self._environment = (WATCHING if watch else {}) | (debugging(terminal) if terminal else {})
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
         self.ready = asyncio.Event()
@@ -69,7 +80,7 @@ class World:
         self._changed.set()
 
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
-        self._capsules = Capsules(control_plane.address, root, self.wake, self._reporter.author_line)
+        self._capsules = Capsules(control_plane.address, root, self.wake, self._reporter.author_line, self._environment)
         self._fleet = Fleet(control_plane.address, self.wake)
         self._fleet.set_pools(_settings_of(local) for local in self._pools.values())
         tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
@@ -146,17 +157,34 @@ class World:
         return view is not None and view.ready_workers >= desired(spec) * per_capsule
 
     async def _watch_code(self) -> None:
-        """New code rolls out like any change: successors first, and broken code replaces nothing."""
-        prints = {name: await asyncio.to_thread(fingerprint, local.folder) for name, local in self._pools.items()}
+        async with Client(self.control_plane.address) as client:
+            await asyncio.gather(*(self._watch_pool(client.pool(name), local.folder) for name, local in self._pools.items()))
+
+    async def _watch_pool(self, pool: Pool, folder: Path) -> None:
+        """Changed code replaces the workers, successors first; broken code replaces nothing."""
+        before = await asyncio.to_thread(sources, folder)
+        pause = WATCH_SECONDS
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            for name, local in list(self._pools.items()):
-                now = await asyncio.to_thread(fingerprint, local.folder)
-                if now != prints[name]:
-                    prints[name] = now
-                    self._reporter.say(f"pool {name}: its code has changed, rolling out", "bold")
-                    self._pools[name] = _next_generation(local.with_code(now))
-                    self.wake()
+            await asyncio.sleep(pause)
+            began = time.monotonic()
+            now = await asyncio.to_thread(sources, folder)
+            pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))
+            if now != before:
+                changed = [path for path, state in now.items() if before.get(path) != state]
+                before = now
+                await self._reload(pool, await asyncio.to_thread(broken, changed))
+
+    async def _reload(self, pool: Pool, problem: str) -> None:
+        if problem:
+            self._reporter.say(f"pool {pool.name}: its code is broken, so its workers stay as they are: {problem}", "red")
+            return
+        self._reporter.say(f"pool {pool.name}: its code has changed, replacing its workers", "bold")
+        self._capsules.renew_code(pool.name)
+        try:
+            for worker in await pool.workers():
+                await pool.recycle_worker(worker.id)
+        except SnakepitError as error:
+            self._reporter.say(f"pool {pool.name}: its workers can't be replaced: {error}", "red")
 
 
 async def _first(*events: asyncio.Event, timeout: float) -> None:
@@ -182,11 +210,6 @@ def make_root() -> Path:
 def _settings_of(local: LocalPool) -> link_pb2.PoolSettings:
     metadata = local.pool.metadata
     return link_pb2.PoolSettings(pool=local.name, uid=metadata.uid, generation=metadata.generation, spec=settings_json(local.pool.spec))
-
-
-def _next_generation(local: LocalPool) -> LocalPool:
-    metadata = msgspec.structs.replace(local.pool.metadata, generation=local.pool.metadata.generation + 1)
-    return LocalPool(msgspec.structs.replace(local.pool, metadata=metadata), local.folder)
 
 
 async def _tools(client: Client, name: str) -> list[ToolInfo]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import snakepit
-from snakepit import Client
+from snakepit import Client, sync
 from support.dev_server import Program, dev, free_port, pool_file, wait_until
 from support.redis_server import RedisServer, binaries
 
@@ -23,7 +23,7 @@ SLOW_TO_END = "{timeoutSeconds: 20, killAfterSeconds: 1}"
 
 
 def adapter(folder: Path, name: str, text: str) -> str:
-    (folder / f"{name}.py").write_text(f"from snakepit import Adapter, tool\n\n{text}")
+    (folder / f"{name}.py").write_text(f"from snakepit import Adapter, Context, tool\n\n{text}")
     return name
 
 
@@ -216,24 +216,43 @@ def test_an_adapter_that_cant_start_is_reported_with_its_own_error(tmp_path: Pat
             asyncio.run(call(program.server))
 
 
-def test_changed_code_is_rolled_out_and_broken_code_replaces_nothing(tmp_path: Path) -> None:
-    body = "class A(Adapter):\n    @tool\n    def say(self) -> str:\n        return {!r}\n"
-    name = adapter(tmp_path, "changing", body.format("old"))
+CHANGING = """
+class A(Adapter):
+    @tool
+    def say(self) -> str:
+        return {!r}
 
-    def say() -> object:
-        from snakepit import sync
+    @tool
+    def keep(self, value: str, *, ctx: Context) -> int:
+        return ctx.state.set("kept", value)
 
-        with sync.Client(program.server) as client:
-            return client.pool("changing").call("say", timeout=10)
+    @tool
+    def kept(self, *, ctx: Context) -> str:
+        return ctx.state.get("kept") + {!r}
+"""
 
-    with dev(pool_file(tmp_path, "changing", f"{name}:A", replicas="1"), "--watch") as program:
+
+def test_changed_code_replaces_workers_keeps_sessions_and_broken_code_replaces_nothing(tmp_path: Path) -> None:
+    name = adapter(tmp_path, "changing", CHANGING.format("old", "!"))
+    file = pool_file(tmp_path, "changing", f"{name}:A", worker="processes: 2", replicas="1")
+    with dev(file, "--watch") as program:
         program.is_ready()
-        assert say() == "old"
-        adapter(tmp_path, name, "import nothing_of_that_name\n")
-        program.says("a worker can't start", 20)
-        assert say() == "old"
-        adapter(tmp_path, name, body.format("brand new"))
-        wait_until(lambda: say() == "brand new", "the new code answers")
+        with sync.Client(program.server) as client:
+            pool, session = client.pool("changing"), client.pool("changing").session("ada")
+            session.create()
+            session.call("keep", {"value": "mine"})
+            before = {worker.id: worker.pid for worker in pool.workers()}
+            adapter(tmp_path, name, "def f(:\n    pass\n")
+            program.says(f"its code is broken, so its workers stay as they are: {name}.py, line 2: invalid syntax")
+            adapter(tmp_path, name, "import nothing_of_that_name\n")
+            program.says("nothing_of_that_name")
+            assert pool.call("say", timeout=10) == "old"
+            assert {worker.id: worker.pid for worker in pool.workers()} == before
+            adapter(tmp_path, name, CHANGING.format("brand new", "?"))
+            wait_until(lambda: pool.call("say", timeout=10) == "brand new", "the new code answers")
+            wait_until(lambda: session.call("kept", timeout=10) == "mine?", "the session goes on under the new code")
+            wait_until(lambda: not {worker.pid for worker in pool.workers()} & set(before.values()), "no old worker is left")
+            assert {worker.id for worker in pool.workers()} == set(before)
 
 
 def test_sessions_survive_the_end_of_everything_but_redis(tmp_path: Path, sample: Path) -> None:

@@ -235,12 +235,6 @@ def test_a_forked_child_of_a_tool_holds_none_of_our_sockets(agent: LocalAgent) -
     assert worker.call("sockets_of_a_forked_child") == 0
 
 
-def test_what_a_tool_prints_is_on_stdout_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with LocalAgent() as agent:
-        agent.start(SAMPLE).call("say", {"text": "hello from the tool"})
-        assert "hello from the tool\n" in capfd.readouterr().out
-
-
 def test_the_process_is_named_after_its_worker(agent: LocalAgent) -> None:
     assert agent.start(SAMPLE, index=3, name="digits-abcde-x/3").call("name") == "igits-abcde-x/3"
     assert agent.start(SAMPLE, index=4, startup="spawn").call("name") == "worker/4"

@@ -8,9 +8,8 @@ import pytest
 
 from snakepit.client import ToolInfo
 from snakepit.spec import InvalidPool
-from snakepit_local.files import fingerprint, read_pools
+from snakepit_local.files import broken, read_pools, sources
 from snakepit_local.report import example
-from snakepit_operator.rollout import template_hash
 from support.dev_server import pool_file
 
 
@@ -45,16 +44,30 @@ def test_rules_over_several_fields_are_checked(tmp_path: Path) -> None:
         read_pools([path], 1)
 
 
-def test_changed_code_changes_the_fingerprint_and_the_template(tmp_path: Path) -> None:
-    (local,) = read_pools([pool_file(tmp_path, "one", "a.b:C")], 1)
-    code = tmp_path / "a.py"
+def test_changed_new_and_deleted_sources_are_seen_and_environments_are_not(tmp_path: Path) -> None:
+    code = tmp_path / "package" / "a.py"
+    code.parent.mkdir()
     code.write_text("x = 1\n")
-    before = fingerprint(tmp_path)
-    assert fingerprint(tmp_path) == before
+    for hidden in (".git/b.py", "env/pyvenv.cfg", "env/lib/c.py", "package/__pycache__/d.py"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_text("")
+    before = sources(tmp_path)
+    assert list(before) == [code]
+    assert sources(tmp_path) == before
     code.write_text("x = 22\n")
-    assert fingerprint(tmp_path) != before
-    hashes = {template_hash(each.pool.spec) for each in (local, local.with_code("1"), local.with_code("2"))}
-    assert len(hashes) == 3
+    assert sources(tmp_path)[code] != before[code]
+    code.unlink()
+    assert sources(tmp_path) == {}
+
+
+def test_a_broken_source_is_named_with_its_line(tmp_path: Path) -> None:
+    fine, odd, null = tmp_path / "fine.py", tmp_path / "odd.py", tmp_path / "null.py"
+    fine.write_text("x = 1\n")
+    odd.write_text("x = 1\ndef f(:\n")
+    null.write_bytes(b"\0")
+    assert broken([fine, tmp_path / "gone.py"]) == ""
+    assert broken([fine, odd]) == "odd.py, line 2: invalid syntax"
+    assert "null" in broken([null])
 
 
 def _tool(name: str, required: dict[str, str], *, streaming: bool = False) -> ToolInfo:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from snakepit.local.frames import StartFailed, StartWorker
-from snakepit.local.sockets import packet_pair, recv_packet
+from snakepit.local.sockets import close_all, packet_pair, recv_packet
+from snakepit.names import new_id
 from snakepit_worker import starting
+from snakepit_worker.collector import Collector
 from snakepit_worker.processes import signal_process
 from snakepit_worker.starting import Birth, Forked, MustSpawn, NotForked
 
@@ -34,6 +36,9 @@ class Parent(Protocol):
 
     def unwatch(self, sock: socket.socket) -> None: ...
 
+    @property
+    def collector(self) -> Collector: ...
+
 
 class Zygote:
     """One parked process, and the births that it was asked for."""
@@ -44,13 +49,26 @@ class Zygote:
         self._births = births
         self._pending: dict[str, Birth] = {}
         self._failure: NotForked | None = None
+        self._retired = False
+        self._log = new_id()
         with theirs:
-            arguments = [str(theirs.fileno()), str(os.getpid())]
             try:
-                self.pid = starting.spawn("snakepit_worker.zygote", arguments, dict(key[1]), [theirs.fileno()])
+                self.pid = self._start(theirs)
             except OSError:
-                self.socket.close()
+                self._close()
                 raise
+
+    def _start(self, theirs: socket.socket) -> int:
+        sink = self._births.parent.collector.open(self._log, "zygote")
+        try:
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            return starting.spawn("snakepit_worker.zygote", arguments, dict(self.key[1]), [theirs.fileno()], sink.output)
+        finally:
+            close_all(sink)
+
+    def _close(self) -> None:
+        self.socket.close()
+        self._births.parent.collector.close(self._log)
 
     def request(self, birth: Birth) -> None:
         try:
@@ -86,6 +104,16 @@ class Zygote:
             case MustSpawn():
                 logger.warning("%s, so its workers are fresh interpreters (worker.startup: spawn says so from the start)", answer.reason)
                 self._births.spawn(birth)
+        self._end_if_retired()
+
+    def retire(self) -> None:
+        """Its code has passed: answer what is asked for already, then end."""
+        self._retired = True
+        self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        if self._retired and not self._pending:
+            self._births.end(self)
 
     def _fail(self, birth: Birth, answer: NotForked) -> None:
         self._births.fail(birth, answer.stage, answer.type, answer.message, answer.traceback)
@@ -101,7 +129,7 @@ class Zygote:
         for birth in self._pending.values():
             self._births.fail(birth, why.stage, why.type, why.message, why.traceback)
         self._births.unwatch(self)
-        self.socket.close()
+        self._close()
 
 
 class Births:
@@ -115,7 +143,7 @@ class Births:
 
     def start(self, start: StartWorker) -> None:
         try:
-            birth = Birth(start)
+            birth = self._birth(start)
         except OSError as error:
             self.parent.failed(StartFailed(start.index, start.incarnation, "fork", type(error).__name__, str(error)))
             return
@@ -124,12 +152,20 @@ class Births:
         else:
             self._fork(birth)
 
+    def _birth(self, start: StartWorker) -> Birth:
+        sink = self.parent.collector.open(start.incarnation, "worker", start.name or f"worker/{start.index}")
+        try:
+            return Birth(start, sink)
+        except OSError:
+            close_all(sink)
+            raise
+
     def spawn(self, birth: Birth) -> None:
         """A fresh interpreter."""
         inherited = list(birth.newborn)
         try:
             arguments = [*map(str, inherited), str(os.getpid())]
-            pid = starting.spawn("snakepit_worker.worker", arguments, birth.start.env, inherited)
+            pid = starting.spawn("snakepit_worker.worker", arguments, birth.start.env, inherited, birth.newborn.output)
         except OSError as error:
             self.fail(birth, "fork", type(error).__name__, str(error))
         else:
@@ -150,6 +186,14 @@ class Births:
     def end_all(self) -> None:
         for zygote in list(self._zygotes.values()):
             self.end(zygote)
+
+    def renew(self) -> None:
+        """Whoever is asked for from now on imports the adapter anew."""
+        retired = list(self._zygotes.values())
+        self._zygotes.clear()
+        for zygote in retired:
+            self._ending[zygote.pid] = zygote
+            zygote.retire()
 
     def reaped(self, pid: int, how: str) -> bool:
         """True: it was a zygote."""

@@ -41,6 +41,7 @@ from snakepit.local.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit.names import nearest
 from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
+from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
 
@@ -241,20 +242,23 @@ class Invoker:
     means: dict[str, float]
     # Whether the result of a quick call may wait for the next one's: only where one thread alone takes calls.
     may_hold: bool
+    lines: LineCalls
     pickle: bool = False
 
     def run(self, frame: CallFrame) -> None:
         """Serve one call to its `Done`. OSError: the agent has gone."""
-        if not self._is_quick(frame.tool):
+        if not (quick := self._is_quick(frame.tool)):
             self.channel.flush()
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
         started_ns = time.time_ns()
         self.calls.begin(call)
+        self.lines.begin(frame, quick=quick)
         try:
             done = self._outcome(call, started)
         finally:
             self.calls.end(call)
+            self.lines.end()
         if call.sections and done.payload is not None:
             done.sections = call.sections
         done.run_seconds = time.monotonic() - started

@@ -36,6 +36,7 @@ from snakepit.local.frames import (
 from snakepit.local.sockets import FramingError, decode_from_agent, recv_packet, send_control
 from snakepit_worker import logs, processes
 from snakepit_worker.births import Births
+from snakepit_worker.collector import Collector
 from snakepit_worker.guard import Guard
 from snakepit_worker.starting import Birth
 
@@ -96,22 +97,44 @@ class Keeper:
         self._agent: Agent | None = None
         self._dial_at = 0.0
         self._term_wanted = False
+        self._new_code_wanted = False
         self._terminating = False
         self._shutdown = False
+        self._collector_is_behind = False
 
     def run(self) -> int:
+        self.collector = Collector()
         self._guard = Guard()
-        self._catch_signals()
-        processes.adopt_orphans()
+        self._log_by_the_collector()
+        try:
+            self._catch_signals()
+            processes.adopt_orphans()
+            self._loop()
+        except Exception:
+            logger.exception("the keeper failed")
+            return 1
+        finally:
+            self.collector.dismiss()
+        return 0
+
+    def _loop(self) -> None:
         while not self._finished():
             for key, _ in self._selector.select(self._patience(time.monotonic())):
                 key.data()
             self._terminate()
+            self._renew()
             self._reap()
             self._dial(time.monotonic())
+            self._collector_is_behind = self.collector.flush()
         self._sweep()
         self._guard.dismiss()
-        return 0
+
+    def _log_by_the_collector(self) -> None:
+        """Our own lines too: whoever reads the log slowly must not keep the keeper waiting."""
+        sink = self.collector.open("keeper", "keeper")
+        os.close(sink.note)
+        logs.redirect(sink.output)
+        logs.dont_wait()
 
     # ---- when to do what
 
@@ -119,6 +142,8 @@ class Keeper:
         return self._shutdown and not self._workers and self._births.is_empty()
 
     def _patience(self, now: float) -> float | None:
+        if self._collector_is_behind:
+            return DIAL_SECONDS
         if self._shutdown or self._agent is not None:
             return None
         return max(0.0, self._dial_at - now) if self._alone else DIAL_SECONDS
@@ -141,7 +166,7 @@ class Keeper:
 
     def _children(self) -> list[int]:
         """Also what has left its worker's group and was adopted."""
-        return [pid for pid in processes.children() if pid != self._guard.pid]
+        return [pid for pid in processes.children() if pid not in (self._guard.pid, self.collector.pid)]
 
     # ---- signals and children
 
@@ -154,6 +179,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._want_term)
+        signal.signal(signal.SIGHUP, self._want_new_code)
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._drain(reader))
 
     @staticmethod
@@ -164,6 +190,15 @@ class Keeper:
 
     def _want_term(self, *_: object) -> None:
         self._term_wanted = True
+
+    def _want_new_code(self, *_: object) -> None:
+        self._new_code_wanted = True
+
+    def _renew(self) -> None:
+        """HUP: the code has changed. Workers that are there stay as they are; the agent replaces them when somebody asks it to."""
+        if self._new_code_wanted:
+            self._new_code_wanted = False
+            self._births.renew()
 
     def _terminate(self) -> None:
         """The agent drains; without one there is nothing to drain."""
@@ -183,13 +218,14 @@ class Keeper:
             start = self._workers.pop(pid, None)
             if start is not None:
                 self._guard.forget(pid)
+                self.collector.close(start.incarnation)
                 self._tell_exit(start, status)
-            elif not self._births.reaped(pid, _how(status)):
+            elif not self.collector.reaped(pid) and not self._births.reaped(pid, _how(status)):
                 self._strays.append((pid, status))
 
     def _tell_exit(self, start: StartWorker, status: int) -> None:
         code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
-        logger.info("worker %s ended: %s", start.name or start.index, _how(status))
+        logger.log(logging.INFO if status else logging.DEBUG, "worker %s ended: %s", start.name or start.index, _how(status))
         self._tell(WorkerExited(start.index, start.incarnation, code=code, signal=number))
 
     def _sweep(self) -> None:
@@ -258,6 +294,7 @@ class Keeper:
             case AgentWelcome(protocol=protocol):
                 self._welcome(agent, protocol)
             case StartWorker() as start:
+                self._renew()
                 self._births.start(start)
             case SignalWorker(incarnation=incarnation, signal=number, group=group):
                 self._signal(incarnation, number, group)
@@ -311,6 +348,7 @@ class Keeper:
 
     def failed(self, failure: StartFailed) -> None:
         """No process could be made."""
+        self.collector.close(failure.incarnation)
         logger.error("worker %s can't start (%s): %s: %s", failure.index, failure.stage, failure.type, failure.message)
         self._tell(failure)
 
@@ -329,7 +367,7 @@ def _how(status: int) -> str:
 
 def main() -> int:
     """`snakepit-keeper`: the container's command."""
-    logs.configure("keeper")
+    logs.install()
     return Keeper(Path(os.environ.get(RUN_DIR_VARIABLE) or RUN_DIR)).run()
 
 

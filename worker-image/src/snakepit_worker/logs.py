@@ -1,43 +1,221 @@
-"""Log lines of keeper, zygote and worker on stderr: JSON in containers, text where SNAKEPIT_LOG_FORMAT=text says so."""
+"""What a process of the capsule prints and logs leaves as records for the collector (see `lines`), each with the call that it is of.
+
+`install` takes over `sys.stdout`, `sys.stderr` and the root logger. What C code and child processes write to the descriptors 1 and 2 goes
+into the same pipe as it is. The pipe has a descriptor of its own besides: closing the two silences nobody.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import logging
+import mmap
 import os
+import select
 import sys
+import threading
 import time
+from contextvars import ContextVar
+from typing import Any, Protocol
 
-import msgspec
+from snakepit.local.frames import CallFrame
+from snakepit_worker.lines import END, NO_CALL, PIECE, Label, Record, encode
 
-_FIELDS = ("worker", "pid", "call_id")
+_FIONREAD = 0x541B
+_LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
-
-class _Json(logging.Formatter):
-    def __init__(self, component: str) -> None:
-        super().__init__()
-        self._component = component
-
-    def format(self, record: logging.LogRecord) -> str:
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        line = {
-            "time": when,
-            "level": record.levelname,
-            "component": self._component,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+task_call: ContextVar[CallFrame | None] = ContextVar("snakepit_call", default=None)
+"""The call that this thread, or this task, works for."""
 
 
-def configure(component: str) -> None:
-    """Send the root logger to stderr; what the author configures later replaces it."""
-    handler = logging.StreamHandler(sys.stderr)
-    if os.environ.get("SNAKEPIT_LOG_FORMAT", "json") == "text":
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {component} %(message)s"))
-    else:
-        handler.setFormatter(_Json(component))
+class Calls(Protocol):
+    """Told of every call that begins and ends, so that its lines are known by it."""
+
+    def begin(self, frame: CallFrame, *, quick: bool) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class OneCall:
+    """Where one alone runs at a time: also what other threads, C code and child processes write is of that call."""
+
+    def __init__(self) -> None:
+        self.frame: CallFrame | None = None
+        self._note: mmap.mmap | None = None
+
+    def share(self, note: int) -> None:
+        """The file that the collector reads, for what comes without a record. Takes the descriptor."""
+        self._note = mmap.mmap(note, 0)
+        os.close(note)
+
+    def begin(self, frame: CallFrame, *, quick: bool) -> None:
+        """`quick`: to know what its C code writes is not worth the microseconds."""
+        self.frame = frame
+        if self._note is not None and not quick:
+            note = f"{frame.call_id}\n{frame.session_id}\n{frame.tool}\n".encode()[: len(self._note)]
+            self._note[: len(note)] = note
+
+    def end(self) -> None:
+        """What lies unread in the pipe is this call's, and is marked as such."""
+        _finish_lines()
+        frame, self.frame = self.frame, None
+        if self._note is not None and self._note[0] and frame is not None:
+            if _pipe.unread():
+                _pipe.write(encode(Record(0.0, END, "", "", _label(frame))))
+            self._note[0] = 0
+
+
+class ManyCalls:
+    """Where several run at a time, each in a thread or task of its own: what comes without a record is the worker's alone."""
+
+    def begin(self, frame: CallFrame, *, quick: bool) -> None:
+        task_call.set(frame)
+
+    def end(self) -> None:
+        _finish_lines()
+        task_call.set(None)
+
+
+one_call = OneCall()
+
+
+def _current() -> CallFrame | None:
+    return task_call.get() or one_call.frame
+
+
+def _label(frame: CallFrame | None) -> Label:
+    return NO_CALL if frame is None else Label(frame.call_id, frame.session_id, frame.tool)
+
+
+class _Pipe:
+    """The way to the collector. Logging never fails and never raises: a process whose log has gone works on."""
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.waits = True
+
+    def write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self.descriptor, data) :]
+            except BlockingIOError:
+                if not self.waits:
+                    return
+                select.select([], [self.descriptor], [])  # the author has made the pipe so
+            except OSError:
+                return
+
+    def unread(self) -> bool:
+        with contextlib.suppress(OSError):
+            return any(fcntl.ioctl(self.descriptor, _FIONREAD, bytes(4)))
+        return False
+
+
+_pipe = _Pipe()
+
+
+class Printed(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr`: each line is a record; what has no newline yet waits for it, or for `flush`, or for another call."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True)
+        self.is_partial = False
+        self._source = name
+        self._pending = threading.local()
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        pending, frame = self._of_this_thread(), _current()
+        if frame is not pending.frame:
+            self.flush()
+            pending.frame = frame
+        whole: str = pending.text + text
+        if "\n" not in text and len(whole) <= PIECE:
+            pending.text = whole
+            self.is_partial = True
+            return len(text)
+        *lines, pending.text = whole.split("\n")
+        if len(pending.text) > PIECE:
+            lines, pending.text = [*lines, pending.text], ""
+        self._emit(lines, frame)
+        return len(text)
+
+    def flush(self) -> None:
+        pending = self._of_this_thread()
+        text, pending.text = pending.text, ""
+        if text:
+            self._emit([text], pending.frame)
+
+    def close(self) -> None:
+        """The process has one, and others write to it."""
+        self.flush()
+
+    def _of_this_thread(self) -> Any:
+        pending = self._pending
+        if not hasattr(pending, "text"):
+            pending.text, pending.frame = "", None
+        return pending
+
+    def _emit(self, lines: list[str], frame: CallFrame | None) -> None:
+        now, label = time.time(), _label(frame)
+        pieces = (line[start : start + PIECE] for line in lines for start in range(0, max(len(line), 1), PIECE))
+        _pipe.write(b"".join(encode(Record(now, "info", self._source, piece, label)) for piece in pieces))
+
+
+_streams: list[Printed] = []
+
+
+def _finish_lines() -> None:
+    """At the end of a call, what it has left without a newline is a line."""
+    for stream in _streams:
+        if stream.is_partial:
+            stream.is_partial = False
+            stream.flush()
+
+
+class _Handler(logging.Handler):
+    """Log records, with their exceptions."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message, exception = record.getMessage(), self._exception(record)
+        except Exception:
+            self.handleError(record)
+            return
+        level = record.levelname.lower()
+        _pipe.write(encode(Record(record.created, level, record.name, _bounded(message), _label(_current()), exception)))
+
+    @staticmethod
+    def _exception(record: logging.LogRecord) -> str:
+        text = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        return text[-PIECE:]
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= PIECE else f"{text[:PIECE]} ... ({len(text) - PIECE} characters more)"
+
+
+def install() -> None:
+    """In a process whose descriptors 1 and 2 are a pipe of the collector's. What the author configures later replaces it."""
+    _pipe.descriptor = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 64)
+    _streams[:] = [Printed(1, "stdout"), Printed(2, "stderr")]
+    sys.stdout = sys.__stdout__ = _streams[0]  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _streams[1]  # type: ignore[misc]
     level = os.environ.get("SNAKEPIT_LOG_LEVEL", "info").upper()
-    logging.basicConfig(level=level if level in ("DEBUG", "INFO", "WARNING", "ERROR") else logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=_LEVELS.get(level, logging.INFO), handlers=[_Handler()], force=True)
+
+
+def redirect(output: int) -> None:
+    """From now on into another pipe: in a fork. Takes the descriptor."""
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.dup2(output, _pipe.descriptor, inheritable=False)
+    os.close(output)
+
+
+def dont_wait() -> None:
+    """What doesn't fit the pipe is lost: for a process that must never wait, and whose pipe is nobody else's."""
+    os.set_blocking(_pipe.descriptor, False)
+    _pipe.waits = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from snakepit.context import Interrupted
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import RunningCall
+from snakepit_worker.logs import task_call
 
 
 class MainThreadRunner:
@@ -28,7 +30,9 @@ class MainThreadRunner:
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._interrupts.shielded:
             loop = self._running_loop()
-            task = loop.create_task(coroutine)
+            context = contextvars.copy_context()
+            context.run(task_call.set, call.frame)
+            task = loop.create_task(coroutine, context=context)
             call.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
             if call.reason:
                 task.cancel()

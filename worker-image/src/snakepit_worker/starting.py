@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from snakepit.local.frames import StartFailed, StartWorker
-from snakepit.local.sockets import packet_pair, send_packet, stream_pair
+from snakepit.local.sockets import close_all, packet_pair, send_packet, stream_pair
+from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16
 
@@ -28,6 +29,8 @@ class Newborn(NamedTuple):
     inbox: int
     outbox: int
     go: int
+    output: int
+    note: int
 
 
 class Forked(msgspec.Struct, array_like=True, tag_field="kind", tag="forked"):
@@ -64,8 +67,9 @@ _start = msgspec.msgpack.Decoder(StartWorker)
 class Birth:
     """The keeper's view of one worker that is being made: both ends of everything, until the process has its own copies."""
 
-    def __init__(self, start: StartWorker) -> None:
+    def __init__(self, start: StartWorker, sink: Sink) -> None:
         self.start = start
+        self._sink = sink
         self.inbox, self.inbox_reader = packet_pair()
         self.outbox, self._worker_outbox = stream_pair()
         self._go_reader, self._go = os.pipe()
@@ -73,7 +77,7 @@ class Birth:
     @property
     def newborn(self) -> Newborn:
         """What the process is given."""
-        return Newborn(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader)
+        return Newborn(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader, *self._sink)
 
     def go_ahead(self) -> list[socket.socket]:
         """Let the process begin; what the agent needs is returned: inbox, its reading end, outbox."""
@@ -94,6 +98,7 @@ class Birth:
     def _close_common(self) -> None:
         os.close(self._go)
         os.close(self._go_reader)
+        close_all(self._sink)
         self._worker_outbox.close()
 
 
@@ -104,7 +109,7 @@ def await_go(go: int) -> StartWorker | None:
     return _start.decode(data) if data else None
 
 
-def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]) -> int:
+def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int], output: int) -> int:
     """A fresh interpreter that runs `module` in a session of its own, with stdin empty; the pid. OSError where there is none."""
     for descriptor in inherited:
         os.set_inheritable(descriptor, True)
@@ -113,7 +118,7 @@ def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str],
             sys.executable,
             [sys.executable, "-m", module, *arguments],
             {**os.environ, **environment},
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), *((os.POSIX_SPAWN_DUP2, output, each) for each in (1, 2))],
             setsid=True,
             setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
         )

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from snakepit import payload as payloads
 from snakepit.calling import ToolRequest
@@ -229,9 +229,9 @@ def outcome(done: Done) -> Any:
 
 
 class LocalAgent:
-    """Starts a keeper and obeys nobody but the test."""
+    """Starts a keeper and obeys nobody but the test. `stderr`: where the keeper's log goes instead of this process's."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None, protocol: int = PROTOCOL) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, protocol: int = PROTOCOL, stderr: IO[bytes] | None = None) -> None:
         self.heard = Heard()
         self.state = MemoryState()
         self.fakes = Fakes()
@@ -244,7 +244,7 @@ class LocalAgent:
         self._listener.bind(str(Path(self._folder.name, SOCKET)))
         self._listener.listen()
         self._listener.settimeout(WAIT_SECONDS)
-        self.keeper = self._start_keeper(environment or {})
+        self.keeper = self._start_keeper(environment or {}, stderr)
         self.accept()
 
     def accept(self) -> KeeperHello:
@@ -311,10 +311,10 @@ class LocalAgent:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _start_keeper(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start_keeper(self, environment: Mapping[str, str], stderr: IO[bytes] | None) -> subprocess.Popen[bytes]:
         own = {RUN_DIR_VARIABLE: self._folder.name, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
         command = [sys.executable, "-m", "snakepit_worker.keeper"]
-        return subprocess.Popen(command, env={**os.environ, **own, **environment}, start_new_session=True)
+        return subprocess.Popen(command, env={**os.environ, **own, **environment}, stderr=stderr, start_new_session=True)
 
     def _read(self, keeper: socket.socket, heard: Heard) -> None:
         with contextlib.suppress(OSError):

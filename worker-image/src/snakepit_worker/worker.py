@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import io
 import logging
 import os
 import select
@@ -23,7 +22,7 @@ from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
-from snakepit_worker import logs
+from snakepit_worker import debugging, logs
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import Calls, Invoker, ResultLimit
@@ -120,6 +119,7 @@ class Worker:
             means={},
             pickle="pickle" in self._start.payloads,
             may_hold=self._start.profile != "thread",
+            lines=logs.ManyCalls() if self._start.profile == "thread" else logs.one_call,
         )
 
     def _make(self, factory: Factory | None) -> Adapter:
@@ -193,7 +193,8 @@ class Worker:
     def _obey(self, frame: ToWorker) -> None:
         match frame:
             case CancelCall():
-                self._calls.interrupt(frame.id, frame.reason)
+                if not debugging.terminal():  # whoever debugs takes longer than any caller waits
+                    self._calls.interrupt(frame.id, frame.reason)
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
             case Limits():
@@ -234,7 +235,11 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
         return 0
     die_with(keeper_pid)
     name_process(start.name or f"worker/{start.index}")
+    logs.redirect(newborn.output)
+    logs.one_call.share(newborn.note)
     _settle()
+    if path := debugging.terminal():
+        debugging.attach(path)
     with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
         for each in (inbox, outbox):
             each.set_inheritable(False)
@@ -242,13 +247,10 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
 
 
 def _settle() -> None:
-    """What a process of the author's may expect: line-buffered output, default signals, stacks on SIGUSR1."""
-    logs.configure("worker")
+    """What a process of the author's may expect: default signals, stacks on SIGUSR1 and before a fatal signal."""
     _step_back()
+    faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
 
 
 def _step_back() -> None:
@@ -261,9 +263,10 @@ def _step_back() -> None:
 
 
 def main() -> int:
-    """`python -m snakepit_worker.worker INBOX OUTBOX GO KEEPER_PID`: startup `spawn`."""
-    inbox, outbox, go, keeper_pid = map(int, sys.argv[1:5])
-    return run(Newborn(inbox, outbox, go), keeper_pid, None)
+    """`python -m snakepit_worker.worker INBOX OUTBOX GO OUTPUT NOTE KEEPER_PID`: startup `spawn`."""
+    *newborn, keeper_pid = map(int, sys.argv[1:])
+    logs.install()
+    return run(Newborn(*newborn), keeper_pid, None)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def main() -> int:
     """`python -m snakepit_worker.zygote DESCRIPTOR KEEPER_PID`."""
     descriptor, keeper_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with(keeper_pid)
-    logs.configure("zygote")
+    logs.install()
     with socket.socket(fileno=descriptor) as keeper:
         keeper.set_inheritable(False)
         child = Zygote(keeper).serve()

@@ -13,7 +13,7 @@ from snakepit.cli.arguments import parse_arguments
 from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
 from snakepit.cli.output import show
 from snakepit.client import Client, Pool, Session
-from snakepit.errors import PayloadWarning, ToolError
+from snakepit.errors import InvalidArguments, PayloadWarning, ToolError
 
 
 class Priority(enum.StrEnum):
@@ -30,6 +30,7 @@ def call(
     ] = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Show on stderr what the tool says of its progress.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001)] = None,
     priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = Priority.normal,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
@@ -38,6 +39,9 @@ def call(
 ) -> None:
     """Run a tool, e.g. `snakepit call digits count to=3 --stream`."""
     values = parse_arguments(arguments or [])
+    if stream and progress:
+        raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
+    watch = _show_progress if progress else None
 
     async def run(client: Client) -> None:
         target: Pool | Session = client.pool(pool)
@@ -45,7 +49,7 @@ def call(
             target = client.pool(pool).session(session)
             await target.create()
         if not stream:
-            show(await target.call(tool, values, timeout=timeout, priority=priority.value), output)
+            show(await target.call(tool, values, timeout=timeout, priority=priority.value, on_progress=watch), output)
             return
         async for piece in target.stream(tool, values, timeout=timeout, priority=priority.value):
             show(piece, output)
@@ -59,6 +63,10 @@ def call(
         if traceback:
             print(error.traceback, end="", file=sys.stderr)
         raise
+
+
+def _show_progress(fraction: float, message: str) -> None:
+    print(f"{fraction:4.0%} {message}".rstrip(), file=sys.stderr, flush=True)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

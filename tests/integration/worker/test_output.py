@@ -1,0 +1,205 @@
+"""Whatever an adapter prints, logs or writes comes out as log lines, each with the call that it is of."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakepit_worker.testing import LocalAgent, LocalWorker, wait_until
+
+TALKING = "support.talking:Talking"
+
+
+class Log:
+    """The keeper's stderr in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line is JSON, or this raises."""
+        return [json.loads(line) for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+    def line(self, message: str) -> dict[str, Any]:
+        """Wait for the line with this message."""
+        return self.line_where(lambda line: line["message"] == message)
+
+    def line_where(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        return wait_until(lambda: [line for line in self.lines if is_it(line)])[0]
+
+    def of(self, *messages: str) -> dict[str, Any]:
+        """Wait for the lines; what they have in common, without the time."""
+        found = [self.line(message) for message in messages]
+        assert len({(line.get("call"), line.get("tool")) for line in found}) == 1
+        return found[0]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    (tmp_path / "log").touch()
+    return Log(tmp_path / "log")
+
+
+@pytest.fixture
+def agent(log: Log) -> Iterator[LocalAgent]:
+    with log.path.open("ab") as file, LocalAgent(stderr=file) as agent:
+        yield agent
+
+
+@pytest.fixture
+def worker(agent: LocalAgent) -> LocalWorker:
+    worker = agent.start(TALKING, name="capsule/0")
+    worker.ready()
+    return worker
+
+
+def test_each_line_of_a_call_has_its_call_session_tool_and_worker(worker: LocalWorker, log: Log) -> None:
+    said = {
+        "say": "printed",
+        "complain": "to stderr",
+        "log": "logged",
+        "say_later": "from a task",
+        "say_beside": "from a thread",
+        "say_in_c": "from c",
+        "say_by_a_child": "from_a_child",
+    }
+    for tool, text in said.items():
+        worker.call(tool, {"text": text}, session_id="ada")
+    lines = [log.line(text) for text in said.values()]
+    assert [line["tool"] for line in lines] == list(said)
+    assert {(line["worker"], line["session"], line["component"]) for line in lines} == {("capsule/0", "ada", "worker")}
+    assert len({line["call"] for line in lines}) == len(said)
+    assert [line.get("stream") for line in lines[:2]] == ["stdout", "stderr"]
+    assert (lines[2]["level"], lines[2]["logger"]) == ("warning", "snakepit.tool.log")
+
+
+@pytest.mark.parametrize(("startup", "importer"), [("fork", "zygote"), ("spawn", "worker")])
+def test_what_is_said_outside_a_call_has_its_worker_alone(agent: LocalAgent, log: Log, startup: str, importer: str) -> None:
+    agent.start(TALKING, name="capsule/0", startup=startup)
+    line = log.line("set up")
+    assert line["worker"] == "capsule/0"
+    assert not {"call", "tool"} & set(line)
+    assert log.line("imported")["component"] == importer
+
+
+def test_an_exception_is_a_field_of_its_line(worker: LocalWorker, log: Log) -> None:
+    worker.call("log_an_exception")
+    line = log.line("it went wrong")
+    assert (line["logger"], line["level"], line["tool"]) == ("mine", "error", "log_an_exception")
+    assert line["exception"].endswith("KeyError: 'missing'")
+
+
+def test_a_line_without_an_end_comes_out_at_the_end_of_its_call(worker: LocalWorker, log: Log) -> None:
+    worker.call("say", {"text": "no end", "end": ""})
+    worker.call("say", {"text": "next"})
+    assert log.line("no end")["call"] != log.line("next")["call"]
+
+
+def test_calls_that_run_at_once_keep_their_lines_apart(agent: LocalAgent, log: Log) -> None:
+    worker = agent.start(TALKING, profile="thread", slots=3)
+    ids = [worker.begin("meet_and_say", {"text": f"call {n}", "parties": 3}, session_id=f"s{n}") for n in range(3)]
+    for id in ids:
+        worker.done(id)
+    for n in range(3):
+        common = log.of(*(f"call {n} {number}" for number in range(20)))
+        assert common["session"] == f"s{n}"
+    assert len({log.line(f"call {n} 0")["call"] for n in range(3)}) == 3
+
+
+@pytest.mark.parametrize("how", ["exit", "kill", "segfault"])
+def test_nothing_that_was_written_is_lost_when_the_worker_dies(agent: LocalAgent, log: Log, how: str) -> None:
+    worker = agent.start(TALKING)
+    worker.begin("say_and_die", {"text": "last words", "how": how})
+    worker.exited()
+    assert log.line("last words")["tool"] == "say_and_die"
+    raw = log.line_where(lambda line: line["message"].startswith("and without an end"))
+    assert raw["call"] == log.line("last words")["call"]
+
+
+@pytest.mark.parametrize(
+    ("data", "messages"),
+    [
+        pytest.param(b"one\ntwo\r\n", ["one", "two"], id="newlines"),
+        pytest.param(b"\xff\xfe\x00bin\n", ["\\xff\\xfe\x00bin"], id="binary"),
+        pytest.param(b"a\x1eb\x1e\n", ["a\x1eb\x1e"], id="our own mark"),
+        pytest.param(b'x\x1e[1,"info","stdout"\n', ['x\x1e[1,"info","stdout"'], id="half a record"),
+        pytest.param(b'{"level": "forged"}\n', ['{"level": "forged"}'], id="a line of the log"),
+        pytest.param(b"y" * 40_000 + b"\n", ["y" * 16_000, "y" * 16_000, "y" * 8_000], id="gigantic"),
+    ],
+)
+def test_no_output_breaks_a_line_of_the_log(agent: LocalAgent, log: Log, data: bytes, messages: list[str]) -> None:
+    worker = agent.start(TALKING)
+    worker.call("write", {"data": data})
+    worker.call("say", {"text": "done"})
+    log.line("done")
+    written = [line["message"] for line in log.lines if line.get("tool") == "write"]
+    assert "".join(written) == "".join(messages)
+    assert max(map(len, written)) <= 16_000
+    assert worker.call("capture") == "mine\n"
+
+
+@pytest.mark.parametrize("tool", ["close_everything", "turn_away"])
+def test_closed_or_redirected_descriptors_silence_nobody_and_break_nothing(agent: LocalAgent, log: Log, tool: str) -> None:
+    worker = agent.start(TALKING)
+    worker.call(tool, {"text": "still here"})
+    worker.call("say", {"text": "and here"})
+    assert log.line("still here")["tool"] == tool
+    assert log.line("and here")["tool"] == "say"
+
+
+def test_a_pipe_that_was_made_non_blocking_loses_nothing(agent: LocalAgent, log: Log) -> None:
+    agent.start(TALKING).call("dont_block", {"text": "x" * 500})
+    log.line(f"{'x' * 500} 1999")
+    assert sum(line.get("tool") == "dont_block" for line in log.lines) == 2000
+
+
+def test_a_collector_that_is_killed_is_replaced(agent: LocalAgent, log: Log) -> None:
+    worker = agent.start(TALKING)
+    worker.call("kill_the_collector")
+    worker.call("say", {"text": "to the next one"})
+    assert log.line("to the next one")["tool"] == "say"
+    assert agent.start(TALKING, index=1).call("capture") == "mine\n"
+
+
+def test_whoever_reads_the_log_slowly_keeps_nobody_waiting_and_is_told_what_was_dropped() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file, LocalAgent(stderr=file) as agent:
+        worker = agent.start(TALKING, name="capsule/0")
+        worker.call("flood", {"lines": 20_000})  # some 7 MB, which nobody reads
+        worker.call("say", {"text": "never blocked"})
+        worker.signal(signal.SIGKILL)
+        assert worker.exited().signal == signal.SIGKILL
+        agent.start(TALKING, index=1).call("capture")
+        received = bytearray()
+        thread = threading.Thread(target=_read_all, args=(reader, received))
+        thread.start()
+        wait_until(lambda: b" were dropped here" in received)
+    thread.join()
+    lines = [json.loads(line) for line in received.splitlines()]
+    of_it = [line for line in lines if line.get("worker") == "capsule/0"]
+    dropped = sum(int(line["message"].split()[0]) for line in of_it if line.get("logger") == "snakepit.logs")
+    assert dropped + sum("logger" not in line for line in of_it) == 20_000 + 2  # with "set up" and "never blocked"
+
+
+def _read_all(descriptor: int, into: bytearray) -> None:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        while data := file.read(1 << 16):
+            into += data
+
+
+def test_lines_for_people_begin_with_their_tool(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file, LocalAgent({"SNAKEPIT_LOG_FORMAT": "text"}, stderr=file) as agent:
+        worker = agent.start(TALKING)
+        worker.call("say", {"text": "hello"}, session_id="ada")
+        worker.call("log", {"text": "beware"})
+    text = log.read_text()
+    assert "set up\n" in text
+    assert "say [ada]: hello\n" in text
+    assert "log: WARNING snakepit.tool.log: beware\n" in text

@@ -1,0 +1,174 @@
+"""What the processes of a capsule write, as log lines: how it is cut, labelled, formatted, and bounded. Pure: no I/O, no clock.
+
+A process writes into a pipe: records of ours (`MARK`, a JSON array, a newline), which know their call, and between them whatever
+C code and child processes write. Nothing in the pipe can end a line of the log early, and nothing there grows without bound.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+MARK = b"\x1e"
+"""Begins a record: "record separator" in ASCII. JSON never contains it as it is."""
+
+PIECE = 16_000
+"""A line of more bytes, or characters, is given out in pieces of so many."""
+
+RECORD_BYTES = 256 * 1024
+"""No record of ours is longer: its message and its exception have a piece each, which JSON makes up to six times as long."""
+
+END = "end"
+
+
+class Label(msgspec.Struct, array_like=True, frozen=True):
+    """Which call wrote it; empty: none, or nobody knows."""
+
+    call: str = ""
+    session: str = ""
+    tool: str = ""
+
+
+NO_CALL = Label()
+
+
+class Record(msgspec.Struct, array_like=True):
+    """One line. `source`: stdout, stderr, or a logger's name; empty for what came without a record. `level` END: no line, but the end of
+    the call in `label`, which wrote everything since the record before."""
+
+    when: float
+    level: str
+    source: str
+    message: str
+    label: Label = NO_CALL
+    exception: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+def encode(record: Record) -> bytes:
+    """As it is written into the pipe."""
+    try:
+        return MARK + _encode(record) + b"\n"
+    except UnicodeEncodeError:  # lone surrogates
+        return MARK + _encode(msgspec.structs.replace(record, message=_clean(record.message), exception=_clean(record.exception))) + b"\n"
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class Splitter:
+    """The bytes of one pipe, as records. `feed` takes them as they come; the label is that of the call that seems to run."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes, label: Label, now: float) -> list[Record]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > (RECORD_BYTES if self._rest.startswith(MARK) else PIECE):
+            lines, self._rest = [*lines, self._rest], b""
+        return self._records(lines, label, now)
+
+    def end(self, label: Label, now: float) -> list[Record]:
+        """Nothing follows: also what has no newline is a line."""
+        rest, self._rest = self._rest, b""
+        return self._records([rest], label, now) if rest else []
+
+    def _records(self, lines: list[bytes], label: Label, now: float) -> list[Record]:
+        """What lies before the end of a call is that call's."""
+        records: list[Record] = []
+        unlabelled = 0
+        for line in lines:
+            for record in _parse(line, label, now):
+                if record.level != END:
+                    records.append(record)
+                    continue
+                for earlier in records[unlabelled:]:
+                    if not earlier.source:
+                        earlier.label = record.label
+                unlabelled = len(records)
+        return records
+
+
+def _parse(line: bytes, label: Label, now: float) -> Iterator[Record]:
+    head, mark, tail = line.rpartition(MARK)
+    if mark:
+        try:
+            record = _decode(tail)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            head, mark = line, b""
+    else:
+        head = tail
+    if head or not mark:
+        text = head.decode("utf-8", "backslashreplace").removesuffix("\r")
+        for start in range(0, max(len(text), 1), PIECE):
+            yield Record(now, "info", "", text[start : start + PIECE], label)
+    if mark:
+        yield record
+
+
+def as_json(record: Record, component: str, worker: str) -> bytes:
+    """A line of the log for programs."""
+    label = record.label
+    fields = {
+        "time": _time(record.when),
+        "level": record.level,
+        "component": component,
+        "worker": worker,
+        "call": label.call,
+        "session": label.session,
+        "tool": label.tool,
+        "logger" if record.source not in ("stdout", "stderr") else "stream": record.source,
+        "message": record.message,
+        "exception": record.exception,
+    }
+    return _encode({name: value for name, value in fields.items() if value or name == "message"}) + b"\n"
+
+
+def as_text(record: Record, component: str, worker: str) -> bytes:
+    """A line of the log for people: which call it was in front of it, where it was one."""
+    label = record.label
+    session = f" [{label.session}]" if label.session else ""
+    call = f"{label.tool}{session}: " if label.call else ""
+    logged = f"{record.level.upper()} {record.source}: " if record.source not in ("", "stdout", "stderr") else ""
+    exception = f"\n{record.exception}" if record.exception else ""
+    return f"{call}{logged}{record.message}{exception}\n".encode("utf-8", "backslashreplace")
+
+
+def _time(when: float) -> str:
+    seconds, fraction = divmod(when, 1)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1000):03d}Z"
+
+
+class Backlog:
+    """Lines that wait for whoever reads the log. What doesn't fit is dropped, the newest first, and counted for each source."""
+
+    def __init__(self, most: int = 1 << 20) -> None:
+        self._most = most
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._dropped: Counter[Any] = Counter()
+
+    def add(self, line: bytes, source: Any) -> None:
+        if self._bytes + len(line) > self._most:
+            self._dropped[source] += 1
+            return
+        self._lines.append(line)
+        self._bytes += len(line)
+
+    def take(self) -> tuple[list[bytes], dict[Any, int]]:
+        """All lines that wait, and how many were dropped after them."""
+        lines, dropped = self._lines, dict(self._dropped)
+        self._lines, self._bytes = [], 0
+        self._dropped.clear()
+        return lines, dropped
+
+    def __bool__(self) -> bool:
+        return bool(self._lines or self._dropped)
