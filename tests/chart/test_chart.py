@@ -201,9 +201,52 @@ def test_users_are_numbers_so_that_the_kubelet_can_tell_they_are_not_root(render
     assert users == {"snakepit-operator": 65532, "snakepit-control-plane": 65532, "snakepit-redis": 999}
 
 
-def test_only_the_operator_has_a_service_account_token(render: Render) -> None:
+def test_only_the_operator_has_the_usual_service_account_token(render: Render) -> None:
     assert [name for name, pod in render().pod_specs() if pod["automountServiceAccountToken"]] == ["snakepit-operator"]
     assert not any(account["automountServiceAccountToken"] for account in render().of("ServiceAccount"))
+
+
+def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render: Render) -> None:
+    pods = dict(render(release="mine", namespace="team").pod_specs())
+    wanted = control_plane_settings.from_environment(environment(pods["mine-snakepit-control-plane"])).authentication
+    assert wanted is not None
+    assert wanted.required
+    assert wanted.operator == f"system:serviceaccount:team:{pods['mine-snakepit-operator']['serviceAccountName']}"
+    operator = operator_settings.load(environment(pods["mine-snakepit-operator"]) | {"POD_NAMESPACE": "team"})
+    assert operator.agent.audience == wanted.audience == "mine-snakepit.team"
+    token, api_server = (tokens(pods[name]) for name in ("mine-snakepit-operator", "mine-snakepit-control-plane"))
+    assert token == {operator.token_file: wanted.audience}
+    assert api_server == {wanted.token_file: ""}, "the control plane's own token is for the API server, and nobody else has one"
+    assert tokens(pods["mine-snakepit-redis"]) == {}
+
+
+def test_the_control_plane_may_read_the_api_servers_keys_and_nothing_else(render: Render) -> None:
+    found = [each for each in render().of("ClusterRoleBinding") if each["subjects"][0]["name"] == "snakepit-control-plane"]
+    assert [each["roleRef"]["name"] for each in found] == ["system:service-account-issuer-discovery"]
+
+
+def test_authentication_may_be_off_or_permissive_and_nothing_else(render: Render) -> None:
+    off = render("authentication=off")
+    assert not any(tokens(pod) for _, pod in off.pod_specs())
+    assert not any("AUTH" in name or "TOKEN" in name for _, pod in off.pod_specs() for name in environment(pod))
+    assert not any("control-plane" in each["metadata"]["name"] for each in off.of("ClusterRoleBinding"))
+    pod = dict(render("authentication=permissive").pod_specs())["snakepit-control-plane"]
+    wanted = control_plane_settings.from_environment(environment(pod)).authentication
+    assert wanted is not None
+    assert not wanted.required
+    with pytest.raises(Refused, match="authentication"):
+        render("authentication=maybe")
+
+
+def tokens(pod: Manifest) -> dict[str, str]:
+    """Paths of the tokens that are mounted into a pod's container, and for whom they are."""
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    return {
+        f"{mounts[volume['name']]}/{source['serviceAccountToken']['path']}": source["serviceAccountToken"].get("audience", "")
+        for volume in pod.get("volumes", [])
+        for source in volume.get("projected", {}).get("sources", [])
+        if "serviceAccountToken" in source
+    }
 
 
 def test_every_container_has_requests_and_a_memory_limit(render: Render) -> None:
@@ -248,6 +291,8 @@ def test_every_binding_gives_a_role_that_is_there_to_the_operator(render: Render
     for values in ((), ("watchNamespaces={one}",)):
         objects = render(*values)
         for binding in [*objects.of("RoleBinding"), *objects.of("ClusterRoleBinding")]:
+            if binding["roleRef"]["name"].startswith("system:"):
+                continue
             objects.get(binding["roleRef"]["kind"], binding["roleRef"]["name"])
             assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "snakepit-operator", "namespace": "snakepit-system"}]
 

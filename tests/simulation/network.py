@@ -148,6 +148,9 @@ class Context:
     def peer(self) -> str:
         return self._connection.dialler
 
+    def invocation_metadata(self) -> None:
+        """Nobody has a token."""
+
     async def abort(self, code: grpc.StatusCode, message: str, trailers: Any = ()) -> None:
         self._connection.down.end(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), message))
         raise Aborted

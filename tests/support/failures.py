@@ -19,6 +19,7 @@ from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.server import make_store
 from support.control_plane import eventually, replica
 from support.dev_server import Dev, free_port, pool_file
+from support.issuer import issuer, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, pool_spec, settings, simulated_agent
 
 Sdk = Callable[[Client], Awaitable[Any]]
@@ -31,8 +32,7 @@ SECONDS = 20.0
 @dataclass(frozen=True)
 class Failing:
     """`made_by_client`: gRPC's own end says so, without a word from a control plane. `one_connection`: what to hold open beside the
-    request, on the same connection. `only_sdk`: why others can't see it. `started`: other than the
-    row says."""
+    request, on the same connection. `only_sdk`: why others can't see it. `started`: other than the row says. `headers`: metadata."""
 
     address: str
     request: dict[str, Any]
@@ -42,14 +42,10 @@ class Failing:
     one_connection: dict[str, Any] = field(default_factory=dict)
     only_sdk: str = ""
     started: Started | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 PRODUCERS: dict[str, Producer] = {}
-NOT_PRODUCED = {
-    "UNAUTHENTICATED": "this version has no authentication",
-    "PERMISSION_DENIED": "this version has no authentication",
-}
-"""Reasons that nothing raises yet; the test of the table looks whether that is still so."""
 
 
 def pools(folder: Path) -> list[Path]:
@@ -286,11 +282,18 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
 # ---- of links: agents and SDKs see these when they dial
 
 
-def dialling(address: str, hello: dict[str, Any]) -> Failing:
+def dialling(address: str, hello: dict[str, Any], *headers: tuple[str, str]) -> Failing:
     message = link_pb2.Hello(**{**hello, "role": link_pb2.Role.Value(hello["role"])})
 
     async def dial(client: Client) -> None:
-        dialer = Dialer(address, lambda _: message, lambda link, frames: None, lambda replica: None, lambda replica, reason: None)
+        dialer = Dialer(
+            address,
+            lambda _: message,
+            lambda link, frames: None,
+            lambda replica: None,
+            lambda replica, reason: None,
+            metadata=lambda: headers,
+        )
         dialer.start()
         try:
             await eventually(lambda: dialer.last_error, "the link is refused")
@@ -299,7 +302,7 @@ def dialling(address: str, hello: dict[str, Any]) -> Failing:
         assert dialer.last_error is not None
         raise dialer.last_error
 
-    return Failing(address, {"frames": [{"hello": hello}]}, dial, "LinkService/Link")
+    return Failing(address, {"frames": [{"hello": hello}]}, dial, "LinkService/Link", headers=headers)
 
 
 @produces("PROTOCOL_MISMATCH")
@@ -330,3 +333,22 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
         spec = {"pool": POOL, "uid": "uid-1", "generation": 1, "spec": encode_spec(pool_spec(heartbeat=quick))}
         capsule = {"name": agent.name, "incarnation": agent.incarnation, "pool": POOL, "settings": spec}
         yield dialling(server.address, {"protocol": 1, "role": "ROLE_AGENT", "capsule": capsule})
+
+
+def claiming(address: str, *headers: tuple[str, str]) -> Failing:
+    """Somebody says that it is a capsule of the pool."""
+    return dialling(address, {"protocol": 1, "role": "ROLE_AGENT", "capsule": {"name": "test-0", "pool": POOL}}, *headers)
+
+
+@produces("UNAUTHENTICATED")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    with issuer() as signs:
+        async with replica(authentication=signs.settings()) as server:
+            yield claiming(server.address)
+
+
+@produces("PERMISSION_DENIED")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    with issuer() as signs:
+        async with replica(authentication=signs.settings()) as server:
+            yield claiming(server.address, ("authorization", f"Bearer {signed(pod_claims('others-0', 'default/others'))}"))

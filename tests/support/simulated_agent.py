@@ -8,12 +8,15 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import msgspec
 
+from snakepit.errors import SnakepitError
 from snakepit.link import Dialer, Link
 from snakepit.link.dial import Replica
+from snakepit.link.token import Token
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
 
@@ -81,6 +84,8 @@ class SimulatedAgent:
     reason: str = ""
     message: str = ""
     protocol: int = 0
+    pod_uid: str = ""
+    token_file: Path | None = None
 
     def __post_init__(self) -> None:
         self.incarnation = secrets.token_hex(4)
@@ -98,7 +103,8 @@ class SimulatedAgent:
         self.hello_running: list[int] = []
         self._sequence = 0
         self._beats: asyncio.Task[None] | None = None
-        self._dialer = Dialer(self.address, self._hello, self._on_frames, self._on_open, self._on_close)
+        self.token = Token(self.token_file)
+        self._dialer = Dialer(self.address, self._hello, self._on_frames, self._on_open, self._on_close, metadata=self.token.metadata)
         self._state_replies: dict[int, asyncio.Future[link_pb2.StateReply]] = {}
 
     # ---- life
@@ -128,6 +134,11 @@ class SimulatedAgent:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def refused(self) -> SnakepitError | None:
+        """Why its last dial failed."""
+        return self._dialer.last_error
 
     def let_go(self) -> None:
         self.gate.set()
@@ -194,7 +205,7 @@ class SimulatedAgent:
     async def pipe(self, call: link_pb2.Call, chunks: Sequence[link_pb2.Chunk]) -> int:
         """Send a stream's chunks, one a message; how many of them were taken."""
         assert self.replica is not None
-        rpc = link_pb2_grpc.LinkServiceStub(self.replica.channel).Pipe()
+        rpc = link_pb2_grpc.LinkServiceStub(self.replica.channel).Pipe(metadata=self.token.metadata() or None)
         taken = 0
         for number, chunk in enumerate(chunks):
             first = {"id": call.id, "capsule_incarnation": self.incarnation} if number == 0 else {}
@@ -209,7 +220,11 @@ class SimulatedAgent:
 
     def _hello(self, address: str) -> link_pb2.Hello:
         capsule = link_pb2.Capsule(
-            name=self.name, incarnation=self.incarnation, pool=self.pool, settings=self.settings or settings(self.pool)
+            name=self.name,
+            incarnation=self.incarnation,
+            pool=self.pool,
+            pod_uid=self.pod_uid,
+            settings=self.settings or settings(self.pool),
         )
         running = [*self.running, *self.hello_running]
         return link_pb2.Hello(protocol=self.protocol, role=link_pb2.ROLE_AGENT, version="simulated", capsule=capsule, running=running)

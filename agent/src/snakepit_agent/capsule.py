@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
+from snakepit.link.token import Token
 from snakepit.local.frames import Limits, Ready
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
@@ -43,7 +44,8 @@ class Capsule:
         self.finished = asyncio.Event()
         self.ledger = Ledger()
         self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came)
-        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self)
+        self._token = Token(settings.token_file)
+        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token)
         self.room = Room(settings.large_bytes)
         self.streams = Streams(
             self.room,
@@ -174,7 +176,7 @@ class Capsule:
         """A stream of its own for a call, to the replica that sent it; None: it has gone."""
         replica = self.uplink.replica(call.replica)
         idle = self.settings.spec.call.stream_idle_seconds
-        return None if replica is None else Line(replica.channel, call.remote, self.incarnation, idle)
+        return None if replica is None else Line(replica.channel, call.remote, self.incarnation, idle, self._token)
 
     def _room_changed(self) -> None:
         if self.room.is_shut != self.ledger.shut:

@@ -11,12 +11,13 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
+from snakepit.link.token import Token
 from snakepit.local.sections import PIECE_BYTES, PIECE_HEADER, piece_message, piece_of, total
 from snakepit.local.sockets import open_memfd, seal
 from snakepit.v1 import link_pb2
@@ -42,18 +43,20 @@ class Stalled(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """Where a call's streams go: the replica's channel, its id of the call, this capsule. `idle_seconds`: call.streamIdleSeconds."""
+    """Where a call's streams go: the replica's channel, its id of the call, this capsule. `idle_seconds`: call.streamIdleSeconds. `token`:
+    the capsule's own."""
 
     channel: grpc.aio.Channel
     remote: int
     capsule_incarnation: str
     idle_seconds: float
+    token: Token = field(default_factory=Token)
 
     def open(self, **first: Any) -> tuple[Any, link_pb2.PipeRequest]:
         """The RPC, and the first message that says whose it is."""
         request = link_pb2.PipeRequest(id=self.remote, capsule_incarnation=self.capsule_incarnation, **first)
         method: Any = self.channel.stream_stream
-        return method(METHOD)(), request
+        return method(METHOD)(metadata=self.token.metadata() or None), request
 
 
 async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:

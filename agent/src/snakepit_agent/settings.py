@@ -30,7 +30,8 @@ class Settings:
 
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
     control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
-    service. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed. `cpus`: what the workers' container may use.
+    service. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a worker whose `setup()` takes
+    longer is killed. `cpus`: what the workers' container may use.
     """
 
     pool: str
@@ -42,6 +43,7 @@ class Settings:
     pool_generation: int = 0
     pod_uid: str = ""
     run_dir: Path = Path("/run/snakepit")
+    token_file: Path | None = None
     health_port: int = 7802
     setup_timeout: float = 600.0
     cpus: float = 1.0
@@ -62,6 +64,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         pool_generation=read("SNAKEPIT_POOL_GENERATION", _at_least_0, 0),
         pod_uid=environment.get("SNAKEPIT_POD_UID", ""),
         run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
+        token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
         cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),

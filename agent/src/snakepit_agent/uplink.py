@@ -16,6 +16,7 @@ from snakepit.errors import StaleEpoch
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import Replica
+from snakepit.link.token import Token
 from snakepit.v1 import link_pb2
 from snakepit_agent.outcomes import Outcomes
 
@@ -48,7 +49,13 @@ class Uplink:
     """Dials `target` from `start` to `stop`. `handlers`: by kind of frame, called with the replica's id and the message."""
 
     def __init__(
-        self, target: str, capsule: Callable[[], link_pb2.Capsule], version: str, handlers: Mapping[str, Handler], events: ReplicaEvents
+        self,
+        target: str,
+        capsule: Callable[[], link_pb2.Capsule],
+        version: str,
+        handlers: Mapping[str, Handler],
+        events: ReplicaEvents,
+        token: Token,
     ) -> None:
         self._capsule = capsule
         self._version = version
@@ -57,7 +64,7 @@ class Uplink:
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
         self._closed = asyncio.Event()
-        self._dialer = Dialer(target, self._hello, self._on_frames, self._on_open, self._on_close)
+        self._dialer = Dialer(target, self._hello, self._on_frames, self._on_open, self._on_close, metadata=token.metadata)
 
     def start(self) -> None:
         self._dialer.start()

@@ -51,6 +51,11 @@ helm.sh/chart: {{ include "snakepit.chart" .root }}
 dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }}:7800
 {{- end -}}
 
+{{/* For whom the operator's token is; those of a pool's agents are for <this>/<namespace>/<pool>. */}}
+{{- define "snakepit.audience" -}}
+{{ include "snakepit.fullname" . }}.{{ .Release.Namespace }}
+{{- end -}}
+
 {{- define "snakepit.redisBundled" -}}
 {{- if and .Values.redis.url .Values.redis.existingSecret -}}
 {{- fail "redis.url and redis.existingSecret are both set: keep the one that says where your Redis is" -}}

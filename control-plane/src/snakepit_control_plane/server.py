@@ -30,6 +30,7 @@ from snakepit.v1 import (
     tool_pb2,
     tool_pb2_grpc,
 )
+from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.quota import SessionCount
@@ -88,7 +89,8 @@ class Running:
         self.fleet = Fleet(self.router, store)
         self.count = SessionCount(self.router, store, self.fleet.changes.tell)
         self.lanes = Lanes(settings.lane_host)
-        self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes)
+        self.gate = make_gate(settings.authentication)
+        self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes, self.gate)
         self.address = ""
         self.http_address = ""
         self.stopping = False
@@ -118,7 +120,7 @@ class Running:
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
         server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested).handlers()))
-        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica), server)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import parse_target
+from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
 
 
@@ -36,6 +37,8 @@ class Settings:
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
     """After that, running calls may finish for so long (SNAKEPIT_DRAIN_SECONDS)."""
+    authentication: authentication.Authentication | None = None
+    """How agents and the operator prove who they are (SNAKEPIT_AUTH and its kin); None: they needn't."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -63,6 +66,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "max_large_payload_bytes": read("SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES", _positive_int, Settings.max_large_payload_bytes),
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
+        "authentication": authentication.from_environment(environment, problems),
     }
     if problems:
         raise InvalidSettings("\n".join(problems))

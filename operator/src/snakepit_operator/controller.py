@@ -13,6 +13,7 @@ import time
 
 import msgspec
 
+from snakepit.link.token import Token
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
@@ -53,7 +54,7 @@ class Controller:
         self._known: dict[str, link_pb2.PoolSettings] = {}
         self._failures: dict[str, int] = {}
         self._budgets: dict[str, tuple[int, float]] = {}
-        self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed)
+        self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
         self._applier = Applier(kube, self._fleet, settings.agent)
         self._announcer = Announcer(kube)
         self.beat = time.monotonic()

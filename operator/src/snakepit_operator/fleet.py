@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 import grpc
 import msgspec
 
+from snakepit.errors import SnakepitError
 from snakepit.link.channels import client_options
 from snakepit.link.dial import backoff, resolve
 from snakepit.link.link import EOF
+from snakepit.link.token import Token
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2
 from snakepit_operator.model import CapsuleView, FleetView
 from snakepit_operator.views import fleet_view
@@ -50,8 +52,9 @@ class _Replica:
 class Fleet:
     """All replicas behind `target`. `view` is None while none of them answers."""
 
-    def __init__(self, target: str, on_change: OnChange) -> None:
+    def __init__(self, target: str, on_change: OnChange, token: Token | None = None) -> None:
         self._target = target
+        self._token = token or Token()
         self._on_change = on_change
         self._pools: dict[str, link_pb2.PoolSettings] | None = None
         self._drains: dict[str, _Drains] = {}
@@ -133,7 +136,7 @@ class Fleet:
             replica = self._replicas[address] = _Replica()
             try:
                 await self._talk(address, replica)
-            except (grpc.RpcError, TimeoutError) as error:
+            except (grpc.RpcError, TimeoutError, SnakepitError) as error:
                 log.log(logging.DEBUG if attempt else logging.WARNING, "no sync with %s: %s", address, _sentence(error))
             finally:
                 heard = replica.answer is not None
@@ -144,7 +147,7 @@ class Fleet:
 
     async def _talk(self, address: str, replica: _Replica) -> None:
         async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
-            call = fleet_pb2_grpc.FleetServiceStub(channel).Sync()
+            call = fleet_pb2_grpc.FleetServiceStub(channel).Sync(metadata=self._token.metadata() or None)
             sender = asyncio.create_task(self._send(call, replica), name=f"sync to {address}")
             try:
                 while True:
@@ -216,4 +219,6 @@ def _tombstone(settings: link_pb2.PoolSettings) -> link_pb2.PoolSettings:
 
 
 def _sentence(error: Exception) -> str:
-    return (error.details() or str(error.code())) if isinstance(error, grpc.aio.AioRpcError) else f"no answer for {SILENCE_SECONDS:g} s"
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or str(error.code())
+    return str(error) or f"no answer for {SILENCE_SECONDS:g} s"

@@ -22,6 +22,10 @@ AGENT = "snakepit-agent"
 RUN_DIR = "/run/snakepit"
 HEALTH_PORT = 7802
 AGENT_UID = 65532
+TOKEN_VOLUME = "snakepit-token"
+TOKEN_DIR = "/var/run/secrets/snakepit.dev"
+TOKEN_SECONDS = 3600
+"""A token's life; the kubelet replaces it when four fifths have passed."""
 DEFAULT_UID = 1000
 SHARED_GROUP = 2000
 GRACE_SECONDS = 10
@@ -40,6 +44,8 @@ class AgentImage(Struct, frozen=True, kw_only=True):
     env: tuple[Object, ...] = ()
     pull_secrets: tuple[str, ...] = ()
     control_plane: str = "dns:///snakepit-control-plane:7800"
+    audience: str = ""
+    """Of the control plane, which the agents' tokens are for; empty: they have none."""
 
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
@@ -154,6 +160,7 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "volumes": [
             {"name": "snakepit-run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
             {"name": "snakepit-tmp", "emptyDir": {}},
+            *([_token_volume(pool, agent)] if agent.audience else []),
             *(author.get("volumes") or []),
         ],
         **_pull_secrets(author, agent),
@@ -187,10 +194,11 @@ def _pod_security(author: Object) -> Object:
 
 
 def _secured(container: Object) -> Object:
-    """The author's container with what PodSecurity `restricted` asks for, where the author said nothing."""
+    """The author's container with what PodSecurity `restricted` asks for, where the author said nothing; and never with our token."""
     author = container.get("securityContext") or {}
     defaults = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-    return {**container, "securityContext": {**defaults, **author}}
+    mounts = [each for each in container.get("volumeMounts") or [] if each.get("name") != TOKEN_VOLUME]
+    return {**container, "securityContext": {**defaults, **author}, "volumeMounts": mounts}
 
 
 def _worker(spec: SnakePoolSpec) -> Object:
@@ -229,8 +237,18 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": [{"name": "snakepit-run", "mountPath": RUN_DIR}],
+        "volumeMounts": [
+            {"name": "snakepit-run", "mountPath": RUN_DIR},
+            *([{"name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True}] if agent.audience else []),
+        ],
     }
+
+
+def _token_volume(pool: SnakePool, agent: AgentImage) -> Object:
+    """A token that is good for nothing but the control plane, and there for a capsule of this pool."""
+    audience = f"{agent.audience}/{pool.metadata.namespace}/{pool.metadata.name}"
+    token = {"path": "token", "audience": audience, "expirationSeconds": TOKEN_SECONDS}
+    return {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}
 
 
 def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[Object]:
@@ -243,6 +261,7 @@ def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[O
         "SNAKEPIT_SERVER": agent.control_plane,
         "SNAKEPIT_RUN_DIR": RUN_DIR,
         "SNAKEPIT_HEALTH_PORT": str(HEALTH_PORT),
+        **({"SNAKEPIT_TOKEN_FILE": f"{TOKEN_DIR}/token"} if agent.audience else {}),
     }
     uid = {"name": "SNAKEPIT_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     # Kubernetes expands $(NAME) in a value; $$ is a plain $.

@@ -26,6 +26,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_name: str = "snakepit-operator"
     http_host: str = "0.0.0.0"
     http_port: int = 7801
+    token_file: str = ""
+    """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
 
 class InvalidSettings(ValueError):
@@ -54,6 +56,7 @@ class _Reader:
             lease_name=self.environ.get("SNAKEPIT_LEASE_NAME") or "snakepit-operator",
             http_host=self.environ.get("SNAKEPIT_HTTP_HOST") or "0.0.0.0",
             http_port=self.port("SNAKEPIT_HTTP_PORT", 7801),
+            token_file=self.environ.get("SNAKEPIT_TOKEN_FILE", ""),
         )
         if self.problems:
             raise InvalidSettings("\n".join(self.problems))
@@ -70,6 +73,7 @@ class _Reader:
             env=tuple(self.json("SNAKEPIT_AGENT_ENV", list, "a list like a container's env") or ()),
             pull_secrets=self.words("SNAKEPIT_AGENT_PULL_SECRETS"),
             control_plane=control_plane,
+            audience=self.environ.get("SNAKEPIT_AUTH_AUDIENCE", ""),
         )
 
     def required(self, name: str, what: str) -> str:

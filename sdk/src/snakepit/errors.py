@@ -258,7 +258,7 @@ class ReplicaLost(SnakepitError):
 
 
 class ServerUnavailable(SnakepitError):
-    """No control plane answers at the given address."""
+    """No control plane answers at the given address, or it can't check credentials now."""
 
     reason = "SERVER_UNAVAILABLE"
     status = Status.UNAVAILABLE

@@ -23,10 +23,9 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from snakepit import Client, SnakepitError, ToolError
 from snakepit.errors import BY_REASON, DOMAIN, Started
 from support.dev_server import Dev, dev
-from support.failures import NOT_PRODUCED, PRODUCERS, Failing, pools
+from support.failures import PRODUCERS, Failing, pools
 from support.go_tools import BUILD_SECONDS, go_tool
 
-ROOT = Path(__file__).resolve().parents[3]
 ROWS = [*BY_REASON, ToolError.reason]
 SECONDS = 20.0
 EXITS = 64
@@ -54,8 +53,6 @@ class Seen:
 
 @contextlib.asynccontextmanager
 async def produced(reason: str, stage: Dev) -> AsyncIterator[Failing]:
-    if reason in NOT_PRODUCED:
-        pytest.skip(f"{reason}: {NOT_PRODUCED[reason]}")
     assert reason in PRODUCERS, f"{reason} is in the table and support/failures.py can't produce it"
     async with asyncio.timeout(2 * SECONDS), PRODUCERS[reason](stage) as failing:
         yield failing
@@ -114,8 +111,8 @@ async def plain(channel: grpc.aio.Channel, failing: Failing, request: dict[str, 
     )
     try:
         if not method.client_streaming:
-            return await rpc(arguments)
-        stream = rpc()
+            return await rpc(arguments, metadata=failing.headers or None)
+        stream = rpc(metadata=failing.headers or None)
         await stream.write(arguments)
         return await stream.read()
     except grpc.aio.AioRpcError as error:
@@ -192,7 +189,8 @@ async def run(program: Path, *arguments: str) -> tuple[int, str, str]:
 
 async def by_grpcurl(program: Path, failing: Failing) -> tuple[Seen | None, str]:
     """The failure, None: there was none; and what was printed."""
-    words = ("-format-error", "-d", json.dumps(failing.request), failing.address, f"snakepit.v1.{failing.method}")
+    headers = (word for name, value in failing.headers for word in ("-H", f"{name}: {value}"))
+    words = (*headers, "-format-error", "-d", json.dumps(failing.request), failing.address, f"snakepit.v1.{failing.method}")
     code, out, err = await run(program, *words)
     if code == 0:
         return None, out
@@ -244,13 +242,3 @@ async def test_grpcurl_streams_as_the_page_for_callers_says(stage: Dev, grpcurl:
     code, out, _ = await run(grpcurl, "-d", request, stage.server, "snakepit.v1.RouterService/ExecuteStream")
     assert code == 0
     assert re.findall(r'"json": (\d)', out) == ["0", "1", "2"]
-
-
-# ---- the table
-
-
-@pytest.mark.parametrize("reason", NOT_PRODUCED)
-def test_what_is_not_produced_is_raised_nowhere(reason: str) -> None:
-    name = BY_REASON[reason].__name__
-    sources = [path for part in ("control-plane", "agent", "worker-image") for path in (ROOT / part / "src").rglob("*.py")]
-    assert [path.name for path in sources if f"{name}(" in path.read_text()] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from snakepit.spec import decode_spec
@@ -68,8 +69,29 @@ def test_the_worker_runs_the_keeper_and_shares_only_the_socket_folder() -> None:
     assert {"name": "snakepit-run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}} in found["spec"]["volumes"]
 
 
-def test_no_token_reaches_the_pod() -> None:
+def test_no_token_reaches_the_pod_where_none_is_asked_for() -> None:
     assert made()["spec"]["automountServiceAccountToken"] is False
+    assert "oken" not in json.dumps(made()["spec"]).replace("automountServiceAccountToken", "")
+
+
+def test_the_agent_alone_has_a_token_and_it_is_good_for_nothing_but_this_pool() -> None:
+    reaching = [{"name": "snakepit-token", "mountPath": "/mine"}]
+    template = {
+        "spec": {
+            "containers": [{"name": "worker", "volumeMounts": reaching}, {"name": "other", "volumeMounts": reaching}],
+            "initContainers": [{"name": "fetch", "volumeMounts": reaching}],
+        }
+    }
+    found = pod(pool(template=template), CREATION, msgspec.structs.replace(AGENT, audience="snakepit.system"))
+    assert found["spec"]["automountServiceAccountToken"] is False
+    token = {"path": "token", "audience": "snakepit.system/default/digits", "expirationSeconds": 3600}
+    assert {"name": "snakepit-token", "projected": {"sources": [{"serviceAccountToken": token}]}} in found["spec"]["volumes"]
+    containers = [*found["spec"]["initContainers"], *found["spec"]["containers"]]
+    has_it = [each["name"] for each in containers if "snakepit-token" in json.dumps(each.get("volumeMounts", []))]
+    assert has_it == ["snakepit-agent"]
+    mount = next(each for each in agent(found)["volumeMounts"] if each["name"] == "snakepit-token")
+    assert mount["readOnly"]
+    assert env(agent(found))["SNAKEPIT_TOKEN_FILE"] == f"{mount['mountPath']}/token"
 
 
 def test_every_container_passes_restricted() -> None:

@@ -9,10 +9,11 @@ import grpc
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc
+from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.rpc import EOF, abort
+from snakepit_control_plane.servers.rpc import EOF, abort, metadata
 
 CHANGE_SECONDS = 1.0
 """Changes are told at most this often."""
@@ -21,11 +22,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
-    def __init__(self, fleet: Fleet, replica: str) -> None:
+    def __init__(self, fleet: Fleet, replica: str, gate: Gate) -> None:
+        self._gate = gate
         self._fleet = fleet
         self._replica = replica
 
     async def Sync(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        try:
+            await self._gate.admit_operator(metadata(context))
+        except SnakepitError as error:
+            await abort(context, error)
+            return
         # A stream takes one write at a time.
         writing = asyncio.Lock()
         changes = asyncio.create_task(self._tell_changes(context, writing))

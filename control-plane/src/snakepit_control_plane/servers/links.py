@@ -18,6 +18,8 @@ from snakepit.link import LinkClosed
 from snakepit.link.lane import Lane
 from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
+from snakepit_control_plane.authentication import Gate, Open
+from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call, result_frame
@@ -28,7 +30,7 @@ from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
-from snakepit_control_plane.servers.rpc import EOF, abort, caller
+from snakepit_control_plane.servers.rpc import EOF, abort, caller, metadata
 from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -53,7 +55,8 @@ class Peer(Protocol):
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
-    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str, lanes: Lanes) -> None:
+    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
+        self._gate = gate or Open()
         self._lanes = lanes
         self.router = router
         self.fleet = fleet
@@ -78,7 +81,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         return grpc.method_handlers_generic_handler(service, {"Link": link, **streams})
 
     async def Pipe(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_pipe(self.router, context)
+        await serve_pipe(self.router, self._gate, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         if self._closed:
@@ -91,7 +94,12 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             first, hello = await self._hello(context)
             link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
             offered = self._lanes.offer() if hello.takes_lane else None
-            peer = await self._welcome(hello, link, context, offered[0] if offered is not None else None)
+            try:
+                peer = await self._welcome(hello, link, context, offered[0] if offered is not None else None)
+            except BaseException:
+                if offered is not None:
+                    offered[1].cancel()
+                raise
         except SnakepitError as error:
             self._log_once(error, context)
             await abort(context, error)
@@ -123,6 +131,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         peer: Peer
         protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
         if hello.role == link_pb2.ROLE_AGENT:
+            about = hello.capsule
+            await self._gate.admit_agent(metadata(context), Claimed(about.name, about.pool, about.pod_uid))
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             capsule = await self.fleet.join(hello, link.send)
             capsule.keeps_order = protocol >= KEEPS_ORDER

@@ -10,26 +10,32 @@ from typing import Any
 
 import grpc
 
-from snakepit.errors import Cancelled, StaleEpoch, Started
+from snakepit.errors import Cancelled, SnakepitError, StaleEpoch, Started
 from snakepit.local.sections import PIECE_HEADER, piece_of, total
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.servers.rpc import EOF, abort, write
+from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.rpc import EOF, abort, metadata, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _TAKEN = link_pb2.PipeResponse().SerializeToString()
 
 
-async def serve_pipe(router: Router, context: Context) -> None:
+async def serve_pipe(router: Router, gate: Gate, context: Context) -> None:
     """Pass on one stream until its last chunk, or until the caller has gone: then the RPC ends with CANCELLED."""
     message: Any = await context.read()
     if message is EOF:
         return
     first = link_pb2.PipeRequest.FromString(message)
-    call = _find(router, first)
+    capsule = next((each for each in router.senders if each.incarnation == first.capsule_incarnation), None)
+    if capsule is not None and not await _is_admitted(gate, capsule, context):
+        return
+    call = capsule.inflight.get(first.id) or capsule.trailing.get(first.id) if capsule is not None else None
     if call is None:
         await abort(context, StaleEpoch(f"no call {first.id} of capsule {first.capsule_incarnation} is open here"))
     elif first.wants_arguments:
@@ -86,9 +92,11 @@ async def _pass_on(opening: list[bytes], stream: Stream, context: Context) -> No
         message = await context.read()
 
 
-def _find(router: Router, first: link_pb2.PipeRequest) -> Call | None:
-    """The call with that id on that capsule."""
-    for capsule in router.senders:
-        if capsule.incarnation == first.capsule_incarnation:
-            return capsule.inflight.get(first.id) or capsule.trailing.get(first.id)
-    return None
+async def _is_admitted(gate: Gate, capsule: Capsule, context: Context) -> bool:
+    """Is it that capsule's agent? If not, the RPC has ended with the reason."""
+    try:
+        await gate.admit_agent(metadata(context), Claimed(capsule.name, capsule.pool, capsule.pod_uid))
+    except SnakepitError as error:
+        await abort(context, error)
+        return False
+    return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import grpc
 
@@ -73,7 +73,12 @@ def parent_call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 
 
 def _header(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str:
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == name), "")
+    return next((str(value) for key, value in metadata(context) if key == name), "")
+
+
+def metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Sequence[tuple[str, str | bytes]]:
+    """What the peer sent before its first message."""
+    return cast(Sequence[tuple[str, str | bytes]], context.invocation_metadata() or ())
 
 
 def caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:

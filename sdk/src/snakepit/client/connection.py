@@ -13,7 +13,6 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -28,7 +27,8 @@ from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitErr
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link.dial import Replica
 from snakepit.link.forks import forked_from
-from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
+from snakepit.link.status import from_cancelled, from_frame, from_rpc_error
+from snakepit.link.token import Token
 from snakepit.link.tracing import Span
 from snakepit.local import frames
 from snakepit.local.sections import spread
@@ -61,7 +61,7 @@ class Connection:
 
     def __init__(self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float) -> None:
         self.target = target
-        self._token_file = Path(token_file) if token_file else None
+        self.metadata = Token(token_file).metadata
         self._connect_seconds = connect_seconds
         self._dialer = Dialer(target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata)
         self._peers: dict[Link, Peer] = {}
@@ -128,15 +128,6 @@ class Connection:
                 while not self._dialer.all_linked:
                     self._opened.clear()
                     await self._opened.wait()
-
-    def metadata(self) -> Metadata:
-        """What goes with every RPC: the bearer token, if there is one. Raises SnakepitError when its file can't be read."""
-        if self._token_file is None:
-            return ()
-        try:
-            return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
-        except OSError as error:
-            raise SnakepitError(f"the token file {self._token_file} can't be read: {error.strerror}", started=Started.NO) from None
 
     async def call(
         self,

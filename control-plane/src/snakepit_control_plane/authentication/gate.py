@@ -1,0 +1,83 @@
+"""What an agent's and the operator's token allow. Pure; reading and checking tokens is done elsewhere.
+
+A pod can say only that it is itself: the API server wrote its name, namespace and uid into its token, and the operator had the token made
+for one pool. So one pool's agent can't pose as another pool's capsule either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from snakepit.errors import PermissionDenied, Unauthenticated
+
+Metadata = Sequence[tuple[str, str | bytes]]
+"""Of an RPC, as its caller sent it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a token that was checked says. A token that is bound to no pod has no `pod` and no `pod_uid`."""
+
+    subject: str
+    audiences: tuple[str, ...]
+    namespace: str = ""
+    pod: str = ""
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What an agent says it is."""
+
+    name: str
+    pool: str
+    pod_uid: str
+
+
+class Gate(Protocol):
+    """Asked before anybody is believed. Both raise Unauthenticated, PermissionDenied or ServerUnavailable."""
+
+    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None: ...
+
+    async def admit_operator(self, metadata: Metadata) -> None: ...
+
+
+class Open:
+    """Where nobody has a token: local mode, and clusters that want none."""
+
+    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
+        """Whatever it says."""
+
+    async def admit_operator(self, metadata: Metadata) -> None:
+        """Whoever it is."""
+
+
+def check_agent(identity: Identity, claimed: Claimed, audience: str) -> None:
+    """Raises Unauthenticated: the token is for somebody else; PermissionDenied: it is another capsule's."""
+    _check_audience(identity, audience)
+    if f"{audience}/{claimed.pool}" not in identity.audiences:
+        raise PermissionDenied(f"capsule {claimed.name} says it is of pool {claimed.pool}, and its token is for {_said(identity)}")
+    if not identity.pod:
+        raise PermissionDenied(f"the token of {identity.subject} is bound to no pod: use the one that the operator mounts into the agent")
+    if claimed.pool.partition("/")[0] != identity.namespace or (claimed.name, claimed.pod_uid) != (identity.pod, identity.pod_uid):
+        own = f"{identity.namespace}/{identity.pod} with uid {identity.pod_uid}"
+        raise PermissionDenied(f"{claimed.name} of pool {claimed.pool} with uid {claimed.pod_uid or 'none'} has the token of pod {own}")
+
+
+def check_operator(identity: Identity, audience: str, operator: str) -> None:
+    """Raises Unauthenticated, or PermissionDenied for a token of somebody else."""
+    _check_audience(identity, audience)
+    if identity.subject != operator or audience not in identity.audiences:
+        who = f"{identity.subject} for {_said(identity)}"
+        raise PermissionDenied(f"only the operator may sync pools: that is {operator} for {audience!r}, and this is {who}")
+
+
+def _check_audience(identity: Identity, audience: str) -> None:
+    if not any(each == audience or each.startswith(f"{audience}/") for each in identity.audiences):
+        raise Unauthenticated(f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}")
+
+
+def _said(identity: Identity) -> str:
+    return ", ".join(map(repr, identity.audiences)) or "nobody"

@@ -1,0 +1,57 @@
+"""The gate of a control plane that asks for tokens: off the RPC's metadata, checked against the issuer's keys."""
+
+from __future__ import annotations
+
+import logging
+
+from snakepit.errors import Unauthenticated
+from snakepit_control_plane.authentication.gate import Claimed, Identity, Metadata, check_agent, check_operator
+from snakepit_control_plane.authentication.keys import Keys
+from snakepit_control_plane.authentication.settings import Authentication
+from snakepit_control_plane.authentication.tokens import key_id, read
+
+HEADER = "authorization"
+SCHEME = "bearer "
+
+log = logging.getLogger(__name__)
+
+
+class Guarded:
+    """See `gate.Gate`."""
+
+    def __init__(self, wanted: Authentication, keys: Keys) -> None:
+        self._wanted = wanted
+        self._keys = keys
+        self._said = False
+
+    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
+        """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
+        token, who = _bearer(metadata), f"the agent of capsule {claimed.name}"
+        if token or self._wanted.required:
+            check_agent(await self._identity(token, who), claimed, self._wanted.audience)
+        else:
+            self._say_once(who)
+
+    async def admit_operator(self, metadata: Metadata) -> None:
+        """Always with a token: it is of the same release as the control plane."""
+        identity = await self._identity(_bearer(metadata), "whoever syncs pools")
+        check_operator(identity, self._wanted.audience, self._wanted.operator)
+
+    async def _identity(self, token: str, who: str) -> Identity:
+        if not token:
+            raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing")
+        key, issuer = await self._keys.find(key_id(token))
+        return read(token, key, issuer)
+
+    def _say_once(self, who: str) -> None:
+        if not self._said:
+            log.warning("%s sent no token and was let in, as others will be: SNAKEPIT_AUTH is permissive", who)
+        self._said = True
+
+
+def _bearer(metadata: Metadata) -> str:
+    """The token, empty: there is none. Raises Unauthenticated for credentials of another kind."""
+    found = next((str(value) for key, value in metadata if key == HEADER), "")
+    if found and not found.lower().startswith(SCHEME):
+        raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
+    return found[len(SCHEME) :].strip()

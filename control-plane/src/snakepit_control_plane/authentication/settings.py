@@ -1,0 +1,75 @@
+"""SNAKEPIT_AUTH_*: whose tokens are taken, and where the keys are that they are signed with. Reads variables and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+MODES = ("off", "permissive", "required")
+_NEEDED = ("keys", "audience", "operator")
+_OPTIONAL = ("issuer", "ca_file", "token_file")
+_SUBJECT = "system:serviceaccount:"
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """How agents and the operator prove who they are."""
+
+    keys: str
+    """The JWKS: an https URL, or the path of a file (SNAKEPIT_AUTH_KEYS)."""
+    audience: str
+    """For whom the operator's token is; an agent's is for `<audience>/<namespace>/<pool>` (SNAKEPIT_AUTH_AUDIENCE)."""
+    operator: str
+    """The operator's subject, system:serviceaccount:<namespace>:<name> (SNAKEPIT_AUTH_OPERATOR)."""
+    issuer: str = ""
+    """Who signs tokens (SNAKEPIT_AUTH_ISSUER); empty: whoever signed the one in `token_file`."""
+    ca_file: str = ""
+    """What signs the certificate of `keys`, if not one of the machine's authorities (SNAKEPIT_AUTH_CA_FILE)."""
+    token_file: str = ""
+    """A token that `keys` is fetched with (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
+    required: bool = True
+    """False: agents without a token are let in too, so that capsules of releases that had none go on (SNAKEPIT_AUTH=permissive)."""
+
+
+def from_environment(environment: Mapping[str, str], problems: list[str]) -> Authentication | None:
+    """None: off. What is wrong is added to `problems`, a sentence each."""
+    mode = environment.get("SNAKEPIT_AUTH") or "off"
+    if mode not in MODES:
+        problems.append(f"SNAKEPIT_AUTH={mode!r} is unknown: use off, permissive or required")
+    if mode == "off" or mode not in MODES:
+        return None
+    read = {name: environment.get(f"SNAKEPIT_AUTH_{name.upper()}", "") for name in (*_NEEDED, *_OPTIONAL)}
+    problems += [f"SNAKEPIT_AUTH_{name.upper()} is not set, and SNAKEPIT_AUTH={mode} needs it" for name in _NEEDED if not read[name]]
+    if read["keys"] and (problem := _wrong_keys(read["keys"])):
+        problems.append(f"SNAKEPIT_AUTH_KEYS={read['keys']!r}: {problem}")
+    if read["operator"] and not read["operator"].startswith(_SUBJECT):
+        problems.append(f"SNAKEPIT_AUTH_OPERATOR={read['operator']!r} is no service account: use {_SUBJECT}NAMESPACE:NAME")
+    if not read["issuer"] and not read["token_file"]:
+        problems.append("SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens, or set SNAKEPIT_AUTH_TOKEN_FILE to a token of theirs")
+    return Authentication(**read, required=mode == "required")
+
+
+def is_url(keys: str) -> bool:
+    """Else it is a path."""
+    return "://" in keys
+
+
+def _wrong_keys(keys: str) -> str:
+    """Why the setting can't be used; empty: it can."""
+    if not is_url(keys):
+        return "" if keys.startswith("/") else "use an https URL, or a path that begins with /"
+    parts = urlsplit(keys)
+    if parts.scheme == "https" and parts.hostname:
+        return ""
+    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+        return ""
+    return "use https: whoever can change what comes over plain http makes keys of their own"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,83 @@
+"""JSON Web Tokens and the keys that they are signed with: the one module that imports PyJWT. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from snakepit.errors import Unauthenticated
+from snakepit_control_plane.authentication.gate import Identity
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""None with a shared secret: our keys are public, and anybody could sign with them."""
+
+LEEWAY_SECONDS = 10.0
+"""That clocks may differ by."""
+
+MOST_BYTES = 16 * 1024
+"""A longer token isn't looked at."""
+
+Key = jwt.PyJWK
+
+
+def parse_keys(data: bytes) -> dict[str, Key]:
+    """The keys of a JWKS by their ids; those of kinds that we don't know are left out. Raises ValueError with a sentence."""
+    try:
+        keys = jwt.PyJWKSet.from_json(data.decode()).keys
+    except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"there is no JWKS with a key that can be used: {error}") from None
+    usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
+    if not usable:
+        raise ValueError(f"of the JWKS' {len(keys)} keys none can be used: each needs a `kid`, and one of {', '.join(ALGORITHMS)}")
+    return usable
+
+
+def key_id(token: str) -> str:
+    """Which key the token says it is signed with. Raises Unauthenticated."""
+    if len(token) > MOST_BYTES:
+        raise Unauthenticated(f"the token has more than {MOST_BYTES} characters")
+    try:
+        found = jwt.get_unverified_header(token).get("kid")
+    except jwt.PyJWTError as error:
+        raise Unauthenticated(f"the token can't be read: {error}") from None
+    if not found:
+        raise Unauthenticated("the token doesn't say which key it is signed with (kid)")
+    return str(found)
+
+
+def issuer_of(token: str) -> str:
+    """Who signed it, by its own word: only for a token that is ours."""
+    return str(jwt.decode(token, options={"verify_signature": False}).get("iss", ""))
+
+
+def read(token: str, key: Key, issuer: str) -> Identity:
+    """What a token says whose signature, issuer and times are right; for whom it is, is not looked at. Raises Unauthenticated."""
+    options: Any = {"require": ["exp", "iss", "sub", "aud"], "verify_aud": False}
+    try:
+        claims = jwt.decode(token, key, algorithms=list(ALGORITHMS), issuer=issuer, leeway=LEEWAY_SECONDS, options=options)
+    except jwt.ExpiredSignatureError:
+        raise Unauthenticated("the token has expired: its file is to be read again before it does") from None
+    except jwt.InvalidIssuerError:
+        raise Unauthenticated(f"the token is not one of {issuer}") from None
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Unauthenticated(f"the token is not valid: {error}") from None
+    return _identity(claims)
+
+
+def _identity(claims: Mapping[str, Any]) -> Identity:
+    audience = claims["aud"]
+    bound = _object(claims.get("kubernetes.io"))
+    pod = _object(bound.get("pod"))
+    return Identity(
+        subject=str(claims["sub"]),
+        audiences=(audience,) if isinstance(audience, str) else tuple(map(str, audience)),
+        namespace=str(bound.get("namespace", "")),
+        pod=str(pod.get("name", "")),
+        pod_uid=str(pod.get("uid", "")),
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,222 @@
+"""A control plane that asks agents and the operator for tokens, with a real JWKS over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from snakepit.errors import PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
+from snakepit.link.status import from_rpc_error
+from snakepit.link.token import Token
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc
+from snakepit_control_plane.authentication import keys
+from snakepit_control_plane.authentication.keys import Source
+from snakepit_control_plane.server import Running
+from snakepit_operator.fleet import Fleet
+from support.control_plane import Caller, eventually, replica
+from support.issuer import Issuer, issuer, operator_claims, pod_claims, signed
+from support.simulated_agent import POOL, SimulatedAgent, settings
+from support.tls import certificate, terminator
+
+
+@pytest.fixture
+def signs() -> Iterator[Issuer]:
+    with issuer() as serving:
+        yield serving
+
+
+@pytest.fixture
+async def server(signs: Issuer) -> AsyncIterator[Running]:
+    async with replica(authentication=signs.settings()) as running:
+        yield running
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    put(path, signed(pod_claims("test-0", POOL)))
+    return path
+
+
+def put(path: Path, token: str) -> None:
+    """As the kubelet does it: the old one, or the new one, and never half of it."""
+    new = path.with_suffix(".new")
+    new.write_text(token)
+    new.replace(path)
+
+
+def an_agent(server: Running, token_file: Path | None, **options: object) -> SimulatedAgent:
+    return SimulatedAgent(server.address, name="test-0", pod_uid="pod-uid", token_file=token_file, **options)  # type: ignore[arg-type]
+
+
+async def refusal(agent: SimulatedAgent) -> SnakepitError:
+    """Why its dials fail."""
+    agent._dialer.start()
+    try:
+        await eventually(lambda: agent.refused, "a dial is refused")
+    finally:
+        await agent.stop()
+    assert agent.refused is not None
+    return agent.refused
+
+
+# ---- agents
+
+
+async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_without_any(server: Running, token_file: Path) -> None:
+    agent = await an_agent(server, token_file).start()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            caller = Caller(channel)
+            assert await caller.call("echo", {"a": 1}) is not None
+            assert len([each async for each in caller.stream("count", {"to": 3})]) >= 3
+    finally:
+        await agent.stop()
+
+
+async def test_whoever_poses_as_a_capsule_is_refused_and_gets_no_lane(server: Running, token_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    put(other, signed(pod_claims("others-0", "default/others")))
+    assert isinstance(await refusal(an_agent(server, None)), Unauthenticated)
+    assert isinstance(await refusal(an_agent(server, other)), PermissionDenied)
+    assert server.router.pools == {}, "not even the settings of its hello are taken"
+    assert server.lanes._awaited == {}
+
+
+async def test_an_agents_token_is_read_again_when_it_dials_so_one_that_has_expired_is_replaced_in_time(
+    server: Running, token_file: Path
+) -> None:
+    put(token_file, signed(pod_claims("test-0", POOL, exp=1)))
+    agent = an_agent(server, token_file)
+    agent._dialer.start()
+    try:
+        await eventually(lambda: agent.refused, "the dial is refused")
+        assert "has expired" in str(agent.refused)
+        put(token_file, signed(pod_claims("test-0", POOL)))
+        await eventually(agent.linked.is_set, "the next dial succeeds")
+    finally:
+        await agent.stop()
+
+
+async def test_an_issuers_new_keys_are_fetched_when_a_token_needs_them(
+    signs: Issuer, server: Running, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PAUSE_SECONDS", 0.1)
+    agent = await an_agent(server, token_file).start()
+    try:
+        signs.keys = ["two"]
+        put(token_file, signed(pod_claims("test-0", POOL), "two"))
+        agent.linked.clear()
+        agent.break_link()
+        await eventually(agent.linked.is_set, "it links with a token of the new key")
+    finally:
+        await agent.stop()
+    assert len(signs.asked) == 2
+
+
+async def test_while_the_issuer_is_away_known_keys_go_on_and_a_replica_without_any_lets_agents_in_when_it_is_back(
+    signs: Issuer, server: Running, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PAUSE_SECONDS", 0.1)
+    signs.broken = True
+    agent = an_agent(server, token_file)
+    agent._dialer.start()
+    try:
+        await eventually(lambda: agent.refused, "there are no keys yet")
+        assert isinstance(agent.refused, ServerUnavailable)
+        assert "tokens can't be checked now" in str(agent.refused)
+        assert "503" in str(agent.refused)
+        signs.broken = False
+        await eventually(agent.linked.is_set, "the agent goes on dialling")
+        signs.broken = True
+        agent.linked.clear()
+        agent.break_link()
+        await eventually(agent.linked.is_set, "the keys are known by now")
+    finally:
+        await agent.stop()
+
+
+async def test_a_pipe_is_only_for_the_agent_of_the_capsule_that_it_is_for(server: Running, token_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    put(other, signed(pod_claims("others-0", "default/others")))
+    agent = await an_agent(server, token_file).start()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            for token, refused in ((None, Unauthenticated), (other, PermissionDenied)):
+                rpc = link_pb2_grpc.LinkServiceStub(channel).Pipe(metadata=Token(token).metadata() or None)
+                await rpc.write(link_pb2.PipeRequest(id=1, capsule_incarnation=agent.incarnation, wants_arguments=True))
+                with pytest.raises(grpc.aio.AioRpcError) as failure:
+                    await rpc.read()
+                assert isinstance(from_rpc_error(failure.value), refused)
+    finally:
+        await agent.stop()
+
+
+async def test_a_permissive_one_lets_an_agent_of_an_older_release_in_and_says_so(
+    signs: Issuer, token_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with replica(authentication=signs.settings(required=False)) as server:
+        agent = await an_agent(server, None).start()
+        await agent.stop()
+    assert "the agent of capsule test-0 sent no token and was let in" in caplog.text
+
+
+# ---- the operator
+
+
+async def test_only_the_operators_token_changes_pools(server: Running, token_file: Path, tmp_path: Path) -> None:
+    await refused_sync(server, Token(), Unauthenticated)
+    await refused_sync(server, Token(token_file), PermissionDenied)
+    assert server.router.pools == {}
+    put(tmp_path / "operator", signed(operator_claims()))
+    fleet = Fleet(server.address, lambda pool, essential: None, Token(tmp_path / "operator"))
+    fleet.set_pools([settings()])
+    running = asyncio.create_task(fleet.run())
+    try:
+        await eventually(lambda: POOL in server.router.pools, "the operator's settings are taken")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def refused_sync(server: Running, token: Token, refused: type[SnakepitError]) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        rpc = fleet_pb2_grpc.FleetServiceStub(channel).Sync(metadata=token.metadata() or None)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await rpc.write(fleet_pb2.SyncRequest(pools=[settings()], complete=True))
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await rpc.read()
+        assert isinstance(from_rpc_error(failure.value), refused)
+
+
+# ---- where keys come from
+
+
+async def test_keys_come_over_https_with_our_token_and_only_from_whom_our_authority_signed(signs: Issuer, tmp_path: Path) -> None:
+    own, strange = certificate(tmp_path), certificate(tmp_path, "127.0.0.2")
+    ours = tmp_path / "ours"
+    put(ours, signed({"iss": "https://ours.example"}))
+    async with terminator(int(signs.url.split(":")[2].split("/")[0]), own) as port:
+        wanted = signs.settings(keys=f"https://127.0.0.1:{port}/jwks", issuer="", token_file=str(ours), ca_file=str(own.certificate))
+        issued = await asyncio.to_thread(Source(wanted).fetch)
+        assert (issued.issuer, issued.keys.keys()) == ("https://ours.example", {"one"})
+        assert signs.asked == [f"Bearer {ours.read_text()}"]
+        distrusted = signs.settings(keys=f"https://127.0.0.1:{port}/jwks", ca_file=str(strange.certificate))
+        with pytest.raises(OSError, match="certificate"):
+            await asyncio.to_thread(Source(distrusted).fetch)
+
+
+def test_a_redirect_is_not_followed(signs: Issuer) -> None:
+    with pytest.raises(OSError, match="answers 302"):
+        Source(signs.settings(keys=signs.url.replace("/jwks", "/moved"))).fetch()
+
+
+def test_an_endless_answer_is_not_read_to_its_end(signs: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MOST_BYTES", 10)
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        Source(signs.settings()).fetch()

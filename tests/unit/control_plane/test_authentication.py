@@ -1,0 +1,331 @@
+"""Who is let in as a capsule's agent and as the operator: tokens, keys, and what each of them allows."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
+from snakepit_control_plane.authentication import keys as keys_module
+from snakepit_control_plane.authentication import make_gate
+from snakepit_control_plane.authentication.gate import Claimed
+from snakepit_control_plane.authentication.guarded import Guarded
+from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, Source
+from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
+from snakepit_control_plane.settings import InvalidSettings, from_environment
+from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
+
+POOL = "default/digits"
+CLAIMED = Claimed("digits-0", POOL, "pod-uid")
+
+
+class Kept:
+    """A source in memory. `fail`: what a fetch raises; `gate`: a fetch waits for it."""
+
+    def __init__(self, *key_ids: str) -> None:
+        self.key_ids = list(key_ids)
+        self.fetches = 0
+        self.fail: OSError | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def fetch(self) -> Issued:
+        self.fetches += 1
+        assert self.gate.wait(10)
+        if self.fail is not None:
+            raise self.fail
+        return Issued(NAME, parse_keys(json.dumps({"keys": [public_key(each) for each in self.key_ids]}).encode()))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def bearer(token: str) -> list[tuple[str, str | bytes]]:
+    return [("user-agent", "test"), ("authorization", f"Bearer {token}")]
+
+
+def gate(source: Kept | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Guarded:
+    return Guarded(Issuer(url="/nowhere").settings(**settings), Keys(source or Kept("one"), clock))
+
+
+def admit(token: str, claimed: Claimed = CLAIMED) -> None:
+    asyncio.run(gate().admit_agent(bearer(token), claimed))
+
+
+# ---- what a token allows
+
+
+def test_a_pods_own_token_lets_it_say_that_it_is_itself() -> None:
+    admit(signed(pod_claims("digits-0", POOL)))
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        Claimed("digits-1", POOL, "pod-uid"),
+        Claimed("digits-0", POOL, "another-uid"),
+        Claimed("digits-0", POOL, ""),
+        Claimed("digits-0", "default/others", "pod-uid"),
+        Claimed("digits-0", "another/digits", "pod-uid"),
+    ],
+)
+def test_a_pods_token_does_not_let_it_say_that_it_is_anything_else(claimed: Claimed) -> None:
+    with pytest.raises(PermissionDenied, match=claimed.name):
+        admit(signed(pod_claims("digits-0", POOL)), claimed)
+
+
+def test_a_token_of_the_namespace_that_is_bound_to_no_pod_is_nobodys() -> None:
+    with pytest.raises(PermissionDenied, match="bound to no pod"):
+        admit(signed(pod_claims("digits-0", POOL, **{"kubernetes.io": {"namespace": "default"}})))
+
+
+def test_a_pod_of_another_namespace_with_a_token_for_the_pool_is_refused() -> None:
+    claims = pod_claims("digits-0", "other/digits", aud=[f"{AUDIENCE}/{POOL}"])
+    with pytest.raises(PermissionDenied, match="has the token of pod other/digits-0"):
+        admit(signed(claims))
+
+
+@pytest.mark.parametrize("audience", [["https://kubernetes.default.svc"], "snakepit.tests/default/digits", []])
+def test_a_token_for_somebody_else_says_for_whom_it_is(audience: Any) -> None:
+    with pytest.raises(Unauthenticated, match=f"not for this control plane, whose audience is '{AUDIENCE}'"):
+        admit(signed(pod_claims("digits-0", POOL, aud=audience)))
+
+
+def test_only_the_operators_own_token_may_sync_pools() -> None:
+    asyncio.run(gate().admit_operator(bearer(signed(operator_claims()))))
+    for claims in (pod_claims("digits-0", POOL), operator_claims(sub="system:serviceaccount:default:default")):
+        with pytest.raises(PermissionDenied, match="only the operator may sync pools"):
+            asyncio.run(gate().admit_operator(bearer(signed(claims))))
+
+
+# ---- what a token must be
+
+
+@pytest.mark.parametrize(
+    ("claims", "sentence"),
+    [
+        ({"exp": int(time.time()) - 60}, "has expired"),
+        ({"nbf": int(time.time()) + 60}, "not valid"),
+        ({"iss": "https://another.example"}, "not one of"),
+    ],
+)
+def test_a_token_out_of_its_time_or_of_another_issuer_is_refused(claims: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Unauthenticated, match=sentence):
+        admit(signed(pod_claims("digits-0", POOL, **claims)))
+
+
+@pytest.mark.parametrize("missing", ["exp", "iss", "sub", "aud"])
+def test_a_token_without_a_claim_that_we_go_by_is_refused(missing: str) -> None:
+    claims = pod_claims("digits-0", POOL)
+    del claims[missing]
+    with pytest.raises(Unauthenticated, match=missing):
+        admit(signed(claims))
+
+
+def test_a_token_signed_with_another_key_under_the_same_id_is_refused() -> None:
+    forged = jwt.encode(pod_claims("digits-0", POOL), private_key("two"), "RS256", {"kid": "one"})
+    with pytest.raises(Unauthenticated, match="not valid"):
+        admit(forged)
+
+
+def test_what_was_changed_after_signing_is_refused() -> None:
+    head, _, signature = signed(pod_claims("digits-0", POOL)).split(".")
+    other = base64.urlsafe_b64encode(json.dumps(pod_claims("digits-1", POOL)).encode()).rstrip(b"=").decode()
+    with pytest.raises(Unauthenticated, match="not valid"):
+        admit(f"{head}.{other}.{signature}", Claimed("digits-1", POOL, "pod-uid"))
+
+
+def test_a_public_key_is_no_shared_secret_and_no_signature_is_no_signature() -> None:
+    public = private_key("one").public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    for algorithm, secret in (("HS256", pem), ("none", b"")):
+        parts = [{"alg": algorithm, "kid": "one", "typ": "JWT"}, pod_claims("digits-0", POOL)]
+        text = b".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=") for each in parts)
+        signature = base64.urlsafe_b64encode(hmac.digest(secret, text, hashlib.sha256)).rstrip(b"=") if secret else b""
+        with pytest.raises(Unauthenticated, match="not valid"):
+            admit(b".".join([text, signature]).decode())
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "e30.e30.e30", "x" * (MOST_BYTES + 1), jwt.encode({}, private_key("one"), "RS256")])
+def test_what_is_no_token_is_refused_with_a_sentence(token: str) -> None:
+    with pytest.raises(Unauthenticated, match="the token"):
+        key_id(token)
+
+
+def test_odd_claims_are_nobodys_and_break_nothing() -> None:
+    for odd in ("text", ["list"], {"pod": "text"}, None):
+        claims = pod_claims("digits-0", POOL, **{"kubernetes.io": odd})
+        assert read(signed(claims), parse_keys(Issuer().jwks())["one"], NAME).pod == ""
+
+
+# ---- no token
+
+
+def test_without_a_token_nobody_is_let_in_and_of_other_credentials_the_sentence_says_what_is_wanted() -> None:
+    with pytest.raises(Unauthenticated, match="the agent of capsule digits-0 sent no token"):
+        asyncio.run(gate().admit_agent([], CLAIMED))
+    with pytest.raises(Unauthenticated, match="must be `Bearer` and a token"):
+        asyncio.run(gate().admit_agent([("authorization", "Basic dTpw")], CLAIMED))
+
+
+def test_permissive_lets_agents_in_without_a_token_but_not_with_a_wrong_one_and_never_an_operator() -> None:
+    permissive = gate(required=False)
+    asyncio.run(permissive.admit_agent([], CLAIMED))
+    with pytest.raises(Unauthenticated, match="no token"):
+        asyncio.run(permissive.admit_operator([]))
+    with pytest.raises(PermissionDenied):
+        asyncio.run(gate(required=False).admit_agent(bearer(signed(pod_claims("other", POOL))), CLAIMED))
+
+
+def test_where_nothing_is_asked_for_everybody_is_let_in() -> None:
+    asyncio.run(make_gate(None).admit_agent([], CLAIMED))
+    asyncio.run(make_gate(None).admit_operator(bearer("nonsense")))
+
+
+# ---- keys
+
+
+async def test_keys_are_fetched_once_for_all_who_wait_for_them() -> None:
+    source, token = Kept("one"), signed(pod_claims("digits-0", POOL))
+    source.gate.clear()
+    guarded = gate(source)
+    waiting = [asyncio.create_task(guarded.admit_agent(bearer(token), CLAIMED)) for _ in range(20)]
+    await asyncio.sleep(0)
+    source.gate.set()
+    await asyncio.gather(*waiting)
+    assert source.fetches == 1
+
+
+async def test_a_token_of_a_new_key_has_the_keys_fetched_again_but_not_more_often_than_that() -> None:
+    source, clock = Kept("one"), Clock()
+    guarded = gate(source, clock)
+    await guarded.admit_agent(bearer(signed(pod_claims("digits-0", POOL))), CLAIMED)
+    source.key_ids = ["two"]
+    rotated = signed(pod_claims("digits-0", POOL), "two")
+    for _ in range(5):
+        with pytest.raises(Unauthenticated, match=r"signed with key 'two', which .* doesn't have"):
+            await guarded.admit_agent(bearer(rotated), CLAIMED)
+    assert source.fetches == 1
+    clock.now += PAUSE_SECONDS
+    await guarded.admit_agent(bearer(rotated), CLAIMED)
+    with pytest.raises(Unauthenticated, match="signed with key 'one'"):
+        await guarded.admit_agent(bearer(signed(pod_claims("digits-0", POOL))), CLAIMED)
+    assert source.fetches == 2
+
+
+async def test_a_key_that_its_issuer_has_dropped_is_forgotten_when_the_keys_are_old() -> None:
+    source, clock = Kept("one"), Clock()
+    keys = Keys(source, clock)
+    await keys.find("one")
+    source.key_ids = ["two"]
+    clock.now += OLD_SECONDS + 1
+    await keys.find("one")  # That they are old is noticed here, and nobody waits for it.
+    await keys.find("two")  # Waits for the same fetch.
+    with pytest.raises(Unauthenticated):
+        await keys.find("one")
+
+
+async def test_while_keys_cannot_be_fetched_those_that_are_known_go_on_and_others_wait_for_better_times() -> None:
+    source, clock = Kept("one"), Clock()
+    keys = Keys(source, clock)
+    await keys.find("one")
+    source.fail = OSError("connection refused")
+    clock.now += OLD_SECONDS * 10
+    with pytest.raises(Unauthenticated, match=r"newer keys can't be fetched: .*connection refused"):
+        await keys.find("two")
+    await keys.find("one")
+
+
+async def test_without_any_keys_yet_the_refusal_says_why_and_that_is_not_the_tokens_fault() -> None:
+    source, clock = Kept("one"), Clock()
+    source.fail = OSError("connection refused")
+    keys = Keys(source, clock)
+    for _ in range(3):
+        with pytest.raises(ServerUnavailable, match=r"tokens can't be checked now: the keys can't be fetched: connection refused"):
+            await keys.find("one")
+    assert source.fetches == 1
+    source.fail = None
+    clock.now += PAUSE_SECONDS
+    await keys.find("one")
+
+
+async def test_an_issuer_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "FETCH_SECONDS", 0.05)
+    source = Kept("one")
+    source.gate.clear()
+    try:
+        with pytest.raises(ServerUnavailable, match="did not come within"):
+            await Keys(source).find("one")
+    finally:
+        source.gate.set()
+
+
+def test_keys_come_out_of_a_file_too_and_the_issuer_out_of_our_own_token(tmp_path: Path) -> None:
+    (tmp_path / "jwks").write_bytes(Issuer().jwks())
+    (tmp_path / "token").write_text(signed({"iss": "https://ours.example"}, "two") + "\n")
+    settings = Issuer().settings(keys=str(tmp_path / "jwks"), issuer="", token_file=str(tmp_path / "token"))
+    issued = Source(settings).fetch()
+    assert (issued.issuer, issued.keys.keys()) == ("https://ours.example", {"one"})
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"keys": []}', b'{"keys": 1}', b'{"keys": [{"kty": "oct", "k": "AAAA"}]}', b"\xff"])
+def test_what_is_no_jwks_gives_no_keys(data: bytes) -> None:
+    with pytest.raises(ValueError, match="JWKS"):
+        parse_keys(data)
+
+
+# ---- settings
+
+RIGHT = {
+    "SNAKEPIT_AUTH": "required",
+    "SNAKEPIT_AUTH_KEYS": "https://kubernetes.default.svc/openid/v1/jwks",
+    "SNAKEPIT_AUTH_AUDIENCE": AUDIENCE,
+    "SNAKEPIT_AUTH_OPERATOR": OPERATOR,
+    "SNAKEPIT_AUTH_ISSUER": NAME,
+}
+
+
+def test_without_settings_nothing_is_asked_for() -> None:
+    assert from_environment({}).authentication is None
+    assert from_environment({**RIGHT, "SNAKEPIT_AUTH": "off"}).authentication is None
+
+
+def test_the_settings_are_read_and_a_permissive_one_asks_for_less() -> None:
+    found = from_environment(RIGHT).authentication
+    assert found == Issuer().settings(keys=RIGHT["SNAKEPIT_AUTH_KEYS"])
+    found = from_environment({**RIGHT, "SNAKEPIT_AUTH": "permissive"}).authentication
+    assert found == Issuer().settings(keys=RIGHT["SNAKEPIT_AUTH_KEYS"], required=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"SNAKEPIT_AUTH": "on"}, "SNAKEPIT_AUTH='on' is unknown: use off, permissive or required"),
+        ({"SNAKEPIT_AUTH_KEYS": ""}, "SNAKEPIT_AUTH_KEYS is not set, and SNAKEPIT_AUTH=required needs it"),
+        ({"SNAKEPIT_AUTH_KEYS": "http://issuer.example/jwks"}, "use https"),
+        ({"SNAKEPIT_AUTH_KEYS": "jwks.json"}, "use an https URL, or a path that begins with /"),
+        ({"SNAKEPIT_AUTH_AUDIENCE": ""}, "SNAKEPIT_AUTH_AUDIENCE is not set"),
+        ({"SNAKEPIT_AUTH_OPERATOR": "operator"}, "is no service account: use system:serviceaccount:NAMESPACE:NAME"),
+        ({"SNAKEPIT_AUTH_ISSUER": ""}, "SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens"),
+    ],
+)
+def test_each_wrong_setting_is_refused_with_a_sentence(wrong: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        from_environment({**RIGHT, **wrong})
+    assert sentence in str(refused.value)
