@@ -10,7 +10,7 @@ import pytest
 from snakepit.context import Interrupted
 from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload
 from snakepit_worker.channel import Channel
-from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Calls, Credits, RunningCall
 from snakepit_worker.runners import ThreadRunner
 
@@ -62,7 +62,7 @@ def running_call(id: int) -> RunningCall:
 
 
 def test_a_cancellation_finds_its_call_before_during_and_after() -> None:
-    calls = Calls(ThreadRunner())
+    calls = Calls(ThreadRunner(ThreadInterrupts()))
     calls.interrupt(1, "CANCELLED")
     early, late = running_call(1), running_call(2)
     calls.begin(early)

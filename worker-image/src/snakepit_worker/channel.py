@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.local.frames import (
@@ -31,7 +32,7 @@ from snakepit.local.frames import (
 )
 from snakepit.local.sections import spread
 from snakepit.local.sockets import agent_frames, encode_batch, hand_over, seal_memfd
-from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.interrupts import Shielding
 
 _READ = 1 << 16
 
@@ -41,7 +42,7 @@ HOLD_FRAMES = 32
 class Channel:
     """`interrupts` is told not to break a message in two."""
 
-    def __init__(self, outbox: socket.socket, inbox: socket.socket, interrupts: Interrupts) -> None:
+    def __init__(self, outbox: socket.socket, inbox: socket.socket, interrupts: Shielding) -> None:
         self._outbox = outbox
         self._inbox = inbox
         self._interrupts = interrupts
@@ -51,6 +52,11 @@ class Channel:
         self._asked: dict[int, Future[StateAnswer] | asyncio.Future[StateAnswer]] = {}
         self._to_flush = False
         self._tools: dict[int, Conversation] = {}
+
+    @property
+    def shielded(self) -> AbstractContextManager[None]:
+        """No interrupt is raised inside: for what is told of the end of its call in another way."""
+        return self._interrupts.shielded
 
     def send(self, *frames: FromWorker) -> None:
         """One message, with what was held before it. Waits while the agent doesn't read. OSError: the agent has gone."""

@@ -345,8 +345,9 @@ class Invoker:
                     collected.add(value)
                     continue
                 encoded, size = self._encode(call, value)
-                if (waiting := call.credits.take(size)) is not None:
-                    waiting.result()
+                with self.channel.shielded:
+                    if (waiting := call.credits.take(size)) is not None:
+                        waiting.result()
                 self._send_chunk(call, index, encoded, size)
         finally:
             if (close := getattr(values, "close", None)) is not None:

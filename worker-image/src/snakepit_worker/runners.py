@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from snakepit.context import Interrupted
-from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import RunningCall
 from snakepit_worker.logs import task_call
 
@@ -67,32 +67,29 @@ class MainThreadRunner:
 
 
 class ThreadRunner:
-    """Profile `thread`: async tools share one event loop; blocking ones are cancelled by `ctx.check()` and by waiting on us alone."""
+    """Profile `thread`: async tools share one event loop; an interrupt raises in the tool's own frame, but not out of what waits in C."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts: ThreadInterrupts) -> None:
+        self._interrupts = interrupts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
-        if call.reason:
-            raise Interrupted(call.reason)
-        return work()
+        return self._interrupts.run(call, work)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
-        call.cancel = future.cancel
-        if call.reason:
-            future.cancel()
-        try:
-            return future.result()
-        except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
-            raise _as_interrupt(call, error) from error
-        finally:
-            call.cancel = None
+        with self._interrupts.shielded:
+            future, call.cancel = _submit(coroutine, self._running_loop(), call)
+            try:
+                return future.result()
+            except asyncio.CancelledError as error:
+                raise _as_interrupt(call, error) from error
+            finally:
+                call.cancel = None
 
     def interrupt(self, call: RunningCall) -> None:
-        """A thread in a blocking call can't be interrupted: `ctx.check()` and `drain.killAfterSeconds` do the rest."""
+        self._interrupts.interrupt(call)
 
     def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run an adapter's hook, async or not."""
@@ -112,6 +109,32 @@ class ThreadRunner:
                 self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit-async", daemon=True)
                 self._thread.start()
             return self._loop
+
+
+def _submit(
+    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, call: RunningCall
+) -> tuple[concurrent.futures.Future[Any], Callable[[], object]]:
+    """Run it in another thread's loop: its outcome, and how to cancel it. Unlike `run_coroutine_threadsafe`, a cancelled one has an outcome
+    only when it has ended: its slot is taken until then."""
+    outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def begin() -> None:
+        task = loop.create_task(coroutine)
+        tasks.append(task)
+        task.add_done_callback(end)
+        if call.reason:
+            task.cancel()
+
+    def end(task: asyncio.Task[Any]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            outcome.set_result(task.result())
+        else:
+            outcome.set_exception(error)
+
+    loop.call_soon_threadsafe(begin)
+    return outcome, lambda: loop.call_soon_threadsafe(lambda: tasks[0].cancel())
 
 
 def _as_interrupt(call: RunningCall, error: BaseException) -> BaseException:

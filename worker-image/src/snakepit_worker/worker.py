@@ -24,7 +24,7 @@ from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs
 from snakepit_worker.channel import Channel
-from snakepit_worker.interrupts import Interrupts
+from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Calls, Invoker, ResultLimit
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
@@ -66,9 +66,15 @@ class Worker:
     def __init__(self, start: StartWorker, inbox: socket.socket, outbox: socket.socket) -> None:
         self._start = start
         self._inbox = inbox
-        self._interrupts = Interrupts()
+        self._interrupts: Interrupts | ThreadInterrupts
+        self._runner: MainThreadRunner | ThreadRunner
+        if start.profile == "thread":
+            self._interrupts = threads = ThreadInterrupts()
+            self._runner = ThreadRunner(threads)
+        else:
+            self._interrupts = main = Interrupts()
+            self._runner = MainThreadRunner(main)
         self._channel = Channel(outbox, inbox, self._interrupts)
-        self._runner: MainThreadRunner | ThreadRunner = ThreadRunner() if start.profile == "thread" else MainThreadRunner(self._interrupts)
         self._calls = Calls(self._runner)
         self._limit = ResultLimit()
         self._wake = Signal()
