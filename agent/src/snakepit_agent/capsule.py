@@ -65,6 +65,8 @@ class Capsule:
             self._line,
             settings.spec.call.stream_idle_seconds,
             settings.spec.drain.kill_after_seconds,
+            self.workers.owners,
+            settings.spec.affinity != "hint",
             self._touched,
             self._flush_loads,
         )
@@ -136,7 +138,7 @@ class Capsule:
     def _on_drain(self, _replica: str, drain: link_pb2.Drain) -> None:
         now = time.monotonic()
         if drain.worker:
-            self.workers.drain_worker(drain.incarnation, now, again=drain.recycle)
+            (self.workers.recycle_worker if drain.recycle else self.workers.drain_worker)(drain.incarnation, now)
         else:
             self.workers.drain(now)
 
