@@ -72,7 +72,7 @@ class Capsule:
         )
         self.workers.limits = self._limits
         self.sessions.calls = self.calls
-        self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell_soon)
+        self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell_soon, self.workers.session_left)
         self.nested = NestedCalls(self.uplink.send, self.workers.tell, self.uplink.inline_limit)
         self.workers.calls, self.workers.state, self.workers.nested = self.calls, self.state, self.nested
         self._on_change = on_change
@@ -265,6 +265,13 @@ class Capsule:
             self._ticked = now
             self.workers.tick(now)
 
+    def _ask_after_owners(self, now: float) -> None:
+        """worker.exclusive: the word that a session has ended may have been lost with a link or a replica."""
+        for owner in self.workers.owners.doubtful(now):
+            linked = self.uplink.linked
+            if linked:
+                self.state.ask_after(owner.replica if owner.replica in linked else linked[0], owner, now)
+
     def _beat(self) -> None:
         self._beat_timer = self._loop.call_later(self.settings.spec.heartbeat.interval_seconds, self._beat)
         now = time.monotonic()
@@ -273,5 +280,6 @@ class Capsule:
         if self.uplink.is_fenced:
             self._start_over()
         self.state.tick(now)
+        self._ask_after_owners(now)
         self.nested.tick(now)
         self.uplink.broadcast(self._report())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +16,7 @@ from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.control_plane import replica as control_plane
+from support.pool_of_one import counted, pid, port, ready, workers
 from support.replica import Replica, replica
 from support.simulated_agent import POOL
 
@@ -43,10 +42,6 @@ async def server() -> AsyncIterator[Running]:
 async def caller(server: Running) -> AsyncIterator[Caller]:
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield Caller(channel)
-
-
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
 
 
 def recycle(control: Replica, worker: pool_pb2.Worker) -> None:
@@ -170,27 +165,3 @@ async def test_a_successor_that_can_t_start_is_named_at_the_worker_that_goes_on(
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (await ready(caller, 1))[0].incarnation == worker.incarnation:
                 await asyncio.sleep(0.02)
-
-
-async def pid(caller: Caller, seconds: float = 0.0, **fields: Any) -> int:
-    """Which process ran the call."""
-    return int((await caller.call("pid", {"seconds": seconds}, **fields)).json.number_value)
-
-
-async def workers(caller: Caller) -> list[pool_pb2.Worker]:
-    response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL), timeout=PATIENCE_SECONDS)
-    return list(response.workers)
-
-
-async def ready(caller: Caller, count: int) -> list[pool_pb2.Worker]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):  # The pool is not known yet.
-                if len(found := [w for w in await workers(caller) if w.state == READY]) == count:
-                    return found
-            await asyncio.sleep(0.01)
-
-
-def counted(server: Running, reason: str) -> float:
-    """Of the metric."""
-    return server.router.telemetry.recycles.labels(POOL, reason)._value.get()
