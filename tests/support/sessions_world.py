@@ -14,6 +14,7 @@ from snakepit.local.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent.calls import Calls as AgentCalls
+from snakepit_agent.owners import Owners
 from snakepit_agent.report import load
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions as AgentSessions
@@ -85,6 +86,8 @@ class Agent:
             lambda _: None,
             60,
             5,
+            Owners(exclusive=False),
+            False,
             self.flush,
             self.flush,  # type: ignore[arg-type]
         )
@@ -126,6 +129,8 @@ class Agent:
     def dump(self, _: str) -> None: ...
     def kill(self, *_: str) -> None: ...
     def work_came(self) -> None: ...
+    def taken(self, _: str) -> None: ...
+    def session_left(self, _: str) -> None: ...
 
     def flush(self) -> None:
         for replica in sorted(self.linked):

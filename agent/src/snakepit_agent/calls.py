@@ -17,9 +17,10 @@ from snakepit.link import tracing
 from snakepit.local.frames import CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit.local.sections import fill
 from snakepit.local.sockets import FramingError, mapped
-from snakepit.v1 import link_pb2
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.arguments import Arguments
 from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.owners import Owners
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
@@ -28,6 +29,8 @@ from snakepit_agent.streams import Streams
 from snakepit_agent.translate import LargePayload, Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
 
 log = logging.getLogger(__name__)
+
+_STRICT = (common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST)
 
 _STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
 
@@ -48,13 +51,14 @@ class Workers(Protocol):
 
     def worker_id(self, incarnation: str) -> str: ...
     def ended_a_call(self, incarnation: str) -> None: ...
+    def taken(self, incarnation: str) -> None: ...
     def dump(self, incarnation: str) -> None: ...
     def kill(self, incarnation: str, reason: str, message: str) -> None: ...
     def work_came(self) -> None: ...
 
 
 class Calls:
-    """`kill_after`: seconds that a tool has to stop after it was told to.
+    """`kill_after`: seconds that a tool has to stop after it was told to. `strict`: the pool's own affinity is.
 
     `touched` is called when a slot was taken or freed; `flush` tells that to the replicas at once.
     """
@@ -70,6 +74,8 @@ class Calls:
         line: Callable[[HeldCall], Line | None],
         idle_seconds: float,
         kill_after: float,
+        owners: Owners,
+        strict: bool,
         touched: Callable[[], None],
         flush: Callable[[], None],
     ) -> None:
@@ -82,6 +88,8 @@ class Calls:
         self._idle_seconds = idle_seconds
         self.arguments = Arguments(room, self._deliver_large, self._arguments_failed)
         self._kill_after = kill_after
+        self._owners = owners
+        self._strict = strict
         self._touched = touched
         self._flush = flush
 
@@ -94,12 +102,15 @@ class Calls:
         if call.timeout_seconds > 0:
             held.due = now + call.timeout_seconds
         held.traceparent = call.traceparent
+        held.strict = bool(held.session_id) and (call.affinity in _STRICT if call.affinity else self._strict)
         if not held.session_id or self._sessions.may_begin(held, call, now):
             self.begin(held, call)
 
     def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
-        refusal = self._ledger.refusal(held.incarnation, held.tool)
+        refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict)
+        if not refusal and not self._owners.admits(held):
+            refusal = "NO_SLOT"
         large = call.HasField("pieces")
         if large and not refusal and not self._ledger.has_slot(held.incarnation):
             refusal = "NO_SLOT"
@@ -108,7 +119,10 @@ class Calls:
             return
         if held.traceparent and tracing.enabled():
             self._trace(held)
-        self._ledger.admit(held, time.monotonic())
+        now = time.monotonic()
+        self._ledger.admit(held, now)
+        if self._owners.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT):
+            self._workers.taken(held.incarnation)
         if held.session_id:
             self._sessions.turns.begin(held)
         deadline = held.due if held.due != math.inf else 0.0
@@ -305,6 +319,8 @@ class Calls:
 
     def _release(self, id_: int) -> HeldCall | None:
         held = self._ledger.release(id_)
+        if held is not None and self._owners.give_back(held):
+            self._workers.taken(held.incarnation)
         if held is not None and held.large:
             self.arguments.ended(id_)
         if held is not None and held.span is not None:

@@ -67,12 +67,14 @@ class Capsule:
             self._line,
             settings.spec.call.stream_idle_seconds,
             settings.spec.drain.kill_after_seconds,
+            self.workers.owners,
+            settings.spec.affinity != "hint",
             self._touched,
             self._flush_loads,
         )
         self.workers.limits = self._limits
         self.sessions.calls = self.calls
-        self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell_soon)
+        self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell_soon, self.workers.session_left)
         self.nested = NestedCalls(self.uplink.send, self.workers.tell, self.uplink.inline_limit)
         self.workers.calls, self.workers.state, self.workers.nested = self.calls, self.state, self.nested
         self._on_change = on_change
@@ -138,7 +140,7 @@ class Capsule:
     def _on_drain(self, _replica: str, drain: link_pb2.Drain) -> None:
         now = time.monotonic()
         if drain.worker:
-            self.workers.drain_worker(drain.incarnation, now, again=drain.recycle)
+            (self.workers.recycle_worker if drain.recycle else self.workers.drain_worker)(drain.incarnation, now)
         else:
             self.workers.drain(now)
 
@@ -265,6 +267,13 @@ class Capsule:
             self._ticked = now
             self.workers.tick(now)
 
+    def _ask_after_owners(self, now: float) -> None:
+        """worker.exclusive: the word that a session has ended may have been lost with a link or a replica."""
+        for owner in self.workers.owners.doubtful(now):
+            linked = self.uplink.linked
+            if linked:
+                self.state.ask_after(owner.replica if owner.replica in linked else linked[0], owner, now)
+
     def _beat(self) -> None:
         self._beat_timer = self._loop.call_later(self.settings.spec.heartbeat.interval_seconds, self._beat)
         now = time.monotonic()
@@ -273,5 +282,6 @@ class Capsule:
         if self.uplink.is_fenced:
             self._start_over()
         self.state.tick(now)
+        self._ask_after_owners(now)
         self.nested.tick(now)
         self.uplink.broadcast(self._report())

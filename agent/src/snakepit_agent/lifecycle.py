@@ -1,15 +1,17 @@
-"""The life of every worker index: the rules for restart, backoff, drain and stop, over the table of states in `seats`.
+"""The life of every worker index: the rules for restart, backoff, recycling, drain and stop, over the table of states in `seats`.
 
 Decides and never acts: each event returns the actions that it calls for, in order. Pure: no clock, no I/O; `now` is monotonic seconds.
-A worker's process is an incarnation; an index outlives many of them.
+A worker's process is an incarnation; an index outlives many of them, and has two only while one takes the place of the other.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 
+from snakepit_agent.actions import Action, Close, Finished, Policy, Signal, Start, Stop
+from snakepit_agent.recycling import Why, due, most_at_once
 from snakepit_agent.seats import Event, Seat, State
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -21,72 +23,34 @@ DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill of a worker whose setup() does not return."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Ask the keeper for a process."""
-
-    index: int
-    incarnation: str
-
-
-@dataclass(frozen=True)
-class Signal:
-    """Send a signal to a worker; `group`: to its children too."""
-
-    incarnation: str
-    signal: int
-    group: bool = True
-
-
-@dataclass(frozen=True)
-class Close:
-    """Admit no more calls there."""
-
-    incarnation: str
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Tell the worker that no more calls will come."""
-
-    incarnation: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Every worker has ended after a drain."""
-
-
-Action = Start | Signal | Close | Stop | Finished
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The pool's settings that matter here; times in seconds."""
-
-    workers: int
-    max_restarts: int = 3
-    window: float = 5.0
-    drain_timeout: float = 60.0
-    kill_after: float = 6.0
-    setup_timeout: float = 600.0
-
-
 class Lifecycle:
-    """All seats of one capsule. `new_incarnation` names processes."""
+    """All workers of one capsule. `new_incarnation` names processes, `chance` draws a number from 0 to 1.
 
-    def __init__(self, policy: Policy, new_incarnation: Callable[[], str]) -> None:
+    `seats`: of each index what serves there, or should. `successors`: what will, when it is ready. `leaving`: what did, until it has ended.
+    An index is in one of the two at most. `recycled` counts the successions by their reason.
+    """
+
+    def __init__(self, policy: Policy, new_incarnation: Callable[[], str], chance: Callable[[], float] = lambda: 0.0) -> None:
         self.policy = policy
         self.seats = [Seat(index) for index in range(policy.workers)]
+        self.successors: dict[int, Seat] = {}
+        self.leaving: dict[int, Seat] = {}
+        self.recycled: Counter[str] = Counter()
         self.draining = False
         self._has_keeper = False
         self._finished = False
         self._new_incarnation = new_incarnation
+        self._chance = chance
         self._by_incarnation: dict[str, Seat] = {}
 
     def seat(self, incarnation: str) -> Seat | None:
         """The seat of a living process."""
         return self._by_incarnation.get(incarnation)
+
+    def all_seats(self) -> Iterator[Seat]:
+        yield from self.seats
+        yield from list(self.successors.values())
+        yield from list(self.leaving.values())
 
     @property
     def is_drained(self) -> bool:
@@ -108,10 +72,11 @@ class Lifecycle:
         """The keeper is gone, and with it every process. That is no fault of a worker's: nothing counts towards a backoff."""
         self._has_keeper = False
         for seat in [seat for seat in self.seats if seat.has_process]:
-            del self._by_incarnation[seat.incarnation]
-            leaving = seat.state in (State.DRAINING, State.STOPPING) and (self.draining or not seat.again)
-            seat.move(Event.ENDED if leaving else Event.GONE)
-            seat.reason, seat.message = "KeeperLost", "the worker's container ended"
+            seat.move(Event.ENDED if seat.state in (State.DRAINING, State.STOPPING) else Event.GONE)
+            seat.reason, seat.message, seat.traceback = "KeeperLost", "the worker's container ended", ""
+        self.successors.clear()
+        self.leaving.clear()
+        self._by_incarnation.clear()
         return self._finish()
 
     # ---- one worker
@@ -123,21 +88,21 @@ class Lifecycle:
             seat.pid = pid
         return []
 
-    def became_ready(self, incarnation: str, setup_seconds: float, now: float) -> bool:
-        """`setup()` has returned; False when it is too late, as the worker is being stopped."""
+    def became_ready(self, incarnation: str, setup_seconds: float, now: float) -> list[Action] | None:
+        """`setup()` has returned; None when it is too late, as the worker is being stopped. A predecessor that it has makes room."""
         seat = self._by_incarnation.get(incarnation)
         if seat is None or seat.state is not State.STARTING:
-            return False
+            return None
         seat.move(Event.READY)
         seat.ready_at, seat.setup_seconds = now, setup_seconds
-        seat.reason = seat.message = ""
-        return True
+        seat.reason = seat.message = seat.traceback = ""
+        return self._succeed(self.seats[seat.index], now) if self.successors.get(seat.index) is seat else []
 
-    def could_not_start(self, incarnation: str, reason: str, message: str) -> None:
-        """The worker's own word why it will exit."""
+    def could_not_start(self, incarnation: str, reason: str, message: str, traceback: str = "") -> None:
+        """Why the worker will exit; the first word counts."""
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
-            seat.fault = (reason, message)
+            seat.fault = seat.fault or (reason, message, traceback)
 
     def kill(self, incarnation: str, reason: str, message: str) -> list[Action]:
         """Kill the worker for a reason that is to be told."""
@@ -147,7 +112,18 @@ class Lifecycle:
     def ended_a_call(self, incarnation: str) -> None:
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
-            seat.served_one = True
+            seat.calls += 1
+
+    def measured(self, incarnation: str, rss_bytes: int, own_bytes: int) -> None:
+        """The process's memory; 0: unknown."""
+        seat = self._by_incarnation.get(incarnation)
+        if seat is not None:
+            seat.rss_bytes, seat.own_bytes = rss_bytes, own_bytes
+
+    def memory_interest(self, incarnation: str) -> int:
+        """From how many bytes of its own on the worker is recycled; 0: never."""
+        seat = self._by_incarnation.get(incarnation)
+        return int(self.policy.limits.memory * seat.share) if seat is not None else 0
 
     def died(self, incarnation: str, reason: str, how: str, now: float) -> list[Action]:
         """The process is dead, `how` in words: replace it now, later or not at all."""
@@ -155,19 +131,85 @@ class Lifecycle:
         if seat is None:
             return []
         was_ready = seat.ready_at > 0
-        seat.reason, seat.message = seat.fault or (
+        seat.reason, seat.message, seat.traceback = seat.fault or (
             reason,
             f"the worker ended: {how}" if was_ready else f"the worker ended before it was ready: {how}",
+            "",
         )
         if seat.state in (State.DRAINING, State.STOPPING):
-            return self._left(seat, now)
-        if self._is_failing(seat, now):
+            return self._left(seat)
+        if seat.state is State.REPLACING:
+            seat.move(Event.ENDED)
+            return self._promote(seat, now)
+        if self.successors.get(seat.index) is seat or self._is_failing(seat, now):
             seat.move(Event.FAILING)
             seat.backoff = min(LONGEST_BACKOFF_SECONDS, seat.backoff * 2) if seat.backoff else FIRST_BACKOFF_SECONDS
             seat.retry_at = now + seat.backoff
             return []
         seat.move(Event.GONE)
         return [self._start(seat, now)] if self._has_keeper else []
+
+    # ---- recycling
+
+    def recycle(self, incarnation: str, why: Why, now: float) -> list[Action]:
+        """A successor takes the worker's place: at once, or when it is its turn. One that can't start is tried again now."""
+        seat = self._by_incarnation.get(incarnation)
+        if seat is None or self.seats[seat.index] is not seat:
+            return []
+        seat.wish = seat.wish or why
+        if (successor := self.successors.get(seat.index)) is not None:
+            successor.retry_at = now
+        return self._recycle_due(now)
+
+    def retire(self, incarnation: str, now: float) -> list[Action]:
+        """The worker may serve nobody else: its place is taken at once, by a process that has yet to start."""
+        seat = self._by_incarnation.get(incarnation)
+        if seat is None or not seat.is_routable or self.draining:
+            return []
+        seat.wish = Why.SESSION
+        if seat.index in self.leaving:
+            return [Close(incarnation)]  # Two processes are enough: as soon as the one before it has ended.
+        if seat.state is State.READY:
+            self._call_successor(seat, now)
+        return [*self._succeed(seat, now, keep=False), *self._hasten(self.seats[seat.index], now)]
+
+    def _recycle_due(self, now: float) -> list[Action]:
+        """Those whose time has come, as many as may."""
+        if self.draining or not self._has_keeper:
+            return []
+        actions: list[Action] = []
+        for seat in self.seats:
+            why = due(seat, self.policy.limits, now)
+            if why is None or seat.index in self.leaving:
+                continue
+            if why is Why.SESSION:
+                actions += self.retire(seat.incarnation, now)
+            elif len(self.successors) + len(self.leaving) < most_at_once(self.policy.workers):
+                seat.wish = why
+                actions.append(self._start(self._call_successor(seat, now), now))
+        return actions
+
+    def _call_successor(self, seat: Seat, now: float) -> Seat:
+        seat.move(Event.RECYCLE)
+        successor = self.successors[seat.index] = Seat(seat.index, lives=seat.lives, retry_at=now)
+        return successor
+
+    def _succeed(self, old: Seat, now: float, *, keep: bool = True) -> list[Action]:
+        """The successor is what counts from now on; the old one finishes."""
+        self.seats[old.index] = self.successors.pop(old.index)
+        self.leaving[old.index] = old
+        self.recycled[old.wish] += 1
+        return self._drain(old, now, keep=keep)
+
+    def _promote(self, old: Seat, now: float) -> list[Action]:
+        """The old one has died before its successor was ready."""
+        successor = self.seats[old.index] = self.successors.pop(old.index)
+        if not successor.reason:
+            successor.reason, successor.message = old.reason, old.message
+        return self._hasten(successor, now)
+
+    def _hasten(self, seat: Seat, now: float) -> list[Action]:
+        return [self._start(seat, now)] if seat.state in (State.ABSENT, State.BACKOFF) and self._has_keeper and not self.draining else []
 
     # ---- maintenance
 
@@ -176,36 +218,56 @@ class Lifecycle:
         if self.draining:
             return []
         self.draining = True
-        actions = [action for seat in self.seats for action in self._drain(seat, now, again=False)]
+        actions = [action for seat in self.all_seats() for action in self._drain(seat, now)]
+        self._forget_stopped()
         return actions + self._finish()
+
+    def hurry(self, now: float) -> None:
+        """What is being drained or stopped gets no more time than from TERM to KILL."""
+        for seat in self.all_seats():
+            if seat.state in (State.DRAINING, State.STOPPING) and seat.term_at < float("inf"):
+                seat.term_at = min(seat.term_at, now)
 
     def undrain(self) -> None:
         """A new keeper came after a drain that its predecessor had asked for: begin anew."""
         self.draining = self._finished = False
 
-    def drain_worker(self, incarnation: str, now: float, *, again: bool) -> list[Action]:
-        """One worker: its calls may finish, then it ends; `again`: and another takes its place."""
+    def drain_worker(self, incarnation: str, now: float) -> list[Action]:
+        """One worker: its calls may finish, then it ends, and none takes its place."""
         seat = self._by_incarnation.get(incarnation)
-        return self._drain(seat, now, again=again) if seat is not None else []
-
-    def tick(self, now: float, busy: Container[str]) -> list[Action]:
-        """Whatever time alone brings about. `busy`: incarnations that hold calls."""
-        actions: list[Action] = []
-        for seat in self.seats:
-            actions += self._tick(seat, now, busy)
+        if seat is None:
+            return []
+        successor = self.successors.get(seat.index) if self.seats[seat.index] is seat else None
+        actions = self._drain(seat, now) + (self._drain(successor, now) if successor is not None else [])
+        self._forget_stopped()
         return actions
 
-    def _tick(self, seat: Seat, now: float, busy: Container[str]) -> list[Action]:
+    def tick(self, now: float, busy: Container[str], kept: Container[str] = ()) -> list[Action]:
+        """Whatever time alone brings about. `busy`: incarnations that hold calls; `kept`: those that sessions still need."""
+        actions = [action for seat in self.all_seats() for action in self._tick(seat, now, busy, kept)]
+        return actions + self._recycle_due(now)
+
+    def _tick(self, seat: Seat, now: float, busy: Container[str], kept: Container[str]) -> list[Action]:
         if seat.state is State.BACKOFF:
             return [self._start(seat, now)] if now >= seat.retry_at and self._has_keeper else []
         if seat.state is State.STARTING:
             return self._check_setup(seat, now)
         if seat.state is State.READY and seat.failures and now - seat.ready_at >= HEALTHY_SECONDS:
             self._forgive(seat)
-        if seat.state is State.DRAINING and (seat.incarnation not in busy or now >= seat.term_at):
-            seat.move(Event.STOP)
-            return [Stop(seat.incarnation)] if now < seat.term_at else self._press(seat, now)
+        if seat.state is State.DRAINING:
+            return self._finish_calls(seat, now, busy=seat.incarnation in busy, kept=seat.incarnation in kept)
         return self._press(seat, now) if seat.state is State.STOPPING else []
+
+    def _finish_calls(self, seat: Seat, now: float, *, busy: bool, kept: bool) -> list[Action]:
+        late = now >= seat.term_at
+        if not late and (busy or kept):
+            return []
+        seat.move(Event.STOP)
+        if busy:
+            return self._press(seat, now)
+        if late:
+            seat.term_at = now + self.policy.kill_after
+        return [Stop(seat.incarnation)]
 
     def _press(self, seat: Seat, now: float) -> list[Action]:
         """TERM at the end of the drain, KILL `kill_after` later; each once."""
@@ -233,14 +295,18 @@ class Lifecycle:
         seat.incarnation = self._new_incarnation()
         seat.lives += 1
         seat.since, seat.ready_at, seat.setup_seconds, seat.pid = now, 0.0, 0.0, 0
+        seat.calls = seat.rss_bytes = seat.own_bytes = 0
         seat.term_at = seat.kill_at = float("inf")
-        seat.served_one, seat.dumped, seat.again, seat.fault = False, False, True, None
+        seat.wish, seat.dumped, seat.fault = "", False, None
+        seat.share = self.policy.limits.share(self._chance())
         self._by_incarnation[seat.incarnation] = seat
         return Start(seat.index, seat.incarnation)
 
-    def _drain(self, seat: Seat, now: float, *, again: bool) -> list[Action]:
-        seat.again = seat.again and again
-        if seat.state not in (State.ABSENT, State.BACKOFF, State.STARTING, State.READY):
+    def _drain(self, seat: Seat, now: float, *, keep: bool = False) -> list[Action]:
+        if seat.state is State.DRAINING:
+            seat.term_at = min(seat.term_at, now + self.policy.drain_timeout)
+            return [Close(seat.incarnation)]
+        if seat.state in (State.STOPPING, State.STOPPED):
             return []
         starting = seat.state is State.STARTING
         seat.move(Event.DRAIN)
@@ -248,20 +314,21 @@ class Lifecycle:
             return []
         # What is still in setup() has nothing to finish, and reads nothing.
         seat.term_at = now if starting else now + self.policy.drain_timeout
-        return self._press(seat, now) if starting else [Close(seat.incarnation)]
+        return self._press(seat, now) if starting else [Close(seat.incarnation, keep)]
 
-    def _left(self, seat: Seat, now: float) -> list[Action]:
-        if seat.again and self._has_keeper and not self.draining:
-            if seat.fault is None:
-                seat.reason, seat.message = "Recycled", "the worker before it was recycled"
-            seat.move(Event.GONE)
-            return [self._start(seat, now)]
+    def _left(self, seat: Seat) -> list[Action]:
         seat.move(Event.ENDED)
-        seat.reason, seat.message = "Drained", "the worker was drained"
+        seat.reason, seat.message, seat.traceback = "Drained", "the worker was drained", ""
+        self._forget_stopped()
         return self._finish()
 
+    def _forget_stopped(self) -> None:
+        for beside in (self.successors, self.leaving):
+            for index in [index for index, seat in beside.items() if seat.state is State.STOPPED]:
+                del beside[index]
+
     def _finish(self) -> list[Action]:
-        if not self.draining or self._finished or any(seat.has_process for seat in self.seats):
+        if not self.draining or self._finished or any(seat.has_process for seat in self.all_seats()):
             return []
         self._finished = True
         return [Finished()]
@@ -270,7 +337,7 @@ class Lifecycle:
         """Too many lives of this index ended before a first call. What dies of a call, or after a healthy minute, is replaced at once."""
         if seat.ready_at and now - seat.ready_at >= HEALTHY_SECONDS:
             self._forgive(seat)
-        if seat.served_one:
+        if seat.calls:
             return False
         seat.exits.append(now)
         seat.failures += 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from snakepit.names import worker_id
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent.lifecycle import Lifecycle
+from snakepit_agent.recycling import WORDS, Why
 from snakepit_agent.seats import Seat, State
 from snakepit_agent.slots import Ledger
 
@@ -14,6 +15,7 @@ _STATES = {
     State.ABSENT: pool_pb2.WORKER_STATE_STARTING,
     State.STARTING: pool_pb2.WORKER_STATE_STARTING,
     State.READY: pool_pb2.WORKER_STATE_READY,
+    State.REPLACING: pool_pb2.WORKER_STATE_READY,
     State.DRAINING: pool_pb2.WORKER_STATE_DRAINING,
     State.STOPPING: pool_pb2.WORKER_STATE_DRAINING,
     State.BACKOFF: pool_pb2.WORKER_STATE_BACKOFF,
@@ -25,15 +27,32 @@ Rss = Callable[[int], int]
 
 def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> link_pb2.Frame:
     """The heartbeat: every worker, also one that can't start. `rss` tells a pid's resident bytes, 0 for unknown."""
-    workers = [_worker(capsule, slots, seat, ledger, now, rss) for seat in lifecycle.seats]
+    workers = [_worker(capsule, slots, seat, lifecycle, ledger, now, rss) for seat in lifecycle.seats]
+    leaving = [_worker(capsule, slots, seat, lifecycle, ledger, now, rss) for seat in lifecycle.leaving.values()]
+    _say_once(workers)
     body = link_pb2.Report(
-        sequence=sequence, workers=workers, draining=lifecycle.draining, rss_bytes=sum(worker.rss_bytes for worker in workers)
+        sequence=sequence,
+        workers=workers,
+        leaving=leaving,
+        draining=lifecycle.draining,
+        rss_bytes=sum(worker.rss_bytes for worker in (*workers, *leaving)),
+        recycled=lifecycle.recycled,
     )
     return link_pb2.Frame(report=body)
 
 
-def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rss: Rss) -> pool_pb2.Worker:
-    reason, message = _explain(seat, now)
+def _say_once(workers: Iterable[pool_pb2.Worker]) -> None:
+    """A capsule's workers mostly fail alike, and a heartbeat should stay small."""
+    said: set[str] = set()
+    for worker in workers:
+        if worker.traceback in said:
+            worker.ClearField("traceback")
+        said.add(worker.traceback)
+
+
+def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> pool_pb2.Worker:
+    successor = lifecycle.successors.get(seat.index) if seat.state is State.REPLACING else None
+    reason, message = _explain(seat, now) if successor is None else _explain_both(seat, successor)
     counted = ledger.workers.get(seat.incarnation)
     return pool_pb2.Worker(
         id=worker_id(capsule, seat.index),
@@ -42,7 +61,7 @@ def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rs
         slots=slots,
         running=ledger.running(seat.incarnation),
         served=counted.served if counted else 0,
-        rss_bytes=rss(seat.pid) if seat.has_process and seat.pid else 0,
+        rss_bytes=seat.rss_bytes or (rss(seat.pid) if seat.has_process and seat.pid else 0),
         restarts=max(0, seat.lives - 1),
         setup_seconds=seat.setup_seconds,
         oldest_running_seconds=ledger.oldest_seconds(seat.incarnation, now),
@@ -50,11 +69,25 @@ def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rs
         message=message,
         pid=seat.pid if seat.has_process else 0,
         age_seconds=now - seat.since if seat.has_process else 0.0,
+        own_bytes=seat.own_bytes,
+        traceback=(successor or seat).traceback,
+        taken=counted is not None and counted.taken,
     )
+
+
+def _explain_both(old: Seat, successor: Seat) -> tuple[str, str]:
+    """It serves, and is to be recycled: why, and what keeps its successor."""
+    why = WORDS[Why(old.wish)]
+    if successor.failures or successor.backoff:
+        what = f"{successor.reason}: {successor.message}"
+        return "SuccessorFailed", f"it should be recycled ({why}), and goes on as its successor can't start: {what}"
+    return "Recycling", f"its successor is starting: {why}"
 
 
 def _explain(seat: Seat, now: float) -> tuple[str, str]:
     """Why it isn't ready; a worker in a long setup() says so with its age."""
+    if seat.state is State.DRAINING:
+        return "Recycled", f"finishing its calls: {WORDS[Why(seat.wish)]}" if seat.wish else "finishing its calls"
     if seat.state is State.ABSENT and not seat.reason:
         return "Starting", "the worker container has not connected: it is still starting, or does not run snakepit-keeper"
     if seat.reason or seat.state is not State.STARTING:

@@ -1,4 +1,7 @@
-"""A worker index and the table of its states. Which event happens when is decided in `lifecycle`. Pure."""
+"""A worker process of an index, and the table of its states. Which event happens when is decided in `lifecycle`. Pure.
+
+docs/workers.md has the table as a picture: `make docs` draws it from here.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ class State(enum.Enum):
     ABSENT = "no process yet"
     STARTING = "setup() has not returned"
     READY = "serving"
+    REPLACING = "serving until its successor is ready"
     DRAINING = "finishing its calls"
     STOPPING = "told to stop"
     BACKOFF = "can't start, waiting"
@@ -20,6 +24,7 @@ class State(enum.Enum):
 class Event(enum.Enum):
     START = "a process was asked for"
     READY = "setup() returned"
+    RECYCLE = "a successor was asked for"
     GONE = "the process is dead, another is due at once"
     FAILING = "the process is dead, another is due later"
     ENDED = "the process is dead, none is due"
@@ -35,19 +40,29 @@ TABLE: dict[State, dict[Event, State]] = {
         Event.FAILING: State.BACKOFF,
         Event.DRAIN: State.STOPPING,
     },
-    State.READY: {Event.GONE: State.ABSENT, Event.FAILING: State.BACKOFF, Event.DRAIN: State.DRAINING},
-    State.DRAINING: {Event.STOP: State.STOPPING, Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
-    State.STOPPING: {Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
+    State.READY: {
+        Event.RECYCLE: State.REPLACING,
+        Event.GONE: State.ABSENT,
+        Event.FAILING: State.BACKOFF,
+        Event.DRAIN: State.DRAINING,
+    },
+    State.REPLACING: {Event.DRAIN: State.DRAINING, Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
+    State.DRAINING: {Event.STOP: State.STOPPING, Event.ENDED: State.STOPPED},
+    State.STOPPING: {Event.ENDED: State.STOPPED},
     State.BACKOFF: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
     State.STOPPED: {Event.START: State.STARTING},
 }
 
-_ALIVE = (State.STARTING, State.READY, State.DRAINING, State.STOPPING)
+_ALIVE = (State.STARTING, State.READY, State.REPLACING, State.DRAINING, State.STOPPING)
 
 
-@dataclass
+@dataclass(eq=False)
 class Seat:
-    """One worker index: its state, and the process that sits on it."""
+    """One process of a worker index, or the wish for one: its state, and how it came to it.
+
+    `share`: what of each recycling limit holds for this life. `wish`: why it is to be recycled. `calls`: how many it has ended.
+    `own_bytes`: memory that it shares with no other process; 0: unknown, as is `rss_bytes`.
+    """
 
     index: int
     state: State = State.ABSENT
@@ -56,23 +71,27 @@ class Seat:
     since: float = 0.0
     ready_at: float = 0.0
     setup_seconds: float = 0.0
-    served_one: bool = False
+    share: float = 1.0
+    wish: str = ""
+    calls: int = 0
+    rss_bytes: int = 0
+    own_bytes: int = 0
     lives: int = 0
     reason: str = ""
     message: str = ""
+    traceback: str = ""
     failures: int = 0
     backoff: float = 0.0
     retry_at: float = 0.0
     term_at: float = float("inf")
     kill_at: float = float("inf")
     dumped: bool = False
-    again: bool = True
-    fault: tuple[str, str] | None = None
+    fault: tuple[str, str, str] | None = None
     exits: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
     @property
     def is_routable(self) -> bool:
-        return self.state is State.READY
+        return self.state in (State.READY, State.REPLACING)
 
     @property
     def has_process(self) -> bool:

@@ -28,6 +28,7 @@ class Links(Protocol):
 
 class Workers(Protocol):
     def tell(self, incarnation: str, frame: ToWorker) -> None: ...
+    def session_left(self, uid: str) -> None: ...
 
 
 class Sessions:
@@ -67,8 +68,11 @@ class Sessions:
             self._ledger.expect(waiting.held.incarnation, waiting.held.replica, -1)
             self.calls.begin(waiting.held, waiting.call, in_turn=True)
         now = time.monotonic()
-        for replica in sorted(self.turns.idle(key, now)):
+        askers = self.turns.idle(key, now)
+        for replica in sorted(askers):
             self._answer(replica, key, released=True)
+        if askers:
+            self._workers.session_left(key[0])
 
     # ---- calls that wait
 
@@ -119,6 +123,7 @@ class Sessions:
         released = self.turns.release(key, now)
         if released and not known:
             self._workers.tell(ask.incarnation, EndSession(ask.session_id, *key))
+            self._workers.session_left(ask.session_uid)
         if not released and ask.wait:
             self.turns.ask(key, replica)
             return
@@ -128,6 +133,7 @@ class Sessions:
         self._workers.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
         if end.session_epoch:
             self._come_back(self.turns.end((end.session_uid, end.session_epoch), time.monotonic()))
+        self._workers.session_left(end.session_uid)
 
     def _fence(self, key: Key, now: float) -> None:
         running, waiting, askers = self.turns.fence(key, now)
@@ -137,6 +143,7 @@ class Sessions:
                 self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
         for replica in sorted(askers):
             self._answer(replica, key, released=True)
+        self._workers.session_left(key[0])
 
     def _come_back(self, waiting: Iterable[Waiting]) -> None:
         for each in waiting:

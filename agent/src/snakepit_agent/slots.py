@@ -37,6 +37,9 @@ the agent answers without it: replicas wait twice as long for their agents."""
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill."""
 
+STRICT_IDLE_SECONDS = 5.0
+"""A strict session without a call for so long does not keep the worker that is to be recycled."""
+
 _TOOLS = 1024
 
 
@@ -81,6 +84,8 @@ class HeldCall:
     answered: bool = False
     large: bool = False
     """Its arguments come in pieces."""
+    strict: bool = False
+    """Its session stays with its worker."""
 
 
 @dataclass(slots=True)
@@ -91,6 +96,11 @@ class WorkerSlots:
     slots: int
     # Why nothing is admitted any more: the reason of the Reject.
     closed: str = ""
+    # Strict sessions that are in use here may still call.
+    kept: bool = False
+    strict_used: float = -math.inf
+    # It belongs to a session or call of an exclusive pool.
+    taken: bool = False
     served: int = 0
     backlog: float = 0.0
     progressed: float = 0.0
@@ -124,10 +134,14 @@ class Ledger:
         """A worker became ready."""
         self.workers[incarnation] = WorkerSlots(incarnation, slots)
 
-    def close(self, incarnation: str, reason: str = "DRAINING") -> None:
-        """Admit nothing more there."""
+    def close(self, incarnation: str, reason: str = "DRAINING", *, keep: bool = False) -> None:
+        """Admit nothing more there; `keep`: but calls of strict sessions."""
         if worker := self.workers.get(incarnation):
-            worker.closed = reason
+            worker.closed, worker.kept = reason, keep
+
+    def kept(self, now: float) -> set[str]:
+        """Workers that admit strict sessions only, and had a call of one a moment ago."""
+        return {w.incarnation for w in self.workers.values() if w.kept and now - w.strict_used < STRICT_IDLE_SECONDS}
 
     def remove(self, incarnation: str) -> list[HeldCall]:
         """The worker is dead: what it still held."""
@@ -141,12 +155,12 @@ class Ledger:
         self._last_id += 1
         return self._last_id
 
-    def refusal(self, incarnation: str, tool: str) -> str:
+    def refusal(self, incarnation: str, tool: str, *, strict: bool = False) -> str:
         """Why a call can't be admitted now (a Reject's reason); empty when it can."""
         worker = self.workers.get(incarnation)
         if worker is None:
             return "WORKER_GONE"
-        if worker.closed:
+        if worker.closed and not (strict and worker.kept):
             return worker.closed
         held = len(worker.held)
         if self.shut:
@@ -192,6 +206,8 @@ class Ledger:
         if not worker.held:
             worker.progressed = now
         worker.held[call.id] = call
+        if call.strict:
+            worker.strict_used = now
         worker.backlog += call.estimate
         self._count(worker, call.replica, 1)
         self.calls[call.id] = call
@@ -212,6 +228,8 @@ class Ledger:
         worker = self.workers[call.incarnation]
         worker.served += 1
         worker.progressed = now
+        if call.strict:
+            worker.strict_used = now
         self._learn(call.tool, run_seconds)
         return call
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from snakepit.errors import Started
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.v1 import link_pb2
+from snakepit_agent.owners import Owner
 from snakepit_agent.slots import HeldCall, Step
 from snakepit_agent.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
 
@@ -34,15 +35,21 @@ class _Waiting:
     incarnation: str
     operation_id: int
     until: float
+    # Nobody's operation: is the session of this uid still here?
+    about: str = ""
 
 
 class StateForwarder:
-    """`send` gives a frame to a replica, `answer` an answer to a worker's incarnation."""
+    """`send` gives a frame to a replica, `answer` an answer to a worker's incarnation.
 
-    def __init__(self, pool: str, send: Send, answer: Answer) -> None:
+    `left` hears the uids of sessions that are not here any more.
+    """
+
+    def __init__(self, pool: str, send: Send, answer: Answer, left: Callable[[str], None] = lambda uid: None) -> None:
         self._pool = pool
         self._send = send
         self._answer = answer
+        self._left = left
         self._waiting: dict[int, _Waiting] = {}
         self._last_id = 0
 
@@ -58,12 +65,25 @@ class StateForwarder:
         if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation, now))):
             self._fail(self._last_id, "the link to the control plane is broken")
 
+    def ask_after(self, replica: str, owner: Owner, now: float) -> None:
+        """Is the session still bound here? Reading a key that is not there tells, and does not keep the session alive."""
+        self._last_id += 1
+        request = link_pb2.StateRequest(id=self._last_id, pool=self._pool, session_id=owner.session_id, session_uid=owner.uid)
+        request.session_epoch, request.timeout_seconds = owner.epoch, ANSWER_SECONDS
+        request.get.SetInParent()
+        if self._send(replica, link_pb2.Frame(state_request=request)):
+            self._waiting[self._last_id] = _Waiting(replica, "", 0, now + ANSWER_SECONDS, owner.uid)
+
     def reply(self, replica: str, reply: link_pb2.StateReply) -> None:
         """The replica answers; an answer that nobody waits for is passed over."""
         waiting = self._waiting.get(reply.id)
         if waiting is None or waiting.replica != replica:
             return
         del self._waiting[reply.id]
+        if waiting.about:
+            if reply.error.reason in ("SESSION_NOT_FOUND", "STALE_EPOCH"):
+                self._left(waiting.about)
+            return
         answer = StateAnswer(
             waiting.operation_id,
             failure=failure_from_wire(reply.error) if reply.HasField("error") else None,
@@ -90,6 +110,8 @@ class StateForwarder:
 
     def _fail(self, id_: int, why: str) -> None:
         waiting = self._waiting.pop(id_)
+        if waiting.about:
+            return
         self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, Started.MAYBE)))
 
     def _refusal(self, call: HeldCall, operation: StateOperation, now: float) -> CallFailure | None:

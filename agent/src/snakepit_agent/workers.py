@@ -6,6 +6,7 @@ A death is proven by the keeper's wait status, or by the keeper's own end, and b
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -16,10 +17,14 @@ from snakepit.link import tracing
 from snakepit.local import frames
 from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
-from snakepit_agent import lifecycle as life
+from snakepit.spec import quantity_bytes
+from snakepit_agent import actions as life
 from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.keeper import KeeperServer
+from snakepit_agent.lifecycle import Lifecycle
 from snakepit_agent.oom import OomCounter
+from snakepit_agent.owners import Owners
+from snakepit_agent.recycling import Limits, Why
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
 from snakepit_agent.threads import environment
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 
 _STAGES = {"import": "ImportFailed", "adapter": "AdapterInvalid", "setup": "SetupFailed", "fork": "ForkFailed"}
 _PAGE = 4096
+
+MOST_TEXT = 2000
+"""Characters of an author's message, or traceback, that are told to others; the log has all of it."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +53,19 @@ def policy(settings: Settings) -> life.Policy:
         drain_timeout=spec.drain.timeout_seconds,
         kill_after=spec.drain.kill_after_seconds,
         setup_timeout=settings.setup_timeout,
+        limits=Limits(
+            age=spec.recycle.max_age_seconds or 0.0,
+            calls=spec.recycle.max_calls or 0,
+            memory=quantity_bytes(spec.recycle.max_memory or 0),
+            jitter=spec.recycle.jitter_percent / 100,
+        ),
     )
+
+
+def clip(text: str) -> str:
+    """The end of it says what happened; every heartbeat carries it."""
+    text = text.rstrip()
+    return text if len(text) <= MOST_TEXT else "... " + text[-MOST_TEXT:]
 
 
 class Workers:
@@ -67,7 +87,8 @@ class Workers:
     ) -> None:
         self.channels: dict[str, WorkerChannel] = {}
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
-        self.lifecycle = life.Lifecycle(policy(settings), new_id)
+        self.lifecycle = Lifecycle(policy(settings), new_id, random.random)
+        self.owners = Owners(exclusive=settings.spec.worker.exclusive)
         self.keeper = KeeperServer(settings.run_dir, self)
         self.work_came = work_came
         self._settings = settings
@@ -89,6 +110,24 @@ class Workers:
 
     def ended_a_call(self, incarnation: str) -> None:
         self.lifecycle.ended_a_call(incarnation)
+        if self.owners.is_over(incarnation):
+            self._retire(incarnation)
+
+    def taken(self, incarnation: str) -> None:
+        """worker.exclusive: the worker is somebody's from now on, or not any more."""
+        self._ledger.workers[incarnation].taken = self.owners.owns(incarnation)
+        self._changed()
+
+    def session_left(self, uid: str) -> None:
+        """worker.exclusive: the session has ended, or moved; what was its own is recycled."""
+        for incarnation in self.owners.leave(uid):
+            self._retire(incarnation)
+
+    def _retire(self, incarnation: str) -> None:
+        worker = self._ledger.workers.get(incarnation)
+        if worker is not None and not worker.held:
+            self._apply(self.lifecycle.retire(incarnation, time.monotonic()))
+            self._changed()
 
     def dump(self, incarnation: str) -> None:
         """Have the worker write its stacks to its log."""
@@ -121,7 +160,7 @@ class Workers:
 
     def tick(self, now: float) -> None:
         busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held}
-        actions = self.lifecycle.tick(now, busy)
+        actions = self.lifecycle.tick(now, busy, self._ledger.kept(now))
         if actions:
             self._apply(actions)
             self._changed()
@@ -148,8 +187,14 @@ class Workers:
         if self._ending and self.lifecycle.is_drained:
             self.keeper.send(frames.Shutdown())
 
-    def drain_worker(self, incarnation: str, now: float, *, again: bool) -> None:
-        self._apply(self.lifecycle.drain_worker(incarnation, now, again=again))
+    def drain_worker(self, incarnation: str, now: float) -> None:
+        """Its calls may finish; no other takes its place."""
+        self._apply(self.lifecycle.drain_worker(incarnation, now))
+        self._changed()
+
+    def recycle_worker(self, incarnation: str, now: float) -> None:
+        """Somebody asks for it."""
+        self._apply(self.lifecycle.recycle(incarnation, Why.ASKED, now))
         self._changed()
 
     def stop(self) -> None:
@@ -185,6 +230,9 @@ class Workers:
             case frames.StartFailed():
                 self._could_not_start(frame.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
                 self._died(frame.incarnation, "StartFailed", frame.message)
+            case frames.MemoryMeasured():
+                for incarnation, rss, own in frame.workers:
+                    self.lifecycle.measured(incarnation, rss, own)
             case frames.KeeperTerminating():
                 log.info("the worker's container is being stopped: draining")
                 first = not self.lifecycle.draining
@@ -231,6 +279,7 @@ class Workers:
             self.calls.worker_died(incarnation, how)
             self.state.worker_died(incarnation)
             self.nested.worker_died(incarnation)
+            self.owners.forget(incarnation)
             self.channels.pop(incarnation).close()
 
     # ---- one worker
@@ -273,18 +322,21 @@ class Workers:
                 )
 
     def _ready(self, incarnation: str, frame: frames.Ready) -> None:
-        if not self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic()):
+        actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic())
+        if actions is None:
             return
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
         self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
         self._offered(frame)
+        self._apply(actions)
         self._changed()
 
     def _could_not_start(self, incarnation: str, stage: str, kind: str, message: str, traceback: str) -> None:
         reason = _STAGES.get(stage, "StartFailed")
         log.error("worker %s can't start: %s: %s: %s\n%s", self.worker_id(incarnation), reason, kind, message, traceback)
-        self.lifecycle.could_not_start(incarnation, reason, f"{kind}: {message}" if kind else message)
+        said = f"{kind}: {message}" if kind else message
+        self.lifecycle.could_not_start(incarnation, reason, clip(said), clip(traceback))
 
     def _on_broken(self, channel: WorkerChannel, why: str) -> None:
         if self.lifecycle.seat(channel.incarnation) is not None:
@@ -300,8 +352,9 @@ class Workers:
                 case life.Signal():
                     self.keeper.send(frames.SignalWorker(action.incarnation, action.signal, action.group))
                 case life.Close():
-                    self._ledger.close(action.incarnation)
+                    self._ledger.close(action.incarnation, "DRAINING" if self.lifecycle.draining else "WORKER_GONE", keep=action.keep)
                 case life.Stop():
+                    self._ledger.close(action.incarnation, "DRAINING" if self.lifecycle.draining else "WORKER_GONE")
                     self.tell(action.incarnation, frames.Stop())
                 case life.Finished():
                     self._end_keeper()
@@ -320,5 +373,6 @@ class Workers:
                 env=environment(self._settings.spec, self._settings.cpus),
                 name=worker_id(self._settings.capsule, action.index),
                 payloads=self._settings.spec.call.payloads,
+                memory_interest=self.lifecycle.memory_interest(action.incarnation),
             )
         )

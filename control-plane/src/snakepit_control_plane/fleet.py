@@ -25,6 +25,9 @@ TICK_SECONDS = 0.25
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 """An agent that was heard of more recently has forgotten nothing that it did for this replica, however slow the link was."""
 
+RECYCLED = frozenset({"age", "calls", "memory", "asked", "session"})
+"""Why workers are recycled: what an agent may make a label of."""
+
 RETURN_SECONDS = 10.0
 """After a start, pools out of the store are taken to have been ready a moment ago: their agents are about to link."""
 
@@ -148,7 +151,7 @@ class Fleet:
         capsule.cordoned, capsule.evicted = about.name in self._cordoned, about.name in self._evicted
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
-        for worker in capsule.workers.values():
+        for worker in capsule.everyone:
             # On a new link the agent tells what is above 0, and what was told on the one before is out of date.
             worker.elsewhere = 0
         self.router.senders[capsule] = send
@@ -207,16 +210,26 @@ class Fleet:
         capsule.heard_at(now)
         capsule.draining = report.draining
         capsule.liveness = pool_pb2.LIVENESS_LIVE
-        gone = pool.update(capsule, report.workers, now)
+        gone = pool.update(capsule, report.workers, now, report.leaving)
+        self._count_recycled(pool, capsule, report)
         self._ended(pool, gone, now)
         self._usable(pool, capsule, now)
+
+    def _count_recycled(self, pool: Pool, capsule: Capsule, report: link_pb2.Report) -> None:
+        """The agent counts from its start; what it had counted before this replica knew it is no news."""
+        for reason in RECYCLED.intersection(report.recycled):
+            count = report.recycled[reason]
+            if capsule.reported:
+                self.router.telemetry.recycles.labels(pool.name, reason).inc(max(0, count - capsule.recycled.get(reason, 0)))
+            capsule.recycled[reason] = count
+        capsule.reported = True
 
     def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
         pool = self.router.pools.get(capsule.pool)
         now = self.router.clock()
         for each in load.workers:
-            worker = capsule.workers.get(each.worker)
-            if pool is not None and worker is not None and worker.incarnation == each.incarnation:
+            worker = pool.find(each.worker, each.incarnation) if pool is not None else None
+            if pool is not None and worker is not None and worker.capsule is capsule:
                 worker.elsewhere = each.elsewhere
                 worker.full = False
                 pool.index.place(worker, now)
@@ -228,7 +241,7 @@ class Fleet:
         self.changes.tell()
         if pool.queue.depth:
             self.router.sessions.reconsider(pool, capsule, now)
-            for worker in [each for each in capsule.workers.values() if each in pool.queue.pinned]:
+            for worker in [each for each in capsule.everyone if each in pool.queue.pinned]:
                 self.router.freed(pool, worker, now)
             self.router.pump(pool, now)
 

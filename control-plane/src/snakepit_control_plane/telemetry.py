@@ -85,6 +85,12 @@ class Telemetry:
         self.reruns = Counter("snakepit_reruns", "Calls sent again that may have run.", ("pool",), registry=registry)
         self.asked = Counter("snakepit_client_tool_calls", "Calls of workers to tools of clients.", ("pool", "outcome"), registry=registry)
         self.restarts = Counter("snakepit_worker_restarts", "Lives of workers that ended.", ("pool", "reason"), registry=registry)
+        self.recycles = Counter(
+            "snakepit_worker_recycles",
+            "Workers whose place a successor took: age, calls, memory, asked, session.",
+            ("pool", "reason"),
+            registry=registry,
+        )
         self.lost = Counter("snakepit_capsules_lost", "Agents declared lost by this replica.", ("pool",), registry=registry)
         self.missed = Counter("snakepit_heartbeats_missed", "Agents that turned Suspect.", ("pool",), registry=registry)
         self.depth = Gauge("snakepit_queue_depth", "Calls that wait at this replica.", ("pool",), registry=registry)

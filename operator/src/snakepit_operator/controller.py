@@ -10,6 +10,7 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,10 +19,10 @@ from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier
-from snakepit_operator.events import Announcer, happenings
+from snakepit_operator.events import Announcer, Happening, happenings, recycled
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import POOLS, Kube, KubeError, Object
-from snakepit_operator.model import Observed, Plan
+from snakepit_operator.model import FleetView, Observed, Plan
 from snakepit_operator.observe import observe
 from snakepit_operator.plan import plan
 from snakepit_operator.queue import DueQueue
@@ -54,6 +55,7 @@ class Controller:
         self._known: dict[str, link_pb2.PoolSettings] = {}
         self._failures: dict[str, int] = {}
         self._budgets: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, FleetView] = {}
         self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
         self._applier = Applier(kube, self._fleet, settings.agent)
         self._announcer = Announcer(kube)
@@ -110,7 +112,7 @@ class Controller:
 
     def _forget(self, pool: str) -> None:
         self._fleet.forget(pool)
-        for memory in (self._known, self._failures, self._budgets, self._applier.deleted):
+        for memory in (self._known, self._failures, self._budgets, self._seen, self._applier.deleted):
             memory.pop(pool, None)
 
     async def _work_forever(self) -> None:
@@ -178,12 +180,21 @@ class Controller:
         self._fleet.put(self._known[name], todo.drains, todo.evicted)
         problem = await self._applier.carry_out(pool, todo) or problem
         await self._keep_budget(name, pool)
-        await self._report(pool, sight.status, status(pool, sight.observed, todo, now, problem), todo)
+        await self._report(
+            pool, sight.status, status(pool, sight.observed, todo, now, problem), todo, self._news(name, sight.observed.fleet)
+        )
         return todo.requeue_after
 
-    async def _report(self, pool: SnakePool, before: Object, after: SnakePoolStatus, todo: Plan) -> None:
+    async def _report(self, pool: SnakePool, before: Object, after: SnakePoolStatus, todo: Plan, news: Iterable[Happening]) -> None:
         await self._applier.status(pool, before, after)
-        await self._announcer.announce(pool, happenings(pool.status, after, todo))
+        await self._announcer.announce(pool, [*happenings(pool.status, after, todo), *news])
+
+    def _news(self, name: str, fleet: FleetView | None) -> list[Happening]:
+        """What the control plane's counts have to tell since they were looked at last."""
+        if fleet is None:
+            return []
+        before, self._seen[name] = self._seen.get(name), fleet
+        return list(recycled(before, fleet))
 
     async def _keep_budget(self, name: str, pool: SnakePool) -> None:
         generation, written = self._budgets.get(name, (-1, 0.0))

@@ -16,7 +16,7 @@ from msgspec import Struct
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
-from snakepit_operator.model import Plan
+from snakepit_operator.model import FleetView, Plan
 from snakepit_operator.reasons import Reason
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
@@ -26,6 +26,7 @@ REFILL_SECONDS = 10.0
 """A pool may have this many events at once, and one more after each of these pauses."""
 REMEMBERED = 2000
 _NAMES_SHOWN = 5
+_MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 """Reasons for not being available that are as they should be."""
 _ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL})
@@ -69,6 +70,27 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
         yield Happening(
             "Normal" if _fine(condition) else "Warning", condition.reason, f"{condition.type} is {condition.status}: {condition.message}"
         )
+
+
+def recycled(before: FleetView | None, after: FleetView) -> Iterator[Happening]:
+    """Workers that were recycled between two looks at a pool, an event for each reason; a capsule that is new brings no news."""
+    found: set[str] = set()
+    for name, capsule in after.capsules.items():
+        was = before.capsules.get(name) if before is not None else None
+        if was is not None and was.incarnation == capsule.incarnation:
+            found.update(reason for reason, count in capsule.recycled.items() if count > was.recycled.get(reason, 0))
+    for reason in sorted(found & RECYCLED.keys()):
+        yield Happening("Normal", "WorkersRecycled", f"Recycled: {RECYCLED[reason]}")
+
+
+RECYCLED = {
+    "age": "a worker that had served for recycle.maxAgeSeconds",
+    "calls": "a worker that had served recycle.maxCalls calls",
+    "memory": "a worker whose own memory was above recycle.maxMemory",
+    "asked": "a worker for which somebody had asked for it",
+    "session": "a worker that had served its session (worker.exclusive)",
+}
+"""Without names: the same again is the same Event, with a higher count."""
 
 
 def _fine(condition: Condition) -> bool:
@@ -135,6 +157,15 @@ class Announcer:
             log.warning("event %s of %s could not be written: %s", happening.reason, pool.metadata.name, error)
 
 
+def clip(message: str) -> str:
+    """What an Event can carry: of a traceback the sentence before it, and its end."""
+    if len(message) <= _MESSAGE_LENGTH:
+        return message
+    sentence, _, traceback = message.partition("\n")
+    room = _MESSAGE_LENGTH - len(sentence) - 5
+    return f"{sentence}\n... {traceback[-room:]}" if traceback and room > 0 else message[:_MESSAGE_LENGTH]
+
+
 def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Object:
     metadata = pool.metadata
     return {
@@ -150,7 +181,7 @@ def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Obje
         },
         "type": happening.type,
         "reason": happening.reason,
-        "message": happening.message[:1024],
+        "message": clip(happening.message),
         "source": {"component": "snakepit-operator"},
         "firstTimestamp": stamp,
         "lastTimestamp": stamp,

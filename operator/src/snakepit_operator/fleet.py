@@ -211,7 +211,7 @@ def essence(view: FleetView | None) -> object:
 
 
 def _essence(capsule: CapsuleView) -> CapsuleView:
-    return msgspec.structs.replace(capsule, sessions=0, running=0)
+    return msgspec.structs.replace(capsule, sessions=0, running=0, recycled={})
 
 
 def _tombstone(settings: link_pb2.PoolSettings) -> link_pb2.PoolSettings:

@@ -59,7 +59,10 @@ class PodView(Struct, frozen=True, kw_only=True):
 
 
 class CapsuleView(Struct, frozen=True, kw_only=True):
-    """One capsule as the control plane knows it. `failure` is a worker's own reason and message for not being ready."""
+    """One capsule as the control plane knows it. `failure` is a worker's own reason and message for not being ready, or not recycled.
+
+    `traceback` is the author's, of that failure. `recycled` counts workers by the reason, as the agent of that incarnation does.
+    """
 
     name: str
     pod_uid: str = ""
@@ -71,6 +74,9 @@ class CapsuleView(Struct, frozen=True, kw_only=True):
     ready_workers: int = 0
     restarts: int = 0
     failure: tuple[str, str] | None = None
+    traceback: str = ""
+    incarnation: str = ""
+    recycled: Mapping[str, int] = {}
 
 
 class FleetView(Struct, frozen=True, kw_only=True):

@@ -178,20 +178,25 @@ def _trouble(observed: Observed, problem: tuple[str, str] | None) -> tuple[str, 
     faults = [*_pod_faults(observed.pods), *_worker_faults(observed)]
     if not faults:
         return None
-    reason, count = Counter(reason for reason, _, _ in faults).most_common(1)[0]
-    where, message = next((where, message) for each, where, message in faults if each == reason)
+    reason, count = Counter(reason for reason, _, _, _ in faults).most_common(1)[0]
+    where, message, traceback = next((where, message, traceback) for each, where, message, traceback in faults if each == reason)
     others = f" (and {count - 1} more)" if count > 1 else ""
-    return reason, f"{where}{others}: {message or reason}"[:_MESSAGE_LENGTH]
+    said = f"{where}{others}: {message or reason}"[:_MESSAGE_LENGTH]
+    return reason, f"{said}\n{traceback}" if traceback else said
 
 
-def _pod_faults(pods: Iterable[PodView]) -> list[tuple[str, str, str]]:
+_Fault = tuple[str, str, str, str]
+"""Reason, whose it is, message, the author's traceback."""
+
+
+def _pod_faults(pods: Iterable[PodView]) -> list[_Fault]:
     faulty = [pod for pod in pods if pod.stuck or (pod.finished and not pod.deleting)]
-    return [(pod.reason or Reason.POD_FAILED, f"pod {pod.name}", pod.message) for pod in faulty]
+    return [(pod.reason or Reason.POD_FAILED, f"pod {pod.name}", pod.message, "") for pod in faulty]
 
 
-def _worker_faults(observed: Observed) -> list[tuple[str, str, str]]:
+def _worker_faults(observed: Observed) -> list[_Fault]:
     capsules = [c for pod in observed.active if (c := observed.capsule(pod))]
-    return [(c.failure[0], f"a worker of {c.name}", c.failure[1]) for c in capsules if c.failure]
+    return [(c.failure[0], f"a worker of {c.name}", c.failure[1], c.traceback) for c in capsules if c.failure]
 
 
 def _count(number: int, noun: str) -> str:

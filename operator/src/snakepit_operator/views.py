@@ -22,6 +22,9 @@ _ONE_FAULT = {"ErrImagePull": "ImagePullBackOff"}
 START_FAULTS = frozenset({"ImportFailed", "AdapterInvalid", "SetupFailed", "ForkFailed", "StartFailed"})
 """A worker that starts again after one of these has it still: the agent forgets it when the worker is ready."""
 
+SUCCESSOR_FAILED = "SuccessorFailed"
+"""A worker that should be recycled serves on, as its successor can't start."""
+
 
 def pool_view(raw: Object) -> SnakePool:
     """A SnakePool as the API server gives it. Raises msgspec.ValidationError for one that a newer CRD allows."""
@@ -119,7 +122,16 @@ def _merge(views: list[CapsuleView]) -> CapsuleView:
         draining=any(view.draining for view in views),
         sessions=max(view.sessions for view in views),
         running=max(view.running for view in views),
+        recycled=_most(view.recycled for view in views if view.incarnation == best.incarnation),
     )
+
+
+def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Of each reason the highest count: a replica may be a moment behind."""
+    most: dict[str, int] = {}
+    for each in counts:
+        most.update({reason: count for reason, count in each.items() if count > most.get(reason, 0)})
+    return most
 
 
 def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
@@ -135,10 +147,15 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         ready_workers=sum(1 for each in state.workers if each.state == pool_pb2.WORKER_STATE_READY),
         restarts=sum(each.restarts for each in state.workers),
         failure=(failing[0].reason or "BackOff", failing[0].message) if failing else None,
+        traceback=next((each.traceback for each in failing if each.traceback), ""),
+        incarnation=state.incarnation,
+        recycled=dict(state.recycled),
     )
 
 
 def _is_failing(worker: pool_pb2.Worker) -> bool:
+    if worker.reason == SUCCESSOR_FAILED:
+        return True
     retrying = worker.state == pool_pb2.WORKER_STATE_STARTING and worker.reason in START_FAULTS
     return retrying or worker.state == pool_pb2.WORKER_STATE_BACKOFF
 

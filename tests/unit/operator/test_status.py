@@ -78,6 +78,14 @@ def test_a_worker_that_cannot_start_degrades_with_its_error() -> None:
     assert found["Degraded"] == ("True", "SetupFailed", f"a worker of {running.name}: ModuleNotFoundError: No module named 'sklearn'")
 
 
+def test_the_traceback_of_a_worker_that_cannot_start_follows_its_error() -> None:
+    running = pod(0, ready=False)
+    text = 'Traceback (most recent call last):\n  File "tools.py", line 3, in setup\nRuntimeError: no model'
+    failing = capsule(running, ready_workers=0, failure=("SetupFailed", "RuntimeError: no model"), traceback=text)
+    _, _, message = conditions(look(pool(replicas=1), running, seen=fleet(failing, available=False)))["Degraded"]
+    assert message == f"a worker of {running.name}: RuntimeError: no model\n{text}"
+
+
 def test_a_pod_that_cannot_be_made_says_why() -> None:
     found = status(pool(replicas=1), Observed((), fleet()), Plan(), NOW, ("ImageMissing", "set spec.image"))
     assert conditions(found)["Degraded"] == ("True", "ImageMissing", "set spec.image")

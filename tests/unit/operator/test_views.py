@@ -121,3 +121,16 @@ def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
 
 def test_an_unknown_pool_is_simply_not_available() -> None:
     assert fleet_view("default/other", [answer()]) == FleetView()
+
+
+def test_counts_of_recycled_workers_are_those_of_the_replica_that_has_heard_most() -> None:
+    behind = answer(capsule(pool_pb2.LIVENESS_LIVE, incarnation="x", recycled={"calls": 2}))
+    ahead = answer(capsule(pool_pb2.LIVENESS_LIVE, incarnation="x", recycled={"calls": 3, "age": 1}))
+    for answers in ([behind, ahead], [ahead, behind]):
+        assert fleet_view(POOL, answers).capsules["a"].recycled == {"calls": 3, "age": 1}
+
+
+def test_a_worker_that_can_t_be_recycled_is_a_fault_although_it_serves() -> None:
+    worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_READY, reason="SuccessorFailed", message="goes on", traceback="Traceback")
+    view = fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"]
+    assert (view.failure, view.traceback, view.ready_workers) == (("SuccessorFailed", "goes on"), "Traceback", 1)

@@ -26,6 +26,7 @@ from snakepit.local.frames import (
     FromKeeper,
     KeeperHello,
     KeeperTerminating,
+    MemoryMeasured,
     Shutdown,
     SignalWorker,
     StartFailed,
@@ -38,6 +39,7 @@ from snakepit_worker import logs, processes
 from snakepit_worker.births import Births
 from snakepit_worker.collector import Collector
 from snakepit_worker.guard import Guard
+from snakepit_worker.memory import Measure, Meter
 from snakepit_worker.starting import Birth
 
 logger = logging.getLogger("snakepit.keeper")
@@ -98,6 +100,7 @@ class Keeper:
         self._dial_at = 0.0
         self._term_wanted = False
         self._new_code_wanted = False
+        self._measures: deque[list[Measure]] = deque(maxlen=1)
         self._terminating = False
         self._shutdown = False
         self._collector_is_behind = False
@@ -109,6 +112,7 @@ class Keeper:
         try:
             self._catch_signals()
             processes.adopt_orphans()
+            Meter(self._measured_workers, self._take_measures).start()
             self._loop()
         except Exception:
             logger.exception("the keeper failed")
@@ -124,6 +128,7 @@ class Keeper:
             self._terminate()
             self._renew()
             self._reap()
+            self._tell_measures()
             self._dial(time.monotonic())
             self._collector_is_behind = self.collector.flush()
         self._sweep()
@@ -234,6 +239,20 @@ class Keeper:
             for pid in left:
                 processes.signal_process(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+
+    # ---- memory, measured in a thread
+
+    def _measured_workers(self) -> list[tuple[int, str, int]]:
+        return [(pid, start.incarnation, start.memory_interest) for pid, start in self._workers.copy().items()]
+
+    def _take_measures(self, found: list[Measure]) -> None:
+        self._measures.append(found)
+        with contextlib.suppress(BlockingIOError):
+            self._wakeup.send(b"m")
+
+    def _tell_measures(self) -> None:
+        while self._measures and self._agent is not None and self._agent.welcomed:
+            self._tell(MemoryMeasured(self._measures.popleft()))
 
     # ---- the agent
 

@@ -31,6 +31,8 @@ class Pool:
         self.spec = spec
         self.capsules: dict[str, Capsule] = {}
         self.workers: dict[str, Worker] = {}
+        # By incarnation: those whose place others have, until they have ended.
+        self.leaving: dict[str, Worker] = {}
         self.toolset = Toolset()
         self.tools = self.toolset.tools
         self.description = ""
@@ -63,7 +65,7 @@ class Pool:
     def find(self, worker: str, incarnation: str) -> Worker | None:
         """That life of that worker, if it goes on."""
         found = self.workers.get(worker)
-        return found if found is not None and found.incarnation == incarnation else None
+        return found if found is not None and found.incarnation == incarnation else self.leaving.get(incarnation)
 
     def has_gone(self, incarnation: str) -> bool:
         return incarnation in self._gone
@@ -79,23 +81,34 @@ class Pool:
         leaving = self.find(worker, incarnation)
         return self._gone.get(incarnation, "lost") if leaving is None else why_leaving(leaving)
 
-    def update(self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float) -> list[Worker]:
-        """Take over a capsule's report; returns the workers whose lives have ended."""
-        seen: dict[str, Worker] = {}
-        for info in infos:
-            worker = capsule.workers.get(info.id)
-            if worker is None or worker.incarnation != info.incarnation:
-                worker = Worker(capsule, info)
-                self.slots += worker.slots
-            self.slots += worker.take(info)
-            seen[info.id] = worker
-        gone = [worker for worker in capsule.workers.values() if seen.get(worker.id) is not worker]
+    def update(
+        self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float, leaving: Iterable[pool_pb2.Worker] = ()
+    ) -> list[Worker]:
+        """Take over a capsule's report; returns the workers whose lives have ended. `leaving`: those whose place others have taken."""
+        known = {worker.incarnation: worker for worker in capsule.everyone}
+        seen = {info.id: self._take(capsule, known, info) for info in infos}
+        left = {info.incarnation: self._take(capsule, known, info, retiring=True) for info in leaving}
+        gone = list(known.values())
         for worker in gone:
-            self._forget(worker, _why(seen.get(worker.id)))
-        capsule.workers = seen
+            self._forget(worker, "recycled" if worker.retiring else _why(seen.get(worker.id)))
+        for worker in left.values():
+            self.index.remove(worker)
+        capsule.workers, capsule.leaving = seen, left
         self.workers.update(seen)
+        self.leaving.update(left)
         self.refresh(capsule, now)
         return gone
+
+    def _take(self, capsule: Capsule, known: dict[str, Worker], info: pool_pb2.Worker, *, retiring: bool = False) -> Worker:
+        """The worker that the agent speaks of: one out of `known`, or a new one."""
+        worker = known.get(info.incarnation)
+        if worker is None or worker.id != info.id:
+            worker = Worker(capsule, info)
+            self.slots += worker.slots
+        else:
+            del known[info.incarnation]
+        self.slots += worker.take(info, retiring=retiring)
+        return worker
 
     def refresh(self, capsule: Capsule, now: float) -> None:
         """Recompute what depends on which of the capsule's workers may be used: index, counts, tools. On changes, not on calls."""
@@ -117,10 +130,10 @@ class Pool:
     def remove(self, capsule: Capsule, why: str, now: float) -> list[Worker]:
         """The capsule is gone; returns its workers."""
         self.capsules.pop(capsule.incarnation, None)
-        gone = list(capsule.workers.values())
+        gone = capsule.everyone
         for worker in gone:
             self._forget(worker, why)
-        capsule.workers = {}
+        capsule.workers, capsule.leaving = {}, {}
         self.refresh(capsule, now)
         return gone
 
@@ -131,6 +144,7 @@ class Pool:
         self.failures -= worker.failure_share
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
+        self.leaving.pop(worker.incarnation, None)
         self.mourn(worker.incarnation, why)
 
     def trusts_leases(self, now: float) -> bool:
@@ -146,7 +160,7 @@ class Pool:
         don't is therefore held, after a failure, as long as a successful call would have held it.
         """
         change = worker.count_outcome(failed)
-        if self.workers.get(worker.id) is worker:
+        if self.find(worker.id, worker.incarnation) is worker:
             self.failures += change
         others = len(self.workers) - 1
         if not failed or worker.failure_share <= FAILING or others < 1:
@@ -165,10 +179,11 @@ class Pool:
     # ---- for people
 
     def infos(self) -> list[pool_pb2.Worker]:
-        """Every worker as its agent reported it last, by id."""
-        for worker in self.workers.values():
+        """Every worker as its agent reported it last, by id; one that leaves comes after the one that has its place."""
+        everyone = [*self.workers.values(), *self.leaving.values()]
+        for worker in everyone:
             worker.info.liveness = worker.capsule.liveness
-        return [self.workers[name].info for name in sorted(self.workers)]
+        return [worker.info for worker in sorted(everyone, key=lambda each: (each.id, each.retiring))]
 
     def why_not_ready(self) -> str:
         reason, message = reason_of(worker.info for worker in self.workers.values())
@@ -184,7 +199,7 @@ class Pool:
             desired_capsules=self.spec.replicas,
             live_capsules=sum(capsule.liveness == pool_pb2.LIVENESS_LIVE for capsule in self.capsules.values()),
             ready_workers=len(ready),
-            busy_slots=sum(min(worker.load, worker.slots) for worker in ready),
+            busy_slots=sum(worker.slots if worker.taken else min(worker.load, worker.slots) for worker in ready),
             total_slots=sum(worker.slots for worker in ready),
             queue_depth=self.queue.depth,
             sessions=self.sessions,

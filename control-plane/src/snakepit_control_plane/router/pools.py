@@ -212,6 +212,9 @@ class Router:
         """Write the call to its worker's agent; a slot is reserved already."""
         self.leave_queue(pool, call, now)
         call.sent_at = now
+        if pool.spec.worker.exclusive and not worker.taken:
+            worker.taken = True
+            pool.index.place(worker, now)
         frame = call.frame.call
         frame.id = next(self._frame_ids)
         frame.worker = worker.id

@@ -59,7 +59,9 @@ class Worker:
         "progressed",
         "ready",
         "resting_until",
+        "retiring",
         "slots",
+        "taken",
         "watched",
     )
 
@@ -70,6 +72,10 @@ class Worker:
         self.info = info
         self.slots = max(1, info.slots)
         self.ready = False
+        # Another process has its place: it serves strict sessions that are in use there, for a while.
+        self.retiring = False
+        # worker.exclusive: it belongs to a session, or to the one call that it runs.
+        self.taken = False
         self.own = 0
         self.elsewhere = 0
         # The agent refused a call: nothing more until it tells of a change.
@@ -84,8 +90,11 @@ class Worker:
         self.resting_until = 0.0
         self.key: int | None = None
 
-    def take(self, info: pool_pb2.Worker) -> int:
+    def take(self, info: pool_pb2.Worker, *, retiring: bool = False) -> int:
         """Take over what its agent says; returns by how many its slots have grown."""
+        self.retiring = retiring
+        # What was sent there and has not been heard of yet makes it somebody's too.
+        self.taken = info.taken or (self.taken and self.own > 0)
         before = self.slots
         self.info = info
         self.ready = info.state == pool_pb2.WORKER_STATE_READY
@@ -104,7 +113,8 @@ class Worker:
 
     @property
     def has_room(self) -> bool:
-        return self.alive and not self.full and self.load < self.slots
+        usable = self.capsule.routable if self.retiring else self.alive
+        return usable and not self.full and self.load < self.slots
 
     def fits_ahead(self, seconds: float) -> bool:
         """May one more call of that duration be sent though no slot is free?"""
@@ -130,6 +140,11 @@ class Capsule:
         self.pool = pool
         self.pod_uid = pod_uid
         self.workers: dict[str, Worker] = {}
+        # By incarnation: those whose place others have, until they have ended.
+        self.leaving: dict[str, Worker] = {}
+        # How many were recycled, by reason, as the agent counts them.
+        self.recycled: dict[str, int] = {}
+        self.reported = False
         self.inflight: dict[int, Call] = {}
         # Streams whose slot is free again while chunks are still on their way.
         self.trailing: dict[int, Call] = {}
@@ -156,6 +171,11 @@ class Capsule:
         self.last_beat = max(self.last_beat, now)
 
     @property
+    def everyone(self) -> list[Worker]:
+        """Its workers, those that are leaving included."""
+        return [*self.workers.values(), *self.leaving.values()]
+
+    @property
     def routable(self) -> bool:
         return self.liveness == LIVE and self.linked and not self.draining and not self.cordoned
 
@@ -167,7 +187,7 @@ class Capsule:
     @property
     def has_ended(self) -> bool:
         """Has its agent said that no worker is left? A draining one whose link breaks before may still run calls of others."""
-        return all(worker.info.state == pool_pb2.WORKER_STATE_STOPPED for worker in self.workers.values())
+        return all(worker.info.state == pool_pb2.WORKER_STATE_STOPPED for worker in self.everyone)
 
 
 class WorkerIndex:
@@ -253,7 +273,9 @@ class WorkerIndex:
     def _key(worker: Worker, now: float) -> int | None:
         # On every call's path, twice: what properties would say, written out.
         capsule = worker.capsule
-        if not worker.ready or worker.full or capsule.draining or capsule.cordoned or not capsule.linked or worker.resting_until > now:
+        if not worker.ready or worker.full or worker.taken or worker.resting_until > now:
+            return None
+        if capsule.draining or capsule.cordoned or not capsule.linked:
             return None
         if capsule.liveness != LIVE:
             return None

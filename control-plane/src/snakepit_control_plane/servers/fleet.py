@@ -78,6 +78,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             liveness=capsule.liveness,
             draining=capsule.draining or capsule.cordoned,
             sessions=self._fleet.router.sessions.upkeep.bound_to(capsule.name),
-            running=sum(worker.load for worker in capsule.workers.values()),
+            running=sum(worker.load for worker in capsule.everyone),
             workers=[worker.info for worker in capsule.workers.values()],
+            recycled=capsule.recycled,
         )

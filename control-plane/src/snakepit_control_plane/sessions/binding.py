@@ -73,6 +73,7 @@ class Binding:
             within=call.in_turn,
             room=offered is not None or (not pool.queue.anybody and pick(pool, call.tool) is not None),
             store_away=bool(self._store.problem),
+            exclusive=pool.spec.worker.exclusive,
         )
 
     def _go(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None, offered: Worker | None) -> None:

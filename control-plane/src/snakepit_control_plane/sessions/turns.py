@@ -131,13 +131,13 @@ class Sessions:
 
     def unheard(self, capsule: Capsule) -> None:
         """Its answers won't come, or too late."""
-        for worker in capsule.workers.values():
+        for worker in capsule.everyone:
             self.releases.unanswered(worker.incarnation)
 
     def reconsider(self, pool: Pool, capsule: Capsule, now: float) -> None:
         """The capsule's workers may have begun to leave: those that wait for them look for another way."""
-        for worker in capsule.workers.values():
-            if worker in pool.queue.pinned and capsule.linked and not worker.alive:
+        for worker in capsule.everyone:
+            if worker in pool.queue.pinned and capsule.linked and not (worker.alive or (worker.retiring and capsule.routable)):
                 self._place_again(pool, worker, now)
 
     def _place_again(self, pool: Pool, worker: Worker, now: float) -> None:

@@ -23,6 +23,8 @@ class Home(enum.Enum):
     ROOM = "it has a free slot"
     FULL = "it has none"
     LEAVING = "it lives, and takes no new calls"
+    RETIRING = "it is being recycled, and has a free slot for strict sessions that are in use there"
+    RETIRING_FULL = "it is being recycled, and has none"
     CUT_OFF = "its agent can't be heard here, and is not lost"
     UNKNOWN = "this replica has not heard of it, or not that it is ready"
     GONE = "it has ended, or its agent is lost"
@@ -47,7 +49,7 @@ class Way(enum.Enum):
 class Wish:
     """What the call and its pool want. `alone`: the session is ordered; `within`: the call belongs to the turn of its parent.
 
-    `room`: some other worker has a free slot now.
+    `room`: some other worker has a free slot now. `exclusive`: a worker serves one session.
     """
 
     affinity: int
@@ -55,6 +57,7 @@ class Wish:
     within: bool = False
     room: bool = True
     store_away: bool = False
+    exclusive: bool = False
 
 
 def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home, Worker | None]:
@@ -78,6 +81,8 @@ def _state_of(worker: Worker) -> Home:
     if worker.info.state == pool_pb2.WORKER_STATE_STARTING and capsule.routable:
         # Nobody is bound to a worker that never was ready: another replica has heard of it earlier.
         return Home.UNKNOWN
+    if worker.retiring and capsule.routable:
+        return Home.RETIRING if worker.has_room else Home.RETIRING_FULL
     if not worker.alive:
         return Home.LEAVING
     return Home.ROOM if worker.has_room else Home.FULL
@@ -95,18 +100,22 @@ def choose(home: Home, wish: Wish) -> Way:
         return Way.BESIDE
     if wish.affinity != common_pb2.AFFINITY_HINT:
         return _strict(home, wish)
-    return _hint(home, wish) if wish.alone else Way.BESIDE
+    return _hint(home, wish) if wish.alone or wish.exclusive else Way.BESIDE
 
 
 def _strict(home: Home, wish: Wish) -> Way:
     if home in (Home.GONE, Home.LEAVING):
         return Way.REFUSE
+    if home is Home.RETIRING:
+        return Way.BOUND
     return Way.BUSY if wish.affinity == common_pb2.AFFINITY_STRICT_FAIL_FAST else Way.PINNED
 
 
 def _hint(home: Home, wish: Wish) -> Way:
     if home is Home.CUT_OFF or wish.store_away:
         return Way.PINNED
-    if home is Home.LEAVING:
+    if home in (Home.LEAVING, Home.RETIRING, Home.RETIRING_FULL):
         return Way.ASK_LATER
+    if not wish.alone:
+        return Way.PINNED
     return Way.ASK if wish.room else Way.ANYBODY

@@ -33,7 +33,11 @@ def pools(server: ServerOption = None, output: OutputOption = Output.table) -> N
 
 def workers(pool: PoolArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
     """A pool's workers."""
-    show_rows(with_client(server, lambda client: client.pool(pool).workers()), _WORKERS, output)
+    found = with_client(server, lambda client: client.pool(pool).workers())
+    show_rows(found, _WORKERS, output)
+    if output is Output.table:
+        for each in [each for each in found if each.traceback]:
+            typer.echo(f"\n{each.id}: {each.reason}: {each.message}\n{each.traceback}")
 
 
 def tools(

@@ -24,7 +24,7 @@ def drain(worker: WorkerArgument, server: ServerOption = None) -> None:
 
 
 def recycle(worker: WorkerArgument, server: ServerOption = None) -> None:
-    """Replace a worker: it finishes its calls, then its successor starts."""
+    """Replace a worker: when its successor is ready, it takes no new calls, and ends when it has finished its own."""
 
     async def run(client: Client) -> None:
         await (await _pool_of(client, worker)).recycle_worker(worker)

@@ -31,7 +31,11 @@ class PoolInfo(msgspec.Struct, frozen=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """One life of a worker. `state`: starting, ready, draining, backoff, stopped; `liveness`: live, suspect, lost."""
+    """One life of a worker. `state`: starting, ready, draining, backoff, stopped; `liveness`: live, suspect, lost.
+
+    `own_bytes`: memory that it shares with no other process, 0 where it was not measured (see docs/workers.md). `taken`: in a pool with
+    worker.exclusive, it belongs to a session. `traceback`: of what kept it, or its successor, from starting.
+    """
 
     id: str
     incarnation: str
@@ -48,6 +52,9 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     reason: str
     message: str
     pid: int
+    own_bytes: int = 0
+    taken: bool = False
+    traceback: str = ""
 
 
 class ToolInfo(msgspec.Struct, frozen=True):

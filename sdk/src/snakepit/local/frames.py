@@ -111,6 +111,12 @@ class StartFailed(_Frame, tag="start-failed"):
     traceback: str = ""
 
 
+class MemoryMeasured(_Frame, tag="memory"):
+    """Of each worker, every few seconds: incarnation, resident bytes, and those that no other process shares (0: not measured)."""
+
+    workers: list[tuple[str, int, int]]
+
+
 class KeeperTerminating(_Frame, tag="terminating"):
     """The keeper got TERM: please drain; `Shutdown` ends it."""
 
@@ -125,7 +131,8 @@ class AgentWelcome(_Frame, tag="welcome"):
 class StartWorker(_Frame, tag="start"):
     """Make a worker process. `env` is added to the container's environment (the zygote gets it before it imports).
 
-    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled.
+    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `memory_interest`: from how many
+    resident bytes on its own memory is to be measured, 0: never.
     """
 
     index: int
@@ -137,6 +144,7 @@ class StartWorker(_Frame, tag="start"):
     env: dict[str, str] = {}
     name: str = ""
     payloads: tuple[str, ...] = ("json", "msgpack")
+    memory_interest: int = 0
 
 
 class SignalWorker(_Frame, tag="signal"):
@@ -151,7 +159,7 @@ class Shutdown(_Frame, tag="shutdown"):
     """End what is left (KILL) and exit 0."""
 
 
-FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | KeeperTerminating
+FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | MemoryMeasured | KeeperTerminating
 FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
 
 

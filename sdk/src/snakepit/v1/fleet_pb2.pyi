@@ -43,7 +43,14 @@ class PoolState(_message.Message):
     def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
-    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid")
+    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled")
+    class RecycledEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     LIVENESS_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +59,7 @@ class CapsuleState(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
+    RECYCLED_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     liveness: _pool_pb2.Liveness
@@ -60,4 +68,5 @@ class CapsuleState(_message.Message):
     running: int
     workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
     pod_uid: str
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ...) -> None: ...
+    recycled: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ..., recycled: _Optional[_Mapping[str, int]] = ...) -> None: ...

@@ -273,16 +273,27 @@ class Recall(_message.Message):
     def __init__(self, id: _Optional[int] = ..., others: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "workers", "draining", "rss_bytes")
+    __slots__ = ("sequence", "workers", "draining", "rss_bytes", "leaving", "recycled")
+    class RecycledEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    RECYCLED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
     draining: bool
     rss_bytes: int
-    def __init__(self, sequence: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., draining: _Optional[bool] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
+    leaving: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
+    recycled: _containers.ScalarMap[str, int]
+    def __init__(self, sequence: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., draining: _Optional[bool] = ..., rss_bytes: _Optional[int] = ..., leaving: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., recycled: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("workers",)

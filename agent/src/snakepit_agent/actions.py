@@ -1,0 +1,60 @@
+"""What `lifecycle` asks for, and the settings that it goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snakepit_agent.recycling import NO_LIMITS, Limits
+
+
+@dataclass(frozen=True)
+class Start:
+    """Ask the keeper for a process."""
+
+    index: int
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Send a signal to a worker; `group`: to its children too."""
+
+    incarnation: str
+    signal: int
+    group: bool = True
+
+
+@dataclass(frozen=True)
+class Close:
+    """Admit no more calls there; `keep`: but those of strict sessions that are in use there."""
+
+    incarnation: str
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Tell the worker that no more calls will come."""
+
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Every worker has ended after a drain."""
+
+
+Action = Start | Signal | Close | Stop | Finished
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The pool's settings that matter here; times in seconds."""
+
+    workers: int
+    max_restarts: int = 3
+    window: float = 5.0
+    drain_timeout: float = 60.0
+    kill_after: float = 6.0
+    setup_timeout: float = 600.0
+    limits: Limits = NO_LIMITS

@@ -1,0 +1,79 @@
+"""worker.exclusive: a worker serves one session, or one call that has none, and no other process sees what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from snakepit.errors import QueueTimeout
+from snakepit.v1 import session_pb2
+from snakepit_agent import owners
+from snakepit_control_plane.server import Running
+from support.capsules import capsule, spec
+from support.control_plane import PATIENCE_SECONDS, Caller
+from support.control_plane import replica as control_plane
+from support.pool_of_one import counted, pid, port, ready, workers
+from support.simulated_agent import POOL
+
+pytestmark = pytest.mark.timeout(50)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with control_plane() as running:
+        yield running
+
+
+@pytest.fixture
+async def caller(server: Running) -> AsyncIterator[Caller]:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield Caller(channel)
+
+
+def exclusive(processes: int, **sections: object) -> object:
+    return spec("support.hoarder:Hoarder", worker={"processes": processes, "exclusive": True}, **sections)
+
+
+async def test_each_session_has_a_worker_of_its_own_and_the_next_one_a_fresh_one(server: Running, caller: Caller) -> None:
+    async with capsule(exclusive(2, queue={"timeoutSeconds": 0.3}), port(server), pool=POOL):  # type: ignore[arg-type]
+        await ready(caller, 2)
+        seen = {}
+        for name in ("a", "b"):
+            await caller.create(name)
+            seen[name] = {await pid(caller, session_id=name) for _ in range(5)}
+        assert len(seen["a"]) == len(seen["b"]) == 1
+        assert seen["a"] != seen["b"]
+        await caller.create("c")
+        with pytest.raises(QueueTimeout):
+            await pid(caller, session_id="c")
+        assert all(worker.taken for worker in await workers(caller))
+        await caller.sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="a"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not any(not worker.taken and worker.state == 2 for worker in await workers(caller)):
+                await asyncio.sleep(0.01)
+        assert await pid(caller, session_id="c") not in seen["a"] | seen["b"]
+        assert await pid(caller, session_id="b") in seen["b"]
+        assert counted(server, "session") == 1
+
+
+async def test_every_call_without_a_session_has_a_fresh_worker(server: Running, caller: Caller) -> None:
+    async with capsule(exclusive(2), port(server), pool=POOL):  # type: ignore[arg-type]
+        await ready(caller, 2)
+        pids = await asyncio.gather(*(pid(caller) for _ in range(8)))
+        assert len(set(pids)) == 8
+
+
+async def test_a_session_whose_end_nobody_told_is_found_out(server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "DOUBT_SECONDS", 0.1)
+    beat = {"heartbeat": {"intervalSeconds": 0.1, "timeoutSeconds": 10}}
+    async with capsule(exclusive(1, **beat), port(server), pool=POOL):  # type: ignore[arg-type]
+        (worker,) = await ready(caller, 1)
+        await caller.create("a")
+        assert await pid(caller, session_id="a") == worker.pid
+        await server.store.delete_session(POOL, "a")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await workers(caller))[0].incarnation == worker.incarnation:
+                await asyncio.sleep(0.01)

@@ -1,0 +1,36 @@
+"""What becomes a Kubernetes Event of the fleet's counts and of long messages."""
+
+from __future__ import annotations
+
+from snakepit_operator.events import clip, recycled
+from support.operator_world import capsule, fleet, pod
+
+
+def counts(incarnation: str = "x", **recycled: int) -> object:
+    return fleet(capsule(pod(0), incarnation=incarnation, recycled=recycled))
+
+
+def told(before: object, after: object) -> list[str]:
+    return [each.message for each in recycled(before, after)]  # type: ignore[arg-type]
+
+
+def test_workers_that_were_recycled_are_one_event_for_each_reason() -> None:
+    assert told(counts(calls=1), counts(calls=4, memory=1)) == [
+        "Recycled: a worker that had served recycle.maxCalls calls",
+        "Recycled: a worker whose own memory was above recycle.maxMemory",
+    ]
+
+
+def test_what_was_counted_before_is_no_news_nor_are_the_counts_of_another_agent_or_of_the_first_look() -> None:
+    assert told(counts(calls=4), counts(calls=4)) == []
+    assert told(counts(calls=1), counts("y", calls=4)) == []
+    assert told(None, counts(calls=4)) == []
+
+
+def test_a_long_traceback_keeps_its_sentence_and_its_end() -> None:
+    message = "Degraded is True: no model\n" + "line\n" * 400 + "RuntimeError: no model"
+    clipped = clip(message)
+    assert len(clipped) <= 1024
+    assert clipped.startswith("Degraded is True: no model\n... ")
+    assert clipped.endswith("RuntimeError: no model")
+    assert len(clip("x" * 3000)) == 1024
