@@ -14,6 +14,7 @@ from collections import deque
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -36,7 +37,7 @@ class LargeFleet:
     """A router with all of its workers ready, half of them busy, and sessions bound to a thousand of them."""
 
     def __init__(self) -> None:
-        self.router = Router(Telemetry(), max_payload_bytes=1000)
+        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
         self.router.sessions = Sessions(self.router, MemoryStore())
         self.fleet = Fleet(self.router, MemoryStore())
         given = settings(replicas=CAPSULES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
 
 from snakepit_control_plane import settings as control_plane_settings
+from snakepit_control_plane.limits import Limits
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 
@@ -36,6 +38,12 @@ def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
     }
 
 
+def as_users_write_it(field: str) -> str:
+    """maxToolsPerClient."""
+    first, *rest = field.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
 # -- what there is -----------------------------------------------------------------------------------------------------
 
 
@@ -57,7 +65,7 @@ def test_callers_find_the_service_snakepit_and_agents_every_replica_even_before_
 
 
 def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
-    pod = dict(render("agent.pullSecrets={one}").pod_specs())["snakepit-operator"]
+    pod = dict(render("agent.pullSecrets={one}", "agent.maxNestedCalls=5").pod_specs())["snakepit-operator"]
     variables = environment(pod) | {"POD_NAME": "snakepit-operator-0", "POD_NAMESPACE": "snakepit-system"}
     settings = operator_settings.load(variables)
     assert settings.lease_name == "snakepit-operator"
@@ -66,17 +74,18 @@ def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Re
     assert settings.agent.image == "snakepit/agent:dev"
     assert settings.agent.resources["limits"] == {"memory": "256Mi"}
     assert settings.agent.pull_secrets == ("one",)
+    assert {"name": "SNAKEPIT_MAX_NESTED_CALLS", "value": "5"} in settings.agent.env
 
 
 def test_the_control_planes_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
-    pod = dict(render("controlPlane.maxPayloadBytes=1048576", "controlPlane.maxLargePayloadBytes=2097152").pod_specs())[
-        "snakepit-control-plane"
-    ]
+    limits = {limit.name: limit.default + 1 for limit in fields(Limits)} | {"max_payload_bytes": 1048576}
+    values = [f"controlPlane.{as_users_write_it(name)}={value}" for name, value in limits.items()]
+    pod = dict(render(*values).pod_specs())["snakepit-control-plane"]
     settings = control_plane_settings.from_environment(environment(pod))
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
     assert settings.listen == f"0.0.0.0:{ports['grpc']}"
     assert settings.http == f"0.0.0.0:{ports['http']}"
-    assert (settings.max_payload_bytes, settings.max_large_payload_bytes) == (1048576, 2097152)
+    assert {name: getattr(settings, name) for name in limits} == limits
     assert settings.linger_seconds + settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
 

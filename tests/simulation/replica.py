@@ -13,6 +13,7 @@ from simulation.store import ReplicaStore, SharedStore
 from snakepit.names import new_id
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
@@ -30,7 +31,7 @@ class Replica:
         self.id = new_id()
         self.store = ReplicaStore(shared)
         store: Any = self.store
-        self.router = Router(_TELEMETRY, max_payload_bytes=100_000)
+        self.router = Router(_TELEMETRY, Limits(max_payload_bytes=100_000))
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.id)
         self.fleet = Fleet(self.router, store)

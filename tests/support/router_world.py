@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -178,7 +179,7 @@ class World:
         self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 0, mixed: bool = False, **spec: object
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.router = Router(Telemetry(), max_payload_bytes=1000)
+        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
         self.store = MemoryStore()
         self.router.sessions = Sessions(self.router, self.store)
         self.fleet = Fleet(self.router, self.store)

@@ -20,6 +20,7 @@ from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions as AgentSessions
 from snakepit_agent.slots import HeldCall, Ledger
 from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -212,7 +213,7 @@ class World:
                 self._know(replica, agent)
 
     def _add(self, replica: str) -> None:
-        router = self.routers[replica] = Router(Telemetry(), max_payload_bytes=1000)
+        router = self.routers[replica] = Router(Telemetry(), Limits(max_payload_bytes=1000))
         router.sessions = Sessions(router, self.store)
         self.fleets[replica] = Fleet(router, self.store)
         given = settings()

@@ -23,7 +23,7 @@ import msgspec
 import numpy
 import pydantic
 
-from snakepit import Adapter, tool
+from snakepit import Adapter, Context, tool
 from snakepit.payload import UNSERIALIZABLE
 
 
@@ -242,6 +242,12 @@ class Values(Adapter):
     @tool
     def count(self, to: int) -> Iterator[int]:
         yield from range(to)
+
+    @tool
+    def fail_over_a_file(self, *, ctx: Context) -> None:
+        name = os.fsdecode(b"x\xff")
+        ctx.progress(0.5, name)
+        raise FileNotFoundError(f"no file {name}")
 
     @tool
     def fail(self) -> None:

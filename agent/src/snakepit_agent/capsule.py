@@ -75,7 +75,7 @@ class Capsule:
         self.workers.limits = self._limits
         self.sessions.calls = self.calls
         self.state = StateForwarder(settings.pool, self.uplink.send, self.workers.tell_soon, self.workers.session_left)
-        self.nested = NestedCalls(self.uplink.send, self.workers.tell, self.uplink.inline_limit)
+        self.nested = NestedCalls(self.uplink.send, self.workers.tell, self.uplink.inline_limit, settings.max_nested_calls)
         self.workers.calls, self.workers.state, self.workers.nested = self.calls, self.state, self.nested
         self._on_change = on_change
         self._offer: link_pb2.Offer | None = None

@@ -19,8 +19,7 @@ from snakepit_agent.translate import failure, failure_from_wire, fill_payload, p
 LATE_SECONDS = 5.0
 """So long after its deadline a nested call is taken to have been lost by its replica."""
 
-WAITING = 1024
-"""Nested calls that may be open in one capsule."""
+MOST_SETTING = "SNAKEPIT_MAX_NESTED_CALLS"
 
 Send = Callable[[str, link_pb2.Frame], bool]
 Tell = Callable[[str, ToWorker], None]
@@ -35,12 +34,16 @@ class _Waiting:
 
 
 class NestedCalls:
-    """`send` gives a frame to a replica, `tell` one to a worker's incarnation; `limit` is a replica's maxPayloadBytes."""
+    """`send` gives a frame to a replica, `tell` one to a worker's incarnation; `limit` is a replica's maxPayloadBytes.
 
-    def __init__(self, send: Send, tell: Tell, limit: Callable[[str], int]) -> None:
+    At most `most` are open.
+    """
+
+    def __init__(self, send: Send, tell: Tell, limit: Callable[[str], int], most: int) -> None:
         self._send = send
         self._tell = tell
         self._limit = limit
+        self._most = most
         self._waiting: dict[int, _Waiting] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._last_id = 0
@@ -80,11 +83,9 @@ class NestedCalls:
     def _refusal(self, held: HeldCall | None, asked: ToolCall) -> CallFailure | None:
         if held is None or held.stopping:
             return failure("CANCELLED", "the call that asked has ended", Started.NO)
-        if len(self._waiting) >= WAITING:
-            details = {"limit": "nestedCallsPerCapsule"}
-            return failure(
-                "POOL_SATURATED", f"{WAITING} tool calls of this capsule wait already: wait for their answers", Started.NO, details
-            )
+        if len(self._waiting) >= self._most:
+            message = f"{self._most} tool calls of this capsule ({MOST_SETTING}) wait already: wait for their answers"
+            return failure("POOL_SATURATED", message, Started.NO, {"limit": MOST_SETTING})
         size, limit = payload_bytes(asked.arguments), self._limit(held.replica)
         if size > limit:
             message = f"the arguments have {size} bytes, over the limit of {limit} (maxPayloadBytes)"

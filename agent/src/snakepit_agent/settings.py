@@ -49,6 +49,8 @@ class Settings:
     cpus: float = 1.0
     large_bytes: int = 256 * 1024 * 1024
     """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
+    max_nested_calls: int = 1024
+    """Calls of this capsule's tools to other tools that may be open (SNAKEPIT_MAX_NESTED_CALLS)."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -69,6 +71,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
         cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
+        max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", _at_least_0, Settings.max_nested_calls),
     )
     if read.problems:
         raise InvalidSettings("\n".join(read.problems))

@@ -12,11 +12,8 @@ from typing import Generic, Protocol, TypeVar
 from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
 from snakepit.names import check_tool, nearest
 from snakepit.v1 import common_pb2
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.pool import Pool
-
-MOST_TOOLS_PER_CLIENT = 256
-MOST_TOOLS_PER_POOL = 10_000
-"""Tools of clients, those of the pool's sessions included."""
 
 MOST_TOOL_BYTES = 64 * 1024
 """A tool's name, schemas and description."""
@@ -63,7 +60,8 @@ class _Offer(Generic[P]):
 class Catalogue(Generic[P]):
     """The tools that clients offer at this replica."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._offers: dict[P, dict[int, _Offer[P]]] = {}
         self._links: dict[str, P] = {}
         self._tools: dict[Scope, dict[str, Offered[P]]] = {}
@@ -125,13 +123,13 @@ class Catalogue(Generic[P]):
 
     def _over_quota(self, provider: P, scope: Scope, more: int) -> ToolQuota | None:
         mine = sum(len(offer.tools) for offer in self._offers.get(provider, {}).values())
-        if mine + more > MOST_TOOLS_PER_CLIENT:
-            message = f"a client may offer {MOST_TOOLS_PER_CLIENT} tools, this one has {mine} and offers {more} more"
-            return ToolQuota(message, details={"limit": "toolsPerClient"})
+        if mine + more > (most := self._limits.max_tools_per_client):
+            message = f"a client may offer {most} tools (maxToolsPerClient), this one has {mine} and offers {more} more"
+            return ToolQuota(message, details={"limit": "maxToolsPerClient"})
         there = self._per_pool.get(scope.pool, 0)
-        if there + more > MOST_TOOLS_PER_POOL:
-            message = f"pool {scope.pool} may have {MOST_TOOLS_PER_POOL} tools of clients, it has {there}, and {more} more are offered"
-            return ToolQuota(message, details={"limit": "clientToolsPerPool"})
+        if there + more > (most := self._limits.max_client_tools_per_pool):
+            have = f"pool {scope.pool} may have {most} tools of clients (maxClientToolsPerPool), it has {there}"
+            return ToolQuota(f"{have}, and {more} more are offered", details={"limit": "maxClientToolsPerPool"})
         return None
 
     def _add(self, offer: _Offer[P]) -> None:

@@ -41,7 +41,7 @@ class NestedCalls:
 
     def __init__(self, router: Router) -> None:
         self.router = router
-        self.catalogue: Catalogue[Provider] = Catalogue()
+        self.catalogue: Catalogue[Provider] = Catalogue(router.limits)
         self.client_calls: dict[str, ClientCall] = {}
 
     def resolve(self, parent: Call, call: link_pb2.Call) -> Target:
@@ -51,7 +51,7 @@ class NestedCalls:
         Raises CallTooDeep, PoolNotFound, ToolNotFound.
         """
         around = nest_of(parent)
-        refusal = too_deep(around, call.tool)
+        refusal = too_deep(around, call.tool, self.router.limits.max_nesting_depth)
         if refusal is not None:
             raise refusal
         nest = Nest(around)
@@ -77,7 +77,7 @@ class NestedCalls:
         frame.parent_call_id = ""
         if asked is None:
             return None
-        if (refusal := too_deep(asked.nest, call.tool)) is not None:
+        if (refusal := too_deep(asked.nest, call.tool, self.router.limits.max_nesting_depth)) is not None:
             return refusal
         call.nest = Nest(asked.nest, call)
         call.nest.by_client = True

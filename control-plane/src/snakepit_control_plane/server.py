@@ -79,11 +79,7 @@ class Running:
         self.replica = new_id()
         self.telemetry = Telemetry()
         store.measure(self.telemetry.store_seconds.observe)
-        self.router = Router(
-            self.telemetry,
-            max_payload_bytes=settings.max_payload_bytes,
-            max_large_payload_bytes=settings.max_large_payload_bytes,
-        )
+        self.router = Router(self.telemetry, settings)
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.link.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
+from snakepit_control_plane.limits import Limits, variable
 from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
 
 
@@ -16,8 +16,8 @@ class InvalidSettings(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """`http` is None where no probes are wanted. Times in seconds."""
+class Settings(Limits):
+    """The limits, and where and how a replica serves. `http` is None where no probes are wanted. Times in seconds."""
 
     listen: str = "0.0.0.0:7800"
     """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
@@ -29,10 +29,6 @@ class Settings:
     """Where peers find that port, if not at the address that they dialled for gRPC (SNAKEPIT_LANE_HOST): the pod's own, say."""
     store: str = "memory:"
     """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
-    max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    """Of the arguments, the result or a chunk of a plain gRPC call (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
-    max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES
-    """Of one that travels in pieces, through the SDK (SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES)."""
     linger_seconds: float = 10.0
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
@@ -62,8 +58,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
         "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
-        "max_payload_bytes": read("SNAKEPIT_MAX_PAYLOAD_BYTES", _positive_int, Settings.max_payload_bytes),
-        "max_large_payload_bytes": read("SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES", _positive_int, Settings.max_large_payload_bytes),
+        **{limit.name: read(variable(limit.name), _positive_int, limit.default) for limit in fields(Limits)},
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         "authentication": authentication.from_environment(environment, problems),

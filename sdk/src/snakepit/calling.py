@@ -39,10 +39,8 @@ class ToolRequest:
     @classmethod
     def of(cls, name: str, arguments: Mapping[str, Any] | None, pool: str | None, deadline: float | None, *, stream: bool) -> ToolRequest:
         """Raises InvalidArguments for what can't be a call."""
-        if arguments is not None and not isinstance(arguments, Mapping):
-            raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
         full = pool_name(*parse_pool(pool)) if pool else ""
-        return cls(check_tool(name), payloads.encode(dict(arguments or {})), full, deadline, stream)
+        return cls(check_tool(name), payloads.encode_arguments({} if arguments is None else arguments), full, deadline, stream)
 
 
 def deadline_of(deadline: float | None, timeout: float | None) -> float | None:

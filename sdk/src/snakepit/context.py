@@ -19,6 +19,7 @@ from snakepit.calling import Conversation, ToolRequest, chunk_of, deadline_of, n
 from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, StoreUnavailable, from_reason
 from snakepit.host import CallInfo, Host, Interrupted
 from snakepit.local.frames import Payload, StateAnswer
+from snakepit.texts import check, readable
 
 __all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Host", "Interrupted", "State", "StateCache"]
 
@@ -78,7 +79,7 @@ class _CallContext:
         """Tell the caller how far the call is; `fraction` from 0 to 1. It also shows that the call is alive."""
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"fraction {fraction!r} must be from 0 to 1")
-        self._host.progress(float(fraction), message)
+        self._host.progress(float(fraction), readable(message))
 
     def _timeout(self) -> float:
         remaining = self.remaining()
@@ -102,14 +103,14 @@ class _Operations:
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
         if not self._named:
             raise _no_session()
-        return self._host.state(operation, key, value, expected_version)
+        return self._host.state(operation, check("state key", key), value, expected_version)
 
     def ask_soon(
         self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1
     ) -> asyncio.Future[StateAnswer]:
         if not self._named:
             raise _no_session()
-        return self._host.state_soon(operation, key, value, expected_version)
+        return self._host.state_soon(operation, check("state key", key), value, expected_version)
 
     def cached(self, key: str) -> StateAnswer | None:
         return self._cache.get(self._session, key, time.monotonic())

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from snakepit import texts
 from snakepit.errors import InvalidArguments
 
 _random = random.Random()
@@ -64,7 +65,7 @@ def check_session(session: str) -> str:
 
 def check_state_key(key: str) -> str:
     """The key itself. Raises InvalidArguments."""
-    if not key or len(key.encode()) > STATE_KEY_BYTES:
+    if not key or len(texts.check("state key", key).encode()) > STATE_KEY_BYTES:
         raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
     return key
 

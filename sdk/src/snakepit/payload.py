@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from snakepit import texts
 from snakepit.buffers import NDARRAY, OCTETS, restored
 from snakepit.errors import InvalidArguments
 from snakepit.local.frames import Attachment, Payload
@@ -57,18 +59,43 @@ def encode(value: Any, content_type: str = JSON) -> Payload:
 
     JSON comes with attachments, msgpack without. A value that can't be pickled goes as JSON.
     """
+    try:
+        return _attempt(value, content_type)
+    except Exception:  # not swallowed: the caller sees the marker in place of the value (a cycle, or lone surrogates)
+        return _given_up(value)
+
+
+def encode_arguments(arguments: Any, content_type: str = JSON) -> Payload:
+    """As `encode`, but without a marker in place of all of them. Raises InvalidArguments."""
+    if not isinstance(arguments, Mapping):
+        raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
+    try:
+        return _attempt(dict(arguments) if content_type == PICKLE else arguments, content_type)
+    except Exception:  # not swallowed: one of them makes it again
+        for name, value in arguments.items():
+            _check_argument(name, value, content_type)
+        raise
+
+
+def _check_argument(name: Any, value: Any, content_type: str) -> None:
+    try:
+        _attempt({name: value}, content_type)
+    except UnicodeEncodeError as error:
+        raise texts.refusal(f"argument {name!r}", error) from None
+    except Exception as error:
+        raise InvalidArguments(f"argument {name!r} holds itself, or is nested too deeply: {error}") from None
+
+
+def _attempt(value: Any, content_type: str) -> Payload:
     if content_type == MSGPACK:
         return _encode_msgpack(value)
     if content_type == PICKLE:
         return _encode_pickle(value)
     kind = type(value)
-    try:
-        if kind in PLAIN or (kind is dict and is_flat(value)):
-            data = _json.encode(value)
-            return Payload(data) if b"null" not in data else _encode_with_null(value, data)
-        return _encode_json(value)
-    except Exception:  # not swallowed: the caller sees the marker in place of the value (a cycle, or lone surrogates)
-        return _given_up(value)
+    if kind in PLAIN or (kind is dict and is_flat(value)):
+        data = _json.encode(value)
+        return Payload(data) if b"null" not in data else _encode_with_null(value, data)
+    return _encode_json(value)
 
 
 def _encode_with_null(value: Any, data: bytes) -> Payload:
@@ -87,22 +114,19 @@ def _encode_json(value: Any) -> Payload:
 
 def _encode_msgpack(value: Any) -> Payload:
     writer = InlineWriter()
+    plain = writer.plain(value)
+    warnings = complaints(plain) if writer.marked else ()
     try:
-        plain = writer.plain(value)
-        warnings = complaints(plain) if writer.marked else ()
-        try:
-            return Payload(_msgpack.encode(plain), MSGPACK, (), warnings)
-        except OverflowError:
-            return Payload(_msgpack.encode(fitting(plain)), MSGPACK, (), warnings)
-    except Exception:  # not swallowed, as above
-        return _given_up(value)
+        return Payload(_msgpack.encode(plain), MSGPACK, (), warnings)
+    except OverflowError:
+        return Payload(_msgpack.encode(fitting(plain)), MSGPACK, (), warnings)
 
 
 def _encode_pickle(value: Any) -> Payload:
     try:
         return Payload(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), PICKLE)
     except Exception:  # not swallowed: JSON's markers and warnings say what can't be carried
-        return encode(value)
+        return _attempt(value, JSON)
 
 
 def _given_up(value: Any) -> Payload:
@@ -124,7 +148,7 @@ def decode(payload: Payload, *, trusted: bool = False) -> Any:
     try:
         return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {error}") from error
+        raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {texts.why_unreadable(payload.data, error)}") from error
     except RecursionError as error:
         raise InvalidArguments("the payload is nested too deeply") from error
 

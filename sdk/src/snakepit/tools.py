@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar, overload
 import msgspec
 
 from snakepit import payload as payloads
+from snakepit import texts
 from snakepit.errors import InvalidArguments
 from snakepit.local.frames import Payload, ToolInfo
 from snakepit.names import check_tool, nearest
@@ -104,7 +105,7 @@ class Tool:
         self.streaming = self.signature.streaming
         self.info = ToolInfo(
             name=self.name,
-            description=mark.description if mark.description is not None else inspect.getdoc(function) or "",
+            description=texts.readable(mark.description if mark.description is not None else inspect.getdoc(function) or ""),
             input_schema=self.signature.input_schema,
             output_schema=self.signature.output_schema,
             streaming=self.streaming,
@@ -118,8 +119,9 @@ class Tool:
             return msgspec.structs.asdict(self._decode(arguments, trusted))
         except msgspec.ValidationError as error:
             raise InvalidArguments(explain(str(error), self.signature.names)) from error
-        except msgspec.DecodeError as error:
-            raise InvalidArguments(f"the arguments are not {arguments.content_type}: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            why = texts.why_unreadable(arguments.data, error)
+            raise InvalidArguments(f"the arguments are not {arguments.content_type}: {why}") from error
         except RecursionError as error:
             raise InvalidArguments("the arguments are nested too deeply") from error
         except InvalidArguments:

@@ -204,7 +204,7 @@ async def test_a_result_over_the_limit_is_given_once_and_its_repeat_is_told_so(t
         with pytest.raises(PayloadTooLarge, match="the call has run") as refused:
             await caller.call("large", idempotency_key=key)
         assert refused.value.started is Started.YES
-        assert refused.value.details["limit"] == "idempotency.maxResultBytes"
+        assert refused.value.details["limit"] == "maxKeptResultBytes"
     assert two.ran == [1]
 
 

@@ -169,9 +169,11 @@ def test_an_unknown_encoding_is_refused_with_the_known_ones(client: Client) -> N
         ("echo", common_pb2.Payload(data=b'{"value":' + b"[" * 5000 + b"]" * 5000 + b"}"), "nested too deeply"),
         ("echo", common_pb2.Payload(data=b"\x91" * 5000 + b"\xc0", content_type=MSGPACK), "nested too deeply"),
         ("echo", common_pb2.Payload(data=b"{"), "not application/json"),
+        ("echo", common_pb2.Payload(data=b'{"value":"\\ud800"}'), r"they have \\ud800, half of a surrogate pair"),
+        ("echo", common_pb2.Payload(data=b'{"value":"\xed\xa0\x80"}'), "text in them is not UTF-8"),
         ("pick", common_pb2.Payload(data=b'{"value":{"x":1}}'), "LookupError.*no such x"),
     ],
-    ids=["deep", "deep msgpack", "cut off", "the author's own check"],
+    ids=["deep", "deep msgpack", "cut off", "lone surrogate", "not UTF-8", "the author's own check"],
 )
 async def test_arguments_that_cant_be_read_are_refused_and_the_worker_lives(
     client: Client, stub: router_pb2_grpc.RouterServiceStub, tool: str, sent: common_pb2.Payload, sentence: str
@@ -180,3 +182,36 @@ async def test_arguments_that_cant_be_read_are_refused_and_the_worker_lives(
     with pytest.raises(InvalidArguments, match=sentence):
         await execute(stub, tool, payload=sent)
     assert await client.pool("usual").call("process", timeout=10) == before
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+async def test_half_of_a_surrogate_pair_is_refused_before_it_is_sent_by_the_name_of_its_argument(client: Client, encoding: str) -> None:
+    sentence = r"argument 'value' has '\\udcff', half of a surrogate pair, .*: replace it, or send bytes"
+    with pytest.raises(InvalidArguments, match=sentence) as caught:
+        await client.pool("usual", payload=encoding).call("echo", {"value": ["name\udcff"]}, timeout=10)  # type: ignore[arg-type]
+    assert caught.value.started is snakepit.Started.NO
+
+
+async def test_half_of_a_surrogate_pair_in_what_goes_with_a_call_is_refused_as_well(client: Client) -> None:
+    pool = client.pool("usual")
+    for field, given in {"metadata": {"k": "\udcff"}, "idempotency_key": "\udcff"}.items():
+        with pytest.raises(InvalidArguments, match=f"{field}.* half of a surrogate pair"):
+            await pool.call("echo", {"value": 1}, timeout=10, **{field: given})  # type: ignore[arg-type]
+    with pytest.raises(InvalidArguments, match="tool name"):
+        await pool.call("\udcff", timeout=10)
+    with pytest.raises(InvalidArguments, match="metadata 'k' has"):
+        await pool.session(metadata={"k": "\udcff"}).create()
+    async with pool.session(delete=True) as session:
+        with pytest.raises(InvalidArguments, match="state key has"):
+            await session.state.get("\udcff")
+
+
+async def test_a_tool_that_fails_over_a_file_name_that_is_not_utf8_is_a_tool_error_and_its_worker_lives(client: Client) -> None:
+    """Python gives such names with halves of surrogate pairs, and messages hold the names."""
+    pool = client.pool("usual")
+    before, heard = await pool.call("process", timeout=10), list[str]()
+    with pytest.raises(snakepit.ToolError, match=r"no file x\\udcff") as caught:
+        await pool.call("fail_over_a_file", timeout=10, on_progress=lambda fraction, message: heard.append(message))
+    assert heard == [r"x\udcff"]
+    assert r"no file x\udcff" in caught.value.traceback
+    assert await pool.call("process", timeout=10) == before

@@ -8,17 +8,16 @@ import pytest
 
 from snakepit.local.frames import CallFailure, Payload, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent import nested
 from snakepit_agent.nested import LATE_SECONDS, NestedCalls
 from snakepit_agent.slots import HeldCall
 
 
 class World:
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 1000, most: int = 1000) -> None:
         self.sent: list[tuple[str, link_pb2.Frame]] = []
         self.told: list[tuple[str, ToWorker]] = []
         self.linked = True
-        self.calls = NestedCalls(self.send, lambda to, frame: self.told.append((to, frame)), lambda replica: limit)
+        self.calls = NestedCalls(self.send, lambda to, frame: self.told.append((to, frame)), lambda replica: limit, most)
 
     def send(self, replica: str, frame: link_pb2.Frame) -> bool:
         self.sent.append((replica, frame))
@@ -97,12 +96,11 @@ def test_arguments_over_the_limit_are_refused_before_they_could_break_the_link()
     assert not world.sent
 
 
-def test_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nested, "WAITING", 2)
-    world = World()
+def test_so_many_may_wait() -> None:
+    world = World(most=2)
     for operation in range(3):
         world.ask(operation=operation, held=held())
-    assert world.failure().details == {"limit": "nestedCallsPerCapsule"}
+    assert world.failure().details == {"limit": "SNAKEPIT_MAX_NESTED_CALLS"}
     assert len(world.sent) == 2
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from snakepit.errors import InvalidArguments, ToolQuota
 from snakepit.v1 import common_pb2
-from snakepit_control_plane import catalogue
 from snakepit_control_plane.catalogue import Catalogue, Scope
+from snakepit_control_plane.limits import Limits
 
 POOL = Scope("default/p")
 SESSION = Scope("default/p", "s")
@@ -31,7 +31,7 @@ def names(known: Catalogue[Link], scope: Scope = POOL) -> list[str]:
 
 
 def test_an_offer_is_there_until_it_is_withdrawn_or_its_link_closes() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     link = Link("a")
     known.offer(link, 1, POOL, tools("x", "y"))
     known.offer(link, 2, SESSION, tools("z"))
@@ -45,7 +45,7 @@ def test_an_offer_is_there_until_it_is_withdrawn_or_its_link_closes() -> None:
 
 
 def test_tools_are_marked_with_who_runs_them_and_for_whom() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     known.offer(link := Link("a"), 1, SESSION, tools("x"))
     found = known.find(SESSION, "x")
     assert found is not None
@@ -64,7 +64,7 @@ def test_tools_are_marked_with_who_runs_them_and_for_whom() -> None:
     ids=["taken", "twice", "no name", "a worker's"],
 )
 def test_one_wrong_name_refuses_the_whole_batch(batch: tuple[str, ...], sentence: str) -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     known.offer(Link("a"), 1, POOL, tools("x"))
     with pytest.raises(InvalidArguments, match=sentence):
         known.offer(Link("b"), 1, POOL, tools(*batch), workers={"own"})
@@ -72,14 +72,14 @@ def test_one_wrong_name_refuses_the_whole_batch(batch: tuple[str, ...], sentence
 
 
 def test_a_session_may_have_the_names_of_its_pool_and_of_the_workers() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     known.offer(Link("a"), 1, POOL, tools("x"))
     known.offer(Link("b"), 1, SESSION, tools("x", "own"), workers={"own"})
     assert names(known, SESSION) == ["own", "x"]
 
 
 def test_an_offer_replaces_the_one_before_it_or_leaves_it_as_it_was() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     link = Link("a")
     known.offer(link, 1, POOL, tools("x", "y"))
     known.offer(link, 1, POOL, tools("y", "z"))
@@ -90,7 +90,7 @@ def test_an_offer_replaces_the_one_before_it_or_leaves_it_as_it_was() -> None:
 
 
 def test_a_client_that_links_anew_takes_over_and_its_old_link_takes_nothing_away_when_it_closes() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     old, new = Link("a"), Link("a")
     known.offer(old, 1, POOL, tools("x"))
     known.offer(new, 1, POOL, tools("x"))
@@ -100,25 +100,23 @@ def test_a_client_that_links_anew_takes_over_and_its_old_link_takes_nothing_away
     assert found.provider is new
 
 
-def test_a_client_and_a_pool_may_have_so_many_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "MOST_TOOLS_PER_CLIENT", 2)
-    monkeypatch.setattr(catalogue, "MOST_TOOLS_PER_POOL", 3)
-    known: Catalogue[Link] = Catalogue()
+def test_a_client_and_a_pool_may_have_so_many_tools() -> None:
+    known: Catalogue[Link] = Catalogue(Limits(max_tools_per_client=2, max_client_tools_per_pool=3))
     one, other = Link("a"), Link("b")
     known.offer(one, 1, POOL, tools("x", "y"))
     with pytest.raises(ToolQuota) as caught:
         known.offer(one, 2, POOL, tools("z"))
-    assert caught.value.details == {"limit": "toolsPerClient"}
+    assert caught.value.details == {"limit": "maxToolsPerClient"}
     known.offer(other, 1, SESSION, tools("z"))
     with pytest.raises(ToolQuota) as caught:
         known.offer(other, 2, POOL, tools("w"))
-    assert caught.value.details == {"limit": "clientToolsPerPool"}
+    assert caught.value.details == {"limit": "maxClientToolsPerPool"}
     known.leave(one)
     known.offer(other, 2, POOL, tools("w"))
 
 
 def test_a_description_that_is_a_book_is_refused() -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     with pytest.raises(InvalidArguments, match="the most is 65536"):
         known.offer(Link("a"), 1, POOL, [common_pb2.Tool(name="x", description="x" * 70_000)])
 
@@ -136,7 +134,7 @@ OFFER = st.tuples(
 def test_whatever_comes_in_whatever_order_each_name_has_one_owner_and_batches_are_whole(
     steps: list[tuple[str, int, int, Scope, list[str]]],
 ) -> None:
-    known: Catalogue[Link] = Catalogue()
+    known: Catalogue[Link] = Catalogue(Limits())
     links = [Link("a"), Link("a"), Link("b"), Link("c")]
     held: dict[tuple[int, int], tuple[Scope, set[str]]] = {}
     for action, who, number, scope, batch in steps:

@@ -14,6 +14,7 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.idempotency.upkeep import RENEW_SECONDS
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -121,7 +122,7 @@ class Replica:
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
-        self.router = Router(Telemetry(), max_payload_bytes=1000)
+        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
         store = MemoryStore()
         self.router.sessions = Sessions(self.router, store)
         store.claims = world.claims  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from snakepit.errors import CallTooDeep, WouldDeadlock
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.nesting import MOST_DEPTH, Nest, nest_of, too_deep, waits_for_itself
+from snakepit_control_plane.router.nesting import Nest, nest_of, too_deep, waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule, Worker
 from support.simulated_agent import POOL
@@ -116,12 +116,12 @@ def test_only_a_chain_that_fills_every_worker_waits_for_itself(slots: list[int],
 
 def test_a_chain_is_cut_where_it_is_too_deep() -> None:
     call = a_call()
-    for _ in range(MOST_DEPTH):
-        assert too_deep(nest_of(call), "t") is None
+    for _ in range(3):
+        assert too_deep(nest_of(call), "t", 3) is None
         call = within(call)
-    refusal = too_deep(nest_of(call), "t")
+    refusal = too_deep(nest_of(call), "t", 3)
     assert isinstance(refusal, CallTooDeep)
-    assert refusal.details["depth"] == str(MOST_DEPTH)
+    assert refusal.details == {"limit": "maxNestingDepth", "depth": "3"}
 
 
 def test_a_chain_knows_its_session_and_who_holds_its_turn() -> None:

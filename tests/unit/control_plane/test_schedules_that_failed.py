@@ -12,6 +12,7 @@ from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet import REMEMBERED_SECONDS, Fleet
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -41,7 +42,7 @@ class Replica:
 
     def __init__(self) -> None:
         self.store = Leases(asyncio.get_running_loop().time)
-        self.router = Router(Telemetry(), max_payload_bytes=1000)
+        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
         self.router.sessions = Sessions(self.router, self.store)
         self.fleet = Fleet(self.router, self.store)
         given = settings()

@@ -60,7 +60,7 @@ def _named_limits() -> list[str]:
     """What refusals give as `details["limit"]`, out of the sources."""
     folders = ("sdk", "agent", "control-plane", "worker-image")
     text = "".join(path.read_text() for folder in folders for path in sorted((ROOT / folder / "src").rglob("*.py")))
-    settings = re.findall(r'"(max\w*PayloadBytes|session\.max\w+|SNAKEPIT_LARGE_BYTES)"', text)
+    settings = re.findall(r'"(max\w*(?:PayloadBytes|KeptResultBytes)|session\.max\w+|SNAKEPIT_(?:LARGE_BYTES|MAX_NESTED_CALLS))"', text)
     return sorted({*re.findall(r'"limit": "([\w.]+)"', text), *settings})
 
 

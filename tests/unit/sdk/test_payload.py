@@ -178,3 +178,18 @@ def test_an_authors_import_brings_neither_numpy_nor_grpc_nor_the_client() -> Non
     names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
     assert "snakepit.tools" in names
     assert not {"numpy", "grpc", "google.protobuf", "snakepit.client", "snakepit.link", "yaml"} & set(names)
+
+
+@pytest.mark.parametrize("kind", [payload.JSON, payload.MSGPACK], ids=["json", "msgpack"])
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [("\ud800", "argument 'odd' has '.ud800', half of a surrogate pair"), (cycle(), "argument 'odd' holds itself")],
+    ids=["lone surrogate", "cycle"],
+)
+def test_an_argument_that_would_spoil_them_all_is_refused_by_its_name(value: Any, sentence: str, kind: str) -> None:
+    with pytest.raises(InvalidArguments, match=sentence):
+        payload.encode_arguments({"a": 1, "odd": [value]}, kind)
+
+
+def test_pickle_carries_halves_of_surrogate_pairs() -> None:
+    assert payload.decode(payload.encode_arguments({"a": "\ud800"}, payload.PICKLE), trusted=True) == {"a": "\ud800"}

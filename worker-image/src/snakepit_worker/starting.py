@@ -18,6 +18,7 @@ import msgspec
 
 from snakepit.local.frames import StartFailed, StartWorker
 from snakepit.local.sockets import close_all, packet_pair, send_packet, stream_pair
+from snakepit.texts import readable
 from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16
@@ -149,8 +150,8 @@ def decode_reply(data: bytes) -> FromZygote:
 
 def explain(error: BaseException) -> dict[str, Any]:
     """An exception as the fields `type`, `message` and `traceback` of our frames."""
-    text = "".join(traceback_module.format_exception(error))
-    return {"type": type(error).__name__, "message": safe_text(error), "traceback": text[-32_000:]}
+    text = readable("".join(traceback_module.format_exception(error)))
+    return {"type": type(error).__name__, "message": readable(safe_text(error)), "traceback": text[-32_000:]}
 
 
 def safe_text(error: BaseException) -> str:

@@ -206,7 +206,7 @@ class Idempotency:
         entry.run = None
         entry.company()
         if not never_started(result):
-            entry.outcome = kept(result)
+            entry.outcome = kept(result, self._router.limits)
             self._spawn(self._store_outcome(entry, run, result))
             return
         if given_up(result) and entry.first in entry.callers:

@@ -15,6 +15,7 @@ from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge,
 from snakepit.link.status import to_frame
 from snakepit.local.sections import counted
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.limits import Limits
 
 if TYPE_CHECKING:
     from snakepit.link.tracing import Span
@@ -174,14 +175,14 @@ def payload_bytes(value: common_pb2.Payload) -> int:
     return size + sum(len(a.data) for a in value.attachments) if value.attachments else size
 
 
-def check(call: Call, pool: Pool, max_payload_bytes: int, max_large_payload_bytes: int) -> SnakepitError | None:
+def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
     """What is wrong with the call's own fields."""
     frame = call.frame.call
     size = payload_bytes(frame.arguments)
-    if size > max_payload_bytes:
-        return too_large(size, max_payload_bytes, "maxPayloadBytes")
-    if call.source is not None and (size := counted(frame.pieces.sections)) > max_large_payload_bytes:
-        return too_large(size, max_large_payload_bytes, "maxLargePayloadBytes")
+    if size > limits.max_payload_bytes:
+        return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
+    if call.source is not None and (size := counted(frame.pieces.sections)) > limits.max_large_payload_bytes:
+        return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
     kind = frame.arguments.content_type
     return None if kind in ALWAYS else _refused_encoding(pool, kind)
 

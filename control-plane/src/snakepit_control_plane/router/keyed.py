@@ -6,11 +6,9 @@ from snakepit import digests
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, WorkerLost
 from snakepit.link.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.limits import Limits
 
 MOST_KEY_BYTES = 256
-
-MOST_OUTCOME_BYTES = 1_048_576
-"""Larger results are answered once and not kept."""
 
 _GIVEN_UP = ("DEADLINE", "CANCELLED")
 
@@ -49,18 +47,19 @@ def given_up(result: link_pb2.Result) -> bool:
     return never_started(result) and result.error.reason in _GIVEN_UP
 
 
-def kept(result: link_pb2.Result) -> bytes:
+def kept(result: link_pb2.Result, limits: Limits) -> bytes:
     """What repeats of the call are answered with: the result, or why it can't be given again."""
+    most, limit = limits.kept_result
     copy = link_pb2.Result()
     copy.CopyFrom(result)
     copy.id, copy.call_id = 0, ""
     size = copy.ByteSize() + sum(copy.pieces.sections)
-    if size <= MOST_OUTCOME_BYTES:
+    if size <= most:
         return copy.SerializeToString()
     error = PayloadTooLarge(
-        f"the call has run, but its result of {size} bytes was over the {MOST_OUTCOME_BYTES} that are kept under an idempotency key",
+        f"the call has run, but its result of {size} bytes was over the {most} that are kept under an idempotency key ({limit})",
         started=Started.YES,
-        details={"limit": "idempotency.maxResultBytes", "bytes": str(MOST_OUTCOME_BYTES)},
+        details={"limit": limit, "bytes": str(most)},
     )
     return link_pb2.Result(error=to_frame(error), worker=copy.worker, incarnation=copy.incarnation).SerializeToString()
 

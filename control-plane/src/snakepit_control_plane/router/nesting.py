@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from snakepit_control_plane.router.pool import Pool
     from snakepit_control_plane.router.workers import Worker
 
-MOST_DEPTH = 16
-"""A call may be nested in so many others."""
-
 _MAY_SERVE = (pool_pb2.WORKER_STATE_STARTING, pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_BACKOFF)
 
 
@@ -79,13 +76,15 @@ def nest_of(call: Call) -> Nest:
     return call.nest
 
 
-def too_deep(nest: Nest, tool: str) -> CallTooDeep | None:
+def too_deep(nest: Nest, tool: str, most: int) -> CallTooDeep | None:
     """The refusal of a call that would be nested in `nest`'s own."""
-    if nest.depth < MOST_DEPTH:
+    if nest.depth < most:
         return None
     around = " < ".join([call.tool for call in (nest.call, *nest.around()) if call is not None][:4])
-    message = f"tool {tool!r} would be nested in {nest.depth + 1} calls, {MOST_DEPTH} is the most: do tools call each other in a circle?"
-    return CallTooDeep(f"{message} (in {around} < …)", details={"limit": "nesting", "depth": str(MOST_DEPTH)})
+    message = (
+        f"tool {tool!r} would be nested in {nest.depth + 1} calls, maxNestingDepth allows {most}: do tools call each other in a circle?"
+    )
+    return CallTooDeep(f"{message} (in {around} < …)", details={"limit": "maxNestingDepth", "depth": str(most)})
 
 
 def waits_for_itself(pool: Pool, call: Call, pin: Worker | None) -> WouldDeadlock | None:

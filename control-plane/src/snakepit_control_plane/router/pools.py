@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
 from snakepit.link import LinkClosed, tracing
-from snakepit.link.channels import MAX_LARGE_PAYLOAD_BYTES
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
 from snakepit_control_plane.router.deadlines import Deadlines
@@ -46,12 +46,11 @@ class Router:
     sessions: Sessions
     idempotency: Idempotency
 
-    def __init__(self, telemetry: Telemetry, *, max_payload_bytes: int, max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES) -> None:
+    def __init__(self, telemetry: Telemetry, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.telemetry = telemetry
-        self.max_payload_bytes = max_payload_bytes
-        self.max_large_payload_bytes = max_large_payload_bytes
+        self.limits = limits
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
         self.open_calls = 0
@@ -71,9 +70,7 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = (
-            no_pool(call.pool, self.pools) if pool is None else check(call, pool, self.max_payload_bytes, self.max_large_payload_bytes)
-        )
+        problem = no_pool(call.pool, self.pools) if pool is None else check(call, pool, self.limits)
         if pool is None or problem is not None:
             self.fail(call, problem or no_pool(call.pool, self.pools))
             return

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import Call, result_frame
-from snakepit_control_plane.router.keyed import MOST_OUTCOME_BYTES
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.router.workers import Capsule
@@ -46,7 +45,7 @@ class Transfers:
         capsule.trailing[id_] = call
         stream.on_close = lambda: self._gone(capsule, id_)
         stream.await_pipe()
-        if not call.takes_pieces or (call.inner and sum(frame.result.pieces.sections) <= MOST_OUTCOME_BYTES):
+        if not call.takes_pieces or (call.inner and sum(frame.result.pieces.sections) <= self._router.limits.kept_result[0]):
             self._collecting[call] = asyncio.create_task(self._collect(call, stream, frame), name=f"result of call {call.call_id}")
             return
         if call.call_id in self._open:
@@ -78,7 +77,7 @@ class Transfers:
 
     async def _collect(self, call: Call, stream: Stream, frame: link_pb2.Frame) -> None:
         try:
-            chunk = await take_whole(stream, self._router.max_payload_bytes)
+            chunk = await take_whole(stream, self._router.limits.max_payload_bytes)
             frame.result.payload.CopyFrom(chunk.payload)
             frame.result.ClearField("pieces")
         except SnakepitError as error:

@@ -135,7 +135,7 @@ class Asking:
         try:
             while not stream.finished:
                 await window.room()
-                chunk = await take_whole(stream, self._nested.router.max_payload_bytes)
+                chunk = await take_whole(stream, self._nested.router.limits.max_payload_bytes)
                 kind = chunk.WhichOneof("outcome")
                 if kind == "payload":
                     window.sent(payload_bytes(chunk.payload))

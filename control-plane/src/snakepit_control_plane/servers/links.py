@@ -148,8 +148,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             protocol=protocol,
             version=__version__,
             replica=self.replica,
-            max_payload_bytes=self.router.max_payload_bytes,
-            max_large_payload_bytes=self.router.max_large_payload_bytes,
+            max_payload_bytes=self.router.limits.max_payload_bytes,
+            max_large_payload_bytes=self.router.limits.max_large_payload_bytes,
             lane=lane,
         )
         try:

@@ -30,9 +30,6 @@ from snakepit_control_plane.servers.rpc import full_name
 
 _OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 
-MOST_CALLS_PER_CLIENT = 128
-"""Calls to one client's tools that may be open at this replica."""
-
 
 class Asker(Protocol):
     """The worker's end of a nested call."""
@@ -119,9 +116,9 @@ class Provider:
     def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall:
         """Have the client run a call. Raises PoolSaturated, PayloadTooLarge."""
         router = self._nested.router
-        if len(self._calls) >= MOST_CALLS_PER_CLIENT:
-            message = f"the client that offers tool {call.tool!r} runs {MOST_CALLS_PER_CLIENT} calls already"
-            raise PoolSaturated(message, retry_after=0.1, details={"limit": "callsPerOfferingClient"})
+        if len(self._calls) >= (most := router.limits.max_calls_per_offering_client):
+            message = f"the client that offers tool {call.tool!r} runs {most} calls already, maxCallsPerOfferingClient allows no more"
+            raise PoolSaturated(message, retry_after=0.1, details={"limit": "maxCallsPerOfferingClient"})
         self._check_size(call.arguments, "arguments", Started.NO)
         sent = link_pb2.Frame(call=call)
         frame = sent.call
@@ -187,7 +184,7 @@ class Provider:
         call = self._calls.get(flow.id)
         if call is None or not flow.HasField("chunk"):
             return
-        if call.window.bytes > WINDOW_BYTES or payload_bytes(flow.chunk) > self._nested.router.max_payload_bytes:
+        if call.window.bytes > WINDOW_BYTES or payload_bytes(flow.chunk) > self._nested.router.limits.max_payload_bytes:
             self.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=call.id, reason="CANCELLED")))
             call.fail(self._too_large(payload_bytes(flow.chunk), "chunk", Started.YES))
             return
@@ -200,11 +197,11 @@ class Provider:
             call.fail(_gone(call, "went away"))
 
     def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:
-        if (size := payload_bytes(payload)) > self._nested.router.max_payload_bytes:
+        if (size := payload_bytes(payload)) > self._nested.router.limits.max_payload_bytes:
             raise self._too_large(size, what, started)
 
     def _too_large(self, size: int, what: str, started: Started) -> PayloadTooLarge:
-        limit = self._nested.router.max_payload_bytes
+        limit = self._nested.router.limits.max_payload_bytes
         message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
         return PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
 

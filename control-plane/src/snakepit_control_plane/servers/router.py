@@ -53,7 +53,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 answer.set_result(frame.result)
 
         call = Call(_frame(request, context), reply, self._router.clock(), caller=caller(context))
-        call.source = set_apart(call.frame.call, self._router.max_payload_bytes)
+        call.source = set_apart(call.frame.call, self._router.limits.max_payload_bytes)
         self._router.submit(call)
         try:
             result = await answer
@@ -73,7 +73,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         if self._nested.client_calls and (refusal := self._adopted(call, context)) is not None:
             await abort(context, refusal)
             return
-        call.source = set_apart(frame.call, self._router.max_payload_bytes)
+        call.source = set_apart(frame.call, self._router.limits.max_payload_bytes)
         self._router.submit(call)
         stream.watch(self._router, call)
         try:
@@ -96,7 +96,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
         """As bytes: whoever waits for a slow caller holds nothing else of the chunk."""
-        chunk = await take_whole(stream, self._router.max_payload_bytes)
+        chunk = await take_whole(stream, self._router.limits.max_payload_bytes)
         return _chunk(request, call, chunk).SerializeToString()
 
 

@@ -34,14 +34,12 @@ def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payload.JS
 def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> frames.Payload | None:
     """Into an empty message; large ones are returned, and the message has but their skeleton.
 
-    Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values.
+    Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values, or none that can be sent.
     """
     if not arguments and kind == payload.JSON:
         wire.content_type, wire.data = payload.JSON, b"{}"
         return None
-    if not isinstance(arguments or {}, Mapping):
-        raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
-    encoded = payload.encode(dict(arguments or {}) if kind == payload.PICKLE else arguments or {}, kind)
+    encoded = payload.encode_arguments(arguments or {}, kind)
     if payload.size(encoded) <= LARGE_BYTES:
         _fill(wire, encoded)
         return None

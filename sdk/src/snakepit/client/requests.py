@@ -12,8 +12,9 @@ from snakepit.client import codec
 from snakepit.errors import InvalidArguments
 from snakepit.local import frames
 from snakepit.local.sections import sizes
-from snakepit.names import call_id
+from snakepit.names import call_id, check_tool
 from snakepit.payload import JSON, PICKLE
+from snakepit.texts import check
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
 Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
@@ -62,6 +63,13 @@ def priority_value(priority: str) -> common_pb2.Priority:
     return _PRIORITIES[priority]
 
 
+def checked_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """The same. Raises InvalidArguments."""
+    for key, value in metadata.items():
+        check(f"metadata {key!r}", key + value)
+    return metadata
+
+
 def call_frame(
     target: Target,
     tool: str,
@@ -77,7 +85,7 @@ def call_frame(
     frame = link_pb2.Frame()
     call = frame.call
     call.call_id = call_id()
-    call.pool, call.tool = target.pool, tool
+    call.pool, call.tool = target.pool, tool if tool.isascii() else check_tool(tool)
     large = codec.fill_arguments(call.arguments, arguments, target.content_type)
     if large is not None:
         call.pieces.sections.extend(sizes(large))
@@ -86,11 +94,11 @@ def call_frame(
     if target.affinity:
         call.affinity = target.affinity
     if idempotency_key:
-        call.idempotency_key = idempotency_key
+        call.idempotency_key = check("idempotency_key", idempotency_key)
         if large is not None:
             call.arguments_digest = digests.of_payload(large)
     if metadata:
-        call.metadata.update(metadata)
+        call.metadata.update(checked_metadata(metadata))
     if priority:
         call.priority = priority_value(priority)
     return frame, large

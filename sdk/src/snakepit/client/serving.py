@@ -26,6 +26,7 @@ from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.status import to_frame
 from snakepit.link.window import Window
 from snakepit.local.frames import Payload, StateAnswer
+from snakepit.texts import readable
 from snakepit.tools import Tool
 from snakepit.v1 import common_pb2, link_pb2
 
@@ -158,7 +159,9 @@ class Serving:
             if running.reason and isinstance(error, asyncio.CancelledError):
                 raise
             text = "".join(traceback.format_exception(error))
-            result.tool_error.CopyFrom(common_pb2.ToolError(type=type(error).__name__, message=str(error), traceback=text))
+            result.tool_error.CopyFrom(
+                common_pb2.ToolError(type=type(error).__name__, message=readable(str(error)), traceback=readable(text))
+            )
 
     async def _run(self, running: Within) -> common_pb2.Payload | None:
         call, tool = running.call, running.runs

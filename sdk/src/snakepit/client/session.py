@@ -10,7 +10,7 @@ from snakepit.client import codec, requests, snapshot, views
 from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.names import check_session
+from snakepit.names import check_session, check_state_key
 from snakepit.v1 import common_pb2, session_pb2, tool_pb2
 
 _EXPORT_ATTEMPTS = 5
@@ -43,7 +43,7 @@ class State:
 
     async def delete(self, key: str) -> bool:
         """True if the key was there."""
-        request = session_pb2.DeleteStateRequest(**self._names, key=key)
+        request = session_pb2.DeleteStateRequest(**self._names, key=check_state_key(key))
         reply: session_pb2.DeleteStateResponse = await self._connection.unary(lambda peer: peer.sessions.DeleteState, request, safe=False)
         return reply.deleted
 
@@ -66,7 +66,7 @@ class State:
         return (await self._write(key, common_pb2.Payload(content_type=value.content_type, data=value.data), None)).version
 
     async def _read(self, key: str) -> tuple[common_pb2.Payload, int]:
-        request = session_pb2.GetStateRequest(**self._names, key=key, as_payload=True)
+        request = session_pb2.GetStateRequest(**self._names, key=check_state_key(key), as_payload=True)
         reply: session_pb2.GetStateResponse = await self._connection.unary(lambda peer: peer.sessions.GetState, request, safe=True)
         return reply.value.payload, reply.version
 
@@ -75,7 +75,7 @@ class State:
 
     async def _write(self, key: str, payload: common_pb2.Payload, expected: int | None) -> session_pb2.SetStateResponse:
         wire = common_pb2.Value(payload=payload)
-        request = session_pb2.SetStateRequest(**self._names, key=key, value=wire, expected_version=expected)
+        request = session_pb2.SetStateRequest(**self._names, key=check_state_key(key), value=wire, expected_version=expected)
         reply: session_pb2.SetStateResponse = await self._connection.unary(lambda peer: peer.sessions.SetState, request, safe=False)
         return reply
 
@@ -111,7 +111,10 @@ class Session(Caller):
     async def create(self) -> bool:
         """Make the session; False: it was there, and is as it was."""
         request = session_pb2.CreateSessionRequest(
-            pool=self.pool, session_id=self.id, metadata=self._metadata, ttl_seconds=self._ttl_seconds or 0.0
+            pool=self.pool,
+            session_id=self.id,
+            metadata=requests.checked_metadata(self._metadata or {}),
+            ttl_seconds=self._ttl_seconds or 0.0,
         )
         reply: session_pb2.CreateSessionResponse = await self._connection.unary(
             lambda peer: peer.sessions.CreateSession, request, safe=True
