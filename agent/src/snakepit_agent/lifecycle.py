@@ -116,21 +116,21 @@ class Lifecycle:
 
     # ---- one worker
 
-    def started(self, incarnation: str, pid: int) -> list[Action]:
-        """The process exists."""
+    def started(self, incarnation: str, pid: int, note: str = "") -> list[Action]:
+        """The process exists. `note`: what is to be said of it for as long as it lives."""
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
-            seat.pid = pid
+            seat.pid, seat.note = pid, note
         return []
 
-    def became_ready(self, incarnation: str, setup_seconds: float, now: float) -> bool:
+    def became_ready(self, incarnation: str, setup_seconds: float, now: float, python: str = "") -> bool:
         """`setup()` has returned; False when it is too late, as the worker is being stopped."""
         seat = self._by_incarnation.get(incarnation)
         if seat is None or seat.state is not State.STARTING:
             return False
         seat.move(Event.READY)
-        seat.ready_at, seat.setup_seconds = now, setup_seconds
-        seat.reason = seat.message = ""
+        seat.ready_at, seat.setup_seconds, seat.python = now, setup_seconds, python
+        seat.reason, seat.message = ("NotForked", seat.note) if seat.note else ("", "")
         return True
 
     def could_not_start(self, incarnation: str, reason: str, message: str) -> None:
@@ -235,6 +235,7 @@ class Lifecycle:
         seat.since, seat.ready_at, seat.setup_seconds, seat.pid = now, 0.0, 0.0, 0
         seat.term_at = seat.kill_at = float("inf")
         seat.served_one, seat.dumped, seat.again, seat.fault = False, False, True, None
+        seat.note = seat.python = ""
         self._by_incarnation[seat.incarnation] = seat
         return Start(seat.index, seat.incarnation)
 

@@ -50,6 +50,7 @@ def _worker(capsule: str, slots: int, seat: Seat, ledger: Ledger, now: float, rs
         message=message,
         pid=seat.pid if seat.has_process else 0,
         age_seconds=now - seat.since if seat.has_process else 0.0,
+        python=seat.python,
     )
 
 

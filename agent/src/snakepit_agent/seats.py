@@ -56,6 +56,8 @@ class Seat:
     since: float = 0.0
     ready_at: float = 0.0
     setup_seconds: float = 0.0
+    python: str = ""
+    note: str = ""
     served_one: bool = False
     lives: int = 0
     reason: str = ""

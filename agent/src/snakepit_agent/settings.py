@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ class Settings:
 
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
     control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
-    service. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed. `cpus`: what the workers' container may use.
+    service. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed.
     """
 
     pool: str
@@ -44,7 +43,6 @@ class Settings:
     run_dir: Path = Path("/run/snakepit")
     health_port: int = 7802
     setup_timeout: float = 600.0
-    cpus: float = 1.0
     large_bytes: int = 256 * 1024 * 1024
     """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
 
@@ -64,7 +62,6 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
-        cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
     )
     if read.problems:

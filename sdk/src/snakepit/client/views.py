@@ -48,6 +48,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     reason: str
     message: str
     pid: int
+    python: str
 
 
 class ToolInfo(msgspec.Struct, frozen=True):

@@ -64,7 +64,7 @@ class Pool(_message.Message):
     def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds")
+    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "python")
     ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class Worker(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: str
     state: WorkerState
@@ -95,7 +96,8 @@ class Worker(_message.Message):
     message: str
     pid: int
     age_seconds: float
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ...) -> None: ...
+    python: str
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ..., python: _Optional[str] = ...) -> None: ...
 
 class ListPoolsRequest(_message.Message):
     __slots__ = ()
