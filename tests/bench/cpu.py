@@ -45,6 +45,17 @@ def own_mib(pid: int) -> float:
     return sum(int(each.split()[1]) for each in lines if each.startswith("Private_")) / 1024
 
 
+def ran_seconds(pid: int) -> float:
+    """CPU time of all its threads, to the nanosecond."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def wake_ups(pid: int) -> int:
+    """How often any of its threads has waited for something, and was woken."""
+    lines = [each for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "status").read_text().splitlines()]
+    return sum(int(each.split()[1]) for each in lines if each.startswith("voluntary_ctxt_switches"))
+
+
 class Meter:
     """CPU time by role between `start` and `stop`; a role is a set of processes."""
 

@@ -97,6 +97,11 @@ class Lifecycle:
     def is_ready(self) -> bool:
         return any(seat.is_routable for seat in self.seats)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is about to happen by the passing of time alone, but for what has seconds to spare."""
+        return all(seat.is_at_rest for seat in self.seats)
+
     # ---- the keeper
 
     def keeper_came(self, now: float) -> list[Action]:

@@ -77,6 +77,10 @@ class Seat:
         return self.state is State.READY
 
     @property
+    def is_at_rest(self) -> bool:
+        return self.state in (State.READY, State.STOPPED)
+
+    @property
     def has_process(self) -> bool:
         return self.state in _ALIVE
 
