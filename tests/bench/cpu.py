@@ -39,6 +39,23 @@ def resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+def own_mib(pid: int) -> float:
+    """USS: what ends with this very process. Pages that it shares with those it was forked from, or with the same files, are not in it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(each.split()[1]) for each in lines if each.startswith("Private_")) / 1024
+
+
+def ran_seconds(pid: int) -> float:
+    """CPU time of all its threads, to the nanosecond."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def wake_ups(pid: int) -> int:
+    """How often any of its threads has waited for something, and was woken."""
+    lines = [each for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "status").read_text().splitlines()]
+    return sum(int(each.split()[1]) for each in lines if each.startswith("voluntary_ctxt_switches"))
+
+
 class Meter:
     """CPU time by role between `start` and `stop`; a role is a set of processes."""
 

@@ -63,7 +63,8 @@ class Plane:
         self.replicas[address] = self._start("snakepit_control_plane.main", own)
         return address
 
-    def start_capsule(self, spec: SnakePoolSpec, pool: str = POOL) -> None:
+    def start_capsule(self, spec: SnakePoolSpec, pool: str = POOL, *, path: Path = HERE) -> None:
+        """`path`: where its adapter is imported from, before what this process has."""
         name = f"bench-{len(self.agents)}"
         run_dir = self._folder / name
         run_dir.mkdir()
@@ -78,7 +79,7 @@ class Plane:
             "SNAKEPIT_HEALTH_PORT": "0",
         }
         self.agents.append(self._start("snakepit_agent.main", agent))
-        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.keepers.append(self._start("snakepit_worker.keeper", {"PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(run_dir)}))
 
     def _start(self, module: str, own: Mapping[str, str]) -> subprocess.Popen[bytes]:

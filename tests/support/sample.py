@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -155,6 +156,14 @@ class Sample(Adapter):
     @tool
     def sockets(self) -> int:
         return len(_sockets())
+
+    @tool
+    def variable(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    @tool
+    def collector(self) -> tuple[bool, int]:
+        return gc.isenabled(), gc.get_freeze_count()
 
     @tool
     def exit(self, code: int) -> None:

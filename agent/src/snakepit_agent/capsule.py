@@ -30,6 +30,9 @@ HELD_TICK_SECONDS = 0.005
 """While calls are here: how late a deadline or a recall may be noticed."""
 
 IDLE_TICK_SECONDS = 0.1
+REST_TICK_SECONDS = 1.0
+"""While no call is here, and every worker is just what it should be: idle capsules must cost nothing."""
+
 WORKERS_TICK_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
@@ -203,6 +206,7 @@ class Capsule:
 
     def _send_report(self) -> None:
         self._report_due = False
+        self._tick_anew()  # What has changed may be due before the capsule would have looked.
         self.uplink.broadcast(self._report())
         self._on_change()
 
@@ -251,13 +255,18 @@ class Capsule:
         self.workers.keeper.dismiss()
 
     def _work_came(self) -> None:
-        if not self._fast and self._tick_timer is not None:
+        if not self._fast:
+            self._tick_anew()
+
+    def _tick_anew(self) -> None:
+        if self._tick_timer is not None:
             self._tick_timer.cancel()
             self._arm_tick()
 
     def _arm_tick(self) -> None:
         self._fast = bool(self.ledger.calls)
-        self._tick_timer = self._loop.call_later(HELD_TICK_SECONDS if self._fast else IDLE_TICK_SECONDS, self._tick)
+        resting = REST_TICK_SECONDS if self.workers.lifecycle.is_at_rest else IDLE_TICK_SECONDS
+        self._tick_timer = self._loop.call_later(HELD_TICK_SECONDS if self._fast else resting, self._tick)
 
     def _tick(self) -> None:
         self._arm_tick()

@@ -61,6 +61,11 @@ class Lifecycle:
     def is_ready(self) -> bool:
         return any(seat.is_routable for seat in self.seats)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is about to happen by the passing of time alone, but for what has seconds to spare."""
+        return all(seat.is_at_rest for seat in self.all_seats())
+
     # ---- the keeper
 
     def keeper_came(self, now: float) -> list[Action]:
@@ -81,21 +86,21 @@ class Lifecycle:
 
     # ---- one worker
 
-    def started(self, incarnation: str, pid: int) -> list[Action]:
-        """The process exists."""
+    def started(self, incarnation: str, pid: int, note: str = "") -> list[Action]:
+        """The process exists. `note`: what is to be said of it for as long as it lives."""
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
-            seat.pid = pid
+            seat.pid, seat.note = pid, note
         return []
 
-    def became_ready(self, incarnation: str, setup_seconds: float, now: float) -> list[Action] | None:
+    def became_ready(self, incarnation: str, setup_seconds: float, now: float, python: str = "") -> list[Action] | None:
         """`setup()` has returned; None when it is too late, as the worker is being stopped. A predecessor that it has makes room."""
         seat = self._by_incarnation.get(incarnation)
         if seat is None or seat.state is not State.STARTING:
             return None
         seat.move(Event.READY)
-        seat.ready_at, seat.setup_seconds = now, setup_seconds
-        seat.reason = seat.message = seat.traceback = ""
+        seat.ready_at, seat.setup_seconds, seat.python = now, setup_seconds, python
+        seat.reason, seat.message, seat.traceback = ("NotForked", seat.note, "") if seat.note else ("", "", "")
         return self._succeed(self.seats[seat.index], now) if self.successors.get(seat.index) is seat else []
 
     def could_not_start(self, incarnation: str, reason: str, message: str, traceback: str = "") -> None:
@@ -298,6 +303,7 @@ class Lifecycle:
         seat.calls = seat.rss_bytes = seat.own_bytes = 0
         seat.term_at = seat.kill_at = float("inf")
         seat.wish, seat.dumped, seat.fault = "", False, None
+        seat.note = seat.python = ""
         seat.share = self.policy.limits.share(self._chance())
         self._by_incarnation[seat.incarnation] = seat
         return Start(seat.index, seat.incarnation)

@@ -71,6 +71,8 @@ class Seat:
     since: float = 0.0
     ready_at: float = 0.0
     setup_seconds: float = 0.0
+    python: str = ""
+    note: str = ""
     share: float = 1.0
     wish: str = ""
     calls: int = 0
@@ -92,6 +94,10 @@ class Seat:
     @property
     def is_routable(self) -> bool:
         return self.state in (State.READY, State.REPLACING)
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self.state in (State.READY, State.STOPPED)
 
     @property
     def has_process(self) -> bool:

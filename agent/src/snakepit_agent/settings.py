@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ class Settings:
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
     control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
     service. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a worker whose `setup()` takes
-    longer is killed. `cpus`: what the workers' container may use.
+    longer is killed.
     """
 
     pool: str
@@ -46,7 +45,6 @@ class Settings:
     token_file: Path | None = None
     health_port: int = 7802
     setup_timeout: float = 600.0
-    cpus: float = 1.0
     large_bytes: int = 256 * 1024 * 1024
     """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
     max_nested_calls: int = 1024
@@ -69,7 +67,6 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
-        cpus=read("SNAKEPIT_WORKER_CPUS", _seconds, float(len(os.sched_getaffinity(0)))),
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
         max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", _at_least_0, Settings.max_nested_calls),
     )

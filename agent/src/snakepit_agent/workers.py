@@ -98,6 +98,7 @@ class Workers:
         self._offered = offered
         self._oom: OomCounter | None = None
         self._same_processes = False
+        self._cpus = 0.0
         self._drained_by_keeper = False
         self._ending = False
 
@@ -211,6 +212,7 @@ class Workers:
     def keeper_came(self, hello: frames.KeeperHello, descriptors: list[int], *, same_processes: bool) -> None:
         log.info("keeper %s with Python %s connected", hello.version, hello.python)
         self._same_processes = same_processes
+        self._cpus = hello.cpus
         self._oom = OomCounter(descriptors[0]) if descriptors else None
         close_all(descriptors[1:])
         if self._drained_by_keeper:
@@ -257,7 +259,7 @@ class Workers:
             return
         inbox, inbox_reader, outbox = descriptors
         self.channels[frame.incarnation] = WorkerChannel(frame.incarnation, inbox, inbox_reader, outbox, self._on_frames, self._on_broken)
-        self.lifecycle.started(frame.incarnation, frame.pid)
+        self.lifecycle.started(frame.incarnation, frame.pid, frame.note)
 
     def _exited(self, frame: frames.WorkerExited) -> None:
         oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
@@ -322,7 +324,7 @@ class Workers:
                 )
 
     def _ready(self, incarnation: str, frame: frames.Ready) -> None:
-        actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic())
+        actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), frame.python)
         if actions is None:
             return
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
@@ -370,7 +372,7 @@ class Workers:
                 profile=str(worker.profile),
                 slots=self.slots,
                 startup=str(worker.startup),
-                env=environment(self._settings.spec, self._settings.cpus),
+                env=environment(self._settings.spec, self._cpus),
                 name=worker_id(self._settings.capsule, action.index),
                 payloads=self._settings.spec.call.payloads,
                 memory_interest=self.lifecycle.memory_interest(action.incarnation),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -114,6 +116,54 @@ def test_an_adapter_that_starts_threads_at_import_gets_fresh_interpreters(agent:
     worker = agent.start("support.threaded_import:Threaded")
     worker.ready()
     assert worker.call("echo", {"value": 3}) == 3
+    assert "importing support.threaded_import:Threaded leaves 1 thread (Thread-1 (sleep)), which a fork would break" in worker.note
+
+
+def test_an_adapter_that_connects_at_import_gets_fresh_interpreters_and_is_told_what_to_do(agent: LocalAgent) -> None:
+    workers = [agent.start("support.forkless:Connected", index=index, env={"LEAVE_A_THREAD": "1"}) for index in range(3)]
+    assert len({worker.call("pid") for worker in workers}) == 3
+    for worker in workers:
+        assert re.fullmatch(
+            r"importing support\.forkless:Connected leaves 1 thread \(refresher\) and 1 open socket \(127\.0\.0\.1:9\), "
+            r"which a fork would break, "
+            r"so each worker is a fresh interpreter, slower to start and with all memory of its own: "
+            r"do that in setup\(\) instead, or set worker\.startup: spawn",
+            worker.note,
+        )
+
+
+def test_a_zygote_that_can_not_be_forked_does_not_stay(agent: LocalAgent) -> None:
+    worker = agent.start("support.forkless:Connected")
+    worker.ready()
+    wait_until(lambda: not _zygotes(agent.keeper.pid))
+    assert worker.call("pid") == worker.pid
+
+
+def _zygotes(keeper: int) -> list[str]:
+    children = [each for task in Path(f"/proc/{keeper}/task").iterdir() for each in (task / "children").read_text().split()]
+    return [each for each in children if b"snakepit_worker.zygote" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("startup", ["fork", "spawn"])
+def test_numeric_threads_are_as_the_agent_says_unless_the_author_has_set_them(startup: str) -> None:
+    with LocalAgent() as agent:
+        assert agent.start(SAMPLE, startup=startup, env={"OMP_NUM_THREADS": "1"}).call("variable", {"name": "OMP_NUM_THREADS"}) == "1"
+    with LocalAgent({"OMP_NUM_THREADS": "3"}) as agent:
+        assert agent.start(SAMPLE, startup=startup, env={"OMP_NUM_THREADS": "1"}).call("variable", {"name": "OMP_NUM_THREADS"}) == "3"
+
+
+def test_a_forked_worker_collects_its_own_garbage_and_not_what_the_import_made(agent: LocalAgent) -> None:
+    enabled, frozen = agent.start(SAMPLE).call("collector")
+    assert enabled
+    assert frozen > 1000
+
+
+def test_a_worker_says_which_python_it_runs(agent: LocalAgent) -> None:
+    assert agent.start(SAMPLE).ready().python.startswith(platform.python_version())
+
+
+def test_the_keeper_says_how_many_cpus_its_container_has(agent: LocalAgent) -> None:
+    assert 0 < agent.heard.wait(KeeperHello).cpus <= len(os.sched_getaffinity(0))
 
 
 def test_a_bare_module_offers_its_own_functions(agent: LocalAgent) -> None:

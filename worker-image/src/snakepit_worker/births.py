@@ -21,6 +21,10 @@ from snakepit_worker.starting import Birth, Forked, MustSpawn, NotForked
 
 logger = logging.getLogger("snakepit.keeper")
 ZygoteKey = tuple[str, tuple[tuple[str, str], ...]]
+MUST_SPAWN = (
+    "which a fork would break, so each worker is a fresh interpreter, slower to start and with all memory of its own: "
+    "do that in setup() instead, or set worker.startup: spawn"
+)
 MAX_ZYGOTES = 4
 """A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""
 
@@ -102,8 +106,7 @@ class Zygote:
             case NotForked():
                 self._fail(birth, answer)
             case MustSpawn():
-                logger.warning("%s, so its workers are fresh interpreters (worker.startup: spawn says so from the start)", answer.reason)
-                self._births.spawn(birth)
+                self._give_up(birth, f"{answer.reason}, {MUST_SPAWN}")
         self._end_if_retired()
 
     def retire(self) -> None:
@@ -114,6 +117,14 @@ class Zygote:
     def _end_if_retired(self) -> None:
         if self._retired and not self._pending:
             self._births.end(self)
+
+    def _give_up(self, birth: Birth, note: str) -> None:
+        """No fork will come of it: its memory is better used elsewhere."""
+        logger.warning("%s", note)
+        births, self._pending = [birth, *self._pending.values()], {}
+        self._births.never_fork(self, note)
+        for each in births:
+            self._births.spawn(each, note)
 
     def _fail(self, birth: Birth, answer: NotForked) -> None:
         self._births.fail(birth, answer.stage, answer.type, answer.message, answer.traceback)
@@ -139,6 +150,7 @@ class Births:
         self.parent = parent
         self._zygotes: dict[ZygoteKey, Zygote] = {}
         self._ending: dict[int, Zygote] = {}
+        self._never_fork: dict[ZygoteKey, str] = {}
         self._watched: set[Zygote] = set()
 
     def start(self, start: StartWorker) -> None:
@@ -147,8 +159,9 @@ class Births:
         except OSError as error:
             self.parent.failed(StartFailed(start.index, start.incarnation, "fork", type(error).__name__, str(error)))
             return
-        if start.startup == "spawn":
-            self.spawn(birth)
+        note = self._never_fork.get(_key(start), "")
+        if start.startup == "spawn" or note:
+            self.spawn(birth, note)
         else:
             self._fork(birth)
 
@@ -160,8 +173,9 @@ class Births:
             close_all(sink)
             raise
 
-    def spawn(self, birth: Birth) -> None:
-        """A fresh interpreter."""
+    def spawn(self, birth: Birth, note: str = "") -> None:
+        """A fresh interpreter; `note`: why it is one, though a fork was asked for."""
+        birth.note = note
         inherited = list(birth.newborn)
         try:
             arguments = [*map(str, inherited), str(os.getpid())]
@@ -183,12 +197,22 @@ class Births:
                 return True
         return False
 
+    def never_fork(self, zygote: Zygote, note: str) -> None:
+        """For as long as this agent is there, and the code is what it is."""
+        if self._zygotes.get(zygote.key) is zygote:
+            if len(self._never_fork) >= MAX_ZYGOTES:
+                del self._never_fork[next(iter(self._never_fork))]
+            self._never_fork[zygote.key] = note
+        self.end(zygote)
+
     def end_all(self) -> None:
+        self._never_fork.clear()
         for zygote in list(self._zygotes.values()):
             self.end(zygote)
 
     def renew(self) -> None:
         """Whoever is asked for from now on imports the adapter anew."""
+        self._never_fork.clear()
         retired = list(self._zygotes.values())
         self._zygotes.clear()
         for zygote in retired:
@@ -222,7 +246,7 @@ class Births:
 
     def _fork(self, birth: Birth) -> None:
         try:
-            zygote = self._zygote((birth.start.adapter, tuple(sorted(birth.start.env.items()))))
+            zygote = self._zygote(_key(birth.start))
         except OSError as error:
             self.fail(birth, "fork", type(error).__name__, str(error))
         else:
@@ -243,3 +267,7 @@ class Births:
             del self._zygotes[zygote.key]
         self._ending[zygote.pid] = zygote
         signal_process(zygote.pid, 9)
+
+
+def _key(start: StartWorker) -> ZygoteKey:
+    return start.adapter, tuple(sorted(start.env.items()))

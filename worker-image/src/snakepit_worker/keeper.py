@@ -35,7 +35,7 @@ from snakepit.local.frames import (
     WorkerStarted,
 )
 from snakepit.local.sockets import FramingError, decode_from_agent, recv_packet, send_control
-from snakepit_worker import logs, processes
+from snakepit_worker import logs, processes, runtime
 from snakepit_worker.births import Births
 from snakepit_worker.collector import Collector
 from snakepit_worker.guard import Guard
@@ -274,7 +274,7 @@ class Keeper:
     @staticmethod
     def _greet(agent: Agent) -> None:
         memory = processes.out_of_memory_file()
-        hello = KeeperHello(PROTOCOL, os.getpid(), version("snakepit-worker"), platform.python_version())
+        hello = KeeperHello(PROTOCOL, os.getpid(), version("snakepit-worker"), platform.python_version(), runtime.cpus())
         with contextlib.ExitStack() as stack:
             passed = [stack.enter_context(memory.open("rb", buffering=0)).fileno()] if memory else []
             with contextlib.suppress(OSError):  # a connection that breaks at once is found by reading
@@ -363,7 +363,7 @@ class Keeper:
         passed = birth.go_ahead()
         if self._agent is None or self._shutdown:
             processes.signal_group(pid, signal.SIGKILL)
-        self._tell(WorkerStarted(start.index, start.incarnation, pid), passed)
+        self._tell(WorkerStarted(start.index, start.incarnation, pid, birth.note), passed)
 
     def failed(self, failure: StartFailed) -> None:
         """No process could be made."""

@@ -79,11 +79,6 @@ def children() -> list[int]:
     return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
 
 
-def threads() -> int:
-    """Threads of this process, those of native libraries included."""
-    return len(list(Path("/proc/self/task").iterdir()))
-
-
 def out_of_memory_file() -> Path | None:
     """The file of this process's cgroup that counts out-of-memory kills; None where it can't be told."""
     return next((path for path in _candidates() if os.access(path, os.R_OK)), None)

@@ -52,7 +52,7 @@ class NotForked(msgspec.Struct, array_like=True, tag_field="kind", tag="failed")
 
 
 class MustSpawn(msgspec.Struct, array_like=True, tag_field="kind", tag="spawn"):
-    """Zygote to keeper: forking this adapter is not safe."""
+    """Zygote to keeper: forking this adapter is not safe. `reason` begins a sentence."""
 
     incarnation: str
     reason: str
@@ -71,6 +71,7 @@ class Birth:
     def __init__(self, start: StartWorker, sink: Sink) -> None:
         self.start = start
         self._sink = sink
+        self.note = ""
         self.inbox, self.inbox_reader = packet_pair()
         self.outbox, self._worker_outbox = stream_pair()
         self._go_reader, self._go = os.pipe()
@@ -111,14 +112,17 @@ def await_go(go: int) -> StartWorker | None:
 
 
 def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int], output: int) -> int:
-    """A fresh interpreter that runs `module` in a session of its own, with stdin empty; the pid. OSError where there is none."""
+    """A fresh interpreter that runs `module` in a session of its own, with stdin empty; the pid. OSError where there is none.
+
+    What the container's own environment says wins over `environment`.
+    """
     for descriptor in inherited:
         os.set_inheritable(descriptor, True)
     try:
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-m", module, *arguments],
-            {**os.environ, **environment},
+            {**environment, **os.environ},
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), *((os.POSIX_SPAWN_DUP2, output, each) for each in (1, 2))],
             setsid=True,
             setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],

@@ -116,6 +116,7 @@ class LocalWorker:
         self.incarnation = started.incarnation
         self.index = started.index
         self.pid = started.pid
+        self.note = started.note
         self.heard = Heard()
         self.inbox, self.inbox_reader, self.outbox = (socket.socket(fileno=each) for each in descriptors)
         self._agent = agent

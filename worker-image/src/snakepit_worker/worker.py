@@ -22,7 +22,7 @@ from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
-from snakepit_worker import debugging, logs
+from snakepit_worker import debugging, logs, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Calls, Invoker, ResultLimit
@@ -113,7 +113,7 @@ class Worker:
         except BaseException as error:
             raise StartError("setup") from error
         infos = [tools[name].info for name in sorted(tools)]
-        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter)))
+        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter), runtime.python()))
         return adapter, Invoker(
             tools=tools,
             channel=self._channel,

@@ -1,7 +1,10 @@
 """A parked process that has imported the adapter once; workers are forked from it.
 
-It holds no threads and no connections, and it runs none of the author's code but the import. Workers are forked twice, so that they
-are the keeper's own children and not ours.
+It holds no threads and no connections (an adapter whose import leaves some can't be forked, and the keeper is told so), and it runs
+none of the author's code but the import. Workers are forked twice, so that they are the keeper's own children and not ours.
+
+The garbage collector is off here, and all that the import has made is frozen: a collection in a worker would write to every object's
+header, and so copy pages that are shared.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from typing import NamedTuple
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import close_all, recv_packet
 from snakepit.tools import Adapter, AdapterError, load
-from snakepit_worker import logs, worker
-from snakepit_worker.processes import die_with, threads
+from snakepit_worker import forking, logs, worker
+from snakepit_worker.processes import die_with
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
 
 Factory = Callable[[], Adapter]
@@ -38,29 +41,35 @@ class Zygote:
     def __init__(self, keeper: socket.socket) -> None:
         self._keeper = keeper
         self._factory: Factory | None = None
+        self._hindrance = ""
 
     def serve(self) -> Child | None:
         """Returns twice as often as it is called: None in the zygote at its end, a `Child` in each worker."""
         while (packet := recv_packet(self._keeper)) is not None:
             newborn = Newborn(*packet.descriptors)
-            factory = self._prepare(decode_request(packet.data))
-            if factory is not None and self._fork(decode_request(packet.data).incarnation):
+            start = decode_request(packet.data)
+            factory = self._prepare(start)
+            if factory is not None and self._fork(start.incarnation):
                 return Child(newborn, factory)
             close_all(newborn)
         return None
 
     def _prepare(self, start: StartWorker) -> Factory | None:
         try:
-            factory = self._factory = self._factory or load(start.adapter)
+            if self._factory is None:
+                self._hindrance = forking.watched(lambda: self._load(start.adapter))
         except BaseException as error:
             stage = "adapter" if isinstance(error, AdapterError) else "import"
             reply(self._keeper, NotForked(start.incarnation, stage, **explain(error)))
             raise SystemExit(1) from error
-        if (running := threads()) > 1:
-            reply(self._keeper, MustSpawn(start.incarnation, f"importing {start.adapter} started {running - 1} threads"))
+        if self._hindrance:
+            reply(self._keeper, MustSpawn(start.incarnation, f"importing {start.adapter} leaves {self._hindrance}"))
             return None
+        return self._factory
+
+    def _load(self, adapter: str) -> None:
+        self._factory = load(adapter)
         gc.freeze()
-        return factory
 
     def _fork(self, incarnation: str) -> bool:
         """True in the worker."""
@@ -100,10 +109,14 @@ def main() -> int:
     descriptor, keeper_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with(keeper_pid)
     logs.install()
+    gc.disable()
     with socket.socket(fileno=descriptor) as keeper:
         keeper.set_inheritable(False)
         child = Zygote(keeper).serve()
-    return 0 if child is None else worker.run(child.newborn, keeper_pid, child.factory)
+    if child is None:
+        return 0
+    gc.enable()
+    return worker.run(child.newborn, keeper_pid, child.factory)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     own_bytes: int = 0
     taken: bool = False
     traceback: str = ""
+    python: str = ""
 
 
 class ToolInfo(msgspec.Struct, frozen=True):

@@ -75,20 +75,28 @@ class ToolInfo(msgspec.Struct, frozen=True):
 
 
 class KeeperHello(_Frame, tag="hello"):
-    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened."""
+    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened.
+
+    `cpus`: what its container may use; 0: it doesn't say.
+    """
 
     protocol: int
     pid: int
     version: str
     python: str
+    cpus: float = 0.0
 
 
 class WorkerStarted(_Frame, tag="started"):
-    """The process exists and waits for nothing. Three descriptors: inbox write end, inbox read end, outbox."""
+    """The process exists and waits for nothing. Three descriptors: inbox write end, inbox read end, outbox.
+
+    `note`: a sentence, where it is a fresh interpreter though a fork was asked for.
+    """
 
     index: int
     incarnation: str
     pid: int
+    note: str = ""
 
 
 class WorkerExited(_Frame, tag="exited"):
@@ -129,7 +137,7 @@ class AgentWelcome(_Frame, tag="welcome"):
 
 
 class StartWorker(_Frame, tag="start"):
-    """Make a worker process. `env` is added to the container's environment (the zygote gets it before it imports).
+    """Make a worker process. `env`: variables for what the container's environment leaves open (the zygote gets them before it imports).
 
     `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `memory_interest`: from how many
     resident bytes on its own memory is to be measured, 0: never.
@@ -191,12 +199,13 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Ready(_Frame, tag="ready"):
-    """Imported, and `setup()` has returned: the worker is warm."""
+    """Imported, and `setup()` has returned: the worker is warm. `python`: its version, and whether it is free-threaded."""
 
     tools: list[ToolInfo]
     description: str
     setup_seconds: float
     thread_safe: bool = False
+    python: str = ""
 
 
 class Failed(_Frame, tag="failed"):
