@@ -15,6 +15,7 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent.calls import Calls as AgentCalls
 from snakepit_agent.report import load
+from snakepit_agent.endings import Ending
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions as AgentSessions
 from snakepit_agent.slots import HeldCall, Ledger
@@ -170,7 +171,7 @@ class Agent:
         self.deaths += 1
         life = self.lives[worker]
         self.running = {id_: held for id_, held in self.running.items() if held.incarnation != life}
-        self.calls.worker_died(life, "signal 9")
+        self.calls.worker_died(life, Ending("signal 9", "signal 9"))
         del self.channels[life]
         self.lives[worker] = f"{worker}-{self.deaths}"
         self._open(self.lives[worker])

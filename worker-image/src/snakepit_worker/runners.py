@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,6 +14,8 @@ from snakepit.context import Interrupted
 from snakepit_worker.interrupts import Interrupts
 from snakepit_worker.invoke import RunningCall
 from snakepit_worker.logs import task_call
+
+logger = logging.getLogger("snakepit.worker")
 
 
 class MainThreadRunner:
@@ -41,6 +44,10 @@ class MainThreadRunner:
             except asyncio.CancelledError as error:
                 raise _as_interrupt(call, error) from error
             finally:
+                if not task.done():
+                    # The tool stopped the loop, or a task of its own ended it: what is left of it must not run in the next call.
+                    task.cancel()
+                    loop.run_until_complete(asyncio.wait([task]))
                 call.cancel = None
 
     def interrupt(self, call: RunningCall) -> None:
@@ -60,7 +67,7 @@ class MainThreadRunner:
             self._loop.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop
@@ -72,6 +79,7 @@ class ThreadRunner:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closing = False
         self._lock = threading.Lock()
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
@@ -80,7 +88,7 @@ class ThreadRunner:
         return work()
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        future = asyncio.run_coroutine_threadsafe(_contained(coroutine), self._running_loop())
         call.cancel = future.cancel
         if call.reason:
             future.cancel()
@@ -88,6 +96,8 @@ class ThreadRunner:
             return future.result()
         except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
             raise _as_interrupt(call, error) from error
+        except _Ended as error:
+            raise error.cause from error
         finally:
             call.cancel = None
 
@@ -101,6 +111,7 @@ class ThreadRunner:
 
     def close(self) -> None:
         if self._loop is not None and self._thread is not None:
+            self._closing = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -109,9 +120,32 @@ class ThreadRunner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit-async", daemon=True)
+                self._thread = threading.Thread(target=self._run_loop, args=(self._loop,), name="snakepit-async", daemon=True)
                 self._thread.start()
             return self._loop
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until it is closed, though a tool stops it, or a task that it has left behind raises SystemExit: other calls run there too."""
+        while not self._closing:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                logger.exception("a task of a tool's tried to end the process")
+
+
+class _Ended(Exception):
+    """A tool raised what would end the loop for all others: `cause`."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(repr(cause))
+        self.cause = cause
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _Ended(error) from error
 
 
 def _as_interrupt(call: RunningCall, error: BaseException) -> BaseException:
