@@ -6,7 +6,7 @@ import os
 
 from snakepit import tool
 
-OUTCOME = "WORKER_LOST: worker * died during the call: signal 6 (SIGABRT: aborted); its last line of Python: */adversarial/aborts.py, line *, in aborts"
+OUTCOME = "WORKER_LOST: * died during the call: signal 6 (SIGABRT: aborted); its last line of Python: *, in aborts"
 
 
 @tool

@@ -7,7 +7,7 @@ import sys
 
 from snakepit import tool
 
-OUTCOME = "WORKER_LOST: worker * died during the call: signal 11 (SIGSEGV: segmentation fault); its last line of Python: */adversarial/overflows_the_c_stack.py, line *, in deeper"
+OUTCOME = "WORKER_LOST: * died during the call: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *, in deeper"
 
 
 @tool

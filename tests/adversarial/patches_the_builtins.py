@@ -6,7 +6,7 @@ import builtins
 
 from snakepit import tool
 
-OUTCOME = "WORKER_LOST: worker * died during the call: exit code *"
+OUTCOME = "WORKER_LOST: worker * died during the call: exit code 113 (*)"
 
 
 @tool

@@ -14,4 +14,4 @@ OUTCOME = "value: null"
 def prints_binary() -> None:
     os.write(1, bytes(range(256)) * 40)
     sys.stdout.write("x" * 3_000_000)
-    sys.stdout.write("{\"level\": \"a lie\"}")
+    sys.stdout.write('{"level": "a lie"}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snakepit import tool
 
-OUTCOME = "ToolError: ValueError: xxx*"
+OUTCOME = "ToolError: ValueError: xxx*... (100000000 characters)"
 
 
 @tool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snakepit import tool
 
-OUTCOME = "*"
+OUTCOME = 'value: {"a": 1}'
 
 
 @tool

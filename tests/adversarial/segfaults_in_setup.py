@@ -6,7 +6,7 @@ import ctypes
 
 from snakepit import Adapter, tool
 
-OUTCOME = "the worker ended before it was ready: signal 11 (SIGSEGV: segmentation fault); its last line of Python: */ctypes/__init__.py, line *, in string_at"
+OUTCOME = "* before it was ready: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *, in string_at"
 WORLD = "start"
 
 

@@ -6,7 +6,7 @@ import sys
 
 from snakepit import tool
 
-OUTCOME = "ToolError: *"
+OUTCOME = "ToolError: ZeroDivisionError: division by zero"
 
 
 @tool

@@ -14,8 +14,8 @@ from snakepit.local.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent.calls import Calls as AgentCalls
-from snakepit_agent.report import load
 from snakepit_agent.endings import Ending
+from snakepit_agent.report import load
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions as AgentSessions
 from snakepit_agent.slots import HeldCall, Ledger

@@ -196,12 +196,13 @@ class Workers:
 
     def keeper_went(self) -> None:
         oom = self._oom is not None and self._oom.explains(time.monotonic())
+        ending = endings.CONTAINER_OUT_OF_MEMORY if oom else endings.CONTAINER_ENDED
         for incarnation in list(self.channels):
-            self._bury(incarnation, endings.CONTAINER_OUT_OF_MEMORY if oom else endings.CONTAINER_ENDED)
+            self._bury(incarnation, ending)
         if self._oom is not None:
             self._oom.close()
             self._oom = None
-        self._apply(self.lifecycle.keeper_went())
+        self._apply(self.lifecycle.keeper_went("OutOfMemory" if oom else "KeeperLost", ending.words))
         self._changed()
 
     def _started(self, frame: frames.WorkerStarted, descriptors: list[int]) -> None:

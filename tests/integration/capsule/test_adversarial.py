@@ -20,6 +20,7 @@ import pytest_asyncio
 from snakepit.v1 import link_pb2, pool_pb2
 from support.adversaries import ALL, Adversary
 from support.capsules import LocalCapsule, capsule, spec
+from support.families import descendants, started_with
 from support.replica import Replica, replica
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -109,11 +110,17 @@ class World:
         others = {pid: name for pid, name in family.items() if pid not in workers}
         if not workers <= set(family) or len(others) != 2 or any("(dead)" in name for name in family.values()):
             return family
-        if strangers := [pid for pid in marked(self._local.settings.run_dir) if pid not in family and pid != self.keeper]:
+        if strangers := [
+            pid for pid in started_with(f"ADVERSARY={self._local.settings.run_dir}") if pid not in family and pid != self.keeper
+        ]:
             return strangers
-        counted = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{self.keeper}/fd"))
+        counted = open_files("self"), open_files(self.keeper)
         self._baseline = self._baseline or counted
         return None if counted <= self._baseline else (counted, self._baseline)
+
+
+def open_files(pid: int | str) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def in_words(result: link_pb2.Result) -> str:
@@ -122,35 +129,6 @@ def in_words(result: link_pb2.Result) -> str:
     if result.HasField("error"):
         return f"{result.error.reason}: {result.error.message}"
     return f"value: {json.dumps(json.loads(result.payload.data))}"
-
-
-def descendants(root: int) -> dict[int, str]:
-    """All of them by pid, with their names."""
-    parents: dict[int, tuple[int, str]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name, _, rest = (folder / "stat").read_text().rpartition(")")
-        except OSError:
-            continue
-        state, parent = rest.split()[:2]
-        parents[int(folder.name)] = int(parent), name.partition("(")[2] + (" (dead)" if state == "Z" else "")
-    found: dict[int, str] = {}
-    generation = {root}
-    while generation := {pid for pid, (parent, _) in parents.items() if parent in generation}:
-        found |= {pid: parents[pid][1] for pid in generation}
-    return found
-
-
-def marked(name: Path) -> list[int]:
-    """Processes that were started somewhere in that capsule, wherever they are now."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"\0ADVERSARY={name}\0".encode() in b"\0" + (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 @asynccontextmanager

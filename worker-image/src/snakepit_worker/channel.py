@@ -58,10 +58,9 @@ class Channel:
         if self.disowned:
             raise RuntimeError("this process was forked in a tool: the call, and its ctx, belong to the process that forked")
         with self._interrupts.shielded, self._lock:
-            if self._held:
-                held, self._held = self._held, []
-                frames = (*held, *frames)
-            self._outbox.sendall(encode_batch(frames))
+            message = encode_batch((*self._held, *frames) if self._held else frames)
+            self._held = []
+            self._outbox.sendall(message)
 
     def hold(self, frame: FromWorker) -> None:
         """Let the frame wait for the next `send` or `flush`, or until HOLD_FRAMES do."""

@@ -38,8 +38,10 @@ def keep_stacks(inbox: socket.socket) -> None:
 
 def give_up(error: Exception) -> NoReturn:
     """The agent can't be talked to any more, by the doing of the author's code: the exit code says so."""
-    logger.error("the worker can't go on: its channel to the agent is gone", exc_info=error)
-    _exit(CHANNEL_EXIT)
+    try:
+        logger.error("the worker can't go on: it can't use its channel to the agent", exc_info=error)
+    finally:
+        _exit(CHANNEL_EXIT)
 
 
 def leave(error: BaseException | None) -> NoReturn:

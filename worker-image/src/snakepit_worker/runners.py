@@ -88,7 +88,7 @@ class ThreadRunner:
         return work()
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(_contained(coroutine), self._running_loop())
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
         call.cancel = future.cancel
         if call.reason:
             future.cancel()
@@ -96,8 +96,6 @@ class ThreadRunner:
             return future.result()
         except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
             raise _as_interrupt(call, error) from error
-        except _Ended as error:
-            raise error.cause from error
         finally:
             call.cancel = None
 
@@ -125,27 +123,12 @@ class ThreadRunner:
             return self._loop
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Until it is closed, though a tool stops it, or a task that it has left behind raises SystemExit: other calls run there too."""
+        """Until it is closed, though a tool stops it, or raises what ends it: other calls run there too."""
         while not self._closing:
             try:
                 loop.run_forever()
-            except (SystemExit, KeyboardInterrupt):
-                logger.exception("a task of a tool's tried to end the process")
-
-
-class _Ended(Exception):
-    """A tool raised what would end the loop for all others: `cause`."""
-
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__(repr(cause))
-        self.cause = cause
-
-
-async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return await coroutine
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise _Ended(error) from error
+            except (SystemExit, KeyboardInterrupt) as error:  # not swallowed: a call that raised it has it
+                logger.warning("%s in a coroutine stopped the event loop, which goes on", type(error).__name__)
 
 
 def _as_interrupt(call: RunningCall, error: BaseException) -> BaseException:

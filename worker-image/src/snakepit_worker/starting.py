@@ -21,6 +21,7 @@ from snakepit.local.sockets import close_all, packet_pair, send_packet, stream_p
 from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16
+_TEXT = 32_000
 
 
 class Newborn(NamedTuple):
@@ -148,9 +149,14 @@ def decode_reply(data: bytes) -> FromZygote:
 
 
 def explain(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields `type`, `message` and `traceback` of our frames."""
-    text = "".join(traceback_module.format_exception(error))
-    return {"type": type(error).__name__, "message": safe_text(error), "traceback": text[-32_000:]}
+    """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does."""
+    try:
+        trace = "".join(traceback_module.format_exception(error))
+    except Exception as again:  # not swallowed: it is the text
+        trace = f"(formatting the traceback raised {type(again).__name__})"
+    message = safe_text(error)
+    cut = f"... ({len(message)} characters)" if len(message) > _TEXT else ""
+    return {"type": _printable(type(error).__name__), "message": _printable(message[:_TEXT]) + cut, "traceback": _printable(trace[-_TEXT:])}
 
 
 def safe_text(error: BaseException) -> str:
@@ -159,3 +165,8 @@ def safe_text(error: BaseException) -> str:
         return str(error)
     except Exception as again:  # not swallowed: it is the text
         return f"({type(error).__name__}.__str__ raised {type(again).__name__})"
+
+
+def _printable(text: str) -> str:
+    """Lone surrogates, as of file names, can't be sent as they are."""
+    return text.encode(errors="backslashreplace").decode()

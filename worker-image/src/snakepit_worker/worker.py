@@ -86,6 +86,12 @@ class Worker:
         self._interrupts.install()
         threading.Thread(target=self._read, name="snakepit-outbox", daemon=True).start()
         try:
+            return self._live(factory)
+        except Exception as error:  # not swallowed: it ends the process
+            self._end(error)
+
+    def _live(self, factory: Factory | None) -> int:
+        try:
             adapter, invoker = self._prepare(factory)
         except StartError as error:
             cause = error.__cause__ or error
@@ -94,10 +100,7 @@ class Worker:
             logger.error("the adapter %s can't serve (%s)", self._start.adapter, error.stage, exc_info=cause)
             self._channel.send(Failed(error.stage, **explain(cause)))
             return 1
-        try:
-            self._serve(invoker)
-        except Exception as error:  # not swallowed: it ends the process
-            self._end(error)
+        self._serve(invoker)
         self._finish(adapter)
         return 0
 
@@ -234,7 +237,7 @@ class Worker:
         for hook in (adapter.on_drain, adapter.teardown):
             try:
                 self._runner.hook(hook)
-            except Exception:
+            except BaseException:  # sys.exit() in one must not skip the other
                 logger.exception("%s failed", hook.__name__)
         self._runner.close()
 
