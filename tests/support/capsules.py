@@ -56,12 +56,12 @@ class LocalCapsule:
         self.agent: asyncio.Task[None] = asyncio.create_task(run(settings, self.stop))
         self.keeper: asyncio.subprocess.Process | None = None
 
-    async def start_keeper(self, **environment: str) -> None:
+    async def start_keeper(self, module: str = "snakepit_worker.keeper", **environment: str) -> None:
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.keeper = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "snakepit_worker.keeper",
+            module,
             env={**os.environ, "PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(self.settings.run_dir), **environment},
             start_new_session=True,
         )

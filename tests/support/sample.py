@@ -141,6 +141,11 @@ class Sample(Adapter):
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True).pid
 
     @tool
+    def orphan(self, seconds: float = 600) -> int:
+        """A process of no parent, in a session of its own, with no environment."""
+        return orphan(seconds)
+
+    @tool
     def sockets_of_a_forked_child(self) -> int:
         """How many sockets a child made by fork holds."""
         reader, writer = os.pipe()
@@ -180,6 +185,12 @@ class Sample(Adapter):
     @tool
     def stdin(self) -> str:
         return sys.stdin.read()
+
+
+def orphan(seconds: float) -> int:
+    """Its pid."""
+    script = f"setsid sleep {seconds} > /dev/null & echo $!"
+    return int(subprocess.run(["sh", "-c", script], env={}, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def _sockets() -> list[str]:
@@ -271,3 +282,25 @@ class Sessions(Adapter):
     @tool
     def seen(self) -> list[str]:
         return self.events
+
+
+class Leaving(Adapter):
+    """Hooks that mean to end a script."""
+
+    def on_session_start(self, session_id: str) -> None:
+        if session_id == "refused":
+            sys.exit(3)
+
+    def on_session_end(self, session_id: str) -> None:
+        sys.exit(3)
+
+    def on_drain(self) -> None:
+        sys.exit(3)
+
+    def teardown(self) -> None:
+        Path(os.environ["TEARDOWN_NOTE"]).write_text("done")
+        sys.exit(3)
+
+    @tool
+    def echo(self, value: int) -> int:
+        return value

@@ -14,6 +14,7 @@ from snakepit.local.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent.calls import Calls as AgentCalls
+from snakepit_agent.endings import Ending
 from snakepit_agent.owners import Owners
 from snakepit_agent.report import load
 from snakepit_agent.room import Room
@@ -176,7 +177,7 @@ class Agent:
         self.deaths += 1
         life = self.lives[worker]
         self.running = {id_: held for id_, held in self.running.items() if held.incarnation != life}
-        self.calls.worker_died(life, "signal 9")
+        self.calls.worker_died(life, Ending("signal 9", "signal 9"))
         del self.channels[life]
         self.lives[worker] = f"{worker}-{self.deaths}"
         self._open(self.lives[worker])

@@ -20,6 +20,7 @@ from snakepit.local.sockets import FramingError, mapped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.arguments import Arguments
 from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.endings import Ending
 from snakepit_agent.owners import Owners
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
@@ -234,7 +235,7 @@ class Calls:
             progress = link_pb2.Progress(id=held.remote, fraction=frame.fraction, message=frame.message)
             self._links.send(held.replica, link_pb2.Frame(progress=progress))
 
-    def worker_died(self, incarnation: str, how: str) -> None:
+    def worker_died(self, incarnation: str, ending: Ending) -> None:
         """Its death is proven: what it had not begun goes back, what is left is lost."""
         channel = self._workers.channels[incarnation]
         self._ledger.close(incarnation, "WORKER_GONE")
@@ -242,7 +243,7 @@ class Calls:
         self._give_back([*channel.recall(), *self.arguments.drop_of(incarnation)], "WORKER_GONE")
         worker = self._workers.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
-            self._close(held, _lost(held, worker, how), 0.0)
+            self._close(held, _lost(held, worker, ending), 0.0)
             if held.session_id:
                 self._sessions.left(held)
         self._touched()
@@ -379,11 +380,12 @@ class Calls:
             held.traceparent = held.span.traceparent
 
 
-def _lost(held: HeldCall, worker: str, how: str) -> CallFailure:
+def _lost(held: HeldCall, worker: str, ending: Ending) -> CallFailure:
     if held.stopping:
-        message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {how}"
-        return failure(held.stopping, message, Started.MAYBE, {"how": how})
-    return failure("WORKER_LOST", f"worker {worker} died during the call: {how}", Started.MAYBE, {"how": how, "worker": worker})
+        message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"
+        return failure(held.stopping, message, Started.MAYBE, {"how": ending.how})
+    message = f"worker {worker} died during the call: {ending.words}"
+    return failure("WORKER_LOST", message, Started.MAYBE, {"how": ending.how, "worker": worker})
 
 
 def _drop(outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from snakepit.local.frames import CallFrame, FromWorker, ToWorker
+from snakepit.local.frames import STACKS, CallFrame, FromWorker, ToWorker
 from snakepit.local.sockets import (
     DONTWAIT,
     FramingError,
@@ -169,6 +169,17 @@ class WorkerChannel:
         except (OSError, FramingError) as error:
             self._break(f"the inbox can't be read: {error}")
             return None
+
+    def stacks(self) -> str:
+        """What the worker's faulthandler wrote; nothing unless a signal killed it."""
+        if (descriptor := self.take_over(STACKS)) < 0:
+            return ""
+        try:
+            return os.pread(descriptor, READ_BYTES, 0).decode(errors="replace")
+        except OSError:  # the author's code put something else there
+            return ""
+        finally:
+            os.close(descriptor)
 
     def ended(self, id_: int) -> None:
         """The call has ended: what it handed over and never spoke of is closed."""

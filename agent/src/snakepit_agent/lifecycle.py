@@ -73,12 +73,12 @@ class Lifecycle:
         self._has_keeper = True
         return [] if self.draining else [self._start(seat, now) for seat in self.seats if seat.state in (State.ABSENT, State.STOPPED)]
 
-    def keeper_went(self) -> list[Action]:
+    def keeper_went(self, reason: str = "KeeperLost", message: str = "the worker's container ended") -> list[Action]:
         """The keeper is gone, and with it every process. That is no fault of a worker's: nothing counts towards a backoff."""
         self._has_keeper = False
         for seat in [seat for seat in self.seats if seat.has_process]:
             seat.move(Event.ENDED if seat.state in (State.DRAINING, State.STOPPING) else Event.GONE)
-            seat.reason, seat.message, seat.traceback = "KeeperLost", "the worker's container ended", ""
+            seat.reason, seat.message, seat.traceback = reason, message, ""
         self.successors.clear()
         self.leaving.clear()
         self._by_incarnation.clear()

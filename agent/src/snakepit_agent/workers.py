@@ -19,7 +19,9 @@ from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
 from snakepit.spec import quantity_bytes
 from snakepit_agent import actions as life
+from snakepit_agent import endings
 from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.endings import Ending
 from snakepit_agent.keeper import KeeperServer
 from snakepit_agent.lifecycle import Lifecycle
 from snakepit_agent.oom import OomCounter
@@ -231,7 +233,7 @@ class Workers:
                 self._exited(frame)
             case frames.StartFailed():
                 self._could_not_start(frame.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
-                self._died(frame.incarnation, "StartFailed", frame.message)
+                self._died(frame.incarnation, "StartFailed", Ending(frame.message, frame.message))
             case frames.MemoryMeasured():
                 for incarnation, rss, own in frame.workers:
                     self.lifecycle.measured(incarnation, rss, own)
@@ -243,13 +245,14 @@ class Workers:
         close_all(descriptors)
 
     def keeper_went(self) -> None:
-        how = "oom" if self._oom is not None and self._oom.explains(time.monotonic()) else "the worker's container ended"
+        oom = self._oom is not None and self._oom.explains(time.monotonic())
+        ending = endings.CONTAINER_OUT_OF_MEMORY if oom else endings.CONTAINER_ENDED
         for incarnation in list(self.channels):
-            self._bury(incarnation, how)
+            self._bury(incarnation, ending)
         if self._oom is not None:
             self._oom.close()
             self._oom = None
-        self._apply(self.lifecycle.keeper_went())
+        self._apply(self.lifecycle.keeper_went("OutOfMemory" if oom else "KeeperLost", ending.words))
         self._changed()
 
     def _started(self, frame: frames.WorkerStarted, descriptors: list[int]) -> None:
@@ -262,23 +265,31 @@ class Workers:
         self.lifecycle.started(frame.incarnation, frame.pid, frame.note)
 
     def _exited(self, frame: frames.WorkerExited) -> None:
+        if not frame.signal:
+            self._died(frame.incarnation, "Crashed", endings.exited(frame.code))
+            return
         oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
-        how = "oom" if oom else f"signal {frame.signal}" if frame.signal else f"exit code {frame.code}"
-        self._died(frame.incarnation, "OutOfMemory" if oom else "Crashed", how)
+        channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seat(frame.incarnation)
+        stacks = channel.stacks() if channel else ""
+        ending = endings.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
+        if stacks:
+            log.warning("worker %s wrote as it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
+        self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending)
 
-    def _died(self, incarnation: str, reason: str, how: str) -> None:
+    def _died(self, incarnation: str, reason: str, ending: Ending) -> None:
         name = self.worker_id(incarnation)
-        self._bury(incarnation, how)
+        self._bury(incarnation, ending)
         seat = self.lifecycle.seat(incarnation)
         was = seat.state.value if seat is not None else ""
-        self._apply(self.lifecycle.died(incarnation, reason, how, time.monotonic()))
+        self._apply(self.lifecycle.died(incarnation, reason, ending.words, time.monotonic()))
         if was:
-            log.log(logging.INFO if how == "exit code 0" else logging.WARNING, "worker %s ended: %s (%s)", name, how, was)
+            level = logging.INFO if ending.how == "exit code 0" else logging.WARNING
+            log.log(level, "worker %s ended: %s (%s)", name, ending.words, was)
         self._changed()
 
-    def _bury(self, incarnation: str, how: str) -> None:
+    def _bury(self, incarnation: str, ending: Ending) -> None:
         if incarnation in self.channels:
-            self.calls.worker_died(incarnation, how)
+            self.calls.worker_died(incarnation, ending)
             self.state.worker_died(incarnation)
             self.nested.worker_died(incarnation)
             self.owners.forget(incarnation)

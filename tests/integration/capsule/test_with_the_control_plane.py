@@ -18,6 +18,7 @@ from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller, outcome, replica
+from support.families import descendants
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -79,27 +80,39 @@ async def test_a_crash_storm_under_load_is_accounted_for_call_by_call(server: Ru
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with capsule(spec("support.stubborn:Stubborn", **CRASHERS), port(server), pool=POOL):
+    kills = 0
+    async with capsule(spec("support.stubborn:Stubborn", **CRASHERS), port(server), pool=POOL) as local:
         await until_ready(caller, 8)
         load = [asyncio.create_task(keep_calling(caller, i)) for i in range(16)]
         for _ in range(40):
             for worker in chance.sample(await workers(caller), 2):
-                if worker.pid:
-                    kill(worker.pid)
+                kills += worker.pid > 0 and kill(worker.pid)
             await asyncio.sleep(0.025)  # The storm's own rhythm, not a wait for anything.
         for task in load:
             task.cancel()
-        wrong = [error for task in load for error in await task if not isinstance(error, WorkerLost)]
-        assert not wrong
+        failed = [error for task in load for error in await task]
+        assert {(type(error), error.details.get("how")) for error in failed} <= {(WorkerLost, "signal 9")}
+        assert len(failed) <= kills, "a worker of one slot takes one call with it"
         await until_ready(caller, 8)
         assert (await caller.call("echo", {"value": 7})).json.number_value == 7
+        assert local.keeper is not None
+        await only(8, local.keeper.pid)
 
 
-def kill(pid: int) -> None:
+async def only(workers: int, keeper: int) -> None:
+    """Of a keeper's: so many workers, the zygote and the guard, and no zombie."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(family := descendants(keeper)) != workers + 2 or any("(dead)" in name for name in family.values()):
+            await asyncio.sleep(0.01)
+
+
+def kill(pid: int) -> bool:
+    """False: it was dead."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return
+        return False
+    return True
 
 
 async def keep_calling(caller: Caller, number: int) -> list[SnakepitError]:

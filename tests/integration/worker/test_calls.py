@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -226,6 +229,19 @@ def test_a_session_that_has_ended_is_new_again(agent: LocalAgent) -> None:
 
 def test_neither_grpc_nor_protobuf_nor_opentelemetry_is_imported(agent: LocalAgent) -> None:
     assert agent.start(SAMPLE).call("modules", {"names": ["grpc", "google", "google.protobuf", "opentelemetry", "numpy", "sys"]}) == ["sys"]
+
+
+def test_an_image_that_pins_an_old_protobuf_and_has_no_grpcio_works(tmp_path: Path) -> None:
+    old = tmp_path / "google" / "protobuf"
+    old.mkdir(parents=True)
+    (tmp_path / "google" / "__init__.py").touch()
+    (old / "__init__.py").write_text("__version__ = '2.6.1'")
+    for missing in ("grpc", "opentelemetry"):
+        (tmp_path / f"{missing}.py").write_text("raise ImportError('not in this image')")
+    with LocalAgent({"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}) as agent:
+        for startup in ("fork", "spawn"):
+            worker = agent.start("support.old_protobuf:Pinned", startup=startup)
+            assert worker.call("version") == "2.6.1"
 
 
 def test_the_catalogue_entry_comes_from_the_signature(shared: LocalWorker) -> None:

@@ -6,9 +6,7 @@ import os
 import platform
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,7 +26,7 @@ from snakepit.local.frames import (
     WorkerExited,
 )
 from snakepit.local.sockets import recall_call
-from snakepit_worker.testing import LocalAgent, is_alive, outcome, wait_until
+from snakepit_worker.testing import LocalAgent, outcome, wait_until
 
 SAMPLE = "support.sample:Sample"
 TOGETHER = "support.sample:Together"
@@ -205,30 +203,6 @@ def test_a_replacement_has_another_process_and_goes_on(agent: LocalAgent) -> Non
     assert successor.call("process")[0] != worker.pid
 
 
-def test_what_a_worker_started_dies_with_it(agent: LocalAgent) -> None:
-    worker = agent.start(SAMPLE)
-    child = worker.call("child")
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.exited()
-    wait_until(lambda: not is_alive(child))
-
-
-def test_shutdown_ends_also_what_has_left_its_workers_group(agent: LocalAgent) -> None:
-    worker = agent.start(SAMPLE)
-    daemon = worker.call("daemon")
-    assert agent.close() == 0
-    assert not is_alive(daemon)
-    assert not is_alive(worker.pid)
-
-
-def test_nothing_is_left_when_the_keeper_is_killed(agent: LocalAgent) -> None:
-    workers = [agent.start(SAMPLE, startup=startup) for startup in ("fork", "spawn")]
-    children = [worker.call("child") for worker in workers]
-    agent.keeper.kill()
-    wait_until(lambda: not any(is_alive(worker.pid) for worker in workers))
-    wait_until(lambda: not any(is_alive(child) for child in children))
-
-
 def test_term_is_told_to_the_agent_and_forwarded_to_nobody(agent: LocalAgent) -> None:
     worker = agent.start(SAMPLE)
     running = worker.begin("sleep", {"seconds": 0.2})
@@ -237,15 +211,6 @@ def test_term_is_told_to_the_agent_and_forwarded_to_nobody(agent: LocalAgent) ->
     assert worker.done(running).failure is None
     agent.send(Shutdown())
     assert agent.keeper.wait(10) == 0
-
-
-def test_when_the_agent_goes_away_its_workers_end_and_the_next_agent_is_served(agent: LocalAgent) -> None:
-    worker = agent.start(SAMPLE)
-    worker.ready()
-    agent.drop()
-    agent.accept()
-    assert not is_alive(worker.pid)
-    assert agent.start(SAMPLE).call("echo", {"value": 1}) == 1
 
 
 def test_term_ends_a_keeper_whose_agent_has_gone(agent: LocalAgent) -> None:
@@ -263,20 +228,6 @@ def test_an_agent_of_another_protocol_is_refused_and_asked_again() -> None:
         agent._protocol = 1
         agent.accept()
         assert agent.start(SAMPLE).ready()
-
-
-def test_a_keeper_that_never_finds_an_agent_ends_on_term() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        keeper = subprocess.Popen([sys.executable, "-m", "snakepit_worker.keeper"], env={**os.environ, "SNAKEPIT_RUN_DIR": folder})
-        wait_until(lambda: _catches_term(keeper.pid))
-        keeper.terminate()
-        assert keeper.wait(15) == 0
-
-
-def _catches_term(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 def test_a_forked_child_of_a_tool_holds_none_of_our_sockets(agent: LocalAgent) -> None:

@@ -32,6 +32,8 @@ MAX_ZYGOTES = 4
 class Parent(Protocol):
     """Who is told, and who watches the zygotes' sockets."""
 
+    def parked(self, pid: int) -> None: ...
+
     def born(self, birth: Birth, pid: int) -> None: ...
 
     def failed(self, failure: StartFailed) -> None: ...
@@ -61,6 +63,7 @@ class Zygote:
             except OSError:
                 self._close()
                 raise
+        births.parent.parked(self.pid)
 
     def _start(self, theirs: socket.socket) -> int:
         sink = self._births.parent.collector.open(self._log, "zygote")

@@ -52,6 +52,7 @@ class Channel:
         self._asked: dict[int, Future[StateAnswer] | asyncio.Future[StateAnswer]] = {}
         self._to_flush = False
         self._tools: dict[int, Conversation] = {}
+        self.disowned = False
 
     @property
     def shielded(self) -> AbstractContextManager[None]:
@@ -60,11 +61,12 @@ class Channel:
 
     def send(self, *frames: FromWorker) -> None:
         """One message, with what was held before it. Waits while the agent doesn't read. OSError: the agent has gone."""
+        if self.disowned:
+            raise RuntimeError("this process was forked in a tool: the call, and its ctx, belong to the process that forked")
         with self._interrupts.shielded, self._lock:
-            if self._held:
-                held, self._held = self._held, []
-                frames = (*held, *frames)
-            self._outbox.sendall(encode_batch(frames))
+            message = encode_batch((*self._held, *frames) if self._held else frames)
+            self._held = []
+            self._outbox.sendall(message)
 
     def hold(self, frame: FromWorker) -> None:
         """Let the frame wait for the next `send` or `flush`, or until HOLD_FRAMES do."""
@@ -154,8 +156,11 @@ class Channel:
         if conversation is not None:
             conversation.add(frame)
 
-    def close(self) -> None:
-        """In forked children: this end is not theirs."""
+    def disown(self) -> None:
+        """In a child that the author forked: this end is not its own."""
+        self.disowned = True
+        self._lock = threading.Lock()  # Another thread may have held it, and is not here.
+        self._held = []
         self._outbox.close()
 
 

@@ -41,6 +41,7 @@ from snakepit.local.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit.names import nearest
 from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
+from snakepit_worker.endings import leave
 from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
@@ -296,6 +297,8 @@ class Invoker:
         except _TooLarge as error:
             return Done(call.id, failure=self._too_large(tool, error))
         except BaseException as error:
+            if self.channel.disowned:
+                leave(error)
             if isinstance(error, SnakepitError) and error.of_context:
                 return Done(call.id, failure=CallFailure(error.reason, error.message, int(Started.YES), dict(error.details)))
             return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
@@ -310,6 +313,8 @@ class Invoker:
             return self._stream(call, result)
         if inspect.iscoroutine(result):
             result = self.runner.wait(call, result)
+        if self.channel.disowned:
+            leave(None)
         encoded, size = self._encode(call, result)
         if call.frame.stream:
             self._send_chunk(call, 0, encoded, size)

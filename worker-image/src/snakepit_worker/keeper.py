@@ -39,6 +39,7 @@ from snakepit_worker import logs, processes, runtime
 from snakepit_worker.births import Births
 from snakepit_worker.collector import Collector
 from snakepit_worker.guard import Guard
+from snakepit_worker.marks import Marks
 from snakepit_worker.memory import Measure, Meter
 from snakepit_worker.starting import Birth
 
@@ -48,6 +49,7 @@ RUN_DIR = "/run/snakepit"
 SOCKET = "control.sock"
 DIAL_SECONDS = 0.05
 REFUSED_SECONDS = 1.0
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Agent:
@@ -94,6 +96,7 @@ class Keeper:
         self._path = run_dir / SOCKET
         self._selector = selectors.DefaultSelector()
         self._births = Births(self)
+        self._marks = Marks()
         self._workers: dict[int, StartWorker] = {}
         self._strays: deque[tuple[int, int]] = deque(maxlen=256)
         self._agent: Agent | None = None
@@ -107,7 +110,7 @@ class Keeper:
 
     def run(self) -> int:
         self.collector = Collector()
-        self._guard = Guard()
+        self._guard = Guard(self._marks)
         self._log_by_the_collector()
         try:
             self._catch_signals()
@@ -182,9 +185,10 @@ class Keeper:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._wakeup = writer
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             signal.signal(number, self._want_term)
         signal.signal(signal.SIGHUP, self._want_new_code)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._drain(reader))
 
     @staticmethod
@@ -220,13 +224,20 @@ class Keeper:
             if pid in self._workers:
                 processes.signal_group(pid, signal.SIGKILL)  # what it had started must not outlive it
             _, status = os.waitpid(pid, 0)
+            self._marks.drop(pid)
             start = self._workers.pop(pid, None)
             if start is not None:
-                self._guard.forget(pid)
                 self.collector.close(start.incarnation)
                 self._tell_exit(start, status)
             elif not self.collector.reaped(pid) and not self._births.reaped(pid, _how(status)):
                 self._strays.append((pid, status))
+            self._end_left_over()
+
+    def _end_left_over(self) -> None:
+        """What has left its worker's group has become ours; what it leaves in turn becomes ours when it ends, which we are told too."""
+        for pid in self._marks.left_over(self._children()):
+            with contextlib.suppress(ProcessLookupError):
+                processes.signal_group(os.getpgid(pid), signal.SIGKILL)
 
     def _tell_exit(self, start: StartWorker, status: int) -> None:
         code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
@@ -350,6 +361,10 @@ class Keeper:
 
     # ---- what births tell
 
+    def parked(self, pid: int) -> None:
+        """A zygote exists, and has imported nothing yet."""
+        self._marks.put(pid)
+
     def born(self, birth: Birth, pid: int) -> None:
         """The process exists; it begins once we know it."""
         start = birth.start
@@ -359,7 +374,7 @@ class Keeper:
             self.failed(birth.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
             return
         self._workers[pid] = start
-        self._guard.watch(pid)
+        self._marks.put(pid)
         passed = birth.go_ahead()
         if self._agent is None or self._shutdown:
             processes.signal_group(pid, signal.SIGKILL)

@@ -74,6 +74,15 @@ def is_child(pid: int) -> bool:
     return True
 
 
+def has_ended(pid: int) -> bool:
+    """Whether `pid` has gone, or waits to be reaped."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
+
+
 def children() -> list[int]:
     """All children of this process, adopted ones included."""
     return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]

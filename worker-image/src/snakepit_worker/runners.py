@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,6 +14,8 @@ from snakepit.context import Interrupted
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import RunningCall
 from snakepit_worker.logs import task_call
+
+logger = logging.getLogger("snakepit.worker")
 
 
 class MainThreadRunner:
@@ -41,6 +44,10 @@ class MainThreadRunner:
             except asyncio.CancelledError as error:
                 raise _as_interrupt(call, error) from error
             finally:
+                if not task.done():
+                    # The tool stopped the loop, or a task of its own ended it: what is left of it must not run in the next call.
+                    task.cancel()
+                    loop.run_until_complete(asyncio.wait([task]))
                 call.cancel = None
 
     def interrupt(self, call: RunningCall) -> None:
@@ -60,7 +67,7 @@ class MainThreadRunner:
             self._loop.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop
@@ -73,6 +80,7 @@ class ThreadRunner:
         self._interrupts = interrupts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closing = False
         self._lock = threading.Lock()
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
@@ -98,6 +106,7 @@ class ThreadRunner:
 
     def close(self) -> None:
         if self._loop is not None and self._thread is not None:
+            self._closing = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -106,9 +115,17 @@ class ThreadRunner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="snakepit-async", daemon=True)
+                self._thread = threading.Thread(target=self._run_loop, args=(self._loop,), name="snakepit-async", daemon=True)
                 self._thread.start()
             return self._loop
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until it is closed, though a tool stops it, or raises what ends it: other calls run there too."""
+        while not self._closing:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:  # not swallowed: a call that raised it has it
+                logger.warning("%s in a coroutine stopped the event loop, which goes on", type(error).__name__)
 
 
 def _submit(

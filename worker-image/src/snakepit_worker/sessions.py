@@ -60,5 +60,5 @@ class Sessions:
         """A failing hook is logged: nobody waits for it."""
         try:
             self._hook(self._adapter.on_session_end, session_id)
-        except Exception:
+        except BaseException:  # sys.exit() there must not end the worker
             logger.exception("on_session_end failed for session %s", session_id)

@@ -22,6 +22,7 @@ from snakepit.texts import readable
 from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16
+_TEXT = 32_000
 
 
 class Newborn(NamedTuple):
@@ -153,9 +154,14 @@ def decode_reply(data: bytes) -> FromZygote:
 
 
 def explain(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields `type`, `message` and `traceback` of our frames."""
-    text = readable("".join(traceback_module.format_exception(error)))
-    return {"type": type(error).__name__, "message": readable(safe_text(error)), "traceback": text[-32_000:]}
+    """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does."""
+    try:
+        trace = "".join(traceback_module.format_exception(error))
+    except Exception as again:  # not swallowed: it is the text
+        trace = f"(formatting the traceback raised {type(again).__name__})"
+    message = safe_text(error)
+    cut = f"... ({len(message)} characters)" if len(message) > _TEXT else ""
+    return {"type": readable(type(error).__name__), "message": readable(message[:_TEXT]) + cut, "traceback": readable(trace[-_TEXT:])}
 
 
 def safe_text(error: BaseException) -> str:

@@ -66,6 +66,7 @@ from snakepit.names import new_id
 from snakepit.testing import MemoryState
 from snakepit.tools import Adapter
 from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
+from snakepit_worker.processes import has_ended
 
 T = TypeVar("T")
 WAIT_SECONDS = 20.0
@@ -357,8 +358,4 @@ def wait_until(condition: Callable[[], T], timeout: float = WAIT_SECONDS, every:
 
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
+    return not has_ended(pid)

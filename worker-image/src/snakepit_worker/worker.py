@@ -6,6 +6,7 @@ The inbox is read only when a slot is free: what lies in it has not been started
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import logging
 import os
@@ -17,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
@@ -24,6 +26,7 @@ from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
 from snakepit_worker.channel import Channel
+from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Calls, Invoker, ResultLimit
 from snakepit_worker.processes import die_with, name_process
@@ -32,6 +35,7 @@ from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import Newborn, await_go, explain
 
 Factory = Callable[[], Adapter]
+_STDERR = 2
 logger = logging.getLogger("snakepit.worker")
 
 
@@ -47,7 +51,7 @@ class Signal:
     """A flag that `poll` can wait for."""
 
     def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._descriptor = set_apart(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
     def fileno(self) -> int:
         return self._descriptor
@@ -88,9 +92,17 @@ class Worker:
         self._interrupts.install()
         threading.Thread(target=self._read, name="snakepit-outbox", daemon=True).start()
         try:
+            return self._live(factory)
+        except Exception as error:  # not swallowed: it ends the process
+            self._end(error)
+
+    def _live(self, factory: Factory | None) -> int:
+        try:
             adapter, invoker = self._prepare(factory)
         except StartError as error:
             cause = error.__cause__ or error
+            if self._channel.disowned:
+                leave(cause)
             logger.error("the adapter %s can't serve (%s)", self._start.adapter, error.stage, exc_info=cause)
             self._channel.send(Failed(error.stage, **explain(cause)))
             return 1
@@ -151,7 +163,7 @@ class Worker:
         if self._start.profile != "thread":
             self._take_calls(invoker, self._wake, invoker.sessions)
             return
-        slots = [threading.Thread(target=self._take_calls, args=(invoker, self._stop), name=f"slot-{n}") for n in range(self._start.slots)]
+        slots = [threading.Thread(target=self._fill_slot, args=(invoker,), name=f"slot-{n}") for n in range(self._start.slots)]
         for each in slots:
             each.start()
         while not self._stopping:
@@ -160,6 +172,12 @@ class Worker:
             self._end_sessions(invoker.sessions)
         for each in slots:
             each.join()
+
+    def _fill_slot(self, invoker: Invoker) -> None:
+        try:
+            self._take_calls(invoker, self._stop)
+        except Exception as error:  # not swallowed: it ends the process
+            self._end(error)
 
     def _take_calls(self, invoker: Invoker, wake: Signal, sessions: Sessions | None = None) -> None:
         poll = select.poll()
@@ -172,7 +190,7 @@ class Worker:
                 call = recv_call(self._inbox, DONTWAIT)
             except BlockingIOError:
                 self._channel.flush()
-                poll.poll()
+                _wait(poll)
                 if sessions is not None:
                     wake.clear()
                 continue
@@ -190,10 +208,11 @@ class Worker:
     # ---- orders, in the reader thread
 
     def _read(self) -> None:
-        try:
-            self._channel.read(self._obey)
-        except (OSError, FramingError) as error:
-            logger.error("the agent's channel broke: %s", error)
+        with contextlib.suppress(ConnectionError):
+            try:
+                self._channel.read(self._obey)
+            except (OSError, FramingError) as error:
+                give_up(error)
         os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:
@@ -224,14 +243,27 @@ class Worker:
         for hook in (adapter.on_drain, adapter.teardown):
             try:
                 self._runner.hook(hook)
-            except Exception:
+            except BaseException:  # sys.exit() in one must not skip the other
                 logger.exception("%s failed", hook.__name__)
         self._runner.close()
+
+    def _end(self, error: Exception) -> NoReturn:
+        """Nothing can be taken or told any more."""
+        if self._channel.disowned:
+            leave(error)
+        give_up(error)
 
     def _disown(self) -> None:
         """In the author's forked children."""
         self._inbox.close()
-        self._channel.close()
+        self._channel.disown()
+        faulthandler.enable(_STDERR)  # What kills a child is not the end of the worker.
+
+
+def _wait(poll: select.poll) -> None:
+    """Until one of them has something, or is no descriptor any more."""
+    if any(happened & select.POLLNVAL for _, happened in poll.poll()):
+        raise OSError(errno.EBADF, "a descriptor of the worker's own was closed")
 
 
 def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
@@ -246,9 +278,8 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
     _settle()
     if path := debugging.terminal():
         debugging.attach(path)
-    with socket.socket(fileno=newborn.inbox) as inbox, socket.socket(fileno=newborn.outbox) as outbox:
-        for each in (inbox, outbox):
-            each.set_inheritable(False)
+    with socket.socket(fileno=set_apart(newborn.inbox)) as inbox, socket.socket(fileno=set_apart(newborn.outbox)) as outbox:
+        keep_stacks(inbox)
         return Worker(start, inbox, outbox).run(factory)
 
 

@@ -3,7 +3,7 @@
 * *Control socket*, agent <-> keeper: `SOCK_SEQPACKET`, one frame a packet, descriptors beside it. The agent listens.
 * *Inbox*, agent -> worker: a `SOCK_SEQPACKET` pair that carries `CallFrame`s and nothing else, one a packet. The agent keeps a copy
   of the reading end: a packet that it can still read was never started. On its way back the worker hands over the memfds of large
-  results, each before the frame in the outbox that speaks of it.
+  results, each before the frame in the outbox that speaks of it; and, before all of them, where its stacks will be (`STACKS`).
 * *Outbox*, worker <-> agent: a `SOCK_STREAM` pair of length-prefixed messages, each a list of frames. Everything about a running call.
 
 Times are CLOCK_MONOTONIC seconds: the containers of a pod share the machine's clock.
@@ -376,3 +376,9 @@ STREAM_CREDIT = 16
 
 STREAM_BYTES = 512 * 1024
 """Bytes of them. A chunk counts as half of it at most: two of any size may be ahead."""
+
+STACKS = 0
+"""Handed over first of all, as if of a call of this id: the memfd that gets the worker's Python stacks when a signal kills it."""
+
+CHANNEL_EXIT = 113
+"""The exit code of a worker that can't use its inbox or outbox any more."""

@@ -1,0 +1,15 @@
+"""In C, with the lock that all threads need."""
+
+from __future__ import annotations
+
+import ctypes
+
+from snakepit import tool
+
+OUTCOME = "DEADLINE: the deadline passed"
+TIMEOUT = 0.2
+
+
+@tool
+def holds_the_interpreter() -> None:
+    ctypes.PyDLL(None).sleep(60)

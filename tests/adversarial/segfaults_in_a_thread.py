@@ -1,0 +1,15 @@
+"""Reads at address 0."""
+
+from __future__ import annotations
+
+import ctypes
+
+from snakepit import tool
+
+OUTCOME = "WORKER_LOST: * died during the call: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *, in string_at"
+WORLD = "thread"
+
+
+@tool
+def segfaults_in_a_thread() -> None:
+    ctypes.string_at(0)

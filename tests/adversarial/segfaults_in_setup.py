@@ -1,0 +1,18 @@
+"""Reads at address 0 before it is ready."""
+
+from __future__ import annotations
+
+import ctypes
+
+from snakepit import Adapter, tool
+
+OUTCOME = "* before it was ready: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *, in string_at"
+WORLD = "start"
+
+
+class Evil(Adapter):
+    def setup(self) -> None:
+        ctypes.string_at(0)
+
+    @tool
+    def echo(self) -> None: ...
