@@ -121,7 +121,7 @@ def test_only_the_operators_own_token_may_sync_pools() -> None:
     ("claims", "sentence"),
     [
         ({"exp": int(time.time()) - 60}, "has expired"),
-        ({"nbf": int(time.time()) + 60}, "not valid"),
+        ({"nbf": int(time.time()) + 86_400}, "not valid"),
         ({"iss": "https://another.example"}, "not one of"),
     ],
 )
