@@ -15,6 +15,7 @@ from asyncio import wrap_future
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -130,6 +131,7 @@ class RunningCall:
         self.reason = ""
         # The author's code has been entered; a cancellation may come before.
         self.began = False
+        self.ended = False
         # Of the payload that was handed over last, and that the next frame speaks of.
         self.sections: tuple[int, ...] = ()
         self.span_id = ""
@@ -138,16 +140,25 @@ class RunningCall:
     def interruption(self) -> str:
         return self.reason
 
+    def _check(self) -> None:
+        """A thread, or a later call, may still have the context; nobody answers it any more."""
+        if self.ended:
+            raise RuntimeError(f"call {self.frame.call_id} has ended: its context can't be used any more")
+
     def progress(self, fraction: float, message: str) -> None:
+        self._check()
         self._channel.send(ProgressFrame(self.id, fraction, message))
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        self._check()
         return self._channel.ask(self.id, operation, key, value, expected_version)
 
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> AsyncFuture[StateAnswer]:
+        self._check()
         return self._channel.ask_soon(self.id, operation, key, value, expected_version)
 
     def tool(self, request: ToolRequest) -> Conversation:
+        self._check()
         return self._channel.converse(self.id, request, self._traceparent())
 
     def _traceparent(self) -> str:
@@ -177,6 +188,7 @@ class Calls:
     def end(self, call: RunningCall) -> None:
         with self._lock:
             self._running.pop(call.id, None)
+        call.ended = True
 
     def interrupt(self, id: int, reason: str) -> None:
         with self._lock:
@@ -289,8 +301,10 @@ class Invoker:
         return self._guarded(call, tool, arguments)
 
     def _guarded(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Done:
+        # What a tool sets in context variables is gone with its call.
+        own = copy_context()
         try:
-            return Done(call.id, payload=self.runner.guarded(call, lambda: self._execute(call, tool, arguments)))
+            return Done(call.id, payload=self.runner.guarded(call, lambda: own.run(self._execute, call, tool, arguments)))
         except Interrupted as error:
             started = Started.YES if call.began else Started.NO
             return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(started)))
