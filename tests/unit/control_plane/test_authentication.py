@@ -18,10 +18,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
+from snakepit_control_plane.authentication import guarded as guarded_module
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authentication.gate import Claimed
-from snakepit_control_plane.authentication.guarded import Guarded
+from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, Source
 from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
 from snakepit_control_plane.settings import InvalidSettings, from_environment
@@ -168,6 +169,21 @@ def test_what_is_no_token_is_refused_with_a_sentence(token: str) -> None:
         key_id(token)
 
 
+async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, checks = Clock(), []
+    monkeypatch.setattr(guarded_module, "read", lambda *given: checks.append(given) or read(*given))
+    guarded = Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one")), clock)
+    token = bearer(signed(pod_claims("digits-0", POOL)))
+    for _ in range(3):
+        await guarded.admit_agent(token, CLAIMED)
+        with pytest.raises(PermissionDenied):
+            await guarded.admit_agent(token, Claimed("digits-1", POOL, "pod-uid"))
+    assert len(checks) == 1
+    clock.now += CHECKED_SECONDS
+    await guarded.admit_agent(token, CLAIMED)
+    assert len(checks) == 2
+
+
 def test_odd_claims_are_nobodys_and_break_nothing() -> None:
     for odd in ("text", ["list"], {"pod": "text"}, None):
         claims = pod_claims("digits-0", POOL, **{"kubernetes.io": odd})
@@ -214,18 +230,17 @@ async def test_keys_are_fetched_once_for_all_who_wait_for_them() -> None:
 
 async def test_a_token_of_a_new_key_has_the_keys_fetched_again_but_not_more_often_than_that() -> None:
     source, clock = Kept("one"), Clock()
-    guarded = gate(source, clock)
-    await guarded.admit_agent(bearer(signed(pod_claims("digits-0", POOL))), CLAIMED)
+    keys = Keys(source, clock)
+    await keys.find("one")
     source.key_ids = ["two"]
-    rotated = signed(pod_claims("digits-0", POOL), "two")
     for _ in range(5):
         with pytest.raises(Unauthenticated, match=r"signed with key 'two', which .* doesn't have"):
-            await guarded.admit_agent(bearer(rotated), CLAIMED)
+            await keys.find("two")
     assert source.fetches == 1
     clock.now += PAUSE_SECONDS
-    await guarded.admit_agent(bearer(rotated), CLAIMED)
+    await keys.find("two")
     with pytest.raises(Unauthenticated, match="signed with key 'one'"):
-        await guarded.admit_agent(bearer(signed(pod_claims("digits-0", POOL))), CLAIMED)
+        await keys.find("one")
     assert source.fetches == 2
 
 
