@@ -11,7 +11,7 @@ from support.incluster import E2E, config_map, standing_caller
 from support.kube import apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
-IN_THE_PODS = ("probe.py", "load.py", "actor.py", "stage.py", "session_scenes.py", "request_scenes.py")
+IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "stage.py", "session_scenes.py", "request_scenes.py")
 """What runs in the cluster; it gets there by a ConfigMap."""
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import grpc
 import pytest
 
+from snakepit import Client
 from snakepit.errors import PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
 from snakepit.link.status import from_rpc_error
 from snakepit.link.token import Token
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2
 from snakepit_control_plane.authentication import keys
 from snakepit_control_plane.authentication.keys import Source
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
+from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
 from support.issuer import Issuer, issuer, operator_claims, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, settings
@@ -77,6 +79,24 @@ async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_
             assert len([each async for each in caller.stream("count", {"to": 3})]) >= 3
     finally:
         await agent.stop()
+
+
+async def test_a_real_agent_serves_streams_and_large_payloads_with_its_token(server: Running, tmp_path: Path) -> None:
+    """Each of them has a pipe of its own, which brings the token too."""
+    put(tmp_path / "token", signed(pod_claims("capsule-0", POOL)))
+    own = {"pool": POOL, "capsule": "capsule-0", "pod_uid": "pod-uid", "token_file": tmp_path / "token"}
+    port = int(server.address.rpartition(":")[2])
+    async with capsule(spec("support.sample:Sample"), port, **own), Client(server.address) as client:
+        pool = client.pool(POOL)
+        await eventually(lambda: is_ready(server), "a worker is ready")
+        assert [each async for each in pool.stream("count", {"to": 3}, timeout=20)] == [0, 1, 2]
+        large = b"x" * 1_000_000
+        assert await pool.call("echo", {"value": large}, timeout=20) == large
+
+
+def is_ready(server: Running) -> bool:
+    pool = server.router.pools.get(POOL)
+    return pool is not None and any(worker.state == pool_pb2.WORKER_STATE_READY for worker in pool.infos())
 
 
 async def test_whoever_poses_as_a_capsule_is_refused_and_gets_no_lane(server: Running, token_file: Path, tmp_path: Path) -> None:

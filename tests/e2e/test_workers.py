@@ -1,0 +1,187 @@
+"""Workers whose authors' code misbehaves, on a real cluster: each costs itself, and is told about."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from support.containers import process_of
+from support.incluster import SERVICE, call, probe_pool, workers
+from support.kube import HERMETIC, apply, condition, eventually, get, is_ready, kubectl, pods_of, run, wait_available
+
+pytestmark = pytest.mark.timeout(240)
+
+POOL = "hazard"
+BEATS = {"intervalSeconds": 0.5, "timeoutSeconds": 4, "missThreshold": 3}
+needs_the_nodes = pytest.mark.skipif(not HERMETIC, reason="the nodes' processes can't be reached from here")
+
+
+@pytest.fixture(scope="module")
+def pool(namespace: str) -> Iterator[str]:
+    spec = {"heartbeat": BEATS, "drain": {"timeoutSeconds": 5, "killAfterSeconds": 1}}
+    document = probe_pool(POOL, adapter="hazard:Hazard", replicas=1, worker={"processes": 2}, **spec)
+    document["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"memory": "192Mi"}}
+    apply(document, namespace=namespace)
+    wait_available(POOL, namespace=namespace)
+    yield POOL
+    kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--wait=false")
+
+
+def ready(namespace: str, count: int = 2, without: str = "") -> list[dict[str, Any]]:
+    """So many ready workers, of which `without`, an incarnation, is none."""
+
+    def found() -> list[dict[str, Any]]:
+        live = [each for each in workers(POOL, namespace=namespace) if each["state"] == "ready" and each["liveness"] == "live"]
+        assert len(live) == count, live
+        assert without not in {each["incarnation"] for each in live}
+        return live
+
+    return eventually(found, f"{count} workers are ready")
+
+
+def told(tool: str, arguments: dict[str, Any], namespace: str, *, timeout: float = 60) -> CompletedProcess[str]:
+    """A call as the command line ends it, whether well or not."""
+    argv = ["snakepit", "call", f"{namespace}/{POOL}", tool, json.dumps(arguments), "--server", SERVICE, "--timeout", str(timeout)]
+    return run("kubectl", "exec", "caller", "-n", namespace, "--", *argv, check=False)
+
+
+def running(namespace: str) -> list[dict[str, Any]]:
+    return eventually(lambda: [each for each in workers(POOL, namespace=namespace) if int(each["running"])], "the call runs", every=0.05)
+
+
+def the_pod(namespace: str) -> dict[str, Any]:
+    return eventually(lambda: next((each for each in pods_of(POOL, namespace=namespace) if is_ready(each)), None), "a ready pod")
+
+
+def identity(pod: dict[str, Any]) -> tuple[str, int]:
+    """The pod, and how often its agent has been started again."""
+    return pod["metadata"]["uid"], pod["status"]["initContainerStatuses"][0]["restartCount"]
+
+
+def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(namespace: str, pool: str) -> None:
+    before = {each["incarnation"] for each in ready(namespace)}
+    ended = told("sleep", {"seconds": 60}, namespace, timeout=1)
+    assert ended.returncode == 1
+    assert "deadline" in ended.stderr
+    assert {each["incarnation"] for each in ready(namespace)} == before
+
+
+def test_a_tool_that_does_not_stop_is_killed_with_its_stack_in_the_log_and_only_its_worker_goes(namespace: str, pool: str) -> None:
+    before = {each["incarnation"] for each in ready(namespace)}
+    with ThreadPoolExecutor() as threads:
+        ending = threads.submit(told, "will_not_stop", {}, namespace, timeout=2)
+        stuck = running(namespace)[0]["incarnation"]
+        assert "deadline" in ending.result().stderr
+    after = {each["incarnation"] for each in ready(namespace, without=stuck)}
+    assert before - after == {stuck}, "only that worker"
+    name = the_pod(namespace)["metadata"]["name"]
+    logs = eventually(
+        lambda: (text := kubectl("logs", name, "-n", namespace, "-c", "worker", "--tail=200")) and "will_not_stop" in text and text,
+        "its stack is in the log",
+    )
+    assert "hazard.py" in logs
+
+
+def test_a_tool_that_holds_the_gil_for_longer_than_the_heartbeats_time_is_busy_and_not_dead(namespace: str, pool: str) -> None:
+    before = {each["incarnation"] for each in ready(namespace)}
+    pod = identity(the_pod(namespace))
+    assert call("hold_the_gil", {"seconds": 6}, pool=pool, namespace=namespace) == "held"
+    assert {each["incarnation"] for each in ready(namespace)} == before
+    assert identity(the_pod(namespace)) == pod
+
+
+@needs_the_nodes
+def test_a_frozen_agent_is_suspect_and_then_lost_its_call_is_told_and_its_capsule_replaced(namespace: str, pool: str) -> None:
+    pod = the_pod(namespace)
+    agent = process_of(pod, "snakepit-agent")
+    with ThreadPoolExecutor() as threads:
+        ending = threads.submit(told, "sleep", {"seconds": 40}, namespace)
+        running(namespace)
+        os.kill(agent, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            eventually(lambda: liveness(namespace) == {"suspect"}, "it is suspect", every=0.05)
+            ended = ending.result()
+        finally:
+            os.kill(agent, signal.SIGCONT)
+    print(f"told after {time.monotonic() - began:.1f} s: {ended.stderr.strip()}")
+    assert ended.returncode == 1
+    assert "lost" in ended.stderr
+    eventually(lambda: identity(the_pod(namespace))[0] != pod["metadata"]["uid"] or ready(namespace), "the pool serves again")
+    assert call("whoami", {}, pool=pool, namespace=namespace) > 0
+
+
+def liveness(namespace: str) -> set[str]:
+    return {str(each["liveness"]) for each in workers(POOL, namespace=namespace)}
+
+
+def test_a_worker_out_of_memory_is_told_at_once_with_the_agent_linked_and_the_pod_where_it_was(namespace: str, pool: str) -> None:
+    """Where the kernel kills one process (cgroup v1) and where it kills the whole container (v2)."""
+    before = identity(the_pod(namespace))
+    ready(namespace)
+    began = time.monotonic()
+    ended = told("eat", {"mebibytes": 400}, namespace)
+    print(f"told after {time.monotonic() - began:.1f} s: {ended.stderr.strip()}")
+    assert ended.returncode == 1
+    assert "died during the call" in ended.stderr
+    assert "memory" in ended.stderr
+    ready(namespace)
+    assert identity(the_pod(namespace)) == before, "the pod is the same, and its agent has not been started again"
+
+
+@needs_the_nodes
+def test_a_capsule_that_is_killed_at_once_leaves_no_process_of_its_authors(namespace: str, pool: str) -> None:
+    pod = the_pod(namespace)
+    ready(namespace)
+    call("leave_a_child", {}, pool=pool, namespace=namespace)
+    assert process_of(pod, "86399")
+    kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--grace-period=0", "--force")
+    eventually(lambda: processes_of(pod) == [], "nothing of the pod runs any more")
+    eventually(lambda: identity(the_pod(namespace))[0] != pod["metadata"]["uid"], "it is replaced")
+    ready(namespace)
+
+
+def processes_of(pod: dict[str, Any]) -> list[str]:
+    """Command lines of what runs in the pod, its pause container apart."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if pod["metadata"]["uid"] in (folder / "cgroup").read_text().replace("_", "-") and words:
+                found.append(words)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter", "reason", "sentence"),
+    [
+        ("absent", "no_such_module:Adapter", "ImportFailed", "no_such_module"),
+        ("unsigned", "hazard:BadSignature", "AdapterInvalid", "numbers"),
+    ],
+)
+def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_status_and_events(
+    namespace: str, name: str, adapter: str, reason: str, sentence: str
+) -> None:
+    apply(probe_pool(name, adapter=adapter, replicas=1), namespace=namespace)
+
+    def degraded() -> dict[str, Any] | None:
+        found = condition(get("snakepool", name, namespace=namespace), "Degraded")
+        return found if found["status"] == "True" else None
+
+    found = eventually(degraded, "the pool says that it is Degraded")
+    assert found["reason"] == reason
+    assert sentence in found["message"]
+    events = eventually(lambda: [e for e in get("events", namespace=namespace) if name in e["involvedObject"]["name"]], "an event")
+    assert any(sentence in event["message"] for event in events), [event["message"] for event in events]
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
