@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.containers import process_of
-from support.incluster import SERVICE, call, probe_pool, workers
+from support.incluster import SERVICE, Load, call, probe_pool, workers
 from support.kube import HERMETIC, apply, condition, eventually, get, is_ready, kubectl, pods_of, run, wait_available
 
 pytestmark = pytest.mark.timeout(240)
@@ -185,3 +185,36 @@ def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_st
     events = eventually(lambda: [e for e in get("events", namespace=namespace) if name in e["involvedObject"]["name"]], "an event")
     assert any(sentence in event["message"] for event in events), [event["message"] for event in events]
     kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
+
+
+def test_workers_are_recycled_by_calls_and_by_hand_without_a_lost_call_and_never_fewer_than_asked_for(namespace: str) -> None:
+    apply(probe_pool("renewed", replicas=1, worker={"processes": 2}, recycle={"maxCalls": 150}), namespace=namespace)
+    wait_available("renewed", namespace=namespace)
+    pod = eventually(lambda: next(filter(is_ready, pods_of("renewed", namespace=namespace)), None), "a ready pod")
+    seen = serving("renewed", namespace)
+    with Load("renewed", "renewed", namespace=namespace, concurrency=4) as load:
+        deadline = time.monotonic() + 60
+        while len(seen) < 5:  # Not `eventually`: that one of them is missing is a failure at once.
+            assert time.monotonic() < deadline, f"too few successors: {seen}"
+            seen |= serving("renewed", namespace)
+        one = workers("renewed", namespace=namespace)[0]["id"]
+        kubectl("exec", "caller", "-n", namespace, "--", "snakepit", "recycle", str(one), "--server", SERVICE)
+        load.wait_for_more(200)
+        account = load.finish()
+    assert account["failed"] == {}, account["failures"]
+    told_of = eventually(lambda: reasons("renewed", namespace), "events say why")
+    assert any("maxCalls" in each for each in told_of), told_of
+    assert identity(pods_of("renewed", namespace=namespace)[0]) == identity(pod)
+    kubectl("delete", "sp/renewed", "-n", namespace, "--wait=false")
+
+
+def serving(pool: str, namespace: str) -> set[str]:
+    """The incarnations that serve: as many as were asked for at the least, whenever one looks."""
+    found = {str(each["incarnation"]) for each in workers(pool, namespace=namespace) if each["state"] == "ready"}
+    assert len(found) >= 2, found
+    return found
+
+
+def reasons(pool: str, namespace: str) -> list[str]:
+    events = get("events", namespace=namespace)
+    return [each["message"] for each in events if each["reason"] == "WorkersRecycled" and each["involvedObject"]["name"] == pool]
