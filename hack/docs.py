@@ -1,4 +1,6 @@
-"""Write docs/errors.md from snakepit.errors (`make docs`), then check that what the documents point at is there; --check writes nothing.
+"""Write docs/errors.md and the picture in docs/workers.md (`make docs`), then check that what the documents point at is there.
+
+--check writes nothing.
 
 It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. It judges no prose.
 """
@@ -17,6 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from snakepit.errors import BY_REASON, SnakepitError, ToolError
+from snakepit_agent.seats import TABLE, State
 
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS = ROOT / "docs/errors.md"
@@ -41,6 +44,23 @@ PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
+
+WORKERS = ROOT / "docs/workers.md"
+PICTURE = re.compile(r"(?<=<!-- the table of states: make docs -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def workers_page() -> str:
+    """The page as it is, with today's picture."""
+    return PICTURE.sub(lambda _: picture(), WORKERS.read_text())
+
+
+def picture() -> str:
+    """The table of worker states, in Mermaid's words."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.ABSENT.name}"]
+    lines += [f"    {state.name}: {state.name}<br/>{state.value}" for state in TABLE]
+    for state, row in TABLE.items():
+        lines += [f"    {state.name} --> {to.name}: {event.value}" for event, to in row.items()]
+    return "\n".join([*lines, "```", ""])
 
 
 def errors_page() -> str:
@@ -126,12 +146,15 @@ def check() -> list[str]:
     found = [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in problems(d, targets, variables)]
     if not ERRORS.exists() or ERRORS.read_text() != errors_page():
         found.append("docs/errors.md is not up to date: run make docs")
+    if WORKERS.read_text() != workers_page():
+        found.append("the picture in docs/workers.md is not up to date: run make docs")
     return found
 
 
 def main() -> None:
     if "--check" not in sys.argv:
         ERRORS.write_text(errors_page())
+        WORKERS.write_text(workers_page())
     if found := check():
         sys.exit("\n".join(found))
 

@@ -48,12 +48,12 @@ def _state(pid: int) -> str:
 
 
 class LocalCapsule:
-    """`stop` asks the agent to drain; `agent` is its task, `keeper` the keeper's process."""
+    """`stop` asks the agent to drain, `hurry` asks again; `agent` is its task, `keeper` the keeper's process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.stop = asyncio.Event()
-        self.agent: asyncio.Task[None] = asyncio.create_task(run(settings, self.stop))
+        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+        self.agent: asyncio.Task[None] = asyncio.create_task(run(settings, self.stop, self.hurry))
         self.keeper: asyncio.subprocess.Process | None = None
 
     async def start_keeper(self, module: str = "snakepit_worker.keeper", **environment: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -50,3 +51,16 @@ class Hoarder(Adapter):
         ctx.progress(0.0, "begun")
         sum(range(60_000_000))
         return os.getpid()
+
+
+class Clinging(Hoarder):
+    """Its teardown does not return, and TERM does not end it."""
+
+    def setup(self) -> None:
+        super().setup()
+        signal.signal(signal.SIGTERM, lambda *_: self._note("term"))
+
+    def teardown(self) -> None:
+        super().teardown()
+        while True:
+            time.sleep(600)

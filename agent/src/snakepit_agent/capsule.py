@@ -118,6 +118,10 @@ class Capsule:
             self.finished.clear()  # An earlier drain may have ended with its keeper.
         self.workers.end(time.monotonic())
 
+    def hurry(self) -> None:
+        """Somebody can't wait for the drain: running calls get no more time than from TERM to KILL."""
+        self.workers.hurry(time.monotonic())
+
     async def settle(self) -> None:
         """After a drain: wait until the keeper has ended and the replicas have been told everything. Without a bound of its own."""
         await self.streams.settle()

@@ -24,8 +24,11 @@ LINGER_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain and return. Cancelling it stops at once. Raises OSError: a folder or port can't be used."""
+async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
+    """Serve until `stop` is set, then drain and return; `hurry` shortens that. Cancelling it stops at once.
+
+    Raises OSError: a folder or port can't be used.
+    """
     changed = asyncio.Event()
     capsule = Capsule(settings, changed.set)
     health = HealthServer(settings.health_port) if settings.health_port else None
@@ -35,7 +38,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     try:
         capsule.start()
         await stop.wait()
-        await _drain(capsule, settings)
+        await _drain(capsule, settings, hurry or asyncio.Event())
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
@@ -51,21 +54,31 @@ async def _watch_health(capsule: Capsule, health: HealthServer | None, changed: 
         await health.set_ready(capsule.is_ready)
 
 
-async def _drain(capsule: Capsule, settings: Settings) -> None:
+async def _drain(capsule: Capsule, settings: Settings, hurry: asyncio.Event) -> None:
     log.info("draining: running calls have %g s", settings.spec.drain.timeout_seconds)
     capsule.drain()
-    await capsule.finished.wait()  # Bounded by the lifecycle: TERM, then KILL.
+    hurried = asyncio.create_task(_hurry(capsule, hurry), name="hurry")
+    try:
+        await capsule.finished.wait()  # Bounded by the lifecycle: TERM, then KILL.
+    finally:
+        hurried.cancel()
+        await asyncio.gather(hurried, return_exceptions=True)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
             await capsule.settle()
 
 
+async def _hurry(capsule: Capsule, hurry: asyncio.Event) -> None:
+    await hurry.wait()
+    capsule.hurry()
+
+
 async def _main(settings: Settings) -> None:
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
+        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
+    await run(settings, stop, hurry)
 
 
 def main() -> None:

@@ -102,6 +102,7 @@ class Workers:
         self._same_processes = False
         self._cpus = 0.0
         self._drained_by_keeper = False
+        self._keeper_asked = False
         self._ending = False
 
     # ---- what calls, state and reports ask for
@@ -186,6 +187,13 @@ class Workers:
         self._end_keeper()
         self._changed()
 
+    def hurry(self, now: float) -> None:
+        """Whoever wants the end asks again: what still runs gets TERM now, and KILL after drain.killAfterSeconds."""
+        if self.lifecycle.draining:
+            log.warning("asked again to end: running calls get no more time")
+            self.lifecycle.hurry(now)
+            self.tick(now)
+
     def _end_keeper(self) -> None:
         if self._ending and self.lifecycle.is_drained:
             self.keeper.send(frames.Shutdown())
@@ -238,13 +246,21 @@ class Workers:
                 for incarnation, rss, own in frame.workers:
                     self.lifecycle.measured(incarnation, rss, own)
             case frames.KeeperTerminating():
-                log.info("the worker's container is being stopped: draining")
-                first = not self.lifecycle.draining
-                self.end(time.monotonic())
-                self._drained_by_keeper = first
+                self._keeper_terminates()
         close_all(descriptors)
 
+    def _keeper_terminates(self) -> None:
+        """The first time, drain; again: no more time than from TERM to KILL."""
+        if self._keeper_asked:
+            self.hurry(time.monotonic())
+            return
+        log.info("the worker's container is being stopped: draining")
+        first = not self.lifecycle.draining
+        self.end(time.monotonic())
+        self._drained_by_keeper, self._keeper_asked = first, True
+
     def keeper_went(self) -> None:
+        self._keeper_asked = False
         oom = self._oom is not None and self._oom.explains(time.monotonic())
         ending = endings.CONTAINER_OUT_OF_MEMORY if oom else endings.CONTAINER_ENDED
         for incarnation in list(self.channels):

@@ -72,6 +72,7 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             assert failing.id == victim.id
             assert failing.reason == "SetupFailed"
             assert "the licence has expired" in failing.message
+            assert "in setup" in failing.traceback
             others = {each.pid for each in await ready(pool)}
             assert {await pool.call("pid", timeout=10) for _ in range(10)} <= others
             broken.unlink()

@@ -210,10 +210,10 @@ class Keeper:
             self._births.renew()
 
     def _terminate(self) -> None:
-        """The agent drains; without one there is nothing to drain."""
-        if not self._term_wanted or self._terminating:
+        """The agent drains, and hurries when it is told again; without one there is nothing to drain."""
+        if not self._term_wanted:
             return
-        self._terminating = True
+        self._term_wanted, self._terminating = False, True
         if self._agent is not None and self._agent.welcomed:
             self._tell(KeeperTerminating())
         else:
@@ -341,7 +341,8 @@ class Keeper:
     def _signal(self, incarnation: str, number: int, group: bool) -> None:
         pid = next((pid for pid, start in self._workers.items() if start.incarnation == incarnation), None)
         if pid is None:
-            self._births.kill_pending(incarnation)
+            if number != signal.SIGUSR1:  # There is no stack to write yet.
+                self._births.kill_pending(incarnation)
         elif group:
             processes.signal_group(pid, number)
         else:

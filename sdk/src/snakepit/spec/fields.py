@@ -52,7 +52,9 @@ class WorkerSpec(Section, frozen=True):
     startup: Annotated[
         Literal["fork", "spawn"], Meta(description="fork: import the adapter once and fork the workers. spawn: each imports it anew.")
     ] = "fork"
-    exclusive: Annotated[bool, Meta(description="A session has its worker to itself.")] = False
+    exclusive: Annotated[bool, Meta(description="A worker serves one session, or one call without a session, and is recycled then.")] = (
+        False
+    )
 
 
 class QueueSpec(Section, frozen=True):
@@ -98,10 +100,12 @@ class HeartbeatSpec(Section, frozen=True):
 class RecycleSpec(Section, frozen=True):
     """When a worker is replaced by a fresh one, successor first."""
 
-    max_age_seconds: Annotated[PositiveSeconds, Meta(description="Age of a worker.")] | None = None
+    max_age_seconds: Annotated[PositiveSeconds, Meta(description="Since a worker became ready.")] | None = None
     max_calls: Annotated[int, Meta(ge=1, description="Calls that a worker served.")] | None = None
-    max_memory: Annotated[Quantity, Meta(description="Memory of a worker's own, e.g. 512Mi.")] | None = None
-    jitter_percent: Annotated[int, Meta(ge=0, le=100, description="Spreads each limit, so that workers don't all go at once.")] = 10
+    max_memory: Annotated[Quantity, Meta(description="Memory that a worker shares with no other process, e.g. 512Mi.")] | None = None
+    jitter_percent: Annotated[
+        int, Meta(ge=0, le=100, description="Up to this much is taken off each limit, so that workers don't all go at once.")
+    ] = 10
 
 
 class RestartSpec(Section, frozen=True):
