@@ -6,7 +6,7 @@ import os
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: the deadline passed"
+OUTCOME = "DEADLINE: *the deadline *passed"
 TIMEOUT = 0.2
 
 
@@ -14,4 +14,4 @@ TIMEOUT = 0.2
 def prints_where_nobody_reads() -> None:
     reader, writer = os.pipe()
     os.dup2(writer, 1)
-    print("x" * 10_000_000)
+    os.write(1, b"x" * 10_000_000)

@@ -12,4 +12,4 @@ OUTCOME = "ToolError: OSError: [[]Errno 28] No space left on device"
 @tool
 def prints_where_there_is_no_room() -> None:
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
-    print("x" * 100_000)
+    os.write(1, b"x")

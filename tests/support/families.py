@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+HELPERS = 3
+"""Of a keeper that is not PID 1: guard, collector and one zygote."""
+
 
 def descendants(root: int) -> dict[int, str]:
     """All of them by pid, with their names."""

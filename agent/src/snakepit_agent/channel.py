@@ -38,8 +38,8 @@ OnBroken = Callable[["WorkerChannel", str], None]
 class WorkerChannel:
     """The agent's ends of one incarnation's sockets; it owns and closes them.
 
-    `on_frames` gets what the worker says, in order. `on_broken` is told once when the worker can't be talked to any more; that proves
-    no death, only the keeper's wait status does.
+    `on_frames` gets what the worker says, in order. `on_broken` is told once when the worker can't be talked to any more, and why; no
+    reason: its ends are closed, as at its death. That proves no death, only the keeper's wait status does.
     """
 
     def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
@@ -137,7 +137,7 @@ class WorkerChannel:
         try:
             return self._send_large(call) if call.sections else send_call(self._inbox, call)
         except OSError as error:
-            self._break(f"the inbox can't be written: {error}")
+            self._fail("the inbox can't be written", error)
             return False
 
     def _send_large(self, call: CallFrame) -> bool:
@@ -167,7 +167,7 @@ class WorkerChannel:
         try:
             return take_over(self._inbox)
         except (OSError, FramingError) as error:
-            self._break(f"the inbox can't be read: {error}")
+            self._fail("the inbox can't be read", error)
             return None
 
     def stacks(self) -> str:
@@ -220,7 +220,7 @@ class WorkerChannel:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._break(f"the outbox can't be written: {error}")
+            self._fail("the outbox can't be written", error)
             return
         del self._unwritten[:sent]
         if self._unwritten:
@@ -246,7 +246,7 @@ class WorkerChannel:
         except BlockingIOError:
             raise
         except (OSError, FramingError) as error:
-            self._break(f"the outbox can't be read: {error}")
+            self._fail("the outbox can't be read", error)
             return False
         if frames:
             self._on_frames(self, frames)
@@ -259,6 +259,9 @@ class WorkerChannel:
                 pass
 
     # ---- the end
+
+    def _fail(self, what: str, error: Exception) -> None:
+        self._break("" if isinstance(error, ConnectionError) else f"{what}: {error}")
 
     def _break(self, why: str) -> None:
         if not self._broken:

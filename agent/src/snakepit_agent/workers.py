@@ -368,8 +368,13 @@ class Workers:
         self.lifecycle.could_not_start(incarnation, reason, clip(said), clip(traceback))
 
     def _on_broken(self, channel: WorkerChannel, why: str) -> None:
-        if self.lifecycle.seat(channel.incarnation) is not None:
+        if self.lifecycle.seat(channel.incarnation) is None:
+            return
+        if why:
             self.kill(channel.incarnation, "ChannelBroken", why)
+        else:
+            # Most likely it is dead, of what its wait status will say; if it has only closed its ends, it is of no more use.
+            self.keeper.send(frames.SignalWorker(channel.incarnation, signal.SIGKILL))
 
     # ---- what lifecycle decided
 

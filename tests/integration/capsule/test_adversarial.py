@@ -20,7 +20,7 @@ import pytest_asyncio
 from snakepit.v1 import link_pb2, pool_pb2
 from support.adversaries import ALL, Adversary
 from support.capsules import LocalCapsule, capsule, spec
-from support.families import descendants, started_with
+from support.families import HELPERS, descendants, started_with
 from support.replica import Replica, replica
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -94,7 +94,7 @@ class World:
     # ---- what is left
 
     async def is_clean(self) -> None:
-        """Keeper, guard, zygote and the workers; and no descriptor more than before."""
+        """The workers, and what a keeper has besides; no zombie; and no descriptor more than before."""
         workers = {(await self.worker(index)).pid for index in range(self.size)}
         seen: object = None
         try:
@@ -108,7 +108,7 @@ class World:
         """None: nothing; otherwise something to read."""
         family = descendants(self.keeper)
         others = {pid: name for pid, name in family.items() if pid not in workers}
-        if not workers <= set(family) or len(others) != 2 or any("(dead)" in name for name in family.values()):
+        if not workers <= set(family) or len(others) != HELPERS or any("(dead)" in name for name in family.values()):
             return family
         if strangers := [
             pid for pid in started_with(f"ADVERSARY={self._local.settings.run_dir}") if pid not in family and pid != self.keeper

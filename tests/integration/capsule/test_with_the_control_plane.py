@@ -18,7 +18,7 @@ from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller, outcome, replica
-from support.families import descendants
+from support.families import HELPERS, descendants
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -100,9 +100,9 @@ async def test_a_crash_storm_under_load_is_accounted_for_call_by_call(server: Ru
 
 
 async def only(workers: int, keeper: int) -> None:
-    """Of a keeper's: so many workers, the zygote and the guard, and no zombie."""
+    """Of a keeper's: so many workers, its helpers, and no zombie."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(family := descendants(keeper)) != workers + 2 or any("(dead)" in name for name in family.values()):
+        while len(family := descendants(keeper)) != workers + HELPERS or any("(dead)" in name for name in family.values()):
             await asyncio.sleep(0.01)
 
 
