@@ -27,7 +27,7 @@ class Kept:
     def __init__(self, parts: Sequence[Bytes]) -> None:
         self._parts = parts
 
-    async def attempt(self) -> AsyncIterator[bytes]:
+    async def attempt(self) -> AsyncIterator[bytes | Piece]:
         for piece in cut(self._parts):
             yield piece_message(piece)
 

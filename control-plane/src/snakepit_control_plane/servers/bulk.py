@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 
 from snakepit.errors import SnakepitError
 from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece
+from snakepit.link.lane import Lane
 from snakepit.link.status import TRAILER, Metadata, to_status
 from snakepit.local.sections import PIECE_HEADER, piece_of
 from snakepit.v1 import link_pb2
@@ -55,11 +55,12 @@ class BulkGroup:
 
     def offer(self, offered: link_pb2.Lane) -> None:
         """Say in the Welcome that there are some."""
-        self._ticket = offered.bulk_ticket = self._lanes.offer_bulk(self._serve_socket)
+        self._ticket = offered.bulk_ticket = self._lanes.offer_bulk(self._came)
 
-    def _serve_socket(self, sock: socket.socket) -> None:
-        if self._closed or self._server.count >= MOST_LANES:
-            sock.close()
+    def _came(self, lane: Lane, ticket: bytes) -> None:
+        sock = None if self._closed or self._server.count >= MOST_LANES else lane.detach(ticket)
+        if sock is None:
+            lane.abort()
             return
         self._server.count += 1
         task = asyncio.create_task(self._serve(Bulk(sock)), name=f"bulk lane of {self._caller}")

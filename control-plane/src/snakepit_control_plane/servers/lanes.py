@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 from collections.abc import Callable
 
 from snakepit.link.dial import parse_target
@@ -27,7 +26,7 @@ class Lanes:
         self._port = 0
         self._server: asyncio.Server | None = None
         self._awaited: dict[bytes, asyncio.Future[Lane]] = {}
-        self._bulk: dict[bytes, Callable[[socket.socket], None]] = {}
+        self._bulk: dict[bytes, Callable[[Lane, bytes], None]] = {}
         self._unshown: dict[Lane, asyncio.TimerHandle] = {}
 
     async def start(self, listen: str) -> None:
@@ -54,8 +53,8 @@ class Lanes:
         self._awaited[ticket] = awaited
         return link_pb2.Lane(host=self._host, port=self._port, ticket=ticket), awaited
 
-    def offer_bulk(self, serve: Callable[[socket.socket], None]) -> bytes:
-        """A ticket that is good until `withdraw_bulk`: `serve` gets the socket of each connection that shows it."""
+    def offer_bulk(self, serve: Callable[[Lane, bytes], None]) -> bytes:
+        """A ticket that is good until `withdraw_bulk`: `serve` gets each connection that shows it, and takes it or aborts it."""
         ticket = secrets.token_bytes(TICKET_BYTES)
         self._bulk[ticket] = serve
         return ticket
@@ -79,8 +78,7 @@ class Lanes:
     def _shown(self, lane: Lane, ticket: bytes) -> None:
         self._hurries(lane)
         if (serve := self._bulk.get(ticket)) is not None:
-            if (sock := lane.detach(ticket)) is not None:
-                serve(sock)
+            serve(lane, ticket)
             return
         awaited = self._awaited.get(ticket)
         if awaited is None or awaited.done():

@@ -66,7 +66,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.replica = replica
         self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
-        self._bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
+        self.bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
         self._stopping = False
         self._closed = False
         self._refused: set[str] = set()
@@ -93,7 +93,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_carry(self.router, self.nested, context)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        with contextlib.closing(BulkGroup(self._bulk, self._lanes, caller(context))) as bulk:
+        with contextlib.closing(BulkGroup(self.bulk, self._lanes, caller(context))) as bulk:
             await self._link(context, bulk)
 
     async def _link(self, context: Context, bulk: BulkGroup) -> None:

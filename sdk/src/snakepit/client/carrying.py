@@ -16,7 +16,7 @@ import grpc
 
 from snakepit.errors import SnakepitError, Started
 from snakepit.link.bulk import CARRY, Cut, Piece
-from snakepit.link.bulk_calls import open_stream, release, write_payload
+from snakepit.link.bulk_calls import BulkCall, open_stream, release, write_payload
 from snakepit.link.dial import Replica
 from snakepit.link.link import EOF
 from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
@@ -50,9 +50,7 @@ class Carry:
         watch: Watch | None = None,
     ) -> None:
         self._watch = watch
-        self._open = partial(
-            open_stream, replica.channel, replica.bulk, CARRY, listens=parts is None, metadata=metadata, timeout=timeout
-        )
+        self._open = partial(open_stream, replica.channel, replica.bulk, CARRY, listens=parts is None, metadata=metadata, timeout=timeout)
         self._rpc: Any = None
         # All that the other end has to say has come; the last chunk has, perhaps without its pieces.
         self._complete = self._last = False
@@ -60,6 +58,11 @@ class Carry:
         self._wanted = 0
         self._more = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def has_lane(self) -> bool:
+        """Does it use a connection of its own, whose end says nothing about the link's?"""
+        return isinstance(self._rpc, BulkCall)
 
     @property
     def never_started(self) -> bool:

@@ -348,7 +348,8 @@ class Connection:
         except SnakepitError as error:
             if not is_broken(error):
                 raise
-            self.retire(peer)
+            if not carry.has_lane:
+                self.retire(peer)
             raise sentences.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
         finally:
             carry.cancel()

@@ -21,6 +21,7 @@ import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
 from snakepit.link.lane import LONGEST_BYTES, keep_alive
+from snakepit.link.readiness import Readiness
 from snakepit.link.status import CODES, TRAILER, Metadata
 from snakepit.local.sections import PIECE_BYTES, Bytes, Gathering, piece_message
 
@@ -36,6 +37,9 @@ WRITTEN_PIECE_BYTES = 1024 * 1024
 ROOM_BYTES = 128 * 1024
 RECEIVE_BYTES, SEND_BYTES = 256 * 1024, 128 * 1024
 """Buffers of the kernel, which doubles the figures for its own books. With what is in the program's hands, less than 1 MiB."""
+
+WOKEN_BYTES = 64 * 1024
+"""Of a piece, so much is worth waking up for."""
 
 TURN_BYTES = 1024 * 1024
 """After so many the loop's other tasks have their turn."""
@@ -62,7 +66,7 @@ class LaneBroken(grpc.RpcError):
     def details(self) -> str:
         return self._details
 
-    def trailing_metadata(self) -> Metadata:
+    def trailing_metadata(self) -> Metadata:  # type: ignore[override]  # the stubs know of pairs only by another name
         return self._trailers
 
     @classmethod
@@ -94,8 +98,9 @@ class Bulk:
         self._sock = sock
         self._descriptor = sock.fileno()
         self._writing = asyncio.Lock()
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._readable = Readiness(self._descriptor, self._loop.add_reader, self._loop.remove_reader)
+        self._writable = Readiness(self._descriptor, self._loop.add_writer, self._loop.remove_writer)
+        self._least = 1
         self._piece: Piece | None = None
         self._turn = 0
         self._broken: LaneBroken | None = None
@@ -125,7 +130,7 @@ class Bulk:
     async def until_hangup(self) -> None:
         """Returns when the other end, which has nothing to say, has gone."""
         try:
-            await self._ready(to_write=False)
+            await self._until_readable(1)
         except LaneBroken:
             return
 
@@ -137,7 +142,8 @@ class Bulk:
             try:
                 size = self._step(self._sock.recv_into, view)
             except BlockingIOError:
-                await self._ready(to_write=False)
+                self._turn = 0
+                await self._until_readable(len(view))
                 continue
             if not size:
                 raise self.abort("the other end has hung up")
@@ -159,8 +165,7 @@ class Bulk:
     async def _drop(self, piece: Piece) -> None:
         if not piece.stopped:
             piece.stopped = True
-            if self._reader is not None and not self._reader.done():
-                self._reader.set_exception(Cut())
+            self._readable.fail(Cut())
         while piece.left:
             piece.left -= await self.receive_into(_room[: piece.left])
         self._piece = None
@@ -185,7 +190,7 @@ class Bulk:
                     try:
                         sent = self._step(os.sendfile, self._descriptor, descriptor, at, size)
                     except BlockingIOError:
-                        await self._ready(to_write=True)
+                        await self._until_writable()
                         continue
                     if not sent:
                         raise OSError("the worker handed over less than it said")
@@ -205,7 +210,7 @@ class Bulk:
                 except BlockingIOError:
                     if borrowed:
                         parts, borrowed = [bytes(part) for part in parts], False
-                    await self._ready(to_write=True)
+                    await self._until_writable()
                     continue
                 left -= sent
                 if left:
@@ -234,16 +239,14 @@ class Bulk:
         """Hang up; whoever waits hears why. Idempotent."""
         if self._broken is None:
             self._broken = LaneBroken(code, why)
-            if not self._loop.is_closed():
-                self._loop.remove_reader(self._descriptor)
-                self._loop.remove_writer(self._descriptor)
+            for side in (self._readable, self._writable):
+                if not self._loop.is_closed():
+                    side.close()
+                    side.fail(self._broken)
             self._sock.close()
-            for waiter in (self._reader, self._writer):
-                if waiter is not None and not waiter.done():
-                    waiter.set_exception(self._broken)
         return self._broken
 
-    def _step(self, call: Callable[..., int], *arguments: object) -> int:
+    def _step(self, call: Callable[..., int | None], *arguments: object) -> int:
         """A system call that moves bytes. Raises BlockingIOError, LaneBroken."""
         if self._broken is not None:
             raise self._broken
@@ -253,33 +256,24 @@ class Bulk:
             raise
         except OSError as error:
             raise self.abort(str(error)) from None
-        self._turn += size
-        return size
+        self._turn += size or 0
+        return size or 0
 
     async def _others(self) -> None:
         self._turn = 0
         await asyncio.sleep(0)
 
-    async def _ready(self, *, to_write: bool) -> None:
-        if self._broken is not None:
-            raise self._broken
-        self._turn = 0
-        waiter = self._loop.create_future()
-        if to_write:
-            self._writer = waiter
-            self._loop.add_writer(self._descriptor, _wake, waiter)
-        else:
-            self._reader = waiter
-            self._loop.add_reader(self._descriptor, _wake, waiter)
-        try:
-            async with asyncio.timeout(self.patience if to_write else None):
-                await waiter
-        finally:
-            if self._broken is None:
-                if to_write:
-                    self._loop.remove_writer(self._descriptor)
-                elif self._reader is waiter:
-                    self._loop.remove_reader(self._descriptor)
+    async def _until_readable(self, size: int) -> None:
+        """Until so much has come, or nearly: to be woken for every segment costs more than to copy it."""
+        least = min(size, WOKEN_BYTES)
+        if least != self._least:
+            self._least = least
+            self._step(self._sock.setsockopt, socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+        await self._readable.wait()
+
+    async def _until_writable(self) -> None:
+        async with asyncio.timeout(self.patience):
+            await self._writable.wait()
 
 
 class Piece:
@@ -302,7 +296,7 @@ class Piece:
         return size
 
     async def pour(self, lane: Bulk, moved: Moved) -> None:
-        """Into another lane, as it comes: nothing of it is kept but what that lane doesn't take. Raises Cut; and LaneBroken of that lane."""
+        """Into another lane, as it comes: nothing of it is kept but what that lane doesn't take. Raises Cut, and that lane's LaneBroken."""
         while self.left:
             size = await self.some(_room)
             await lane.write(PIECE, _room[:size], borrowed=True)
@@ -331,7 +325,7 @@ class Piece:
             view = memoryview(piece)
             while len(view):
                 view = view[await self.some(view) :]
-            yield piece_message([piece])
+            yield piece_message([memoryview(piece)])
 
 
 _room = memoryview(bytearray(ROOM_BYTES))
@@ -344,8 +338,3 @@ def _rest(parts: Sequence[Bytes], sent: int) -> list[Bytes]:
             return [memoryview(part)[sent:], *parts[index + 1 :]]
         sent -= len(part)
     return []
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -103,7 +103,8 @@ class Lane(asyncio.Protocol):
         transport.pause_reading()
         sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         transport.abort()
-        sock.send(ticket)
+        with contextlib.suppress(OSError):  # It has hung up already: whoever reads is told.
+            sock.send(ticket)
         return sock
 
     # ---- asyncio.Protocol
