@@ -17,7 +17,7 @@ import snakepit
 from snakepit.link import bulk_calls
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.dev_server import Dev, dev, pool_file
-from support.large import MIB, POOL
+from support.large import MIB, NARROW, POOL
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -54,9 +54,6 @@ async def until_still(pool: snakepit.Pool) -> int:
 
 UNREAD = 2 * MIB
 """What may be under way to one reader, in programs and in the kernel's buffers. Besides, a chunk each at the reader, agent and worker."""
-
-NARROW = [("grpc.http2.lookahead_bytes", 256 * 1024), ("grpc.http2.bdp_probe", 0)]
-"""A plain reader's own gRPC would take as many megabytes as its guess at the network's speed says, which grows with the load."""
 
 
 class Plain:
@@ -105,13 +102,11 @@ async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebiby
                 stack.push_async_callback(stream.aclose)
                 await anext(stream)
             made = await until_still(pool)
-            print("UNDERWAY", way, size, made, made * size / READERS / MIB)
             assert made <= READERS * (UNREAD // size + 3)
             cost = {name: (resident(pid) - before[name]) / READERS for name, pid in programs.items()}
             assert max(cost.values()) < 1, cost
             assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 50}, timeout=30)] == [size] * 50
             more = await pool.call("produced", timeout=10) - made
-            print("MORE", more, cost)
             assert not more, "somebody else's reading lets nobody else's tool go on"
 
 

@@ -85,6 +85,9 @@ class Stream:
             except TimeoutError:
                 if loop.time() < self._moved_at + self.idle_seconds:
                     continue
+                if self._piece is not None and self._piece.is_awaited:
+                    self._moved_at = loop.time()  # It is not the caller who is slow.
+                    continue
                 self._stall()
                 return False
         return not self.ended or not self._items

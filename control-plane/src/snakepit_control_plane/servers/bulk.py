@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -63,9 +64,10 @@ class BulkGroup:
             lane.abort()
             return
         self._server.count += 1
-        task = asyncio.create_task(self._serve(Bulk(sock)), name=f"bulk lane of {self._caller}")
+        bulk = Bulk(sock)
+        task = asyncio.create_task(self._serve(bulk), name=f"bulk lane of {self._caller}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, bulk))
 
     def close(self) -> None:
         self._closed = True
@@ -73,7 +75,8 @@ class BulkGroup:
         for task in self._tasks:
             task.cancel()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, lane: Bulk, task: asyncio.Task[None]) -> None:
+        lane.abort()
         self._server.count -= 1
         self._tasks.discard(task)
 
@@ -89,8 +92,6 @@ class BulkGroup:
                     break
         except (LaneBroken, TimeoutError):
             pass  # It has hung up, as it does when it wants nothing more.
-        finally:
-            lane.abort()
 
 
 class _Call:

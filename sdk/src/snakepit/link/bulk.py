@@ -223,6 +223,11 @@ class Bulk:
     # ---- both
 
     @property
+    def reads(self) -> bool:
+        """Does somebody wait for what comes next?"""
+        return self._readable.is_awaited
+
+    @property
     def is_quiet(self) -> bool:
         """Open, and nothing has come that nobody waits for."""
         if self._broken is not None:
@@ -283,6 +288,11 @@ class Piece:
         self.size = self.left = size
         self.stopped = False
         self._lane = lane
+
+    @property
+    def is_awaited(self) -> bool:
+        """Does whoever reads it wait for whoever sends it?"""
+        return self._lane.reads
 
     async def some(self, view: memoryview) -> int:
         """What is there, at least a byte. Raises Cut."""

@@ -15,6 +15,10 @@ class Readiness:
         self._watched = False
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        return self._waiter is not None
+
     async def wait(self) -> None:
         """One at a time; who waits while another does takes its place."""
         waiter = self._waiter = asyncio.get_running_loop().create_future()
