@@ -18,6 +18,9 @@ from support.control_plane import PATIENCE_SECONDS
 
 MIB = 1024 * 1024
 POOL = "default/large"
+NARROW = [("grpc.http2.lookahead_bytes", 256 * 1024), ("grpc.http2.bdp_probe", 0)]
+"""Options of a plain reader, whose own gRPC would else take as many megabytes as its guess at the network's speed says."""
+
 SAMPLE = "support.bulky:Bulky"
 
 

@@ -185,7 +185,7 @@ class Capsule:
         """A stream of its own for a call, to the replica that sent it; None: it has gone."""
         replica = self.uplink.replica(call.replica)
         idle = self.settings.spec.call.stream_idle_seconds
-        return None if replica is None else Line(replica.channel, call.remote, self.incarnation, idle, self._token)
+        return None if replica is None else Line(replica, call.remote, self.incarnation, idle, self._token)
 
     def _room_changed(self) -> None:
         if self.room.is_shut != self.ledger.shut:

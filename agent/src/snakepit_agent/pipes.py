@@ -17,13 +17,13 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
+from snakepit.link.bulk import PIPE, Cut, Piece
+from snakepit.link.bulk_calls import BulkCall, open_stream, release
+from snakepit.link.dial import Replica
 from snakepit.link.token import Token
 from snakepit.local.sections import PIECE_BYTES, PIECE_HEADER, piece_message, piece_of, total
 from snakepit.local.sockets import open_memfd, seal
 from snakepit.v1 import link_pb2
-
-METHOD = "/snakepit.v1.LinkService/Pipe"
-"""Called with messages as bytes: a piece is passed on without a copy that protobuf would make."""
 
 MESSAGE_BYTES = 128 * 1024
 """Chunks that are there together go as one message, up to this size."""
@@ -43,31 +43,31 @@ class Stalled(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """Where a call's streams go: the replica's channel, its id of the call, this capsule. `idle_seconds`: call.streamIdleSeconds. `token`:
+    """Where a call's streams go: the replica, its id of the call, this capsule. `idle_seconds`: call.streamIdleSeconds. `token`:
     the capsule's own."""
 
-    channel: grpc.aio.Channel
+    to: Replica
     remote: int
     capsule_incarnation: str
     idle_seconds: float
     token: Token = field(default_factory=Token)
 
-    def open(self, **first: Any) -> tuple[Any, link_pb2.PipeRequest]:
-        """The RPC, and the first message that says whose it is."""
+    async def open(self, **first: Any) -> tuple[Any, link_pb2.PipeRequest]:
+        """The stream, and the first message that says whose it is."""
         request = link_pb2.PipeRequest(id=self.remote, capsule_incarnation=self.capsule_incarnation, **first)
-        method: Any = self.channel.stream_stream
-        return method(METHOD)(metadata=self.token.metadata() or None), request
+        return await open_stream(self.to.channel, self.to.bulk, PIPE, listens=request.wants_arguments, metadata=self.token.metadata()), request
 
 
 async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:
     """The arguments as a sealed memfd, which the caller closes. Raises Stalled and Broken."""
-    rpc, request = line.open(wants_arguments=True)
+    rpc, request = await line.open(wants_arguments=True)
     descriptor = open_memfd()
     try:
         await rpc.write(request.SerializeToString())
         await _receive(rpc, descriptor, total(sections), line.idle_seconds)
         seal(descriptor)
         await rpc.done_writing()
+        release(rpc)
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, grpc.RpcError | asyncio.InvalidStateError | ValueError):
@@ -87,12 +87,33 @@ async def _receive(rpc: Any, descriptor: int, left: int, idle_seconds: float) ->
             raise Stalled from None
         if message is EOF:
             raise Broken(f"it ended {left} bytes too early")
+        if isinstance(message, Piece):
+            left -= message.size
+            await _receive_piece(message, descriptor, left, idle_seconds)
+            continue
         piece = piece_of(message)
         left -= len(piece)
         if left < 0:
             raise Broken("more came than was announced")
-        while len(piece):
-            piece = piece[os.write(descriptor, piece) :]
+        _store(piece, descriptor)
+
+
+async def _receive_piece(piece: Piece, descriptor: int, left: int, idle_seconds: float) -> None:
+    if left < 0:
+        raise Broken("more came than was announced")
+    while piece.left:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                await piece.store(descriptor)
+        except TimeoutError:
+            raise Stalled from None
+        except Cut as cut:
+            raise Broken(str(cut)) from None
+
+
+def _store(piece: memoryview, descriptor: int) -> None:
+    while len(piece):
+        piece = piece[os.write(descriptor, piece) :]
 
 
 @dataclass
@@ -153,7 +174,9 @@ class Pipe:
             self._on_end(why)
 
     async def _carry(self) -> str:
-        rpc, self._first = self._line.open()
+        rpc, self._first = await self._line.open()
+        if isinstance(rpc, BulkCall):
+            rpc.be_patient(2 * self._line.idle_seconds)
         reader = asyncio.create_task(self._read(rpc))
         try:
             while not self._ended or self._queue:
@@ -203,6 +226,10 @@ class Pipe:
         return items
 
     async def _write_pieces(self, rpc: Any, item: Item) -> None:
+        if isinstance(rpc, BulkCall):
+            if item.bytes:
+                await rpc.write_file(item.descriptor, item.bytes)
+            return
         for at in range(0, item.bytes, PIECE_BYTES):
             wanted = min(PIECE_BYTES, item.bytes - at)
             piece = os.pread(item.descriptor, wanted, at)

@@ -19,7 +19,7 @@ from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
-from support.large import MIB, POOL, SAMPLE, ByHand, open_memfds, port, ready, tasks
+from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, port, ready, tasks
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -155,7 +155,7 @@ async def test_a_tool_that_says_nothing_for_the_idle_time_is_stopped(server: Run
 
 
 async def test_a_caller_that_takes_nothing_for_the_idle_time_loses_its_stream(server: Running) -> None:
-    async with impatient(server) as pool, grpc.aio.insecure_channel(server.address) as channel:
+    async with impatient(server) as pool, grpc.aio.insecure_channel(server.address, options=NARROW) as channel:
         plain = Caller(channel).stream("endless", {"size": 300_000}, timeout=30, pool=POOL)
         stream = pool.stream("endless", {"size": 300_000}, timeout=30)
         await plain.read()

@@ -18,6 +18,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.limits import Limits
 
 if TYPE_CHECKING:
+    from snakepit.link.bulk import Piece
     from snakepit.link.tracing import Span
     from snakepit_control_plane.router.nesting import Nest
     from snakepit_control_plane.router.pool import Pool
@@ -41,8 +42,11 @@ class Source(Protocol):
 
     gone: bool
 
-    def attempt(self) -> AsyncIterator[bytes]:
-        """Messages with the arguments' pieces, from the first one; an earlier attempt gets no more."""
+    def attempt(self) -> AsyncIterator[bytes | Piece]:
+        """The arguments' pieces, from the first one, as messages or where they are still to be read; an earlier attempt gets no more."""
+
+    def put_down(self) -> None:
+        """The Piece that was given last could not be read to its end."""
 
 
 class Sink(Protocol):

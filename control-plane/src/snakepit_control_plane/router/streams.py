@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from snakepit.errors import DeadlineExceeded, SnakepitError, Started, WorkerLost
+from snakepit.link.bulk import Piece
 from snakepit.link.status import from_frame, to_frame
 from snakepit.local.sections import piece_of, total
 from snakepit.v1 import common_pb2, link_pb2
@@ -25,8 +26,9 @@ PIPE_SECONDS = 1.0
 UNOPENED_SECONDS = 10.0
 """After the Result of a large payload has come: so long its pipe may take to open."""
 
-Item = link_pb2.Chunk | bytes
-"""A chunk; or a message with a piece of the chunk before it, as it came."""
+Item = link_pb2.Chunk | bytes | Piece
+"""A chunk; or a message with a piece of the chunk before it, as it came; or such a piece that is still at the agent: whoever takes it
+reads it, and tells `moved`."""
 
 
 class Stream:
@@ -50,6 +52,9 @@ class Stream:
         # Of the chunk that was taken last: bytes of its pieces that were not, and whether it is the last.
         self._left = 0
         self._last: link_pb2.Chunk | None = None
+        # The Piece that the caller's side reads; when something was taken last.
+        self._piece: Piece | None = None
+        self._moved_at = 0.0
         self._ready = asyncio.Event()
         self._taken = asyncio.Event()
         self._error: common_pb2.Error | None = None
@@ -70,12 +75,19 @@ class Stream:
             self._expect(item)
         self._items.extend(items)
         self._ready.set()
-        while self._items and not self.ended:
+        loop = asyncio.get_running_loop()
+        self._moved_at = loop.time()
+        while (self._items or (self._piece is not None and self._piece.left)) and not self.ended:
             self._taken.clear()
             try:
-                async with asyncio.timeout(self.idle_seconds):
+                async with asyncio.timeout_at(self._moved_at + self.idle_seconds):
                     await self._taken.wait()
             except TimeoutError:
+                if loop.time() < self._moved_at + self.idle_seconds:
+                    continue
+                if self._piece is not None and self._piece.is_awaited:
+                    self._moved_at = loop.time()  # It is not the caller who is slow.
+                    continue
                 self._stall()
                 return False
         return not self.ended or not self._items
@@ -83,7 +95,7 @@ class Stream:
     def _expect(self, item: Item) -> None:
         if isinstance(item, bytes):
             self._due -= len(piece_of(item))
-        else:
+        elif isinstance(item, link_pb2.Chunk):
             self._due = total(item.pieces.sections) if item.HasField("pieces") else 0
             self._last_came = item.last
 
@@ -120,18 +132,27 @@ class Stream:
 
     async def take(self) -> Item:
         """The next chunk or piece, in order; the one before it counts as taken."""
+        self._piece = None
         self._taken.set()
         while not self._items:
             self._ready.clear()
             await self._ready.wait()
-        return self._count(self._items.popleft())
+        self._moved_at = asyncio.get_running_loop().time()
+        item = self._items.popleft()
+        if isinstance(item, Piece):
+            self._piece = item
+            return item
+        self._count(item)
+        self._finish_if_last()
+        return item
 
     def take_more(self) -> list[link_pb2.Chunk]:
         """Chunks that are there besides, up to one whose pieces follow."""
         more: list[link_pb2.Chunk] = []
-        while self._items and not self._left and not isinstance(self._items[0], bytes):
+        while self._items and not self._left and isinstance(self._items[0], link_pb2.Chunk):
             more.append(self._items.popleft())  # type: ignore[arg-type]  # mypy doesn't see through the deque
             self._count(more[-1])
+            self._finish_if_last()
         return more
 
     def abandon(self) -> None:
@@ -139,7 +160,7 @@ class Stream:
         self.gone = not self.ended
         self._close()
 
-    def _count(self, item: Item) -> Item:
+    def _count(self, item: link_pb2.Chunk | bytes) -> None:
         if isinstance(item, bytes):
             self._left -= len(piece_of(item))
         else:
@@ -147,11 +168,21 @@ class Stream:
             self._index += 1
             self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
             self._last = item if item.last else None
-        if self._last is not None and self._left <= 0:
+
+    def moved(self, size: int) -> None:
+        """So much of the Piece that was taken last has gone to the caller."""
+        self._moved_at = asyncio.get_running_loop().time()
+        self._due -= size
+        self._left -= size
+        if self._piece is not None and not self._piece.left:
+            self._taken.set()
+        self._finish_if_last()
+
+    def _finish_if_last(self) -> None:
+        if self._last is not None and self._left <= 0 and not self.finished:
             self.finished = True
             self._close()
             self._on_end(_end(self._last))
-        return item
 
     def _close(self) -> None:
         self._taken.set()

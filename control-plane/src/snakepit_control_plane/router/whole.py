@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from snakepit.errors import Started, WorkerLost
+from snakepit.link.bulk import Cut, Piece
 from snakepit.local.sections import Gathering, piece_of
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import too_large
@@ -12,7 +15,7 @@ from snakepit_control_plane.router.streams import Stream, error_of
 async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:
     """The next chunk, with all of its payload. Raises the error that it is instead, PayloadTooLarge, and what it breaks off with."""
     chunk = await stream.take()
-    if isinstance(chunk, bytes):
+    if not isinstance(chunk, link_pb2.Chunk):
         raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
     failure = error_of(chunk)
     if failure is not None:
@@ -29,6 +32,10 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     gathering = Gathering(sections)
     while not gathering.complete:
         item = await stream.take()
+        if isinstance(item, Piece):
+            with contextlib.suppress(Cut):  # The stream says why.
+                await item.gather(gathering, stream.moved)
+            continue
         if not isinstance(item, bytes):
             raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
         gathering.add(piece_of(item))

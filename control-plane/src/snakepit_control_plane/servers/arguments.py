@@ -11,6 +11,7 @@ from typing import Any
 
 from snakepit import digests
 from snakepit.errors import Cancelled, Started
+from snakepit.link.bulk import Piece
 from snakepit.local.frames import Attachment, Payload
 from snakepit.local.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
 from snakepit.v1 import link_pb2
@@ -26,9 +27,12 @@ class Kept:
     def __init__(self, parts: Sequence[Bytes]) -> None:
         self._parts = parts
 
-    async def attempt(self) -> AsyncIterator[bytes]:
+    async def attempt(self) -> AsyncIterator[bytes | Piece]:
         for piece in cut(self._parts):
             yield piece_message(piece)
+
+    def put_down(self) -> None:
+        """Nothing of it is in anybody's hands."""
 
 
 def set_apart(call: link_pb2.Call, max_payload_bytes: int) -> Kept | None:
@@ -58,27 +62,34 @@ class Upload:
         self._want = want
         self._attempt = 0
         self._sending = 0
-        self._piece: bytes | None = None
+        self._piece: bytes | Piece | None = None
         self.gone = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
-    async def attempt(self) -> AsyncIterator[bytes]:
-        """Raises Cancelled when the client has gone, or another attempt has begun."""
+    async def attempt(self) -> AsyncIterator[bytes | Piece]:
+        """Raises Cancelled when the client has gone, or another attempt has begun. A Piece is to be read before the next is asked for."""
         self._attempt += 1
         mine, left = self._attempt, self._total
         self._empty()
         await self._want(mine)
         while left > 0:
             message = await self._next(mine)
-            left -= len(piece_of(message))
+            left -= message.size if isinstance(message, Piece) else len(piece_of(message))
             yield message
+            if self._piece is message:
+                self._empty()
+
+    def put_down(self) -> None:
+        """The piece that was given could not be read to its end."""
+        if isinstance(self._piece, Piece) and self._piece.left < self._piece.size:
+            self._empty()
 
     async def receive(self, read: Callable[[], Awaitable[Any]]) -> None:
         """Until the client ends its side. One piece at a time: what the agent has not taken is not read."""
         try:
             while (message := await read()) is not EOF:
-                if message[:1] != PIECE_HEADER:
+                if not isinstance(message, Piece) and message[:1] != PIECE_HEADER:
                     self._sending = link_pb2.CarryRequest.FromString(message).sending
                 else:
                     await self._hand_over(message)
@@ -86,7 +97,7 @@ class Upload:
             self.gone = True
             self._filled.set()
 
-    async def _hand_over(self, message: bytes) -> None:
+    async def _hand_over(self, message: bytes | Piece) -> None:
         """A piece of an attempt that nobody waits for any more is dropped."""
         if self._sending != self._attempt:
             return
@@ -96,14 +107,15 @@ class Upload:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def _next(self, mine: int) -> bytes:
+    async def _next(self, mine: int) -> bytes | Piece:
         while self._piece is None:
             if self.gone or self._attempt != mine:
                 raise Cancelled("the caller has gone, or sends its arguments elsewhere", started=Started.NO)
             self._filled.clear()
             await self._filled.wait()
         piece = self._piece
-        self._empty()
+        if isinstance(piece, bytes):
+            self._empty()
         return piece
 
     def _empty(self) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 import grpc
 
 from snakepit.errors import InvalidArguments, SnakepitError, StaleEpoch, Started
+from snakepit.link.bulk import Cut, Moved, Piece
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, caller, write
+from snakepit_control_plane.servers.rpc import EOF, abort, caller, pass_on
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,18 +56,19 @@ async def _fetch(router: Router, call_id: str, context: Context) -> None:
     if stream is None:
         raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
     try:
-        await pass_down(stream, functools.partial(write, context))
+        await pass_down(stream, functools.partial(pass_on, context))
     finally:
         stream.abandon()
 
 
-async def pass_down(stream: Stream, send: Callable[[Any], Awaitable[None]]) -> None:
+async def pass_down(stream: Stream, send: Callable[[bytes | Piece, Moved], Awaitable[None]]) -> None:
     """Everything to the caller. A write waits for as long as the caller holds the stream; its call does not (see Stream.put)."""
     while not stream.finished:
         item = await stream.take()
-        if not isinstance(item, bytes):
+        if isinstance(item, link_pb2.Chunk):
             item = link_pb2.CarryResponse(chunks=[item, *stream.take_more()]).SerializeToString()
-        await send(item)
+        with contextlib.suppress(Cut):  # The stream says what has become of the rest.
+            await send(item, stream.moved)
 
 
 class _Carry:
@@ -136,7 +138,7 @@ class _Carry:
     async def _want(self, attempt: int) -> None:
         await self._write(link_pb2.CarryResponse(wanted=attempt).SerializeToString())
 
-    async def _write(self, message: bytes) -> None:
+    async def _write(self, message: bytes | Piece, moved: Moved = lambda size: None) -> None:
         """gRPC takes one message at a time; an agent's wish may come beside an answer."""
         async with self._lock:
-            await write(self._context, message)
+            await pass_on(self._context, message, moved)

@@ -1,9 +1,11 @@
-"""Where links find their lanes: one port, and a ticket for each link that takes one. What a lane carries is not looked at here."""
+"""Where links find their lanes, and bulk lanes: one port, and two tickets for each link that takes them. What they carry is not looked at
+here."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from snakepit.link.dial import parse_target
 from snakepit.link.lane import TICKET_BYTES, Lane
@@ -24,6 +26,7 @@ class Lanes:
         self._port = 0
         self._server: asyncio.Server | None = None
         self._awaited: dict[bytes, asyncio.Future[Lane]] = {}
+        self._bulk: dict[bytes, Callable[[Lane, bytes], None]] = {}
         self._unshown: dict[Lane, asyncio.TimerHandle] = {}
 
     async def start(self, listen: str) -> None:
@@ -50,6 +53,15 @@ class Lanes:
         self._awaited[ticket] = awaited
         return link_pb2.Lane(host=self._host, port=self._port, ticket=ticket), awaited
 
+    def offer_bulk(self, serve: Callable[[Lane, bytes], None]) -> bytes:
+        """A ticket that is good until `withdraw_bulk`: `serve` gets each connection that shows it, and takes it or aborts it."""
+        ticket = secrets.token_bytes(TICKET_BYTES)
+        self._bulk[ticket] = serve
+        return ticket
+
+    def withdraw_bulk(self, ticket: bytes) -> None:
+        self._bulk.pop(ticket, None)
+
     def _came(self) -> Lane:
         lane = Lane(self._shown)
         if len(self._unshown) >= MOST_UNSHOWN:
@@ -65,6 +77,9 @@ class Lanes:
 
     def _shown(self, lane: Lane, ticket: bytes) -> None:
         self._hurries(lane)
+        if (serve := self._bulk.get(ticket)) is not None:
+            serve(lane, ticket)
+            return
         awaited = self._awaited.get(ticket)
         if awaited is None or awaited.done():
             lane.abort()

@@ -15,6 +15,7 @@ from snakepit import __version__
 from snakepit import link as links
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.link import LinkClosed
+from snakepit.link.bulk import CARRY, PIPE
 from snakepit.link.lane import Lane
 from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -26,6 +27,7 @@ from snakepit_control_plane.router.calls import Call, result_frame
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.servers.asking import Asking
+from snakepit_control_plane.servers.bulk import BulkGroup, BulkServer
 from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
@@ -64,6 +66,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.replica = replica
         self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
+        self.bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
         self._stopping = False
         self._closed = False
         self._refused: set[str] = set()
@@ -90,10 +93,16 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_carry(self.router, self.nested, context)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        with contextlib.closing(BulkGroup(self.bulk, self._lanes, caller(context))) as bulk:
+            await self._link(context, bulk)
+
+    async def _link(self, context: Context, bulk: BulkGroup) -> None:
         try:
             first, hello = await self._hello(context)
             link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
             offered = self._lanes.offer() if hello.takes_lane else None
+            if offered is not None:
+                bulk.offer(offered[0])
             try:
                 peer = await self._welcome(hello, link, context, offered[0] if offered is not None else None)
             except BaseException:

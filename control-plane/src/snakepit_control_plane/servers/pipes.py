@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from snakepit.errors import Cancelled, SnakepitError, StaleEpoch, Started
+from snakepit.link.bulk import Cut, Piece
 from snakepit.local.sections import PIECE_HEADER, piece_of, total
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
@@ -19,7 +20,7 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.rpc import EOF, abort, metadata, write
+from snakepit_control_plane.servers.rpc import EOF, abort, metadata, pass_on, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -52,7 +53,10 @@ async def _give_arguments(router: Router, call: Call, context: Context) -> None:
         return
     try:
         async for message in call.source.attempt():
-            await write(context, message)
+            await pass_on(context, message)
+    except Cut as cut:
+        call.source.put_down()
+        await abort(context, Cancelled(str(cut), started=Started.NO))
     except Cancelled as error:
         if call.source.gone:
             router.cancel(call)
@@ -71,11 +75,15 @@ async def _take_chunks(stream: Stream, opening: list[bytes], context: Context) -
 
 async def _pass_on(opening: list[bytes], stream: Stream, context: Context) -> None:
     message: Any = opening.pop()
+    items: list[Any]
     left, last = 0, False
     while message is not EOF:
-        if message[:1] == PIECE_HEADER:
+        if isinstance(message, Piece):
+            left -= message.size
+            items = [message]
+        elif message[:1] == PIECE_HEADER:
             left -= len(piece_of(message))
-            items: list[Any] = [message]
+            items = [message]
         else:
             chunks: Any = list(link_pb2.PipeRequest.FromString(message).chunks)
             left = total(chunks[-1].pieces.sections) if chunks and chunks[-1].HasField("pieces") else 0

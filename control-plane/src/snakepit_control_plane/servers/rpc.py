@@ -11,8 +11,10 @@ from typing import Any, TypeVar, cast
 import grpc
 
 from snakepit.errors import SnakepitError
+from snakepit.link.bulk import Moved, Piece
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.status import to_status
+from snakepit.local.sections import piece_of
 from snakepit.names import parse_pool, pool_name
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -55,6 +57,18 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> No
         await context.write(message)
     except _BROKEN as error:
         raise asyncio.CancelledError("the other end of the stream has gone") from error
+
+
+async def pass_on(context: Any, item: bytes | Piece, moved: Moved = lambda size: None) -> None:
+    """A message, or a piece that is still at whoever sent it, in its bulk lane; `moved` is told how much of that has gone. Raises Cut."""
+    if isinstance(item, bytes):
+        await write(context, item)
+    elif (pour := getattr(context, "pour", None)) is not None:
+        await pour(item, moved)
+    else:
+        async for message in item.messages():
+            moved(len(piece_of(message)))
+            await write(context, message)
 
 
 def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:

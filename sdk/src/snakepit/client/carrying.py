@@ -9,18 +9,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 
 from snakepit.errors import SnakepitError, Started
+from snakepit.link.bulk import CARRY, Cut, Piece
+from snakepit.link.bulk_calls import BulkCall, open_stream, release, write_payload
+from snakepit.link.dial import Replica
 from snakepit.link.link import EOF
 from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.local import frames
-from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, cut, fill, piece_message, piece_of
+from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, fill, piece_of
 from snakepit.v1 import common_pb2, link_pb2
-
-METHOD = "/snakepit.v1.LinkService/Carry"
 
 Watch = Callable[[float, str], object]
 """Called with a running call's progress: a fraction from 0 to 1, and a message."""
@@ -41,19 +43,26 @@ class Carry:
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        replica: Replica,
         metadata: Metadata,
         timeout: float | None,
         parts: Sequence[Bytes] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._watch = watch
-        method: Any = channel.stream_stream
-        self._rpc = method(METHOD)(metadata=metadata, timeout=timeout)
+        self._open = partial(open_stream, replica.channel, replica.bulk, CARRY, listens=parts is None, metadata=metadata, timeout=timeout)
+        self._rpc: Any = None
+        # All that the other end has to say has come; the last chunk has, perhaps without its pieces.
+        self._complete = self._last = False
         self._parts = parts
         self._wanted = 0
         self._more = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def has_lane(self) -> bool:
+        """Does it use a connection of its own, whose end says nothing about the link's?"""
+        return isinstance(self._rpc, BulkCall)
 
     @property
     def never_started(self) -> bool:
@@ -63,6 +72,7 @@ class Carry:
     async def begin(self, first: link_pb2.CarryRequest) -> None:
         """Raises SnakepitError."""
         try:
+            self._rpc = await self._open()
             await self._rpc.write(first.SerializeToString())
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
@@ -71,13 +81,15 @@ class Carry:
         except asyncio.InvalidStateError:
             return  # It has ended already: `read` says how.
 
-    async def read(self) -> link_pb2.CarryResponse | memoryview | None:
+    async def read(self) -> link_pb2.CarryResponse | memoryview | Piece | None:
         """A message, a piece, or None at the end. Raises SnakepitError."""
         try:
             while True:
                 message: Any = await self._rpc.read()
                 if message is EOF:
                     return None
+                if isinstance(message, Piece):
+                    return message
                 if message[:1] == PIECE_HEADER:
                     return piece_of(message)
                 response = link_pb2.CarryResponse.FromString(message)
@@ -85,6 +97,7 @@ class Carry:
                     if self._watch is not None:
                         tell(self._watch, response.progress)
                 elif not response.wanted:
+                    self._count(response)
                     return response
                 else:
                     self._want(response.wanted)
@@ -93,24 +106,52 @@ class Carry:
         except asyncio.CancelledError:
             raise from_cancelled() from None
 
+    def is_last(self) -> None:
+        """The payload that comes is all there is."""
+        self._last = True
+
     async def payload(self, skeleton: common_pb2.Payload, pieces: link_pb2.Pieces) -> frames.Payload:
         """The pieces that follow, put together. Raises SnakepitError for what comes instead."""
         gathering = Gathering(pieces.sections)
         while not gathering.complete:
             message = await self.read()
-            if isinstance(message, memoryview):
+            if isinstance(message, Piece):
+                await self._gather(message, gathering)
+            elif isinstance(message, memoryview):
                 gathering.add(message)
             else:
                 _raise_error(message)
+        self._complete = self._last
         attachments = tuple([frames.Attachment(a.content_type, b"", a.dtype, tuple(a.shape)) for a in skeleton.attachments])
         empty = frames.Payload(b"", skeleton.content_type, attachments, tuple(skeleton.warnings))
         return fill(empty, gathering.contents())
 
+    async def _gather(self, piece: Piece, gathering: Gathering) -> None:
+        try:
+            await piece.gather(gathering)
+        except Cut as cut_off:
+            raise from_rpc_error(cut_off.broken) from None
+
     def cancel(self) -> None:
         """Ends the call, if it has not ended."""
-        self._rpc.cancel()
         if self._sender is not None:
             self._sender.cancel()
+        if self._rpc is None:
+            return
+        if self._complete:
+            release(self._rpc)
+        else:
+            self._rpc.cancel()
+
+    def _count(self, response: link_pb2.CarryResponse) -> None:
+        """Is it the last that comes?"""
+        if response.HasField("result"):
+            self._last, pieces = True, response.result.HasField("pieces")
+        elif response.chunks:
+            self._last, pieces = response.chunks[-1].last, response.chunks[-1].HasField("pieces")
+        else:
+            return
+        self._complete = self._last and not pieces
 
     def _want(self, attempt: int) -> None:
         self._wanted = attempt
@@ -128,10 +169,7 @@ class Carry:
 
     async def _send_once(self, attempt: int) -> None:
         await self._rpc.write(link_pb2.CarryRequest(sending=attempt).SerializeToString())
-        for piece in cut(self._parts or ()):
-            if self._wanted != attempt:
-                return
-            await self._rpc.write(piece_message(piece))
+        await write_payload(self._rpc, self._parts or (), lambda: self._wanted == attempt)
 
 
 def _raise_error(message: link_pb2.CarryResponse | None) -> None:
@@ -156,4 +194,5 @@ async def call(carry: Carry, frame: link_pb2.Call) -> link_pb2.Result | frames.P
 async def fetch(carry: Carry, result: link_pb2.Result) -> frames.Payload:
     """The large payload of a Result that came over the link."""
     await carry.begin(link_pb2.CarryRequest(fetch=result.call_id))
+    carry.is_last()
     return await carry.payload(result.payload, result.pieces)

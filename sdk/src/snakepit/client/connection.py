@@ -348,7 +348,8 @@ class Connection:
         except SnakepitError as error:
             if not is_broken(error):
                 raise
-            self.retire(peer)
+            if not carry.has_lane:
+                self.retire(peer)
             raise sentences.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
         finally:
             carry.cancel()
@@ -361,11 +362,11 @@ class Connection:
         if left is not None:
             call.timeout_seconds = left
             left += DEADLINE_GRACE_SECONDS
-        return carrying.Carry(peer.replica.channel, self.metadata(), left, spread(large) if large is not None else None, watch)
+        return carrying.Carry(peer.replica, self.metadata(), left, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
-        carry = carrying.Carry(peer.replica.channel, self.metadata(), left)
+        carry = carrying.Carry(peer.replica, self.metadata(), left)
         try:
             return await carrying.fetch(carry, result)
         except asyncio.CancelledError:

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
+from snakepit.link.bulk_calls import BulkLanes
 from snakepit.link.channels import client_options
 from snakepit.link.lane import Lane, open_lane
 from snakepit.link.link import EOF, Link, OnFrames
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Replica:
-    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link (Pipe, services)."""
+    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any."""
 
     link: Link
     channel: grpc.aio.Channel
@@ -45,6 +46,7 @@ class Replica:
     id: str
     max_payload_bytes: int
     max_large_payload_bytes: int = 0
+    bulk: BulkLanes | None = None
 
 
 def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
@@ -193,6 +195,8 @@ class Dialer:
             finally:
                 run.cancel()
                 replica.link.abort()
+                if replica.bulk is not None:
+                    replica.bulk.close()
                 if self.replicas.get(address) is replica:
                     del self.replicas[address]
                 self._on_close(replica, reason)
@@ -217,11 +221,16 @@ class Dialer:
             raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
         agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
+        offered = welcome.lane
         lane = await _lane(address, welcome, call)
         link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
+        bulk = None
         if lane is not None:
             link.use(lane)
-        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes)
+            if offered.bulk_ticket:
+                bulk = BulkLanes(offered.host or parse_target(address)[0], offered.port, offered.bulk_ticket)
+        limits = welcome.max_payload_bytes, welcome.max_large_payload_bytes
+        replica = Replica(link, channel, address, welcome.replica, *limits, bulk)
         self._on_open(replica)
         if len(first.frames) > 1:
             self._on_frames(link, first.frames[1:])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import sys
@@ -94,11 +95,23 @@ class Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(ticket)
 
+    def detach(self, ticket: bytes) -> socket.socket | None:
+        """In `shown`: the connection is to be no link's lane. Its socket, which is the caller's now; the peer has its ticket back."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._data:
+            return None
+        transport.pause_reading()
+        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        transport.abort()
+        with contextlib.suppress(OSError):  # It has hung up already: whoever reads is told.
+            sock.send(ticket)
+        return sock
+
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        _keep_alive(self._transport)
+        keep_alive(self._transport.get_extra_info("socket"))
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
@@ -171,15 +184,39 @@ class Lane(asyncio.Protocol):
             self.ended.set_result(why)
 
 
-def _keep_alive(transport: asyncio.Transport) -> None:
+def keep_alive(sock: socket.socket) -> None:
     """No box between may forget an idle lane. That the peer's machine has vanished is noticed by the stream, under load too."""
-    sock = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         probes = 2
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_TIMEOUT_SECONDS)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENT_SECONDS) - probes * KEEPALIVE_TIMEOUT_SECONDS)
+
+
+async def open_socket(host: str, port: int, ticket: bytes) -> socket.socket | None:
+    """A connection of its own for that ticket; None where there is none to be had within CONNECT_SECONDS."""
+    loop = asyncio.get_running_loop()
+    sock: socket.socket | None = None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+            sock = socket.socket(family, kind, protocol)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+            await loop.sock_sendall(sock, ticket)
+            answer = b""
+            while len(answer) < len(ticket) and (more := await loop.sock_recv(sock, len(ticket) - len(answer))):
+                answer += more
+            if answer == ticket:
+                shown, sock = sock, None
+                return shown
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        if sock is not None:
+            sock.close()
+    return None
 
 
 async def open_lane(host: str, port: int, ticket: bytes) -> Lane | None:

@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from snakepit.errors import DOMAIN, Cancelled, DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, from_reason
 from snakepit.v1 import common_pb2
 
-_TRAILER = "grpc-status-details-bin"
+TRAILER = "grpc-status-details-bin"
 _STARTED = "started"
 
 _MESSAGE_BYTES = 1200
@@ -27,7 +27,7 @@ RESOURCE_EXHAUSTED instead of the error."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
@@ -41,7 +41,7 @@ def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         status.details.append(_any(RetryInfo(retry_delay=delay)))
-    return _CODES[int(error.status)], message, ((_TRAILER, status.SerializeToString()),)
+    return CODES[int(error.status)], message, ((TRAILER, status.SerializeToString()),)
 
 
 def _clipped(text: str, most: int) -> str:
@@ -53,7 +53,7 @@ def _clipped(text: str, most: int) -> str:
 def from_rpc_error(error: grpc.RpcError) -> SnakepitError:
     """The table's exception for what a gRPC call raised; statuses that gRPC itself made are translated too."""
     trailers: dict[str, Any] = dict(error.trailing_metadata() or ()) if hasattr(error, "trailing_metadata") else {}  # type: ignore[arg-type]
-    rich = trailers.get(_TRAILER)
+    rich = trailers.get(TRAILER)
     if rich:
         return _from_rich(RpcStatus.FromString(rich))
     return _from_bare(error.code(), error.details() or "")

@@ -139,13 +139,26 @@ class Gathering:
     def complete(self) -> bool:
         return not self._left
 
+    @property
+    def left(self) -> int:
+        """Bytes that have not come."""
+        return self._left
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes go, for whoever can read them there: `came` says how many it were."""
+        return memoryview(self._whole)[self._at :]
+
+    def came(self, size: int) -> None:
+        self._at += size
+        self._left -= size
+
     def add(self, piece: memoryview) -> None:
         """Raises ValueError for more than was announced."""
         if len(piece) > self._left:
             raise ValueError(f"{len(piece)} bytes came where {self._left} were left")
-        self._whole[self._at : self._at + len(piece)] = piece
-        self._at += len(piece)
-        self._left -= len(piece)
+        self.room[: len(piece)] = piece
+        self.came(len(piece))
 
     def contents(self) -> list[memoryview]:
         """Each section, read-only."""

@@ -158,14 +158,16 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., replica: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., version: _Optional[str] = ..., max_large_payload_bytes: _Optional[int] = ..., lane: _Optional[_Union[Lane, _Mapping]] = ...) -> None: ...
 
 class Lane(_message.Message):
-    __slots__ = ("host", "port", "ticket")
+    __slots__ = ("host", "port", "ticket", "bulk_ticket")
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
+    BULK_TICKET_FIELD_NUMBER: _ClassVar[int]
     host: str
     port: int
     ticket: bytes
-    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., ticket: _Optional[bytes] = ...) -> None: ...
+    bulk_ticket: bytes
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., ticket: _Optional[bytes] = ..., bulk_ticket: _Optional[bytes] = ...) -> None: ...
 
 class Call(_message.Message):
     __slots__ = ("id", "call_id", "pool", "tool", "arguments", "session_id", "affinity", "priority", "idempotency_key", "metadata", "timeout_seconds", "traceparent", "stream", "accept", "parent_call_id", "depth", "pieces", "arguments_digest", "worker", "incarnation", "session_uid", "session_epoch", "turn", "progress")

@@ -1,0 +1,180 @@
+"""Bulk lanes: what is large has TCP connections of its own, wherever links have lanes, and HTTP/2 where it can't."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import snakepit
+from snakepit.errors import SnakepitError, Started
+from snakepit.link import bulk_calls
+from snakepit.link.bulk import CARRY, Bulk, Piece
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.server import Running
+from snakepit_control_plane.servers import bulk as servers
+from support.capsules import capsule, spec
+from support.control_plane import eventually, replica
+from support.large import MIB, POOL, SAMPLE, port, ready
+
+pytestmark = pytest.mark.timeout(50)
+
+
+@pytest.fixture
+async def client(server: Running) -> AsyncIterator[snakepit.Client]:
+    async with capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+        await ready(client.pool(POOL))
+        yield client
+
+
+@pytest.fixture
+def pool(client: snakepit.Client) -> snakepit.Pool:
+    return client.pool(POOL)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
+        yield running
+        assert len(running.router.transfers) == 0
+    await eventually(lambda: not lanes(running))
+
+
+def lanes(server: Running) -> int:
+    """That are open at the replica."""
+    return server.links.bulk.count
+
+
+async def echo(pool: snakepit.Pool, size: int = MIB) -> None:
+    content = bytes(range(256)) * (size // 256)
+    assert await pool.call("echo", {"value": content}, timeout=30) == content
+
+
+async def test_calls_one_after_another_use_the_same_lanes(server: Running, client: snakepit.Client, pool: snakepit.Pool) -> None:
+    used: set[Bulk] = set()
+    for _ in range(10):
+        await echo(pool)
+        used |= bulk_lanes(client)._open
+        assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [10, MIB]}, timeout=30)] == [10, MIB]
+    assert len(used) <= 3, "one, and one or two while a call had not quite ended when the next one began"
+    assert lanes(server) <= 6
+
+
+def bulk_lanes(client: snakepit.Client) -> bulk_calls.BulkLanes:
+    (peer,) = client._connection.peers
+    assert peer.replica.bulk is not None
+    return peer.replica.bulk
+
+
+async def test_a_lane_that_was_closed_while_nobody_used_it_is_not_used_again(
+    server: Running, client: snakepit.Client, pool: snakepit.Pool
+) -> None:
+    await echo(pool)
+    ours = bulk_lanes(client)
+    await eventually(lambda: ours._idle)
+    closed = set(ours._open)
+    close_all(server)
+    await eventually(lambda: not lanes(server))
+    fresh = await ours.take()
+    assert fresh is not None
+    assert fresh not in closed
+    ours.give_back(fresh)
+    await echo(pool)
+
+
+def close_all(server: Running) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("bulk lane of"):
+            task.cancel()
+
+
+async def test_a_stream_whose_lanes_break_ends_with_an_error_and_its_tool_is_stopped(server: Running, pool: snakepit.Pool) -> None:
+    stream = pool.stream("endless", {"size": MIB}, timeout=30)
+    await anext(stream)
+    close_all(server)
+    with pytest.raises(SnakepitError) as broken:
+        await to_the_end(stream)
+    assert broken.value.started is not Started.NO
+    await eventually(lambda: not server.router.open_calls)
+    await echo(pool)
+
+
+async def to_the_end(stream: snakepit.Stream) -> None:
+    while True:
+        await anext(stream)
+
+
+async def test_what_has_no_lane_goes_over_http2(server: Running, pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_calls, "MOST_LANES", 1)
+    await asyncio.gather(*[echo(pool) for _ in range(6)])
+    monkeypatch.setattr(servers, "MOST_LANES", 0)
+    close_all(server)
+    await eventually(lambda: not lanes(server))
+    await asyncio.gather(*[echo(pool) for _ in range(6)])
+    assert not lanes(server)
+
+
+@pytest.mark.parametrize("end", ["snakepit_agent.pipes", "snakepit.client.carrying"], ids=["the agent", "the client"])
+async def test_an_end_without_bulk_lanes_and_one_with_them_get_on(pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """As in the middle of an upgrade."""
+
+    async def older(channel: Any, lanes: Any, *arguments: Any, **settings: Any) -> Any:
+        return await bulk_calls.open_stream(channel, None, *arguments, **settings)
+
+    monkeypatch.setattr(f"{end}.open_stream", older)
+    await asyncio.gather(*[echo(pool, 3 * MIB) for _ in range(4)])
+    sizes = [10, 300_000, 20, 5 * MIB, 0, MIB]
+    assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": sizes}, timeout=30)] == sizes
+
+
+async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) -> None:
+    idle = 0.5
+    async with (
+        capsule(spec(SAMPLE, call={"streamIdleSeconds": idle}), port(server), pool=POOL),
+        snakepit.Client(server.address) as client,
+    ):
+        await ready(client.pool(POOL))
+        call = await by_hand(client, "make", {"size": 3 * MIB})
+        result = link_pb2.CarryResponse.FromString(await call.read()).result
+        await call.read()  # The chunk that announces the pieces once more.
+        left = sum(result.pieces.sections)
+        room = memoryview(bytearray(128 * 1024))
+        while left > 0:
+            piece = await call.read()
+            assert isinstance(piece, Piece)
+            left -= piece.size
+            while piece.left:
+                await piece.some(room)
+                await asyncio.sleep(idle / 8)  # Its own rhythm: for all of it, it takes several times the idle time.
+        call.release()
+
+
+async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any]) -> Any:
+    """A call on a bulk lane, whose answer is read as a test likes."""
+    (peer,) = client._connection.peers
+    call = await bulk_calls.open_stream(peer.replica.channel, peer.replica.bulk, CARRY, listens=True)
+    assert isinstance(call, bulk_calls.BulkCall)
+    frame = link_pb2.Call(call_id="slow", pool=POOL, tool=tool)
+    frame.arguments.CopyFrom(snakepit_payload(arguments))
+    await call.write(link_pb2.CarryRequest(call=frame).SerializeToString())
+    return call
+
+
+def snakepit_payload(arguments: dict[str, Any]) -> Any:
+    from snakepit.client.codec import plain_wire
+    from snakepit.payload import encode
+
+    return plain_wire(encode(arguments))
+
+
+async def test_what_is_no_message_ends_the_lane_and_nothing_else(server: Running, pool: snakepit.Pool, client: snakepit.Client) -> None:
+    (peer,) = client._connection.peers
+    for noise in (b"\xff" * 64, b"\x05\x00\x00\x00\x02hello"):
+        lane = await peer.replica.bulk.take()
+        assert isinstance(lane, Bulk)
+        lane._sock.sendall(noise)
+        await lane.until_hangup()
+        peer.replica.bulk.hang_up(lane)
+    await echo(pool)
