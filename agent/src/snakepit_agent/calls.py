@@ -21,6 +21,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.arguments import Arguments
 from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.endings import Ending
+from snakepit_agent.lookout import Lookout
 from snakepit_agent.owners import Owners
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
@@ -49,6 +50,7 @@ class Workers(Protocol):
     """What of the workers' owner calls need."""
 
     channels: dict[str, WorkerChannel]
+    lookout: Lookout
 
     def worker_id(self, incarnation: str) -> str: ...
     def ended_a_call(self, incarnation: str) -> None: ...
@@ -270,7 +272,10 @@ class Calls:
             given = len(worker.held) - self.arguments.count_of(incarnation)
             self._give_back(channel.recall_behind(given, worker.slots), "RECALLED")
         for incarnation in self._ledger.stuck(now):
-            self._give_back(self._workers.channels[incarnation].recall(), "RECALLED")
+            unread = self._workers.channels[incarnation].recall()
+            self._give_back(unread, "RECALLED")
+            if unread and not self._ledger.workers[incarnation].held:
+                self._workers.lookout.reads_nothing(incarnation)
 
     # ---- the ends of a call
 

@@ -44,6 +44,8 @@ class WorkerChannel:
 
     def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
         self.incarnation = incarnation
+        self.heard = False  # something, since the last heartbeat
+        self.suspect = False
         self._inbox = socket.socket(fileno=inbox)
         self._inbox_reader = socket.socket(fileno=inbox_reader)
         self._outbox = socket.socket(fileno=outbox)

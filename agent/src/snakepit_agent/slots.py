@@ -101,6 +101,8 @@ class WorkerSlots:
     strict_used: float = -math.inf
     # It belongs to a session or call of an exclusive pool.
     taken: bool = False
+    # Nothing is admitted until it shows a sign of life.
+    suspended: bool = False
     served: int = 0
     backlog: float = 0.0
     progressed: float = 0.0
@@ -163,7 +165,7 @@ class Ledger:
         if worker.closed and not (strict and worker.kept):
             return worker.closed
         held = len(worker.held)
-        if self.shut:
+        if self.shut or worker.suspended:
             return "NO_SLOT"
         if held < worker.slots:
             return ""
@@ -176,7 +178,7 @@ class Ledger:
     def has_slot(self, incarnation: str) -> bool:
         """Large calls are not taken ahead of a free slot."""
         worker = self.workers.get(incarnation)
-        return worker is not None and len(worker.held) < worker.slots
+        return worker is not None and not worker.suspended and len(worker.held) < worker.slots
 
     def set_shut(self, shut: bool) -> None:
         """Whoever was refused hears when it ends."""
@@ -185,6 +187,14 @@ class Ledger:
                 if worker.refused:
                     self._tell_refused(worker, "")
         self.shut = shut
+
+    def suspend(self, incarnation: str, suspended: bool) -> None:
+        """Admit nothing there for now, or again; whoever was refused hears when it ends."""
+        worker = self.workers.get(incarnation)
+        if worker is not None and worker.suspended != suspended:
+            worker.suspended = suspended
+            if not suspended and worker.refused:
+                self._tell_refused(worker, "")
 
     def refused(self, incarnation: str, replica: str) -> None:
         """A call of that replica was rejected: it sends that worker nothing until it hears that something has changed there."""

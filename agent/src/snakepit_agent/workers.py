@@ -24,6 +24,7 @@ from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.endings import Ending
 from snakepit_agent.keeper import KeeperServer
 from snakepit_agent.lifecycle import Lifecycle
+from snakepit_agent.lookout import Lookout
 from snakepit_agent.oom import OomCounter
 from snakepit_agent.owners import Owners
 from snakepit_agent.recycling import Limits, Why
@@ -86,6 +87,7 @@ class Workers:
         finished: Callable[[], None],
         offered: Callable[[frames.Ready], None],
         work_came: Callable[[], None],
+        touched: Callable[[], None],
     ) -> None:
         self.channels: dict[str, WorkerChannel] = {}
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
@@ -98,6 +100,8 @@ class Workers:
         self._changed = changed
         self._finished = finished
         self._offered = offered
+        self._touched = touched
+        self.lookout = Lookout(settings.spec.heartbeat, ledger, self)
         self._oom: OomCounter | None = None
         self._same_processes = False
         self._cpus = 0.0
@@ -135,6 +139,12 @@ class Workers:
     def dump(self, incarnation: str) -> None:
         """Have the worker write its stacks to its log."""
         self.keeper.send(frames.SignalWorker(incarnation, signal.SIGUSR1, group=False))
+
+    def suspect(self, incarnation: str, suspect: bool) -> None:
+        """It does not answer, or does again."""
+        self.lifecycle.suspect(incarnation, suspect)
+        self._touched()
+        self._changed()
 
     def kill(self, incarnation: str, reason: str, message: str) -> None:
         log.warning("worker %s is killed: %s", self.worker_id(incarnation), message)
@@ -288,6 +298,7 @@ class Workers:
         self._changed()
 
     def _bury(self, incarnation: str, ending: Ending) -> None:
+        self.lookout.gone(incarnation)
         if incarnation in self.channels:
             self.calls.worker_died(incarnation, ending)
             self.state.worker_died(incarnation)
@@ -298,6 +309,9 @@ class Workers:
     # ---- one worker
 
     def _on_frames(self, channel: WorkerChannel, said: Sequence[frames.FromWorker]) -> None:
+        channel.heard = True
+        if channel.suspect:
+            self.lookout.heard(channel)
         for frame in said:
             if type(frame) is frames.Done:
                 self.calls.on_done(frame)
@@ -341,6 +355,7 @@ class Workers:
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
         self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
+        self.lookout.ready(incarnation)
         self._offered(frame)
         self._apply(actions)
         self._changed()

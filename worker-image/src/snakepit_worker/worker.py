@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ping, Pong, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
@@ -229,6 +229,8 @@ class Worker:
                 self._wake.set()
             case Flush():
                 self._channel.flush()
+            case Ping():
+                self._channel.send(Pong())
             case Stop():
                 self._order_stop()
 

@@ -253,6 +253,10 @@ class ProgressFrame(_Frame, tag="progress"):
     message: str = ""
 
 
+class Pong(_Frame, tag="pong"):
+    """The answer to `Ping`."""
+
+
 class StateOperation(_Frame, tag="state"):
     """`operation`: get, set, delete, keys. `expected_version` -1: unconditional."""
 
@@ -364,12 +368,18 @@ class Flush(_Frame, tag="flush"):
     """Say what you hold: results of quick calls may wait for those behind them, and one of these turned out slow."""
 
 
+class Ping(_Frame, tag="ping"):
+    """Are you there? Asked of a worker that runs no call and has said nothing lately."""
+
+
 class Stop(_Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 
-FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
-ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Stop
+FromWorker = (
+    Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
+)
+ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Ping | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""
