@@ -121,6 +121,9 @@ class Process:
         stay = max(0, slots - (held - len(self.inbox)))
         return self.recall_some({call.id for call in list(self.inbox)[stay:]})
 
+    stacks = None
+    """A simulated process has none."""
+
     def ended(self, id_: int) -> None:
         """Nothing large is ever handed over here."""
 

@@ -125,6 +125,11 @@ class Waiting(Adapter):
         return "held"
 
     @tool
+    def counts_in_c(self) -> int:
+        """In one step of C that ends for no signal either."""
+        return sum(range(10**12))
+
+    @tool
     def leaves_a_thread_that_holds_the_interpreter(self) -> None:
         threading.Timer(0.1, _hold, (600,)).start()
 

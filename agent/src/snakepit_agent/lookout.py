@@ -50,9 +50,15 @@ class Lookout:
         heard = {incarnation for incarnation, channel in self._workers.channels.items() if channel.heard}
         for incarnation in heard:
             self._workers.channels[incarnation].heard = False
+        self._tell_stacks(now)
         busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held or worker.closed}
         for incarnation, verdict in self._pulse.beat(now, heard, busy):
             self._carry_out(incarnation, verdict)
+
+    def _tell_stacks(self, now: float) -> None:
+        for incarnation, channel in self._workers.channels.items():
+            if (stacks := channel.stacks) is not None and (text := stacks.unasked(now)):
+                log.info("worker %s was asked for its stacks:\n%s", self._workers.worker_id(incarnation), text)
 
     def reads_nothing(self, incarnation: str) -> None:
         """It has left all its calls unread."""
@@ -67,6 +73,7 @@ class Lookout:
                 name = self._workers.worker_id(incarnation)
                 log.warning("worker %s runs no call and does not answer: it gets no new ones until it does", name)
                 self._suspect(self._workers.channels[incarnation], True)
+                self._workers.dump(incarnation)
             case Verdict.LOST:
                 self._pulse.gone(incarnation)
                 why = f"it ran no call and did not answer for {self._seconds:g} s: it was stopped, or something in it held the interpreter"

@@ -136,8 +136,10 @@ class Workers:
             self._apply(self.lifecycle.retire(incarnation, time.monotonic()))
             self._changed()
 
-    def dump(self, incarnation: str) -> None:
-        """Have the worker write its stacks to its log."""
+    def dump(self, incarnation: str, *, anew: bool = True) -> None:
+        """Have the worker write its stacks: they are read when they are needed, and go to the log when it is killed."""
+        if (stacks := self.channels[incarnation].stacks) is not None:
+            stacks.expect(time.monotonic(), anew=anew)
         self.keeper.send(frames.SignalWorker(incarnation, signal.SIGUSR1, group=False))
 
     def suspect(self, incarnation: str, suspect: bool) -> None:
@@ -280,10 +282,10 @@ class Workers:
             return
         oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
         channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seat(frame.incarnation)
-        stacks = channel.stacks() if channel else ""
+        stacks = channel.stacks.read() if channel and channel.stacks else ""
         ending = endings.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
         if stacks:
-            log.warning("worker %s wrote as it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
+            log.warning("worker %s wrote before it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
         self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending)
 
     def _died(self, incarnation: str, reason: str, ending: Ending) -> None:
@@ -329,12 +331,10 @@ class Workers:
             case frames.StateOperation():
                 if (call := self._ledger.calls.get(frame.id)) is not None:
                     self.state.request(call, frame, time.monotonic())
-            case frames.ToolCall():
-                self.nested.asked(self._ledger.calls.get(frame.id), channel.incarnation, frame, time.monotonic())
-            case frames.ToolTaken():
-                self.nested.taken(channel.incarnation, frame)
-            case frames.ToolDropped():
-                self.nested.dropped(channel.incarnation, frame)
+            case frames.ToolCall() | frames.ToolTaken() | frames.ToolDropped():
+                self._on_nested(channel.incarnation, frame)
+            case frames.Begin():
+                self.calls.on_begin(frame)
             case frames.ProgressFrame():
                 self.calls.on_progress(frame)
             case frames.SpanFrame():
@@ -347,6 +347,15 @@ class Workers:
                     error=frame.error,
                     attributes=frame.attributes,
                 )
+
+    def _on_nested(self, incarnation: str, frame: frames.ToolCall | frames.ToolTaken | frames.ToolDropped) -> None:
+        match frame:
+            case frames.ToolCall():
+                self.nested.asked(self._ledger.calls.get(frame.id), incarnation, frame, time.monotonic())
+            case frames.ToolTaken():
+                self.nested.taken(incarnation, frame)
+            case frames.ToolDropped():
+                self.nested.dropped(incarnation, frame)
 
     def _ready(self, incarnation: str, frame: frames.Ready) -> None:
         actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), frame.python)

@@ -11,7 +11,6 @@ import faulthandler
 import logging
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -286,10 +285,9 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
 
 
 def _settle() -> None:
-    """What a process of the author's may expect: default signals, stacks on SIGUSR1 and before a fatal signal."""
+    """What a process of the author's may expect: default signals, stacks before a fatal signal."""
     _step_back()
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 
 def _step_back() -> None:

@@ -218,10 +218,14 @@ class Failed(_Frame, tag="failed"):
 
 
 class Begin(_Frame, tag="begin"):
-    """The call was read off the inbox and its tool is about to run, at monotonic `at`. Left out for tools that are known to be quick."""
+    """The call was read off the inbox and its tool is about to run, at monotonic `at`, in `thread` as faulthandler names it.
+
+    Left out for tools that are known to be quick.
+    """
 
     id: int
     at: float
+    thread: int = 0
 
 
 class Done(_Frame, tag="done"):
