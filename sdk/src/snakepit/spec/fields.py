@@ -90,8 +90,12 @@ class HeartbeatSpec(Section, frozen=True):
     """When a silent capsule, or a silent worker that runs no call, is suspected, and when it is given up."""
 
     interval_seconds: Annotated[PositiveSeconds, Meta(description="Between two heartbeats of a capsule.")] = 2
-    timeout_seconds: Annotated[PositiveSeconds, Meta(description="Silence until a capsule is lost and its calls fail, or an idle worker is killed.")] = 10
-    miss_threshold: Annotated[int, Meta(ge=1, le=100, description="Missed heartbeats until a capsule, or an idle worker, gets no calls.")] = 3
+    timeout_seconds: Annotated[
+        PositiveSeconds, Meta(description="Silence until a capsule is lost and its calls fail, or an idle worker is killed.")
+    ] = 10
+    miss_threshold: Annotated[
+        int, Meta(ge=1, le=100, description="Missed heartbeats until a capsule, or an idle worker, gets no calls.")
+    ] = 3
     initial_delay_seconds: Annotated[Seconds, Meta(description="Grace after a capsule's first contact, and after a worker's setup().")] = 0
 
 
