@@ -56,6 +56,7 @@ class Process:
         self.machine, self.index, self.incarnation = machine, order.index, order.incarnation
         self.pid = len(machine.descriptors) + 1
         self.slots = machine.slots
+        self.heard = self.suspect = False
         self.inbox: deque[CallFrame] = deque()
         self.running: dict[int, Run] = {}
         self.alive = True
@@ -93,6 +94,8 @@ class Process:
                 self._soon(0.001, self._interrupt, frame)
             elif isinstance(frame, frames.StateAnswer):
                 self._soon(0.0005, self._noted, frame)
+            elif isinstance(frame, frames.Ping):
+                self._soon(0.0005, self._say, frames.Pong())
             elif isinstance(frame, frames.Stop):
                 self._soon(0.002, self._exit)
 
@@ -117,6 +120,9 @@ class Process:
     def recall_behind(self, held: int, slots: int) -> list[int]:
         stay = max(0, slots - (held - len(self.inbox)))
         return self.recall_some({call.id for call in list(self.inbox)[stay:]})
+
+    stacks = None
+    """A simulated process has none."""
 
     def ended(self, id_: int) -> None:
         """Nothing large is ever handed over here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import ctypes
 import os
 import queue
 import select
@@ -78,6 +79,11 @@ def _loop() -> None:
         pass
 
 
+def _hold(seconds: float) -> None:
+    """A foreign library that doesn't let go of the interpreter's lock."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
 WAITS: dict[str, Callable[[], object]] = {
     "time.sleep": lambda: time.sleep(600),
     "lock.acquire": _lock,
@@ -112,10 +118,20 @@ class Waiting(Adapter):
             self.notes.append(how)
 
     @tool
-    def holds_the_interpreter(self, *, ctx: Context) -> None:
+    def holds_the_interpreter(self, seconds: float = 600, *, ctx: Context) -> str:
         """In one step of C that lets no other thread run."""
         ctx.progress(0.0, "begun")
-        sum(range(10**12))
+        _hold(seconds)
+        return "held"
+
+    @tool
+    def counts_in_c(self) -> int:
+        """In one step of C that ends for no signal either."""
+        return sum(range(10**12))
+
+    @tool
+    def leaves_a_thread_that_holds_the_interpreter(self) -> None:
+        threading.Timer(0.1, _hold, (600,)).start()
 
     @tool
     def clings(self, *, ctx: Context) -> None:

@@ -14,18 +14,20 @@ from typing import Protocol
 
 from snakepit.errors import Started
 from snakepit.link import tracing
-from snakepit.local.frames import CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
+from snakepit.local.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit.local.sections import fill
 from snakepit.local.sockets import FramingError, mapped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.arguments import Arguments
 from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.endings import Ending
+from snakepit_agent.lookout import Lookout
 from snakepit_agent.owners import Owners
 from snakepit_agent.pipes import Line
 from snakepit_agent.room import Room
 from snakepit_agent.sessions import Sessions
 from snakepit_agent.slots import WORD_SECONDS, HeldCall, Ledger, Step
+from snakepit_agent.stacks import where
 from snakepit_agent.streams import Streams
 from snakepit_agent.translate import LargePayload, Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
 
@@ -49,11 +51,12 @@ class Workers(Protocol):
     """What of the workers' owner calls need."""
 
     channels: dict[str, WorkerChannel]
+    lookout: Lookout
 
     def worker_id(self, incarnation: str) -> str: ...
     def ended_a_call(self, incarnation: str) -> None: ...
     def taken(self, incarnation: str) -> None: ...
-    def dump(self, incarnation: str) -> None: ...
+    def dump(self, incarnation: str, *, anew: bool = True) -> None: ...
     def kill(self, incarnation: str, reason: str, message: str) -> None: ...
     def work_came(self) -> None: ...
 
@@ -229,6 +232,10 @@ class Calls:
         else:
             self._stop(held, "CANCELLED", outcome)
 
+    def on_begin(self, frame: Begin) -> None:
+        if (held := self._ledger.calls.get(frame.id)) is not None:
+            held.thread = frame.thread
+
     def on_progress(self, frame: ProgressFrame) -> None:
         held = self._ledger.calls.get(frame.id)
         if held is not None and not held.answered:
@@ -255,22 +262,26 @@ class Calls:
         for held, step in self._ledger.overdue(now):
             if step is Step.DEADLINE:
                 self._stop(held, "DEADLINE", answer_at=now + WORD_SECONDS)
-            elif step is Step.ANSWER:
-                # Its worker has read it; whether the tool's first line has run, nobody but the worker could say.
-                self._answer(held, failure(held.stopping, _STOPPED.get(held.stopping, held.stopping), Started.MAYBE))
-            elif step is Step.DUMP:
-                log.warning("tool %s did not stop %g s after it was told to: its stack follows", held.tool, self._kill_after)
+            elif step is Step.LOOK:
                 self._workers.dump(held.incarnation)
+            elif step is Step.ANSWER:
+                self._look(held)
+                self._answer(held, failure(held.stopping, _unstopped(held), _started(held)))
+            elif step is Step.DUMP:
+                self._workers.dump(held.incarnation, anew=not held.at)
             else:
-                why = f"tool {held.tool} did not stop: {_STOPPED.get(held.stopping, held.stopping)}"
-                self._workers.kill(held.incarnation, "ToolDidNotStop", why)
+                self._look(held)
+                self._workers.kill(held.incarnation, "ToolDidNotStop", _unstopped(held))
         for incarnation in self._ledger.crowded(now):
             worker, channel = self._ledger.workers[incarnation], self._workers.channels[incarnation]
             channel.control(Flush())
             given = len(worker.held) - self.arguments.count_of(incarnation)
             self._give_back(channel.recall_behind(given, worker.slots), "RECALLED")
         for incarnation in self._ledger.stuck(now):
-            self._give_back(self._workers.channels[incarnation].recall(), "RECALLED")
+            unread = self._workers.channels[incarnation].recall()
+            self._give_back(unread, "RECALLED")
+            if unread and not self._ledger.workers[incarnation].held:
+                self._workers.lookout.reads_nothing(incarnation)
 
     # ---- the ends of a call
 
@@ -296,6 +307,11 @@ class Calls:
             self._ledger.answer(held)
             self._flush()
             self._tell(held, outcome, 0.0)
+
+    def _look(self, held: HeldCall) -> None:
+        """Where the tool was when its worker's stacks were asked for."""
+        if (stacks := self._workers.channels[held.incarnation].stacks) is not None:
+            held.at = where(stacks.read(), held.thread) or held.at
 
     def never_began(self, held: HeldCall, reason: str) -> None:
         """A call that waited for its session's turn is over: CANCELLED or DEADLINE."""
@@ -380,10 +396,20 @@ class Calls:
             held.traceparent = held.span.traceparent
 
 
+def _started(held: HeldCall) -> Started:
+    """Its worker has read it; whether the tool's first line has run, nobody but the worker could say, or its stacks."""
+    return Started.YES if held.at else Started.MAYBE
+
+
+def _unstopped(held: HeldCall) -> str:
+    at = f": it was at {held.at}" if held.at else ""
+    return f"{_STOPPED.get(held.stopping, held.stopping)}, and tool {held.tool} did not stop{at}"
+
+
 def _lost(held: HeldCall, worker: str, ending: Ending) -> CallFailure:
     if held.stopping:
         message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"
-        return failure(held.stopping, message, Started.MAYBE, {"how": ending.how})
+        return failure(held.stopping, message, _started(held), {"how": ending.how})
     message = f"worker {worker} died during the call: {ending.words}"
     return failure("WORKER_LOST", message, Started.MAYBE, {"how": ending.how, "worker": worker})
 

@@ -46,7 +46,7 @@ class Capsule:
         self.incarnation = new_id()
         self.finished = asyncio.Event()
         self.ledger = Ledger()
-        self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came)
+        self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came, self._touched)
         self._token = Token(settings.token_file)
         self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token)
         self.room = Room(settings.large_bytes)
@@ -291,6 +291,7 @@ class Capsule:
         self._beat_timer = self._loop.call_later(self.settings.spec.heartbeat.interval_seconds, self._beat)
         now = time.monotonic()
         self.workers.observe_memory(now)
+        self.workers.lookout.beat(now)
         self.uplink.tick(now)
         if self.uplink.is_fenced:
             self._start_over()

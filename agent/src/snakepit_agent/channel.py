@@ -24,6 +24,7 @@ from snakepit.local.sockets import (
     take_over,
     worker_frames,
 )
+from snakepit_agent.stacks import Stacks
 
 READ_BYTES = 64 * 1024
 """Well under what malloc takes from the kernel anew each time."""
@@ -44,6 +45,8 @@ class WorkerChannel:
 
     def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
         self.incarnation = incarnation
+        self.heard = False  # something, since the last heartbeat
+        self.suspect = False
         self._inbox = socket.socket(fileno=inbox)
         self._inbox_reader = socket.socket(fileno=inbox_reader)
         self._outbox = socket.socket(fileno=outbox)
@@ -54,6 +57,7 @@ class WorkerChannel:
         # Of calls in `pending` with sections, by id; and memfds of results that no frame has spoken of yet.
         self._descriptors: dict[int, int] = {}
         self._handed: dict[int, list[int]] = {}
+        self._stacks: Stacks | None = None
         self._unwritten = bytearray()
         self._broken = False
         self._loop = asyncio.get_running_loop()
@@ -170,16 +174,12 @@ class WorkerChannel:
             self._fail("the inbox can't be read", error)
             return None
 
-    def stacks(self) -> str:
-        """What the worker's faulthandler wrote; nothing unless a signal killed it."""
-        if (descriptor := self.take_over(STACKS)) < 0:
-            return ""
-        try:
-            return os.pread(descriptor, READ_BYTES, 0).decode(errors="replace")
-        except OSError:  # the author's code put something else there
-            return ""
-        finally:
-            os.close(descriptor)
+    @property
+    def stacks(self) -> Stacks | None:
+        """Where the worker's faulthandler writes; None before it has said so."""
+        if self._stacks is None and (descriptor := self.take_over(STACKS)) >= 0:
+            self._stacks = Stacks(descriptor)
+        return self._stacks
 
     def ended(self, id_: int) -> None:
         """The call has ended: what it handed over and never spoke of is closed."""
@@ -271,6 +271,8 @@ class WorkerChannel:
     def close(self) -> None:
         """Close the sockets. Calls that are still in the inbox must have been recalled before."""
         self._forget(self._take_pending())
+        if self._stacks is not None:
+            self._stacks.close()
         for descriptors in self._handed.values():
             close_all(descriptors)
         for sock in (self._outbox, self._inbox):

@@ -38,7 +38,7 @@ def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Ending:
         return Ending(how, f"{how} ({_named(number)}): {fault}")
     if oom:
         return _OUT_OF_MEMORY
-    line = _LAST_LINE.search(stacks)
+    line = _LAST_LINE.search(stacks[stacks.rfind("Fatal Python error") :])
     at = f"; its last line of Python: {line[1]}, line {line[2]}, in {line[3]}" if line else ""
     return Ending(how, f"{how} ({_named(number)}){at}")
 

@@ -109,6 +109,13 @@ class Lifecycle:
         if seat is not None:
             seat.fault = seat.fault or (reason, message, traceback)
 
+    def suspect(self, incarnation: str, suspect: bool) -> None:
+        """It does not answer, or does again; for whoever looks at the workers."""
+        seat = self._by_incarnation.get(incarnation)
+        if seat is not None and seat.state is State.READY:
+            seat.reason = "NotAnswering" if suspect else ""
+            seat.message = "it runs no call and does not answer: it gets no new ones" if suspect else ""
+
     def kill(self, incarnation: str, reason: str, message: str) -> list[Action]:
         """Kill the worker for a reason that is to be told."""
         self.could_not_start(incarnation, reason, message)

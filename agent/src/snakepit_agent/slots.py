@@ -34,6 +34,9 @@ WORD_SECONDS = 0.1
 """A call that has met its deadline is answered by its worker's own word, which alone knows whether the tool's first line has run. Then
 the agent answers without it: replicas wait twice as long for their agents."""
 
+LOOK_SECONDS = 0.05
+"""How long before that its worker is asked where the tool is."""
+
 DUMP_SECONDS = 0.5
 """Between the request for a stack dump and the kill."""
 
@@ -47,12 +50,13 @@ class Step(enum.Enum):
     """What is due for a call that should have ended."""
 
     DEADLINE = "its deadline has passed"
-    ANSWER = "its worker has not said how it ended: tell its caller"
+    LOOK = "its worker has not said how it ended: ask where the tool is"
+    ANSWER = "its worker has still not said how it ended: tell its caller"
     DUMP = "its tool did not stop: write its stack to the log"
     KILL = "its tool did not stop: kill the worker"
 
 
-_AFTER = {Step.DEADLINE: Step.ANSWER, Step.ANSWER: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
+_AFTER = {Step.DEADLINE: Step.LOOK, Step.LOOK: Step.ANSWER, Step.ANSWER: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
 
 
 @dataclass(slots=True)
@@ -81,6 +85,9 @@ class HeldCall:
     step: Step = Step.DEADLINE
     kill_at: float = math.inf
     stopping: str = ""
+    # Of its worker: the thread that runs it, and where in the tool that was when last looked at.
+    thread: int = 0
+    at: str = ""
     answered: bool = False
     large: bool = False
     """Its arguments come in pieces."""
@@ -101,6 +108,8 @@ class WorkerSlots:
     strict_used: float = -math.inf
     # It belongs to a session or call of an exclusive pool.
     taken: bool = False
+    # Nothing is admitted until it shows a sign of life.
+    suspended: bool = False
     served: int = 0
     backlog: float = 0.0
     progressed: float = 0.0
@@ -163,7 +172,7 @@ class Ledger:
         if worker.closed and not (strict and worker.kept):
             return worker.closed
         held = len(worker.held)
-        if self.shut:
+        if self.shut or worker.suspended:
             return "NO_SLOT"
         if held < worker.slots:
             return ""
@@ -176,7 +185,7 @@ class Ledger:
     def has_slot(self, incarnation: str) -> bool:
         """Large calls are not taken ahead of a free slot."""
         worker = self.workers.get(incarnation)
-        return worker is not None and len(worker.held) < worker.slots
+        return worker is not None and not worker.suspended and len(worker.held) < worker.slots
 
     def set_shut(self, shut: bool) -> None:
         """Whoever was refused hears when it ends."""
@@ -185,6 +194,14 @@ class Ledger:
                 if worker.refused:
                     self._tell_refused(worker, "")
         self.shut = shut
+
+    def suspend(self, incarnation: str, suspended: bool) -> None:
+        """Admit nothing there for now, or again; whoever was refused hears when it ends."""
+        worker = self.workers.get(incarnation)
+        if worker is not None and worker.suspended != suspended:
+            worker.suspended = suspended
+            if not suspended and worker.refused:
+                self._tell_refused(worker, "")
 
     def refused(self, incarnation: str, replica: str) -> None:
         """A call of that replica was rejected: it sends that worker nothing until it hears that something has changed there."""
@@ -270,14 +287,16 @@ class Ledger:
         `answer_at`: when its caller is told, if its worker says nothing before.
         """
         call.stopping, call.kill_at = reason, kill_at
-        call.step, call.due = (Step.ANSWER, min(answer_at, kill_at)) if answer_at < math.inf else (Step.DUMP, kill_at)
+        call.step, call.due = (Step.LOOK, min(answer_at, kill_at) - LOOK_SECONDS) if answer_at < math.inf else (Step.DUMP, kill_at)
 
     def overdue(self, now: float) -> Iterator[tuple[HeldCall, Step]]:
         """Calls for which something is due; each step is told once."""
         for call in [call for call in self.calls.values() if call.due <= now]:
             step = call.step
             call.step, call.due = _AFTER[step], math.inf
-            if step is Step.ANSWER:
+            if step is Step.LOOK:
+                call.due = now + LOOK_SECONDS
+            elif step is Step.ANSWER:
                 call.due = call.kill_at
             elif step is Step.DUMP:
                 call.due = now + DUMP_SECONDS

@@ -24,6 +24,7 @@ from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.endings import Ending
 from snakepit_agent.keeper import KeeperServer
 from snakepit_agent.lifecycle import Lifecycle
+from snakepit_agent.lookout import Lookout
 from snakepit_agent.oom import OomCounter
 from snakepit_agent.owners import Owners
 from snakepit_agent.recycling import Limits, Why
@@ -86,6 +87,7 @@ class Workers:
         finished: Callable[[], None],
         offered: Callable[[frames.Ready], None],
         work_came: Callable[[], None],
+        touched: Callable[[], None],
     ) -> None:
         self.channels: dict[str, WorkerChannel] = {}
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
@@ -98,6 +100,8 @@ class Workers:
         self._changed = changed
         self._finished = finished
         self._offered = offered
+        self._touched = touched
+        self.lookout = Lookout(settings.spec.heartbeat, ledger, self)
         self._oom: OomCounter | None = None
         self._same_processes = False
         self._cpus = 0.0
@@ -133,9 +137,17 @@ class Workers:
             self._apply(self.lifecycle.retire(incarnation, time.monotonic()))
             self._changed()
 
-    def dump(self, incarnation: str) -> None:
-        """Have the worker write its stacks to its log."""
+    def dump(self, incarnation: str, *, anew: bool = True) -> None:
+        """Have the worker write its stacks: they are read when they are needed, and go to the log when it is killed."""
+        if (stacks := self.channels[incarnation].stacks) is not None:
+            stacks.expect(time.monotonic(), anew=anew)
         self.keeper.send(frames.SignalWorker(incarnation, signal.SIGUSR1, group=False))
+
+    def suspect(self, incarnation: str, suspect: bool) -> None:
+        """It does not answer, or does again."""
+        self.lifecycle.suspect(incarnation, suspect)
+        self._touched()
+        self._changed()
 
     def kill(self, incarnation: str, reason: str, message: str) -> None:
         log.warning("worker %s is killed: %s", self.worker_id(incarnation), message)
@@ -286,10 +298,10 @@ class Workers:
             return
         oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
         channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seat(frame.incarnation)
-        stacks = channel.stacks() if channel else ""
+        stacks = channel.stacks.read() if channel and channel.stacks else ""
         ending = endings.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
         if stacks:
-            log.warning("worker %s wrote as it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
+            log.warning("worker %s wrote before it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
         self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending)
 
     def _died(self, incarnation: str, reason: str, ending: Ending) -> None:
@@ -304,6 +316,7 @@ class Workers:
         self._changed()
 
     def _bury(self, incarnation: str, ending: Ending) -> None:
+        self.lookout.gone(incarnation)
         if incarnation in self.channels:
             self.calls.worker_died(incarnation, ending)
             self.state.worker_died(incarnation)
@@ -314,6 +327,9 @@ class Workers:
     # ---- one worker
 
     def _on_frames(self, channel: WorkerChannel, said: Sequence[frames.FromWorker]) -> None:
+        channel.heard = True
+        if channel.suspect:
+            self.lookout.heard(channel)
         for frame in said:
             if type(frame) is frames.Done:
                 self.calls.on_done(frame)
@@ -331,12 +347,10 @@ class Workers:
             case frames.StateOperation():
                 if (call := self._ledger.calls.get(frame.id)) is not None:
                     self.state.request(call, frame, time.monotonic())
-            case frames.ToolCall():
-                self.nested.asked(self._ledger.calls.get(frame.id), channel.incarnation, frame, time.monotonic())
-            case frames.ToolTaken():
-                self.nested.taken(channel.incarnation, frame)
-            case frames.ToolDropped():
-                self.nested.dropped(channel.incarnation, frame)
+            case frames.ToolCall() | frames.ToolTaken() | frames.ToolDropped():
+                self._on_nested(channel.incarnation, frame)
+            case frames.Begin():
+                self.calls.on_begin(frame)
             case frames.ProgressFrame():
                 self.calls.on_progress(frame)
             case frames.SpanFrame():
@@ -350,6 +364,15 @@ class Workers:
                     attributes=frame.attributes,
                 )
 
+    def _on_nested(self, incarnation: str, frame: frames.ToolCall | frames.ToolTaken | frames.ToolDropped) -> None:
+        match frame:
+            case frames.ToolCall():
+                self.nested.asked(self._ledger.calls.get(frame.id), incarnation, frame, time.monotonic())
+            case frames.ToolTaken():
+                self.nested.taken(incarnation, frame)
+            case frames.ToolDropped():
+                self.nested.dropped(incarnation, frame)
+
     def _ready(self, incarnation: str, frame: frames.Ready) -> None:
         actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), frame.python)
         if actions is None:
@@ -357,6 +380,7 @@ class Workers:
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
         self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
+        self.lookout.ready(incarnation)
         self._offered(frame)
         self._apply(actions)
         self._changed()

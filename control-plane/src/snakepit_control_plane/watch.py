@@ -66,6 +66,12 @@ class Watch:
         capsules = list(pool.capsules.values())
         held_for = max(0.0, now - pool.held_since)
         verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
+        if hold and not pool.silence_held:
+            silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
+            log.warning(
+                "%s of the %s capsules of pool %s are silent at once: none is declared lost for it", silent, len(capsules), pool.name
+            )
+        pool.silence_held = hold
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, verdict in zip(capsules, verdicts, strict=True):
             if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:

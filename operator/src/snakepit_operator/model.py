@@ -92,6 +92,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
     sessions: int = 0
     sessions_mark: int = 0
     capsules: Mapping[str, CapsuleView] = {}
+    silence_held: bool = False
     store_ready: bool = True
     store_message: str = ""
 

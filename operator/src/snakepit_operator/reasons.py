@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     POD_FAILED = "PodFailed"
     POD_STUCK = "PodStuck"
     CAPSULE_LOST = "CapsuleLost"
+    CAPSULES_SILENT = "CapsulesSilent"
     STORE_READY = "StoreReady"
     SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
     SESSIONS_FULL = "SessionsFull"

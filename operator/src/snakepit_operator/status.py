@@ -20,6 +20,10 @@ AVAILABLE, PROGRESSING, DEGRADED, STORE, AUTOSCALING = "Available", "Progressing
 
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
+_SILENT = (
+    "more than half of the capsules are silent at once, which is more likely a fault of the network, the nodes or the control plane: "
+    "none is declared lost for it, for ten times heartbeat.timeoutSeconds"
+)
 
 
 class Verdict(Struct, frozen=True):
@@ -175,6 +179,8 @@ def _trouble(observed: Observed, problem: tuple[str, str] | None) -> tuple[str, 
     """The most common fault, in the words of the pod or worker that has it."""
     if problem:
         return problem
+    if observed.fleet is not None and observed.fleet.silence_held:
+        return Reason.CAPSULES_SILENT, _SILENT
     faults = [*_pod_faults(observed.pods), *_worker_faults(observed)]
     if not faults:
         return None

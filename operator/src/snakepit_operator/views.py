@@ -101,6 +101,7 @@ def fleet_view(pool: str, answers: Iterable[fleet_pb2.SyncResponse]) -> FleetVie
         sessions=max((state.pool.sessions for state in states), default=0),
         sessions_mark=max((state.pool.sessions_mark for state in states), default=0),
         capsules=_capsules(states),
+        silence_held=bool(states) and all(state.silence_held for state in states),
         store_ready=not broken,
         store_message=broken[0].session_store_message if broken else "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -130,12 +131,18 @@ async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(cont
         assert (await control.ready())[0].incarnation == worker.incarnation
 
 
-async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(control: Replica) -> None:
-    stubborn = spec("support.stubborn:Stubborn", worker={"processes": 2}, drain={"killAfterSeconds": 1})
+@pytest.mark.parametrize("tool", ["clings", "counts_in_c"])
+async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(
+    control: Replica, caplog: pytest.LogCaptureFixture, tool: str
+) -> None:
+    stubborn = spec("support.waiting:Waiting", worker={"processes": 2}, drain={"killAfterSeconds": 1})
     async with capsule(stubborn, control.port):
         first, second = await control.ready(2)
-        result = await control.result(control.call(first, "cling", timeout_seconds=0.2))
-        assert (result.error.reason, result.error.started) == ("DEADLINE", MAYBE)
+        result = await control.result(control.call(first, tool, timeout_seconds=0.3))
+        assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
+        assert re.fullmatch(
+            rf"the deadline passed, and tool {tool} did not stop: it was at support/waiting\.py:\d+ in {tool}", result.error.message
+        )
         # The caller has its answer; the slot is still taken, and the replica is told so before that.
         kinds = [frame.WhichOneof("kind") for frame in control.frames if frame.WhichOneof("kind") in ("load", "result")]
         assert kinds[-2:] == ["load", "result"]
@@ -143,6 +150,37 @@ async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(control: 
         await control.until(lambda: control.workers()[0].incarnation != first.incarnation and control.workers()[0].state == 2)
         assert control.workers()[1].incarnation == second.incarnation
         assert len(control.heard("result")) == 1
+        stacks = next(message for message in caplog.messages if "wrote before it was killed" in message)
+        assert "support/waiting.py" in stacks
+        assert f" in {tool}\n" in stacks
+        assert f"is killed: {result.error.message}" in caplog.text
+
+
+async def test_in_the_thread_profile_a_tool_that_will_not_stop_takes_its_neighbours_along_and_each_is_told_why(control: Replica) -> None:
+    threads = spec("support.waiting:Waiting", worker={"profile": "thread", "threads": 3}, drain={"killAfterSeconds": 1})
+    async with capsule(threads, control.port):
+        (worker,) = await control.ready()
+        neighbour = control.call(worker, "wait", {"how": "event.wait"})
+        clinging = control.call(worker, "clings", timeout_seconds=0.3)
+        result = await control.result(clinging)
+        assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
+        assert re.search(r"it was at support/waiting\.py:\d+ in clings", result.error.message)
+        result = await control.result(neighbour)
+        assert result.error.reason == "WORKER_LOST"
+        assert "tool clings did not stop: it was at support/waiting.py" in result.error.message
+
+
+async def test_whoever_asks_a_worker_for_its_stacks_finds_them_in_the_agents_log(
+    control: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with capsule(spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 0.1}), control.port):
+        (worker,) = await control.ready()
+        id_ = control.call(worker, "hold", {"seconds": 60})
+        await control.begun(id_)
+        os.kill(worker.pid, signal.SIGUSR1)
+        await control.until(lambda: "was asked for its stacks" in caplog.text, "the stacks are logged")
+        assert " in hold\n" in caplog.text
 
 
 async def test_a_cancelled_call_ends_and_frees_its_slot(control: Replica) -> None:

@@ -1,6 +1,7 @@
 """Links of agents and clients: broken, silent, fenced, of another version; and the services around them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
@@ -17,7 +18,8 @@ from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
-QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": 0.5, "missThreshold": 2})
+QUICK_TIMEOUT = 0.5
+QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIMEOUT, "missThreshold": 2})
 
 
 class Client:
@@ -133,6 +135,32 @@ async def test_a_silent_agent_is_suspect_then_lost_and_what_it_ran_is_worker_los
         assert isinstance(error, WorkerLost)
         assert "lost" in error.details["how"]
         assert capsule.liveness == pool_pb2.LIVENESS_LOST
+
+
+async def test_most_of_three_agents_silent_at_once_are_not_lost_and_go_on_when_they_are_heard_again(
+    server: Running, caller: Caller
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        agents = [
+            await stack.enter_async_context(simulated_agent(server.address, name=f"capsule-{n}", settings=QUICK, beat_seconds=0.1))
+            for n in range(3)
+        ]
+        call = caller.start("hang")
+        await eventually(lambda: any(agent.running for agent in agents))
+        pool = server.router.pools[POOL]
+        for agent in agents:
+            agent.silent = True
+        await eventually(lambda: pool.silence_held)
+        silent_since = min(capsule.last_beat for capsule in pool.capsules.values())
+        await eventually(lambda: server.router.clock() - silent_since > 3 * QUICK_TIMEOUT)
+        assert {capsule.liveness for capsule in pool.capsules.values()} == {pool_pb2.LIVENESS_SUSPECT}
+        assert not call.done()
+        for agent in agents:
+            agent.silent = False
+        await eventually(lambda: not pool.silence_held)
+        for agent in agents:
+            agent.let_go()
+        assert (await call).json.string_value == "late"
 
 
 async def test_a_beat_makes_a_suspect_agent_live_again(server: Running, caller: Caller) -> None:

@@ -241,23 +241,6 @@ def test_the_process_is_named_after_its_worker(agent: LocalAgent) -> None:
     assert agent.start(SAMPLE, index=4, startup="spawn").call("name") == "worker/4"
 
 
-def test_stacks_are_dumped_on_request_and_the_worker_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
-    with LocalAgent() as agent:
-        worker = agent.start(SAMPLE)
-        running = worker.begin("spin")
-        worker.heard.wait(Begin)
-        heard: list[str] = []
-
-        def dumped() -> bool:
-            worker.signal(signal.SIGUSR1, group=False)  # the first may find the tool not begun
-            heard.append(capfd.readouterr().err)
-            return "in spin" in "".join(heard)
-
-        wait_until(dumped)
-        worker.send(CancelCall(running, "CANCELLED"))
-        assert worker.done(running).failure is not None
-
-
 def test_stdin_is_empty(agent: LocalAgent) -> None:
     assert agent.start(SAMPLE).call("stdin") == ""
 

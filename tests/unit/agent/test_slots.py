@@ -108,7 +108,9 @@ def test_each_step_of_an_overdue_call_is_told_once_and_in_order(ledger: Ledger) 
     assert list(ledger.overdue(10.0)) == [(held, Step.DEADLINE)]
     ledger.stop_by(held, "DEADLINE", 16.0, answer_at=10.1)
     assert list(ledger.overdue(10.0)) == []
-    assert list(ledger.overdue(10.1)) == [(held, Step.ANSWER)]
+    assert list(ledger.overdue(10.06)) == [(held, Step.LOOK)]
+    assert list(ledger.overdue(10.1)) == []
+    assert list(ledger.overdue(10.12)) == [(held, Step.ANSWER)]
     assert list(ledger.overdue(15.9)) == []
     assert list(ledger.overdue(16.0)) == [(held, Step.DUMP)]
     assert list(ledger.overdue(16.1)) == []

@@ -92,6 +92,13 @@ def test_a_pod_that_cannot_be_made_says_why() -> None:
     assert found.reason == "ImageMissing"
 
 
+def test_most_capsules_silent_at_once_is_said_though_calls_can_be_served() -> None:
+    found = conditions(look(pool(replicas=1), pod(0), seen=fleet(capsule(pod(0)), silence_held=True)))
+    assert found["Available"][0] == "True"
+    assert found["Degraded"][:2] == ("True", "CapsulesSilent")
+    assert "none is declared lost for it" in found["Degraded"][2]
+
+
 @pytest.mark.parametrize(("spec", "reason"), [({"replicas": 0}, "ScaledToZero"), ({"suspended": True}, "Suspended")])
 def test_nothing_wanted_is_not_degraded(spec: dict[str, object], reason: str) -> None:
     found = look(pool(**spec), seen=fleet())

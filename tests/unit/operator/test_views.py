@@ -119,6 +119,13 @@ def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
     assert (found.store_ready, found.store_message) == (False, "refused")
 
 
+def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
+    silent, well = answer(), answer()
+    silent.pools[0].silence_held = True
+    assert fleet_view(POOL, [silent, silent]).silence_held
+    assert not fleet_view(POOL, [silent, well]).silence_held
+
+
 def test_an_unknown_pool_is_simply_not_available() -> None:
     assert fleet_view("default/other", [answer()]) == FleetView()
 

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 import traceback
@@ -30,10 +31,11 @@ def set_apart(descriptor: int) -> int:
 
 
 def keep_stacks(inbox: socket.socket) -> None:
-    """If a signal kills this process, its Python stacks are in memory that the agent holds too."""
+    """If a signal kills this process, or the agent asks with SIGUSR1, its Python stacks are in memory that the agent holds too."""
     descriptor = set_apart(os.memfd_create("snakepit-stacks", os.MFD_CLOEXEC))
     hand_over(inbox, STACKS, descriptor)
     faulthandler.enable(descriptor)
+    faulthandler.register(signal.SIGUSR1, descriptor, all_threads=True)
 
 
 def give_up(error: Exception) -> NoReturn:

@@ -297,7 +297,7 @@ class Invoker:
         except InvalidArguments as error:
             return _refusal(frame, error.reason, error.message)
         if self.means.get(frame.tool, 1.0) >= QUICK_SECONDS:
-            self.channel.send(Begin(frame.id, now))
+            self.channel.send(Begin(frame.id, now, threading.get_ident()))
         return self._guarded(call, tool, arguments)
 
     def _guarded(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Done:

@@ -11,7 +11,6 @@ import faulthandler
 import logging
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ping, Pong, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
@@ -229,6 +228,8 @@ class Worker:
                 self._wake.set()
             case Flush():
                 self._channel.flush()
+            case Ping():
+                self._channel.send(Pong())
             case Stop():
                 self._order_stop()
 
@@ -284,10 +285,9 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
 
 
 def _settle() -> None:
-    """What a process of the author's may expect: default signals, stacks on SIGUSR1 and before a fatal signal."""
+    """What a process of the author's may expect: default signals, stacks before a fatal signal."""
     _step_back()
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 
 def _step_back() -> None:

@@ -45,6 +45,7 @@ class Pool:
         self.last_ready_at = -math.inf
         self.failures = 0.0
         self.held_since = math.inf
+        self.silence_held = False
         # When this replica last found the store away. What was before it knew the pool, it can't know.
         self.store_away_at = now
         self.sessions = 0

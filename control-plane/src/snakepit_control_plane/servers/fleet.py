@@ -67,7 +67,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
 
     def _pool(self, pool: Pool) -> fleet_pb2.PoolState:
         return fleet_pb2.PoolState(
-            pool=pool.describe(), capsules=[self._capsule(capsule) for capsule in pool.capsules.values()], tools=sorted(pool.tools)
+            pool=pool.describe(),
+            capsules=[self._capsule(capsule) for capsule in pool.capsules.values()],
+            tools=sorted(pool.tools),
+            silence_held=pool.silence_held,
         )
 
     def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:

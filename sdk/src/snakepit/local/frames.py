@@ -218,10 +218,14 @@ class Failed(_Frame, tag="failed"):
 
 
 class Begin(_Frame, tag="begin"):
-    """The call was read off the inbox and its tool is about to run, at monotonic `at`. Left out for tools that are known to be quick."""
+    """The call was read off the inbox and its tool is about to run, at monotonic `at`, in `thread` as faulthandler names it.
+
+    Left out for tools that are known to be quick.
+    """
 
     id: int
     at: float
+    thread: int = 0
 
 
 class Done(_Frame, tag="done"):
@@ -251,6 +255,10 @@ class ProgressFrame(_Frame, tag="progress"):
     id: int
     fraction: float
     message: str = ""
+
+
+class Pong(_Frame, tag="pong"):
+    """The answer to `Ping`."""
 
 
 class StateOperation(_Frame, tag="state"):
@@ -364,12 +372,18 @@ class Flush(_Frame, tag="flush"):
     """Say what you hold: results of quick calls may wait for those behind them, and one of these turned out slow."""
 
 
+class Ping(_Frame, tag="ping"):
+    """Are you there? Asked of a worker that runs no call and has said nothing lately."""
+
+
 class Stop(_Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 
-FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
-ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Stop
+FromWorker = (
+    Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
+)
+ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Ping | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""

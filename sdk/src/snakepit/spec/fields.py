@@ -89,12 +89,16 @@ class CallSpec(Section, frozen=True):
 
 
 class HeartbeatSpec(Section, frozen=True):
-    """When a silent capsule is suspected, and when it is given up."""
+    """When a silent capsule, or a silent worker that runs no call, is suspected, and when it is given up."""
 
     interval_seconds: Annotated[PositiveSeconds, Meta(description="Between two heartbeats of a capsule.")] = 2
-    timeout_seconds: Annotated[PositiveSeconds, Meta(description="Silence after which a capsule is lost and its calls fail.")] = 10
-    miss_threshold: Annotated[int, Meta(ge=1, le=100, description="Missed heartbeats after which a capsule gets no new calls.")] = 3
-    initial_delay_seconds: Annotated[Seconds, Meta(description="Grace after a capsule's first contact.")] = 0
+    timeout_seconds: Annotated[
+        PositiveSeconds, Meta(description="Silence until a capsule is lost and its calls fail, or an idle worker is killed.")
+    ] = 10
+    miss_threshold: Annotated[
+        int, Meta(ge=1, le=100, description="Missed heartbeats until a capsule, or an idle worker, gets no calls.")
+    ] = 3
+    initial_delay_seconds: Annotated[Seconds, Meta(description="Grace after a capsule's first contact, and after a worker's setup().")] = 0
 
 
 class RecycleSpec(Section, frozen=True):
@@ -119,7 +123,7 @@ class DrainSpec(Section, frozen=True):
     """How a capsule or worker is stopped."""
 
     timeout_seconds: Annotated[DrainSeconds, Meta(description="Running calls may finish within this time.")] = 60
-    kill_after_seconds: Annotated[DrainSeconds, Meta(description="From TERM to KILL.")] = 6
+    kill_after_seconds: Annotated[DrainSeconds, Meta(description="From TERM to KILL, and from a tool's interruption to KILL.")] = 6
 
 
 class SessionSpec(Section, frozen=True):

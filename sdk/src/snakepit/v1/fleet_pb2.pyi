@@ -33,14 +33,16 @@ class SyncResponse(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ...) -> None: ...
 
 class PoolState(_message.Message):
-    __slots__ = ("pool", "capsules", "tools")
+    __slots__ = ("pool", "capsules", "tools", "silence_held")
     POOL_FIELD_NUMBER: _ClassVar[int]
     CAPSULES_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
+    SILENCE_HELD_FIELD_NUMBER: _ClassVar[int]
     pool: _pool_pb2.Pool
     capsules: _containers.RepeatedCompositeFieldContainer[CapsuleState]
     tools: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
+    silence_held: bool
+    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
     __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled")

@@ -1,0 +1,87 @@
+"""Is a worker that runs no call still there? What silence says about it. Pure; `now` is monotonic seconds.
+
+Everything that a worker says is a sign of life. Only one that says nothing and runs nothing is asked (`Ping`), once a heartbeat; a thread
+of its own answers. Busy is not dead: while it holds a call, deadlines alone decide about it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Container
+from dataclasses import dataclass
+
+from snakepit.spec.fields import HeartbeatSpec
+
+
+class Verdict(enum.Enum):
+    """What is to be done about a worker."""
+
+    ASK = "it said nothing lately: ask it"
+    SUSPECT = "it does not answer: give it no new calls"
+    LOST = "it has not answered for too long: replace it"
+
+
+@dataclass(slots=True)
+class _Sign:
+    """`asked`: since when a question is unanswered. `quiet_until`: it is new, and not asked before."""
+
+    quiet_until: float
+    asked: float | None = None
+    suspect: bool = False
+
+
+class Pulse:
+    """All ready workers of one capsule, by incarnation."""
+
+    def __init__(self, heartbeat: HeartbeatSpec) -> None:
+        self._spec = heartbeat
+        self._signs: dict[str, _Sign] = {}
+        self._beaten: float | None = None
+
+    def ready(self, incarnation: str, now: float) -> None:
+        self._signs[incarnation] = _Sign(now + self._spec.initial_delay_seconds)
+
+    def gone(self, incarnation: str) -> None:
+        """It has ended, or is being stopped."""
+        self._signs.pop(incarnation, None)
+
+    def heard(self, incarnation: str) -> None:
+        """It lives."""
+        if (sign := self._signs.get(incarnation)) is not None:
+            sign.asked, sign.suspect = None, False
+
+    def unread(self, incarnation: str, now: float) -> list[Verdict]:
+        """It has left its calls unread, though it runs none."""
+        sign = self._signs.get(incarnation)
+        if sign is None or sign.suspect:
+            return []
+        sign.suspect = True
+        if sign.asked is not None:
+            return [Verdict.SUSPECT]
+        sign.asked = now
+        return [Verdict.SUSPECT, Verdict.ASK]
+
+    def beat(self, now: float, heard: Container[str], busy: Container[str]) -> list[tuple[str, Verdict]]:
+        """Once a heartbeat. `heard`: who has said something since the last one; `busy`: who holds calls."""
+        stalled = self._beaten is not None and now - self._beaten > 2 * self._spec.interval_seconds
+        self._beaten = now
+        found = []
+        for incarnation, sign in self._signs.items():
+            if incarnation in heard:
+                sign.asked = None
+            elif incarnation not in busy and now >= sign.quiet_until and (verdict := self._judge(sign, now, stalled=stalled)):
+                found.append((incarnation, verdict))
+        return found
+
+    def _judge(self, sign: _Sign, now: float, *, stalled: bool) -> Verdict | None:
+        """`stalled`: we had no time ourselves, as in a frozen pod, and then nor had the workers."""
+        if sign.asked is None or stalled:
+            sign.asked = now
+            return Verdict.ASK
+        silence = now - sign.asked
+        if silence >= self._spec.timeout_seconds:
+            return Verdict.LOST
+        if not sign.suspect and silence >= self._spec.miss_threshold * self._spec.interval_seconds:
+            sign.suspect = True
+            return Verdict.SUSPECT
+        return None
