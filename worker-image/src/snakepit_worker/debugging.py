@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TextIO
+from typing import Any
 
 VARIABLE = "SNAKEPIT_DEBUG_TERMINAL"
 
@@ -28,5 +28,5 @@ def attach(path: str) -> None:
     logging.basicConfig(level=logging.getLogger().level, format="%(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _stream(descriptor: int, mode: str) -> TextIO:
+def _stream(descriptor: int, mode: str) -> Any:
     return os.fdopen(descriptor, mode, buffering=1, closefd=False)
