@@ -193,7 +193,8 @@ class Worker:
         try:
             self._channel.read(self._obey)
         except (OSError, FramingError) as error:
-            logger.error("the agent's channel broke: %s", error)
+            if not self._stopping:
+                logger.error("the agent's channel broke: %s", error)
         os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:
