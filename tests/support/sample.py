@@ -48,6 +48,12 @@ class Sample(Adapter):
         raise LookupError(message)
 
     @tool
+    def steps(self, steps: int, *, ctx: Context) -> str:
+        for step in range(steps):
+            ctx.progress((step + 1) / steps, f"step {step + 1}")
+        return "done"
+
+    @tool
     def count(self, to: int, *, ctx: Context) -> Iterator[int]:
         for i in range(to):
             ctx.check()

@@ -1,49 +1,13 @@
 """Write and call tools on warm pools of Python workers.
 
-Authors need only msgspec; the caller's names (`Client` and what it returns) are imported when first used, from the extra `client`.
+Every name is imported when first used: an author's module loads no more than it says, and what only callers need (`Client` and what it
+returns) comes from the extra `client`.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from snakepit.context import AsyncContext, Context, Interrupted
-from snakepit.errors import (
-    CallerLimit,
-    CallTooDeep,
-    Cancelled,
-    DeadlineExceeded,
-    Draining,
-    InvalidArguments,
-    PayloadTooLarge,
-    PayloadWarning,
-    PermissionDenied,
-    PoolNotFound,
-    PoolNotReady,
-    PoolSaturated,
-    ProtocolMismatch,
-    QueueTimeout,
-    ReplicaLost,
-    ServerUnavailable,
-    SessionNotFound,
-    SessionQuota,
-    SessionWorkerUnavailable,
-    SnakepitError,
-    StaleEpoch,
-    Started,
-    StateQuota,
-    Status,
-    StoreUnavailable,
-    ToolError,
-    ToolNotFound,
-    ToolQuota,
-    Unauthenticated,
-    WorkerBusy,
-    WorkerLost,
-    WouldDeadlock,
-)
-from snakepit.tools import Adapter, AdapterError, tool
 
 if TYPE_CHECKING:
     from snakepit.client import Client as Client
@@ -56,10 +20,55 @@ if TYPE_CHECKING:
     from snakepit.client import Stream as Stream
     from snakepit.client import ToolInfo as ToolInfo
     from snakepit.client import WorkerInfo as WorkerInfo
+    from snakepit.context import AsyncContext, Context, Interrupted
+    from snakepit.errors import (
+        CallerLimit,
+        CallTooDeep,
+        Cancelled,
+        DeadlineExceeded,
+        Draining,
+        InvalidArguments,
+        PayloadTooLarge,
+        PayloadWarning,
+        PermissionDenied,
+        PoolNotFound,
+        PoolNotReady,
+        PoolSaturated,
+        ProtocolMismatch,
+        QueueTimeout,
+        ReplicaLost,
+        ServerUnavailable,
+        SessionNotFound,
+        SessionQuota,
+        SessionWorkerUnavailable,
+        SnakepitError,
+        StaleEpoch,
+        Started,
+        StateQuota,
+        Status,
+        StoreUnavailable,
+        ToolError,
+        ToolNotFound,
+        ToolQuota,
+        Unauthenticated,
+        WorkerBusy,
+        WorkerLost,
+        WouldDeadlock,
+    )
+    from snakepit.tools import Adapter, AdapterError, tool
 
 __version__ = "0.1.0"
 
 _CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
+_ELSEWHERE = {
+    "Adapter": "tools",
+    "AdapterError": "tools",
+    "AsyncContext": "context",
+    "Context": "context",
+    "Interrupted": "host",
+    "tool": "tools",
+}
+"""The other names are errors."""
 
 __all__ = [
     "Adapter",
@@ -106,9 +115,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "sync":
         return _caller("snakepit.sync")
-    if name not in _CALLERS:
+    if name in _CALLERS:
+        value = getattr(_caller("snakepit.client"), name)
+    elif name in __all__:
+        value = getattr(importlib.import_module(f"snakepit.{_ELSEWHERE.get(name, 'errors')}"), name)
+    else:
         raise AttributeError(f"module 'snakepit' has no attribute {name!r}")
-    value = getattr(_caller("snakepit.client"), name)
     globals()[name] = value
     return value
 

@@ -5,19 +5,20 @@ It knows neither sockets nor processes: whoever hosts the call feeds the convers
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakepit import payload as payloads
 from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started, ToolError, from_reason
 from snakepit.local.frames import Payload, ToolAnswer, ToolChunk
 from snakepit.names import check_tool, parse_pool, pool_name
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 ANSWER_GRACE_SECONDS = 1.0
 """The control plane knows best how a call met its deadline; it is given this much longer to say so."""
@@ -80,6 +81,8 @@ class Conversation:
 
     def next(self) -> Future[Part]:
         """The next chunk, or the answer. One at a time."""
+        from concurrent.futures import Future
+
         future: Future[Part] = Future()
         with self._lock:
             if not self._parts:
@@ -125,6 +128,8 @@ def wait_for(conversation: Conversation, read: Callable[[Part], T]) -> T:
 
 async def next_of(conversation: Conversation) -> Part:
     """As `wait_for`, without blocking."""
+    import asyncio
+
     part = None
     try:
         async with asyncio.timeout(conversation.seconds()):

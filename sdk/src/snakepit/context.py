@@ -5,13 +5,10 @@ It talks to a small `Host`, which the worker and the test harness provide; it kn
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakepit import payload as payloads
 from snakepit.cache import StateCache
@@ -20,6 +17,12 @@ from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Sta
 from snakepit.host import CallInfo, Host, Interrupted
 from snakepit.local.frames import Payload, StateAnswer
 from snakepit.texts import check, readable
+
+if TYPE_CHECKING:
+    # An author's import must be quick and small: asyncio and logging are imported where they are used.
+    import asyncio
+    import logging
+    from concurrent.futures import Future
 
 __all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Host", "Interrupted", "State", "StateCache"]
 
@@ -63,6 +66,8 @@ class _CallContext:
     @property
     def logger(self) -> logging.Logger:
         """A logger named after the tool."""
+        import logging
+
         return logging.getLogger(f"snakepit.tool.{self._call.tool}")
 
     def remaining(self) -> float | None:
@@ -237,6 +242,8 @@ class AsyncState:
         return self._operations.written(key, encoded, await self._wait(self._operations.ask_soon("set", key, encoded, expected)))
 
     async def _wait(self, answer: asyncio.Future[StateAnswer]) -> StateAnswer:
+        import asyncio
+
         try:
             async with asyncio.timeout(self._context._timeout()):
                 return await answer

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import random
 import re
-import secrets
 from collections.abc import Iterable
 
 from snakepit import texts
@@ -72,7 +70,7 @@ def check_state_key(key: str) -> str:
 
 def new_id() -> str:
     """A random id of 64 bits that nobody can guess, for sessions and incarnations."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def call_id() -> str:
@@ -82,4 +80,6 @@ def call_id() -> str:
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """At most three known names that the writer may have meant, best first."""
+    import difflib  # seldom needed, and slow to import
+
     return difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)

@@ -8,7 +8,6 @@ carried as `{"$unserializable": "module.Type"}` with a warning in the payload, n
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,6 +122,8 @@ def _encode_msgpack(value: Any) -> Payload:
 
 
 def _encode_pickle(value: Any) -> Payload:
+    import pickle
+
     try:
         return Payload(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), PICKLE)
     except Exception:  # not swallowed: JSON's markers and warnings say what can't be carried
@@ -166,6 +167,8 @@ def _decode(payload: Payload) -> Any:
 
 
 def _decode_pickle(data: bytes) -> Any:
+    import pickle
+
     try:
         return pickle.loads(data)
     except Exception as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
-import json
 import keyword
 import typing
 from collections.abc import Callable
@@ -167,6 +166,8 @@ def _input_schema(arguments: type[Any]) -> str:
     root: dict[str, Any] = components.pop(schema["$ref"].rpartition("/")[2])
     root.pop("title", None)
     root.setdefault("properties", {})
+    import json
+
     return json.dumps(root | ({"$defs": components} if components else {}))
 
 
@@ -174,6 +175,8 @@ def _output_schema(annotation: Any) -> str:
     """Empty where the annotation is missing or can't be described: an output schema is a courtesy, never a reason to refuse a tool."""
     if annotation is inspect.Signature.empty:
         return ""
+    import json
+
     item = _streamed(annotation)
     try:
         return json.dumps(msgspec.json.schema(_known(annotation if item is None else item), schema_hook=_schema_hook))

@@ -12,20 +12,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from snakepit import payload as payloads
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, Started, ToolError, ToolNotFound
+from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, SnakepitError, Started, ToolError, ToolNotFound
 from snakepit.fakes import Fakes
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
 from snakepit.tools import Adapter, Tool, discover, load
+
+Watch = Callable[[float, str], object]
 
 
 class MemoryState:
@@ -61,8 +64,9 @@ class MemoryState:
 class Call:
     """One call of the harness, and the host of its context. `cancel` may be called from the tool or another thread."""
 
-    def __init__(self, session_id: str, state: MemoryState, fakes: Fakes | None = None) -> None:
+    def __init__(self, session_id: str, state: MemoryState, fakes: Fakes | None = None, watch: Watch | None = None) -> None:
         self.progressed: list[tuple[float, str]] = []
+        self._watch = watch
         self._session_id = session_id
         self._state = state
         self._fakes = fakes or Fakes()
@@ -76,6 +80,8 @@ class Call:
 
     def progress(self, fraction: float, message: str) -> None:
         self.progressed.append((fraction, message))
+        if self._watch is not None:
+            self._watch(fraction, message)
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         answer: Future[StateAnswer] = Future()
@@ -88,6 +94,14 @@ class Call:
 
     def tool(self, request: ToolRequest) -> Conversation:
         return self._fakes.converse(request)
+
+
+class _Run(NamedTuple):
+    """A call that is to be run. `deadline`: seconds of time.monotonic(); None: none."""
+
+    tool: Tool
+    start: Callable[[], Any]
+    deadline: float | None
 
 
 class Harness:
@@ -113,22 +127,21 @@ class Harness:
         return {name: tool.info for name, tool in self._tools.items()}
 
     def call(self, name: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """The tool's value as a caller would get it. Options: session_id, metadata, timeout (seconds).
+        """The tool's value as a caller would get it. Options: session_id, metadata, timeout (seconds), on_progress(fraction, message).
 
+        An async tool is cancelled at its deadline; a blocking one is told by `ctx.check()`, and its result comes too late.
         Raises ToolError, InvalidArguments, ToolNotFound, Cancelled, DeadlineExceeded.
         """
-        tool, result = self._begin(name, arguments, **options)
-        if tool.streaming:
-            return list(self._chunks(result))
-        return _round_trip(self._outcome(lambda: self._wait(result())))
+        run = self._begin(name, arguments, **options)
+        return list(self._chunks(run)) if run.tool.streaming else self._value(run)
 
     def stream(self, name: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Iterator[Any]:
         """The chunks as a caller would get them; a tool that doesn't stream gives one."""
-        tool, result = self._begin(name, arguments, **options)
-        if tool.streaming:
-            yield from self._chunks(result)
+        run = self._begin(name, arguments, **options)
+        if run.tool.streaming:
+            yield from self._chunks(run)
         else:
-            yield _round_trip(self._outcome(lambda: self._wait(result())))
+            yield self._value(run)
 
     def offer(self, *functions: Callable[..., Any], pool: str = "") -> None:
         """Functions for `ctx.call_tool` to find: in the place of a client's tools or, with `pool`, of another pool's."""
@@ -160,7 +173,8 @@ class Harness:
         session_id: str = "",
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> tuple[Tool, Callable[[], Any]]:
+        on_progress: Watch | None = None,
+    ) -> _Run:
         tool = self._tools.get(name)
         if tool is None:
             raise ToolNotFound(f"no tool is named {name!r}", details={"nearest": ", ".join(nearest(name, self._tools))})
@@ -168,42 +182,67 @@ class Harness:
         if session_id and session_id not in self._sessions:
             self._hook(self.adapter.on_session_start, session_id)
             self._sessions.add(session_id)
-        call = Call(session_id, self.state, self.fakes)
+        call = Call(session_id, self.state, self.fakes, on_progress)
         self.calls.append(call)
+        timeout = timeout or tool.info.timeout_seconds or None
+        deadline = None if timeout is None else time.monotonic() + timeout
         if tool.signature.context:
-            deadline = None if timeout is None else time.monotonic() + timeout
             info = CallInfo(new_id(), name, session_id, 1 if session_id else 0, dict(metadata or {}), deadline)
             kind = AsyncContext if tool.signature.async_context else Context
             values[tool.signature.context] = kind(info, call, StateCache())
-        return tool, lambda: tool.function(**values)
+        return _Run(tool, lambda: tool.function(**values), deadline)
 
-    def _chunks(self, start: Callable[[], Any]) -> Iterator[Any]:
-        values = self._outcome(lambda: self._iterator(self._wait(start())))
+    def _value(self, run: _Run) -> Any:
+        return _round_trip(self._outcome(run, lambda: self._wait(run.start(), run.deadline)))
+
+    def _chunks(self, run: _Run) -> Iterator[Any]:
+        """However the reading ends, the producer's `finally` blocks run."""
+        values = self._outcome(run, lambda: self._iterator(self._wait(run.start(), run.deadline), run.deadline))
         end = object()
-        while (value := self._outcome(lambda: next(values, end))) is not end:
-            yield _round_trip(value)
-
-    def _iterator(self, result: Any) -> Iterator[Any]:
-        return self._pull(result) if isinstance(result, AsyncIterator) else iter(result)
-
-    def _pull(self, values: AsyncIterator[Any]) -> Iterator[Any]:
-        while True:
-            try:
-                yield self._loop.run_until_complete(_next(values))
-            except StopAsyncIteration:
-                return
-
-    def _outcome(self, work: Callable[[], Any]) -> Any:
         try:
-            return work()
+            while (value := self._outcome(run, lambda: next(values, end))) is not end:
+                yield _round_trip(value)
+        finally:
+            if (close := getattr(values, "close", None)) is not None:
+                close()
+
+    def _iterator(self, result: Any, deadline: float | None) -> Iterator[Any]:
+        return self._pull(result, deadline) if isinstance(result, AsyncIterator) else iter(result)
+
+    def _pull(self, values: AsyncIterator[Any], deadline: float | None) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    yield self._wait(_next(values), deadline)
+                except StopAsyncIteration:
+                    return
+        finally:
+            if (close := getattr(values, "aclose", None)) is not None:
+                self._wait(close())
+
+    def _outcome(self, run: _Run, work: Callable[[], Any]) -> Any:
+        try:
+            result = work()
+            if run.deadline is not None and run.deadline <= time.monotonic():
+                raise Interrupted("DEADLINE")
         except Interrupted as error:
             kind = DeadlineExceeded if error.reason == "DEADLINE" else Cancelled
             raise kind(str(error), started=Started.YES) from error
         except Exception as error:
-            raise ToolError(type(error).__name__, str(error)) from error
+            if isinstance(error, SnakepitError) and error.of_context:
+                raise
+            raise ToolError(type(error).__name__, str(error), traceback.format_exc()) from error
+        return result
 
-    def _wait(self, result: Any) -> Any:
-        return self._loop.run_until_complete(result) if inspect.iscoroutine(result) else result
+    def _wait(self, result: Any, deadline: float | None = None) -> Any:
+        """The value of what may be a coroutine. In a test that runs in a loop itself, in a thread beside it: a thread has one loop."""
+        if not inspect.iscoroutine(result):
+            return result
+        work = _by(result, deadline)
+        if asyncio._get_running_loop() is None:
+            return self._loop.run_until_complete(work)
+        with ThreadPoolExecutor(1) as beside:
+            return beside.submit(self._loop.run_until_complete, work).result()
 
     def _hook(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._wait(function(*arguments))
@@ -221,6 +260,17 @@ def _round_trip(value: Any) -> Any:
     for sentence in encoded.warnings:
         warnings.warn(sentence, PayloadWarning, stacklevel=3)
     return payloads.decode(encoded)
+
+
+async def _by(work: Coroutine[Any, Any, Any], deadline: float | None) -> Any:
+    """`work`, cancelled at the deadline."""
+    try:
+        async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()) as limit:
+            return await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise Interrupted("DEADLINE") from error
+        raise
 
 
 def _next(values: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:

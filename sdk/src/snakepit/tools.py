@@ -219,6 +219,16 @@ def _class(module: ModuleType, name: str) -> type[Adapter]:
     return found
 
 
+def is_async(factory: Callable[[], Adapter]) -> bool:
+    """Whether what `load` gave has anything that runs in a loop."""
+    functions = [getattr(factory, name) for name in dir(factory)] if inspect.isclass(factory) else _functions_of(factory())
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in functions)
+
+
+def _functions_of(adapter: Adapter) -> list[Callable[..., Any]]:
+    return adapter.functions if isinstance(adapter, ModuleAdapter) else []
+
+
 def discover(adapter: Adapter) -> Mapping[str, Tool]:
     """The adapter's tools by name. Raises AdapterError."""
     tools: dict[str, Tool] = {}

@@ -10,7 +10,6 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -103,7 +102,8 @@ class Writer:
             return dict(value)
         if isinstance(value, deque):
             return list(value)
-        if isinstance(value, PurePath):
+        pathlib = sys.modules.get("pathlib")
+        if pathlib is not None and isinstance(value, pathlib.PurePath):
             return str(value)
         try:
             return self.attach(from_buffer(value))

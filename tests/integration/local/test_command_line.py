@@ -149,3 +149,9 @@ def test_a_session_is_made_looked_at_moved_and_deleted(snakepit) -> None:  # typ
     assert snakepit("session", "rebind", "sample", "typed")[0] == 0
     assert snakepit("session", "delete", "sample", "typed")[0] == 0
     assert snakepit("session", "delete", "sample", "typed")[0] == 1
+
+
+def test_call_shows_progress_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
+    assert snakepit("call", "sample", "steps", "steps=2", "--progress") == (0, "done\n", " 50% step 1\n100% step 2\n")
+    code, _, err = snakepit("call", "sample", "count", "to=3", "--stream", "--progress")
+    assert (code, err.strip().endswith("give --stream or --progress")) == (1, True)

@@ -7,7 +7,6 @@ It routes; what a frame means is decided by the objects it is given to.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
@@ -16,6 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.local.frames import (
@@ -33,6 +33,9 @@ from snakepit.local.frames import (
 from snakepit.local.sections import spread
 from snakepit.local.sockets import agent_frames, encode_batch, hand_over, seal_memfd
 from snakepit_worker.interrupts import Shielding
+
+if TYPE_CHECKING:
+    import asyncio
 
 _READ = 1 << 16
 
@@ -99,6 +102,8 @@ class Channel:
 
     def ask_soon(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         """The same from a task: what is asked in one turn of the loop leaves as one message, and what comes back as one wakes it once."""
+        import asyncio
+
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         answer = self._asked[number] = loop.create_future()
@@ -145,10 +150,11 @@ class Channel:
 
     def _answer(self, frame: StateAnswer, woken: list[tuple[asyncio.Future[StateAnswer], StateAnswer]]) -> None:
         waiting = self._asked.pop(frame.operation_id, None)
-        if isinstance(waiting, asyncio.Future):
+        if isinstance(waiting, Future):
+            if waiting.set_running_or_notify_cancel():
+                waiting.set_result(frame)
+        elif waiting is not None:
             woken.append((waiting, frame))
-        elif waiting is not None and waiting.set_running_or_notify_cancel():
-            waiting.set_result(frame)
 
     def _came_back(self, frame: ToolChunk | ToolAnswer) -> None:
         ended = isinstance(frame, ToolAnswer)

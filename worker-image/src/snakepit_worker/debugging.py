@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TextIO, cast
+from typing import Any
 
 VARIABLE = "SNAKEPIT_DEBUG_TERMINAL"
 
@@ -22,11 +22,11 @@ def attach(path: str) -> None:
         os.dup2(descriptor, standard)
     if descriptor > 2:
         os.close(descriptor)
-    sys.stdin = sys.__stdin__ = _stream(0, "r")  # type: ignore[misc, assignment]
-    sys.stdout = sys.__stdout__ = _stream(1, "w")  # type: ignore[misc, assignment]
-    sys.stderr = sys.__stderr__ = _stream(2, "w")  # type: ignore[misc, assignment]
+    sys.stdin = sys.__stdin__ = _stream(0, "r")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _stream(1, "w")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2, "w")  # type: ignore[misc]
     logging.basicConfig(level=logging.getLogger().level, format="%(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _stream(descriptor: int, mode: str) -> TextIO:
-    return cast(TextIO, os.fdopen(descriptor, mode, buffering=1, closefd=False))
+def _stream(descriptor: int, mode: str) -> Any:
+    return os.fdopen(descriptor, mode, buffering=1, closefd=False)

@@ -10,14 +10,12 @@ import os
 import secrets
 import threading
 import time
-from asyncio import Future as AsyncFuture
-from asyncio import wrap_future
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from snakepit import payload as payloads
 from snakepit.calling import Conversation, ToolRequest
@@ -46,6 +44,9 @@ from snakepit_worker.endings import leave
 from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
+
+if TYPE_CHECKING:
+    import asyncio
 
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
@@ -153,7 +154,7 @@ class RunningCall:
         self._check()
         return self._channel.ask(self.id, operation, key, value, expected_version)
 
-    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> AsyncFuture[StateAnswer]:
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         self._check()
         return self._channel.ask_soon(self.id, operation, key, value, expected_version)
 
@@ -374,6 +375,8 @@ class Invoker:
         return None if collected is None else collected.values
 
     async def _consume_async(self, call: RunningCall, values: AsyncIterator[Any]) -> list[Any] | None:
+        import asyncio
+
         collected, index = None if call.frame.stream else _Collected(self.limit.bytes), 0
         try:
             async for value in values:
@@ -382,7 +385,7 @@ class Invoker:
                     continue
                 encoded, size = self._encode(call, value)
                 if (waiting := call.credits.take(size)) is not None:
-                    await wrap_future(waiting)
+                    await asyncio.wrap_future(waiting)
                 self._send_chunk(call, index, encoded, size)
                 index += 1
         finally:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextvars
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakepit.context import Interrupted
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import RunningCall
 from snakepit_worker.logs import task_call
+
+if TYPE_CHECKING:
+    # Half of what a zygote without async tools would have to import: it comes with the first coroutine.
+    import asyncio
 
 logger = logging.getLogger("snakepit.worker")
 
@@ -31,6 +35,8 @@ class MainThreadRunner:
         return self._interrupts.run(call.id, work)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
         with self._interrupts.shielded:
             loop = self._running_loop()
             context = contextvars.copy_context()
@@ -56,7 +62,7 @@ class MainThreadRunner:
     def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run an adapter's hook, async or not."""
         result = function(*arguments)
-        if not asyncio.iscoroutine(result):
+        if not inspect.iscoroutine(result):
             return result
         with self._interrupts.shielded:
             return self._running_loop().run_until_complete(result)
@@ -67,6 +73,8 @@ class MainThreadRunner:
             self._loop.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
@@ -87,6 +95,8 @@ class ThreadRunner:
         return self._interrupts.run(call, work)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
         with self._interrupts.shielded:
             future, call.cancel = _submit(coroutine, self._running_loop(), call)
             try:
@@ -102,7 +112,11 @@ class ThreadRunner:
     def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run an adapter's hook, async or not."""
         result = function(*arguments)
-        return asyncio.run_coroutine_threadsafe(result, self._running_loop()).result() if asyncio.iscoroutine(result) else result
+        if not inspect.iscoroutine(result):
+            return result
+        import asyncio
+
+        return asyncio.run_coroutine_threadsafe(result, self._running_loop()).result()
 
     def close(self) -> None:
         if self._loop is not None and self._thread is not None:
@@ -112,6 +126,8 @@ class ThreadRunner:
             self._loop.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -133,6 +149,8 @@ def _submit(
 ) -> tuple[concurrent.futures.Future[Any], Callable[[], object]]:
     """Run it in another thread's loop: its outcome, and how to cancel it. Unlike `run_coroutine_threadsafe`, a cancelled one has an outcome
     only when it has ended: its slot is taken until then."""
+    import asyncio
+
     outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
     tasks: list[asyncio.Task[Any]] = []
 

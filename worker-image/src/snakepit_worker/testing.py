@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,12 +25,13 @@ from typing import IO, Any, Self, TypeVar
 
 from snakepit import payload as payloads
 from snakepit.calling import ToolRequest
-from snakepit.errors import SnakepitError, Started, ToolError, from_reason
+from snakepit.errors import SnakepitError, Started, ToolError, WorkerLost, from_reason
 from snakepit.fakes import Fakes
 from snakepit.local.frames import (
     PROTOCOL,
     AgentWelcome,
     CallFrame,
+    CancelCall,
     ChunkFrame,
     Credit,
     Done,
@@ -38,6 +40,7 @@ from snakepit.local.frames import (
     FromWorker,
     KeeperHello,
     Payload,
+    ProgressFrame,
     Ready,
     Shutdown,
     SignalWorker,
@@ -69,7 +72,10 @@ from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
 from snakepit_worker.processes import has_ended
 
 T = TypeVar("T")
+Watch = Callable[[float, str], object]
 WAIT_SECONDS = 20.0
+KILL_AFTER_SECONDS = 6.0
+"""A tool that goes on for so long after its deadline is killed: the default of `drain.killAfterSeconds`."""
 
 
 class Heard:
@@ -123,6 +129,7 @@ class LocalWorker:
         self._agent = agent
         self._numbers = itertools.count(1)
         self._sessions: dict[int, str] = {}
+        self._watches: dict[int, Watch] = {}
         self._writing = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -134,36 +141,81 @@ class LocalWorker:
             raise SnakepitError(f"{frame.stage}: {frame.type}: {frame.message}", started=Started.NO)
         return frame
 
-    def begin(self, tool: str, arguments: Any = None, **options: Any) -> int:
-        """Put a call into the inbox; its id. Options: those of `CallFrame`."""
+    @property
+    def state(self) -> MemoryState:
+        """What its tools find in `ctx.state`: `value` and `put` are for the test."""
+        return self._agent.state
+
+    def begin(
+        self, tool: str, arguments: Any = None, *, timeout: float | None = None, on_progress: Watch | None = None, **options: Any
+    ) -> int:
+        """Put a call into the inbox; its id. `timeout`: seconds, as a caller gives them. Other options: those of `CallFrame`."""
         id = next(self._numbers)
         self._sessions[id] = options.get("session_id", "")
+        if on_progress is not None:
+            self._watches[id] = on_progress
+        if timeout is not None:
+            options["deadline"] = time.monotonic() + timeout
+            self._after(timeout, lambda: self._interrupt(id))
         frame = CallFrame(id=id, call_id=new_id(), tool=tool, arguments=payloads.encode(arguments or {}), **options)
         if not send_call(self.inbox, frame):
             raise BlockingIOError("the inbox is full")
         return id
 
     def done(self, id: int, timeout: float = WAIT_SECONDS) -> Done:
-        """Wait for a call's end."""
-        return self.heard.wait(Done, lambda frame: frame.id == id, timeout)
+        """Wait for a call's end. Raises WorkerLost where the worker's end came first."""
+        return self._answer(Done, lambda frame: frame.id == id, timeout)
+
+    def _answer(self, kind: type[T], matches: Callable[[T], bool], timeout: float = WAIT_SECONDS) -> T:
+        try:
+            return self.heard.wait(kind, matches, timeout)
+        except TimeoutError as error:
+            if not self.heard.ended:
+                raise
+            how = self.exited()
+            ended = f"signal {how.signal}" if how.signal else f"exit code {how.code}"
+            raise WorkerLost(f"the worker ended during the call: {ended}", started=Started.MAYBE) from error
+
+    def _interrupt(self, id: int) -> None:
+        """As the agent does: first with a word, later by force."""
+        self.send(CancelCall(id, "DEADLINE"))
+        self._after(KILL_AFTER_SECONDS, lambda: self.signal(signal.SIGKILL) if not self._has_ended(id) else None)
+
+    def _has_ended(self, id: int) -> bool:
+        return any(frame.id == id for frame in self.heard.all(Done))
+
+    @staticmethod
+    def _after(seconds: float, work: Callable[[], None]) -> None:
+        def run() -> None:
+            with contextlib.suppress(OSError):  # the worker, or the keeper, has ended meanwhile
+                work()
+
+        timer = threading.Timer(seconds, run)
+        timer.daemon = True
+        timer.start()
 
     def call(self, tool: str, arguments: Any = None, **options: Any) -> Any:
-        """The tool's value. Raises ToolError and the table's errors."""
+        """The tool's value. Options: session_id, metadata, timeout (seconds), on_progress. Raises ToolError and the table's errors."""
         return outcome(self.done(self.begin(tool, arguments, **options)))
 
     def stream(self, tool: str, arguments: Any = None, **options: Any) -> Iterator[Any]:
         """The tool's chunks, as they are taken."""
         id = self.begin(tool, arguments, stream=True, **options)
-        for index in itertools.count():
-            frame = self.heard.wait(
-                ChunkFrame | Done,  # type: ignore[arg-type]
-                lambda frame, index=index: frame.id == id and (isinstance(frame, Done) or frame.index == index),  # type: ignore[misc]
-            )
-            if isinstance(frame, Done):
-                outcome(frame)
-                return
-            self.send(Credit(id, 1))
-            yield payloads.decode(frame.payload)
+        try:
+            for index in itertools.count():
+                frame = self._answer(
+                    ChunkFrame | Done,  # type: ignore[arg-type]
+                    lambda frame, index=index: frame.id == id and (isinstance(frame, Done) or frame.index == index),  # type: ignore[misc]
+                )
+                if isinstance(frame, Done):
+                    outcome(frame)
+                    return
+                self.send(Credit(id, 1))
+                yield payloads.decode(frame.payload)
+        except GeneratorExit:  # whoever reads a stream may leave it
+            self.send(CancelCall(id, "CANCELLED"))
+            self.done(id)
+            raise
 
     def send(self, *frames: ToWorker) -> None:
         with self._writing:
@@ -203,7 +255,9 @@ class LocalWorker:
         if isinstance(frame, Done | ChunkFrame) and frame.sections:
             frame.payload = self._handed_over(frame)
         self.heard.add(frame)
-        if isinstance(frame, StateOperation):
+        if isinstance(frame, ProgressFrame) and (watch := self._watches.get(frame.id)) is not None:
+            watch(frame.fraction, frame.message)
+        elif isinstance(frame, StateOperation):
             self.send(self._agent.state.answer(self._sessions[frame.id], frame))
         elif isinstance(frame, ToolCall):
             request = ToolRequest(frame.name, frame.arguments, frame.pool, frame.deadline or None, frame.stream)
@@ -337,7 +391,7 @@ class LocalAgent:
 def start(adapter: type[Adapter] | str, *, profile: str = "process", slots: int = 1, startup: str = "fork") -> Iterator[LocalWorker]:
     """One worker with its adapter set up: `call` and `stream` it. Raises SnakepitError with the reason where it can't serve."""
     path = adapter if isinstance(adapter, str) else f"{adapter.__module__}:{adapter.__qualname__}"
-    with LocalAgent() as agent:
+    with LocalAgent({"SNAKEPIT_LOG_FORMAT": os.environ.get("SNAKEPIT_LOG_FORMAT", "text")}) as agent:
         worker = agent.start(path, profile=profile, slots=slots, startup=startup)
         worker.ready()
         yield worker

@@ -211,7 +211,8 @@ class Worker:
             try:
                 self._channel.read(self._obey)
             except (OSError, FramingError) as error:
-                give_up(error)
+                if not self._stopping:
+                    give_up(error)
         os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:

@@ -1,0 +1,1 @@
+"""Notes that a session keeps, and a report that takes its time."""
