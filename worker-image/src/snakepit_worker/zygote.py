@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import close_all, recv_packet
-from snakepit.tools import Adapter, AdapterError, load
+from snakepit.tools import Adapter, AdapterError, load, read_ahead
 from snakepit_worker import forking, logs, worker
 from snakepit_worker.processes import die_with
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
@@ -69,6 +69,7 @@ class Zygote:
 
     def _load(self, adapter: str) -> None:
         self._factory = load(adapter)
+        read_ahead(self._factory)
         gc.freeze()
 
     def _fork(self, incarnation: str) -> bool:
