@@ -31,6 +31,7 @@ GROUPS = (
     "capacity",
     "state",
     "decisions",
+    "capsule",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 
