@@ -99,7 +99,7 @@ async def _start_row(startup: str, count: int) -> Row:
     )
 
 
-START_RATIO = {("fork", 1): 3.0, ("spawn", 1): 3.0, ("fork", 10): 1.0, ("spawn", 10): 1.5, ("spawn", 100): 1.2}
+START_RATIO = {("fork", 1): 4.0, ("spawn", 1): 4.0, ("fork", 10): 1.0, ("spawn", 10): 2.0, ("spawn", 100): 1.5}
 
 
 async def _start(startup: str, count: int) -> float:

@@ -236,7 +236,7 @@ def discover(adapter: Adapter) -> Mapping[str, Tool]:
 def read_ahead(factory: Callable[[], Adapter]) -> None:
     """Read what `discover` will want to know of the factory's adapters, without making one. What is wrong, `discover` will say."""
     if inspect.isclass(factory):
-        marked = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), _MARK)]
+        marked: list[Any] = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), _MARK)]
         methods = [MethodType(each, factory) if inspect.isfunction(each) else each for each in marked]
     else:
         methods = [each for each, _ in _marked(factory())]
