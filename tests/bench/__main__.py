@@ -32,6 +32,7 @@ GROUPS = (
     "state",
     "decisions",
     "author",
+    "capsule",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 

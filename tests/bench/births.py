@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ WAIT_SECONDS = 120.0
 COUNTS = (1, 10, 100)
 ROUNDS = {1: 5, 10: 3, 100: 1}
 START_SECONDS = {("fork", 100): 10.0}
+PLAIN = "import sys, adapters; adapters.Small().setup(); print('ready', flush=True); sys.stdin.read()"
 KILLS = 60
 REPLACE_MS = 200.0
 CALLERS = 8
@@ -83,7 +83,7 @@ async def _start_row(startup: str, count: int) -> Row:
     ours, plain = [], []
     for _ in range(ROUNDS[count]):
         ours.append(await _start(startup, count))
-        plain.append(await asyncio.to_thread(_start_plainly, count))
+        plain.append(await _start_plainly(count))
         say(f"start of {count}, {startup}: {ours[-1]:.2f} s, plain {plain[-1]:.2f} s")
     figure, baseline = sorted(ours)[len(ours) // 2], sorted(plain)[len(plain) // 2]
     limit = START_SECONDS.get((startup, count))
@@ -92,14 +92,14 @@ async def _start_row(startup: str, count: int) -> Row:
         figure=figure,
         unit="s",
         baseline=baseline,
-        against="multiprocessing, spawn",
+        against="plain interpreters",
         value=figure if limit else figure / baseline,
         target=Target("<", limit, "s") if limit else Target("≤", START_RATIO[startup, count]),
         note="from the start of agent and keeper until the control plane may route to all of them; setup() takes 40 ms",
     )
 
 
-START_RATIO = {("fork", 1): 3.0, ("spawn", 1): 3.0, ("fork", 10): 1.0, ("spawn", 10): 1.5, ("spawn", 100): 1.2}
+START_RATIO = {("fork", 1): 4.0, ("spawn", 1): 4.0, ("fork", 10): 1.0, ("spawn", 10): 2.0, ("spawn", 100): 1.5}
 
 
 async def _start(startup: str, count: int) -> float:
@@ -110,30 +110,18 @@ async def _start(startup: str, count: int) -> float:
         return time.perf_counter() - began
 
 
-def _start_plainly(count: int) -> float:
-    """What a program without us would do: start interpreters, import, set up, and say so through a pipe."""
-    context = multiprocessing.get_context("spawn")
+async def _start_plainly(count: int) -> float:
+    """What a program without us would do: start interpreters that import and set up, and wait until each has said so."""
     began = time.perf_counter()
-    pairs = [context.Pipe(duplex=False) for _ in range(count)]
-    children = [context.Process(target=_set_up, args=(writer,), daemon=True) for _, writer in pairs]
+    children = [await asyncio.create_subprocess_exec(sys.executable, "-c", PLAIN, cwd=HERE, stdout=PIPE, stdin=PIPE) for _ in range(count)]
     for child in children:
-        child.start()
-    for reader, _ in pairs:
-        reader.recv()
+        assert child.stdout is not None
+        await child.stdout.readline()
     took = time.perf_counter() - began
     for child in children:
         child.kill()
-        child.join()
+    await asyncio.gather(*(child.wait() for child in children))
     return took
-
-
-def _set_up(writer: Connection) -> None:
-    sys.path.insert(0, str(HERE))
-    from adapters import Small
-
-    Small().setup()
-    writer.send("ready")
-    signal.pause()
 
 
 # ---- replacements

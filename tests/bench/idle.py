@@ -29,6 +29,7 @@ IDLE_SHARE = 0.5
 """Of one CPU, in percent."""
 
 AGENT_MIB = 64
+CALLERS = 256
 CALL_US = 30
 AGENTS = 1_000
 BEAT_SECONDS = 2.0
@@ -59,14 +60,14 @@ async def _agent(workers: int, bare: float) -> list[Row]:
         await ready(pool, workers)
         pid = plane.agents[0].pid
         call = partial(pool.call, "echo", {"text": TEXT}, timeout=30)
-        await closed_loop(call, 4 * workers, 1.0)
+        await closed_loop(call, CALLERS, 1.0)
         await asyncio.sleep(2.0)
         idle = await _while(pid, partial(asyncio.sleep, IDLE_SECONDS))
         rested = resident_mib(pid)
         loads: list[Load] = []
 
         async def work() -> None:
-            loads.append(await closed_loop(call, 4 * workers, 4.0))
+            loads.append(await closed_loop(call, CALLERS, 4.0))
 
         busy = await _while(pid, work)
         full = resident_mib(pid)

@@ -177,7 +177,7 @@ def _decode_pickle(data: bytes) -> Any:
 
 def size(payload: Payload) -> int:
     """Bytes, attachments included."""
-    return len(payload.data) + sum(len(each.data) for each in payload.attachments)
+    return len(payload.data) + (sum(len(each.data) for each in payload.attachments) if payload.attachments else 0)
 
 
 def _substitute(value: Any, attachments: list[Any]) -> Any:

@@ -7,8 +7,9 @@ import inspect
 import keyword
 import typing
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -39,8 +40,22 @@ class Signature(msgspec.Struct, frozen=True):
     async_context: bool
 
 
+_read: WeakKeyDictionary[FunctionType, dict[bool, Signature]] = WeakKeyDictionary()
+"""By function, bound to an instance or not: what was read before a process is forked is read for all its children."""
+
+
 def read_signature(function: Callable[..., Any]) -> Signature:
     """Raises TypeError with a sentence that names the parameter which can't be offered."""
+    plain = getattr(function, "__func__", function)
+    if not isinstance(plain, FunctionType):
+        return _read_anew(function)
+    known, bound = _read.setdefault(plain, {}), plain is not function
+    if bound not in known:
+        known[bound] = _read_anew(function)
+    return known[bound]
+
+
+def _read_anew(function: Callable[..., Any]) -> Signature:
     hints = _hints(function)
     parameters = inspect.signature(function).parameters.values()
     contexts = [each for each in parameters if _is_context(each, hints)]

@@ -5,12 +5,13 @@ It never runs a tool and knows no process: the worker and the test harness do.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, ClassVar, TypeVar, overload
 
 import msgspec
@@ -240,6 +241,18 @@ def discover(adapter: Adapter) -> Mapping[str, Tool]:
     if not tools:
         raise AdapterError(f"{_title(adapter)} has no tools: mark at least one method or function with @tool")
     return tools
+
+
+def read_ahead(factory: Callable[[], Adapter]) -> None:
+    """Read what `discover` will want to know of the factory's adapters, without making one. What is wrong, `discover` will say."""
+    if inspect.isclass(factory):
+        marked: list[Any] = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), _MARK)]
+        methods = [MethodType(each, factory) if inspect.isfunction(each) else each for each in marked]
+    else:
+        methods = [each for each, _ in _marked(factory())]
+    for each in methods:
+        with contextlib.suppress(Exception):
+            read_signature(each)
 
 
 def describe(adapter: Adapter) -> str:

@@ -127,7 +127,8 @@ class RunningCall:
     def __init__(self, frame: CallFrame, channel: Channel) -> None:
         self.frame = frame
         self.id = frame.id
-        self.credits = Credits()
+        # Of the stream that was asked for.
+        self.credits = Credits() if frame.stream else None
         self.cancel: Callable[[], Any] | None = None
         self.reason = ""
         # The author's code has been entered; a cancellation may come before.
@@ -204,12 +205,13 @@ class Calls:
             call.cancel()
         else:
             self._runner.interrupt(call)
-        call.credits.fail(Interrupted(reason))
+        if call.credits is not None:
+            call.credits.fail(Interrupted(reason))
 
     def credit(self, id: int, chunks: int) -> None:
         with self._lock:
             call = self._running.get(id)
-        if call is not None:
+        if call is not None and call.credits is not None:
             call.credits.add(chunks)
 
 
@@ -366,7 +368,7 @@ class Invoker:
                     continue
                 encoded, size = self._encode(call, value)
                 with self.channel.shielded:
-                    if (waiting := call.credits.take(size)) is not None:
+                    if call.credits is not None and (waiting := call.credits.take(size)) is not None:
                         waiting.result()
                 self._send_chunk(call, index, encoded, size)
         finally:
@@ -384,7 +386,7 @@ class Invoker:
                     collected.add(value)
                     continue
                 encoded, size = self._encode(call, value)
-                if (waiting := call.credits.take(size)) is not None:
+                if call.credits is not None and (waiting := call.credits.take(size)) is not None:
                     await asyncio.wrap_future(waiting)
                 self._send_chunk(call, index, encoded, size)
                 index += 1

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import close_all, recv_packet
-from snakepit.tools import Adapter, AdapterError, is_async, load
+from snakepit.tools import Adapter, AdapterError, is_async, load, read_ahead
 from snakepit_worker import forking, logs, worker
 from snakepit_worker.processes import die_with
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
@@ -71,6 +71,7 @@ class Zygote:
         self._factory = load(adapter)
         if is_async(self._factory):
             import asyncio  # noqa: F401  # once here, instead of once in each worker
+        read_ahead(self._factory)
         gc.freeze()
 
     def _fork(self, incarnation: str) -> bool:

@@ -91,13 +91,17 @@ def send_packet(sock: socket.socket, data: bytes, descriptors: Sequence[int] = (
 
 def recv_packet(sock: socket.socket, flags: int = 0) -> Packet | None:
     """The next packet; None at the end. Descriptors close on exec. BlockingIOError: nothing there (with MSG_DONTWAIT)."""
-    room = _room.view
-    size, ancillary, happened, _ = sock.recvmsg_into([room], _ANCILLARY, flags | _RECEIVE)
+    size, ancillary, happened, _ = sock.recvmsg_into([_room.view], _ANCILLARY, flags | _RECEIVE)
+    return _packet(size, ancillary, happened)
+
+
+def _packet(size: int, ancillary: list[tuple[int, int, bytes]], happened: int) -> Packet | None:
+    """Of what lies in this thread's room."""
     descriptors = _descriptors(ancillary) if ancillary else []
     if happened & _CUT:
         close_all(descriptors)
         raise FramingError(f"a packet is larger than {MAX_PACKET} bytes or carries more than {MAX_DESCRIPTORS} descriptors")
-    return Packet(bytes(room[:size]), descriptors) if size else None
+    return Packet(bytes(_room.view[:size]), descriptors) if size else None
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
@@ -170,13 +174,16 @@ def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int])
 
 def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
     """Take the next call off an inbox; None at the end. Failures as `recv_packet`."""
-    packet = recv_packet(inbox, flags)
+    room = _room.view
+    size, ancillary, happened, _ = inbox.recvmsg_into([room], _ANCILLARY, flags | _RECEIVE)
+    if not ancillary and not happened & _CUT:
+        # Nearly every call: decoded where it lies.
+        return _decode(_calls, room[:size]) if size else None
+    packet = _packet(size, ancillary, happened)
     if packet is None:
         return None
     try:
         call = _decode(_calls, packet.data)
-        if not packet.descriptors:
-            return call
         if call.sections:
             arguments = fill(call.arguments, mapped(packet.descriptors[0], call.sections))
             return msgspec.structs.replace(call, arguments=arguments, sections=())
