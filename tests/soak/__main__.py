@@ -19,7 +19,7 @@ from typing import Any
 
 import snakepit
 from tests.bench.plane import until_warm
-from tests.soak.load import SESSIONS, Load
+from tests.soak.load import CALLERS, SESSIONS, Load
 from tests.soak.world import CAPSULES, POOL, PROCESSES, Footprint, World
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
@@ -36,6 +36,9 @@ GROWN_FILES = 6
 """A link or a pipe may be on its way."""
 
 GROWN_TASKS = 10
+CALLS_AT_ONCE = 2 * CALLERS
+"""A relay makes one more."""
+
 OF_SESSIONS = ("session", "state", "expiry", "ids", "bound")
 """Kinds of keys that must be gone with the last session."""
 
@@ -67,14 +70,14 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         idle = min(WARM_SECONDS, seconds / 4)
         await _idle(running, idle)
         warm = world.footprints()
-        await _faults(world, running, seconds - idle, rng)
+        await _faults(world, load, running, seconds - idle, rng)
         load.stop()
         await running
         await until_warm(pool, CAPSULES * PROCESSES, asks=4)
         _tell(world, load)
         return [
             *load.ledger.problems(world.runs()),
-            *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome")),
+            *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome"), world.unread),
             *await load.counter_problems(),
             *await _leftovers(world, pool, warm, tasks),
         ]
@@ -91,11 +94,11 @@ async def _idle(running: asyncio.Task[None], seconds: float) -> None:
         task.result()
 
 
-async def _faults(world: World, running: asyncio.Task[None], seconds: float, rng: random.Random) -> None:
+async def _faults(world: World, load: Load, running: asyncio.Task[None], seconds: float, rng: random.Random) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         await _idle(running, rng.uniform(*FAULT_SECONDS))
-        await world.fault()
+        await world.fault(load.ledger.ends, CALLS_AT_ONCE)
 
 
 def _tell(world: World, load: Load) -> None:

@@ -62,15 +62,19 @@ class Ledger:
                 found.append(f"{token} ended with {how} ({self.why[token]}) and began {begun[token]} times")
         return found + [f"{token} was run and never asked for" for token in begun.keys() - self.ends.keys()]
 
-    def router_problems(self, outcomes: Mapping[str, int]) -> list[str]:
-        """Where the router's counts by outcome and the clients' don't agree. What the SDK sends again the router counts again."""
+    def router_problems(self, outcomes: Mapping[str, int], unread: int = 0) -> list[str]:
+        """Where the router's counts by outcome and the clients' don't agree. What the SDK sends again the router counts again.
+
+        `unread`: so many counts may have gone with replicas that were killed; and their callers may not have had the outcome.
+        """
         ends, total = Counter(self.ends.values()), sum(outcomes.values())
-        unknown = ends[GONE] + ends[UNSEEN]
+        unknown = ends[GONE] + ends[UNSEEN] + unread
         told = {OK: ends[OK] + ends[REPLAYED], TOOL_ERROR: ends[TOOL_ERROR]}
         found = []
-        if not len(self.ends) - ends[UNSEEN] <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
+        if not len(self.ends) - ends[UNSEEN] - unread <= total <= len(self.ends) + max(FLOOR, SHARE * len(self.ends)):
             found.append(f"the router counted {total} calls, the clients {len(self.ends)}")
-        wrong = [how for how in told if not told[how] <= outcomes.get(how, 0) <= told[how] + unknown]
+        wrong = [how for how in told if not told[how] - unread <= outcomes.get(how, 0) <= told[how] + unknown]
         return found + [
-            f"the router counted {outcomes.get(how, 0)} {how}, the clients {told[how]}, and {unknown} that they left" for how in wrong
+            f"the router counted {outcomes.get(how, 0)} {how}, the clients {told[how]}, and {unknown} that they can't know of"
+            for how in wrong
         ]

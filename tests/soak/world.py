@@ -6,6 +6,7 @@ Whatever is killed is started again at once, as a kubelet would. Everything is o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -13,11 +14,12 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from snakepit.spec import SnakePoolSpec, encode_spec
@@ -27,6 +29,8 @@ from tests.support.redis_server import RedisServer, binaries, free_port
 HERE = Path(__file__).resolve().parent
 POOL = "default/soak"
 CAPSULES, PROCESSES = 2, 4
+FAULTS = ("worker", "worker", "worker", "keeper", "agent", "redis paused", "redis restarted", "replica killed", "replica stopped")
+START_SECONDS = 60.0
 SPEC = msgspec.convert(
     {
         "worker": {"adapter": "soak_tools:Soak", "processes": PROCESSES},
@@ -62,6 +66,14 @@ class Program:
         assert self.process is not None
         return self.process.pid
 
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.deaths += 1
+
     def again(self) -> None:
         """Kill it and start it again."""
         assert self.process is not None
@@ -96,6 +108,10 @@ class World:
     agents: list[Program] = field(default_factory=list)
     keepers: list[Program] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    gone: list[Metric] = field(default_factory=list)
+    """The counters of replicas that have ended, as they were last read."""
+    unread: int = 0
+    """How many calls may have ended after that, uncounted."""
 
     def __post_init__(self) -> None:
         # What Redis has acknowledged survives its restart: sessions are only lost when the soak says so.
@@ -109,7 +125,12 @@ class World:
         self.redis.start()
         for number in range(2):
             address, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-            own = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_HTTP_LISTEN": metrics, "SNAKEPIT_STORE": self.redis.url}
+            own = {
+                "SNAKEPIT_LISTEN": address,
+                "SNAKEPIT_HTTP_LISTEN": metrics,
+                "SNAKEPIT_STORE": self.redis.url,
+                "SNAKEPIT_LINGER_SECONDS": "1",
+            }
             self.addresses.append(address)
             self.replicas[metrics] = self._program("snakepit_control_plane.main", f"replica-{number}", own)
         for number in range(CAPSULES):
@@ -132,9 +153,9 @@ class World:
 
     # ---- what may befall it
 
-    async def fault(self) -> None:
-        """One of them, at random."""
-        kind = self.rng.choice(["worker", "worker", "worker", "keeper", "agent", "redis paused", "redis restarted"])
+    async def fault(self, ended: Collection[str], at_once: int) -> None:
+        """One of them, at random. `ended` grows with the calls that have ended; `at_once`: so many are made at a time."""
+        kind = self.rng.choice(FAULTS)
         self.faults[kind] += 1
         if kind == "worker":
             self._kill_worker()
@@ -142,11 +163,43 @@ class World:
             await asyncio.to_thread(self.rng.choice(self.keepers).again)
         elif kind == "agent":
             await asyncio.to_thread(self.rng.choice(self.agents).again)
+        elif kind == "replica killed":
+            await self._kill_replica(ended, at_once)
+        elif kind == "replica stopped":
+            await self._stop_replica(ended, at_once)
         elif kind == "redis paused":
             await self._pause_redis()
         else:
             await asyncio.to_thread(self.redis.kill)
             await asyncio.to_thread(self.redis.start)
+
+    async def _kill_replica(self, ended: Collection[str], at_once: int) -> None:
+        address = self.rng.choice(list(self.replicas))
+        before, counters = len(ended), await asyncio.to_thread(_counters, address)
+        await asyncio.to_thread(self.replicas[address].again)
+        await self._replaced(address, counters, len(ended) - before + at_once)
+
+    async def _stop_replica(self, ended: Collection[str], at_once: int) -> None:
+        """As a rollout does: TERM, and another when it has finished its calls. Until then its counters are read."""
+        address = self.rng.choice(list(self.replicas))
+        program, counters, before = self.replicas[address], list[Metric](), len(ended)
+        program.terminate()
+        while program.runs():
+            with contextlib.suppress(OSError):
+                now = len(ended)
+                counters, before = await asyncio.to_thread(_counters, address), now
+            await asyncio.sleep(0.02)
+        unread = len(ended) - before + at_once
+        program.start()
+        await self._replaced(address, counters, unread)
+
+    async def _replaced(self, address: str, counters: list[Metric], unread: int) -> None:
+        """Until the new one serves, so that there is always another."""
+        self.gone += counters
+        self.unread += unread
+        async with asyncio.timeout(START_SECONDS):
+            while not await asyncio.to_thread(_is_ready, address):
+                await asyncio.sleep(0.05)
 
     def _kill_worker(self) -> None:
         workers = self.workers()
@@ -173,14 +226,12 @@ class World:
         return [token for path in self.folder.glob("worker-*.log") for token in path.read_text().split()]
 
     def metric(self, name: str, label: str = "") -> Counter[str]:
-        """The sum over both replicas, by the label's value."""
+        """The sum over both replicas, and the earlier ones, by the label's value."""
         found: Counter[str] = Counter()
-        for address in self.replicas:
-            with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
-                for metric in text_string_to_metric_families(page.read().decode()):
-                    for sample in metric.samples:
-                        if sample.name == name:
-                            found[sample.labels.get(label, "")] += int(sample.value)
+        for metric in [*self.gone, *[each for address in self.replicas for each in _metrics(address)]]:
+            for sample in metric.samples:
+                if sample.name == name:
+                    found[sample.labels.get(label, "")] += int(sample.value)
         return found
 
     def footprints(self) -> dict[str, Footprint]:
@@ -198,6 +249,22 @@ class World:
         for program in (*self.agents, *self.replicas.values(), *self.keepers):
             program.process and program.process.wait(30)
         self.redis.kill()
+
+
+def _metrics(address: str) -> list[Metric]:
+    """Of one replica. Raises OSError."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+        return list(text_string_to_metric_families(page.read().decode()))
+
+
+def _counters(address: str) -> list[Metric]:
+    return [metric for metric in _metrics(address) if metric.type == "counter"]
+
+
+def _is_ready(address: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/readyz", timeout=10) as page:
+        return bool(page.status == 200)
+    return False
 
 
 def _name(pid: int) -> str:

@@ -22,11 +22,13 @@ class Pace(Adapter):
         return [os.getpid(), begin, time.monotonic()]
 
     @tool
-    def step(self, number: int, journal: str, seconds: float = 0.0) -> list[float]:
-        """Quick unless told otherwise; it leaves a line in the journal each time that it runs."""
+    def step(self, number: int, journal: str, seconds: float = 0.0, until: str = "") -> list[float]:
+        """Quick unless told otherwise; it leaves a line in the journal each time that it runs. `until`: it ends when that file is there."""
         with Path(journal).open("a") as file:
             file.write(f"{number}\n")
         begin = time.monotonic()
         if seconds:
             time.sleep(seconds)
+        while until and not Path(until).exists():
+            time.sleep(0.001)
         return [os.getpid(), begin, time.monotonic()]

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 from snakepit.link.bulk import PIPE, Cut, Piece
 from snakepit.link.bulk_calls import BulkCall, open_stream, release
 from snakepit.link.dial import Replica
+from snakepit.link.opening import write_first
 from snakepit.link.token import Token
 from snakepit.local.sections import PIECE_BYTES, PIECE_HEADER, piece_message, piece_of, total
 from snakepit.local.sockets import open_memfd, seal
@@ -65,14 +67,14 @@ async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:
     rpc, request = await line.open(wants_arguments=True)
     descriptor = open_memfd()
     try:
-        await rpc.write(request.SerializeToString())
+        await write_first(rpc, request.SerializeToString())
         await _receive(rpc, descriptor, total(sections), line.idle_seconds)
         seal(descriptor)
         await rpc.done_writing()
         release(rpc)
     except BaseException as error:
         os.close(descriptor)
-        if isinstance(error, grpc.RpcError | asyncio.InvalidStateError | ValueError):
+        if isinstance(error, grpc.RpcError | asyncio.InvalidStateError | ValueError) or _is_of_rpc(error):
             raise Broken(_reason(error)) from error
         raise
     finally:
@@ -213,7 +215,8 @@ class Pipe:
         self._first.chunks.extend(item.chunk for item in items)
         self._written.append(len(items))
         try:
-            await self._patiently(rpc.write(self._first.SerializeToString()))
+            write = partial(write_first, rpc) if self._first.id else rpc.write
+            await self._patiently(write(self._first.SerializeToString()))
             self._first = link_pb2.PipeRequest()
             await self._write_pieces(rpc, items[-1])
         finally:
@@ -249,6 +252,12 @@ class Pipe:
             if message[:1] != PIECE_HEADER:
                 with contextlib.suppress(IndexError):  # More answers than messages: nothing more to give credit for.
                     self._on_taken(self._written.popleft())
+
+
+def _is_of_rpc(error: BaseException) -> bool:
+    """Is it the RPC that was cancelled, with its channel, and not the task that waits for it?"""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
 def _reason(error: BaseException) -> str:

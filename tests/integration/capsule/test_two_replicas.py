@@ -168,6 +168,7 @@ async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_
 ) -> None:
     """The agent, which does so by itself, a little later, is kept from it."""
     monkeypatch.setattr(slots, "RECALL_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr(slots, "UNREAD_SECONDS", 60.0)
     async with replica() as server, callers(server) as (caller,):
         recalled = spy_on_recalls(server, monkeypatch)
         async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
@@ -264,17 +265,23 @@ def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 
 async def one_slow_among_quick_ones(caller: Caller, journal: Path, slow: int) -> None:
-    """A tool that is known to be quick; then one call of many takes long, and holds none of the others up."""
-    quick = 60
+    """A tool that is known to be quick; then one call of many lasts until all others have ended, which none of them may wait for."""
+    quick, done = 60, journal.with_suffix(".done")
 
-    async def step(number: int, seconds: float = 0.0) -> float:
-        answer = await caller.call("step", {"number": number, "journal": str(journal), "seconds": seconds}, timeout=30)
-        return float(answer.json.list_value.values[2].number_value)
+    async def step(number: int, until: str = "") -> None:
+        await caller.call("step", {"number": number, "journal": str(journal), "until": until}, timeout=30)
 
     await asyncio.gather(*[step(number) for number in range(100)])
-    numbers = range(1000, 1000 + quick)
-    ends = await asyncio.gather(*[step(number, 1.0 if number == 1000 + slow else 0.0) for number in numbers])
-    last = ends.pop(slow)
-    assert max(ends) < last - 0.6, "a quick call waited for the slow one"
+    calls = [asyncio.create_task(step(1000 + n, str(done) if n == slow else "")) for n in range(quick)]
+    lasting = calls.pop(slow)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*calls)
+        assert not lasting.done()
+    except TimeoutError:
+        pytest.fail("a quick call waited for the slow one")
+    finally:
+        done.touch()
+        await lasting
     ran = (await asyncio.to_thread(journal.read_text)).split()
-    assert sorted(map(int, ran)) == [*range(100), *numbers]
+    assert sorted(map(int, ran)) == [*range(100), *range(1000, 1000 + quick)]

@@ -19,6 +19,7 @@ from snakepit.link.bulk import CARRY, Cut, Piece
 from snakepit.link.bulk_calls import BulkCall, open_stream, release, write_payload
 from snakepit.link.dial import Replica
 from snakepit.link.link import EOF
+from snakepit.link.opening import write_first
 from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.local import frames
 from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, fill, piece_of
@@ -73,7 +74,7 @@ class Carry:
         """Raises SnakepitError."""
         try:
             self._rpc = await self._open()
-            await self._rpc.write(first.SerializeToString())
+            await write_first(self._rpc, first.SerializeToString())
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
         except asyncio.CancelledError:
