@@ -98,11 +98,12 @@ async def _faults(world: World, load: Load, running: asyncio.Task[None], seconds
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         await _idle(running, rng.uniform(*FAULT_SECONDS))
-        await world.fault(load.ledger.ends, CALLS_AT_ONCE)
+        await world.fault(load.ledger, CALLS_AT_ONCE)
 
 
 def _tell(world: World, load: Load) -> None:
     print(f"{len(load.ledger.ends)} calls: {dict(Counter(load.ledger.ends.values()))}; reasons {dict(load.ledger.reasons)}")
+    print(f"lost by replicas that were told to stop: {world.lost_by_stopping or 'none'}")
     print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
 
 

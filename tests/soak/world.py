@@ -14,7 +14,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from snakepit.spec import SnakePoolSpec, encode_spec
 from tests.bench.cpu import family, resident_mib
+from tests.soak.ledger import Ledger
 from tests.support.redis_server import RedisServer, binaries, free_port
 
 HERE = Path(__file__).resolve().parent
@@ -110,6 +111,8 @@ class World:
     faults: Counter[str] = field(default_factory=Counter)
     gone: list[Metric] = field(default_factory=list)
     """The counters of replicas that have ended, as they were last read."""
+    lost_by_stopping: list[str] = field(default_factory=list)
+    """What their callers were told; a rollout should give none."""
     unread: int = 0
     """How many calls may have ended after that, uncounted."""
 
@@ -153,8 +156,8 @@ class World:
 
     # ---- what may befall it
 
-    async def fault(self, ended: Collection[str], at_once: int) -> None:
-        """One of them, at random. `ended` grows with the calls that have ended; `at_once`: so many are made at a time."""
+    async def fault(self, ledger: Ledger, at_once: int) -> None:
+        """One of them, at random. At most `at_once` calls are open."""
         kind = self.rng.choice(FAULTS)
         self.faults[kind] += 1
         if kind == "worker":
@@ -164,34 +167,36 @@ class World:
         elif kind == "agent":
             await asyncio.to_thread(self.rng.choice(self.agents).again)
         elif kind == "replica killed":
-            await self._kill_replica(ended, at_once)
+            await self._kill_replica(ledger, at_once)
         elif kind == "replica stopped":
-            await self._stop_replica(ended, at_once)
+            await self._stop_replica(ledger, at_once)
         elif kind == "redis paused":
             await self._pause_redis()
         else:
             await asyncio.to_thread(self.redis.kill)
             await asyncio.to_thread(self.redis.start)
 
-    async def _kill_replica(self, ended: Collection[str], at_once: int) -> None:
+    async def _kill_replica(self, ledger: Ledger, at_once: int) -> None:
         address = self.rng.choice(list(self.replicas))
-        before, counters = len(ended), await asyncio.to_thread(_counters, address)
+        before, counters = len(ledger.ends), await asyncio.to_thread(_counters, address)
         await asyncio.to_thread(self.replicas[address].again)
-        await self._replaced(address, counters, len(ended) - before + at_once)
+        await self._replaced(address, counters, len(ledger.ends) - before + at_once)
 
-    async def _stop_replica(self, ended: Collection[str], at_once: int) -> None:
-        """As a rollout does: TERM, and another when it has finished its calls. Until then its counters are read."""
+    async def _stop_replica(self, ledger: Ledger, at_once: int) -> None:
+        """As a rollout does: TERM, and another when it has finished its calls, of which none should be lost. Until then its counters are read."""
+        earlier = set(ledger.ends)
         address = self.rng.choice(list(self.replicas))
-        program, counters, before = self.replicas[address], list[Metric](), len(ended)
+        program, counters, before = self.replicas[address], list[Metric](), len(ledger.ends)
         program.terminate()
         while program.runs():
             with contextlib.suppress(OSError):
-                now = len(ended)
+                now = len(ledger.ends)
                 counters, before = await asyncio.to_thread(_counters, address), now
             await asyncio.sleep(0.02)
-        unread = len(ended) - before + at_once
+        unread = len(ledger.ends) - before + at_once
         program.start()
         await self._replaced(address, counters, unread)
+        self.lost_by_stopping += [ledger.why[token] for token in ledger.lost() if token not in earlier]
 
     async def _replaced(self, address: str, counters: list[Metric], unread: int) -> None:
         """Until the new one serves, so that there is always another."""

@@ -13,5 +13,5 @@ SECONDS = float(os.environ.get("SOAK_TEST_SECONDS", "120"))
 
 
 @pytest.mark.timeout(SECONDS + 240)
-def test_after_kills_cancels_slow_readers_and_restarts_of_redis_every_call_is_accounted_for_and_nothing_is_left() -> None:
+def test_after_kills_cancels_slow_readers_and_restarts_of_replicas_and_redis_every_call_is_accounted_for_and_nothing_is_left() -> None:
     assert run(SECONDS, random.randrange(2**32)) == []
