@@ -211,7 +211,7 @@ class Account:
         self.arrived_last[session] = arrived
         if attempt.key:
             return
-        way = (attempt.way, attempt.session)
+        way = (attempt.way, run.uid)
         before = self.begun_last.get(way, 0)
         self._expect(before <= attempt.number, f"{attempt.call_id} of session {attempt.session} begins after call-{before}")
         self.begun_last[way] = max(before, attempt.number)

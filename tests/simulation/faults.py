@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 
+LONG = 1e9
+
+
 @dataclass(frozen=True)
 class Plan:
     """Not every seed has everything: what some faults would cover up, others show."""
@@ -33,6 +36,7 @@ class Plan:
     faultiness: float
     steps: int
     longest: float
+    ttl: float
 
     @staticmethod
     def draw(chance: random.Random) -> Plan:
@@ -52,6 +56,7 @@ class Plan:
             faultiness=chance.choice([0.0, 0.02, 0.05, 0.1]),
             steps=chance.choice([30, 60, 90]),
             longest=chance.choice([1.0, 3.0, 15.0, 40.0]),
+            ttl=chance.choice([LONG, LONG, 0.3, 2.0, 10.0]),
         )
 
     def sections(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 from simulation.account import Account
 from simulation.capsule import SimulatedCapsule
 from simulation.client import Client
-from simulation.faults import Plan, befall
+from simulation.faults import LONG, Plan, befall
 from simulation.left_over import awaited_by, left_over
 from simulation.network import Network
 from simulation.replica import Host
@@ -55,7 +55,7 @@ class World:
         self.capsules = [SimulatedCapsule(f"c{n}", pool, self.account, self.network, self.descriptors) for n in capsules]
         self.clients = [Client(f"client{n}", self.account, self.network) for n in range(plan.clients)]
         self.busy: set[asyncio.Task[Any]] = set()
-        self.keys = itertools.count()
+        self.keys, self.uids = itertools.count(), itertools.count()
         self.recent_keys: list[tuple[str, str, str]] = []
 
     async def run(self) -> None:
@@ -68,8 +68,7 @@ class World:
 
     async def _begin(self) -> None:
         for name in SESSIONS:
-            record = SessionRecord(POOL, name, f"uid-{name}", 0.0, 0.0, 1e9, 1)
-            await self.store.memory.create_session(record, 100)
+            await self._create(name)
         for host in self.hosts:
             await host.start()
         for capsule in self.capsules:
@@ -77,6 +76,11 @@ class World:
         for client in self.clients:
             client.start()
         await asyncio.sleep(0.3)
+
+    async def _create(self, session: str) -> None:
+        """Nothing where there is one; after an expiry it is another, of the same name."""
+        record = SessionRecord(POOL, session, f"uid-{session}-{next(self.uids)}", 0.0, 0.0, self.plan.ttl, 1)
+        await self.store.memory.create_session(record, 100)
 
     # ---- steps
 
@@ -96,6 +100,8 @@ class World:
         chance = self.chance
         client, tool = chance.choice(self.clients), chance.choice(self.plan.tools)
         session = chance.choice([*SESSIONS, "", ""]) if self.plan.sessions else ""
+        if session and self.plan.ttl < LONG and chance.random() < 0.5:
+            self.spawn(self._create(session))
         key = ""
         if self.plan.keys and chance.random() < 0.3:
             if self.recent_keys and chance.random() < 0.5:
