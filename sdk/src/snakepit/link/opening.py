@@ -13,11 +13,17 @@ async def write_first(rpc: Any, message: Any) -> None:
 
     grpc.aio's own `write` waits for the RPC's metadata to leave, and for ever where the channel is closed while it still connects anew.
     """
-    if not isinstance(rpc, grpc.aio.Call):  # a lane's, which has nothing to wait for
+    is_lane = not isinstance(rpc, grpc.aio.Call)
+    if is_lane:
         await rpc.write(message)
         return
-    ended = asyncio.get_running_loop().create_future()
-    rpc.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    rpc.add_done_callback(end)
     writing = asyncio.ensure_future(rpc.write(message))
     try:
         await asyncio.wait((writing, ended), return_when=asyncio.FIRST_COMPLETED)
