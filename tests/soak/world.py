@@ -183,7 +183,10 @@ class World:
         await self._replaced(address, counters, len(ledger.ends) - before + at_once)
 
     async def _stop_replica(self, ledger: Ledger, at_once: int) -> None:
-        """As a rollout does: TERM, and another when it has finished its calls, of which none should be lost. Until then its counters are read."""
+        """As a rollout does: TERM, and another when it has finished its calls, of which none should be lost.
+
+        Until then its counters are read.
+        """
         earlier = set(ledger.ends)
         address = self.rng.choice(list(self.replicas))
         program, counters, before = self.replicas[address], list[Metric](), len(ledger.ends)
