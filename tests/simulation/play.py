@@ -69,7 +69,8 @@ def _edges(world: World, seed: int) -> Iterator[None]:
     aio = SimpleNamespace(Channel=Channel, insecure_channel=lambda address, options: Channel(network, address))
     replaced = [
         (time, "monotonic", asyncio.get_running_loop().time),
-        (names, "secrets", SimpleNamespace(token_hex=lambda _: f"{next(ids):04x}")),
+        (names, "os", SimpleNamespace(urandom=lambda count: next(ids).to_bytes(count, "big"))),
+        (names, "_random", SimpleNamespace(getrandbits=lambda _: next(ids))),
         (dial, "grpc", SimpleNamespace(RpcError=grpc.RpcError, aio=aio)),
         (dial, "link_pb2_grpc", SimpleNamespace(LinkServiceStub=lambda channel: channel)),
         (dial, "resolve", network.resolve),

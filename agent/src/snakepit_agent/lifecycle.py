@@ -164,13 +164,16 @@ class Lifecycle:
     # ---- recycling
 
     def recycle(self, incarnation: str, why: Why, now: float) -> list[Action]:
-        """A successor takes the worker's place: at once, or when it is its turn. One that can't start is tried again now."""
-        seat = self._by_incarnation.get(incarnation)
-        if seat is None or self.seats[seat.index] is not seat:
+        """A successor takes the worker's place: at once, or when it is its turn. What can't start is tried again now."""
+        seat = next((seat for seat in self.seats if seat.incarnation == incarnation), None)
+        if seat is None:
             return []
+        if seat.state is State.BACKOFF:
+            return self._hasten(seat, now)
         seat.wish = seat.wish or why
         if (successor := self.successors.get(seat.index)) is not None:
-            successor.retry_at = now
+            # One that is on its way began before this was asked: it may be of yesterday's code.
+            successor.retry_at, successor.wish = now, why
         return self._recycle_due(now)
 
     def retire(self, incarnation: str, now: float) -> list[Action]:

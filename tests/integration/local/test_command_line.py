@@ -11,7 +11,7 @@ import pytest
 from snakepit.cli.app import run
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
-from support.dev_server import Dev, free_port
+from support.dev_server import Dev, free_port, wait_until
 
 
 @pytest.fixture
@@ -155,3 +155,18 @@ def test_call_shows_progress_on_stderr(snakepit) -> None:  # type: ignore[no-unt
     assert snakepit("call", "sample", "steps", "steps=2", "--progress") == (0, "done\n", " 50% step 1\n100% step 2\n")
     code, _, err = snakepit("call", "sample", "count", "to=3", "--stream", "--progress")
     assert (code, err.strip().endswith("give --stream or --progress")) == (1, True)
+
+
+def test_recycle_replaces_a_worker_while_all_of_them_serve(snakepit) -> None:  # type: ignore[no-untyped-def]
+    def workers() -> list[dict[str, str]]:
+        return [each for each in json.loads(snakepit("workers", "sample", "-o", "json")[1]) if each["state"] == "ready"]
+
+    victim = workers()[0]
+    assert snakepit("recycle", victim["id"]) == (0, "", "")
+
+    def replaced() -> bool:
+        found = workers()
+        assert len(found) == 4
+        return victim["incarnation"] not in [each["incarnation"] for each in found]
+
+    wait_until(replaced, "another process has its place")

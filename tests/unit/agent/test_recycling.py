@@ -98,6 +98,24 @@ def test_who_asks_again_for_a_successor_that_can_t_start_has_it_tried_at_once() 
     assert world.lifecycle.tick(1.3, ()) == [Start(0, "i3")]
 
 
+def test_who_asks_while_the_successor_starts_gets_another_one_after_it() -> None:
+    world = World()
+    world.ask(1.0)
+    assert world.ask(1.1) == []
+    world.lifecycle.became_ready("i2", 0.1, 1.2)
+    world.lifecycle.tick(1.3, ())
+    world.lifecycle.died("i1", "Crashed", "exit code 0", 1.4)
+    assert world.lifecycle.tick(1.5, ()) == [Start(0, "i3")]
+
+
+def test_a_worker_that_can_t_start_is_tried_at_once_by_who_asks_for_another() -> None:
+    world = World()
+    world.lifecycle.policy = Policy(workers=1, max_restarts=0)
+    world.fail_to_start("i1", 1.0)
+    assert world.seat.state is State.BACKOFF
+    assert world.ask(1.1) == [Start(0, "i2")]
+
+
 def test_an_old_one_that_dies_while_its_successor_starts_has_it_for_its_replacement() -> None:
     world = World()
     world.ask(1.0)
