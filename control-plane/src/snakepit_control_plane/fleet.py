@@ -286,6 +286,7 @@ class Fleet:
         log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how)
         self.router.telemetry.lost.labels(pool.name).inc()
         capsule.liveness = pool_pb2.LIVENESS_LOST
+        pool.lost.append((capsule.name, capsule.incarnation, capsule.pod_uid))
         self._gone(pool, capsule, "lost")
         now = self.router.clock()
         calls: list[Call] = list(capsule.inflight.values())

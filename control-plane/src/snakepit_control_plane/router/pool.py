@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from snakepit.means import next_mean
@@ -46,6 +46,8 @@ class Pool:
         self.failures = 0.0
         self.held_since = math.inf
         self.silence_held = False
+        # The capsules lost last: name, incarnation, pod uid; for the operator, which replaces them.
+        self.lost: deque[tuple[str, str, str]] = deque(maxlen=256)
         # When this replica last found the store away. What was before it knew the pool, it can't know.
         self.store_away_at = now
         self.sessions = 0

@@ -8,7 +8,7 @@ from typing import Any, cast
 import grpc
 
 from snakepit.errors import SnakepitError
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, pool_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.pool import Pool
@@ -68,7 +68,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     def _pool(self, pool: Pool) -> fleet_pb2.PoolState:
         return fleet_pb2.PoolState(
             pool=pool.describe(),
-            capsules=[self._capsule(capsule) for capsule in pool.capsules.values()],
+            capsules=[*map(_lost, pool.lost), *map(self._capsule, pool.capsules.values())],
             tools=sorted(pool.tools),
             silence_held=pool.silence_held,
         )
@@ -85,3 +85,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             workers=[worker.info for worker in capsule.workers.values()],
             recycled=capsule.recycled,
         )
+
+
+def _lost(capsule: tuple[str, str, str]) -> fleet_pb2.CapsuleState:
+    name, incarnation, pod_uid = capsule
+    return fleet_pb2.CapsuleState(name=name, incarnation=incarnation, pod_uid=pod_uid, liveness=pool_pb2.LIVENESS_LOST)

@@ -1,0 +1,105 @@
+"""Agents that fall silent, as real processes: one is given up and replaced; most at once are not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from snakepit import Client, Pool, WorkerInfo, WorkerLost
+from support.dev_server import Dev, dev, pool_file
+
+pytestmark = pytest.mark.timeout(90)
+
+TIMEOUT_SECONDS = 1.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Dev]:
+    heartbeat = f"{{intervalSeconds: 0.2, timeoutSeconds: {TIMEOUT_SECONDS}, missThreshold: 2}}"
+    with dev(
+        pool_file(
+            tmp_path, "sample", "support.sample:Sample", replicas="3", heartbeat=heartbeat, drain="{timeoutSeconds: 1, killAfterSeconds: 1}"
+        )
+    ) as program:
+        program.is_ready()
+        yield program
+
+
+async def until(look: Callable[[], Awaitable[object]], what: str, seconds: float = 40.0) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not await look():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None
+
+
+def agents(server: Dev) -> dict[str, int]:
+    """By capsule."""
+    found = {}
+    for pid in server.descendants():
+        process = Path(f"/proc/{pid}")
+        if b"snakepit_agent" in (process / "cmdline").read_bytes():
+            variables = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+            found[variables["SNAKEPIT_CAPSULE"]] = pid
+    return found
+
+
+async def live(pool: Pool) -> list[WorkerInfo]:
+    return [each for each in await pool.workers() if each.state == "ready" and each.liveness == "live"]
+
+
+async def test_a_silent_agent_is_lost_and_its_capsule_replaced(server: Dev) -> None:
+    async with Client(server.server) as client:
+        pool = client.pool("sample")
+        await until(lambda: three(pool), "three capsules are live")
+        call = asyncio.create_task(pool.call("sleep", {"seconds": 60}, timeout=90))
+        await until(lambda: busy(pool), "the call runs")
+        (victim,) = [each for each in await pool.workers() if each.running]
+        capsule = victim.id.partition("/")[0]
+        os.kill(agents(server)[capsule], signal.SIGSTOP)
+        with pytest.raises(WorkerLost, match="lost"):
+            await call
+        assert await pool.call("add", {"a": 1}, timeout=30) == 2
+        await until(lambda: three(pool, without=capsule), "another capsule is there in its place")
+
+
+async def test_two_silent_agents_of_three_are_not_lost_and_go_on_when_they_wake(server: Dev) -> None:
+    async with Client(server.server) as client:
+        pool = client.pool("sample")
+        await until(lambda: three(pool), "three capsules are live")
+        before = {each.incarnation for each in await pool.workers()}
+        stopped = list(agents(server).values())[:2]
+        try:
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            await until(lambda: only(pool, 1), "two are suspect")
+            assert await pool.call("add", {"a": 1}, timeout=30) == 2
+            silent_since = time.monotonic()
+            while time.monotonic() - silent_since < 3 * TIMEOUT_SECONDS:
+                assert {each.incarnation for each in await pool.workers()} == before
+                await asyncio.sleep(0.1)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        await until(lambda: three(pool), "all three are live again")
+        assert {each.incarnation for each in await pool.workers()} == before
+
+
+async def three(pool: Pool, without: str = "-") -> bool:
+    found = await live(pool)
+    return len(found) == 3 and not any(each.id.startswith(f"{without}/") for each in found)
+
+
+async def only(pool: Pool, count: int) -> bool:
+    return len(await live(pool)) == count
+
+
+async def busy(pool: Pool) -> bool:
+    return any(each.running for each in await pool.workers())
