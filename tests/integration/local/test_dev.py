@@ -243,7 +243,7 @@ def test_changed_code_replaces_workers_keeps_sessions_and_broken_code_replaces_n
             session.call("keep", {"value": "mine"})
             before = {worker.id: worker.pid for worker in pool.workers()}
             adapter(tmp_path, name, "def f(:\n    pass\n")
-            program.says(f"its code is broken, so its workers stay as they are: {name}.py, line 2: invalid syntax")
+            program.says(f"its code is broken, so its workers stay as they are: {name}.py, line 3: invalid syntax")
             adapter(tmp_path, name, "import nothing_of_that_name\n")
             program.says("nothing_of_that_name")
             assert pool.call("say", timeout=10) == "old"
