@@ -55,7 +55,9 @@ class Line:
     async def open(self, **first: Any) -> tuple[Any, link_pb2.PipeRequest]:
         """The stream, and the first message that says whose it is."""
         request = link_pb2.PipeRequest(id=self.remote, capsule_incarnation=self.capsule_incarnation, **first)
-        return await open_stream(self.to.channel, self.to.bulk, PIPE, listens=request.wants_arguments, metadata=self.token.metadata()), request
+        return await open_stream(
+            self.to.channel, self.to.bulk, PIPE, listens=request.wants_arguments, metadata=self.token.metadata()
+        ), request
 
 
 async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:

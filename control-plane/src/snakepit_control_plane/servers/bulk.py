@@ -12,7 +12,7 @@ import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
 from snakepit.errors import SnakepitError
-from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece
+from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece, opened
 from snakepit.link.lane import Lane
 from snakepit.link.status import TRAILER, Metadata, to_status
 from snakepit.local.sections import PIECE_HEADER, piece_of
@@ -87,7 +87,7 @@ class BulkGroup:
                 method = self._server.methods.get(kind & ~LAST)
                 if method is None or not isinstance(first, bytes):
                     break
-                call = _Call(lane, first, self._caller, listens=bool(kind & LAST))
+                call = _Call(lane, *opened(first), self._caller, listens=bool(kind & LAST))
                 if not await call.run(method):
                     break
         except (LaneBroken, TimeoutError):
@@ -97,7 +97,8 @@ class BulkGroup:
 class _Call:
     """One call, with those methods of a servicer's context that Pipe and Carry use. A piece is read as a Piece."""
 
-    def __init__(self, lane: Bulk, first: bytes, caller: str, *, listens: bool) -> None:
+    def __init__(self, lane: Bulk, metadata: Metadata, first: bytes, caller: str, *, listens: bool) -> None:
+        self._metadata = metadata
         self._lane = lane
         self._first: bytes | None = first
         self._caller = caller
@@ -143,7 +144,7 @@ class _Call:
         return self._caller
 
     def invocation_metadata(self) -> Metadata:
-        return ()
+        return self._metadata
 
     async def read(self) -> Any:
         """bytes, a Piece, or EOF."""
