@@ -5,7 +5,8 @@ little-endian), its kind (one byte) and its bytes; of a piece they are the piece
 its bytes belong, so TCP's own window is the flow control: what a slow reader has not taken stays in buffers of the kernel, which are
 bounded here, and nobody else uses the connection meanwhile.
 
-Whoever dials shows the link's ticket, gets it back, and opens a call, with the bearer token that its RPC would have had. Each end ends the call with END or FAILED, and then the lane may
+Whoever dials shows the link's ticket, gets it back, and opens a call, with the bearer token that its RPC would have had.
+Each end ends the call with END or FAILED, and then the lane may
 be used for another one. Who wants no more of a call hangs up.
 """
 
