@@ -12,7 +12,7 @@ import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
 from snakepit.errors import SnakepitError
-from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece
+from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece, opened
 from snakepit.link.lane import Lane
 from snakepit.link.status import TRAILER, Metadata, to_status
 from snakepit.local.sections import PIECE_HEADER, piece_of
@@ -35,11 +35,6 @@ class _Aborted(Exception):
     """The other end has been told how its call failed."""
 
 
-def agent_of(context: object) -> str:
-    """The incarnation of the capsule whose link a call's lane belongs to; empty where it came over HTTP/2, or from a client."""
-    return context.agent if isinstance(context, _Call) else ""
-
-
 class BulkServer:
     """`methods`: the servicer of each kind of call. One for each replica."""
 
@@ -49,13 +44,11 @@ class BulkServer:
 
 
 class BulkGroup:
-    """The bulk lanes of one link: they end with it. `caller` stands for it where fairness counts; `agent`: the incarnation of the
-    capsule that has proved at the link's hello to be at its other end."""
+    """The bulk lanes of one link: they end with it. `caller` stands for it where fairness counts."""
 
     def __init__(self, server: BulkServer, lanes: Lanes, caller: str) -> None:
         self._server = server
         self._lanes = lanes
-        self.agent = ""
         self._caller = caller
         self._ticket = b""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +87,7 @@ class BulkGroup:
                 method = self._server.methods.get(kind & ~LAST)
                 if method is None or not isinstance(first, bytes):
                     break
-                call = _Call(lane, first, self._caller, self.agent, listens=bool(kind & LAST))
+                call = _Call(lane, *opened(first), self._caller, listens=bool(kind & LAST))
                 if not await call.run(method):
                     break
         except (LaneBroken, TimeoutError):
@@ -104,8 +97,8 @@ class BulkGroup:
 class _Call:
     """One call, with those methods of a servicer's context that Pipe and Carry use. A piece is read as a Piece."""
 
-    def __init__(self, lane: Bulk, first: bytes, caller: str, agent: str, *, listens: bool) -> None:
-        self.agent = agent
+    def __init__(self, lane: Bulk, metadata: Metadata, first: bytes, caller: str, *, listens: bool) -> None:
+        self._metadata = metadata
         self._lane = lane
         self._first: bytes | None = first
         self._caller = caller
@@ -151,7 +144,7 @@ class _Call:
         return self._caller
 
     def invocation_metadata(self) -> Metadata:
-        return ()
+        return self._metadata
 
     async def read(self) -> Any:
         """bytes, a Piece, or EOF."""

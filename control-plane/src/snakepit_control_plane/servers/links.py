@@ -114,7 +114,6 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await abort(context, error)
             return
         self.links[link] = peer
-        bulk.agent = peer.incarnation if isinstance(peer, AgentPeer) else ""
         try:
             if self._stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
@@ -282,7 +281,6 @@ class AgentPeer:
         self._router = server.router
         self._fleet = server.fleet
         self._store = server.store
-        self.incarnation = capsule.incarnation
         self._capsule = capsule
         self._link = link
         self._send = server.router.senders[capsule]

@@ -20,7 +20,6 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.bulk import agent_of
 from snakepit_control_plane.servers.rpc import EOF, abort, metadata, pass_on, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,7 +34,7 @@ async def serve_pipe(router: Router, gate: Gate, context: Context) -> None:
         return
     first = link_pb2.PipeRequest.FromString(message)
     capsule = next((each for each in router.senders if each.incarnation == first.capsule_incarnation), None)
-    if capsule is not None and agent_of(context) != capsule.incarnation and not await _is_admitted(gate, capsule, context):
+    if capsule is not None and not await _is_admitted(gate, capsule, context):
         return
     call = capsule.inflight.get(first.id) or capsule.trailing.get(first.id) if capsule is not None else None
     if call is None:

@@ -5,7 +5,8 @@ little-endian), its kind (one byte) and its bytes; of a piece they are the piece
 its bytes belong, so TCP's own window is the flow control: what a slow reader has not taken stays in buffers of the kernel, which are
 bounded here, and nobody else uses the connection meanwhile.
 
-Whoever dials shows the link's ticket, gets it back, and opens a call. Each end ends the call with END or FAILED, and then the lane may
+Whoever dials shows the link's ticket, gets it back, and opens a call, with the bearer token that its RPC would have had.
+Each end ends the call with END or FAILED, and then the lane may
 be used for another one. Who wants no more of a call hangs up.
 """
 
@@ -47,6 +48,25 @@ TURN_BYTES = 1024 * 1024
 DROPPED_BYTES = 4 * 1024 * 1024
 """What still comes of a call that has ended; with more, hanging up is cheaper."""
 
+
+def opening(metadata: Metadata, message: bytes) -> tuple[bytes, bytes]:
+    """A call's first message, with the bearer token, if there is one, before it, as an RPC's metadata would have it."""
+    token = str(dict(metadata).get(_TOKEN, "")).encode()
+    return _TOKEN_LENGTH.pack(len(token)) + token, message
+
+
+def opened(body: bytes) -> tuple[Metadata, bytes]:
+    """Metadata and message of an opening. Raises LaneBroken."""
+    try:
+        (length,) = _TOKEN_LENGTH.unpack_from(body)
+        token = body[_TOKEN_LENGTH.size : _TOKEN_LENGTH.size + length].decode()
+    except (struct.error, UnicodeDecodeError):
+        raise LaneBroken(grpc.StatusCode.INVALID_ARGUMENT, "what came is no call") from None
+    return (((_TOKEN, token),) if token else ()), body[_TOKEN_LENGTH.size + length :]
+
+
+_TOKEN = "authorization"
+_TOKEN_LENGTH = struct.Struct("<H")
 _HEAD = struct.Struct("<IB")
 _MOST_PARTS = 512
 

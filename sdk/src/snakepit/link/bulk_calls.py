@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit.link.bulk import CARRY, END, FAILED, LAST, MESSAGE, PIECE, PIPE, WRITTEN_PIECE_BYTES, Bulk, LaneBroken, Piece
+from snakepit.link.bulk import CARRY, END, FAILED, LAST, MESSAGE, PIECE, PIPE, WRITTEN_PIECE_BYTES, Bulk, LaneBroken, Piece, opening
 from snakepit.link.lane import open_socket
 from snakepit.link.status import Metadata
 from snakepit.local.sections import Bytes, cut, piece_message
@@ -96,7 +96,8 @@ class BulkCall:
     `listens`: after the first message there is nothing more to be said. `timeout` in seconds.
     """
 
-    def __init__(self, lanes: BulkLanes, lane: Bulk, kind: int, timeout: float | None, *, listens: bool) -> None:
+    def __init__(self, lanes: BulkLanes, lane: Bulk, kind: int, metadata: Metadata, timeout: float | None, *, listens: bool) -> None:
+        self._metadata = metadata
         self._lanes = lanes
         self._lane = lane
         self._opening = kind | (LAST if listens else 0)
@@ -179,6 +180,7 @@ class BulkCall:
     async def _write(self, kind: int, *parts: Bytes) -> None:
         if self._opening:
             kind, self._opening = self._opening, 0
+            parts = opening(self._metadata, bytes(parts[0]))
             self._said_end = self._listens
         await self._lane.write(kind, *parts)
 
@@ -196,9 +198,9 @@ async def open_stream(
 ) -> Any:
     """A BulkCall, or gRPC's stream."""
     if lanes is not None and (lane := await lanes.take()) is not None:
-        return BulkCall(lanes, lane, kind, timeout, listens=listens)
+        return BulkCall(lanes, lane, kind, metadata, timeout, listens=listens)
     method: Any = channel.stream_stream
-    return method(METHODS[kind])(metadata=metadata, timeout=timeout)
+    return method(METHODS[kind])(metadata=metadata or None, timeout=timeout)
 
 
 async def write_payload(stream: Any, parts: Sequence[Bytes], going_on: Any = lambda: True) -> None:
