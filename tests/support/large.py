@@ -45,7 +45,7 @@ def open_memfds() -> int:
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found += "memfd:snakepit" in str(entry.readlink())
+            found += "memfd:snakepit (" in str(entry.readlink())
         except FileNotFoundError:
             continue  # the folder's own descriptor
     return found
