@@ -7,7 +7,7 @@ import time
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: the deadline passed"
+OUTCOME = "DEADLINE: the deadline passed, and tool * did not stop*"
 TIMEOUT = 0.2
 
 

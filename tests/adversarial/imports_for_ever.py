@@ -8,7 +8,7 @@ import threading
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: *the deadline *passed"
+OUTCOME = "DEADLINE: *the deadline *passed*"
 TIMEOUT = 0.2
 
 

@@ -6,7 +6,7 @@ import os
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: *the deadline *passed"
+OUTCOME = "DEADLINE: *the deadline *passed*"
 TIMEOUT = 0.2
 
 

@@ -7,7 +7,7 @@ import signal
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: the deadline passed"
+OUTCOME = "DEADLINE: the deadline passed, and tool * did not stop*"
 TIMEOUT = 0.2
 
 
