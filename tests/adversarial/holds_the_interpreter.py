@@ -6,7 +6,7 @@ import ctypes
 
 from snakepit import tool
 
-OUTCOME = "DEADLINE: the deadline passed, and tool * did not stop*"
+OUTCOME = "DEADLINE: *the deadline *passed*"
 TIMEOUT = 0.2
 
 
