@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 from snakepit import tool
 
 OUTCOME = "DEADLINE: *the deadline *passed*"
@@ -12,4 +10,4 @@ TIMEOUT = 0.2
 
 @tool
 def holds_the_interpreter() -> None:
-    ctypes.PyDLL(None).sleep(60)
+    sum(range(10**12))

@@ -36,6 +36,8 @@ class Lookout:
 
     def ready(self, incarnation: str) -> None:
         self._pulse.ready(incarnation, time.monotonic())
+        if self._workers.channels[incarnation].stacks is None:
+            log.debug("worker %s can't show its stacks", self._workers.worker_id(incarnation))
 
     def gone(self, incarnation: str) -> None:
         self._pulse.gone(incarnation)
