@@ -46,8 +46,8 @@ class Hazard(Adapter):
 
     @tool
     def leave_a_child(self) -> int:
-        """A grandchild in a session of its own, which outlives whoever does not look for it."""
-        script = "import subprocess, sys; print(subprocess.Popen(['sleep', '86399'], start_new_session=True).pid)"
+        """A grandchild in a session of its own, which outlives whoever does not look for it; -3 is subprocess.DEVNULL."""
+        script = "import subprocess as s; print(s.Popen(['sleep', '86399'], stdout=-3, stderr=-3, start_new_session=True).pid)"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
