@@ -6,6 +6,7 @@ A producer sets the stage, and gives a request that fails for as long as the sta
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,13 +27,17 @@ Sdk = Callable[[Client], Awaitable[Any]]
 Producer = Callable[[Dev], contextlib.AbstractAsyncContextManager["Failing"]]
 
 EXECUTE = "RouterService/Execute"
+LINK = "LinkService/Link"
+_HELLO = {"hello": {"protocol": 1, "role": "ROLE_CLIENT"}}
+_SIXTY = {"arguments": {"content_type": "application/json", "data": base64.b64encode(b'{"seconds": 60}').decode()}, "timeout_seconds": 60}
 SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Failing:
     """`made_by_client`: gRPC's own end says so, without a word from a control plane. `one_connection`: what to hold open beside the
-    request, on the same connection. `only_sdk`: why others can't see it. `started`: other than the row says. `headers`: metadata."""
+    request, on the same connection. `by_link`: a LinkRequest that fails likewise, for whoever can't do that, or where it has no RPC; the
+    error comes in a frame then. `started`: other than the row says. `headers`: metadata."""
 
     address: str
     request: dict[str, Any]
@@ -40,7 +45,7 @@ class Failing:
     method: str = EXECUTE
     made_by_client: bool = False
     one_connection: dict[str, Any] = field(default_factory=dict)
-    only_sdk: str = ""
+    by_link: dict[str, Any] = field(default_factory=dict)
     started: Started | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -147,7 +152,10 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
                 await until(other, "full", busy_slots=0)
 
         request = {"pool": "default/full", "tool": "echo", "json": {}}
-        yield Failing(dev.server, request, at_once, one_connection=hold)
+        holding = [{"call": {"id": n, "call_id": f"held-{n}", "pool": "default/full", "tool": "sleep", **_SIXTY}} for n in (1, 2)]
+        third = {"call": {"id": 3, "call_id": "third", "pool": "default/full", "tool": "echo", **_SIXTY}}
+        linked = {"frames": [_HELLO, *holding, third]}
+        yield Failing(dev.server, request, at_once, one_connection=hold, by_link=linked)
         await until(other, "full", busy_slots=0)
 
 
@@ -224,7 +232,9 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
         async with client.offer([tool_of(f"tool_{i}") for i in range(300)], pool="usual"):
             pass
 
-    yield Failing(dev.server, {}, offer, only_sdk="offers and their refusals are frames of an SDK's link")
+    tools = [{"name": f"tool_{i}", "input_schema": "{}"} for i in range(300)]
+    offered = {"offer": {"id": 1, "provider": "by-hand", "pool": "default/usual", "tools": tools}}
+    yield Failing(dev.server, {}, offer, by_link={"frames": [_HELLO, offered]})
 
 
 @produces("TOOL_ERROR")
