@@ -237,6 +237,20 @@ async def test_tools_pools_and_workers_can_be_looked_at(server: Running, caller:
         await eventually(lambda: any(frame.drain.worker == "capsule-0/1" for frame in agent.frames))
 
 
+@pytest.mark.parametrize("shown", [b"", b"half a t"])
+async def test_who_comes_to_the_lanes_port_and_hangs_up_without_a_ticket_leaves_nothing_open(server: Running, shown: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.lanes._port)
+    writer.write(shown)
+    await eventually(lambda: server.lanes._unshown)
+    writer.write_eof()
+    timers = [timer.when() for timer in server.lanes._unshown.values()]
+    assert await reader.read() == b"", "the replica has hung up too"
+    assert server.lanes._unshown == {}
+    assert asyncio.get_running_loop().time() < min(timers), "not only when its time was over"
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: Running, caller: Caller) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
         sync = fleet_pb2_grpc.FleetServiceStub(channel).Sync()

@@ -194,9 +194,9 @@ async def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replica
 
 
 def usable(server: Any, worker: pool_pb2.Worker) -> bool:
-    """Is that life of it alive, or still in doubt, as this replica sees it?"""
+    """Is that life of it alive, kept for its strict sessions, or still in doubt, as this replica sees it?"""
     found = server.router.pools[POOL].find(worker.id, worker.incarnation)
-    return found is not None and (found.alive or not found.capsule.linked)
+    return found is not None and (found.alive or found.retiring or not found.capsule.linked)
 
 
 async def bound_to(world: World, worker: str) -> session_pb2.Session:

@@ -67,8 +67,14 @@ class Lanes:
         if len(self._unshown) >= MOST_UNSHOWN:
             next(iter(self._unshown)).abort()
         self._unshown[lane] = asyncio.get_running_loop().call_later(TICKET_SECONDS, lane.abort)
-        lane.ended.add_done_callback(lambda _: self._hurries(lane))
+        lane.ended.add_done_callback(lambda _: self._left(lane))
         return lane
+
+    def _left(self, lane: Lane) -> None:
+        """It has hung up. Before it has shown a ticket it is nobody's, and nobody else hangs up here."""
+        if lane in self._unshown:
+            self._hurries(lane)
+            lane.abort()
 
     def _hurries(self, lane: Lane) -> None:
         """No longer: it has shown its ticket, or has gone."""
