@@ -78,6 +78,7 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         return [
             *load.ledger.problems(world.runs()),
             *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome"), world.unread),
+            *[f"a replica that was told to stop has lost a call: {why}" for why in world.lost_by_stopping],
             *await load.counter_problems(),
             *await _leftovers(world, pool, warm, tasks),
         ]
@@ -103,7 +104,6 @@ async def _faults(world: World, load: Load, running: asyncio.Task[None], seconds
 
 def _tell(world: World, load: Load) -> None:
     print(f"{len(load.ledger.ends)} calls: {dict(Counter(load.ledger.ends.values()))}; reasons {dict(load.ledger.reasons)}")
-    print(f"lost by replicas that were told to stop: {world.lost_by_stopping or 'none'}")
     print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
 
 

@@ -112,7 +112,7 @@ class World:
     gone: list[Metric] = field(default_factory=list)
     """The counters of replicas that have ended, as they were last read."""
     lost_by_stopping: list[str] = field(default_factory=list)
-    """What their callers were told; a rollout should give none."""
+    """What their callers were told. There must be none: a rollout loses nothing."""
     unread: int = 0
     """How many calls may have ended after that, uncounted."""
 

@@ -90,6 +90,15 @@ def close_all(server: Running) -> None:
             task.cancel()
 
 
+async def test_lanes_that_nobody_uses_for_a_while_are_hung_up(
+    server: Running, client: snakepit.Client, pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_calls, "IDLE_SECONDS", 0.05)
+    await asyncio.gather(*[echo(pool) for _ in range(6)])
+    await eventually(lambda: not lanes(server))
+    await echo(pool)
+
+
 async def test_a_stream_whose_lanes_break_ends_with_an_error_and_its_tool_is_stopped(server: Running, pool: snakepit.Pool) -> None:
     stream = pool.stream("endless", {"size": MIB}, timeout=30)
     await anext(stream)

@@ -7,8 +7,9 @@ say of calls in `answers`, what is about agents in `fleet`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
@@ -54,6 +55,7 @@ class Router:
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
         self.open_calls = 0
+        self._delivering = 0
         self._idle: asyncio.Event | None = None
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
@@ -325,7 +327,25 @@ class Router:
     def ended(self) -> None:
         """One open call less."""
         self.open_calls -= 1
-        if self._idle is not None and not self.open_calls:
+        self._perhaps_idle()
+
+    @contextlib.contextmanager
+    def delivering(self) -> Iterator[None]:
+        """A call with a stream of its own. It is closed when its last words are taken from the router; a slow reader has them later."""
+        self._delivering += 1
+        try:
+            yield
+        finally:
+            self._delivering -= 1
+            self._perhaps_idle()
+
+    @property
+    def is_idle(self) -> bool:
+        """Is no call open, and has everybody been given what there was to say?"""
+        return not self.open_calls and not self._delivering
+
+    def _perhaps_idle(self) -> None:
+        if self._idle is not None and self.is_idle:
             self._idle.set()
 
     def _record(self, call: Call, outcome: str, now: float) -> None:
@@ -347,8 +367,8 @@ class Router:
             self.cancel(call, call.expired(now))
 
     async def idle(self) -> None:
-        """Wait until no call is open."""
-        while self.open_calls:
+        """Wait for `is_idle`."""
+        while not self.is_idle:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
