@@ -1,4 +1,4 @@
-"""`make soak`: SOAK_SECONDS of mixed load (default 20 minutes), a fault every few seconds, then the accounts.
+"""`make soak`: SOAK_SECONDS of a storm at full load (default 20 minutes), a fault every few seconds, then the accounts.
 
 SOAK_SEED repeats a schedule of calls and faults.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import snakepit
 from tests.bench.plane import until_warm
 from tests.soak.load import CALLERS, Load
-from tests.soak.processes import Footprint
+from tests.soak.processes import Footprint, orphans
 from tests.soak.world import ALONE, EXCLUSIVE_WORKERS, POOL, WORKERS, World
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
@@ -40,6 +40,9 @@ GROWN_FILES = 6
 GROWN_TASKS = 10
 CALLS_AT_ONCE = 2 * CALLERS
 """A relay makes one more."""
+
+RECOVERED_SECONDS = 2.0
+"""From the last kill to full strength, on a machine that has nothing else to do."""
 
 OF_SESSIONS = ("session", "state", "expiry", "ids", "bound")
 """Kinds of keys that must be gone with the last session."""
@@ -157,8 +160,8 @@ def _keys(world: World) -> list[str]:
     return eternal + [f"the key {key} of a session is left in Redis" for key in keys if key.partition("}:")[2].split(":")[0] in OF_SESSIONS]
 
 
-def run(seconds: float, seed: int) -> list[str]:
-    """The whole soak, in a folder of its own; what was wrong."""
+def run(seconds: float, seed: int, *, alone: bool = False) -> list[str]:
+    """The whole soak, in a folder of its own; what was wrong. `alone`: the machine does nothing else, so times count."""
     print(f"seed {seed}: {seconds:g} s")
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="snakepit-soak-") as folder:
@@ -168,15 +171,28 @@ def run(seconds: float, seed: int) -> list[str]:
             problems = asyncio.run(soak(world, seconds, rng))
         finally:
             world.stop()
+            left = _orphans(Path(folder))
             logs = {path.name: path.read_text() for path in Path(folder).glob("*.log") if not path.name.startswith("worker-")}
+    problems += [f"outlived everything: {each}" for each in left]
+    if alone:
+        late = {kind: took for kind, took in world.recovered.items() if took > RECOVERED_SECONDS}
+        problems += [f"full strength took {took:.2f} s after the kill of: {kind}" for kind, took in late.items()]
     if problems:
         for name, text in logs.items():
             print(f"---- {name}\n{text[-4000:]}")
     return problems
 
 
+def _orphans(folder: Path) -> list[str]:
+    """After a moment: what has been killed may be on its way."""
+    end = time.monotonic() + CLOSE_SECONDS
+    while (left := orphans(folder, ())) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
 def main() -> None:
-    problems = run(SECONDS, int(os.environ.get("SOAK_SEED", random.randrange(2**32))))
+    problems = run(SECONDS, int(os.environ.get("SOAK_SEED", random.randrange(2**32))), alone=True)
     for problem in problems[:50]:
         print(f"WRONG: {problem}")
     print(f"{len(problems)} problems" if problems else "every call is accounted for, and nothing is left over")

@@ -22,7 +22,7 @@ from snakepit_control_plane.router.deadlines import Deadlines
 from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
-from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
+from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
 from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
@@ -54,6 +54,8 @@ class Router:
         self.limits = limits
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
+        # Until a replica that starts has heard of them all; the fleet says so.
+        self.knows_pools: Callable[[], bool] = lambda: True
         self.open_calls = 0
         self._delivering = 0
         self._idle: asyncio.Event | None = None
@@ -72,9 +74,9 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = no_pool(call.pool, self.pools) if pool is None else check(call, pool, self.limits)
+        problem = self._unknown(call.pool) if pool is None else check(call, pool, self.limits)
         if pool is None or problem is not None:
-            self.fail(call, problem or no_pool(call.pool, self.pools))
+            self.fail(call, problem or self._unknown(call.pool))
             return
         call.home, call.pool = pool, pool.name
         if pool.callers.limit and (call.nest is None or call.nest.by_client) and not pool.callers.admit(call):
@@ -105,11 +107,14 @@ class Router:
         self._deadlines.set(call, at)
 
     def pool(self, name: str) -> Pool:
-        """The pool of that full name. Raises PoolNotFound."""
+        """The pool of that full name. Raises PoolNotFound, and PoolNotReady where it may be learnt of yet."""
         pool = self.pools.get(name)
         if pool is None:
-            raise no_pool(name, self.pools)
+            raise self._unknown(name)
         return pool
+
+    def _unknown(self, name: str) -> SnakepitError:
+        return no_pool(name, self.pools) if self.knows_pools() else not_known_yet(name)
 
     def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
         if call.frame.call.timeout_seconds > 0:
