@@ -218,7 +218,7 @@ class World:
     def _kill_worker(self) -> None:
         workers = self.workers()
         if workers:
-            os.kill(self.rng.choice(workers), signal.SIGKILL)
+            _kill(self.rng.choice(workers))
 
     async def _pause_redis(self) -> None:
         assert self.redis.process is not None
@@ -230,21 +230,27 @@ class World:
 
     async def recover(self, pool: snakepit.Pool, kind: str) -> float:
         """Kill a worker, or the agent or the keeper of a capsule; seconds until all of the pool's workers are ready again."""
+        await self._until_strong(pool, ())
         number = self.rng.randrange(CAPSULES)
-        lost = set(self.workers([self.keepers[number]]))
+        lost = self.workers([self.keepers[number]])
         if kind == "worker":
-            lost = {self.rng.choice(sorted(lost))}
+            lost = [self.rng.choice(lost)]
         begin = time.monotonic()
         if kind == "worker":
-            os.kill(lost.copy().pop(), signal.SIGKILL)
+            _kill(lost[0])
         else:
             await asyncio.to_thread((self.agents if kind == "agent" else self.keepers)[number].again)
+        await self._until_strong(pool, lost)
+        return time.monotonic() - begin
+
+    async def _until_strong(self, pool: snakepit.Pool, lost: Sequence[int]) -> None:
+        """Each worker is ready, in another process than those. One that is being recycled may be there twice."""
         async with asyncio.timeout(START_SECONDS):
             while True:
                 with contextlib.suppress(snakepit.SnakepitError):
-                    known = await pool.workers()
-                    if len([w for w in known if w.state == "ready" and w.liveness == "live" and w.pid not in lost]) >= WORKERS:
-                        return time.monotonic() - begin
+                    known = [w for w in await pool.workers() if w.state == "ready" and w.liveness == "live" and w.pid not in lost]
+                    if len({w.id for w in known}) == WORKERS:
+                        return
                 await asyncio.sleep(0.01)
 
     # ---- what can be seen of it
@@ -296,6 +302,11 @@ class World:
         for program in (*self.agents, *self.replicas.values(), *self.keepers):
             program.process and program.process.wait(30)
         self.redis.kill()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # It was about to end anyway.
+        os.kill(pid, signal.SIGKILL)
 
 
 def _metrics(address: str) -> list[Metric]:
