@@ -10,6 +10,7 @@ import pytest
 
 from snakepit.client.carrying import Carry
 from snakepit.errors import SnakepitError
+from snakepit.link import Link
 from snakepit.link.dial import Replica
 from snakepit.link.opening import write_first
 from snakepit.v1 import link_pb2
@@ -41,7 +42,8 @@ async def mute() -> AsyncIterator[grpc.aio.Channel]:
 
 def beside(channel: grpc.aio.Channel) -> Replica:
     """The channel of a link that has no lanes."""
-    return Replica(None, channel, "nowhere", "r", 1)  # type: ignore[arg-type]
+    link = Link(asyncio.Event().wait, lambda message: asyncio.sleep(0), link_pb2.LinkRequest, lambda link, frames: None)
+    return Replica(link, channel, "nowhere", "r", 1)
 
 
 async def test_a_carry_whose_channel_is_closed_before_it_is_connected_ends(mute: grpc.aio.Channel) -> None:
