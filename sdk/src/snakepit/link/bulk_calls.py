@@ -219,11 +219,14 @@ class BulkCall:
 async def open_stream(
     channel: grpc.aio.Channel, lanes: BulkLanes | None, kind: int, *, listens: bool, metadata: Metadata = (), timeout: float | None = None
 ) -> Any:
-    """A BulkCall, or gRPC's stream."""
+    """A BulkCall, or gRPC's stream. Raises LaneBroken where the link has ended while a lane was waited for."""
     if lanes is not None and (lane := await lanes.take()) is not None:
         return BulkCall(lanes, lane, kind, metadata, timeout, listens=listens)
     method: Any = channel.stream_stream
-    return method(METHODS[kind])(metadata=metadata or None, timeout=timeout)
+    try:
+        return method(METHODS[kind])(metadata=metadata or None, timeout=timeout)
+    except grpc.aio.UsageError as error:  # The channel is closed.
+        raise LaneBroken(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
 
 async def write_payload(stream: Any, parts: Sequence[Bytes], going_on: Any = lambda: True) -> None:
