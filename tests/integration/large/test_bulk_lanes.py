@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -207,3 +208,14 @@ async def test_what_is_no_message_ends_the_lane_and_nothing_else(server: Running
         await lane.until_hangup()
         peer.replica.bulk.hang_up(lane)
     await echo(pool)
+
+
+async def test_whoever_comes_to_the_port_of_lanes_and_goes_without_a_ticket_leaves_no_connection_behind(server: Running) -> None:
+    offered, lane = server.lanes.offer() or pytest.fail("there are no lanes")
+    lane.cancel()
+    reader, writer = await asyncio.open_connection("127.0.0.1", offered.port)
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
