@@ -42,7 +42,7 @@ $(BENCH_STAMP): requirements/bench.txt
 bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
 	@$(BIN)/python -m tests.bench
 
-soak: setup ## Twenty minutes of mixed load with faults, then the accounts (SOAK_SECONDS, SOAK_SEED); two of them are in `make test`
+soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 2 minutes of it are in `make test`
 	@$(BIN)/python -m tests.soak
 
 simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 2,000 are in `make test`

@@ -1,4 +1,4 @@
-"""`make soak`: SOAK_SECONDS of mixed load (default 20 minutes), a fault every few seconds, then the accounts.
+"""`make soak`: SOAK_SECONDS of a storm at full load (default 20 minutes), a fault every few seconds, then the accounts.
 
 SOAK_SEED repeats a schedule of calls and faults.
 """
@@ -14,13 +14,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import snakepit
 from tests.bench.plane import until_warm
-from tests.soak.load import CALLERS, SESSIONS, Load
-from tests.soak.world import CAPSULES, POOL, PROCESSES, Footprint, World
+from tests.soak.load import CALLERS, Load
+from tests.soak.processes import Footprint, orphans
+from tests.soak.world import ALONE, EXCLUSIVE_WORKERS, POOL, WORKERS, World
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 FAULT_SECONDS = (1.0, 4.0)
@@ -43,6 +45,15 @@ OF_SESSIONS = ("session", "state", "expiry", "ids", "bound")
 """Kinds of keys that must be gone with the last session."""
 
 
+@dataclass
+class Before:
+    """What there was before the faults; the replicas' tasks: before the load."""
+
+    footprints: Mapping[str, Footprint]
+    tasks: int
+    helpers: int
+
+
 async def soak(world: World, seconds: float, rng: random.Random) -> list[str]:
     """All that was wrong at the end, in this process too."""
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
@@ -61,25 +72,29 @@ def _more(threads: set[threading.Thread], tasks: set[asyncio.Task[Any]]) -> list
 
 async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
     async with snakepit.Client(world.server, connect_timeout=30) as client:
-        pool = client.pool(POOL)
-        await until_warm(pool, CAPSULES * PROCESSES, asks=4)
+        pool, alone = client.pool(POOL), client.pool(ALONE)
+        await until_warm(pool, WORKERS, asks=4)
+        await until_warm(alone, EXCLUSIVE_WORKERS, asks=4)
         tasks = sum(world.metric("snakepit_tasks").values())
-        load = Load(pool, rng)
+        load = Load(pool, alone, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
         idle = min(WARM_SECONDS, seconds / 4)
         await _idle(running, idle)
-        warm = world.footprints()
+        warm, helpers = world.footprints(), world.helpers()
         await _faults(world, load, running, seconds - idle, rng)
+        for kind in ("agent", "keeper", "worker"):
+            world.recovered[kind] = await world.recover(pool, kind)
         load.stop()
         await running
-        await until_warm(pool, CAPSULES * PROCESSES, asks=4)
+        await until_warm(pool, WORKERS, asks=4)
         _tell(world, load)
         return [
             *load.ledger.problems(world.runs()),
             *load.ledger.router_problems(world.metric("snakepit_calls_total", "outcome"), world.unread),
-            *await load.counter_problems(),
-            *await _leftovers(world, pool, warm, tasks),
+            *[f"a replica that was told to stop has lost a call: {why}" for why in world.lost_by_stopping],
+            *await load.session_problems(),
+            *await _leftovers(world, load, Before(warm, tasks, helpers)),
         ]
 
 
@@ -98,36 +113,38 @@ async def _faults(world: World, load: Load, running: asyncio.Task[None], seconds
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         await _idle(running, rng.uniform(*FAULT_SECONDS))
-        await world.fault(load.ledger, CALLS_AT_ONCE)
+        await world.fault(load.pool, load.ledger, CALLS_AT_ONCE)
 
 
 def _tell(world: World, load: Load) -> None:
+    recovered = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in world.recovered.items())
+    print(f"seconds to full strength, at full load, after a kill of: {recovered} (2 are allowed, on a machine that does nothing else)")
     print(f"{len(load.ledger.ends)} calls: {dict(Counter(load.ledger.ends.values()))}; reasons {dict(load.ledger.reasons)}")
-    print(f"lost by replicas that were told to stop: {world.lost_by_stopping or 'none'}")
     print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
 
 
-async def _leftovers(world: World, pool: snakepit.Pool, warm: Mapping[str, Footprint], tasks: int) -> list[str]:
-    for number in range(SESSIONS):
-        await pool.session(f"session-{number}").delete()
+async def _leftovers(world: World, load: Load, before: Before) -> list[str]:
+    await load.delete_sessions()
     found: list[str] = []
     end = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < end and (found := await asyncio.to_thread(_left, world, warm, tasks)):
+    while time.monotonic() < end and (found := await asyncio.to_thread(_left, world, before)):
         await asyncio.sleep(0.5)
     return found
 
 
-def _left(world: World, warm: Mapping[str, Footprint], tasks: int) -> list[str]:
+def _left(world: World, before: Before) -> list[str]:
     found = [f"{count} calls in the queues" for count in world.metric("snakepit_queue_depth").values() if count]
-    if len(world.workers()) != CAPSULES * PROCESSES:
-        found.append(f"{len(world.workers())} workers instead of {CAPSULES * PROCESSES}")
+    if (count := len(world.workers())) != WORKERS + EXCLUSIVE_WORKERS:
+        found.append(f"{count} workers instead of {WORKERS + EXCLUSIVE_WORKERS}")
+    if (helpers := world.helpers()) != before.helpers:
+        found.append(f"{before.helpers} processes beside the workers became {helpers}")
     for name, now in world.footprints().items():
-        before = warm[name]
-        if now.files > before.files + GROWN_FILES or now.threads > before.threads + 2 or now.mib > before.mib + GROWN_MIB:
-            found.append(f"{name} has grown: {before} became {now}")
-    if (now := sum(world.metric("snakepit_tasks").values())) > tasks + GROWN_TASKS:
-        found.append(f"the replicas' {tasks} tasks became {now}")
-    return found + _keys(world)
+        was = before.footprints[name]
+        if now.files > was.files + GROWN_FILES or now.threads > was.threads + 2 or now.mib > was.mib + GROWN_MIB:
+            found.append(f"{name} has grown: {was} became {now}")
+    if (tasks := sum(world.metric("snakepit_tasks").values())) > before.tasks + GROWN_TASKS:
+        found.append(f"the replicas' {before.tasks} tasks became {tasks}")
+    return found + _keys(world) + world.astray()
 
 
 def _keys(world: World) -> list[str]:
@@ -151,11 +168,21 @@ def run(seconds: float, seed: int) -> list[str]:
             problems = asyncio.run(soak(world, seconds, rng))
         finally:
             world.stop()
+            left = _orphans(Path(folder))
             logs = {path.name: path.read_text() for path in Path(folder).glob("*.log") if not path.name.startswith("worker-")}
+    problems += [f"outlived everything: {each}" for each in left]
     if problems:
         for name, text in logs.items():
             print(f"---- {name}\n{text[-4000:]}")
     return problems
+
+
+def _orphans(folder: Path) -> list[str]:
+    """After a moment: what has been killed may be on its way."""
+    end = time.monotonic() + CLOSE_SECONDS
+    while (left := orphans(folder, ())) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
 
 
 def main() -> None:

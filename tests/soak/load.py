@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import snakepit
-from snakepit import SnakepitError
+from snakepit import SessionWorkerUnavailable, SnakepitError, ToolError
 from tests.soak.ledger import GONE, OK, REPLAYED, UNSEEN, Ledger
 
 CALLERS = 24
-SESSIONS = 6
+SESSIONS, STRICT_SESSIONS = 6, 2
 TIMEOUT = 60.0
 LARGE_BYTES = 300 * 1024
 """Over the limit from which a payload has a stream of its own."""
 
 PADDING = 20_000
+HOG_MIB = 24
+HUNG_SECONDS = 0.3
 
 
 class Load:
     """`counters`: how many `add`s each session has acknowledged, and how many more may have happened."""
 
-    def __init__(self, pool: snakepit.Pool, rng: random.Random) -> None:
+    def __init__(self, pool: snakepit.Pool, alone: snakepit.Pool, rng: random.Random) -> None:
         self.pool = pool
+        self.alone = alone
         self.ledger = Ledger()
         self.acknowledged: Counter[str] = Counter()
         self.unsure: Counter[str] = Counter()
+        self.undeleted: set[str] = set()
+        self.wrong: list[str] = []
         self._rng = rng
         self._stop = asyncio.Event()
-        things: list[tuple[int, Callable[[str], Awaitable[None]]]] = [
+        things: list[tuple[float, Callable[[str], Awaitable[None]]]] = [
             (40, self._quick),
             (15, self._slow),
             (5, self._failing),
@@ -43,6 +49,11 @@ class Load:
             (3, self._large),
             (4, self._keyed),
             (2, self._relay),
+            (2, self._strict),
+            (1, self._alone),
+            (0.7, self._hog),
+            (0.5, self._child),
+            (0.3, self._hung),
         ]
         self._weights = [weight for weight, _ in things]
         self._things = [thing for _, thing in things]
@@ -142,9 +153,49 @@ class Load:
             await stream.aclose()
         self.ledger.end(token, GONE)
 
+    async def _hung(self, token: str) -> None:
+        """It is killed for it."""
+        await self.pool.call(self._rng.choice(["stubborn", "c_loop"]), {"token": token}, timeout=HUNG_SECONDS)
+        raise AssertionError("a tool that never ends has given a result")
+
+    async def _hog(self, token: str) -> None:
+        assert await self.pool.call("hog", {"token": token, "mib": HOG_MIB}, timeout=TIMEOUT) == HOG_MIB
+        self.ledger.end(token, OK)
+
+    async def _child(self, token: str) -> None:
+        await self.pool.call("child", {"token": token}, timeout=TIMEOUT)
+        self.ledger.end(token, OK)
+
+    async def _alone(self, token: str) -> None:
+        """In a session that has its worker to itself."""
+        session = self.alone.session(token)
+        self.undeleted.add(token)
+        await session.create()
+        try:
+            assert await session.call("mine", {"token": token}, timeout=TIMEOUT) == token
+        except ToolError as error:
+            self.wrong.append(error.message)
+            raise
+        finally:
+            with contextlib.suppress(SnakepitError):  # It is deleted at the end.
+                await session.delete()
+                self.undeleted.remove(token)
+        self.ledger.end(token, OK)
+
+    async def _strict(self, token: str) -> None:
+        session = self.pool.session(f"strict-{self._rng.randrange(STRICT_SESSIONS)}", affinity="strict_queue")
+        try:
+            await self._add_in(session, token)
+        except SessionWorkerUnavailable as error:
+            self.ledger.failed(token, error)
+            with contextlib.suppress(SnakepitError):  # Somebody else's call does it.
+                await session.rebind()
+
     async def _add(self, token: str) -> None:
-        session_id = f"session-{self._rng.randrange(SESSIONS)}"
-        session = self.pool.session(session_id)
+        await self._add_in(self.pool.session(f"session-{self._rng.randrange(SESSIONS)}"), token)
+
+    async def _add_in(self, session: snakepit.Session, token: str) -> None:
+        session_id = session.id
         self.unsure[session_id] += 1
         try:
             await session.call("add", {"token": token}, timeout=TIMEOUT)
@@ -162,13 +213,21 @@ class Load:
         self.ledger.end(token, OK)
 
     async def open_sessions(self) -> None:
-        for number in range(SESSIONS):
-            async with self.pool.session(f"session-{number}"):
-                pass
+        for session_id in self._session_ids():
+            await self.pool.session(session_id).create()
 
-    async def counter_problems(self) -> list[str]:
-        """Where a session's counter is not what its callers were told."""
-        found = []
+    async def delete_sessions(self) -> None:
+        for session_id in self._session_ids():
+            await self.pool.session(session_id).delete()
+        for session_id in self.undeleted:
+            await self.alone.session(session_id).delete()
+
+    def _session_ids(self) -> list[str]:
+        return [*[f"session-{number}" for number in range(SESSIONS)], *[f"strict-{number}" for number in range(STRICT_SESSIONS)]]
+
+    async def session_problems(self) -> list[str]:
+        """Where a session's counter is not what its callers were told, or one has had another's worker."""
+        found = list(self.wrong)
         for session_id, told in self.acknowledged.items():
             count = await self.pool.session(session_id).state.get("count") or 0
             if not told <= count <= told + self.unsure[session_id]:

@@ -1,4 +1,4 @@
-"""Two replicas over a real Redis, two capsules, all as processes of their own, and what may befall them.
+"""Two replicas over a real Redis, three capsules of two pools, all as processes of their own, and what may befall them.
 
 Whatever is killed is started again at once, as a kubelet would. Everything is on a leash: none of it outlives this process.
 """
@@ -12,9 +12,10 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,26 +23,38 @@ import msgspec
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+import snakepit
 from snakepit.spec import SnakePoolSpec, encode_spec
-from tests.bench.cpu import family, resident_mib
+from tests.bench.cpu import family
 from tests.soak.ledger import Ledger
+from tests.soak.processes import Footprint, footprint, name, orphans, zombies
 from tests.support.redis_server import RedisServer, binaries, free_port
 
 HERE = Path(__file__).resolve().parent
-POOL = "default/soak"
+POOL, ALONE = "default/soak", "default/alone"
 CAPSULES, PROCESSES = 2, 4
-FAULTS = ("worker", "worker", "worker", "keeper", "agent", "redis paused", "redis restarted", "replica killed", "replica stopped")
-START_SECONDS = 60.0
-SPEC = msgspec.convert(
-    {
-        "worker": {"adapter": "soak_tools:Soak", "processes": PROCESSES},
-        "queue": {"timeoutSeconds": 60},
-        "drain": {"killAfterSeconds": 2},
-        "restart": {"maxRestarts": 1000},
-        "session": {"ttlSeconds": 300},
-    },
-    SnakePoolSpec,
+WORKERS = CAPSULES * PROCESSES
+EXCLUSIVE_WORKERS = 2
+"""Of the other pool's one capsule."""
+
+FAULTS = (
+    *("worker", "worker", "worker", "keeper", "agent", "recycled", "recycled"),
+    *("redis paused", "redis restarted", "replica killed", "replica stopped"),
 )
+START_SECONDS = 60.0
+COMMON = {
+    "queue": {"timeoutSeconds": 60},
+    "drain": {"killAfterSeconds": 2},
+    "restart": {"maxRestarts": 1000},
+    "session": {"ttlSeconds": 300},
+    "recycle": {"maxAgeSeconds": 40, "maxCalls": 500, "maxMemory": "80Mi"},
+}
+SPECS = {
+    POOL: msgspec.convert({"worker": {"adapter": "soak_tools:Soak", "processes": PROCESSES}, **COMMON}, SnakePoolSpec),
+    ALONE: msgspec.convert(
+        {"worker": {"adapter": "soak_tools:Soak", "processes": EXCLUSIVE_WORKERS, "exclusive": True}, **COMMON}, SnakePoolSpec
+    ),
+}
 
 
 @dataclass
@@ -85,20 +98,6 @@ class Program:
 
 
 @dataclass
-class Footprint:
-    """What a process holds."""
-
-    files: int
-    threads: int
-    mib: float
-
-
-def footprint(pid: int) -> Footprint:
-    process = Path(f"/proc/{pid}")
-    return Footprint(len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), resident_mib(pid))
-
-
-@dataclass
 class World:
     folder: Path
     rng: random.Random
@@ -112,7 +111,9 @@ class World:
     gone: list[Metric] = field(default_factory=list)
     """The counters of replicas that have ended, as they were last read."""
     lost_by_stopping: list[str] = field(default_factory=list)
-    """What their callers were told; a rollout should give none."""
+    """What their callers were told. There must be none: a rollout loses nothing."""
+    recovered: dict[str, float] = field(default_factory=dict)
+    """Seconds until the pool was at full strength again, by what was killed last."""
     unread: int = 0
     """How many calls may have ended after that, uncounted."""
 
@@ -137,13 +138,15 @@ class World:
             self.addresses.append(address)
             self.replicas[metrics] = self._program("snakepit_control_plane.main", f"replica-{number}", own)
         for number in range(CAPSULES):
-            self._capsule(f"soak-{number}")
+            self._capsule(POOL, f"soak-{number}")
+        self._capsule(ALONE, "alone-0")
 
-    def _capsule(self, name: str) -> None:
+    def _capsule(self, pool_name: str, name: str) -> None:
         run_dir = self.folder / name
         run_dir.mkdir()
         own = {"SNAKEPIT_RUN_DIR": str(run_dir)}
-        pool = {"SNAKEPIT_POOL": POOL, "SNAKEPIT_POOL_UID": "soak", "SNAKEPIT_POOL_GENERATION": "1", "SNAKEPIT_SPEC": encode_spec(SPEC)}
+        pool = {"SNAKEPIT_POOL": pool_name, "SNAKEPIT_POOL_UID": pool_name, "SNAKEPIT_POOL_GENERATION": "1"}
+        pool["SNAKEPIT_SPEC"] = encode_spec(SPECS[pool_name])
         links = {"SNAKEPIT_CAPSULE": name, "SNAKEPIT_SERVER": self.server, "SNAKEPIT_HEALTH_PORT": "0"}
         author = {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])), "SOAK_FOLDER": str(self.folder)}
         self.agents.append(self._program("snakepit_agent.main", f"agent-{name}", own | pool | links))
@@ -156,7 +159,7 @@ class World:
 
     # ---- what may befall it
 
-    async def fault(self, ledger: Ledger, at_once: int) -> None:
+    async def fault(self, pool: snakepit.Pool, ledger: Ledger, at_once: int) -> None:
         """One of them, at random. At most `at_once` calls are open."""
         kind = self.rng.choice(FAULTS)
         self.faults[kind] += 1
@@ -166,6 +169,9 @@ class World:
             await asyncio.to_thread(self.rng.choice(self.keepers).again)
         elif kind == "agent":
             await asyncio.to_thread(self.rng.choice(self.agents).again)
+        elif kind == "recycled":
+            with contextlib.suppress(snakepit.SnakepitError):  # As many of them fail as of other requests: nothing comes of it.
+                await pool.recycle_worker(f"soak-{self.rng.randrange(CAPSULES)}/{self.rng.randrange(PROCESSES)}")
         elif kind == "replica killed":
             await self._kill_replica(ledger, at_once)
         elif kind == "replica stopped":
@@ -212,7 +218,7 @@ class World:
     def _kill_worker(self) -> None:
         workers = self.workers()
         if workers:
-            os.kill(self.rng.choice(workers), signal.SIGKILL)
+            _kill(self.rng.choice(workers))
 
     async def _pause_redis(self) -> None:
         assert self.redis.process is not None
@@ -222,12 +228,37 @@ class World:
         finally:
             self.redis.process.send_signal(signal.SIGCONT)
 
+    async def recover(self, pool: snakepit.Pool, kind: str) -> float:
+        """Kill a worker, or the agent or the keeper of a capsule; seconds until all of the pool's workers are ready again."""
+        await self._until_strong(pool, ())
+        number = self.rng.randrange(CAPSULES)
+        lost = self.workers([self.keepers[number]])
+        if kind == "worker":
+            lost = [self.rng.choice(lost)]
+        begin = time.monotonic()
+        if kind == "worker":
+            _kill(lost[0])
+        else:
+            await asyncio.to_thread((self.agents if kind == "agent" else self.keepers)[number].again)
+        await self._until_strong(pool, lost)
+        return time.monotonic() - begin
+
+    async def _until_strong(self, pool: snakepit.Pool, lost: Sequence[int]) -> None:
+        """Each worker is ready, in another process than those. One that is being recycled may be there twice."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                with contextlib.suppress(snakepit.SnakepitError):
+                    known = [w for w in await pool.workers() if w.state == "ready" and w.liveness == "live" and w.pid not in lost]
+                    if len({w.id for w in known}) == WORKERS:
+                        return
+                await asyncio.sleep(0.01)
+
     # ---- what can be seen of it
 
-    def workers(self) -> list[int]:
-        """Pids of the author's processes: what the keepers have under them, but for the zygotes."""
-        below = [pid for keeper in self.keepers for pid in sorted(family(keeper.pid) - {keeper.pid})]
-        return [pid for pid in below if "/" in _name(pid)]
+    def workers(self, keepers: Sequence[Program] = ()) -> list[int]:
+        """Pids of workers: what the keepers (all of them) have under them, but for zygotes, and for what workers have started."""
+        below = [pid for keeper in keepers or self.keepers for pid in sorted(family(keeper.pid) - {keeper.pid})]
+        return [pid for pid in below if "/" in name(pid)]
 
     def runs(self) -> list[str]:
         """A token for each run that a worker has begun."""
@@ -249,6 +280,20 @@ class World:
         programs |= {f"keeper {number}": each for number, each in enumerate(self.keepers)}
         return {name: footprint(each.pid) for name, each in programs.items()}
 
+    def astray(self) -> list[str]:
+        """Processes that belong to nobody: an author's that have outlived their worker or its keeper, and zombies."""
+        programs = [each.pid for each in (*self.replicas.values(), *self.agents, *self.keepers)]
+        known = {pid for program in programs for pid in family(program)}
+        return [
+            *[f"an orphan: {each}" for each in orphans(self.folder, known)],
+            *[f"a zombie: {each}" for each in zombies({*known, os.getpid()})],
+        ]
+
+    def helpers(self) -> int:
+        """Processes of the keepers that are no workers: keepers, zygotes. What authors' code has started, `sleep`s, is not counted."""
+        below = {pid for keeper in self.keepers for pid in family(keeper.pid)}
+        return len([pid for pid in below if "/" not in (called := name(pid)) and called not in ("sleep", "")])
+
     def stop(self) -> None:
         for program in (*self.agents, *self.replicas.values()):
             program.process and program.process.kill()
@@ -257,6 +302,11 @@ class World:
         for program in (*self.agents, *self.replicas.values(), *self.keepers):
             program.process and program.process.wait(30)
         self.redis.kill()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # It was about to end anyway.
+        os.kill(pid, signal.SIGKILL)
 
 
 def _metrics(address: str) -> list[Metric]:
@@ -273,10 +323,3 @@ def _is_ready(address: str) -> bool:
     with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/readyz", timeout=10) as page:
         return bool(page.status == 200)
     return False
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""

@@ -65,6 +65,7 @@ class Fleet:
         self._evicted: frozenset[str] = frozenset()
         self.watch = Watch(router, store, self)
         self._started = router.clock()
+        router.knows_pools = self.returned
 
     # ---- settings
 

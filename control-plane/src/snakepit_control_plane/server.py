@@ -53,6 +53,9 @@ from snakepit_control_plane.telemetry import Telemetry
 RECEIVE_FACTOR = 4
 """A message up to this many times the limit is read, so that its sender can be told which limit it broke."""
 
+FAREWELL_SECONDS = 10.0
+"""A slow reader may take so long for what is in the kernel's buffers when all calls have ended."""
+
 SERVICES = [
     router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
     session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
@@ -185,17 +188,20 @@ class Running:
 
     async def stop(self, *, linger: float | None = None, drain: float | None = None) -> None:
         """Not ready, wait for the world to notice, ask peers to go away, let running calls finish, stop. Bounded by both times."""
+        drain = self.settings.drain_seconds if drain is None else drain
         self.stopping = True
         await self._health.enter_graceful_shutdown()
         self.links.go_away()
         await self._until_idle(self.settings.linger_seconds if linger is None else linger, patient=True)
-        await self._until_idle(self.settings.drain_seconds if drain is None else drain, patient=False)
+        end = asyncio.get_running_loop().time() + drain
+        await self._until_idle(drain, patient=False)
         # At once, or a call could come in between and would be lost.
         self.links.close("this replica stops")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._grpc.stop(1.0)
+        await self.links.bulk.finish(max(0.0, min(FAREWELL_SECONDS, end - asyncio.get_running_loop().time())))
         await self.lanes.stop()
         await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()

@@ -108,7 +108,7 @@ class SessionNotFound(SnakepitError):
 
 
 class PoolNotReady(SnakepitError):
-    """The pool has never had a ready worker; the message carries the reason that its workers give."""
+    """The pool has never had a ready worker (the message carries the reason that its workers give), or this replica has just started."""
 
     reason = "POOL_NOT_READY"
     status = Status.UNAVAILABLE

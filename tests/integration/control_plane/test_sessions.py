@@ -7,7 +7,16 @@ import grpc
 import pytest
 
 import snakepit
-from snakepit.errors import InvalidArguments, SessionNotFound, SessionQuota, SessionWorkerUnavailable, StoreUnavailable, WorkerBusy
+from snakepit.errors import (
+    InvalidArguments,
+    PoolNotFound,
+    PoolNotReady,
+    SessionNotFound,
+    SessionQuota,
+    SessionWorkerUnavailable,
+    StoreUnavailable,
+    WorkerBusy,
+)
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
@@ -403,3 +412,18 @@ async def occupy(caller: Caller, agent: SimulatedAgent, worker: str) -> None:
         if call.worker != worker:
             agent._cancel(call.id)
     await eventually(lambda: len(agent.running) == 1)
+
+
+async def test_a_replica_that_starts_without_its_store_does_not_say_that_there_is_no_pool_before_it_can_know() -> None:
+    with redis_server() as redis:
+        redis.kill()
+        async with replica(make_store(redis.url)) as server, grpc.aio.insecure_channel(server.address) as channel:
+            caller = Caller(channel)
+            with pytest.raises(PoolNotReady, match="not known here yet"):
+                await caller.call("echo")
+            redis.start()
+            async with simulated_agent(server.address):
+                await eventually(lambda: not server.not_ready())
+                assert (await caller.call("echo")).worker
+                with pytest.raises(PoolNotFound):
+                    await caller.call("echo", pool="default/other")

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import pytest
 
 import snakepit
-from snakepit.errors import SnakepitError, Started
+from snakepit.errors import Draining, SnakepitError, Started
 from snakepit.link import bulk_calls
 from snakepit.link.bulk import CARRY, Bulk, Piece
+from snakepit.link.status import from_rpc_error
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
@@ -88,6 +90,33 @@ def close_all(server: Running) -> None:
     for task in asyncio.all_tasks():
         if task.get_name().startswith("bulk lane of"):
             task.cancel()
+
+
+async def test_lanes_that_nobody_uses_for_a_while_are_hung_up(
+    server: Running, client: snakepit.Client, pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_calls, "IDLE_SECONDS", 0.05)
+    await asyncio.gather(*[echo(pool) for _ in range(6)])
+    await eventually(lambda: not lanes(server))
+    await echo(pool)
+
+
+async def test_a_call_that_comes_at_the_very_end_of_a_replica_is_told_that_it_was_not_taken(
+    server: Running, client: snakepit.Client, pool: snakepit.Pool
+) -> None:
+    (peer,) = client._connection.peers
+    late = await bulk_calls.open_stream(peer.replica.channel, peer.replica.bulk, CARRY, listens=True)
+    peer.replica.uses.begin()
+    server.links.go_away()
+    await eventually(lambda: peer.replica not in client._connection._dialer.replicas.values())
+    server.links.close("this replica stops")
+    await eventually(lambda: not server.links.links)
+    await late.write(link_pb2.CarryRequest(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
+    with pytest.raises(grpc.RpcError) as told:
+        await late.read()
+    assert isinstance(from_rpc_error(told.value), Draining)
+    late.cancel()
+    peer.replica.uses.end()
 
 
 async def test_a_stream_whose_lanes_break_ends_with_an_error_and_its_tool_is_stopped(server: Running, pool: snakepit.Pool) -> None:

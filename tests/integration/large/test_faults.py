@@ -17,6 +17,7 @@ import snakepit
 from snakepit.errors import DeadlineExceeded, PayloadTooLarge, Started
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.server import Running
+from snakepit_control_plane.settings import Settings
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
 from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, port, ready, tasks
@@ -204,3 +205,20 @@ async def test_a_replica_that_stops_brings_a_large_result_to_its_caller_first() 
         await eventually(lambda: len(server.router.transfers))
         await server.stop(linger=0, drain=20)
         assert len(await call) == 60 * MIB
+
+
+@pytest.mark.parametrize("lane", [Settings.lane, None], ids=["bulk lanes", "HTTP/2"])
+async def test_a_replica_that_stops_leaves_a_slow_reader_all_of_its_stream(lane: str | None) -> None:
+    async with replica(lane=lane) as server, capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+        pool = await ready(client.pool(POOL))
+        sizes = [20_000] * 100
+        stream = pool.stream("chunks", {"sizes": sizes}, timeout=30)
+        got = [len(await anext(stream))]
+        stopping = asyncio.create_task(server.stop(linger=0, drain=20))
+        while server.router.open_calls:
+            got.append(len(await anext(stream)))
+            await asyncio.sleep(0.01)  # Its own rhythm: slower than whoever writes.
+        await asyncio.wait([stopping], timeout=0.3)  # What is left lies in buffers; nobody may be cut off meanwhile.
+        assert len(got) < len(sizes)
+        assert got + [len(chunk) async for chunk in stream] == sizes
+        await stopping

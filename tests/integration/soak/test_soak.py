@@ -1,4 +1,4 @@
-"""Two minutes of `make soak`."""
+"""Two minutes of the storm of `make soak`."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ SECONDS = float(os.environ.get("SOAK_TEST_SECONDS", "120"))
 
 
 @pytest.mark.timeout(SECONDS + 240)
-def test_after_kills_cancels_slow_readers_and_restarts_of_replicas_and_redis_every_call_is_accounted_for_and_nothing_is_left() -> None:
+def test_after_a_storm_of_kills_hogs_hung_tools_recycles_and_restarts_every_call_is_accounted_for_and_nothing_is_left() -> None:
     assert run(SECONDS, random.randrange(2**32)) == []

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from snakepit.client.carrying import Carry
-from snakepit.errors import SnakepitError
+from snakepit.errors import ServerUnavailable, SnakepitError
+from snakepit.link import Link
 from snakepit.link.dial import Replica
 from snakepit.link.opening import write_first
 from snakepit.v1 import link_pb2
@@ -41,7 +42,8 @@ async def mute() -> AsyncIterator[grpc.aio.Channel]:
 
 def beside(channel: grpc.aio.Channel) -> Replica:
     """The channel of a link that has no lanes."""
-    return Replica(None, channel, "nowhere", "r", 1)  # type: ignore[arg-type]
+    link = Link(asyncio.Event().wait, lambda message: asyncio.sleep(0), link_pb2.LinkRequest, lambda link, frames: None)
+    return Replica(link, channel, "nowhere", "r", 1)
 
 
 async def test_a_carry_whose_channel_is_closed_before_it_is_connected_ends(mute: grpc.aio.Channel) -> None:
@@ -77,3 +79,13 @@ async def test_a_first_message_ends_with_its_stream_and_a_cancelled_wait_leaves_
     assert writing.cancelled()
     rpc.cancel()
     await asyncio.wait_for(asyncio.gather(*(asyncio.all_tasks() - before), return_exceptions=True), SOON)
+
+
+async def test_a_carry_whose_channel_was_closed_before_it_was_opened_never_started(mute: grpc.aio.Channel) -> None:
+    """As when its replica is killed while a lane is waited for."""
+    await mute.close()
+    carry = Carry(beside(mute), (), timeout=60)
+    with pytest.raises(ServerUnavailable):
+        await carry.begin(link_pb2.CarryRequest(fetch="c"))
+    assert carry.never_started
+    carry.cancel()

@@ -7,8 +7,9 @@ say of calls in `answers`, what is about agents in `fleet`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
@@ -21,7 +22,7 @@ from snakepit_control_plane.router.deadlines import Deadlines
 from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
-from snakepit_control_plane.router.refusals import no_pool, saturated, too_many, waited_too_long
+from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.route import Wait, route
 from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
@@ -53,7 +54,10 @@ class Router:
         self.limits = limits
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
+        # Until a replica that starts has heard of them all; the fleet says so.
+        self.knows_pools: Callable[[], bool] = lambda: True
         self.open_calls = 0
+        self._delivering = 0
         self._idle: asyncio.Event | None = None
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
@@ -70,9 +74,9 @@ class Router:
         call.arrival = next(self._arrivals)
         self.open_calls += 1
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
-        problem = no_pool(call.pool, self.pools) if pool is None else check(call, pool, self.limits)
+        problem = self._unknown(call.pool) if pool is None else check(call, pool, self.limits)
         if pool is None or problem is not None:
-            self.fail(call, problem or no_pool(call.pool, self.pools))
+            self.fail(call, problem or self._unknown(call.pool))
             return
         call.home, call.pool = pool, pool.name
         if pool.callers.limit and (call.nest is None or call.nest.by_client) and not pool.callers.admit(call):
@@ -103,11 +107,14 @@ class Router:
         self._deadlines.set(call, at)
 
     def pool(self, name: str) -> Pool:
-        """The pool of that full name. Raises PoolNotFound."""
+        """The pool of that full name. Raises PoolNotFound, and PoolNotReady where it may be learnt of yet."""
         pool = self.pools.get(name)
         if pool is None:
-            raise no_pool(name, self.pools)
+            raise self._unknown(name)
         return pool
+
+    def _unknown(self, name: str) -> SnakepitError:
+        return no_pool(name, self.pools) if self.knows_pools() else not_known_yet(name)
 
     def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
         if call.frame.call.timeout_seconds > 0:
@@ -325,7 +332,25 @@ class Router:
     def ended(self) -> None:
         """One open call less."""
         self.open_calls -= 1
-        if self._idle is not None and not self.open_calls:
+        self._perhaps_idle()
+
+    @contextlib.contextmanager
+    def delivering(self) -> Iterator[None]:
+        """A call with a stream of its own. It is closed when its last words are taken from the router; a slow reader has them later."""
+        self._delivering += 1
+        try:
+            yield
+        finally:
+            self._delivering -= 1
+            self._perhaps_idle()
+
+    @property
+    def is_idle(self) -> bool:
+        """Is no call open, and has everybody been given what there was to say?"""
+        return not self.open_calls and not self._delivering
+
+    def _perhaps_idle(self) -> None:
+        if self._idle is not None and self.is_idle:
             self._idle.set()
 
     def _record(self, call: Call, outcome: str, now: float) -> None:
@@ -347,8 +372,8 @@ class Router:
             self.cancel(call, call.expired(now))
 
     async def idle(self) -> None:
-        """Wait until no call is open."""
-        while self.open_calls:
+        """Wait for `is_idle`."""
+        while not self.is_idle:
             self._idle = asyncio.Event()
             await self._idle.wait()
 

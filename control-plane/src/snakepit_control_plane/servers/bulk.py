@@ -40,11 +40,24 @@ class BulkServer:
 
     def __init__(self, methods: Mapping[int, Serve]) -> None:
         self.methods = methods
-        self.count = 0
+        self.leaves = False
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def count(self) -> int:
+        """Open lanes."""
+        return len(self.tasks)
+
+    async def finish(self, seconds: float) -> None:
+        """When this replica leaves, other ends hang up when they have read what there is; after so long they are hung up on."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=seconds)
+        for task in self.tasks:
+            task.cancel()
 
 
 class BulkGroup:
-    """The bulk lanes of one link: they end with it. `caller` stands for it where fairness counts."""
+    """The bulk lanes of one link: they end with it, unless it is the replica that leaves. `caller` stands for it where fairness counts."""
 
     def __init__(self, server: BulkServer, lanes: Lanes, caller: str) -> None:
         self._server = server
@@ -63,21 +76,22 @@ class BulkGroup:
         if sock is None:
             lane.abort()
             return
-        self._server.count += 1
         bulk = Bulk(sock)
         task = asyncio.create_task(self._serve(bulk), name=f"bulk lane of {self._caller}")
         self._tasks.add(task)
+        self._server.tasks.add(task)
         task.add_done_callback(partial(self._ended, bulk))
 
     def close(self) -> None:
         self._closed = True
         self._lanes.withdraw_bulk(self._ticket)
-        for task in self._tasks:
-            task.cancel()
+        if not self._server.leaves:
+            for task in self._tasks:
+                task.cancel()
 
     def _ended(self, lane: Bulk, task: asyncio.Task[None]) -> None:
         lane.abort()
-        self._server.count -= 1
+        self._server.tasks.discard(task)
         self._tasks.discard(task)
 
     async def _serve(self, lane: Bulk) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from snakepit.errors import InvalidArguments, SnakepitError, StaleEpoch, Started
+from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.link.bulk import Cut, Moved, Piece
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.nested import NestedCalls
@@ -30,20 +30,24 @@ PROGRESS_KEPT = 16
 """Of a call whose caller doesn't read: older news are dropped."""
 
 
-async def serve_carry(router: Router, nested: NestedCalls, context: Context) -> None:
-    """One call, or the large result of one whose Result went over the link."""
+async def serve_carry(router: Router, nested: NestedCalls, context: Context, is_closed: Callable[[], bool]) -> None:
+    """One call, or the large result of one whose Result went over the link. `is_closed`: is nothing more taken?"""
     first = await _opening(context)
     if first is None:
         return
-    try:
-        if first.fetch:
-            await _fetch(router, first.fetch, context)
-        else:
-            carry = _Carry(router, nested, context, first)
-            del first  # The call has its own copy; here it would stay for as long as the stream does.
-            await carry.run()
-    except SnakepitError as error:
-        await abort(context, error)
+    if is_closed():
+        await abort(context, Draining("this replica stops: dial another"))
+        return
+    with router.delivering():
+        try:
+            if first.fetch:
+                await _fetch(router, first.fetch, context)
+            else:
+                carry = _Carry(router, nested, context, first)
+                del first  # The call has its own copy; here it would stay for as long as the stream does.
+                await carry.run()
+        except SnakepitError as error:
+            await abort(context, error)
 
 
 async def _opening(context: Context) -> link_pb2.CarryRequest | None:

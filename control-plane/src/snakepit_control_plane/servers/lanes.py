@@ -66,12 +66,14 @@ class Lanes:
         lane = Lane(self._shown)
         if len(self._unshown) >= MOST_UNSHOWN:
             next(iter(self._unshown)).abort()
-        self._unshown[lane] = asyncio.get_running_loop().call_later(TICKET_SECONDS, lane.abort)
-        lane.ended.add_done_callback(lambda _: self._left(lane))
+        # A connection that was on its way when the port was closed ends as soon as it is made.
+        seconds = TICKET_SECONDS if self._server is not None else 0.0
+        self._unshown[lane] = asyncio.get_running_loop().call_later(seconds, lane.abort)
+        lane.ended.add_done_callback(lambda _: self._hung_up(lane))
         return lane
 
-    def _left(self, lane: Lane) -> None:
-        """It has hung up. Before it has shown a ticket it is nobody's, and nobody else hangs up here."""
+    def _hung_up(self, lane: Lane) -> None:
+        """Before it had shown a ticket nobody else would close it."""
         if lane in self._unshown:
             self._hurries(lane)
             lane.abort()

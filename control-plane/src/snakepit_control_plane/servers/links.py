@@ -87,10 +87,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_pipe(self.router, self._gate, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        if self._closed:
-            await abort(context, Draining("this replica stops: dial another"))
-            return
-        await serve_carry(self.router, self.nested, context)
+        await serve_carry(self.router, self.nested, context, lambda: self._closed)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         with contextlib.closing(BulkGroup(self.bulk, self._lanes, caller(context))) as bulk:
@@ -194,8 +191,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
 
     def close(self, reason: str) -> None:
-        """Of what clients have sent, nothing more is taken."""
-        self._closed = True
+        """Of what clients have sent, nothing more is taken. Who reads slowly on a bulk lane is not cut off: see BulkServer.finish."""
+        self._closed = self.bulk.leaves = True
         for link, peer in list(self.links.items()):
             if link.is_open:
                 peer.finish()

@@ -77,7 +77,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._router.submit(call)
         stream.watch(self._router, call)
         try:
-            await self._pass_down(request, call, stream, context)
+            with self._router.delivering():
+                await self._pass_down(request, call, stream, context)
         except SnakepitError as error:
             await abort(context, error)
         finally:

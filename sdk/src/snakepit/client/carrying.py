@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from snakepit.errors import SnakepitError, Started
+from snakepit.errors import ServerUnavailable, SnakepitError, Started
 from snakepit.link.bulk import CARRY, Cut, Piece
 from snakepit.link.bulk_calls import BulkCall, open_stream, release, write_payload
 from snakepit.link.dial import Replica
@@ -50,11 +50,13 @@ class Carry:
         parts: Sequence[Bytes] | None = None,
         watch: Watch | None = None,
     ) -> None:
+        self._replica = replica
+        self._in_use = False
         self._watch = watch
         self._open = partial(open_stream, replica.channel, replica.bulk, CARRY, listens=parts is None, metadata=metadata, timeout=timeout)
         self._rpc: Any = None
-        # All that the other end has to say has come; the last chunk has, perhaps without its pieces.
-        self._complete = self._last = False
+        # The other end may have the call; all that it has to say has come; the last chunk has, perhaps without its pieces.
+        self._begun = self._complete = self._last = False
         self._parts = parts
         self._wanted = 0
         self._more = asyncio.Event()
@@ -67,14 +69,20 @@ class Carry:
 
     @property
     def never_started(self) -> bool:
-        """Its arguments have not left, so no tool has them."""
-        return self._parts is not None and not self._wanted
+        """The call, or its arguments, have not left, so no tool has them."""
+        return not self._begun or (self._parts is not None and not self._wanted)
 
     async def begin(self, first: link_pb2.CarryRequest) -> None:
         """Raises SnakepitError."""
+        self._in_use = True
+        self._replica.uses.begin()
         try:
             self._rpc = await self._open()
+            if not self._replica.link.is_open:
+                raise ServerUnavailable(f"the link to {self._replica.address} has ended")
+            self._begun = not self.has_lane  # What a lane has not taken whole, nobody has read.
             await write_first(self._rpc, first.SerializeToString())
+            self._begun = True
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
         except asyncio.CancelledError:
@@ -137,12 +145,14 @@ class Carry:
         """Ends the call, if it has not ended."""
         if self._sender is not None:
             self._sender.cancel()
-        if self._rpc is None:
-            return
-        if self._complete:
-            release(self._rpc)
-        else:
-            self._rpc.cancel()
+        if self._rpc is not None:
+            if self._complete:
+                release(self._rpc)
+            else:
+                self._rpc.cancel()
+        if self._in_use:
+            self._in_use = False
+            self._replica.uses.end()
 
     def _count(self, response: link_pb2.CarryResponse) -> None:
         """Is it the last that comes?"""

@@ -246,12 +246,15 @@ class Connection:
 
         while True:
             peer = self._next_peer(tries.avoided) or await self._wait_for_peer(deadline)
+            peer.replica.uses.begin()
             try:
                 return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
             except asyncio.CancelledError:
                 error = from_cancelled()
+            finally:
+                peer.replica.uses.end()
             if is_broken(error):
                 self.retire(peer)
                 error = sentences.replica_lost(peer.replica.address, error.message)

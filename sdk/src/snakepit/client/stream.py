@@ -145,11 +145,15 @@ class Stream(AsyncIterator[Any]):
         """The next chunk, None at the end of the stream. The call itself is made by the first."""
         if self._source is not None:
             self._connection.check_loop()
-            return await self._read(self._source)
         try:
+            if self._source is not None:
+                return await self._read(self._source)
             return await self._begin()
         except SnakepitError as error:
             self._end(error.reason)
+            raise
+        except asyncio.CancelledError:
+            self._end("CANCELLED")  # Whoever has the exception has the stream too, which is not dropped before.
             raise
 
     async def _begin(self) -> Chunk | None:

@@ -26,6 +26,9 @@ MOST_LANES = 64
 
 MOST_IDLE = 8
 
+IDLE_SECONDS = 10.0
+"""A lane that no call has taken for so long is hung up: a replica has only so many, for all of its links together."""
+
 WITHOUT_SECONDS = 5.0
 """After a bulk lane could not be opened, none is tried for so long."""
 
@@ -38,7 +41,9 @@ class BulkLanes:
 
     def __init__(self, host: str, port: int, ticket: bytes) -> None:
         self._host, self._port, self._ticket = host, port, ticket
-        self._idle: list[Bulk] = []
+        # With the time since when; the one that was used last is taken first.
+        self._idle: list[tuple[Bulk, float]] = []
+        self._weeding: asyncio.TimerHandle | None = None
         self._open: set[Bulk] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._not_before = 0.0
@@ -47,7 +52,7 @@ class BulkLanes:
     async def take(self) -> Bulk | None:
         """A lane with no call on it; None: there is none to be had."""
         while self._idle:
-            if (lane := self._idle.pop()).is_quiet:
+            if (lane := self._idle.pop()[0]).is_quiet:
                 return lane
             self.hang_up(lane)
         now = asyncio.get_running_loop().time
@@ -68,13 +73,23 @@ class BulkLanes:
         """Both ends have ended its call."""
         lane.patience = None
         if len(self._idle) < MOST_IDLE and not self._closed:
-            self._idle.append(lane)
+            loop = asyncio.get_running_loop()
+            self._idle.append((lane, loop.time()))
+            if self._weeding is None:
+                self._weeding = loop.call_later(IDLE_SECONDS, self._weed)
         else:
             self.hang_up(lane)
 
     def hang_up(self, lane: Bulk) -> None:
         lane.abort()
         self._open.discard(lane)
+
+    def _weed(self) -> None:
+        """Those that have been idle for too long are the first ones."""
+        loop = asyncio.get_running_loop()
+        while self._idle and self._idle[0][1] + IDLE_SECONDS <= loop.time():
+            self.hang_up(self._idle.pop(0)[0])
+        self._weeding = loop.call_at(self._idle[0][1] + IDLE_SECONDS, self._weed) if self._idle else None
 
     def settle(self, call: BulkCall) -> None:
         """Its end is on its way."""
@@ -83,11 +98,19 @@ class BulkLanes:
         task.add_done_callback(self._settling.discard)
 
     def close(self) -> None:
-        """The link has ended, and its calls with it."""
+        """The link has ended. Calls that are under way go on; each lane is hung up after its call."""
         self._closed = True
-        for lane in list(self._open):
+        for lane, _ in self._idle:
             self.hang_up(lane)
         self._idle.clear()
+        if self._weeding is not None:
+            self._weeding.cancel()
+
+    def cut(self) -> None:
+        """The link has broken, or is wanted no more, and all its calls with it."""
+        self.close()
+        for lane in list(self._open):
+            self.hang_up(lane)
 
 
 class BulkCall:
@@ -196,11 +219,14 @@ class BulkCall:
 async def open_stream(
     channel: grpc.aio.Channel, lanes: BulkLanes | None, kind: int, *, listens: bool, metadata: Metadata = (), timeout: float | None = None
 ) -> Any:
-    """A BulkCall, or gRPC's stream."""
+    """A BulkCall, or gRPC's stream. Raises LaneBroken where the link has ended while a lane was waited for."""
     if lanes is not None and (lane := await lanes.take()) is not None:
         return BulkCall(lanes, lane, kind, metadata, timeout, listens=listens)
     method: Any = channel.stream_stream
-    return method(METHODS[kind])(metadata=metadata or None, timeout=timeout)
+    try:
+        return method(METHODS[kind])(metadata=metadata or None, timeout=timeout)
+    except grpc.aio.UsageError as error:  # The channel is closed.
+        raise LaneBroken(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
 
 async def write_payload(stream: Any, parts: Sequence[Bytes], going_on: Any = lambda: True) -> None:

@@ -11,7 +11,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -36,9 +36,32 @@ WELCOME_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
+class Uses:
+    """How many RPCs and streams beside a link are not over."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def begin(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def end(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def over(self) -> None:
+        """Wait until all of them are. Each has its deadline, and ends when its connection breaks."""
+        await self._none.wait()
+
+
 @dataclass(frozen=True)
 class Replica:
-    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any."""
+    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any.
+    `uses`: what has to be over before they are closed, where the replica stops as it should."""
 
     link: Link
     channel: grpc.aio.Channel
@@ -47,6 +70,7 @@ class Replica:
     max_payload_bytes: int
     max_large_payload_bytes: int = 0
     bulk: BulkLanes | None = None
+    uses: Uses = field(default_factory=Uses)
 
 
 def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
@@ -140,7 +164,8 @@ class Dialer:
     def renew(self, replica: Replica) -> None:
         """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there.
 
-        The old link stays until it ends by itself.
+        The old link stays until it ends by itself, and its channel until nothing beside the link needs it: what a replica has said before
+        it stopped may still be on its way to a slow reader.
         """
         if self.replicas.get(replica.address) is not replica:
             return
@@ -189,18 +214,28 @@ class Dialer:
             self.replicas[address] = replica
             opened = asyncio.get_running_loop().time()
             self.last_error = None
-            reason = "cancelled"
             try:
-                reason = await run
+                await self._until_closed(replica, run)
+                lasted = asyncio.get_running_loop().time() - opened
+                if asyncio.current_task() in self._retiring:
+                    if replica.bulk is not None:
+                        replica.bulk.close()
+                    await replica.uses.over()
             finally:
-                run.cancel()
-                replica.link.abort()
                 if replica.bulk is not None:
-                    replica.bulk.close()
-                if self.replicas.get(address) is replica:
-                    del self.replicas[address]
-                self._on_close(replica, reason)
-            return asyncio.get_running_loop().time() - opened
+                    replica.bulk.cut()
+            return lasted
+
+    async def _until_closed(self, replica: Replica, run: asyncio.Task[str]) -> None:
+        reason = "cancelled"
+        try:
+            reason = await run
+        finally:
+            run.cancel()
+            replica.link.abort()
+            if self.replicas.get(replica.address) is replica:
+                del self.replicas[replica.address]
+            self._on_close(replica, reason)
 
     def _failed(self, address: str, error: SnakepitError) -> float:
         if self.last_error is None or str(self.last_error) != str(error):
