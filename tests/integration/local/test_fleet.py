@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -73,6 +74,11 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             assert failing.reason == "SetupFailed"
             assert "the licence has expired" in failing.message
             assert "in setup" in failing.traceback
+            code, said = await asked_doctor(server.server)
+            assert code == 1
+            assert said.startswith(
+                f"{victim.id}: SetupFailed: RuntimeError: the licence has expired\n    Traceback (most recent call last)"
+            )
             others = {each.pid for each in await ready(pool)}
             assert {await pool.call("pid", timeout=10) for _ in range(10)} <= others
             broken.unlink()
@@ -81,6 +87,15 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
                 return len(await ready(pool)) == 2
 
             await until(both_ready)
+            assert await asked_doctor(server.server) == (0, "nothing is wrong with 1 pool\n")
+
+
+async def asked_doctor(server: str) -> tuple[int, str]:
+    """The exit status of `snakepit doctor`, and what it printed."""
+    words = (sys.executable, "-m", "snakepit.cli", "doctor", "--server", server)
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
 
 
 async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_what_is_wanted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from snakepit.cli import call, look, maintain, session
+from snakepit.cli import call, doctor, look, maintain, session
 from snakepit.errors import SnakepitError
 
 GROUP = "snakepit.commands"
@@ -27,6 +27,7 @@ app.command("workers")(look.workers)
 app.command("tools")(look.tools)
 app.command("sessions")(look.sessions)
 app.add_typer(session.app, name="session", help="Look at one session, or change it.")
+app.command("doctor")(doctor.doctor)
 app.command("drain")(maintain.drain)
 app.command("recycle")(maintain.recycle)
 

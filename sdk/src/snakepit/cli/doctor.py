@@ -1,0 +1,50 @@
+"""`snakepit doctor`: what is wrong, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from snakepit.cli.findings import Finding, of_pool
+from snakepit.cli.options import Output, OutputOption, ServerOption, with_client
+from snakepit.cli.output import show
+from snakepit.client import Client
+
+_AT_ONCE = 16
+
+
+def doctor(
+    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="One pool, instead of all.")] = None,
+    server: ServerOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Say what keeps pools from serving, and which workers can't start and why. Exit status 1 if there is anything."""
+    checked, findings = with_client(server, lambda client: _examine(client, pool))
+    if output is not Output.table:
+        show(findings, output)
+    elif findings:
+        for each in findings:
+            typer.echo(f"{each.about}: {each.reason}: {each.message}")
+            if each.traceback:
+                typer.echo("    " + each.traceback.rstrip().replace("\n", "\n    "))
+    else:
+        typer.echo(f"nothing is wrong with {pool}" if pool else f"nothing is wrong with {checked} {'pool' if checked == 1 else 'pools'}")
+    if findings:
+        raise typer.Exit(1)
+
+
+async def _examine(client: Client, pool: str | None) -> tuple[int, list[Finding]]:
+    """How many pools were looked at, and what was found."""
+    pools = await client.pools() if pool is None else [await client.pool(pool).info()]
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(name: str) -> list[Finding]:
+        async with turns:
+            # Both at one time: a worker that has just started would else be missed by the one or the other.
+            info, workers = await asyncio.gather(client.pool(name).info(), client.pool(name).workers())
+            return of_pool(info, workers)
+
+    found = await asyncio.gather(*(look(each.name) for each in pools))
+    return len(pools), [each for findings in found for each in findings]
