@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from snakepit.errors import QueueTimeout
@@ -14,23 +12,10 @@ from snakepit_agent import owners
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.control_plane import replica as control_plane
 from support.pool_of_one import counted, pid, port, ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with control_plane() as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(server: Running) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield Caller(channel)
 
 
 def exclusive(processes: int, **sections: object) -> object:

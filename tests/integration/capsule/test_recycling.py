@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from snakepit.errors import SessionWorkerUnavailable
@@ -15,7 +14,6 @@ from snakepit_agent import slots
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.control_plane import replica as control_plane
 from support.pool_of_one import counted, pid, port, ready, workers
 from support.replica import Replica, replica
 from support.simulated_agent import POOL
@@ -30,18 +28,6 @@ READY, DRAINING = pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_DRAINING
 async def control() -> AsyncIterator[Replica]:
     async with replica() as serving:
         yield serving
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with control_plane() as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(server: Running) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield Caller(channel)
 
 
 def recycle(control: Replica, worker: pool_pb2.Worker) -> None:

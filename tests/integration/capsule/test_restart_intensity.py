@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from snakepit.errors import PoolNotReady
@@ -16,25 +14,12 @@ from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.control_plane import replica as control_plane
 from support.pool_of_one import pid, port, ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
 
 BACKOFF = pool_pb2.WORKER_STATE_BACKOFF
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with control_plane() as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(server: Running) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield Caller(channel)
 
 
 async def failing(caller: Caller, count: int) -> list[pool_pb2.Worker]:
