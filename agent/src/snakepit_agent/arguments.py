@@ -6,6 +6,7 @@ One task for each such call, bounded by the slots. What becomes of the call is d
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from snakepit_agent.slots import HeldCall
 from snakepit_agent.translate import failure
 
 ROOM_SETTING = "SNAKEPIT_LARGE_BYTES"
+
+log = logging.getLogger(__name__)
 
 Deliver = Callable[[HeldCall, CallFrame, int], None]
 Failed = Callable[[HeldCall, CallFailure | None], None]
@@ -88,6 +91,9 @@ class Arguments:
             problem = failure("DEADLINE", f"nothing more of the arguments came for {idle}", Started.NO, details)
         except Broken:
             pass  # The router sends the call again, if its caller is still there.
+        except Exception as error:
+            log.exception("the arguments of a call can't be held")
+            problem = failure("INTERNAL", f"the arguments can't be held by the agent: {error}", Started.NO)
         del self._fetches[held.id]
         if descriptor >= 0:
             self._deliver(held, frame, descriptor)

@@ -328,6 +328,7 @@ class Calls:
         for held in list(map(self._release, ids)):
             if held is not None and not held.answered:
                 self._reject(held.replica, held.remote, held.incarnation, reason)
+                self._ledger.gave_back(held.incarnation, held.replica)
 
     def _reject(self, replica: str, remote: int, incarnation: str, reason: str) -> None:
         self._ledger.refused(incarnation, replica)

@@ -209,6 +209,14 @@ class Ledger:
         if worker is not None:
             worker.refused.add(replica)
 
+    def gave_back(self, incarnation: str, replica: str) -> None:
+        """A call of that replica went back, which leaves a slot free: no later end of a call may be there to say so."""
+        worker = self.workers.get(incarnation)
+        if worker is not None and replica in worker.refused and self.has_slot(incarnation) and not self.shut and not worker.closed:
+            worker.refused.discard(replica)
+            self.owed.add((replica, incarnation))
+            self.touched.add(incarnation)
+
     def _tell_refused(self, worker: WorkerSlots, answered: str) -> None:
         """`answered`: the replica whose own result is the word that it waits for."""
         self.owed.update((replica, worker.incarnation) for replica in worker.refused if replica != answered)

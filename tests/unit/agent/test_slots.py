@@ -178,6 +178,24 @@ def check(ledger: Ledger, slots: dict[str, int], live: list[HeldCall]) -> None:
             assert worker.elsewhere(replica) == len(worker.held) - own
 
 
+def test_a_replica_whose_call_went_back_hears_at_once_that_a_slot_is_free(ledger: Ledger) -> None:
+    held = admit(ledger, replica="one")
+    ledger.release(held.id)
+    ledger.refused("w", "one")
+    ledger.gave_back("w", "one")
+    assert ledger.owed == {("one", "w")}, "no call of its own will end there"
+    assert ledger.touched == {"w"}
+
+
+def test_a_replica_whose_call_went_back_from_behind_another_hears_when_that_one_ends(ledger: Ledger) -> None:
+    running = admit(ledger, replica="one", tool="t")
+    ledger.refused("w", "two")
+    ledger.gave_back("w", "two")
+    assert not ledger.owed
+    ledger.finish(running.id, 0.0, 0.0)
+    assert ledger.owed == {("two", "w")}
+
+
 def test_a_refused_replica_is_owed_word_when_a_call_of_another_ends_even_if_the_count_is_what_it_was(ledger: Ledger) -> None:
     held = admit(ledger, replica="one")
     ledger.refused("w", "other")

@@ -1,5 +1,6 @@
 """The framing of the local channels."""
 
+import mmap
 import os
 import random
 import socket
@@ -84,14 +85,38 @@ def test_what_is_no_frame_is_refused() -> None:
         sockets.worker_frames().feed(b"\xff\xff\xff\xff")
 
 
-def test_a_sealed_memfd_can_not_be_changed() -> None:
+def test_a_sealed_memfd_keeps_its_size() -> None:
     descriptor = sockets.seal_memfd(b"large")
     try:
-        with pytest.raises(PermissionError):
-            os.pwrite(descriptor, b"x", 0)
+        for size in (0, 6):
+            with pytest.raises(PermissionError):
+                os.ftruncate(descriptor, size)
         assert sockets.read_memfd(descriptor)[:] == b"large"
+        assert sockets.mapped(descriptor, [5]) == [b"large"]
     finally:
         os.close(descriptor)
+
+
+def test_a_memfd_is_sealed_while_somebody_has_mapped_it() -> None:
+    descriptor = sockets.open_memfd()
+    try:
+        os.write(descriptor, b"large")
+        with mmap.mmap(descriptor, 5):
+            sockets.seal(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_what_could_shrink_while_it_is_read_is_not_mapped(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"large")
+    memfd = sockets.open_memfd()
+    os.write(memfd, b"large")
+    with plain.open("rb") as file:
+        for descriptor in (file.fileno(), memfd):
+            with pytest.raises(sockets.FramingError, match="sealed"):
+                sockets.mapped(descriptor, [5])
+    os.close(memfd)
 
 
 def test_a_packet_too_large_for_its_reader_is_an_error_and_leaks_no_descriptor() -> None:

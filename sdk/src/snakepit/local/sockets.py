@@ -36,6 +36,7 @@ DONTWAIT = int(socket.MSG_DONTWAIT)
 _NOSIGNAL = int(socket.MSG_NOSIGNAL)
 _RECEIVE = int(socket.MSG_CMSG_CLOEXEC)
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class _Room(threading.local):
@@ -292,7 +293,7 @@ def agent_frames() -> OutboxBuffer[ToWorker]:
 
 
 def seal_memfd(*parts: Bytes) -> int:
-    """A descriptor of anonymous memory with `parts` in it that nobody can change any more. The caller closes it."""
+    """A descriptor of anonymous memory with `parts` in it, of a size that stays. The caller closes it."""
     descriptor = open_memfd()
     try:
         for part in parts:
@@ -312,8 +313,11 @@ def open_memfd() -> int:
 
 
 def seal(descriptor: int) -> None:
-    """Nobody changes it any more."""
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
+    """Its size stays, so that whoever maps it can't be killed by whoever filled it.
+
+    Not its bytes: for that the kernel waits until nobody else holds one of its pages, and refuses after a while.
+    """
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
 
 def read_memfd(descriptor: int) -> mmap.mmap:
@@ -322,8 +326,17 @@ def read_memfd(descriptor: int) -> mmap.mmap:
 
 
 def mapped(descriptor: int, sections: Sequence[int]) -> list[memoryview]:
-    """A layout's sections in a sealed memfd, not copied, read-only. Raises FramingError when it is shorter than they are."""
+    """A layout's sections in a sealed memfd, not copied, read-only. Raises FramingError when it is shorter than they are, or not sealed."""
     size, length = os.fstat(descriptor).st_size, total(sections)
     if size < length:
         raise FramingError(f"a memfd of {size} bytes should hold {length}")
+    if not _is_sealed(descriptor):
+        raise FramingError("large payloads come in sealed memfds, and this is none")
     return views(memoryview(read_memfd(descriptor)), sections)
+
+
+def _is_sealed(descriptor: int) -> bool:
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+    except OSError:
+        return False

@@ -1,0 +1,41 @@
+"""Large arguments in the agent: whatever goes wrong while they are fetched, their call has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import Any, cast
+
+import pytest
+
+from snakepit.errors import Started
+from snakepit.local.frames import CallFailure, CallFrame, Payload
+from snakepit_agent.arguments import Arguments
+from snakepit_agent.pipes import Line
+from snakepit_agent.room import Room
+from snakepit_agent.slots import HeldCall
+
+HELD = HeldCall(id=1, remote=10, replica="r", incarnation="w", call_id="c", tool="t")
+FRAME = CallFrame(id=1, call_id="c", tool="t", arguments=Payload(b""), sections=(4,))
+
+
+class Exhausted(Line):
+    """No stream can be opened: the agent has no descriptor left."""
+
+    async def open(self, **first: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_a_call_whose_arguments_can_not_be_held_fails_and_says_that_it_has_not_started(caplog: pytest.LogCaptureFixture) -> None:
+    failed: asyncio.Future[tuple[HeldCall, CallFailure | None]] = asyncio.get_running_loop().create_future()
+    arguments = Arguments(Room(100), lambda *_: pytest.fail("there is nothing to deliver"), lambda *how: failed.set_result(how))
+    arguments.fetch(HELD, FRAME, Exhausted(cast(Any, None), 10, "capsule", 60.0))
+    async with asyncio.timeout(10):
+        held, problem = await failed
+    assert held is HELD
+    assert problem is not None
+    assert (problem.reason, problem.started) == ("INTERNAL", int(Started.NO))
+    assert "Too many open files" in problem.message
+    assert "can't be held" in caplog.text
+    assert not arguments.count_of("w")
