@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit.link.bulk import PIPE, Cut, Piece
+from snakepit.link.bulk import PIPE, Cut, LaneBroken, Piece
 from snakepit.link.bulk_calls import BulkCall, open_stream, release
 from snakepit.link.dial import Replica
 from snakepit.link.opening import write_first
@@ -64,7 +64,10 @@ class Line:
 
 async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:
     """The arguments as a sealed memfd, which the caller closes. Raises Stalled and Broken."""
-    rpc, request = await line.open(wants_arguments=True)
+    try:
+        rpc, request = await line.open(wants_arguments=True)
+    except LaneBroken as error:
+        raise Broken(_reason(error)) from error
     descriptor = open_memfd()
     try:
         await write_first(rpc, request.SerializeToString())

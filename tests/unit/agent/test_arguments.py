@@ -7,9 +7,11 @@ import errno
 import os
 from typing import Any, cast
 
+import grpc
 import pytest
 
 from snakepit.errors import Started
+from snakepit.link.bulk import LaneBroken
 from snakepit.local.frames import CallFailure, CallFrame, Payload
 from snakepit_agent.arguments import Arguments
 from snakepit_agent.pipes import Line
@@ -20,22 +22,35 @@ HELD = HeldCall(id=1, remote=10, replica="r", incarnation="w", call_id="c", tool
 FRAME = CallFrame(id=1, call_id="c", tool="t", arguments=Payload(b""), sections=(4,))
 
 
-class Exhausted(Line):
-    """No stream can be opened: the agent has no descriptor left."""
+class Failing(Line):
+    """No stream can be opened."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(cast(Any, None), 10, "capsule", 60.0)
+        object.__setattr__(self, "error", error)
 
     async def open(self, **first: Any) -> Any:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        raise self.error  # type: ignore[attr-defined]  # a frozen dataclass
+
+
+async def fetch(error: Exception) -> tuple[HeldCall, CallFailure | None]:
+    failed: asyncio.Future[tuple[HeldCall, CallFailure | None]] = asyncio.get_running_loop().create_future()
+    arguments = Arguments(Room(100), lambda *_: pytest.fail("there is nothing to deliver"), lambda *how: failed.set_result(how))
+    arguments.fetch(HELD, FRAME, Failing(error))
+    async with asyncio.timeout(10):
+        how = await failed
+    assert not arguments.count_of("w")
+    return how
+
+
+async def test_a_call_whose_arguments_are_on_a_link_that_ends_is_sent_again() -> None:
+    assert await fetch(LaneBroken(grpc.StatusCode.UNAVAILABLE, "the link has ended")) == (HELD, None)
 
 
 async def test_a_call_whose_arguments_can_not_be_held_fails_and_says_that_it_has_not_started(caplog: pytest.LogCaptureFixture) -> None:
-    failed: asyncio.Future[tuple[HeldCall, CallFailure | None]] = asyncio.get_running_loop().create_future()
-    arguments = Arguments(Room(100), lambda *_: pytest.fail("there is nothing to deliver"), lambda *how: failed.set_result(how))
-    arguments.fetch(HELD, FRAME, Exhausted(cast(Any, None), 10, "capsule", 60.0))
-    async with asyncio.timeout(10):
-        held, problem = await failed
+    held, problem = await fetch(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
     assert held is HELD
     assert problem is not None
     assert (problem.reason, problem.started) == ("INTERNAL", int(Started.NO))
     assert "Too many open files" in problem.message
     assert "can't be held" in caplog.text
-    assert not arguments.count_of("w")
