@@ -11,8 +11,8 @@ from snakepit.context import Interrupted
 from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
-from snakepit_worker.invoke import Calls, Credits, RunningCall
 from snakepit_worker.runners import ThreadRunner
+from snakepit_worker.running import Calls, Credits, RunningCall
 
 
 def test_credit_runs_out_and_comes_back() -> None:

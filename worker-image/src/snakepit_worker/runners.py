@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from snakepit.context import Interrupted
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
-from snakepit_worker.invoke import RunningCall
 from snakepit_worker.logs import task_call
+from snakepit_worker.running import RunningCall
 
 if TYPE_CHECKING:
     # Half of what a zygote without async tools would have to import: it comes with the first coroutine.

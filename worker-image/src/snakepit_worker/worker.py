@@ -27,9 +27,10 @@ from snakepit_worker import debugging, logs, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
-from snakepit_worker.invoke import Calls, Invoker, ResultLimit
+from snakepit_worker.invoke import Invoker, ResultLimit
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
+from snakepit_worker.running import Calls
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import Newborn, await_go, explain
 
