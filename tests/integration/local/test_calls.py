@@ -20,9 +20,9 @@ async def wait_for_slots(pool: Pool, busy: int) -> None:
 
 
 async def wait_for_workers(pool: Pool, ready: int) -> None:
-    """`snakepit dev` is ready with the first one."""
+    """`snakepit dev` is ready with the first one; one that does not answer for a moment gets no calls."""
     async with asyncio.timeout(20):
-        while sum(worker.state == "ready" for worker in await pool.workers()) < ready:
+        while sum(each.state == "ready" and each.liveness == "live" for each in await pool.workers()) < ready:
             await asyncio.sleep(0.005)
 
 
