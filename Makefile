@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DISTRIBUTIONS := sdk worker-image agent control-plane operator local
 STAMP := .venv/.installed
+TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,9 @@ $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
 	@$(BIN)/python examples/digits/demo
 
-test: setup lint ## Everything that needs no cluster
-	@$(BIN)/python -m pytest
+test: export PYTHONDONTWRITEBYTECODE :=
+test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster

@@ -22,7 +22,7 @@ import msgspec
 import snakepit
 from snakepit.spec import SnakePoolSpec, encode_spec
 from tests.bench.cpu import Meter, family
-from tests.support.dev_server import free_port
+from tests.support.ports import free_port
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / "build"

@@ -28,7 +28,8 @@ from snakepit.spec import SnakePoolSpec, encode_spec
 from tests.bench.cpu import family
 from tests.soak.ledger import Ledger
 from tests.soak.processes import Footprint, footprint, name, orphans, zombies
-from tests.support.redis_server import RedisServer, binaries, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, binaries
 
 HERE = Path(__file__).resolve().parent
 POOL, ALONE = "default/soak", "default/alone"

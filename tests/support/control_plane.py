@@ -25,7 +25,7 @@ from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from support.simulated_agent import POOL
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 
 
 @contextlib.asynccontextmanager

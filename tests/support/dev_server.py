@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,15 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .ports import free_port
+
 TESTS = Path(__file__).parents[1]
 MARK = "SNAKEPIT_TEST_MARK"
 READY_SECONDS = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = READY_SECONDS) -> None:

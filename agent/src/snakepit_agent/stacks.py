@@ -9,6 +9,8 @@ import math
 import os
 import re
 
+from snakepit_agent.endings import FATAL
+
 MOST_BYTES = 64 * 1024
 
 FRESH_SECONDS = 60.0
@@ -73,7 +75,11 @@ class Stacks:
                 return ""
         except OSError:
             return ""
-        text = "" if self._asked > -math.inf else self.read()
+        text = self.read()
+        if FATAL in text:
+            return ""  # It is ending, of which somebody hears in a moment who needs this.
+        if self._asked > -math.inf:
+            text = ""
         self._asked = -math.inf
         self._clear()
         return text

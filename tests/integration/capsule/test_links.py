@@ -18,6 +18,7 @@ from snakepit.local.frames import KeeperHello
 from snakepit.local.sockets import decode_from_agent, recv_packet, send_control
 from snakepit.names import new_id
 from support.capsules import capsule, frozen, spec
+from support.ports import free_port
 from support.replica import Replica, replica
 
 pytestmark = pytest.mark.timeout(40)
@@ -144,12 +145,6 @@ async def test_the_kubelet_sees_ready_when_a_worker_is_warm() -> None:
             while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
                 pass
             watch.cancel()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_a_keeper_of_another_release_is_refused() -> None:

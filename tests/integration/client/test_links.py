@@ -18,7 +18,7 @@ from snakepit.link.protocol import NEWEST
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
-from support.dev_server import free_port
+from support.ports import free_port
 from support.simulated_agent import POOL, simulated_agent
 
 

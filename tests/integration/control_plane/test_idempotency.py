@@ -34,7 +34,8 @@ from snakepit_control_plane.idempotency import calls as keyed_calls
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import Caller, eventually, outcome, replica
-from support.redis_server import RedisServer, free_port, redis_server
+from support.ports import free_port
+from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
 
 PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]

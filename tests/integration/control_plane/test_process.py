@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.redis_server import free_port
+from support.ports import free_port
 
 PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]
 

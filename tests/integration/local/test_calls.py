@@ -19,6 +19,13 @@ async def wait_for_slots(pool: Pool, busy: int) -> None:
             await asyncio.sleep(0.005)
 
 
+async def wait_for_workers(pool: Pool, ready: int) -> None:
+    """`snakepit dev` is ready with the first one; one that does not answer for a moment gets no calls."""
+    async with asyncio.timeout(20):
+        while sum(each.state == "ready" and each.liveness == "live" for each in await pool.workers()) < ready:
+            await asyncio.sleep(0.005)
+
+
 async def wait_for_idle(pool: Pool) -> None:
     await wait_for_slots(pool, 0)
 
@@ -106,6 +113,7 @@ async def test_a_deadline_ends_a_running_tool(pool: Pool) -> None:
 
 
 async def test_calls_spread_evenly_over_idle_workers(pool: Pool) -> None:
+    await wait_for_workers(pool, 4)
     served = Counter([(await pool.call("process", timeout=10))[0] for _ in range(40)])
     assert len(served) == 4
     assert max(served.values()) - min(served.values()) <= 2, served

@@ -11,7 +11,8 @@ import pytest
 from snakepit.cli.app import run
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
-from support.dev_server import Dev, free_port, wait_until
+from support.dev_server import Dev, wait_until
+from support.ports import free_port
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 
 import snakepit
 from snakepit import sync
-from support.dev_server import dev, free_port, pool_file, wait_until
+from support.dev_server import dev, pool_file, wait_until
+from support.ports import free_port
 
 ADAPTER = """
 from snakepit import Adapter, tool

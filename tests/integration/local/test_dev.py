@@ -15,7 +15,8 @@ import pytest
 
 import snakepit
 from snakepit import Client, sync
-from support.dev_server import Program, dev, free_port, pool_file, wait_until
+from support.dev_server import Program, dev, pool_file, wait_until
+from support.ports import free_port
 from support.redis_server import RedisServer, binaries
 
 DEMO = Path(__file__).parents[3] / "examples" / "digits" / "demo"
@@ -209,7 +210,7 @@ def test_an_adapter_that_cant_start_is_reported_with_its_own_error(tmp_path: Pat
             await client.pool("broken").call("f", timeout=10)
 
     with dev(pool_file(tmp_path, "broken", f"{name}:A", replicas="1")) as program:
-        program.says("a worker can't start", 20)
+        program.says("a worker can't start")
         told = next(line for line in program.lines if "a worker can't start" in line)
         assert sentence in told, program.output
         with pytest.raises(snakepit.PoolNotReady, match=sentence):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from snakepit.errors import SessionWorkerUnavailable, SnakepitError, StaleEpoch, Started, WorkerBusy
-from snakepit.v1 import pool_pb2, session_pb2
+from snakepit.v1 import pool_pb2
 from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, eventually, outcome, rpc
 from support.simulated_agent import POOL
 
@@ -173,41 +173,31 @@ async def lose(world: World, worker: pool_pb2.Worker, local: Any) -> None:
 async def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replicas_and_goes_on_after_rebind(
     world: World, end: Any, why: str
 ) -> None:
-    async with world.capsule(0, processes=1) as local, world.capsule(1, processes=1):
+    async with world.capsule(0, processes=1) as local:
+        (worker,) = await world.workers(world.sides[0])
         await world.sides[0].create("s")
-        (worker,) = [each for each in await world.workers(world.sides[0]) if each.id == "sample-0/0"]
-        before = await bound_to(world, "sample-0/0")
         await world.sides[0].call("remember", {"key": "k", "value": 1}, session_id="s", affinity=STRICT_QUEUE)
-        await end(world, worker, local)
-        for side, server in zip(world.sides, world.servers, strict=True):
-            await eventually(lambda server=server: not usable(server, worker))
-            with pytest.raises(SessionWorkerUnavailable, match=why) as refused:
-                await side.call("where", session_id="s", affinity=STRICT_QUEUE)
-            assert refused.value.details["why"] == why
-            assert refused.value.started is Started.NO
-        assert (await world.sides[1].rebind("s")).epoch == before.epoch + 1
-        for side in world.sides:
-            after = await side.call("recall", {"key": "k"}, session_id="s", affinity=STRICT_QUEUE)
-            assert after.incarnation != worker.incarnation
-            assert after.json.list_value.values[0].number_value == 1
-        assert (await world.sides[0].session("s")).epoch == before.epoch + 1
+        before = await world.sides[0].session("s")
+        async with world.capsule(1, processes=1):
+            await end(world, worker, local)
+            for side, server in zip(world.sides, world.servers, strict=True):
+                await eventually(lambda server=server: not usable(server, worker))
+                with pytest.raises(SessionWorkerUnavailable, match=why) as refused:
+                    await side.call("where", session_id="s", affinity=STRICT_QUEUE)
+                assert refused.value.details["why"] == why
+                assert refused.value.started is Started.NO
+            assert (await world.sides[1].rebind("s")).epoch == before.epoch + 1
+            for side in world.sides:
+                after = await side.call("recall", {"key": "k"}, session_id="s", affinity=STRICT_QUEUE)
+                assert after.incarnation != worker.incarnation
+                assert after.json.list_value.values[0].number_value == 1
+            assert (await world.sides[0].session("s")).epoch == before.epoch + 1
 
 
 def usable(server: Any, worker: pool_pb2.Worker) -> bool:
     """Is that life of it alive, kept for its strict sessions, or still in doubt, as this replica sees it?"""
     found = server.router.pools[POOL].find(worker.id, worker.incarnation)
     return found is not None and (found.alive or found.retiring or not found.capsule.linked)
-
-
-async def bound_to(world: World, worker: str) -> session_pb2.Session:
-    """Bind the session to that worker: the other ones are busy meanwhile."""
-    async with asyncio.timeout(10):
-        while True:
-            await world.sides[0].call("where", session_id="s")
-            session = await world.sides[0].session("s")
-            if session.worker == worker:
-                return session
-            await world.sides[0].rebind("s")
 
 
 async def test_two_simultaneous_first_calls_of_one_session_through_different_replicas_meet_on_one_worker(world: World) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.otlp import receiving
+from support.ports import free_port
 
 SNAKEPIT = str(Path(sys.executable).with_name("snakepit"))
 ADAPTER = Path(__file__).resolve().parents[2] / "bench/echo.py"
@@ -27,12 +27,6 @@ spec: {replicas: 1, worker: {adapter: "echo:Echo"}}
 """
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -90,6 +90,17 @@ def test_what_somebody_else_asked_for_is_told_once_and_what_we_asked_for_never(m
     stacks.close()
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["never asked", "asked long ago"])
+def test_what_a_dying_worker_writes_is_left_for_whoever_tells_its_end(memory: int, asked: bool) -> None:
+    stacks = Stacks(memory)
+    if asked:
+        stacks.expect(1.0, anew=True)
+    os.write(memory, b'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "a.py", line 1 in a\n')
+    assert stacks.unasked(2.0 + FRESH_SECONDS) == ""
+    assert "line 1 in a" in stacks.read()
+    stacks.close()
+
+
 def test_a_descriptor_that_is_something_else_by_now_says_nothing() -> None:
     reader, writer = os.pipe()
     stacks = Stacks(reader)
