@@ -1,7 +1,8 @@
 """A parked process that has imported the adapter once; workers are forked from it.
 
 It holds no threads and no connections (an adapter whose import leaves some can't be forked, and the keeper is told so), and it runs
-none of the author's code but the import. Workers are forked twice, so that they are the keeper's own children and not ours.
+none of the author's code but the import. Workers are forked twice, so that they are the keeper's own children and not ours. One is always
+forked ahead, the spare: to copy the page tables of a large adapter takes longer than all else that makes a worker.
 
 The garbage collector is off here, and all that the import has made is frozen: a collection in a worker would write to every object's
 header, and so copy pages that are shared.
@@ -19,9 +20,10 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from snakepit.authoring import Adapter, AdapterError
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
-from snakepit.tools import Adapter, AdapterError, is_async, load, read_ahead
+from snakepit.tools import is_async, load, read_ahead
 from snakepit_worker import forking, logs, worker
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
@@ -38,7 +40,7 @@ class Child(NamedTuple):
 
 
 class Spare(NamedTuple):
-    """A process that is forked already, is nobody's yet, and waits for its orders: one packet, as the keeper sends it. At the end, it ends."""
+    """A process that is forked already, is nobody's yet, and waits for its orders: one packet, as the keeper sends it."""
 
     pid: int
     orders: socket.socket
@@ -78,7 +80,10 @@ class Zygote:
                 reply(self._keeper, NotForked(start.incarnation, "fork", **explain(error)))
                 return None
             pid = self._pass_on(packet)
-        reply(self._keeper, Forked(start.incarnation, pid) if pid else NotForked(start.incarnation, "fork", "WorkerDied", "it ended at once"))
+        if pid:
+            reply(self._keeper, Forked(start.incarnation, pid))
+        else:
+            reply(self._keeper, NotForked(start.incarnation, "fork", "WorkerDied", "it ended before it began"))
         return None
 
     def _pass_on(self, packet: Packet) -> int:
