@@ -49,7 +49,7 @@ async def rows() -> list[Row]:
         for agent in agents:
             agent.settings = settings(agent.pool, queue={"timeoutSeconds": 300, "maxSize": QUEUED // POOLS})
             stack.push_async_callback(agent.stop)
-        await in_groups(agent.start() for agent in agents)
+        await in_groups(agent.start(WAIT_SECONDS) for agent in agents)
         look(f"with {LINKS:,} links")
         await in_groups(use_session(pools[each % POOLS], each) for each in range(SESSIONS))
         look(f"with {SESSIONS:,} sessions, each used once")

@@ -129,7 +129,7 @@ async def beat_rows() -> list[Row]:
         agents = [simulated(address, number) for number in range(AGENTS)]
         for agent in agents:
             stack.push_async_callback(agent.stop)
-        await in_groups(agent.start() for agent in agents)
+        await in_groups(agent.start(LINKED_SECONDS) for agent in agents)
         pid = plane.replicas[address].pid
         beating = await _while(pid, partial(asyncio.sleep, IDLE_SECONDS))
         for agent in agents:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HELPERS = 3
-"""Of a keeper that is not PID 1: guard, collector and one zygote."""
+HELPERS = 4
+"""Of a keeper that is not PID 1: guard, collector, and one zygote with its spare."""
 
 
 def descendants(root: int) -> dict[int, str]:

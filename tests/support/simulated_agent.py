@@ -109,9 +109,9 @@ class SimulatedAgent:
 
     # ---- life
 
-    async def start(self) -> SimulatedAgent:
+    async def start(self, patience: float = 5) -> SimulatedAgent:
         self._dialer.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience):
             await self.linked.wait()
             while not await self._is_known():
                 await asyncio.sleep(0.005)
@@ -123,7 +123,12 @@ class SimulatedAgent:
         if self.replica is None:
             return False
         request = pool_pb2.ListWorkersRequest(pool=self.pool)
-        known = await pool_pb2_grpc.PoolServiceStub(self.replica.channel).ListWorkers(request)
+        try:
+            known = await pool_pb2_grpc.PoolServiceStub(self.replica.channel).ListWorkers(request)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            return False  # The link has broken, which ends what is asked over its channel; the dialer opens another.
         return set(self.lives.values()) <= {worker.incarnation for worker in known.workers}
 
     async def stop(self) -> None:

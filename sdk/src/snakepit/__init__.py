@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snakepit.authoring import Adapter, AdapterError, tool
     from snakepit.client import Client as Client
     from snakepit.client import Offer as Offer
     from snakepit.client import Pool as Pool
@@ -55,18 +56,17 @@ if TYPE_CHECKING:
         WorkerLost,
         WouldDeadlock,
     )
-    from snakepit.tools import Adapter, AdapterError, tool
 
 __version__ = "0.1.0"
 
 _CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
 _ELSEWHERE = {
-    "Adapter": "tools",
-    "AdapterError": "tools",
+    "Adapter": "authoring",
+    "AdapterError": "authoring",
     "AsyncContext": "context",
     "Context": "context",
     "Interrupted": "host",
-    "tool": "tools",
+    "tool": "authoring",
 }
 """The other names are errors."""
 

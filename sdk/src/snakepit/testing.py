@@ -20,13 +20,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from snakepit import payload as payloads
+from snakepit.authoring import Adapter
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
 from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, SnakepitError, Started, ToolError, ToolNotFound
 from snakepit.fakes import Fakes
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
-from snakepit.tools import Adapter, Tool, discover, load
+from snakepit.tools import Tool, discover, load
 
 Watch = Callable[[float, str], object]
 

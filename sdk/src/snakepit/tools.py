@@ -1,4 +1,4 @@
-"""What an author writes: `Adapter`, `@tool`; and what is read off it: names, schemas, and how arguments are decoded.
+"""What is read off an author's `Adapter` and `@tool`s: names, schemas, and how arguments are decoded.
 
 It never runs a tool and knows no process: the worker and the test harness do.
 """
@@ -9,91 +9,19 @@ import contextlib
 import importlib
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from types import MethodType, ModuleType
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any
 
 import msgspec
 
 from snakepit import payload as payloads
 from snakepit import texts
+from snakepit.authoring import MARK, Adapter, AdapterError, Mark
 from snakepit.errors import InvalidArguments
 from snakepit.local.frames import Payload, ToolInfo
 from snakepit.names import check_tool, nearest
 from snakepit.signatures import Signature, decode_hook, read_signature
-
-F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__snakepit_tool__"
-
-
-class AdapterError(Exception):
-    """The adapter can't serve; one sentence says why and what to change."""
-
-
-class Adapter:
-    """Base of an author's class. One instance lives in each worker; its public methods marked `@tool` can be called.
-
-    Hooks may be `async`. In the `thread` profile tools run at the same time in several threads: say `thread_safe = True` if they may.
-    """
-
-    thread_safe: ClassVar[bool] = False
-
-    def setup(self) -> Awaitable[None] | None:
-        """Once per worker, before it counts as ready: load models here. An exception here is shown in the pool's status."""
-
-    def teardown(self) -> Awaitable[None] | None:
-        """Once, when the worker stops in good order."""
-
-    def on_session_start(self, session_id: str) -> Awaitable[None] | None:
-        """Before the first call of a session that this worker has not served yet."""
-
-    def on_session_end(self, session_id: str) -> Awaitable[None] | None:
-        """The session is over for this worker: deleted, expired or moved."""
-
-    def on_drain(self) -> Awaitable[None] | None:
-        """No more calls will come; before `teardown`."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What `@tool` says about a function."""
-
-    name: str | None = None
-    description: str | None = None
-    timeout: float | None = None
-    idempotent: bool = False
-
-
-@overload
-def tool(function: F, /) -> F: ...
-@overload
-def tool(
-    *, name: str | None = None, description: str | None = None, timeout: float | None = None, idempotent: bool = False
-) -> Callable[[F], F]: ...
-def tool(
-    function: F | None = None,
-    /,
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    timeout: float | None = None,
-    idempotent: bool = False,
-) -> F | Callable[[F], F]:
-    """Mark a function or method as a tool; it stays what it was.
-
-    `name` and `description` default to the function's own name and docstring. `timeout`: seconds, when the caller gives none.
-    `idempotent`: it may run a second time when nobody can know whether it ran.
-    """
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout {timeout!r} must be a positive number of seconds")
-
-    def annotate(marked: F) -> F:
-        target = marked.__func__ if isinstance(marked, (staticmethod, classmethod)) else marked
-        setattr(target, _MARK, Mark(name, description, timeout, idempotent))
-        return marked
-
-    return annotate if function is None else annotate(function)
 
 
 class Tool:
@@ -139,7 +67,7 @@ class Tool:
 
 def as_tool(function: Callable[..., Any]) -> Tool:
     """Any function as a tool, marked or not. Raises AdapterError."""
-    mark = getattr(function, _MARK, None)
+    mark = getattr(function, MARK, None)
     if not callable(function) or inspect.isclass(function):
         raise AdapterError(f"{function!r} can't be offered as a tool: give a function")
     return Tool(function, mark if isinstance(mark, Mark) else Mark())
@@ -246,7 +174,7 @@ def discover(adapter: Adapter) -> Mapping[str, Tool]:
 def read_ahead(factory: Callable[[], Adapter]) -> None:
     """Read what `discover` will want to know of the factory's adapters, without making one. What is wrong, `discover` will say."""
     if inspect.isclass(factory):
-        marked: list[Any] = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), _MARK)]
+        marked: list[Any] = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), MARK)]
         methods = [MethodType(each, factory) if inspect.isfunction(each) else each for each in marked]
     else:
         methods = [each for each, _ in _marked(factory())]
@@ -271,9 +199,9 @@ def _marked(adapter: Adapter) -> Iterator[tuple[Callable[..., Any], Mark]]:
     if isinstance(adapter, ModuleAdapter):
         candidates: list[Any] = adapter.functions
     else:
-        candidates = [getattr(adapter, name) for name in dir(type(adapter)) if hasattr(getattr(type(adapter), name, None), _MARK)]
+        candidates = [getattr(adapter, name) for name in dir(type(adapter)) if hasattr(getattr(type(adapter), name, None), MARK)]
     for each in candidates:
-        mark = getattr(each, _MARK, None)
+        mark = getattr(each, MARK, None)
         if isinstance(mark, Mark):
             yield each, mark
 

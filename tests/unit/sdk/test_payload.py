@@ -176,8 +176,16 @@ def test_a_value_that_looks_like_an_attachment_is_itself_where_there_are_none() 
 def test_an_authors_import_brings_neither_numpy_nor_grpc_nor_the_client() -> None:
     program = "import sys; from snakepit import Adapter, Context, payload, tool; payload.encode({'a': object()}); print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
-    assert "snakepit.tools" in names
+    assert "snakepit.context" in names
     assert not {"numpy", "grpc", "google.protobuf", "snakepit.client", "snakepit.link", "yaml", "asyncio", "logging"} & set(names)
+
+
+def test_to_mark_tools_brings_next_to_nothing() -> None:
+    program = (
+        "import sys; from snakepit import Adapter, tool; print(*(name for name in sys.modules if name.startswith(('snakepit', 'msgspec'))))"
+    )
+    names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
+    assert sorted(names) == ["snakepit", "snakepit.authoring"]
 
 
 @pytest.mark.parametrize("kind", [payload.JSON, payload.MSGPACK], ids=["json", "msgpack"])

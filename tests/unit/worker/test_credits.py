@@ -1,14 +1,18 @@
-"""Credit of a stream, cancellations that overtake, and interrupts of the main thread."""
+"""Credit of a stream, cancellations that overtake, and interrupts of the main thread and of others."""
 
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Iterable
 
 import pytest
 
 from snakepit.context import Interrupted
-from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload
+from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Payload, Pong, ProgressFrame
+from snakepit.local.sockets import encode_batch, worker_frames
+from snakepit_worker import channel
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.runners import ThreadRunner
@@ -115,6 +119,46 @@ def test_an_interrupt_inside_a_shield_waits_for_its_end(interrupts: Interrupts) 
     with pytest.raises(Interrupted):
         interrupts.run(7, work)
     assert reached == ["inside"]
+
+
+def test_an_interrupt_of_a_thread_inside_a_shield_waits_for_its_end() -> None:
+    interrupts, call, reached = ThreadInterrupts(), running_call(7), []
+
+    def work() -> None:
+        with interrupts.shielded:
+            with interrupts.shielded:
+                interrupt_from_another_thread(interrupts, call)
+            reached.append("inside")
+        reached.append("after")
+
+    with pytest.raises(Interrupted) as caught:
+        interrupts.run(call, work)
+    assert (reached, caught.value.reason) == (["inside"], "CANCELLED")
+
+
+def test_an_interrupt_of_a_thread_that_comes_while_a_message_is_made_breaks_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupts, call = ThreadInterrupts(), running_call(7)
+    ours, theirs = socket.socketpair()
+    outbox = Channel(ours, theirs, interrupts)
+
+    def encode(frames: Iterable[FromWorker]) -> bytes:
+        interrupt_from_another_thread(interrupts, call)
+        return encode_batch(frames)
+
+    monkeypatch.setattr(channel, "encode_batch", encode)
+    outbox.hold(Pong())
+    theirs.setblocking(False)
+    with ours, theirs:
+        with pytest.raises(Interrupted):
+            interrupts.run(call, lambda: outbox.send(ProgressFrame(7, 0.5, "half")))
+        assert worker_frames().feed(theirs.recv(1000)) == [Pong(), ProgressFrame(7, 0.5, "half")]
+
+
+def interrupt_from_another_thread(interrupts: ThreadInterrupts, call: RunningCall) -> None:
+    call.reason = "CANCELLED"
+    reader = threading.Thread(target=interrupts.interrupt, args=(call,))
+    reader.start()
+    reader.join()
 
 
 def test_a_tool_that_keeps_the_interrupt_is_not_interrupted_twice(interrupts: Interrupts) -> None:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from snakepit import payload as payloads
+from snakepit.authoring import Adapter
 from snakepit.calling import ToolRequest
 from snakepit.errors import SnakepitError, Started, ToolError, WorkerLost, from_reason
 from snakepit.fakes import Fakes
@@ -67,7 +68,6 @@ from snakepit.local.sockets import (
 )
 from snakepit.names import new_id
 from snakepit.testing import MemoryState
-from snakepit.tools import Adapter
 from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
 from snakepit_worker.processes import has_ended
 

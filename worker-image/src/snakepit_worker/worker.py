@@ -19,10 +19,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from snakepit.authoring import Adapter, AdapterError
 from snakepit.context import StateCache
 from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ping, Pong, Ready, StartWorker, Stop, ToWorker
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
-from snakepit.tools import Adapter, AdapterError, describe, discover, is_thread_safe, load
+from snakepit.tools import describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart

@@ -1,7 +1,8 @@
 """A parked process that has imported the adapter once; workers are forked from it.
 
 It holds no threads and no connections (an adapter whose import leaves some can't be forked, and the keeper is told so), and it runs
-none of the author's code but the import. Workers are forked twice, so that they are the keeper's own children and not ours.
+none of the author's code but the import. Workers are forked twice, so that they are the keeper's own children and not ours. One is always
+forked ahead, the spare: to copy the page tables of a large adapter takes longer than all else that makes a worker.
 
 The garbage collector is off here, and all that the import has made is frozen: a collection in a worker would write to every object's
 header, and so copy pages that are shared.
@@ -9,6 +10,8 @@ header, and so copy pages that are shared.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import logging
 import os
@@ -17,11 +20,12 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from snakepit.authoring import Adapter, AdapterError
 from snakepit.local.frames import StartWorker
-from snakepit.local.sockets import close_all, recv_packet
-from snakepit.tools import Adapter, AdapterError, is_async, load, read_ahead
+from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
+from snakepit.tools import is_async, load, read_ahead
 from snakepit_worker import forking, logs, worker
-from snakepit_worker.processes import die_with
+from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
 
 Factory = Callable[[], Adapter]
@@ -35,6 +39,13 @@ class Child(NamedTuple):
     factory: Factory
 
 
+class Spare(NamedTuple):
+    """A process that is forked already, is nobody's yet, and waits for its orders: one packet, as the keeper sends it."""
+
+    pid: int
+    orders: socket.socket
+
+
 class Zygote:
     """Serves the keeper's requests until it goes away."""
 
@@ -42,19 +53,59 @@ class Zygote:
         self._keeper = keeper
         self._factory: Factory | None = None
         self._hindrance = ""
+        self._spare: Spare | None = None
 
     def serve(self) -> Child | None:
         """Returns twice as often as it is called: None in the zygote at its end, a `Child` in each worker."""
         while (packet := recv_packet(self._keeper)) is not None:
-            newborn = Newborn(*packet.descriptors)
-            start = decode_request(packet.data)
-            factory = self._prepare(start)
-            if factory is not None and self._fork(start.incarnation):
-                return Child(newborn, factory)
-            close_all(newborn)
+            try:
+                child = self._bear(packet)
+            finally:
+                close_all(packet.descriptors)
+            if child := child or self._fork_ahead():
+                return child
         return None
 
-    def _prepare(self, start: StartWorker) -> Factory | None:
+    def _bear(self, packet: Packet) -> Child | None:
+        """Answer a request. A `Child` in the worker, as everywhere below."""
+        start = decode_request(packet.data)
+        if not self._prepare(start):
+            return None
+        pid = self._pass_on(packet)
+        if not pid:
+            try:
+                if child := self._fork():
+                    return child
+            except OSError as error:
+                reply(self._keeper, NotForked(start.incarnation, "fork", **explain(error)))
+                return None
+            pid = self._pass_on(packet)
+        if pid:
+            reply(self._keeper, Forked(start.incarnation, pid))
+        else:
+            reply(self._keeper, NotForked(start.incarnation, "fork", "WorkerDied", "it ended before it began"))
+        return None
+
+    def _pass_on(self, packet: Packet) -> int:
+        """The spare becomes the worker that is asked for: its pid; 0 where there is none, or it has died."""
+        if self._spare is None:
+            return 0
+        spare, self._spare = self._spare, None
+        with spare.orders:
+            try:
+                send_packet(spare.orders, packet.data, packet.descriptors)
+            except OSError:
+                return 0
+        return spare.pid
+
+    def _fork_ahead(self) -> Child | None:
+        """Page tables are copied while nobody waits. What can't be forked now is tried again, and told, when it is asked for."""
+        with contextlib.suppress(OSError):
+            return self._fork() if self._factory and not self._hindrance else None
+        return None
+
+    def _prepare(self, start: StartWorker) -> bool:
+        """Import the adapter, the first time. False: the request is answered."""
         try:
             if self._factory is None:
                 self._hindrance = forking.watched(lambda: self._load(start.adapter))
@@ -64,8 +115,7 @@ class Zygote:
             raise SystemExit(1) from error
         if self._hindrance:
             reply(self._keeper, MustSpawn(start.incarnation, f"importing {start.adapter} leaves {self._hindrance}"))
-            return None
-        return self._factory
+        return not self._hindrance
 
     def _load(self, adapter: str) -> None:
         self._factory = load(adapter)
@@ -74,26 +124,53 @@ class Zygote:
         read_ahead(self._factory)
         gc.freeze()
 
-    def _fork(self, incarnation: str) -> bool:
-        """True in the worker."""
-        reader, writer = os.pipe()
+    def _fork(self) -> Child | None:
+        """Raises OSError."""
+        ours, theirs = packet_pair()
         try:
-            middle = os.fork()
-        except OSError as error:
-            close_all((reader, writer))
-            reply(self._keeper, NotForked(incarnation, "fork", **explain(error)))
-            return False
-        if middle == 0:
-            return _fork_again(reader, writer)
-        os.close(writer)
-        pid = int.from_bytes(os.read(reader, 8), "little")
-        os.close(reader)
-        os.waitpid(middle, 0)
-        reply(self._keeper, Forked(incarnation, pid) if pid else NotForked(incarnation, "fork", "OSError", "fork failed"))
-        return False
+            pid = _fork_away()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid:
+            theirs.close()
+            self._spare = Spare(pid, ours)
+            return None
+        ours.close()
+        self._keeper.close()
+        return self._stand_by(theirs)
+
+    def _stand_by(self, orders: socket.socket) -> Child:
+        """In the spare."""
+        name_process("snakepit-spare")
+        with orders:
+            packet = recv_packet(orders)
+        if packet is None or self._factory is None:
+            os._exit(0)  # The zygote has ended. Nothing of the author's is to run here, not even at exit.
+        return Child(Newborn(*packet.descriptors), self._factory)
 
 
-def _fork_again(reader: int, writer: int) -> bool:
+def _fork_away() -> int:
+    """As os.fork, but the keeper inherits the child, which leads a session of its own. Raises OSError."""
+    reader, writer = os.pipe()
+    try:
+        middle = os.fork()
+    except OSError:
+        close_all((reader, writer))
+        raise
+    if middle == 0:
+        return _fork_again(reader, writer)
+    os.close(writer)
+    pid = int.from_bytes(os.read(reader, 8), "little")
+    os.close(reader)
+    os.waitpid(middle, 0)
+    if not pid:
+        raise OSError(errno.EAGAIN, "fork failed")
+    return pid
+
+
+def _fork_again(reader: int, writer: int) -> int:
     os.close(reader)
     try:
         pid = os.fork()
@@ -104,7 +181,7 @@ def _fork_again(reader: int, writer: int) -> bool:
         os._exit(0)
     os.close(writer)
     os.setsid()
-    return True
+    return 0
 
 
 def main() -> int:
