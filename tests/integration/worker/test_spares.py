@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from snakepit.local.frames import StartWorker
+from snakepit.local.sockets import packet_pair, recv_packet
+from snakepit_worker.collector import Sink
+from snakepit_worker.starting import Birth, Forked, decode_reply, request
 from snakepit_worker.testing import LocalAgent, is_alive, wait_until
-from support.families import descendants
+from support.families import descendants, started_with
 
 SAMPLE = "support.sample:Sample"
 
 
 def spares(agent: LocalAgent) -> list[int]:
-    return [pid for pid, name in descendants(agent.keeper.pid).items() if name == "snakepit-spare"]
+    workers = [worker.pid for worker in agent.workers]
+    return [pid for pid, name in descendants(agent.keeper.pid).items() if name == "snakepit-spare" and pid not in workers]
 
 
-def spare(agent: LocalAgent, *others: int) -> int:
+def spare(agent: LocalAgent) -> int:
     """The one that there is, soon."""
-    (pid,) = wait_until(lambda: [pid for pid in spares(agent) if pid not in others])
+    (pid,) = wait_until(lambda: spares(agent))
     return pid
 
 
 def zygote_of(agent: LocalAgent, *others: int) -> int:
-    (pid,) = [pid for pid, name in descendants(agent.keeper.pid).items() if pid not in others and _runs_a_zygote(pid)]
-    return pid
+    return next(pid for pid in descendants(agent.keeper.pid) if pid not in others and _runs_a_zygote(pid))
 
 
 def _runs_a_zygote(pid: int) -> bool:
@@ -70,6 +76,36 @@ def test_workers_that_were_spares_share_no_random_numbers(tmp_path: Path) -> Non
     with LocalAgent({"SPARED_NOTE": str(tmp_path / "note")}) as agent:
         drawn = [number for index in range(4) for number in agent.start("support.spared:Spared", index).call("draw")]
     assert len(set(drawn)) == 16
+
+
+def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> None:
+    """Nobody here does what a keeper does: it kills what a zygote leaves."""
+    note = tmp_path / "note"
+    ours, theirs = packet_pair()
+    command = [sys.executable, "-m", "snakepit_worker.zygote", str(theirs.fileno()), str(os.getpid())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "SPARED_NOTE": str(note)}
+    birth = Birth(StartWorker(0, "one", "support.spared:Spared"), Sink(os.open(os.devnull, os.O_WRONLY), os.memfd_create("note")))
+    with ours, subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()]) as zygote:
+        theirs.close()
+        request(ours, birth)
+        answer = recv_packet(ours)
+        assert answer is not None
+        born = decode_reply(answer.data)
+        assert isinstance(born, Forked)
+        others = (zygote.pid, born.pid)
+        (ahead,) = wait_until(
+            lambda: [each for each in started_with(f"SPARED_NOTE={note}") if each not in others and name_of(each) == "snakepit-spare"]
+        )
+        birth.abandon()
+        zygote.kill()
+    wait_until(lambda: not is_alive(ahead))
+    assert f"exit {ahead}\n" not in note.read_text()
+
+
+def name_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def test_a_spare_ends_with_its_zygote(agent: LocalAgent) -> None:
