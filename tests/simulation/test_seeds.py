@@ -13,7 +13,9 @@ import pytest
 from simulation.play import Failed, play
 
 SEEDS = 2000
-BLOCK = 100
+BLOCK = 25
+"""So few that one test is far from its time-out on a machine with much else to do."""
+
 LINES = 150
 
 
