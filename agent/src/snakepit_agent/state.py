@@ -25,6 +25,8 @@ LATE_SECONDS = 1.0
 WAITING = 4096
 """Operations that may wait for their answers in one capsule."""
 
+LIMIT = "waitingStateOperations"
+
 Send = Callable[[str, link_pb2.Frame], bool]
 Answer = Callable[[str, StateAnswer], None]
 
@@ -127,7 +129,8 @@ class StateForwarder:
                 "INVALID_ARGUMENTS", f"state value {operation.key!r} holds bytes or an array: store plain JSON values", Started.NO
             )
         if len(self._waiting) >= WAITING:
-            return failure("STATE_QUOTA", f"{WAITING} state operations of this capsule wait already: wait for their answers", Started.NO)
+            message = f"{WAITING} state operations of this capsule ({LIMIT}) wait already: wait for their answers"
+            return failure("STATE_QUOTA", message, Started.NO, {"limit": LIMIT, "operations": str(WAITING)})
         return None
 
     def _frame(self, call: HeldCall, operation: StateOperation, now: float) -> link_pb2.StateRequest:

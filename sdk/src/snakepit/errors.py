@@ -203,7 +203,7 @@ class SessionQuota(SnakepitError):
 
 
 class StateQuota(SnakepitError):
-    """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows."""
+    """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows; `details["limit"]` names the limit."""
 
     reason = "STATE_QUOTA"
     status = Status.RESOURCE_EXHAUSTED

@@ -229,16 +229,16 @@ class TestState:
         assert seen == sorted(set(seen))
 
     @pytest.mark.parametrize(
-        ("written", "limit"),
+        ("written", "details"),
         [
-            ([("a", 11)], "session.maxValueBytes"),
-            ([("a", 1), ("b", 1), ("c", 1), ("d", 1)], "session.maxKeys"),
-            ([("a", 10), ("b", 10), ("c", 6)], "session.maxBytes"),
+            ([("a", 11)], {"limit": "session.maxValueBytes", "bytes": "10"}),
+            ([("a", 1), ("b", 1), ("c", 1), ("d", 1)], {"limit": "session.maxKeys", "keys": "3"}),
+            ([("a", 10), ("b", 10), ("c", 6)], {"limit": "session.maxBytes", "bytes": "25"}),
         ],
         ids=["value too large", "too many keys", "too much in all"],
     )
-    async def test_quotas_refuse_what_goes_beyond_and_name_the_limit(
-        self, store: Store, wanted: SessionRecord, written: list[tuple[str, int]], limit: str
+    async def test_quotas_refuse_what_goes_beyond_and_name_the_limit_and_what_it_allows(
+        self, store: Store, wanted: SessionRecord, written: list[tuple[str, int]], details: dict[str, str]
     ) -> None:
         await store.create_session(wanted, 10)
         *fine, (key, size) = written
@@ -246,7 +246,8 @@ class TestState:
             await store.set_state(wanted.pool, "s", each, value(b"x" * length), None, LIMITS, None)
         with pytest.raises(StateQuota) as refused:
             await store.set_state(wanted.pool, "s", key, value(b"x" * size), None, LIMITS, None)
-        assert refused.value.details["limit"] == limit
+        assert refused.value.details == details
+        assert details["limit"] in refused.value.message
 
     @pytest.mark.parametrize(
         ("size", "fit", "limit"), [(1, 3, "session.maxKeys"), (9, 2, "session.maxBytes")], ids=["too many keys", "too much in all"]

@@ -12,7 +12,7 @@ from snakepit.errors import Started
 from snakepit.local.frames import Payload, StateAnswer, StateOperation
 from snakepit.v1 import link_pb2
 from snakepit_agent.slots import HeldCall, Step
-from snakepit_agent.state import ANSWER_SECONDS, LATE_SECONDS, StateForwarder
+from snakepit_agent.state import ANSWER_SECONDS, LATE_SECONDS, WAITING, StateForwarder
 
 
 class World:
@@ -45,6 +45,17 @@ def test_one_of_a_call_without_a_deadline_has_none() -> None:
     world = World()
     world.ask(held(), 5.0)
     assert world.sent[0].timeout_seconds == 0.0
+
+
+def test_more_operations_than_may_wait_are_refused_with_the_name_of_the_limit_and_what_it_allows() -> None:
+    world = World()
+    for _ in range(WAITING + 1):
+        world.ask(held(), 5.0)
+    failure = world.answers[0].failure
+    assert len(world.sent) == WAITING
+    assert failure is not None
+    assert (failure.reason, failure.details) == ("STATE_QUOTA", {"limit": "waitingStateOperations", "operations": str(WAITING)})
+    assert "waitingStateOperations" in failure.message
 
 
 @pytest.mark.parametrize(

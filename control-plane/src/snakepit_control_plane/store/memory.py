@@ -210,14 +210,14 @@ def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, overr
 
 
 def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:
-    """Raises StateQuota for the first limit that a write would break."""
-    for name, value, allowed in (
-        ("session.maxValueBytes", size, limits.max_value_bytes),
-        ("session.maxKeys", keys, limits.max_keys),
-        ("session.maxBytes", total, limits.max_bytes),
+    """Raises StateQuota for the first limit that a write would break; its details have the limit's name, and what it allows."""
+    for what, value, unit, name, allowed in (
+        ("the value would have", size, "bytes", "session.maxValueBytes", limits.max_value_bytes),
+        ("the session's state would have", keys, "keys", "session.maxKeys", limits.max_keys),
+        ("the session's state would have", total, "bytes", "session.maxBytes", limits.max_bytes),
     ):
         if value > allowed:
-            raise StateQuota(f"the session's state would have {value}, {name} allows {allowed}", details={"limit": name})
+            raise StateQuota(f"{what} {value} {unit}, {name} allows {allowed}", details={"limit": name, unit: str(allowed)})
 
 
 def full(pool: str, most: int) -> SessionQuota:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snakepit.errors import StaleEpoch, Started, StateQuota, StoreUnavailable
+from snakepit.errors import StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
@@ -143,7 +143,6 @@ class RedisStore:
         if code == _OVER_LIMIT:
             size, keys, total = rest
             check_limits(limits, size=size, keys=keys, total=total)
-            raise StateQuota("the session's state is full")
         return Written(done=code == 1, version=rest[0])
 
     async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
