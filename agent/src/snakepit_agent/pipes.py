@@ -204,8 +204,10 @@ class Pipe:
         while not self._queue and not reader.done():
             self._wake.clear()
             waiter = asyncio.create_task(self._wake.wait())
-            done, _ = await asyncio.wait((waiter, reader), timeout=self._line.idle_seconds, return_when=asyncio.FIRST_COMPLETED)
-            waiter.cancel()
+            try:
+                done, _ = await asyncio.wait((waiter, reader), timeout=self._line.idle_seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiter.cancel()
             if not done and not self._written:
                 self._on_idle()
         if reader.done():

@@ -55,6 +55,7 @@ class Stream:
         # The Piece that the caller's side reads; when something was taken last.
         self._piece: Piece | None = None
         self._moved_at = 0.0
+        self._taking: asyncio.TimerHandle | None = None
         self._ready = asyncio.Event()
         self._taken = asyncio.Event()
         self._error: common_pb2.Error | None = None
@@ -186,6 +187,8 @@ class Stream:
 
     def _close(self) -> None:
         self._taken.set()
+        if self._taking is not None:
+            self._taking.cancel()
         if not self.ended:
             self.ended = True
             self.on_close()
@@ -214,6 +217,17 @@ class Stream:
         self._last_came, self._due = True, 0
         self._items.append(link_pb2.Chunk(error=error, last=True))
         self._ready.set()
+        self._await_taker()
+
+    def _await_taker(self) -> None:
+        """No agent waits any more for the caller to take what there is: it is not kept for ever for one that never comes."""
+        self._taking = asyncio.get_running_loop().call_later(self.idle_seconds, self._forsake, self._moved_at)
+
+    def _forsake(self, moved_at: float) -> None:
+        if self._moved_at == moved_at:
+            self._close()
+        else:
+            self._await_taker()
 
 
 def _end(chunk: link_pb2.Chunk) -> link_pb2.Frame:

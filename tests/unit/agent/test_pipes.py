@@ -1,0 +1,36 @@
+"""An agent's stream for one call: nothing of it is left when it is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from snakepit_agent.pipes import Line, Pipe
+
+
+class Silent:
+    """A stream on which nothing ever comes."""
+
+    async def read(self) -> Any:
+        await asyncio.Event().wait()
+
+    def cancel(self) -> bool:
+        return True
+
+
+class ToNobody(Line):
+    async def open(self, **_: Any) -> Any:
+        return Silent(), None
+
+
+async def test_a_stream_that_is_given_up_while_it_waits_for_its_tool_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    ended: list[str] = []
+    pipe = Pipe(ToNobody(cast(Any, None), 1, "capsule", 60.0), lambda _: None, lambda: None, ended.append)
+    while len(asyncio.all_tasks() - before) < 3:  # Its own, one that reads, one that waits for the tool.
+        await asyncio.sleep(0)
+    pipe.abort()
+    await asyncio.gather(pipe.task, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert ended == ["aborted"]
+    assert asyncio.all_tasks() == before

@@ -1,0 +1,39 @@
+"""A call's stream in the router: what nobody takes is not kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+from snakepit.errors import WorkerLost
+from snakepit.link.status import to_frame
+from snakepit_control_plane.router.streams import Stream
+from support.virtual_time import run
+
+
+async def _until_closed(stream: Stream) -> float:
+    """Seconds."""
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+    began, stream.on_close = loop.time(), closed.set
+    async with asyncio.timeout(1000):
+        await closed.wait()
+    return loop.time() - began
+
+
+def test_a_stream_whose_agent_is_gone_and_whose_caller_never_comes_is_closed_after_the_idle_time() -> None:
+    async def forsaken() -> float:
+        stream = Stream(idle_seconds=60.0)
+        stream.await_pipe()
+        return await _until_closed(stream)
+
+    assert run(forsaken()) == 70.0, "10 s for the pipe to open, and the idle time"
+
+
+def test_a_caller_who_takes_what_there_is_has_the_end_also_after_a_while() -> None:
+    async def slow() -> str:
+        stream = Stream(idle_seconds=60.0)
+        stream.fail(to_frame(WorkerLost("it is gone")))
+        await asyncio.sleep(50.0)
+        chunk = await stream.take()
+        return chunk.error.reason  # type: ignore[union-attr]
+
+    assert run(slow()) == "WORKER_LOST"
