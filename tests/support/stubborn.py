@@ -31,6 +31,12 @@ class Stubborn(Adapter):
         return value
 
     @tool
+    def nap(self, value: int) -> int:
+        """As echo, but not so quick that results leave together."""
+        time.sleep(0.001)
+        return value
+
+    @tool
     def forever(self) -> Iterator[int]:
         i = 0
         while True:

@@ -120,7 +120,7 @@ async def keep_calling(caller: Caller, number: int) -> list[SnakepitError]:
     failed = []
     try:
         while True:
-            answer = await outcome(caller.start("echo", {"value": number}))
+            answer = await outcome(caller.start("nap", {"value": number}))
             if isinstance(answer, SnakepitError):
                 failed.append(answer)
             else:
