@@ -273,7 +273,7 @@ class SimulatedAgent:
                 self._answer(call, link_pb2.Result(error=error))
         released = not any(call.session_uid == ask.session_uid for call, _ in self.running.values())
         if released or not ask.wait:
-            body = link_pb2.SessionReleased(session_uid=ask.session_uid, session_epoch=ask.session_epoch, released=released)
+            body = link_pb2.SessionReleased(session_uid=ask.session_uid, session_epoch=ask.session_epoch, released=released, look=ask.look)
             self.send(session_released=body)
 
     def _start(self, call: link_pb2.Call) -> None:

@@ -111,7 +111,7 @@ class Sessions:
         """May the session move? Not while a call of it is here, nor from a worker that has room, unless the replica insists."""
         key, now = (ask.session_uid, ask.session_epoch), time.monotonic()
         if ask.look:
-            self._answer(replica, key, released=not self.turns.has_calls(key))
+            self._answer(replica, key, released=not self.turns.has_calls(key), look=True)
             return
         known = self.turns.has_released(key)
         if not (known or ask.wait or ask.force or self._ledger.refusal(ask.incarnation, "")):
@@ -150,6 +150,6 @@ class Sessions:
             self._ledger.expect(each.held.incarnation, each.held.replica, -1)
             self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
 
-    def _answer(self, replica: str, key: Key, *, released: bool) -> None:
-        body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released)
+    def _answer(self, replica: str, key: Key, *, released: bool, look: bool = False) -> None:
+        body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released, look=look)
         self._links.send(replica, link_pb2.Frame(session_released=body))

@@ -219,3 +219,14 @@ async def events(side: Replica, worker: pool_pb2.Worker, expected: list[str]) ->
             if len(seen) >= len(expected):
                 assert seen == expected
                 return
+
+
+async def test_who_only_looks_is_told_so_and_the_session_goes_on(sides: list[Replica]) -> None:
+    async with workers(sides) as worker:
+        release(sides[0], worker, look=True)
+        answer = await heard(sides[0])
+        assert (answer.released, answer.look) == (True, True)
+        await sides[0].value(sides[0].call(worker, "quick", {}, **FIRST))
+        release(sides[0], worker, force=True)
+        answer = await heard(sides[0], 2)
+        assert (answer.released, answer.look) == (True, False)

@@ -463,14 +463,16 @@ class SessionRelease(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., wait: _Optional[bool] = ..., force: _Optional[bool] = ..., look: _Optional[bool] = ...) -> None: ...
 
 class SessionReleased(_message.Message):
-    __slots__ = ("session_uid", "session_epoch", "released")
+    __slots__ = ("session_uid", "session_epoch", "released", "look")
     SESSION_UID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     RELEASED_FIELD_NUMBER: _ClassVar[int]
+    LOOK_FIELD_NUMBER: _ClassVar[int]
     session_uid: str
     session_epoch: int
     released: bool
-    def __init__(self, session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., released: _Optional[bool] = ...) -> None: ...
+    look: bool
+    def __init__(self, session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., released: _Optional[bool] = ..., look: _Optional[bool] = ...) -> None: ...
 
 class Drain(_message.Message):
     __slots__ = ("worker", "incarnation", "recycle")
