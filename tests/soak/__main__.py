@@ -138,6 +138,8 @@ def _left(world: World, before: Before) -> list[str]:
         found.append(f"{count} workers instead of {WORKERS + EXCLUSIVE_WORKERS}")
     if (helpers := world.helpers()) != before.helpers:
         found.append(f"{before.helpers} processes beside the workers became {helpers}")
+    if (spares := world.spares()) > len(world.keepers):
+        found.append(f"{spares} processes are forked ahead in {len(world.keepers)} capsules")
     for name, now in world.footprints().items():
         was = before.footprints[name]
         if now.files > was.files + GROWN_FILES or now.threads > was.threads + 2 or now.mib > was.mib + GROWN_MIB:

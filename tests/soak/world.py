@@ -36,6 +36,7 @@ POOL, ALONE = "default/soak", "default/alone"
 CAPSULES, PROCESSES = 2, 4
 WORKERS = CAPSULES * PROCESSES
 EXCLUSIVE_WORKERS = 2
+SPARE = "snakepit-spare"
 """Of the other pool's one capsule."""
 
 FAULTS = (
@@ -292,8 +293,14 @@ class World:
 
     def helpers(self) -> int:
         """Processes of the keepers that are no workers: keepers, zygotes. What authors' code has started, `sleep`s, is not counted."""
-        below = {pid for keeper in self.keepers for pid in family(keeper.pid)}
-        return len([pid for pid in below if "/" not in (called := name(pid)) and called not in ("sleep", "")])
+        return len([called for called in self._below() if "/" not in called and called not in ("sleep", "", SPARE)])
+
+    def spares(self) -> int:
+        """Forked ahead; at most one a capsule, and for a moment none."""
+        return self._below().count(SPARE)
+
+    def _below(self) -> list[str]:
+        return [name(pid) for pid in {pid for keeper in self.keepers for pid in family(keeper.pid)}]
 
     def stop(self) -> None:
         for program in (*self.agents, *self.replicas.values()):
