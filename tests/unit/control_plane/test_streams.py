@@ -1,10 +1,12 @@
-"""A call's stream in the router: what nobody takes is not kept for ever."""
+"""A call's stream in the router: what nobody takes is not kept for ever, and nobody waits for what will not come."""
 
 from __future__ import annotations
 
 import asyncio
 
-from snakepit.errors import WorkerLost
+import pytest
+
+from snakepit.errors import Cancelled, WorkerLost
 from snakepit.link.status import to_frame
 from snakepit_control_plane.router.streams import Stream
 from support.virtual_time import run
@@ -37,3 +39,15 @@ def test_a_caller_who_takes_what_there_is_has_the_end_also_after_a_while() -> No
         return chunk.error.reason  # type: ignore[union-attr]
 
     assert run(slow()) == "WORKER_LOST"
+
+
+async def test_whoever_waits_for_a_stream_that_is_given_up_is_told_and_so_is_who_comes_later() -> None:
+    stream = Stream()
+    waits = asyncio.create_task(stream.take())
+    await asyncio.sleep(0)
+    stream.abandon()
+    async with asyncio.timeout(10):
+        with pytest.raises(Cancelled):
+            await waits
+        with pytest.raises(Cancelled):
+            await stream.take()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from snakepit.errors import DeadlineExceeded, SnakepitError, Started, WorkerLost
+from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
 from snakepit.link.bulk import Piece
 from snakepit.link.status import from_frame, to_frame
 from snakepit.local.sections import piece_of, total
@@ -132,10 +132,12 @@ class Stream:
     # ---- the caller's side
 
     async def take(self) -> Item:
-        """The next chunk or piece, in order; the one before it counts as taken."""
+        """The next chunk or piece, in order; the one before it counts as taken. Raises Cancelled when it was given up meanwhile."""
         self._piece = None
         self._taken.set()
         while not self._items:
+            if self.gone:
+                raise Cancelled("the call was cancelled", started=Started.YES)
             self._ready.clear()
             await self._ready.wait()
         self._moved_at = asyncio.get_running_loop().time()
@@ -160,6 +162,7 @@ class Stream:
         """The caller takes nothing more: it has gone, or has had all."""
         self.gone = not self.ended
         self._close()
+        self._ready.set()
 
     def _count(self, item: link_pb2.Chunk | bytes) -> None:
         if isinstance(item, bytes):
