@@ -12,7 +12,7 @@ import sys
 import pytest
 from simulation.play import Failed, play
 
-SEEDS = 1600
+SEEDS = 2000
 BLOCK = 25
 """So few that one test is far from its time-out on a machine with much else to do."""
 

@@ -251,6 +251,8 @@ class Router:
     def _pump_pinned(self, pool: Pool, worker: Worker, now: float, *, alone: bool) -> None:
         while worker.has_room and (call := pool.queue.next_for(worker, now, alone=alone)) is not None:
             self.assign(pool, call, worker, now)
+            if call.line is not None and call.line is pool.queue.pinned.get(worker):
+                return  # It waits there again: the worker has no room for it, whatever is counted here.
 
     def pump(self, pool: Pool, now: float) -> None:
         """Move the common line on as far as it goes."""
