@@ -48,7 +48,7 @@ bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 2 minutes of it are in `make test`
 	@$(BIN)/python -m tests.soak
 
-simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 1,600 are in `make test`
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 2,000 are in `make test`
 	@$(BIN)/python -m pytest tests/simulation
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
