@@ -238,10 +238,13 @@ async def test_every_failure_is_counted_with_its_reason_and_its_tool(server: Run
         assert calls.value(POOL, "", "TOOL_NOT_FOUND") == 1
 
 
-async def test_slots_are_never_exceeded(server: Running, caller: Caller) -> None:
+async def test_a_worker_gets_no_more_calls_than_it_has_slots_unless_they_are_known_to_be_quick(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=3, slots=2) as agent:
-        await asyncio.gather(*(caller.call("echo") for _ in range(200)))
-        assert max(agent.most_running.values()) <= 2
+        calls = [caller.start("hang") for _ in range(200)]
+        await eventually(lambda: waiting(server) == 194)
+        assert agent.most_running == dict.fromkeys(agent.lives, 2)
+        agent.let_go()
+        await asyncio.gather(*calls)
         assert len(agent.calls) == 200
 
 
