@@ -139,6 +139,10 @@ class Calls:
         self._workers.work_came()
         self._touched()
 
+    def slots_changed(self) -> None:
+        """What replicas know of the slots is not true any more."""
+        self._touched()
+
     def on_cancel(self, replica: str, cancel: link_pb2.Cancel) -> None:
         held = self._ledger.find(replica, cancel.id)
         if held is not None:

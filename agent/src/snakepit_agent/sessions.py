@@ -53,7 +53,7 @@ class Sessions:
             return True
         if verdict is Verdict.WAIT:
             self.turns.wait(Waiting(held, call))
-            self._ledger.expect(held.incarnation, held.replica)
+            self._expect(held)
         else:
             self._links.send(held.replica, reject_to_wire(held.remote, verdict.value))
         return False
@@ -65,7 +65,7 @@ class Sessions:
 
     def _advance(self, key: Key) -> None:
         while (waiting := self.turns.next(key)) is not None:
-            self._ledger.expect(waiting.held.incarnation, waiting.held.replica, -1)
+            self._expect(waiting.held, -1)
             self.calls.begin(waiting.held, waiting.call, in_turn=True)
         now = time.monotonic()
         askers = self.turns.idle(key, now)
@@ -98,7 +98,7 @@ class Sessions:
     def _drop(self, waiting: Waiting) -> None:
         held = waiting.held
         self.turns.drop(waiting)
-        self._ledger.expect(held.incarnation, held.replica, -1)
+        self._expect(held, -1)
         self._advance((held.session_uid, held.session_epoch))
 
     def _give_up(self, waiting: Waiting, reason: str) -> None:
@@ -147,8 +147,13 @@ class Sessions:
 
     def _come_back(self, waiting: Iterable[Waiting]) -> None:
         for each in waiting:
-            self._ledger.expect(each.held.incarnation, each.held.replica, -1)
+            self._expect(each.held, -1)
             self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
+
+    def _expect(self, held: HeldCall, change: int = 1) -> None:
+        """It waits for its turn, or no more: its replica counts it, and has to hear that it takes no slot."""
+        self._ledger.expect(held.incarnation, held.replica, change)
+        self.calls.slots_changed()
 
     def _answer(self, replica: str, key: Key, *, released: bool, look: bool = False) -> None:
         body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released, look=look)

@@ -58,18 +58,19 @@ class Replica:
         self.fleet.reported(capsule, link_pb2.Report(workers=[worker]))
         return capsule
 
-    def submit(self, session: str = "") -> Call:
+    def submit(self, session: str = "", **fields: Any) -> Call:
         self.calls += 1
+        name = f"call {self.calls}"
         frame = link_pb2.Frame(
-            call=link_pb2.Call(id=self.calls, call_id=f"call {self.calls}", pool=POOL, tool="t", session_id=session, timeout_seconds=500)
+            call=link_pb2.Call(id=self.calls, call_id=name, pool=POOL, tool="t", session_id=session, timeout_seconds=500, **fields)
         )
         call = Call(frame, lambda _call, answer: self.results.append(answer.result), self.router.clock())
         self.router.submit(call)
         return call
 
-    async def bound_session(self, agent: str) -> None:
+    async def bound_session(self, agent: str, session: str = "s") -> None:
         """Through another replica, to which that agent is linked already."""
-        known, _ = await self.store.create_session(SessionRecord(POOL, "s", "uid", 0.0, 0.0, 1e6, 1), 10)
+        known, _ = await self.store.create_session(SessionRecord(POOL, session, f"uid of {session}", 0.0, 0.0, 1e6, 1), 10)
         await self.store.renew_leases(POOL, [agent], 1e6)
         await self.store.bind_session(known, "c/0", f"life of {agent}", agent)
 
@@ -175,7 +176,7 @@ def test_a_session_leaves_an_agent_whose_successor_answers() -> None:
         replica.submit("s")
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["session_release"]
-        replica.router.sessions.releases.answered(link_pb2.SessionReleased(session_uid="uid", session_epoch=1, released=True))
+        replica.router.sessions.releases.answered(link_pb2.SessionReleased(session_uid="uid of s", session_epoch=1, released=True))
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["session_release", "call"]
         assert (await replica.store.get_session(POOL, "s")).epoch == 2
@@ -204,6 +205,38 @@ def test_no_agent_is_lost_because_nobody_could_renew_its_lease_while_the_store_w
         assert capsule.liveness == pool_pb2.LIVENESS_LOST
         watching.cancel()
         await replica.fleet.stop()
+        await replica.stop()
+
+    run(program())
+
+
+def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_lets_those_behind_it_pass() -> None:
+    """Its session can't move while the store is away, and a worker that is being recycled serves strict sessions only: whenever a slot was
+    free there, the replica handed it out again and again, without end."""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        for session in ("strict", "hint", "other strict"):
+            await replica.bound_session("agent", session)
+        first = replica.submit("strict", affinity=common_pb2.AFFINITY_STRICT_QUEUE)
+        await asyncio.sleep(0.1)
+        old = pool_pb2.Worker(id="c/0", incarnation="life of agent", state=READY, slots=1)
+        new = pool_pb2.Worker(id="c/0", incarnation="next life", state=READY, slots=1)
+        replica.fleet.reported(capsule, link_pb2.Report(workers=[new], leaving=[old]))
+        replica.store.problem = "it is away"
+        hint = replica.submit("hint")
+        strict = replica.submit("other strict", affinity=common_pb2.AFFINITY_STRICT_QUEUE)
+        await asyncio.sleep(0.1)
+        replica.router.answers.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        assert first.closed
+        assert [frame.call.call_id for frame in sent if frame.HasField("call")] == [first.call_id, strict.call_id]
+        assert hint.waiting
+        replica.store.problem = ""
+        replica.fleet.reported(capsule, link_pb2.Report(workers=[new]))
+        await asyncio.sleep(0.1)
+        assert sent[-1].call.call_id == hint.call_id
+        assert sent[-1].call.incarnation == "next life"
         await replica.stop()
 
     run(program())

@@ -249,10 +249,16 @@ class Router:
                 self._pump_pinned(pool, worker, now, alone=True)
 
     def _pump_pinned(self, pool: Pool, worker: Worker, now: float, *, alone: bool) -> None:
-        while worker.has_room and (call := pool.queue.next_for(worker, now, alone=alone)) is not None:
+        """Move the worker's own line on; past calls that must go on waiting there (see `sessions.ways`: a retiring worker, no store)."""
+        passed: list[Call] = []
+        while worker.has_room and len(passed) < LOOK_PAST and (call := pool.queue.next_for(worker, now, alone=alone)) is not None:
             self.assign(pool, call, worker, now)
-            if call.line is not None and call.line is pool.queue.pinned.get(worker):
-                return  # It waits there again: the worker has no room for it, whatever is counted here.
+            line = call.line
+            if line is not None and line is pool.queue.pinned.get(worker):
+                line.turn(call)
+                passed.append(call)
+        for call in passed:
+            pool.queue.push(call, now, worker)
 
     def pump(self, pool: Pool, now: float) -> None:
         """Move the common line on as far as it goes."""
