@@ -5,21 +5,35 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from snakepit.local.frames import CallFrame
+from simulation.contents import content, parse
+
+from snakepit.local.frames import CallFrame, ToolAnswer
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_agent.nested import LATE_SECONDS as LOST_SECONDS
 from snakepit_control_plane.router.answers import MOST_RERUNS
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from simulation.workers import Machine, Process
+    from simulation.process import Process
+    from simulation.workers import Machine
 
 LATE_SECONDS = 2.0
 """How long after its deadline an attempt may be answered: the router's patience, and the slowest links."""
+
+NESTED_LATE_SECONDS = LOST_SECONDS + 2.0
+"""A tool is told by its agent, which waits for its replica."""
+
+LONGEST = 1e9
+
+TRAVEL_SECONDS = 1.0
+"""A deadline travels as what is left of it: so much later may it be for the slowest links."""
+
+POOLS = ("default/test", "default/other")
 
 QUICK_SECONDS = 0.006
 """A tool that has never been quicker is not sent ahead of a free slot."""
@@ -27,7 +41,10 @@ QUICK_SECONDS = 0.006
 
 @dataclass(eq=False)
 class Attempt:
-    """A call that a caller has made. `way`: the link it took, on which the order of a session's calls is kept."""
+    """A call that a caller has made. `way`: the link it took, on which the order of a session's calls is kept.
+
+    A tool's call (`parent`) has a name of its own here, which its arguments carry, because its id is its agent's to give.
+    """
 
     number: int
     call_id: str
@@ -37,12 +54,25 @@ class Attempt:
     key: str
     made: float
     due: float
+    parent: Run | None = None
+    large: int = 0
+    """Bytes of its arguments, if they are large."""
     outcome: str = ""
     """The reason of an error, or what the payload is."""
     started: int = 0
     ended: float = 0.0
     cut_off: bool = False
     cancelled: bool = False
+    patient: bool = False
+    """Its caller takes its time, and is told the end when it asks for it."""
+    chunks: int = 0
+    source: str = ""
+    """The run whose chunks have come."""
+
+    @property
+    def arguments(self) -> bytes:
+        name = self.key or self.call_id
+        return content(name, self.large) if self.large else name.encode()
 
 
 @dataclass(eq=False)
@@ -51,7 +81,8 @@ class Run:
 
     attempt: Attempt
     machine: Machine
-    token: bytes
+    frame: CallFrame
+    token: str
     tool: str
     agent: str
     incarnation: str
@@ -61,6 +92,16 @@ class Run:
     ended: float = 0.0
     stopped: bool = False
     """It was told to stop."""
+    chunks: int = 0
+    complete: bool = False
+    """Of a stream: it has said all that it had to say."""
+
+    def around(self) -> Iterator[Run]:
+        """The runs that wait for it, the nearest first."""
+        at = self.attempt.parent
+        while at is not None:
+            yield at
+            at = at.attempt.parent
 
 
 @dataclass
@@ -69,8 +110,11 @@ class Account:
 
     ordered: bool = True
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    by_id: dict[str, Attempt] = field(default_factory=dict)
+    """By the id that the call has on the wire."""
     runs: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
     running: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    """By session; those of none under an empty uid."""
     answers: Counter[str] = field(default_factory=Counter)
     dead_agents: set[str] = field(default_factory=set)
     epochs: dict[str, int] = field(default_factory=dict)
@@ -92,6 +136,9 @@ class Account:
     def note(self, what: str) -> None:
         self.trace.append((self._now(), what))
 
+    def violated(self, what: str) -> None:
+        self._expect(False, what)
+
     def _expect(self, holds: object, otherwise: str) -> None:
         if not holds:
             self.note(f"VIOLATION: {otherwise}")
@@ -99,11 +146,24 @@ class Account:
 
     # ---- callers
 
-    def attempt(self, tool: str, way: str, timeout: float, session: str, key: str) -> Attempt:
+    def attempt(self, tool: str, way: str, timeout: float, session: str, key: str, large: int = 0) -> Attempt:
+        attempt = self._attempt("call", tool, way, timeout, session, key)
+        attempt.large = large
+        self.note(f"{attempt.call_id} {tool} session={session} key={key} timeout={timeout:.2f} large={large}")
+        return attempt
+
+    def nested(self, run: Run, tool: str, pool: str, timeout: float) -> Attempt:
+        """A tool calls another."""
+        due = run.frame.deadline or LONGEST + self._now()
+        attempt = self._attempt("nested", tool, "", due - self._now(), "", "")
+        attempt.parent, attempt.due = run, min(due, attempt.made + (timeout or LONGEST))
+        self.note(f"{attempt.call_id} {tool} of {run.token} pool={pool} timeout={timeout:.2f}")
+        return attempt
+
+    def _attempt(self, kind: str, tool: str, way: str, timeout: float, session: str, key: str) -> Attempt:
         number, now = len(self.attempts) + 1, self._now()
-        attempt = Attempt(number, f"call-{number}", tool, way, session, key, now, now + timeout)
-        self.attempts[attempt.call_id] = attempt
-        self.note(f"{attempt.call_id} {tool} session={session} key={key} timeout={timeout:.2f}")
+        attempt = Attempt(number, f"{kind}-{number}", tool, way, session, key, now, now + timeout)
+        self.attempts[attempt.call_id] = self.by_id[attempt.call_id] = attempt
         return attempt
 
     def answered(self, attempt: Attempt | None, result: link_pb2.Result) -> None:
@@ -112,30 +172,79 @@ class Account:
             self._expect(False, f"{result.call_id} was answered twice")
             return
         kind = result.WhichOneof("outcome")
-        attempt.ended = self._now()
-        attempt.started = result.error.started if kind == "error" else common_pb2.STARTED_YES
-        attempt.outcome = _outcome(result)
-        self.note(f"{attempt.call_id} -> {attempt.outcome} {attempt.started} {result.error.message}")
-        late = attempt.ended - attempt.due
-        self._expect(late <= LATE_SECONDS, f"{attempt.call_id} was answered {late:.2f} s late")
-        self._check_truth(attempt, result)
+        if kind == "error":
+            error = result.error
+            self.settled(attempt, kind, error.reason, error.started, error.message, error.details["how"])
+        elif kind == "payload":
+            self.delivered_result(attempt, result.payload.data)
+        else:
+            self.settled(attempt, str(kind), str(kind), common_pb2.STARTED_YES)
 
-    def _check_truth(self, attempt: Attempt, result: link_pb2.Result) -> None:
-        runs, kind = self._runs_of(attempt), result.WhichOneof("outcome")
+    def nested_answered(self, attempt: Attempt, answer: ToolAnswer) -> None:
+        if answer.failure is not None:
+            failure = answer.failure
+            self.settled(attempt, "error", failure.reason, failure.started, failure.message, failure.details.get("how", ""))
+        elif answer.payload is not None:
+            self.delivered_result(attempt, answer.payload.data)
+        elif answer.tool_error is not None:
+            self.settled(attempt, "tool_error", "tool_error", common_pb2.STARTED_YES)
+        else:
+            self.settled(attempt, "end", "end", common_pb2.STARTED_YES)
+
+    def delivered_result(self, attempt: Attempt, data: bytes) -> None:
+        """All of it has come."""
+        parsed = parse(data)
+        self._expect(parsed is not None, f"{attempt.call_id} has a result that no run has given, or not all of it")
+        self.settled(attempt, "payload", parsed[0] if parsed is not None else "", common_pb2.STARTED_YES)
+
+    def settled(self, attempt: Attempt, kind: str, outcome: str, started: int, message: str = "", how: str = "") -> None:
+        """Its one end: `kind` is payload, tool_error, error, or the end of a stream."""
+        self._expect(not attempt.ended, f"{attempt.call_id} has ended twice")
+        attempt.ended, attempt.started, attempt.outcome = self._now(), started, outcome
+        self.note(f"{attempt.call_id} -> {outcome} {started} {message}")
+        late = attempt.ended - attempt.due
+        most = LATE_SECONDS if attempt.parent is None else NESTED_LATE_SECONDS
+        self._expect(late <= most or attempt.patient, f"{attempt.call_id} was answered {late:.2f} s late")
+        self._expect(outcome != "INTERNAL", f"{attempt.call_id} ended with {message}")
+        self._check_truth(attempt, kind, how)
+
+    def _check_truth(self, attempt: Attempt, kind: str, how: str) -> None:
+        runs = self._runs_of(attempt)
         if kind == "payload":
-            ran = any(run.token.decode() == attempt.outcome and run.ended for run in runs)
+            ran = any(run.token == attempt.outcome and run.ended for run in runs)
             self._expect(ran, f"{attempt.call_id} has a result of no run")
+        elif kind == "end":
+            ran = any(run.complete and run.chunks == attempt.chunks and attempt.source in ("", run.token) for run in runs)
+            self._expect(ran, f"{attempt.call_id} is a stream of {attempt.chunks} chunks, which no run has given")
         elif kind == "tool_error":
             self._expect(runs, f"{attempt.call_id} has failed without a run")
-        elif attempt.outcome == "WORKER_LOST" and result.error.details["how"].startswith("signal"):
+        elif attempt.outcome == "WORKER_LOST" and how.startswith("signal"):
             self._expect(runs, f"{attempt.call_id} is lost with its worker, which had not begun it")
         elif attempt.started == common_pb2.STARTED_NO and not attempt.key:
             self._expect(not runs, f"{attempt.call_id} has not started, it says ({attempt.outcome}), but it has")
 
+    def chunk(self, attempt: Attempt, data: bytes) -> None:
+        """One of a stream's has come, whole."""
+        parsed = parse(data)
+        if parsed is None or attempt.ended:
+            self._expect(False, f"{attempt.call_id} has a chunk that is none, or after its end")
+            return
+        token, index = parsed
+        run = next((run for run in self._runs_of(attempt) if run.token == token), None)
+        self._expect(run is not None and index < run.chunks, f"{attempt.call_id} has a chunk of no run")
+        self._expect(attempt.source in ("", token), f"{attempt.call_id} has chunks of {attempt.source} and of {token}")
+        self._expect(index == attempt.chunks, f"{attempt.call_id} has chunk {index} after {attempt.chunks} others")
+        attempt.source, attempt.chunks = token, index + 1
+
+    def credited(self, run: Run, over: int) -> None:
+        """By the time that it is told to stop, the end of its stream may be on its way, and counts."""
+        self._expect(over <= 0 or run.stopped, f"{run.token} was given credit for {over} more chunks than it has sent")
+
     def cut_off(self, attempt: Attempt) -> None:
-        """Its link broke: its caller knows nothing of it."""
-        attempt.cut_off, attempt.ended = True, self._now()
-        self.note(f"{attempt.call_id} is cut off")
+        """Its link broke, or it was given up: its caller knows nothing of it."""
+        if not attempt.ended:
+            attempt.cut_off, attempt.ended = True, self._now()
+            self.note(f"{attempt.call_id} is cut off")
 
     def _runs_of(self, attempt: Attempt) -> list[Run]:
         return self.runs[attempt.key or attempt.call_id]
@@ -151,17 +260,20 @@ class Account:
         """A call is put into an inbox."""
         there = len(process.inbox) + len(process.running)
         fastest = self.fastest.get((process.machine, call.tool), QUICK_SECONDS)
-        ahead = fastest < QUICK_SECONDS or call.session_id
+        # A large call took its slot when its arguments were asked for; quick ones may have come in between.
+        ahead = fastest < QUICK_SECONDS or call.session_id or call.sections
         self._expect(there < process.slots or ahead, f"a {call.tool} call was sent to a worker without a free slot")
 
-    def begun(self, process: Process, call: CallFrame) -> Run:
-        attempt = self.attempts[call.call_id]
+    def begun(self, process: Process, call: CallFrame, arguments: bytes) -> Run:
+        attempt = self.by_id.get(call.call_id)
+        if attempt is None:
+            attempt = self.by_id[call.call_id] = self.attempts[arguments.decode()]
         runs = self._runs_of(attempt)
-        token = f"{call.call_id}/{len(runs)}".encode()
         run = Run(
             attempt,
             process.machine,
-            token,
+            call,
+            f"{attempt.call_id}/{len(runs)}",
             call.tool,
             process.machine.agent(),
             process.incarnation,
@@ -169,43 +281,62 @@ class Account:
             call.session_epoch,
             self._now(),
         )
-        self.note(f"{call.call_id} begins on {process.incarnation} of {run.agent} epoch={call.session_epoch}")
+        self.note(f"{run.token} {call.tool} begins on {process.incarnation} of {run.agent} epoch={call.session_epoch}")
         runs.append(run)
-        most = 1 + MOST_RERUNS if call.tool == "twice" else 1
-        self._expect(len(runs) <= most, f"{call.call_id} runs {len(runs)} times")
+        most = 1 + MOST_RERUNS if call.tool in ("twice", "stream") else 1
+        self._expect(len(runs) <= most, f"{attempt.call_id} runs {len(runs)} times")
+        self._expect(arguments == attempt.arguments, f"{attempt.call_id} begins with other arguments than its own, or not all of them")
         self._expect(
             attempt.key or attempt.started != common_pb2.STARTED_NO or not attempt.ended or attempt.cut_off,
-            f"{call.call_id} begins after its caller was told that it never would ({attempt.outcome})",
+            f"{attempt.call_id} begins after its caller was told that it never would ({attempt.outcome})",
         )
-        self._expect(len(process.running) < process.slots, f"{call.call_id} begins without a slot")
+        self._expect(len(process.running) < process.slots, f"{attempt.call_id} begins without a slot")
+        if attempt.parent is not None and attempt.parent.frame.deadline:
+            later = call.deadline - attempt.parent.frame.deadline
+            longer = f"{attempt.call_id} may run {later:.2f} s longer than the call around it"
+            self._expect(call.deadline and later < TRAVEL_SECONDS, longer)
         if run.uid:
             self._begun_in_session(run)
+        else:
+            self.running[""].append(run)
         return run
 
     def ended(self, run: Run) -> None:
         run.ended = self._now()
         known = run.machine, run.tool
         self.fastest[known] = min(self.fastest.get(known, QUICK_SECONDS), run.ended - run.began)
-        if run.uid:
-            self.running[run.uid].remove(run)
+        self.running[run.uid].remove(run)
+
+    def orphans(self, seconds: float) -> list[str]:
+        """Runs that nobody has told to stop so long after nobody waited for them any more."""
+        before = self._now() - seconds
+        runs = [run for running in self.running.values() for run in running if not run.stopped and not run.attempt.key]
+        return [run.token for run in runs if run.attempt.ended and run.attempt.ended < before and not self._is_fenced(run)]
 
     def _begun_in_session(self, run: Run) -> None:
         highest = self.epochs.get(run.uid, 0)
         stale = run.epoch < highest
         may = not self.ordered or not stale or self._is_fenced(run)
         self._expect(may, f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
-        if self.ordered and not stale:
+        if self.ordered and not stale and not self._is_let_go(run):
+            around = list(run.around())
             for other in self.running[run.uid]:
                 moved = other.epoch < run.epoch and (other.stopped or self._is_fenced(other))
-                self._expect(moved, f"{other.attempt.call_id} and {run.attempt.call_id} of session {run.attempt.session} run at once")
-            self._check_order(run)
+                together = f"{other.attempt.call_id} and {run.attempt.call_id} of session {run.uid} run at once"
+                self._expect(moved or other in around or self._is_let_go(other), together)
+            if run.attempt.parent is None:
+                self._check_order(run)
         self.epochs[run.uid] = max(highest, run.epoch)
         self.running[run.uid].append(run)
+
+    def _is_let_go(self, run: Run) -> bool:
+        """A tool's call whose caller waits no more: it was told to stop, or will be, even if it begins yet; the turn was its caller's."""
+        return run.attempt.parent is not None and bool(run.attempt.ended)
 
     def _check_order(self, run: Run) -> None:
         """That of arrival at the agent, and on each link."""
         attempt = run.attempt
-        session, arrived = (run.agent, run.uid, run.epoch), self.arrived[run.agent, attempt.call_id]
+        session, arrived = (run.agent, run.uid, run.epoch), self.arrived[run.agent, run.frame.call_id]
         before = self.arrived_last.get(session, 0)
         self._expect(before < arrived, f"{attempt.call_id} of session {attempt.session} begins before one that its agent got earlier")
         self.arrived_last[session] = arrived
@@ -219,7 +350,7 @@ class Account:
     def _is_fenced(self, run: Run) -> bool:
         """Its agent has been given up: nothing that it still does counts."""
         assert self.store is not None
-        return run.agent in self.dead_agents or ("default/test", run.agent) in self.store._lost
+        return run.agent in self.dead_agents or any((pool, run.agent) in self.store._lost for pool in POOLS)
 
     # ---- the store
 
@@ -250,10 +381,3 @@ class Account:
         for attempt in self.attempts.values():
             never = attempt.outcome and attempt.started == common_pb2.STARTED_NO and not attempt.key
             self._expect(not never or not self._runs_of(attempt), f"{attempt.call_id} ran, though it never started ({attempt.outcome})")
-
-
-def _outcome(result: link_pb2.Result) -> str:
-    kind = result.WhichOneof("outcome")
-    if kind == "error":
-        return result.error.reason
-    return result.payload.data.decode() if kind == "payload" else str(kind)

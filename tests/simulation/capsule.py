@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from simulation.workers import Keeper, Machine, Process
+from simulation.process import Process
+from simulation.workers import Keeper, Machine
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import link_pb2
@@ -16,18 +17,31 @@ from snakepit_agent.settings import Settings
 
 if TYPE_CHECKING:
     from simulation.account import Account
+    from simulation.faults import Plan
     from simulation.network import Network
 
 
 class SimulatedCapsule:
     """`agent` is None while it is dead."""
 
-    def __init__(self, name: str, pool: link_pb2.PoolSettings, account: Account, network: Network, descriptors: dict[int, Process]) -> None:
+    def __init__(
+        self, name: str, pool: link_pb2.PoolSettings, account: Account, network: Network, descriptors: dict[int, Process], plan: Plan
+    ) -> None:
         spec = decode_spec(pool.spec)
         self.name, self._account, self._network, self._descriptors = name, account, network, descriptors
         self._slots = spec.worker.threads if spec.worker.profile == "thread" else 1
+        self._plan, self.pool = plan, pool.pool
         self._settings = Settings(
-            pool.pool, name, f"{name}.replicas:7800", spec, pool.spec, pool.uid, pool.generation, run_dir=Path("/nowhere")
+            pool.pool,
+            name,
+            f"{name}.replicas:7800",
+            spec,
+            pool.spec,
+            pool.uid,
+            pool.generation,
+            run_dir=Path("/nowhere"),
+            large_bytes=plan.room,
+            max_nested_calls=plan.nested_calls,
         )
         self._machine: Machine | None = None
         self.agent: Capsule | None = None
@@ -38,6 +52,7 @@ class SimulatedCapsule:
 
     def start(self) -> None:
         machine = self._machine = Machine(self._account, self._network.chance, self._descriptors, self._incarnation, self._slots)
+        machine.asks, machine.pools = tuple(self._plan.asks), self._plan.pools
         with patch.object(agent_workers, "KeeperServer", lambda _folder, events: Keeper(machine, events)):
             self.agent = Capsule(self._settings)
         self._listen(self.agent)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulation.workers import SECONDS
+from simulation.tools import PLAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -37,10 +37,28 @@ class Plan:
     steps: int
     longest: float
     ttl: float
+    large: bool
+    """Some arguments are."""
+    room: int
+    """Bytes of large payloads that an agent takes at a time."""
+    asks: list[str]
+    """What tools call, where they do."""
+    pools: tuple[str, ...]
+    """In which pools; empty: their own."""
+    others: int
+    """Capsules of another pool."""
+    nested_calls: int
 
     @staticmethod
     def draw(chance: random.Random) -> Plan:
-        names = sorted(SECONDS)
+        tools = [*PLAIN] if chance.random() < 0.5 else [*PLAIN, "bulky", "bulky", "stream", "stream", "stream"]
+        tools = chance.sample(tools, chance.randint(1, 4))
+        asks = [chance.choice([*PLAIN, "asking", "stream", "bulky"]) for _ in range(chance.randint(1, 3))] if chance.random() < 0.3 else []
+        others = chance.choice([0, 1, 2]) if asks else 0
+        faults = chance.sample(sorted(FAULTS), chance.randint(1, 5))
+        large = chance.random() < 0.4
+        if large and chance.random() < 0.5:
+            faults.append("break stream")
         return Plan(
             replicas=chance.choice([2, 2, 3]),
             capsules=chance.choice([1, 2, 2, 3]),
@@ -51,26 +69,33 @@ class Plan:
             sessions=chance.random() < 0.7,
             keys=chance.random() < 0.5,
             queue=chance.choice([2, 5, 20]),
-            tools=chance.sample(names, chance.randint(1, 4)),
-            faults=chance.sample(sorted(FAULTS), chance.randint(1, 5)),
+            tools=[*tools, "asking", "asking"] if asks else tools,
+            faults=faults,
             faultiness=chance.choice([0.0, 0.02, 0.05, 0.1]),
             steps=chance.choice([30, 60, 90]),
             longest=chance.choice([1.0, 3.0, 15.0, 40.0]),
             ttl=chance.choice([LONG, LONG, 0.3, 2.0, 10.0]),
+            large=large,
+            room=chance.choice([1000, 1500, 10_000]),
+            asks=asks,
+            pools=("", "default/other", "default/test") if others else ("",),
+            others=others,
+            nested_calls=chance.choice([2, 100]),
         )
 
-    def sections(self) -> dict[str, object]:
-        """The pool's spec."""
+    def sections(self, other: bool) -> dict[str, object]:
+        """The pool's spec, or the other pool's."""
         thread = self.slots > 1
         worker = {"adapter": "tests.tools:Tools", "profile": "thread" if thread else "process"}
         worker |= {"threads": self.slots} if thread else {"processes": self.workers}
         return {
-            "replicas": self.capsules,
+            "replicas": self.others if other else self.capsules,
             "worker": worker,
             "queue": {"maxSize": self.queue, "timeoutSeconds": 3},
             "heartbeat": {"intervalSeconds": 1, "timeoutSeconds": 3, "missThreshold": 2},
             "drain": {"timeoutSeconds": 3, "killAfterSeconds": 1},
             "session": {"ordered": self.ordered},
+            "call": {"streamIdleSeconds": 4},
         }
 
 
@@ -88,6 +113,11 @@ def _cut(world: World) -> None:
         late = chance.choice([0.01, 0.01, 1.0, 24.0])
         up, down = chance.random() * late, chance.random() * late
         connection.cut(arrives=chance.random() < 0.3, up_notices=up, down_notices=down)
+
+
+def _break_stream(world: World) -> None:
+    """That of a single call does, and not its link."""
+    world.network.doomed = min(world.network.doomed + 2, 4)
 
 
 def _part(world: World) -> None:
@@ -173,6 +203,7 @@ def _recycle(world: World) -> None:
 
 FAULTS: dict[str, Callable[[World], None]] = {
     "cut": _cut,
+    "break stream": _break_stream,
     "part": _part,
     "slow": _slow,
     "kill worker": _kill_worker,

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from snakepit_control_plane.servers.links import AgentPeer
+
 if TYPE_CHECKING:
     from simulation.capsule import SimulatedCapsule
     from simulation.replica import Replica
     from simulation.world import World
 
+    from snakepit_agent.capsule import Capsule
     from snakepit_control_plane.router.calls import Call
     from snakepit_control_plane.router.pools import Router
 
 
 def left_over(world: World) -> list[str]:
     """In words."""
+    if world.network.streams:
+        return [f"streams of single calls: {len(world.network.streams)}"]
     found = [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_replica(host.replica)]
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
 
@@ -34,6 +39,10 @@ def _of_replica(replica: Replica) -> Iterator[str]:
         "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
         "doubtful claims": len(replica.idempotency.upkeep._doubtful),
+        "transfers": len(router.transfers._open) + len(router.transfers._collecting),
+        "streams that are delivered": router._delivering,
+        "nested calls": sum(len(peer._asking._open) + len(peer._asking._tasks) for peer in _agents(replica)),
+        "calls of clients' tools": len(replica.links.nested.client_calls),
     }
     yield from (f"{count} {what}" for what, count in things.items() if count)
     for pool in router.pools.values():
@@ -52,6 +61,10 @@ def _of_replica(replica: Replica) -> Iterator[str]:
             yield f"session {entry.id}: {entry.active} active, {len(entry.waiting)} waiting, busy {entry.busy}"
 
 
+def _agents(replica: Replica) -> list[AgentPeer]:
+    return [peer for peer in replica.links.links.values() if isinstance(peer, AgentPeer)]
+
+
 def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
     agent = capsule.agent
     if agent is None:
@@ -63,9 +76,26 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
         yield f"slots {[(worker.held, worker.unanswered) for worker in agent.ledger.workers.values()]}"
     if len(agent.sessions.turns) or agent.sessions.turns._sessions:
         yield f"sessions {agent.sessions.turns._sessions}"
-    if agent.state._waiting or agent.nested._waiting:
+    if agent.state._waiting:
         yield "state operations"
+    yield from _of_large(agent)
+    for process in capsule.processes:
+        if process.running or process.inbox or process._streams or process.called or process._arguments or any(process._handed.values()):
+            yield f"worker {process.incarnation} runs {[run.token for run in process.running.values()]}"
     if not agent.is_ready:
         yield "no ready worker"
     if len(agent.uplink.linked) < replicas:
         yield "a replica is not linked"
+
+
+def _of_large(agent: Capsule) -> Iterator[str]:
+    """What goes beside the links, and what tools have asked for."""
+    arguments, room = agent.calls.arguments, agent.room
+    if agent.nested._waiting or agent.nested._numbers:
+        yield f"nested calls {agent.nested._waiting}"
+    if arguments._fetches or arguments._sizes:
+        yield f"large arguments {arguments._fetches} {arguments._sizes}"
+    if room.used or room.trailing or room._waiting:
+        yield f"room: {room.used} used, {room.trailing} trailing, {len(room._waiting)} waiting"
+    if agent.streams._streams:
+        yield f"streams {[stream.call.call_id for stream in agent.streams._streams.values()]}"

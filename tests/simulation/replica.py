@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
-from simulation.network import Network
+from simulation.network import Network, unavailable
 from simulation.store import ReplicaStore, SharedStore
 
 from snakepit.names import new_id
@@ -24,6 +24,13 @@ _TELEMETRY = Telemetry()
 """Shared: nobody reads it, and to make one takes longer than many a run."""
 
 
+LIMITS = Limits(max_payload_bytes=100_000, max_large_payload_bytes=2000, max_kept_result_bytes=1500, max_nesting_depth=4)
+"""Small, so that they are met."""
+
+GRACE_SECONDS = 1.0
+"""For streams that are open when a replica stops: the server's own."""
+
+
 class Replica:
     """One process."""
 
@@ -31,7 +38,7 @@ class Replica:
         self.id = new_id()
         self.store = ReplicaStore(shared)
         store: Any = self.store
-        self.router = Router(_TELEMETRY, Limits(max_payload_bytes=100_000))
+        self.router = Router(_TELEMETRY, LIMITS)
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.id)
         self.fleet = Fleet(self.router, store)
@@ -53,9 +60,10 @@ class Replica:
         """What the server's own stop does in the end."""
         self._stopped = True
         self.links.close("this replica stops")
-        for task in self._tasks:
+        tasks = [*self._tasks, *self.router.transfers._collecting.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()
 
@@ -70,7 +78,8 @@ class Host:
     async def start(self) -> None:
         if self.replica is None:
             self.replica = Replica(self._shared)
-            self._network.hosts[self.name] = self.replica.links.Link  # type: ignore[assignment]
+            links = self.replica.links
+            self._network.hosts[self.name] = {"Link": links.Link, "Pipe": links.Pipe, "Carry": links.Carry}  # type: ignore[dict-item]
             await self.replica.start()
 
     def _take_down(self) -> Replica | None:
@@ -102,4 +111,16 @@ class Host:
                 await replica.router.idle()
         if self.replica is replica:
             self._take_down()
+            replica.links.close("this replica stops")
+            await self._end_streams()
             await replica.stop()
+
+    async def _end_streams(self) -> None:
+        """As grpc.aio's server does: none is accepted any more, and those that are open have a while to end."""
+        streams = [each for each in self._network.connections if each.replica == self.name and each.beside is not None]
+        if streams:
+            await asyncio.sleep(GRACE_SECONDS)
+        for stream in streams:
+            if stream.open:
+                stream.cancel_serving()
+                stream.down.end(unavailable("the server has stopped"))

@@ -10,13 +10,15 @@ from typing import Any
 
 from simulation.account import Account
 from simulation.capsule import SimulatedCapsule
-from simulation.client import Client
+from simulation.client import Client, Wanted
+from simulation.contents import LARGEST
 from simulation.faults import LONG, Plan, befall
 from simulation.left_over import awaited_by, left_over
+from simulation.lookout import Lookout
 from simulation.network import Network
+from simulation.process import Process
 from simulation.replica import Host
 from simulation.store import SharedStore
-from simulation.workers import Process
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2
@@ -24,6 +26,7 @@ from snakepit_control_plane.sessions.moving import rebind
 from snakepit_control_plane.store.interface import SessionRecord
 from support.simulated_agent import POOL, settings
 
+OTHER = "default/other"
 REPLICAS = ("one", "two", "three")
 SESSIONS = ("a", "b")
 QUIET_SECONDS = 150.0
@@ -50,13 +53,18 @@ class World:
         self.account.is_heard = self._is_heard
         self.descriptors: dict[int, Process] = {}
         self.hosts = [Host(name, self.network, self.store) for name in self.network.replicas]
-        pool = settings(POOL, **plan.sections())
-        capsules = range(plan.capsules)
-        self.capsules = [SimulatedCapsule(f"c{n}", pool, self.account, self.network, self.descriptors) for n in capsules]
+        self.capsules = [self._capsule(f"c{n}", POOL) for n in range(plan.capsules)] + [
+            self._capsule(f"o{n}", OTHER) for n in range(plan.others)
+        ]
         self.clients = [Client(f"client{n}", self.account, self.network) for n in range(plan.clients)]
         self.busy: set[asyncio.Task[Any]] = set()
         self.keys, self.uids = itertools.count(), itertools.count()
-        self.recent_keys: list[tuple[str, str, str]] = []
+        self.recent_keys: list[tuple[str, str, str, int]] = []
+        self.lookout = Lookout(self)
+
+    def _capsule(self, name: str, pool: str) -> SimulatedCapsule:
+        spec = settings(pool, uid=f"uid-{pool}", **self.plan.sections(pool == OTHER))
+        return SimulatedCapsule(name, spec, self.account, self.network, self.descriptors, self.plan)
 
     async def run(self) -> None:
         await self._begin()
@@ -75,6 +83,7 @@ class World:
             capsule.start()
         for client in self.clients:
             client.start()
+        self.lookout.start()
         await asyncio.sleep(0.3)
 
     async def _create(self, session: str) -> None:
@@ -102,20 +111,21 @@ class World:
         session = chance.choice([*SESSIONS, "", ""]) if self.plan.sessions else ""
         if session and self.plan.ttl < LONG and chance.random() < 0.5:
             self.spawn(self._create(session))
+        large = chance.randint(100, LARGEST) if self.plan.large and chance.random() < 0.4 else 0
         key = ""
-        if self.plan.keys and chance.random() < 0.3:
+        if self.plan.keys and chance.random() < 0.3 and tool != "stream":
             if self.recent_keys and chance.random() < 0.5:
-                key, tool, session = chance.choice(self.recent_keys)
+                key, tool, session, large = chance.choice(self.recent_keys)
             else:
                 key = f"key-{next(self.keys)}"
-                self.recent_keys.append((key, tool, session))
+                self.recent_keys.append((key, tool, session, large))
         timeout = chance.choice([0.05, 0.5, 3.0, 8.0, 60.0, 60.0])
-        client.call(tool, timeout=timeout, session=session, affinity=chance.choice(AFFINITIES), key=key, priority=chance.choice(PRIORITIES))
+        client.call(Wanted(tool, timeout, session, chance.choice(AFFINITIES), key, chance.choice(PRIORITIES), large))
 
     def burst(self) -> None:
         """So many quick calls that they are sent ahead of free slots, and perhaps something happens to them there."""
         for _ in range(self.chance.randint(4, 12) if "quick" in self.plan.tools else 0):
-            self.chance.choice(self.clients).call("quick", timeout=self.chance.choice([0.5, 60.0]))
+            self.chance.choice(self.clients).call(Wanted("quick", self.chance.choice([0.5, 60.0])))
         if self.chance.random() < 2 * self.plan.faultiness:
             asyncio.get_running_loop().call_later(self.chance.random() * 0.005, befall, self, self.chance.choice(self.plan.faults))
 
@@ -123,7 +133,8 @@ class World:
         """Callers who change their minds, and who move sessions."""
         client = self.chance.choice(self.clients)
         if client.pending and self.chance.random() < 0.7:
-            client.cancel(self.chance.choice(client.pending))
+            asking = [each for each in client.pending if each.tool == "asking"]
+            client.cancel(self.chance.choice(asking or client.pending))
         elif self.plan.sessions:
             self.spawn(self._rebind(self.chance.choice(self.hosts), self.chance.choice(SESSIONS)))
 
@@ -147,8 +158,8 @@ class World:
 
     def _is_heard(self, agent: str) -> bool:
         now = asyncio.get_running_loop().time()
-        pools = [host.replica.router.pools.get(POOL) for host in self.hosts if host.replica is not None]
-        capsules = [pool.capsules.get(agent) for pool in pools if pool is not None]
+        pools = [pool for host in self.hosts if host.replica is not None for pool in host.replica.router.pools.values()]
+        capsules = [pool.capsules.get(agent) for pool in pools]
         return any(capsule is not None and capsule.linked and now - capsule.heard < HEARD_SECONDS for capsule in capsules)
 
     def _check(self) -> None:
@@ -159,15 +170,16 @@ class World:
                 continue
             awaited = awaited_by(router)
             assert len(awaited) <= router.open_calls, "a call that has ended has a deadline"
-            pool = router.pools.get(POOL)
-            if pool is not None:
-                again = sum(call.waiting and call.requeued for call in awaited)
+            for pool in router.pools.values():
+                again = sum(call.waiting and call.requeued for call in awaited if call.home is pool)
                 assert pool.queue.depth + pool.queue.joined <= pool.queue.max_size + again, "the queue holds more than its bound"
                 assert all(worker.own >= 0 for worker in pool.workers.values()), "a worker's calls are counted wrongly"
                 free = pool.uniform and pool.index.pick_free() is not None
                 assert not (free and pool.queue.anybody), "a call waits though a slot is free"
                 for worker, line in pool.queue.pinned.items():
-                    assert not (worker.has_room and line), "a call waits for its worker, which has a free slot"
+                    # A worker that is being recycled serves strict sessions only; others can't leave it while the store is away.
+                    waits = [call for call in line if not worker.retiring or call.affinity not in (0, common_pb2.AFFINITY_HINT)]
+                    assert not (worker.has_room and waits), "a call waits for its worker, which has a free slot"
         for capsule in self.capsules:
             for process in capsule.processes:
                 assert len(process.running) <= process.slots, "more calls than slots"
@@ -176,7 +188,7 @@ class World:
 
     async def _settle(self) -> None:
         """No more faults; everybody comes back, and gets time."""
-        self.store.away = False
+        self.store.away, self.network.doomed = False, 0
         self.network.slowest = 0.002
         for host in self.hosts:
             await host.start()
@@ -192,6 +204,7 @@ class World:
         self.account.close()
         self._check()
         assert not left, f"left over: {left}"
+        self.lookout.stop()
 
     async def _end(self) -> None:
         for task in list(self.busy):
@@ -207,5 +220,6 @@ class World:
         self._check()
         tasks = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert not tasks, f"tasks are left: {tasks}"
+        assert not self.network.connections, f"connections are left: {self.network.connections}"
         timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
         assert not timers, f"timers are left: {timers}"
