@@ -36,6 +36,9 @@ bytes) ends with an ellipsis.
 "known", each error carries its own answer. The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it
 safely could. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 
+A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail that says of what:
+`bytes`, `calls`, `depth`, `keys`, `sessions` or `tools`.
+
 | Python | status | reason | started | meaning |
 |---|---|---|---|---|
 """

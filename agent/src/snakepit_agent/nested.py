@@ -85,7 +85,7 @@ class NestedCalls:
             return failure("CANCELLED", "the call that asked has ended", Started.NO)
         if len(self._waiting) >= self._most:
             message = f"{self._most} tool calls of this capsule ({MOST_SETTING}) wait already: wait for their answers"
-            return failure("POOL_SATURATED", message, Started.NO, {"limit": MOST_SETTING})
+            return failure("POOL_SATURATED", message, Started.NO, {"limit": MOST_SETTING, "calls": str(self._most)})
         size, limit = payload_bytes(asked.arguments), self._limit(held.replica)
         if size > limit:
             message = f"the arguments have {size} bytes, over the limit of {limit} (maxPayloadBytes)"

@@ -125,11 +125,11 @@ class Catalogue(Generic[P]):
         mine = sum(len(offer.tools) for offer in self._offers.get(provider, {}).values())
         if mine + more > (most := self._limits.max_tools_per_client):
             message = f"a client may offer {most} tools (maxToolsPerClient), this one has {mine} and offers {more} more"
-            return ToolQuota(message, details={"limit": "maxToolsPerClient"})
+            return ToolQuota(message, details={"limit": "maxToolsPerClient", "tools": str(most)})
         there = self._per_pool.get(scope.pool, 0)
         if there + more > (most := self._limits.max_client_tools_per_pool):
             have = f"pool {scope.pool} may have {most} tools of clients (maxClientToolsPerPool), it has {there}"
-            return ToolQuota(f"{have}, and {more} more are offered", details={"limit": "maxClientToolsPerPool"})
+            return ToolQuota(f"{have}, and {more} more are offered", details={"limit": "maxClientToolsPerPool", "tools": str(most)})
         return None
 
     def _add(self, offer: _Offer[P]) -> None:

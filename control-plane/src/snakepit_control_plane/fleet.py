@@ -157,6 +157,7 @@ class Fleet:
             worker.elsewhere = 0
         self.router.senders[capsule] = send
         self._settle_unlisted(pool, capsule, frozenset(hello.running), now, remembers=silence < REMEMBERED_SECONDS)
+        self._cancel_again(capsule)
         if capsule.cordoned:
             self.drain(capsule)
         self._usable(pool, capsule, now)
@@ -169,6 +170,12 @@ class Fleet:
                 self.router.answers.again(pool, call, now)
             else:
                 self.router.answers.worker_lost(pool, call, "its agent was away for too long to know what became of it", now)
+
+    def _cancel_again(self, capsule: Capsule) -> None:
+        """What the agent still runs of calls that have ended: it may not have heard of that before its link broke."""
+        for id_, call in capsule.inflight.items():
+            if call.closed:
+                self.router.tell(capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason="CANCELLED")))
 
     def leave(self, capsule: Capsule, send: Send) -> None:
         """The agent's link has closed. Suspect at once; what it runs is not given up before it is Lost."""

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
-from snakepit.errors import SessionNotFound, StaleEpoch, Started, StoreUnavailable
+from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store import client
 from snakepit_control_plane.store.connection import Command
@@ -309,3 +310,19 @@ async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
     touching, listing = store.touch_sessions(POOL, [f"s{n}" for n in range(100)]), store.get_session(POOL, "s7")
     await asyncio.gather(touching, listing)
     assert sent == [101]
+
+
+async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(server: RedisServer, store: RedisStore) -> None:
+    """A stranger, or another release, has written to it; the pool's other sessions are touched all the same."""
+    for name in ("s", "t"):
+        await store.create_session(wanted(name), 10)
+    async with redis.asyncio.from_url(server.url) as stranger:
+        (key,) = [key async for key in stranger.scan_iter(_type="hash") if await stranger.hget(key, "id") == b"s"]
+        await stranger.hset(key, "epoch", "one")
+    with pytest.raises(SnakepitError, match=r"record of session 's' of pool default/away can't be read .*: delete the session"):
+        await store.get_session(POOL, "s")
+    broken, whole = await store.touch_sessions(POOL, ["s", "t"])
+    assert broken is None
+    assert whole is not None
+    assert await store.delete_session(POOL, "s") is not None
+    assert [each.id for each in await store.list_sessions(POOL, "", 10)] == ["t"]

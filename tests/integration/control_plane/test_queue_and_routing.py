@@ -44,6 +44,7 @@ async def test_a_full_queue_refuses_at_once_with_retry_info_and_a_counter(server
         assert refused.value.retry_after is not None
         assert refused.value.retry_after > 0
         assert refused.value.started is Started.NO
+        assert (refused.value.details["limit"], refused.value.details["calls"]) == ("queue.maxSize", "2")
         assert server.telemetry.refusals.labels(POOL, "POOL_SATURATED")._value.get() == 1
         assert len(agent.calls) == 3
 

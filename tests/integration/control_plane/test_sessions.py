@@ -252,8 +252,9 @@ async def test_a_deleted_session_is_not_found_and_its_worker_is_told(server: Run
 async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, settings=settings(session={"maxSessions": 1})):
         await caller.create("a")
-        with pytest.raises(SessionQuota, match="maxSessions"):
+        with pytest.raises(SessionQuota, match="maxSessions") as refused:
             await caller.create("b")
+        assert (refused.value.details["limit"], refused.value.details["sessions"]) == ("session.maxSessions", "1")
 
 
 async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(

@@ -108,4 +108,4 @@ async def test_more_calls_of_tools_than_a_limit_allows_are_refused(limits: Limit
             await ask(pool)
         released.set()
         assert [await call for call in open_calls] == ["held", "held"]
-    assert refused.value.details["limit"] == setting
+    assert (refused.value.details["limit"], refused.value.details["calls"]) == (setting, "2")

@@ -106,11 +106,11 @@ def test_a_client_and_a_pool_may_have_so_many_tools() -> None:
     known.offer(one, 1, POOL, tools("x", "y"))
     with pytest.raises(ToolQuota) as caught:
         known.offer(one, 2, POOL, tools("z"))
-    assert caught.value.details == {"limit": "maxToolsPerClient"}
+    assert caught.value.details == {"limit": "maxToolsPerClient", "tools": "2"}
     known.offer(other, 1, SESSION, tools("z"))
     with pytest.raises(ToolQuota) as caught:
         known.offer(other, 2, POOL, tools("w"))
-    assert caught.value.details == {"limit": "maxClientToolsPerPool"}
+    assert caught.value.details == {"limit": "maxClientToolsPerPool", "tools": "3"}
     known.leave(one)
     known.offer(other, 2, POOL, tools("w"))
 

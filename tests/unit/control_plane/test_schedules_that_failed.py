@@ -240,3 +240,47 @@ def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_l
         await replica.stop()
 
     run(program())
+
+
+def test_a_call_that_was_cancelled_while_its_agents_link_was_broken_is_cancelled_when_it_is_back() -> None:
+    """Its tool ran on until its deadline, in a slot that nobody else got. (Found by reading.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        call = replica.submit()
+        id_ = sent[0].call.id
+        replica.fleet.leave(capsule, replica.router.senders[capsule])
+        replica.router.cancel(call)
+        again: list[link_pb2.Frame] = []
+        await replica.link("agent", again, running=(id_,))
+        assert [(frame.WhichOneof("kind"), frame.cancel.id) for frame in again] == [("cancel", id_)]
+        await replica.stop()
+
+    run(program())
+
+
+def test_whoever_waits_for_what_the_store_answers_is_told_of_an_error_that_nobody_foresaw() -> None:
+    """They waited for their deadline, and the session for ever. (Found by reading.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        await replica.link("agent", sent)
+        await replica.bound_session("agent")
+        get = replica.store.get_session
+        replica.store.get_session = unforeseen  # type: ignore[method-assign]
+        calls = [replica.submit("s") for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert all(call.closed for call in calls)
+        assert {result.error.reason for result in replica.results} == {"INTERNAL"}
+        assert "what is known of session 's' could not be found out: ZeroDivisionError" in replica.results[0].error.message
+        replica.store.get_session = get  # type: ignore[method-assign]
+        replica.submit("s")
+        await asyncio.sleep(0.1)
+        assert kinds(sent) == ["call"]
+        await replica.stop()
+
+    async def unforeseen(_pool: str, _session: str) -> SessionRecord:
+        raise ZeroDivisionError
+
+    run(program())

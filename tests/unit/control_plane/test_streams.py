@@ -8,7 +8,10 @@ import pytest
 
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.link.status import to_frame
+from snakepit.local.sections import piece_message
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.streams import Stream
+from snakepit_control_plane.router.whole import take_whole
 from support.virtual_time import run
 
 
@@ -51,3 +54,14 @@ async def test_whoever_waits_for_a_stream_that_is_given_up_is_told_and_so_is_who
             await waits
         with pytest.raises(Cancelled):
             await stream.take()
+
+
+async def test_pieces_that_are_more_than_was_announced_are_an_error_and_no_payload() -> None:
+    stream = Stream()
+    chunk = link_pb2.Chunk(pieces=link_pb2.Pieces(sections=[3]), last=True)
+    agent = asyncio.create_task(stream.put([chunk, piece_message([b"more than three"])]))
+    async with asyncio.timeout(10):
+        with pytest.raises(WorkerLost, match="15 bytes came where 3 were left"):
+            await take_whole(stream, 1000)
+    stream.abandon()
+    await agent

@@ -37,7 +37,7 @@ def saturated(pool: Pool) -> PoolSaturated:
     mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
     advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
     message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
-    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize"})
+    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize", "calls": str(pool.queue.max_size)})
 
 
 def too_many(pool: Pool, call: Call) -> CallerLimit:

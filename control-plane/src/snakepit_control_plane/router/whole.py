@@ -30,6 +30,16 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     if sum(sections) > limit:
         raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
     gathering = Gathering(sections)
+    try:
+        await _gather(stream, gathering)
+        fill(chunk.payload, gathering)
+    except ValueError as error:
+        message = f"the pieces of a payload don't make it up: {error}"
+        raise WorkerLost(message, started=Started.YES, details={"how": "stream broken"}) from error
+    chunk.ClearField("pieces")
+
+
+async def _gather(stream: Stream, gathering: Gathering) -> None:
     while not gathering.complete:
         item = await stream.take()
         if isinstance(item, Piece):
@@ -39,8 +49,6 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
         if not isinstance(item, bytes):
             raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
         gathering.add(piece_of(item))
-    fill(chunk.payload, gathering)
-    chunk.ClearField("pieces")
 
 
 def fill(skeleton: common_pb2.Payload, gathering: Gathering) -> None:

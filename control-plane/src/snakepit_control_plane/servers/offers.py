@@ -118,7 +118,7 @@ class Provider:
         router = self._nested.router
         if len(self._calls) >= (most := router.limits.max_calls_per_offering_client):
             message = f"the client that offers tool {call.tool!r} runs {most} calls already, maxCallsPerOfferingClient allows no more"
-            raise PoolSaturated(message, retry_after=0.1, details={"limit": "maxCallsPerOfferingClient"})
+            raise PoolSaturated(message, retry_after=0.1, details={"limit": "maxCallsPerOfferingClient", "calls": str(most)})
         self._check_size(call.arguments, "arguments", Started.NO)
         sent = link_pb2.Frame(call=call)
         frame = sent.call

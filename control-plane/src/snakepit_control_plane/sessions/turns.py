@@ -7,10 +7,11 @@ is decided in `binding`; the order between replicas is the bound agent's busines
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from snakepit.errors import SnakepitError, WorkerBusy
+from snakepit.errors import SnakepitError, Started, WorkerBusy
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule, Worker
@@ -22,6 +23,8 @@ from snakepit_control_plane.store.interface import Fence, SessionRecord, Store
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.pools import Router
+
+log = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -152,7 +155,16 @@ class Sessions:
         entry.busy = True
         task = asyncio.create_task(question, name=f"session {entry.id}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._answered(entry, task))
+
+    def _answered(self, entry: SessionEntry, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nobody has foreseen it; whoever waits is told instead of waiting for a deadline.
+            log.error("session %s of pool %s", entry.id, entry.pool, exc_info=error)
+            entry.busy = entry.asking = False
+            message = f"what is known of session {entry.id!r} could not be found out: {error!r}"
+            self.refuse_all(entry, SnakepitError(message, started=Started.NO))
 
     def _know(self, entry: SessionEntry) -> None:
         """Calls wait, and nothing is known of their session: ask."""

@@ -222,7 +222,7 @@ def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:
 
 def full(pool: str, most: int) -> SessionQuota:
     message = f"pool {pool} has its {most} sessions (session.maxSessions): delete some"
-    return SessionQuota(message, details={"limit": "session.maxSessions"})
+    return SessionQuota(message, details={"limit": "session.maxSessions", "sessions": str(most)})
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snakepit.errors import StaleEpoch, Started, StoreUnavailable
+from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
@@ -21,6 +22,8 @@ from snakepit_control_plane.store.memory import check_limits, full, no_session, 
 from snakepit_control_plane.store.news import News
 from snakepit_control_plane.store.redis_claims import RedisClaims
 from snakepit_control_plane.store.urls import StoreUrl
+
+log = logging.getLogger(__name__)
 
 POOL_SECONDS = 30 * 86400
 """Settings that nobody renews for this long are forgotten."""
@@ -100,11 +103,13 @@ class RedisStore:
 
     async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
         touched = await self._client.scripts("touch_session", [(_session_keys(pool, each), ()) for each in sessions])
-        return [_record(pool, record[0]) if code == 1 else None for code, *record in touched]
+        return [_record_if_readable(pool, record[0]) if code == 1 else None for code, *record in touched]
 
     async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
         code, *record = await self._client.script("delete_session", _session_keys(pool, session), session)
-        return _record(pool, record[0]) if code == 1 else None
+        if code != 1:
+            return None
+        return _record_if_readable(pool, record[0]) or SessionRecord(pool, session, "", 0.0, 0.0, 0.0, 0)
 
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)
@@ -194,7 +199,24 @@ def _ms(seconds: float) -> int:
 
 
 def _record(pool: str, flat: list[bytes]) -> SessionRecord:
+    """Raises SnakepitError for what a stranger, or another release, has made of it."""
     fields = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    try:
+        return _read(pool, fields)
+    except (KeyError, ValueError) as error:
+        message = f"the store's record of session {fields.get('id', '?')!r} of pool {pool} can't be read ({error!r}): delete the session"
+        raise SnakepitError(message, started=Started.NO) from error
+
+
+def _record_if_readable(pool: str, flat: list[bytes]) -> SessionRecord | None:
+    try:
+        return _record(pool, flat)
+    except SnakepitError as error:
+        log.error("%s", error.message)
+        return None
+
+
+def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
     return SessionRecord(
         pool=pool,
         id=fields["id"],
