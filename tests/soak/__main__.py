@@ -26,6 +26,9 @@ from tests.soak.world import ALONE, EXCLUSIVE_WORKERS, POOL, WORKERS, World
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 FAULT_SECONDS = (1.0, 4.0)
+KINDS = ("agent", "keeper", "worker")
+"""Of these the last kills are."""
+
 WARM_SECONDS = 20.0
 """After so long everything has been allocated once."""
 
@@ -83,10 +86,11 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         await _idle(running, idle)
         warm, helpers = world.footprints(), world.helpers()
         await _faults(world, load, running, seconds - idle, rng)
-        for kind in ("agent", "keeper", "worker"):
-            world.recovered[kind] = await world.recover(pool, kind)
+        loaded = {kind: await world.recover(pool, kind) for kind in KINDS}
         load.stop()
         await running
+        _tell_recovered("with the load going on", loaded)
+        _tell_recovered("without load", {kind: await world.recover(pool, kind) for kind in KINDS})
         await until_warm(pool, WORKERS, asks=4)
         _tell(world, load)
         return [
@@ -116,9 +120,12 @@ async def _faults(world: World, load: Load, running: asyncio.Task[None], seconds
         await world.fault(load.pool, load.ledger, CALLS_AT_ONCE)
 
 
+def _tell_recovered(when: str, recovered: Mapping[str, float]) -> None:
+    kinds = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in recovered.items())
+    print(f"seconds to full strength, {when}, after a kill of: {kinds} (2 are allowed, on a machine that does nothing else)")
+
+
 def _tell(world: World, load: Load) -> None:
-    recovered = ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in world.recovered.items())
-    print(f"seconds to full strength, at full load, after a kill of: {recovered} (2 are allowed, on a machine that does nothing else)")
     print(f"{len(load.ledger.ends)} calls: {dict(Counter(load.ledger.ends.values()))}; reasons {dict(load.ledger.reasons)}")
     print(f"faults: {dict(world.faults)}; runs that workers began: {len(world.runs())}")
 

@@ -114,8 +114,6 @@ class World:
     """The counters of replicas that have ended, as they were last read."""
     lost_by_stopping: list[str] = field(default_factory=list)
     """What their callers were told. There must be none: a rollout loses nothing."""
-    recovered: dict[str, float] = field(default_factory=dict)
-    """Seconds until the pool was at full strength again, by what was killed last."""
     unread: int = 0
     """How many calls may have ended after that, uncounted."""
 
