@@ -197,7 +197,7 @@ class Calls:
     def _arguments_failed(self, held: HeldCall, problem: CallFailure | None) -> None:
         """The call has not started: with a `problem` it ends, else its replica sends it again."""
         if problem is None:
-            self._give_back([held.id], "RECALLED")
+            self._give_back([held.id], "NO_ARGUMENTS")
         elif self._release(held.id) is not None:
             self._close(held, problem, 0.0)
 

@@ -284,3 +284,29 @@ def test_whoever_waits_for_what_the_store_answers_is_told_of_an_error_that_nobod
         raise ZeroDivisionError
 
     run(program())
+
+
+def test_a_call_whose_large_arguments_dont_get_to_their_agent_is_not_sent_again_and_again_without_a_pause() -> None:
+    """It was, 600 times a second, and took a slot from others each time. (Simulation, seed 3874.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        large, small = replica.submit(), replica.submit()
+        began = replica.router.clock()
+        while replica.router.clock() < began + 10.0:
+            if sent and sent[-1].call.call_id == large.call_id:
+                replica.router.answers.rejected(capsule, link_pb2.Reject(id=sent[-1].call.id, reason="NO_ARGUMENTS"))
+                load = link_pb2.Load.WorkerLoad(worker="c/0", incarnation="life of agent", elsewhere=0)
+                replica.fleet.loaded_elsewhere(capsule, link_pb2.Load(workers=[load]))
+            if sent[-1].call.call_id == small.call_id and not small.closed:
+                replica.router.answers.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[-1].call.id)))
+            await asyncio.sleep(0.001)
+        assert small.closed
+        assert 5 < sum(frame.call.call_id == large.call_id for frame in sent) < 100
+        replica.router.cancel(large)
+        assert large.closed
+        assert replica.results[-1].error.started == common_pb2.STARTED_NO
+        await replica.stop()
+
+    run(program())

@@ -95,7 +95,10 @@ class Answers:
                 pool.refresh(capsule, now)
             else:
                 worker.full = True
-        self.again(pool, call, now)
+        if reject.reason == "NO_ARGUMENTS":
+            self._pause(pool, call, worker, now)
+        else:
+            self.again(pool, call, now)
 
     def _of_session(self, pool: Pool, call: Call, reason: str, now: float) -> bool:
         """A rejection that says something of the call's session, and nothing of its worker."""
@@ -110,6 +113,15 @@ class Answers:
         else:
             return False
         return True
+
+    def _pause(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
+        """Its large arguments did not get there, which may last; meanwhile it has no slot."""
+        self._router.release(pool, call, now)
+        call.worker, call.sent_at = None, 0.0
+        call.fetches += 1
+        self._router.remind(call, call.deadline)
+        self._router.loop.call_later(backoff(call.fetches, random.random), self._rerun, pool, call)
+        self._free(pool, worker, now)
 
     def again(self, pool: Pool, call: Call, now: float) -> None:
         """A call that never started goes to somebody else."""

@@ -74,6 +74,7 @@ class Call:
         "closed",
         "deadline",
         "expected",
+        "fetches",
         "frame",
         "home",
         "id",
@@ -120,6 +121,8 @@ class Call:
         self.capped = False
         # So often has it been sent again though it may have run.
         self.reruns = 0
+        # So often have its large arguments not got to an agent.
+        self.fetches = 0
         # It runs for calls that share an idempotency key: they are counted, it is not.
         self.inner = False
         self.reply = reply
