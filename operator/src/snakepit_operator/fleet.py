@@ -138,6 +138,8 @@ class Fleet:
                 await self._talk(address, replica)
             except (grpc.RpcError, TimeoutError, SnakepitError) as error:
                 log.log(logging.DEBUG if attempt else logging.WARNING, "no sync with %s: %s", address, _sentence(error))
+            except Exception:  # Nobody else would ever talk to that address.
+                log.exception("the talk with %s went wrong", address)
             finally:
                 heard = replica.answer is not None
                 self._replicas.pop(address, None)

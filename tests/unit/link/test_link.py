@@ -101,6 +101,59 @@ def call(id_: int, size: int = 0) -> link_pb2.Frame:
     return link_pb2.Frame(call=link_pb2.Call(id=id_, arguments=common_pb2.Payload(data=b"x" * size)))
 
 
+class EndsOnce(Echo):
+    """The first link ends while its client is opening the lane that the Welcome has offered: as when a replica is killed."""
+
+    async def Link(self, request_iterator, context):  # noqa: N802
+        if self.ended.is_set():
+            return await super().Link(request_iterator, context)
+        await context.read()
+        lane = link_pb2.Lane(host="127.0.0.1", port=self.lane_port, ticket=b"t")
+        welcome = link_pb2.Welcome(protocol=NEWEST, replica="r0", max_payload_bytes=1, lane=lane)
+        await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
+        await self.opening.wait()
+        self.ended.set()
+        return None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lane_port = 0
+        self.opening, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def hang_up(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opening.set()
+        await self.ended.wait()
+        await asyncio.sleep(0.05)  # Until the end is there.
+        writer.transport.abort()
+
+
+async def test_a_link_that_ends_while_its_lane_is_opened_is_dialled_again() -> None:
+    """Nobody dialled that address any more, for as long as the program ran. (The storm, after an hour.)"""
+    replica = EndsOnce()
+    lanes = await asyncio.start_server(replica.hang_up, "127.0.0.1", 0)
+    replica.lane_port = lanes.sockets[0].getsockname()[1]
+    async with lanes, serving(replica) as port, dialled(port) as client:
+        await client.until(lambda: bool(client.opened))
+        assert client.opened[0].id == "r1"
+
+
+async def test_whatever_goes_wrong_in_a_dial_the_next_one_comes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(Echo()) as port:
+        client = Client(port)
+        hello, dials = client.dialer._hello, 0
+
+        def fails_once(address: str) -> link_pb2.Hello:
+            nonlocal dials
+            dials += 1
+            return hello(address) if dials > 1 else 1 / 0  # type: ignore[return-value]
+
+        monkeypatch.setattr(client.dialer, "_hello", fails_once)
+        client.dialer.start()
+        await client.until(lambda: bool(client.opened))
+        await client.dialer.stop()
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_everything_queued_in_one_loop_turn_is_one_message() -> None:
     echo = Echo()
     async with serving(echo) as port, dialled(port) as client:

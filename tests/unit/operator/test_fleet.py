@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -130,3 +131,20 @@ async def test_mere_counts_are_no_essential_change(talk: Talk) -> None:
     talk.fleet.put(settings(generation=2), [])
     await talk.until(lambda: talk.changes)
     assert talk.changes == [(POOL, False)]
+
+
+async def test_whatever_goes_wrong_in_a_talk_the_next_one_comes(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The replica was told nothing any more, for as long as the operator ran."""
+    heard, answers = talk.fleet._heard, 0
+
+    async def fails_once(*told: Any) -> None:
+        nonlocal answers
+        answers += 1
+        await heard(*told) if answers > 1 else 1 / 0
+
+    monkeypatch.setattr(talk.fleet, "_heard", fails_once)
+    talk.fleet.set_pools([settings()])
+    await talk.until(lambda: (view := talk.fleet.view(POOL)) and view.available)
+    assert "ZeroDivisionError" in caplog.text

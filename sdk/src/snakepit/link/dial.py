@@ -106,7 +106,7 @@ async def resolve(target: str) -> set[str]:
 async def _look_up(host: str, port: int) -> set[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return set()
     # A name like localhost has a v4 and a v6 address of the same listener: one family is enough.
     families = {family for family, *_ in found}
@@ -196,9 +196,18 @@ class Dialer:
     async def _dial_forever(self, address: str) -> None:
         attempt = 0
         while asyncio.current_task() not in self._retiring:
-            attempt = next_attempt(attempt, await self._dial(address))
+            attempt = next_attempt(attempt, await self._try(address))
             self._again.set()
             await asyncio.sleep(backoff(attempt))
+
+    async def _try(self, address: str) -> float:
+        """Whatever goes wrong in a dial, another one follows: nobody else would ever dial that address."""
+        try:
+            return await self._dial(address)
+        except asyncio.InvalidStateError:
+            return self._failed(address, ServerUnavailable(f"{address} ended the link while it was opened"))
+        except Exception as error:
+            return self._failed(address, ServerUnavailable(f"the link to {address} could not be opened: {error!r}"), error)
 
     async def _dial(self, address: str) -> float:
         """One life of one link: how long it was open."""
@@ -237,9 +246,9 @@ class Dialer:
                 del self.replicas[replica.address]
             self._on_close(replica, reason)
 
-    def _failed(self, address: str, error: SnakepitError) -> float:
+    def _failed(self, address: str, error: SnakepitError, cause: BaseException | None = None) -> float:
         if self.last_error is None or str(self.last_error) != str(error):
-            log.warning("no link to %s: %s", address, error)
+            log.warning("no link to %s: %s", address, error, exc_info=cause)
         self.last_error = error
         return 0.0
 
