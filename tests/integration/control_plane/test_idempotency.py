@@ -131,6 +131,20 @@ async def test_a_repeat_gets_the_stored_result_through_either_replica(two: Pair,
     assert counted == [1, 1, 0, 1]
 
 
+async def test_a_key_is_remembered_for_as_long_as_its_pool_says_and_is_free_then(shared_redis: RedisServer, key: str) -> None:
+    async with pair(shared_redis.url, settings=settings(call={"idempotencyTtlSeconds": 1})) as two:
+        two.let_go()
+        began = asyncio.get_running_loop().time()
+        assert value(await two.callers[0].call("work", {"n": 1}, idempotency_key=key)) == 1
+        answers = [1]
+        async with asyncio.timeout(10):
+            while answers[-1] == 1:
+                answers.append(value(await two.callers[len(answers) % 2].call("work", {"n": 1}, idempotency_key=key)))
+                await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - began > 0.9
+        assert (answers[-1], two.ran) == (2, [{"n": 1}] * 2)
+
+
 async def test_fifty_repeats_at_once_through_two_replicas_run_the_tool_once(two: Pair, key: str) -> None:
     calls = [two.callers[n % 2].start("work", {"n": 1}, idempotency_key=key) for n in range(50)]
     await eventually(lambda: two.waiting() == 50 and two.ran)

@@ -295,6 +295,29 @@ async def test_health_reflection_and_http_probes_answer(server: Running) -> None
                 assert text in await response.text()
 
 
+async def test_a_replica_that_stops_is_not_serving_to_whoever_asks_for_its_health_and_finishes_what_runs(
+    server: Running, caller: Caller
+) -> None:
+    async with simulated_agent(server.address) as agent, grpc.aio.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="snakepit.v1.RouterService"))
+        async with asyncio.timeout(5):
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                pass
+            stop = asyncio.create_task(server.stop(linger=0.05, drain=10))
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+                pass
+        for service in ("", "snakepit.v1.LinkService"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        agent.let_go()
+        assert (await call).json.string_value == "late"
+        watch.cancel()
+        await stop
+
+
 async def test_stopping_asks_peers_to_go_away_finishes_running_calls_and_is_not_ready(
     server: Running, caller: Caller, client: Client
 ) -> None:
