@@ -402,6 +402,23 @@ async def test_a_rejected_call_goes_before_those_that_came_after_it(server: Runn
         assert [call.metadata["n"] for call in agent.calls] == ["0", "1", "2", "3"]
 
 
+async def test_what_a_call_has_waited_in_the_queue_is_not_forgotten_when_it_is_rejected(server: Running, caller: Caller) -> None:
+    rejected: list[int] = []
+
+    def reject(call: link_pb2.Call) -> None:
+        rejected.append(call.id)
+        agent.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))
+        asyncio.get_running_loop().call_later(0.1, agent.report)  # Now there seems to be room.
+
+    async with simulated_agent(server.address, settings=settings(queue={"timeoutSeconds": 0.5})) as agent:
+        agent._start = reject  # type: ignore[method-assign]
+        with pytest.raises(QueueTimeout, match=r"waited 0\.5") as refused:
+            await caller.call("echo", timeout=5)
+        assert refused.value.started is Started.NO
+        assert len(rejected) > 1
+        assert waiting(server) == 0
+
+
 async def test_a_rejected_call_runs_elsewhere(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, name="full") as full, simulated_agent(server.address, name="other"):
         full._start = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]

@@ -158,6 +158,7 @@ class Answers:
         if (call.sink is not None and call.sink.opened) or pool.budget is None or not pool.budget.spend(now):
             return False
         call.reruns += 1
+        call.waited = 0.0
         if call.nest is not None:
             call.nest.desert()
         self._router.telemetry.reruns.labels(pool.name).inc()

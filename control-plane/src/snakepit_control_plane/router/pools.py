@@ -163,10 +163,10 @@ class Router:
             return False
         pool.queue.enter(call)
         call.queued_at = now
-        call.queue_deadline = now + seconds
+        call.queue_seconds = call.queue_seconds or seconds
         if call.span is not None:
             call.queue_span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": call.pool})
-        self._deadlines.set(call, min(call.deadline, call.queue_deadline))
+        self._deadlines.set(call, min(call.deadline, now + call.queue_seconds - call.waited))
         return True
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
@@ -179,6 +179,7 @@ class Router:
         if not call.waiting:
             return
         pool.queue.leave(call)
+        call.waited += now - call.queued_at
         self.telemetry.waits.observe(pool.name, now - call.queued_at)
         if call.queue_span is not None:
             call.queue_span.end()
