@@ -141,6 +141,7 @@ def test_a_low_call_that_comes_back_unstarted_is_as_old_as_it_was() -> None:
     exit = Exit()
     low = exit.push("a", LOW)
     exit.now = 2 * AGE
+    exit.push("z", LOW)
     for _ in range(10):
         exit.push("b", HIGH)
     for _ in range(3):

@@ -95,7 +95,7 @@ class Answers:
                 pool.refresh(capsule, now)
             else:
                 worker.full = True
-        if reject.reason == "NO_ARGUMENTS":
+        if reject.reason == "NO_ARGUMENTS" and not call.closed:
             self._pause(pool, call, worker, now)
         else:
             self.again(pool, call, now)
