@@ -205,6 +205,37 @@ async def test_a_pool_that_was_ready_a_moment_ago_queues_its_calls(server: Runni
         assert (await call).worker == "capsule-1/0"
 
 
+BRIEF = {"timeoutSeconds": 0.3, "activationTimeoutSeconds": 30}
+
+
+async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_others(server: Running, caller: Caller) -> None:
+    zero = settings(replicas=0, queue=BRIEF)
+    await server.fleet.learn(zero, override=True)
+    await caller.create("s")
+    began = server.router.clock()
+    calls = [caller.start("echo"), *(caller.start("echo", session_id="s") for _ in range(2))]
+    await eventually(lambda: waiting(server) == 3 and server.router.clock() - began > 1)
+    async with simulated_agent(server.address, settings=zero):
+        assert {(await call).worker for call in calls} == {"capsule-0/0"}
+
+
+async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_that_come_then(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=settings(queue=BRIEF)) as agent:
+        arrived: list[link_pb2.Call] = []
+        agent._start = arrived.append  # type: ignore[assignment, method-assign]
+        unstarted = caller.start("echo")
+        await eventually(lambda: arrived)
+        waits = caller.start("echo")
+        await eventually(lambda: waiting(server) == 1)
+        agent.state = pool_pb2.WORKER_STATE_STARTING
+        agent.report()
+        agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="WORKER_GONE"))
+        began = server.router.clock()
+        await eventually(lambda: waiting(server) == 2 and server.router.clock() - began > 1)
+        async with simulated_agent(server.address, settings=settings(queue=BRIEF), name="capsule-1"):
+            assert {(await call).worker for call in (unstarted, waits)} == {"capsule-1/0"}
+
+
 async def test_calls_spread_evenly_over_idle_workers(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=4) as agent:
         for _ in range(20):

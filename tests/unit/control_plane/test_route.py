@@ -9,7 +9,7 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.route import RETRY_NOT_READY_SECONDS, Wait, route
+from snakepit_control_plane.router.route import RETRY_NOT_READY_SECONDS, Wait, patience, route
 from snakepit_control_plane.router.workers import Capsule, Worker
 from support.simulated_agent import POOL, settings
 
@@ -86,6 +86,11 @@ def test_a_pool_without_a_ready_worker_is_waited_for_if_it_was_ready_a_moment_ag
     assert route(pool, call(), 69.0) == Wait(70)
     assert isinstance(route(pool, call(), 71.0), PoolNotReady)
     assert route(make_pool(replicas=0), call(), LONG_AGO) == Wait(70)
+    assert [patience(each, LONG_AGO) for each in (make_pool("a"), make_pool(replicas=0), make_pool(replicas=0, suspended=True))] == [
+        7,
+        70,
+        7,
+    ]
 
 
 def test_a_suspended_pool_says_so_even_if_it_is_scaled_to_zero_or_was_ready_a_moment_ago() -> None:
