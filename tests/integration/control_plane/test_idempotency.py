@@ -54,7 +54,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """For tests that hurt it."""
+    """For tests that hurt it, or whose pool has settings of its own."""
     with redis_server() as running:
         yield running
 
@@ -131,8 +131,8 @@ async def test_a_repeat_gets_the_stored_result_through_either_replica(two: Pair,
     assert counted == [1, 1, 0, 1]
 
 
-async def test_a_key_is_remembered_for_as_long_as_its_pool_says_and_is_free_then(shared_redis: RedisServer, key: str) -> None:
-    async with pair(shared_redis.url, settings=settings(call={"idempotencyTtlSeconds": 1})) as two:
+async def test_a_key_is_remembered_for_as_long_as_its_pool_says_and_is_free_then(own_redis: RedisServer, key: str) -> None:
+    async with pair(own_redis.url, settings=settings(call={"idempotencyTtlSeconds": 1})) as two:
         two.let_go()
         began = asyncio.get_running_loop().time()
         assert value(await two.callers[0].call("work", {"n": 1}, idempotency_key=key)) == 1
