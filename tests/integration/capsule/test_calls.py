@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from snakepit.v1 import common_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
@@ -149,6 +150,27 @@ async def test_state_operations_carry_the_sessions_uid_and_epoch(control: Replic
         assert {(r.session_id, r.session_uid, r.session_epoch, r.pool) for r in control.state_requests} == {
             ("s", "uid-1", 7, "default/sample")
         }
+
+
+async def test_what_a_worker_has_read_or_written_a_moment_ago_is_not_asked_for_again_and_every_write_goes_through(control: Replica) -> None:
+    control.state["outside"] = (common_pb2.Payload(content_type="application/json", data=b"7"), 1)
+    async with capsule(spec("support.sample:Sample"), control.port):
+        (worker,) = await control.ready()
+        asked: list[str | None] = []
+        for epoch in range(1, 20):  # On a busy machine it may come to the second reading after more than a second.
+            session, before = {"session_id": "s", "session_uid": "u", "session_epoch": epoch}, len(control.state_requests)
+
+            async def ask(tool: str, session: dict[str, object] = session, **arguments: object) -> object:
+                return await control.value(control.call(worker, tool, arguments, **session))
+
+            assert [await ask("recall", key="outside") for _ in range(2)] == [7, 7]
+            for value in (1, 2):
+                await ask("remember", key="k", value=value)
+                assert await ask("recall", key="k") == value
+            asked = [request.WhichOneof("operation") for request in control.state_requests[before:]]
+            if asked == ["get", "set", "set"]:
+                return
+        pytest.fail(f"it asked for what it knew: {asked}")
 
 
 async def test_progress_reaches_the_replica(control: Replica) -> None:

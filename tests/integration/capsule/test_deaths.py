@@ -58,6 +58,23 @@ async def test_a_call_that_a_killed_worker_had_not_read_goes_back_unstarted(cont
         assert not control.heard("result")
 
 
+async def test_when_the_keeper_is_killed_only_the_calls_that_had_begun_are_lost(control: Replica) -> None:
+    async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), control.port) as local:
+        first, second = await control.ready(2)
+        begun = control.call(first, "hold", {"seconds": 60})
+        await control.begun(begun)
+        async with frozen(second.pid):
+            unread = control.call(second, "echo")
+            # A frame behind the call on the same link, whose answer proves that the call is in the inbox.
+            await control.rejected(control.call(pool_pb2.Worker(id="nobody"), "echo"))
+            assert local.keeper is not None
+            local.keeper.kill()
+            assert (await control.rejected(unread)).reason == "WORKER_GONE"
+            lost = await control.result(begun)
+        assert (lost.error.reason, lost.error.started) == ("WORKER_LOST", MAYBE)
+        assert [result.id for result in control.heard("result")] == [begun]
+
+
 async def test_a_worker_that_exits_says_with_which_code(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()

@@ -31,13 +31,14 @@ async def connection(server: Running) -> AsyncIterator[Caller]:
 
 
 async def test_a_caller_with_a_thousand_waiting_calls_and_one_with_few_alternate(server: Running) -> None:
-    async with simulated_agent(server.address) as agent, connection(server) as busy, connection(server) as modest:
+    roomy = settings(queue={"maxSize": 2000, "timeoutSeconds": 60})
+    async with simulated_agent(server.address, settings=roomy) as agent, connection(server) as busy, connection(server) as modest:
         first = busy.start("hang")
         await eventually(lambda: agent.running)
-        flood = [busy.start("echo", metadata={"who": "busy"}) for _ in range(100)]
-        await eventually(lambda: waiting(server) == 100)
+        flood = [busy.start("echo", metadata={"who": "busy"}) for _ in range(1000)]
+        await eventually(lambda: waiting(server) == 1000)
         few = [modest.start("echo", metadata={"who": "modest"}) for _ in range(3)]
-        await eventually(lambda: waiting(server) == 103)
+        await eventually(lambda: waiting(server) == 1003)
         agent.let_go()
         await asyncio.gather(first, *flood, *few)
         order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]
@@ -76,6 +77,18 @@ async def test_the_sdk_says_the_priority_in_a_word(server: Running) -> None:
         assert [call.priority for call in agent.calls[1:]] == [common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_LOW]
         with pytest.raises(InvalidArguments, match="'urgent' is unknown: use high, normal or low"):
             await pool.call("echo", priority="urgent")  # type: ignore[arg-type]
+
+
+async def test_each_kind_of_call_of_the_sdk_has_a_priority(server: Running) -> None:
+    async with simulated_agent(server.address) as agent, snakepit.Client(server.address) as client:
+        agent.let_go()
+        pool = client.pool(POOL)
+        await pool.call("hang", {"value": bytes(2**20)}, priority="high")
+        assert await anext(pool.stream("count", {"to": 1}, priority="high")) == 0
+        async with pool.session() as session:
+            await session.call("echo", priority="high")
+            assert await anext(session.stream("count", {"to": 1}, priority="high")) == 0
+        assert [call.priority for call in agent.calls] == [common_pb2.PRIORITY_HIGH] * 4
 
 
 async def test_a_high_priority_goes_before_a_normal_and_a_normal_before_a_low_one(server: Running, caller: Caller) -> None:

@@ -54,7 +54,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """For tests that hurt it."""
+    """For tests that hurt it, or whose pool has settings of its own."""
     with redis_server() as running:
         yield running
 
@@ -129,6 +129,20 @@ async def test_a_repeat_gets_the_stored_result_through_either_replica(two: Pair,
     assert two.ran == [{"n": 1}]
     counted = [server.telemetry.keyed.labels(POOL, how)._value.get() for server in two.servers for how in ("ran", "replayed")]
     assert counted == [1, 1, 0, 1]
+
+
+async def test_a_key_is_remembered_for_as_long_as_its_pool_says_and_is_free_then(own_redis: RedisServer, key: str) -> None:
+    async with pair(own_redis.url, settings=settings(call={"idempotencyTtlSeconds": 1})) as two:
+        two.let_go()
+        began = asyncio.get_running_loop().time()
+        assert value(await two.callers[0].call("work", {"n": 1}, idempotency_key=key)) == 1
+        answers = [1]
+        async with asyncio.timeout(10):
+            while answers[-1] == 1:
+                answers.append(value(await two.callers[len(answers) % 2].call("work", {"n": 1}, idempotency_key=key)))
+                await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - began > 0.9
+        assert (answers[-1], two.ran) == (2, [{"n": 1}] * 2)
 
 
 async def test_fifty_repeats_at_once_through_two_replicas_run_the_tool_once(two: Pair, key: str) -> None:

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
 from snakepit.link import Dialer, Link
 from snakepit.link.dial import Replica
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
+from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
@@ -190,6 +190,40 @@ async def test_an_agent_that_comes_back_after_lost_is_fenced(server: Running, ca
     await agent.stop()
 
 
+async def test_what_an_agent_says_late_of_a_worker_that_has_died_changes_nothing(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        assert agent.replica is not None
+        await caller.create("s")
+        lost = caller.start("hang", session_id="s")
+        await eventually(lambda: agent.running)
+        (old,) = agent.calls
+        agent.replace_worker(old.worker)
+        assert isinstance(await outcome(lost), WorkerLost)
+        call = caller.start("hang", session_id="s")
+        await eventually(lambda: agent.running)
+        new = agent.calls[-1]
+        assert (new.session_epoch, new.incarnation == old.incarnation) == (2, False)
+        agent.send(result=link_pb2.Result(id=old.id, call_id=old.call_id, payload=payload("stale")))
+        agent.send(reject=link_pb2.Reject(id=old.id, reason="NO_SLOT"))
+        agent.send(progress=link_pb2.Progress(id=old.id, fraction=0.5))
+        agent.send(session_released=link_pb2.SessionReleased(session_uid=old.session_uid, session_epoch=1, released=True))
+        agent.send(load=link_pb2.Load(workers=[link_pb2.Load.WorkerLoad(worker=old.worker, incarnation=old.incarnation, elsewhere=1)]))
+        asked = link_pb2.Call(id=77, call_id="nested", tool="echo", arguments=payload({}))
+        agent.send(nested_call=link_pb2.NestedCall(parent=old.id, call=asked))
+        written = await agent.ask_state(old, set=link_pb2.StateRequest.Set(key="k", value=payload("stale")))
+        assert written.error.reason == "STALE_EPOCH"
+        with pytest.raises(grpc.aio.AioRpcError, match="is open here"):
+            await agent.pipe(old, [link_pb2.Chunk(payload=payload("stale"), last=True)])
+        (refused,) = [frame.result.error for frame in agent.frames if frame.WhichOneof("kind") == "result"]
+        assert (refused.reason, refused.started) == ("CANCELLED", common_pb2.STARTED_NO)
+        assert not call.done()
+        agent.let_go()
+        assert (await call).json.string_value == "late"
+        assert (await caller.call("echo")).incarnation == new.incarnation
+        assert len(agent.calls) == 3
+        assert not server.router.open_calls
+
+
 async def test_a_restarted_agent_replaces_its_predecessor(server: Running, caller: Caller) -> None:
     first = SimulatedAgent(server.address)
     await first.start()
@@ -293,6 +327,29 @@ async def test_health_reflection_and_http_probes_answer(server: Running) -> None
             async with http.get(f"http://{server.http_address}/{path}") as response:
                 assert response.status == 200
                 assert text in await response.text()
+
+
+async def test_a_replica_that_stops_is_not_serving_to_whoever_asks_for_its_health_and_finishes_what_runs(
+    server: Running, caller: Caller
+) -> None:
+    async with simulated_agent(server.address) as agent, grpc.aio.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="snakepit.v1.RouterService"))
+        async with asyncio.timeout(5):
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                pass
+            stop = asyncio.create_task(server.stop(linger=0.05, drain=10))
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+                pass
+        for service in ("", "snakepit.v1.LinkService"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        agent.let_go()
+        assert (await call).json.string_value == "late"
+        watch.cancel()
+        await stop
 
 
 async def test_stopping_asks_peers_to_go_away_finishes_running_calls_and_is_not_ready(

@@ -125,6 +125,22 @@ async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_ru
         assert not server.router.open_calls
 
 
+@pytest.mark.parametrize("way", [plain_stream, sdk_call, sdk_stream, sdk_large_call])
+async def test_whatever_way_it_came_a_call_is_refused_at_once_by_a_full_queue(server: Running, caller: Caller, way: Way) -> None:
+    full = settings(queue={"maxSize": 1, "timeoutSeconds": 60})
+    async with simulated_agent(server.address, settings=full) as agent, snakepit.Client(server.address) as client:
+        calls = [caller.start("hang") for _ in range(2)]
+        await eventually(lambda: agent.running and waiting(server) == 1)
+        with pytest.raises(PoolSaturated) as refused:
+            await way(caller, client.pool(POOL), 30)
+        assert refused.value.started is Started.NO
+        assert refused.value.retry_after
+        assert waiting(server) == 1
+        agent.let_go()
+        await asyncio.gather(*calls)
+        assert len(agent.calls) == 2
+
+
 async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         with pytest.raises(PoolNotFound, match=r"'default/tset'.*default/test"):
@@ -187,6 +203,37 @@ async def test_a_pool_that_was_ready_a_moment_ago_queues_its_calls(server: Runni
     await eventually(lambda: waiting(server) == 1)
     async with simulated_agent(server.address, name="capsule-1"):
         assert (await call).worker == "capsule-1/0"
+
+
+BRIEF = {"timeoutSeconds": 0.3, "activationTimeoutSeconds": 30}
+
+
+async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_others(server: Running, caller: Caller) -> None:
+    zero = settings(replicas=0, queue=BRIEF)
+    await server.fleet.learn(zero, override=True)
+    await caller.create("s")
+    began = server.router.clock()
+    calls = [caller.start("echo"), *(caller.start("echo", session_id="s") for _ in range(2))]
+    await eventually(lambda: waiting(server) == 3 and server.router.clock() - began > 1)
+    async with simulated_agent(server.address, settings=zero):
+        assert {(await call).worker for call in calls} == {"capsule-0/0"}
+
+
+async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_that_come_then(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=settings(queue=BRIEF)) as agent:
+        arrived: list[link_pb2.Call] = []
+        agent._start = arrived.append  # type: ignore[assignment, method-assign]
+        unstarted = caller.start("echo")
+        await eventually(lambda: arrived)
+        waits = caller.start("echo")
+        await eventually(lambda: waiting(server) == 1)
+        agent.state = pool_pb2.WORKER_STATE_STARTING
+        agent.report()
+        agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="WORKER_GONE"))
+        began = server.router.clock()
+        await eventually(lambda: waiting(server) == 2 and server.router.clock() - began > 1)
+        async with simulated_agent(server.address, settings=settings(queue=BRIEF), name="capsule-1"):
+            assert {(await call).worker for call in (unstarted, waits)} == {"capsule-1/0"}
 
 
 async def test_calls_spread_evenly_over_idle_workers(server: Running, caller: Caller) -> None:
@@ -344,7 +391,66 @@ async def test_a_deadline_passes_on_and_ends_the_call(server: Running, caller: C
         await eventually(lambda: agent.cancelled)
 
 
-async def test_a_rejected_call_gets_its_old_place_and_runs_elsewhere(server: Running, caller: Caller) -> None:
+UNSAID = [("echo", False, 20.0), ("brief", False, 5.0), ("count", True, 30.0), ("brief stream", True, 5.0)]
+"""A tool, whether it streams, and how long its call may take whose caller says nothing of it."""
+
+
+@pytest.mark.parametrize("way", ["plain gRPC", "SDK"])
+@pytest.mark.parametrize(("tool", "stream", "seconds"), UNSAID, ids=[each[0] for each in UNSAID])
+async def test_a_call_without_a_deadline_has_its_tools_else_its_pools(
+    server: Running, caller: Caller, way: str, tool: str, stream: bool, seconds: float
+) -> None:
+    limits = settings(call={"timeoutSeconds": 20, "streamTimeoutSeconds": 30})
+    async with simulated_agent(server.address, settings=limits) as agent, snakepit.Client(server.address) as client:
+        agent.tools |= {"brief": agent.tools["echo"], "brief stream": agent.tools["count"]}
+        own = {"brief": 5.0, "brief stream": 5.0}
+        agent.send(offer=link_pb2.Offer(tools=[common_pb2.Tool(name=name, timeout_seconds=own.get(name, 0)) for name in agent.tools]))
+        await eventually(lambda: "brief" in server.router.pools[POOL].tools)
+        if way == "SDK":
+            pool = client.pool(POOL)
+            await (anext(pool.stream(tool, {"to": 1})) if stream else pool.call(tool, {"to": 1}))
+        elif stream:
+            await collect(caller.stream(tool, {"to": 1}, timeout=None))
+        else:
+            await caller.call(tool, timeout=None)
+        assert seconds - 1 < agent.calls[0].timeout_seconds <= seconds
+
+
+async def test_a_rejected_call_goes_before_those_that_came_after_it(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        start, arrived = agent._start, list[link_pb2.Call]()
+        agent._start = arrived.append  # type: ignore[assignment, method-assign]
+        calls = [caller.start("echo", metadata={"n": "0"})]
+        await eventually(lambda: arrived)
+        for n in range(1, 4):
+            calls.append(caller.start("echo", metadata={"n": str(n)}))
+            await eventually(lambda n=n: waiting(server) == n)
+        agent._start = start  # type: ignore[method-assign]
+        agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="NO_SLOT"))
+        await eventually(lambda: waiting(server) == 4)
+        agent.send(load=link_pb2.Load(workers=[link_pb2.Load.WorkerLoad(worker=w, incarnation=i) for w, i in agent.lives.items()]))
+        await asyncio.gather(*calls)
+        assert [call.metadata["n"] for call in agent.calls] == ["0", "1", "2", "3"]
+
+
+async def test_what_a_call_has_waited_in_the_queue_is_not_forgotten_when_it_is_rejected(server: Running, caller: Caller) -> None:
+    rejected: list[int] = []
+
+    def reject(call: link_pb2.Call) -> None:
+        rejected.append(call.id)
+        agent.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))
+        asyncio.get_running_loop().call_later(0.1, agent.report)  # Now there seems to be room.
+
+    async with simulated_agent(server.address, settings=settings(queue={"timeoutSeconds": 0.5})) as agent:
+        agent._start = reject  # type: ignore[method-assign]
+        with pytest.raises(QueueTimeout, match=r"waited 0\.5") as refused:
+            await caller.call("echo", timeout=5)
+        assert refused.value.started is Started.NO
+        assert len(rejected) > 1
+        assert waiting(server) == 0
+
+
+async def test_a_rejected_call_runs_elsewhere(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, name="full") as full, simulated_agent(server.address, name="other"):
         full._start = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]
         workers = {(await caller.call("echo")).worker for _ in range(6)}

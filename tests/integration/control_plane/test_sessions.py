@@ -359,6 +359,36 @@ async def test_state_goes_through_in_both_forms_and_is_fenced(server: Running, c
         assert (stored.value.json.number_value, stored.version) == (41, 1)
 
 
+async def test_what_plain_grpc_gives_of_a_session_makes_the_same_one_in_another_pool(server: Running, caller: Caller) -> None:
+    here, there = {"pool": POOL, "session_id": "s"}, {"pool": "default/other", "session_id": "copy"}
+    packed = common_pb2.Payload(content_type="application/msgpack", data=b"\xc4\x02\0\xff")
+    state = {"bytes": packed, "empty": payload(None), "number": payload(2**60)}
+    sessions = caller.sessions
+
+    async def put(session: dict[str, str], key: str, value: common_pb2.Payload) -> None:
+        await rpc(sessions.SetState(session_pb2.SetStateRequest(**session, key=key, value={"payload": value})))
+
+    async def saved(session: dict[str, str]) -> tuple[session_pb2.Session, dict[str, common_pb2.Payload]]:
+        found = (await rpc(sessions.GetSession(session_pb2.GetSessionRequest(**session)))).session
+        keys = [each.key for each in (await rpc(sessions.ListState(session_pb2.ListStateRequest(**session)))).keys]
+        asked = [session_pb2.GetStateRequest(**session, key=key, as_payload=True) for key in keys]
+        return found, {each.key: (await rpc(sessions.GetState(each))).value.payload for each in asked}
+
+    other = simulated_agent(server.address, name="other-0", pool="default/other", settings=settings("default/other"))
+    async with simulated_agent(server.address), other:
+        await caller.create("s", ttl_seconds=77, metadata={"owner": "me"})
+        for key, value in state.items():
+            await put(here, key, value)
+        exported, values = await saved(here)
+        assert values == state
+        await caller.create("copy", "default/other", ttl_seconds=exported.ttl_seconds, metadata=exported.metadata)
+        for key, value in values.items():
+            await put(there, key, value)
+        copy, again = await saved(there)
+        assert (copy.ttl_seconds, dict(copy.metadata), again) == (77, {"owner": "me"}, state)
+        assert (await caller.call("echo", pool="default/other", session_id="copy")).worker == "other-0/0"
+
+
 @pytest.mark.parametrize("key", ["", "k" * 257, "ö" * 129])
 async def test_a_state_key_has_its_limits(server: Running, caller: Caller, key: str) -> None:
     async with simulated_agent(server.address):

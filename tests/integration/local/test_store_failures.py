@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,7 +136,7 @@ async def test_redis_flushed(pool: Pool, redis: RedisServer) -> None:
 
 
 async def test_no_call_runs_twice_however_redis_comes_and_goes(pool: Pool, redis: RedisServer, tmp_path: Path) -> None:
-    """Sessions are bound and written to while Redis is frozen, thawed, killed and started again."""
+    """Sessions are bound and written to while Redis is frozen, full, flushed and killed, and well again after each."""
     marks, outcomes = tmp_path / "marks", Counter[str]()
 
     async def call(number: int) -> None:
@@ -155,8 +155,20 @@ async def test_no_call_runs_twice_however_redis_comes_and_goes(pool: Pool, redis
             while (outcomes["written"] if well else outcomes.total()) < before + 40:
                 await asyncio.sleep(0.01)
 
+    def fill(limit: str) -> None:
+        assert redis.command("CONFIG", "SET", "maxmemory", limit) == b"+OK\r\n"
+
+    def flush() -> None:
+        assert redis.command("FLUSHALL") == b"+OK\r\n"
+
     async def trouble() -> None:
-        for breaks, heals in ((redis.freeze, redis.thaw), (redis.kill, redis.start)):
+        troubles: list[tuple[Callable[[], object], Callable[[], object]]] = [
+            (redis.freeze, redis.thaw),
+            (lambda: fill("1"), lambda: fill("0")),
+            (flush, flush),
+            (redis.kill, redis.start),
+        ]
+        for breaks, heals in troubles:
             await more(well=True)
             breaks()
             await more(well=False)

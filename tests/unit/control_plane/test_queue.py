@@ -42,6 +42,7 @@ class Exit:
         if call is not None:
             self.queue.turn(call, self.worker)
             self.queue.leave(call)
+            call.waited += self.now - call.queued_at
         return call
 
     def again(self, call: Call) -> None:
@@ -134,6 +135,30 @@ def test_a_low_call_leaves_a_flood_of_high_ones_when_it_has_aged() -> None:
         if exit.pick() is low:
             break
     assert exit.now == pytest.approx(2 * AGE, abs=0.05)
+
+
+def test_a_low_call_that_comes_back_unstarted_is_as_old_as_it_was() -> None:
+    exit = Exit()
+    low = exit.push("a", LOW)
+    exit.now = 2 * AGE
+    exit.push("z", LOW)
+    for _ in range(10):
+        exit.push("b", HIGH)
+    for _ in range(3):
+        assert low in (exit.pick(), exit.pick())
+        exit.again(low)
+
+
+def test_a_young_call_that_comes_back_makes_older_ones_of_its_priority_no_younger() -> None:
+    exit = Exit()
+    first, old = exit.push("a", LOW), exit.push("a", LOW)
+    exit.now = 2 * AGE
+    young = exit.push("b", LOW)
+    assert [exit.pick(), exit.pick()] == [first, young]
+    exit.again(young)
+    for _ in range(10):
+        exit.push("c", HIGH)
+    assert {young, old} <= {exit.pick() for _ in range(4)}
 
 
 def test_ageing_among_calls_of_one_priority_changes_nothing_in_whose_turn_it_is() -> None:

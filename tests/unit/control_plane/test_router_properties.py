@@ -228,6 +228,27 @@ def test_a_worker_that_rested_for_its_failures_gets_calls_again_though_nothing_e
     virtual_time.run(program())
 
 
+def test_calls_that_a_dead_worker_had_not_begun_run_in_the_order_of_their_arrival_and_before_later_ones() -> None:
+    async def program() -> None:
+        world = await World(capsules=1, workers=1, slots=2).start()
+        world.learn_quick()
+        first = [world.submit(QUICK) for _ in range(4)]
+        world.carry_all()
+        (agent, life), *_ = world.lives()
+        assert (len(life.running), len(life.inbox)) == (2, 2), "two run, two were sent ahead of their turn"
+        later = [world.submit(SLOW) for _ in range(2)]
+        assert all(call.waiting for call in later)
+        life.inbox.reverse()  # The word of what was not begun comes in any order.
+        agent.die(life)
+        world.carry_all()
+        await world.settle()
+        assert world.begins == [call.call_id for call in [*first, *later]]
+        assert [world.outcomes[call.call_id] for call in first[:2]] == ["WORKER_LOST"] * 2
+        await world.stop()
+
+    virtual_time.run(program())
+
+
 def test_nothing_is_called_back_where_no_slot_is_free() -> None:
     async def program() -> None:
         world = await World(capsules=1, workers=2).start()

@@ -310,3 +310,19 @@ def test_a_call_whose_large_arguments_dont_get_to_their_agent_is_not_sent_again_
         await replica.stop()
 
     run(program())
+
+
+def test_a_call_whose_caller_left_before_its_large_arguments_got_to_their_agent_has_no_deadline_any_more() -> None:
+    """(Simulation, seed 170.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        call = replica.submit()
+        replica.router.cancel(call)
+        replica.router.answers.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
+        assert not replica.router._deadlines._wheel
+        assert not replica.router.open_calls
+        await replica.stop()
+
+    run(program())

@@ -95,7 +95,7 @@ class Answers:
                 pool.refresh(capsule, now)
             else:
                 worker.full = True
-        if reject.reason == "NO_ARGUMENTS":
+        if reject.reason == "NO_ARGUMENTS" and not call.closed:
             self._pause(pool, call, worker, now)
         else:
             self.again(pool, call, now)
@@ -158,6 +158,7 @@ class Answers:
         if (call.sink is not None and call.sink.opened) or pool.budget is None or not pool.budget.spend(now):
             return False
         call.reruns += 1
+        call.waited = 0.0
         if call.nest is not None:
             call.nest.desert()
         self._router.telemetry.reruns.labels(pool.name).inc()

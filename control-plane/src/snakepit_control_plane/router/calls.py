@@ -82,7 +82,7 @@ class Call:
         "line",
         "nest",
         "pool",
-        "queue_deadline",
+        "queue_seconds",
         "queue_span",
         "queued_at",
         "rank",
@@ -97,6 +97,7 @@ class Call:
         "started_at",
         "takes_pieces",
         "tool",
+        "waited",
         "waiting",
         "worker",
     )
@@ -133,7 +134,9 @@ class Call:
         self.takes_pieces = False
         self.started_at = now
         self.deadline = now + call.timeout_seconds if call.timeout_seconds > 0 else math.inf
-        self.queue_deadline = math.inf
+        # How long it may wait in the queue, in all; how long it has, before it was sent and came back unstarted.
+        self.queue_seconds = 0.0
+        self.waited = 0.0
         self.queued_at = 0.0
         self.sent_at = 0.0
         self.expected = 0.0

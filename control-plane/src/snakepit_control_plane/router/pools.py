@@ -23,7 +23,7 @@ from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
-from snakepit_control_plane.router.route import Wait, route
+from snakepit_control_plane.router.route import Wait, patience, route
 from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
@@ -157,17 +157,23 @@ class Router:
     def admit(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
         """Count the call as waiting from now on; False when it was refused because the queue is full."""
         if call.waiting:
+            if seconds > call.queue_seconds:
+                self._allow(call, seconds)
             return True
         if pool.queue.is_full and not call.requeued:
             self.fail(call, saturated(pool))
             return False
         pool.queue.enter(call)
         call.queued_at = now
-        call.queue_deadline = now + seconds
         if call.span is not None:
             call.queue_span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": call.pool})
-        self._deadlines.set(call, min(call.deadline, call.queue_deadline))
+        self._allow(call, max(call.queue_seconds, seconds))
         return True
+
+    def _allow(self, call: Call, seconds: float) -> None:
+        """The call may wait in the queue for so long, in all."""
+        call.queue_seconds = seconds
+        self._deadlines.set(call, min(call.deadline, call.queued_at + seconds - call.waited))
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
         if call.nest is not None and (stuck := waits_for_itself(pool, call, pin)) is not None:
@@ -179,6 +185,7 @@ class Router:
         if not call.waiting:
             return
         pool.queue.leave(call)
+        call.waited += now - call.queued_at
         self.telemetry.waits.observe(pool.name, now - call.queued_at)
         if call.queue_span is not None:
             call.queue_span.end()
@@ -374,10 +381,12 @@ class Router:
     def _timed_out(self, call: Call, now: float) -> None:
         if call.closed:
             return
-        if now < call.deadline:
-            self.fail(call, waited_too_long(call, now))
-        else:
+        if now >= call.deadline:
             self.cancel(call, call.expired(now))
+        elif call.home is not None and (seconds := patience(call.home, now)) > call.queue_seconds:
+            self._allow(call, seconds)
+        else:
+            self.fail(call, waited_too_long(call, now))
 
     async def idle(self) -> None:
         """Wait for `is_idle`."""

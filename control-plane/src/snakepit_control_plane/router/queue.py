@@ -36,8 +36,7 @@ class Band:
 
     def push(self, call: Call, now: float) -> None:
         if call.requeued:
-            self.since[call] = call.queued_at
-            self.since.move_to_end(call, last=False)
+            self.since[call] = call.queued_at - call.waited
             insort(self._again, call, key=_arrival)
             return
         self.since[call] = now
@@ -70,8 +69,10 @@ class Band:
 
     def rank_at(self, now: float, age_seconds: float) -> int:
         """What the band counts as: one rank better for each `age_seconds` that its oldest call has waited."""
-        waited = now - next(iter(self.since.values()))
-        return max(0, self.rank - int(waited / age_seconds))
+        oldest = next(iter(self.since.values()))
+        if self._again:
+            oldest = min(oldest, self.since[self._again[0]])
+        return max(0, self.rank - int((now - oldest) / age_seconds))
 
 
 class Line:

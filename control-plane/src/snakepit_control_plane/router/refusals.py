@@ -49,4 +49,4 @@ def too_many(pool: Pool, call: Call) -> CallerLimit:
 
 
 def waited_too_long(call: Call, now: float) -> QueueTimeout:
-    return QueueTimeout(f"the call waited {now - call.queued_at:.3g} s in the queue of pool {call.pool}", retry_after=1.0)
+    return QueueTimeout(f"the call waited {call.waited + now - call.queued_at:.3g} s in the queue of pool {call.pool}", retry_after=1.0)

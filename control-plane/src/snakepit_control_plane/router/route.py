@@ -65,6 +65,12 @@ def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
     return worker
 
 
+def patience(pool: Pool, now: float) -> float:
+    """How long a call may wait in the queue: longer while it waits for a worker to come, and not for a slot to get free."""
+    outcome = None if pool.ready_workers else _no_worker(pool, now)
+    return outcome.seconds if isinstance(outcome, Wait) else pool.spec.queue.timeout_seconds
+
+
 def _no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
     activation = pool.spec.queue.activation_timeout_seconds
     if pool.spec.suspended:
