@@ -274,7 +274,7 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
     """A newborn process becomes a worker, once the keeper says so; the exit code."""
     start = await_go(newborn.go)
     if start is None:
-        return 0
+        os._exit(0)  # It was never a worker: nothing of the author's is to run here, not even at exit.
     die_with(keeper_pid)
     name_process(start.name or f"worker/{start.index}")
     logs.redirect(newborn.output)
