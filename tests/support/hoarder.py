@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -64,3 +65,14 @@ class Clinging(Hoarder):
         super().teardown()
         while True:
             time.sleep(600)
+
+
+class Parental(Clinging):
+    """Has a child, which notes that it was told to end."""
+
+    def setup(self) -> None:
+        super().setup()
+        script = "trap 'echo child >> $NOTES; exit' TERM; echo ready; while :; do sleep 0.02; done"
+        self.child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+        assert self.child.stdout is not None
+        self.child.stdout.readline()

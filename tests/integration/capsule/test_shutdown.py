@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -84,3 +85,18 @@ async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, t
         assert local.keeper is not None
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
         assert notes.read_text().split("\n") == [f"{what} {worker.pid}" for what in ("on_drain", "teardown", "term")] + [""]
+
+
+async def test_term_reaches_a_workers_children_too_and_kill_comes_later(control: Replica, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    short = spec("support.hoarder:Parental", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 3600})
+    async with capsule(short, control.port, keeper=False) as local:
+        await local.start_keeper(NOTES=str(notes))
+        (worker,) = await control.ready()
+        local.stop.set()
+        async with asyncio.timeout(20):
+            while not {"child", f"term {worker.pid}"} <= set(notes.read_text().splitlines() if notes.exists() else ()):
+                await asyncio.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
