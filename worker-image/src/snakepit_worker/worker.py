@@ -21,7 +21,21 @@ from typing import NoReturn
 
 from snakepit.authoring import Adapter, AdapterError
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ping, Pong, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import (
+    CHANNEL_EXIT,
+    CancelCall,
+    Credit,
+    EndSession,
+    Failed,
+    Flush,
+    Limits,
+    Ping,
+    Pong,
+    Ready,
+    StartWorker,
+    Stop,
+    ToWorker,
+)
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
@@ -215,7 +229,9 @@ class Worker:
             except (OSError, FramingError) as error:
                 if not self._stopping:
                     give_up(error)
-        os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
+        os._exit(
+            CHANNEL_EXIT
+        )  # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:
         match frame:
