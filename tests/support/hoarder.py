@@ -54,6 +54,10 @@ class Hoarder(Adapter):
         return os.getpid()
 
 
+class Shared(Hoarder):
+    thread_safe = True
+
+
 class Clinging(Hoarder):
     """Its teardown does not return, and TERM does not end it."""
 

@@ -76,6 +76,24 @@ async def test_a_worker_recycled_by_hand_has_a_ready_successor_and_finishes_its_
         assert other.incarnation in {w.incarnation for w in control.workers()}
 
 
+async def test_a_threaded_worker_finishes_all_of_its_calls_beside_its_successor(control: Replica, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 3}), control.port):
+        (worker,) = await control.ready()
+        running = [control.call(worker, "wait", {"gate": str(gate)}) for _ in range(3)]
+        for id_ in running:
+            await control.begun(id_)
+        recycle(control, worker)
+        successor = await succeeded(control, worker)
+        (leaving,) = control.heard("report")[-1].leaving
+        assert (leaving.incarnation, leaving.running) == (worker.incarnation, 3)
+        assert await control.value(control.call(successor, "pid")) == successor.pid
+        gate.touch()
+        assert [await control.value(id_) for id_ in running] == [worker.pid] * 3
+        assert (await gone(control)).recycled == {"asked": 1}
+        assert always_ready(control)
+
+
 async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_interpreter_is_held(control: Replica) -> None:
     async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi"}), control.port):
         (worker,) = await control.ready()
