@@ -291,6 +291,7 @@ class Lifecycle:
             return [Signal(seat.incarnation, signal.SIGKILL)]
         if now >= seat.term_at:
             seat.term_at, seat.kill_at = float("inf"), now + self.policy.kill_after
+            seat.fault = seat.fault or ("Drained", "it was being stopped, and the time for running calls was over", "")
             return [Signal(seat.incarnation, signal.SIGTERM)]
         return []
 

@@ -316,8 +316,12 @@ async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Re
         id_ = control.call(worker, "cling")
         await control.begun(id_)
         local.stop.set()
-        result = await control.result(id_)
-        assert result.error.reason == "WORKER_LOST"
+        error = (await control.result(id_)).error
+        assert (error.reason, error.details["how"]) == ("WORKER_LOST", "signal 15")
+        assert error.message == (
+            "worker sample-0/0 died during the call: signal 15 (SIGTERM: terminated): "
+            "it was being stopped, and the time for running calls was over"
+        )
         await asyncio.wait_for(local.agent, 10)
         assert not alive(worker.pid)
 
