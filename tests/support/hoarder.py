@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -56,6 +57,14 @@ class Hoarder(Adapter):
 
 class Shared(Hoarder):
     thread_safe = True
+
+
+class Late(Hoarder):
+    """Has something to do when its interpreter ends."""
+
+    def setup(self) -> None:
+        super().setup()
+        atexit.register(self._note, "exit")
 
 
 class Clinging(Hoarder):

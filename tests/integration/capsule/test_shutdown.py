@@ -92,6 +92,17 @@ async def test_who_asks_twice_does_not_wait_for_a_call_that_goes_on(
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
 
 
+async def test_what_is_registered_for_the_end_of_the_interpreter_runs_after_teardown(control: Replica, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    async with capsule(spec("support.hoarder:Late"), control.port, keeper=False) as local:
+        await local.start_keeper(NOTES=str(notes))
+        await control.ready()
+        local.stop.set()
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+        assert [line.split()[0] for line in notes.read_text().splitlines()] == ["on_drain", "teardown", "exit"]
+
+
 async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     short = spec("support.hoarder:Clinging", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 0.3})
