@@ -41,6 +41,26 @@ class Hooked(Adapter):
         return True
 
 
+class Forking(Hooked):
+    """Each hook forks, and lets both come back."""
+
+    def setup(self) -> None:
+        super().setup()
+        os.fork()
+
+    def on_session_start(self, session_id: str) -> None:
+        super().on_session_start(session_id)
+        os.fork()
+
+    def on_session_end(self, session_id: str) -> None:
+        super().on_session_end(session_id)
+        os.fork()
+
+    def on_drain(self) -> None:
+        super().on_drain()
+        os.fork()
+
+
 class HookedLater(Adapter):
     """The same, with `async`: what setup() binds to its event loop, as a connection is, serves hooks and tools alike."""
 
@@ -70,6 +90,20 @@ class HookedLater(Adapter):
     async def visit(self) -> bool:
         await self._note("visit", self.loop)
         return True
+
+
+class ForkingLater(HookedLater):
+    async def setup(self) -> None:
+        await super().setup()
+        os.fork()
+
+    async def on_session_start(self, session_id: str) -> None:
+        await super().on_session_start(session_id)
+        os.fork()
+
+    async def on_drain(self) -> None:
+        await super().on_drain()
+        os.fork()
 
 
 class Timed(Adapter):

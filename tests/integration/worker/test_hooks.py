@@ -1,4 +1,4 @@
-"""The hooks of an adapter, each once and in its place, whether they are async or not."""
+"""The hooks of an adapter, each once and in its place, whether they are async or not, and also where they fork."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def notes(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("profile", ["process", "thread"])
-@pytest.mark.parametrize("adapter", ["Hooked", "HookedLater"])
+@pytest.mark.parametrize("adapter", ["Hooked", "HookedLater", "Forking", "ForkingLater"])
 def test_every_hook_runs_once_in_its_place_and_async_ones_in_the_loop_of_the_tools(notes: Path, adapter: str, profile: str) -> None:
     with LocalAgent({"NOTES": str(notes)}) as agent:
         worker = agent.start(f"support.authored:{adapter}", profile=profile)

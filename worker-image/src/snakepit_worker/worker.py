@@ -136,7 +136,7 @@ class Worker:
         except Exception as error:
             raise StartError("adapter") from error
         try:
-            self._runner.hook(adapter.setup)
+            self._hook(adapter.setup)
         except BaseException as error:
             raise StartError("setup") from error
         infos = [tools[name].info for name in sorted(tools)]
@@ -146,7 +146,7 @@ class Worker:
             channel=self._channel,
             runner=self._runner,
             calls=self._calls,
-            sessions=Sessions(adapter, self._runner.hook),
+            sessions=Sessions(adapter, self._hook),
             cache=StateCache(),
             limit=self._limit,
             means={},
@@ -171,6 +171,17 @@ class Worker:
                 f"adapter {self._start.adapter} is not marked thread-safe, and worker.profile is thread: "
                 "set thread_safe = True on it if its tools may run at the same time, or use profile process"
             )
+
+    def _hook(self, hook: Callable[..., object], *arguments: str) -> None:
+        """Run it. A process that it has forked ends when it comes back, as one of a tool's does: what follows is for one alone."""
+        try:
+            self._runner.hook(hook, *arguments)
+        except BaseException as error:
+            if self._channel.disowned:
+                leave(error)
+            raise
+        if self._channel.disowned:
+            leave(None)
 
     # ---- serving
 
@@ -262,7 +273,7 @@ class Worker:
     def _finish(self, adapter: Adapter) -> None:
         for hook in (adapter.on_drain, adapter.teardown):
             try:
-                self._runner.hook(hook)
+                self._hook(hook)
             except BaseException:  # sys.exit() in one must not skip the other
                 logger.exception("%s failed", hook.__name__)
         self._runner.close()
