@@ -61,9 +61,15 @@ def test_a_worker_that_cannot_set_up_is_named_with_its_own_error_in_status_event
     text = kubectl("describe", "sp/broken", "-n", namespace)
     assert "the model file is missing" in text
     assert degraded["reason"] in text
+    assert ", in setup" in text, "the author's own traceback"
+    eventually(lambda: [each for each in events_of("broken", namespace) if "the model file is missing" in each], "an event says so")
     with pytest.raises(CommandFailed, match="the model file is missing"):
         call("never", {}, pool="broken", namespace=namespace)
     kubectl("delete", "sp/broken", "-n", namespace, "--wait", "--timeout=60s")
+
+
+def events_of(pool: str, namespace: str) -> list[str]:
+    return [each["message"] for each in get("events", namespace=namespace) if each["involvedObject"]["name"] == pool]
 
 
 def is_true(namespace: str, pool: str, kind: str) -> dict[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -106,13 +107,20 @@ def test_a_frozen_agent_is_suspect_and_then_lost_its_call_is_told_and_its_capsul
         try:
             eventually(lambda: liveness(namespace) == {"suspect"}, "it is suspect", every=0.05)
             ended = ending.result()
+            print(f"told after {time.monotonic() - began:.1f} s: {ended.stderr.strip()}")
+            eventually(lambda: others(pod, namespace), "its capsule is replaced while it is silent")
         finally:
-            os.kill(agent, signal.SIGCONT)
-    print(f"told after {time.monotonic() - began:.1f} s: {ended.stderr.strip()}")
+            with contextlib.suppress(ProcessLookupError):  # the grace of its pod is over
+                os.kill(agent, signal.SIGCONT)
     assert ended.returncode == 1
     assert "lost" in ended.stderr
-    eventually(lambda: identity(the_pod(namespace))[0] != pod["metadata"]["uid"] or ready(namespace), "the pool serves again")
+    ready(namespace)
     assert call("whoami", {}, pool=pool, namespace=namespace) > 0
+
+
+def others(pod: dict[str, Any], namespace: str) -> list[dict[str, Any]]:
+    """Ready pods that are not this one."""
+    return [each for each in pods_of(POOL, namespace=namespace) if is_ready(each) and each["metadata"]["uid"] != pod["metadata"]["uid"]]
 
 
 def liveness(namespace: str) -> set[str]:
@@ -165,7 +173,7 @@ def processes_of(pod: dict[str, Any]) -> list[str]:
         ("unsigned", "hazard:BadSignature", "AdapterInvalid", "numbers"),
     ],
 )
-def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_status_and_events(
+def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_status_events_and_doctor(
     namespace: str, name: str, adapter: str, reason: str, sentence: str
 ) -> None:
     apply(probe_pool(name, adapter=adapter, replicas=1), namespace=namespace)
@@ -179,6 +187,12 @@ def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_st
     assert sentence in found["message"]
     events = eventually(lambda: [e for e in get("events", namespace=namespace) if name in e["involvedObject"]["name"]], "an event")
     assert any(sentence in event["message"] for event in events), [event["message"] for event in events]
+    doctor = run(
+        "kubectl", "exec", "caller", "-n", namespace, "--", "snakepit", "doctor", f"{namespace}/{name}", "--server", SERVICE, check=False
+    )
+    assert doctor.returncode == 1
+    assert reason in doctor.stdout
+    assert sentence in doctor.stdout
     kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
 
 
@@ -197,8 +211,8 @@ def test_workers_are_recycled_by_calls_and_by_hand_without_a_lost_call_and_never
         load.wait_for_more(200)
         account = load.finish()
     assert account["failed"] == {}, account["failures"]
-    told_of = eventually(lambda: reasons("renewed", namespace), "events say why")
-    assert any("maxCalls" in each for each in told_of), told_of
+    for why in ("recycle.maxCalls", "somebody had asked"):
+        eventually(lambda why=why: [each for each in reasons("renewed", namespace) if why in each], f"an event says why: {why}")
     assert identity(pods_of("renewed", namespace=namespace)[0]) == identity(pod)
     kubectl("delete", "sp/renewed", "-n", namespace, "--wait=false")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -53,6 +55,18 @@ class Hoarder(Adapter):
         return os.getpid()
 
 
+class Shared(Hoarder):
+    thread_safe = True
+
+
+class Late(Hoarder):
+    """Has something to do when its interpreter ends."""
+
+    def setup(self) -> None:
+        super().setup()
+        atexit.register(self._note, "exit")
+
+
 class Clinging(Hoarder):
     """Its teardown does not return, and TERM does not end it."""
 
@@ -64,3 +78,14 @@ class Clinging(Hoarder):
         super().teardown()
         while True:
             time.sleep(600)
+
+
+class Parental(Clinging):
+    """Has a child, which notes that it was told to end."""
+
+    def setup(self) -> None:
+        super().setup()
+        script = "trap 'echo child >> $NOTES; exit' TERM; echo ready; while :; do sleep 0.02; done"
+        self.child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+        assert self.child.stdout is not None
+        self.child.stdout.readline()

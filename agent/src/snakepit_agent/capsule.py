@@ -102,10 +102,12 @@ class Capsule:
         for timer in (self._tick_timer, self._beat_timer):
             if timer is not None:
                 timer.cancel()
-        await self.calls.arguments.close()
-        await self.streams.close()
-        await self.uplink.stop()
-        self.workers.stop()
+        try:
+            await self.calls.arguments.close()
+            await self.streams.close()
+            await self.uplink.stop()
+        finally:  # Also for who is cancelled while it waits here.
+            self.workers.stop()
 
     @property
     def is_ready(self) -> bool:

@@ -39,8 +39,8 @@ OnBroken = Callable[["WorkerChannel", str], None]
 class WorkerChannel:
     """The agent's ends of one incarnation's sockets; it owns and closes them.
 
-    `on_frames` gets what the worker says, in order. `on_broken` is told once when the worker can't be talked to any more, and why; no
-    reason: its ends are closed, as at its death. That proves no death, only the keeper's wait status does.
+    `on_frames` gets what the worker says, in order. `on_broken` is told when the worker can't be talked to any more, and why; no
+    reason: its ends are shut, as at its death. That proves no death, only the keeper's wait status does.
     """
 
     def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
@@ -233,8 +233,8 @@ class WorkerChannel:
     def _on_readable(self) -> None:
         try:
             if not self._read_once():
-                # The end of the stream, which proves nothing: wait for the keeper's word.
                 self._loop.remove_reader(self._outbox.fileno())
+                self._on_broken(self, "")
         except BlockingIOError:
             return
 

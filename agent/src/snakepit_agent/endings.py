@@ -37,7 +37,7 @@ def exited(code: int) -> Ending:
 def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Ending:
     """By a signal. `stacks`: what faulthandler wrote; `fault`: why we sent it, if we did."""
     how = f"signal {number}"
-    if fault and number == signal.SIGKILL:
+    if fault and number in (signal.SIGTERM, signal.SIGKILL):
         return Ending(how, f"{how} ({_named(number)}): {fault}")
     if oom:
         return _OUT_OF_MEMORY

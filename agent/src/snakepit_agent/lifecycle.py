@@ -291,17 +291,22 @@ class Lifecycle:
             return [Signal(seat.incarnation, signal.SIGKILL)]
         if now >= seat.term_at:
             seat.term_at, seat.kill_at = float("inf"), now + self.policy.kill_after
+            seat.fault = seat.fault or ("Drained", "it was being stopped, and the time for running calls was over", "")
             return [Signal(seat.incarnation, signal.SIGTERM)]
         return []
 
     def _check_setup(self, seat: Seat, now: float) -> list[Action]:
+        if seat.fault:
+            # It has said why it ends, or was killed; a thread that its author has left would keep it for ever.
+            seat.kill_at = min(seat.kill_at, now + self.policy.kill_after)
+            return self._press(seat, now)
         age = now - seat.since
         if age < self.policy.setup_timeout:
             return []
         if not seat.dumped:
             seat.dumped = True
             return [Signal(seat.incarnation, signal.SIGUSR1, group=False)]
-        if age < self.policy.setup_timeout + DUMP_SECONDS or seat.fault:
+        if age < self.policy.setup_timeout + DUMP_SECONDS:
             return []
         return self.kill(seat.incarnation, "SetupTimeout", f"setup() did not return within {self.policy.setup_timeout:g} s")
 

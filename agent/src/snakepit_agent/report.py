@@ -91,6 +91,8 @@ def _explain(seat: Seat, now: float) -> tuple[str, str]:
         return "Recycled", f"finishing its calls: {WORDS[Why(seat.wish)]}" if seat.wish else "finishing its calls"
     if seat.state is State.ABSENT and not seat.reason:
         return "Starting", "the worker container has not connected: it is still starting, or does not run snakepit-keeper"
+    if seat.state is State.STARTING and seat.fault:
+        return seat.fault[:2]
     if seat.reason or seat.state is not State.STARTING:
         return seat.reason, seat.message
     return "Starting", f"setup() has been running for {now - seat.since:.0f} s"

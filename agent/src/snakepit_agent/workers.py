@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _STAGES = {"import": "ImportFailed", "adapter": "AdapterInvalid", "setup": "SetupFailed", "fork": "ForkFailed"}
 _PAGE = 4096
 
+SHUT_SECONDS = 3.0
+"""So long after its channel was shut, a worker that is not known to be dead is killed for it."""
+
 MOST_TEXT = 2000
 """Characters of an author's message, or traceback, that are told to others; the log has all of it."""
 
@@ -108,6 +111,7 @@ class Workers:
         self._drained_by_keeper = False
         self._keeper_asked = False
         self._ending = False
+        self._shut: dict[str, float] = {}
 
     # ---- what calls, state and reports ask for
 
@@ -177,6 +181,9 @@ class Workers:
     def tick(self, now: float) -> None:
         busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held}
         actions = self.lifecycle.tick(now, busy, self._ledger.kept(now))
+        for incarnation in [each for each, since in self._shut.items() if now - since >= SHUT_SECONDS]:
+            del self._shut[incarnation]
+            self.kill(incarnation, "ChannelBroken", "its channel to the agent was shut")
         if actions:
             self._apply(actions)
             self._changed()
@@ -323,6 +330,7 @@ class Workers:
             self.nested.worker_died(incarnation)
             self.owners.forget(incarnation)
             self.channels.pop(incarnation).close()
+        self._shut.pop(incarnation, None)
 
     # ---- one worker
 
@@ -397,8 +405,8 @@ class Workers:
         if why:
             self.kill(channel.incarnation, "ChannelBroken", why)
         else:
-            # Most likely it is dead, of what its wait status will say; if it has only closed its ends, it is of no more use.
-            self.keeper.send(frames.SignalWorker(channel.incarnation, signal.SIGKILL))
+            # Most likely it is dead, or about to end, of what its wait status will say. If not, it is of no more use.
+            self._shut.setdefault(channel.incarnation, time.monotonic())
 
     # ---- what lifecycle decided
 

@@ -46,14 +46,16 @@ async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: R
         assert (await control.rejected(control.call(worker, "echo"))).reason == "WORKER_GONE"
 
 
-async def test_a_call_that_a_killed_worker_had_not_read_goes_back_unstarted(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port):
+@pytest.mark.parametrize("killed", ["worker", "keeper"])
+async def test_a_call_that_a_killed_worker_had_not_read_goes_back_unstarted(control: Replica, killed: str) -> None:
+    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
         (worker,) = await control.ready()
+        assert local.keeper is not None
         async with frozen(worker.pid):
             id_ = control.call(worker, "echo")
             # A frame behind the call on the same link, whose answer proves that the call is in the inbox.
             await control.rejected(control.call(pool_pb2.Worker(id="nobody"), "echo"))
-            os.kill(worker.pid, signal.SIGKILL)
+            os.kill(worker.pid if killed == "worker" else local.keeper.pid, signal.SIGKILL)
             assert (await control.rejected(id_)).reason == "WORKER_GONE"
         assert not control.heard("result")
 
@@ -331,8 +333,12 @@ async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Re
         id_ = control.call(worker, "cling")
         await control.begun(id_)
         local.stop.set()
-        result = await control.result(id_)
-        assert result.error.reason == "WORKER_LOST"
+        error = (await control.result(id_)).error
+        assert (error.reason, error.details["how"]) == ("WORKER_LOST", "signal 15")
+        assert error.message == (
+            "worker sample-0/0 died during the call: signal 15 (SIGTERM: terminated): "
+            "it was being stopped, and the time for running calls was over"
+        )
         await asyncio.wait_for(local.agent, 10)
         assert not alive(worker.pid)
 

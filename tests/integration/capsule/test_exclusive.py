@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,32 @@ async def test_each_session_has_a_worker_of_its_own_and_the_next_one_a_fresh_one
         assert await pid(caller, session_id="c") not in seen["a"] | seen["b"]
         assert await pid(caller, session_id="b") in seen["b"]
         assert counted(server, "session") == 1
+
+
+async def test_the_threads_of_a_worker_serve_its_session_alone(server: Running, caller: Caller, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    threads = {"profile": "thread", "threads": 2, "exclusive": True}
+    async with capsule(
+        spec("support.hoarder:Shared", worker=threads, session={"ordered": False}, queue={"timeoutSeconds": 0.3}), port(server), pool=POOL
+    ):
+        await ready(caller, 1)
+        await caller.create("a")
+        await caller.create("b")
+        waiting = caller.start("wait", {"gate": str(gate)}, session_id="a")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (await workers(caller))[0].running:
+                await asyncio.sleep(0.01)
+        beside = await pid(caller, session_id="a")
+        for fields in ({"session_id": "b"}, {}):
+            with pytest.raises(QueueTimeout):
+                await pid(caller, **fields)
+        gate.touch()
+        assert (await waiting).json.number_value == beside
+        await caller.sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="a"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not any(not worker.taken and worker.state == 2 for worker in await workers(caller)):
+                await asyncio.sleep(0.01)
+        assert await pid(caller, session_id="b") != beside
 
 
 async def test_every_call_without_a_session_has_a_fresh_worker(server: Running, caller: Caller) -> None:

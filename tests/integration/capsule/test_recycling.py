@@ -11,6 +11,7 @@ import pytest
 from snakepit.errors import SessionWorkerUnavailable
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent import slots
+from snakepit_agent.recycling import Why
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
@@ -75,6 +76,24 @@ async def test_a_worker_recycled_by_hand_has_a_ready_successor_and_finishes_its_
         assert other.incarnation in {w.incarnation for w in control.workers()}
 
 
+async def test_a_threaded_worker_finishes_all_of_its_calls_beside_its_successor(control: Replica, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 3}), control.port):
+        (worker,) = await control.ready()
+        running = [control.call(worker, "wait", {"gate": str(gate)}) for _ in range(3)]
+        for id_ in running:
+            await control.begun(id_)
+        recycle(control, worker)
+        successor = await succeeded(control, worker)
+        (leaving,) = control.heard("report")[-1].leaving
+        assert (leaving.incarnation, leaving.running) == (worker.incarnation, 3)
+        assert await control.value(control.call(successor, "pid")) == successor.pid
+        gate.touch()
+        assert [await control.value(id_) for id_ in running] == [worker.pid] * 3
+        assert (await gone(control)).recycled == {"asked": 1}
+        assert always_ready(control)
+
+
 async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_interpreter_is_held(control: Replica) -> None:
     async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi"}), control.port):
         (worker,) = await control.ready()
@@ -90,19 +109,21 @@ async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_inte
         assert always_ready(control)
 
 
-async def test_calls_and_age_recycle_again_and_again_under_load_and_no_call_is_lost(server: Running, caller: Caller) -> None:
-    limits = {"maxCalls": 40, "maxAgeSeconds": 3, "jitterPercent": 50}
-    async with capsule(spec(ADAPTER, worker={"processes": 3}, recycle=limits), port(server), pool=POOL):
+@pytest.mark.parametrize(("limits", "reason"), [({"maxCalls": 40}, "calls"), ({"maxAgeSeconds": 0.5}, "age")], ids=["calls", "age"])
+async def test_calls_and_age_recycle_again_and_again_under_load_and_no_call_is_lost(
+    server: Running, caller: Caller, limits: dict[str, float], reason: str
+) -> None:
+    async with capsule(spec(ADAPTER, worker={"processes": 3}, recycle={**limits, "jitterPercent": 50}), port(server), pool=POOL):
         await ready(caller, 3)
         pids: set[int] = set()
 
         async def call_on() -> None:
-            while len(pids) < 12:
+            while len(pids) < 10:
                 pids.add(await pid(caller, seconds=0.002))
 
         async with asyncio.timeout(40):
             await asyncio.gather(*(call_on() for _ in range(6)))
-        assert counted(server, "calls") > 0
+        assert {each for each in Why if counted(server, each)} == {reason}
 
 
 async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_it_is_in_use(

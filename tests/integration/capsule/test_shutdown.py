@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -54,6 +55,24 @@ async def test_the_capsule_says_that_it_drains_then_calls_finish_then_on_drain_t
         assert notes.read_text().split("\n") == [f"{what} {worker.pid}" for what in ("waited", "on_drain", "teardown")] + [""]
 
 
+async def test_all_calls_of_a_threaded_worker_finish_before_its_hooks_run(control: Replica, tmp_path: Path) -> None:
+    gates, notes = [tmp_path / "one", tmp_path / "two"], tmp_path / "notes"
+    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 2}), control.port, keeper=False) as local:
+        await local.start_keeper(NOTES=str(notes))
+        (worker,) = await control.ready()
+        running = [control.call(worker, "wait", {"gate": str(gate)}) for gate in gates]
+        for id_ in running:
+            await control.begun(id_)
+        local.stop.set()
+        await control.until(lambda: control.heard("report")[-1].draining, "draining is reported")
+        for id_, gate in zip(running, gates, strict=True):
+            gate.touch()
+            assert await control.value(id_) == worker.pid
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+        assert [line.split()[0] for line in notes.read_text().splitlines()] == ["waited", "waited", "on_drain", "teardown"]
+
+
 @ASKED
 async def test_who_asks_twice_does_not_wait_for_a_call_that_goes_on(
     control: Replica, ask: Callable[[LocalCapsule], None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +92,17 @@ async def test_who_asks_twice_does_not_wait_for_a_call_that_goes_on(
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
 
 
+async def test_what_is_registered_for_the_end_of_the_interpreter_runs_after_teardown(control: Replica, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    async with capsule(spec("support.hoarder:Late"), control.port, keeper=False) as local:
+        await local.start_keeper(NOTES=str(notes))
+        await control.ready()
+        local.stop.set()
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
+        assert [line.split()[0] for line in notes.read_text().splitlines()] == ["on_drain", "teardown", "exit"]
+
+
 async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     short = spec("support.hoarder:Clinging", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 0.3})
@@ -84,3 +114,18 @@ async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, t
         assert local.keeper is not None
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
         assert notes.read_text().split("\n") == [f"{what} {worker.pid}" for what in ("on_drain", "teardown", "term")] + [""]
+
+
+async def test_term_reaches_a_workers_children_too_and_kill_comes_later(control: Replica, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    short = spec("support.hoarder:Parental", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 3600})
+    async with capsule(short, control.port, keeper=False) as local:
+        await local.start_keeper(NOTES=str(notes))
+        (worker,) = await control.ready()
+        local.stop.set()
+        async with asyncio.timeout(20):
+            while not {"child", f"term {worker.pid}"} <= set(notes.read_text().splitlines() if notes.exists() else ()):
+                await asyncio.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert local.keeper is not None
+        assert await asyncio.wait_for(local.keeper.wait(), 10) == 0

@@ -74,11 +74,13 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             assert failing.reason == "SetupFailed"
             assert "the licence has expired" in failing.message
             assert "in setup" in failing.traceback
-            code, said = await asked_doctor(server.server)
+            told = f"{victim.id}: SetupFailed: RuntimeError: the licence has expired\n"
+            code, said = await asked(server.server, "doctor")
             assert code == 1
-            assert said.startswith(
-                f"{victim.id}: SetupFailed: RuntimeError: the licence has expired\n    Traceback (most recent call last)"
-            )
+            assert said.startswith(f"{told}    Traceback (most recent call last)")
+            code, said = await asked(server.server, "workers", "fragile")
+            assert code == 0
+            assert said.endswith(f"\n\n{told}{failing.traceback}\n"), said
             others = {each.pid for each in await ready(pool)}
             assert {await pool.call("pid", timeout=10) for _ in range(10)} <= others
             broken.unlink()
@@ -87,12 +89,12 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
                 return len(await ready(pool)) == 2
 
             await until(both_ready)
-            assert await asked_doctor(server.server) == (0, "nothing is wrong with 1 pool\n")
+            assert await asked(server.server, "doctor") == (0, "nothing is wrong with 1 pool\n")
 
 
-async def asked_doctor(server: str) -> tuple[int, str]:
-    """The exit status of `snakepit doctor`, and what it printed."""
-    words = (sys.executable, "-m", "snakepit.cli", "doctor", "--server", server)
+async def asked(server: str, *command: str) -> tuple[int, str]:
+    """The exit status of a command of `snakepit`, and what it printed."""
+    words = (sys.executable, "-m", "snakepit.cli", *command, "--server", server)
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
     return process.returncode or 0, said.decode()

@@ -150,6 +150,16 @@ def test_numeric_threads_are_as_the_agent_says_unless_the_author_has_set_them(st
         assert agent.start(SAMPLE, startup=startup, env={"OMP_NUM_THREADS": "1"}).call("variable", {"name": "OMP_NUM_THREADS"}) == "3"
 
 
+def test_blas_has_the_threads_that_the_agent_says_so_that_an_adapter_with_numpy_can_be_forked() -> None:
+    ours = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    with LocalAgent({name: value for name, value in os.environ.items() if name not in ours}) as agent:
+        one = agent.start("support.numeric:Numeric", env={"OMP_NUM_THREADS": "1"})
+        assert (one.call("foreign_threads"), one.note) == (0, "")
+        two = agent.start("support.numeric:Numeric", 1, env={"OMP_NUM_THREADS": "2"})
+        assert two.call("foreign_threads") == min(2, len(os.sched_getaffinity(0))) - 1
+        assert "not Python's: of BLAS or OpenMP, OMP_NUM_THREADS=1 prevents them" in two.note
+
+
 def test_a_forked_worker_collects_its_own_garbage_and_not_what_the_import_made(agent: LocalAgent) -> None:
     enabled, frozen = agent.start(SAMPLE).call("collector")
     assert enabled

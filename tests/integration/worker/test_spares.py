@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,9 +80,9 @@ def test_workers_that_were_spares_share_no_random_numbers(tmp_path: Path) -> Non
     assert len(set(drawn)) == 16
 
 
-def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> None:
-    """Nobody here does what a keeper does: it kills what a zygote leaves."""
-    note = tmp_path / "note"
+@contextlib.contextmanager
+def zygote_without_a_keeper(note: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, Birth, Forked]]:
+    """Nobody here does what a keeper does: it kills what a zygote leaves. The worker that was born waits for its go-ahead."""
     ours, theirs = packet_pair()
     command = [sys.executable, "-m", "snakepit_worker.zygote", str(theirs.fileno()), str(os.getpid())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "SPARED_NOTE": str(note)}
@@ -92,14 +94,32 @@ def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> Non
         assert answer is not None
         born = decode_reply(answer.data)
         assert isinstance(born, Forked)
+        yield zygote, ours, birth, born
+    wait_until(lambda: not started_with(f"SPARED_NOTE={note}"))
+
+
+def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with zygote_without_a_keeper(note) as (zygote, _, birth, born):
         others = (zygote.pid, born.pid)
         (ahead,) = wait_until(
             lambda: [each for each in started_with(f"SPARED_NOTE={note}") if each not in others and name_of(each) == "snakepit-spare"]
         )
         birth.abandon()
         zygote.kill()
-    wait_until(lambda: not is_alive(ahead))
+    assert not is_alive(ahead)
     assert f"exit {ahead}\n" not in note.read_text()
+
+
+def test_when_a_keeper_goes_neither_a_worker_without_its_go_ahead_nor_the_zygote_runs_anything_of_the_authors(tmp_path: Path) -> None:
+    """Where it can be seen: the death of a real keeper kills them, but may come later than the end of its channels."""
+    note = tmp_path / "note"
+    with zygote_without_a_keeper(note) as (zygote, keeper, birth, born):
+        birth.abandon()
+        wait_until(lambda: not is_alive(born.pid))
+        keeper.close()
+        assert zygote.wait(20) == 0
+    assert note.read_text() == f"import {zygote.pid}\n"
 
 
 def name_of(pid: int) -> str:

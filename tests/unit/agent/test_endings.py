@@ -37,6 +37,8 @@ def test_the_last_line_of_python_is_that_of_the_thread_that_the_signal_met() -> 
 
 def test_what_we_killed_ourselves_says_why_even_when_memory_was_short() -> None:
     assert killed(9, "", "it did not stop", oom=True) == ("signal 9", "signal 9 (SIGKILL: killed): it did not stop")
+    assert killed(15, "", "it was late", oom=False) == ("signal 15", "signal 15 (SIGTERM: terminated): it was late")
+    assert killed(11, "", "it was late", oom=False).words == "signal 11 (SIGSEGV: segmentation fault)"
 
 
 def test_out_of_memory_has_a_name_of_its_own() -> None:

@@ -135,6 +135,19 @@ def test_a_setup_that_does_not_return_is_dumped_and_then_killed_once() -> None:
     assert world.seat.reason == "SetupTimeout"
 
 
+def test_a_worker_that_has_said_why_it_can_t_start_and_does_not_end_is_killed_and_its_own_word_counts() -> None:
+    world = World(max_restarts=0, kill_after=6.0)
+    world.lifecycle.could_not_start("i1", "SetupFailed", "RuntimeError: no model")
+    assert world.lifecycle.tick(1.0, ()) == []
+    (told,) = report(1, "capsule", 1, world.lifecycle, Ledger(), 2.0, lambda _: 0).report.workers
+    assert (told.reason, told.message) == ("SetupFailed", "RuntimeError: no model")
+    assert world.lifecycle.tick(6.9, ()) == []
+    assert world.lifecycle.tick(7.0, ()) == [Signal("i1", signal.SIGKILL)]
+    assert world.lifecycle.tick(7.1, ()) == []
+    world.die(7.2)
+    assert (world.seat.state, world.seat.reason, world.seat.message) == (State.BACKOFF, "SetupFailed", "RuntimeError: no model")
+
+
 def test_a_drain_waits_for_calls_then_stops_then_finishes() -> None:
     world = World()
     world.ready()

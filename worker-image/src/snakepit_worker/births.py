@@ -216,7 +216,6 @@ class Births:
     def renew(self) -> None:
         """Whoever is asked for from now on imports the adapter anew."""
         self._never_fork.clear()
-        self._never_fork.clear()
         retired = list(self._zygotes.values())
         self._zygotes.clear()
         for zygote in retired:

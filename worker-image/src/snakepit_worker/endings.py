@@ -49,7 +49,7 @@ def give_up(error: Exception) -> NoReturn:
 def leave(error: BaseException | None) -> NoReturn:
     """A process that the author's code forked came back into ours: it ends as a program of its own would."""
     if error is None:
-        logger.warning("process %s, which a tool had forked, returned from the tool: it ends here", os.getpid())
+        logger.warning("process %s, which a tool or a hook had forked, returned from it: it ends here", os.getpid())
         _exit(0)
     if not isinstance(error, SystemExit):
         traceback.print_exception(error)

@@ -6,11 +6,13 @@ import concurrent.futures
 import contextvars
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from snakepit.context import Interrupted
+from snakepit_worker.endings import leave
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.logs import task_call
 from snakepit_worker.running import RunningCall
@@ -98,7 +100,7 @@ class ThreadRunner:
         import asyncio
 
         with self._interrupts.shielded:
-            future, call.cancel = _submit(coroutine, self._running_loop(), call)
+            future, call.cancel = _submit(_alone(coroutine), self._running_loop(), call)
             try:
                 return future.result()
             except asyncio.CancelledError as error:
@@ -116,7 +118,7 @@ class ThreadRunner:
             return result
         import asyncio
 
-        return asyncio.run_coroutine_threadsafe(result, self._running_loop()).result()
+        return asyncio.run_coroutine_threadsafe(_alone(result), self._running_loop()).result()
 
     def close(self) -> None:
         if self._loop is not None and self._thread is not None:
@@ -142,6 +144,20 @@ class ThreadRunner:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:  # not swallowed: a call that raised it has it
                 logger.warning("%s in a coroutine stopped the event loop, which goes on", type(error).__name__)
+
+
+async def _alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """A process that it forks ends where it does: there nobody waits for the outcome, and the loop would take its parent's events."""
+    here = os.getpid()
+    try:
+        return await coroutine
+    except BaseException as error:
+        if os.getpid() != here:
+            leave(error)
+        raise
+    finally:
+        if os.getpid() != here:
+            leave(None)
 
 
 def _submit(

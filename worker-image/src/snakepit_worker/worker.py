@@ -21,7 +21,21 @@ from typing import NoReturn
 
 from snakepit.authoring import Adapter, AdapterError
 from snakepit.context import StateCache
-from snakepit.local.frames import CancelCall, Credit, EndSession, Failed, Flush, Limits, Ping, Pong, Ready, StartWorker, Stop, ToWorker
+from snakepit.local.frames import (
+    CHANNEL_EXIT,
+    CancelCall,
+    Credit,
+    EndSession,
+    Failed,
+    Flush,
+    Limits,
+    Ping,
+    Pong,
+    Ready,
+    StartWorker,
+    Stop,
+    ToWorker,
+)
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import describe, discover, is_thread_safe, load
 from snakepit_worker import debugging, logs, runtime
@@ -122,7 +136,7 @@ class Worker:
         except Exception as error:
             raise StartError("adapter") from error
         try:
-            self._runner.hook(adapter.setup)
+            self._hook(adapter.setup)
         except BaseException as error:
             raise StartError("setup") from error
         infos = [tools[name].info for name in sorted(tools)]
@@ -132,7 +146,7 @@ class Worker:
             channel=self._channel,
             runner=self._runner,
             calls=self._calls,
-            sessions=Sessions(adapter, self._runner.hook),
+            sessions=Sessions(adapter, self._hook),
             cache=StateCache(),
             limit=self._limit,
             means={},
@@ -157,6 +171,17 @@ class Worker:
                 f"adapter {self._start.adapter} is not marked thread-safe, and worker.profile is thread: "
                 "set thread_safe = True on it if its tools may run at the same time, or use profile process"
             )
+
+    def _hook(self, hook: Callable[..., object], *arguments: str) -> None:
+        """Run it. A process that it has forked ends when it comes back, as one of a tool's does: what follows is for one alone."""
+        try:
+            self._runner.hook(hook, *arguments)
+        except BaseException as error:
+            if self._channel.disowned:
+                leave(error)
+            raise
+        if self._channel.disowned:
+            leave(None)
 
     # ---- serving
 
@@ -215,7 +240,9 @@ class Worker:
             except (OSError, FramingError) as error:
                 if not self._stopping:
                     give_up(error)
-        os._exit(0)  # Nobody is left who could want a result; the keeper is about to kill us.
+        os._exit(
+            CHANNEL_EXIT
+        )  # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
 
     def _obey(self, frame: ToWorker) -> None:
         match frame:
@@ -246,7 +273,7 @@ class Worker:
     def _finish(self, adapter: Adapter) -> None:
         for hook in (adapter.on_drain, adapter.teardown):
             try:
-                self._runner.hook(hook)
+                self._hook(hook)
             except BaseException:  # sys.exit() in one must not skip the other
                 logger.exception("%s failed", hook.__name__)
         self._runner.close()
@@ -274,7 +301,7 @@ def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
     """A newborn process becomes a worker, once the keeper says so; the exit code."""
     start = await_go(newborn.go)
     if start is None:
-        return 0
+        os._exit(0)  # It was never a worker: nothing of the author's is to run here, not even at exit.
     die_with(keeper_pid)
     name_process(start.name or f"worker/{start.index}")
     logs.redirect(newborn.output)

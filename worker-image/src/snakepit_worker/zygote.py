@@ -185,7 +185,7 @@ def _fork_again(reader: int, writer: int) -> int:
 
 
 def main() -> int:
-    """`python -m snakepit_worker.zygote DESCRIPTOR KEEPER_PID`."""
+    """`python -m snakepit_worker.zygote DESCRIPTOR KEEPER_PID`; returns in workers alone."""
     descriptor, keeper_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with(keeper_pid)
     logs.install()
@@ -194,7 +194,7 @@ def main() -> int:
         keeper.set_inheritable(False)
         child = Zygote(keeper).serve()
     if child is None:
-        return 0
+        os._exit(0)  # As a spare: what the import has registered for the exit is for workers.
     gc.enable()
     return worker.run(child.newborn, keeper_pid, child.factory)
 
