@@ -359,10 +359,11 @@ async def test_state_goes_through_in_both_forms_and_is_fenced(server: Running, c
         assert (stored.value.json.number_value, stored.version) == (41, 1)
 
 
-async def test_what_plain_grpc_gives_of_a_session_makes_the_same_one_in_another_pool(server: Running, caller: Caller) -> None:
+async def test_get_session_and_list_state_are_all_that_the_same_session_in_another_pool_is_made_of(server: Running, caller: Caller) -> None:
     here, there = {"pool": POOL, "session_id": "s"}, {"pool": "default/other", "session_id": "copy"}
     packed = common_pb2.Payload(content_type="application/msgpack", data=b"\xc4\x02\0\xff")
-    state = {"bytes": packed, "empty": payload(None), "number": payload(2**60)}
+    large = {f"large {n}": common_pb2.Payload(content_type="application/msgpack", data=b"\xc6" + bytes(700_000)) for n in range(3)}
+    state = {"bytes": packed, "empty": payload(None), "number": payload(2**60), **large}
     sessions = caller.sessions
 
     async def put(session: dict[str, str], key: str, value: common_pb2.Payload) -> None:
@@ -370,9 +371,14 @@ async def test_what_plain_grpc_gives_of_a_session_makes_the_same_one_in_another_
 
     async def saved(session: dict[str, str]) -> tuple[session_pb2.Session, dict[str, common_pb2.Payload]]:
         found = (await rpc(sessions.GetSession(session_pb2.GetSessionRequest(**session)))).session
-        keys = [each.key for each in (await rpc(sessions.ListState(session_pb2.ListStateRequest(**session)))).keys]
-        asked = [session_pb2.GetStateRequest(**session, key=key, as_payload=True) for key in keys]
-        return found, {each.key: (await rpc(sessions.GetState(each))).value.payload for each in asked}
+        request, values = session_pb2.ListStateRequest(**session, with_values=True, as_payload=True), {}
+        while True:
+            page = await rpc(sessions.ListState(request))
+            assert page.ByteSize() < 2 * 1024 * 1024
+            values |= {each.key: each.value.payload for each in page.keys}
+            if not page.next_page_token:
+                return found, values
+            request.page_token = page.next_page_token
 
     other = simulated_agent(server.address, name="other-0", pool="default/other", settings=settings("default/other"))
     async with simulated_agent(server.address), other:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit.errors import InvalidArguments, SessionQuota
 from snakepit.names import check_session, check_state_key, new_id
-from snakepit.v1 import session_pb2, session_pb2_grpc
+from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.rpc import full_name, rich
 from snakepit_control_plane.servers.state import limits_of
 from snakepit_control_plane.sessions.moving import rebind
-from snakepit_control_plane.store.interface import SessionRecord, Store, StoredValue
+from snakepit_control_plane.store.interface import SessionRecord, Store, StoredKey, StoredValue
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -116,7 +117,10 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     @rich
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
         stored = await self._store.get_state(self._pool(request.pool).name, request.session_id, request.key, None)
-        return session_pb2.GetStateResponse() if stored is None else _state(stored, as_payload=request.as_payload)
+        if stored is None:
+            return session_pb2.GetStateResponse()
+        value = _value(stored, as_payload=request.as_payload)
+        return session_pb2.GetStateResponse(found=True, version=stored.version, value=value)
 
     @rich
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
@@ -135,8 +139,26 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     @rich
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
         keys = await self._store.list_state(self._pool(request.pool).name, request.session_id, None)
+        if request.with_values:
+            return await self._values(request, [each for each in keys if each.key > request.page_token])
         listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
         return session_pb2.ListStateResponse(keys=listed)
+
+    async def _values(self, request: session_pb2.ListStateRequest, keys: list[StoredKey]) -> session_pb2.ListStateResponse:
+        """As many of the keys as fit, with their values; one that is deleted meanwhile is left out."""
+        pool, page, size = self._pool(request.pool).name, list[str](), 0
+        for each in keys:
+            size += each.size_bytes
+            if page and (size > PAGE_BYTES or len(page) == MAX_PAGE):
+                break
+            page.append(each.key)
+        values = await asyncio.gather(*(self._store.get_state(pool, request.session_id, key, None) for key in page))
+        response = session_pb2.ListStateResponse(next_page_token=page[-1] if len(page) < len(keys) else "")
+        for key, stored in zip(page, values, strict=True):
+            if stored is not None:
+                value = _value(stored, as_payload=request.as_payload)
+                response.keys.add(key=key, version=stored.version, size_bytes=len(stored.value.data), value=value)
+        return response
 
 
 def _check(request: session_pb2.CreateSessionRequest) -> None:
@@ -165,13 +187,8 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
     )
 
 
-def _state(stored: StoredValue, *, as_payload: bool) -> session_pb2.GetStateResponse:
-    response = session_pb2.GetStateResponse(found=True, version=stored.version)
-    if as_payload:
-        response.value.payload.CopyFrom(stored.value)
-    else:
-        response.value.json.CopyFrom(json_form.to_value(stored.value))
-    return response
+def _value(stored: StoredValue, *, as_payload: bool) -> common_pb2.Value:
+    return common_pb2.Value(payload=stored.value) if as_payload else common_pb2.Value(json=json_form.to_value(stored.value))
 
 
 def _time(seconds: float) -> Timestamp:

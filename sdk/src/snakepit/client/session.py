@@ -52,18 +52,29 @@ class State:
 
     async def versions(self) -> dict[str, int]:
         """The version of every key."""
-        request = session_pb2.ListStateRequest(**self._names)
+        request = self._listing(with_values=False)
         reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
         return {each.key: each.version for each in reply.keys}
 
-    async def raw(self, key: str) -> tuple[snapshot.Value, int]:
-        """The payload as it was written, and its version; 0 where the key is absent."""
-        payload, version = await self._read(key)
-        return snapshot.Value(payload.content_type, payload.data), version
+    async def everything(self) -> dict[str, tuple[snapshot.Value, int]]:
+        """Each key's payload as it was written, and its version; not of one moment."""
+        found: dict[str, tuple[snapshot.Value, int]] = {}
+        request = self._listing(with_values=True)
+        while True:
+            reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
+            for each in reply.keys:
+                found[each.key] = snapshot.Value(each.value.payload.content_type, each.value.payload.data), each.version
+            if not reply.next_page_token:
+                return found
+            request.page_token = reply.next_page_token
 
     async def set_raw(self, key: str, value: snapshot.Value) -> int:
         """Write a payload as it is, and return the new version."""
         return (await self._write(key, common_pb2.Payload(content_type=value.content_type, data=value.data), None)).version
+
+    def _listing(self, *, with_values: bool) -> session_pb2.ListStateRequest:
+        pool, session = self._names["pool"], self._names["session_id"]
+        return session_pb2.ListStateRequest(pool=pool, session_id=session, with_values=with_values, as_payload=True)
 
     async def _read(self, key: str) -> tuple[common_pb2.Payload, int]:
         request = session_pb2.GetStateRequest(**self._names, key=check_state_key(key), as_payload=True)
@@ -151,9 +162,8 @@ class Session(Caller):
         """All that another session can be made of, as of one moment. Raises SnakepitError when the state won't keep still."""
         info = await self.info()
         for _ in range(_EXPORT_ATTEMPTS):
-            versions = await self.state.versions()
-            read = {key: await self.state.raw(key) for key in versions}
-            if versions == {key: version for key, (_, version) in read.items()} == await self.state.versions():
+            read = await self.state.everything()
+            if {key: version for key, (_, version) in read.items()} == await self.state.versions():
                 values = {key: value for key, (value, _) in read.items()}
                 return snapshot.Snapshot(snapshot.FORMAT, self.pool, self.id, info.ttl_seconds, info.metadata, values)
         raise SnakepitError(f"session {self.id!r} is being written to all the time: export it when its calls have ended")

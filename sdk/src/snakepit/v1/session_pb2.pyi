@@ -205,24 +205,34 @@ class DeleteStateResponse(_message.Message):
     def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
 
 class ListStateRequest(_message.Message):
-    __slots__ = ("pool", "session_id")
+    __slots__ = ("pool", "session_id", "with_values", "page_token", "as_payload")
     POOL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    WITH_VALUES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     pool: str
     session_id: str
-    def __init__(self, pool: _Optional[str] = ..., session_id: _Optional[str] = ...) -> None: ...
+    with_values: bool
+    page_token: str
+    as_payload: bool
+    def __init__(self, pool: _Optional[str] = ..., session_id: _Optional[str] = ..., with_values: _Optional[bool] = ..., page_token: _Optional[str] = ..., as_payload: _Optional[bool] = ...) -> None: ...
 
 class ListStateResponse(_message.Message):
-    __slots__ = ("keys",)
+    __slots__ = ("keys", "next_page_token")
     class Key(_message.Message):
-        __slots__ = ("key", "version", "size_bytes")
+        __slots__ = ("key", "version", "size_bytes", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VERSION_FIELD_NUMBER: _ClassVar[int]
         SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         version: int
         size_bytes: int
-        def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+        value: _common_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., value: _Optional[_Union[_common_pb2.Value, _Mapping]] = ...) -> None: ...
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[ListStateResponse.Key]
-    def __init__(self, keys: _Optional[_Iterable[_Union[ListStateResponse.Key, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, keys: _Optional[_Iterable[_Union[ListStateResponse.Key, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
