@@ -244,7 +244,7 @@ def test_a_worker_container_that_is_killed_is_told_at_once_and_started_again_in_
         seconds, ended = took(lambda: running.result(timeout=30))
     print(f"told after {seconds:.2f} s: {ended.stderr.strip()}")
     assert "died during the call: the worker's container ended" in ended.stderr
-    assert seconds < 3
+    assert seconds < 10, "long before the call would have ended"
     eventually(lambda: all_ready(pool, 1, namespace=namespace), "the pod is ready")
     eventually(lambda: call("whoami", {}, pool=pool, namespace=namespace), "a call is served")
     after = eventually(lambda: restarted(pool, namespace=namespace), "the kubelet has counted the restart")
