@@ -37,7 +37,7 @@ bytes) ends with an ellipsis.
 safely could. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 
 A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail that says of what:
-`bytes`, `calls`, `depth`, `keys`, `sessions` or `tools`.
+`bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
 
 | Python | status | reason | started | meaning |
 |---|---|---|---|---|

@@ -240,9 +240,8 @@ class Worker:
             except (OSError, FramingError) as error:
                 if not self._stopping:
                     give_up(error)
-        os._exit(
-            CHANNEL_EXIT
-        )  # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
+        # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
+        os._exit(CHANNEL_EXIT)
 
     def _obey(self, frame: ToWorker) -> None:
         match frame:

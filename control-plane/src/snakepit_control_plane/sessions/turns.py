@@ -161,7 +161,7 @@ class Sessions:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nobody has foreseen it; whoever waits is told instead of waiting for a deadline.
-            log.error("session %s of pool %s", entry.id, entry.pool, exc_info=error)
+            log.error("a question about session %s of pool %s went wrong", entry.id, entry.pool, exc_info=error)
             entry.busy = entry.asking = False
             message = f"what is known of session {entry.id!r} could not be found out: {error!r}"
             self.refuse_all(entry, SnakepitError(message, started=Started.NO))
