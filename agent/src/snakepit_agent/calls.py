@@ -29,7 +29,7 @@ from snakepit_agent.sessions import Sessions
 from snakepit_agent.slots import WORD_SECONDS, HeldCall, Ledger, Step
 from snakepit_agent.stacks import where
 from snakepit_agent.streams import Streams
-from snakepit_agent.translate import LargePayload, Outcome, call_from_wire, failure, payload_bytes, reject_to_wire, result_to_wire
+from snakepit_agent.translate import LargePayload, Outcome, failure, inbox_frame, payload_bytes, reject_to_wire, result_to_wire
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +102,15 @@ class Calls:
     def on_call(self, replica: str, call: link_pb2.Call) -> None:
         now = time.monotonic()
         held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool, call.stream)
-        held.session_id, held.session_uid, held.session_epoch = call.session_id, call.session_uid, call.session_epoch
-        if call.timeout_seconds > 0:
-            held.due = now + call.timeout_seconds
+        if (timeout := call.timeout_seconds) > 0:
+            held.due = now + timeout
         held.traceparent = call.traceparent
-        held.strict = bool(held.session_id) and (call.affinity in _STRICT if call.affinity else self._strict)
-        if not held.session_id or self._sessions.may_begin(held, call, now):
-            self.begin(held, call)
+        if session_id := call.session_id:
+            held.session_id, held.session_uid, held.session_epoch = session_id, call.session_uid, call.session_epoch
+            held.strict = call.affinity in _STRICT if call.affinity else self._strict
+            if not self._sessions.may_begin(held, call, now):
+                return
+        self.begin(held, call)
 
     def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
@@ -129,13 +131,12 @@ class Calls:
             self._workers.taken(held.incarnation)
         if held.session_id:
             self._sessions.turns.begin(held)
-        deadline = held.due if held.due != math.inf else 0.0
-        frame = call_from_wire(call, held.id, deadline, held.traceparent)
+        frame = inbox_frame(held, call)
         if large:
             held.large = True
             self.arguments.fetch(held, frame, self._line(held))
         else:
-            self._workers.channels[call.incarnation].deliver(frame)
+            self._workers.channels[held.incarnation].deliver(frame)
         self._workers.work_came()
         self._touched()
 

@@ -24,26 +24,31 @@ LARGE_BYTES = 256 * 1024
 """A larger result is not kept: its caller is told that the outcome was lost on the way."""
 
 
+Kept = tuple[float, int, bytes]
+"""When it was told, the replica's id of the call, and the Result's frame as it went over the link."""
+
+
 class Outcomes:
     """What one replica was told lately: whole the latest, and before them, as far as KEEP_BYTES don't reach, only that they ran."""
 
     def __init__(self) -> None:
-        self._slim: deque[tuple[float, link_pb2.Frame]] = deque()
-        self._kept: deque[tuple[float, int, link_pb2.Frame]] = deque()
+        self._slim: deque[Kept] = deque()
+        self._kept: deque[Kept] = deque()
         self._bytes = 0
 
-    def remember(self, frame: link_pb2.Frame, now: float) -> None:
-        size = frame.ByteSize()
-        if size > LARGE_BYTES or frame.result.HasField("pieces"):
-            frame = _lost(frame.result)
-            size = frame.ByteSize()
-        self._kept.append((now, size, frame))
-        self._bytes += size
+    def remember(self, frame: link_pb2.Frame, now: float) -> bytes:
+        """Keep it, or what stands for it; returns the frame itself as it goes over the link."""
+        data = kept = frame.SerializeToString()
+        if len(data) > LARGE_BYTES or frame.result.HasField("pieces"):
+            kept = _lost(frame.result)
+        self._kept.append((now, frame.result.id, kept))
+        self._bytes += len(kept)
         while self._bytes > KEEP_BYTES:
-            at, frame = self._drop()
-            self._slim.append((at, _lost(frame.result)))
+            at, id_, dropped = self._drop()
+            self._slim.append((at, id_, _lost(link_pb2.Frame.FromString(dropped).result)))
         if len(self._kept) + len(self._slim) > KEEP_RESULTS:
             self._drop_oldest()
+        return data
 
     def expire(self, now: float) -> None:
         """Forget what a living link has certainly delivered."""
@@ -54,18 +59,15 @@ class Outcomes:
 
     def ids(self) -> Iterator[int]:
         """The replica's ids of the calls; for the hello."""
-        return (frame.result.id for frame in self._frames())
+        return (id_ for _, id_, _ in chain(self._slim, self._kept))
 
     def take(self) -> list[link_pb2.Frame]:
         """Everything, to be told again."""
-        frames = list(self._frames())
+        frames = [link_pb2.Frame.FromString(data) for _, _, data in chain(self._slim, self._kept)]
         self._slim.clear()
         self._kept.clear()
         self._bytes = 0
         return frames
-
-    def _frames(self) -> Iterator[link_pb2.Frame]:
-        return chain((frame for _, frame in self._slim), (frame for _, _, frame in self._kept))
 
     def _drop_oldest(self) -> None:
         if self._slim:
@@ -73,13 +75,13 @@ class Outcomes:
         else:
             self._drop()
 
-    def _drop(self) -> tuple[float, link_pb2.Frame]:
-        at, size, frame = self._kept.popleft()
-        self._bytes -= size
-        return at, frame
+    def _drop(self) -> Kept:
+        oldest = self._kept.popleft()
+        self._bytes -= len(oldest[2])
+        return oldest
 
 
-def _lost(result: link_pb2.Result) -> link_pb2.Frame:
+def _lost(result: link_pb2.Result) -> bytes:
     error = common_pb2.Error(
         reason="REPLICA_LOST",
         message="the link broke while the result was on its way",
@@ -93,4 +95,4 @@ def _lost(result: link_pb2.Result) -> link_pb2.Frame:
         run_seconds=result.run_seconds,
         error=error,
     )
-    return link_pb2.Frame(result=slim)
+    return link_pb2.Frame(result=slim).SerializeToString()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from snakepit.errors import Started
 from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
 from snakepit.local.sections import counted
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_agent.slots import HeldCall
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,11 @@ Outcome = Payload | LargePayload | ToolFailure | CallFailure | None
 
 
 def payload_from_wire(payload: common_pb2.Payload) -> Payload:
-    attachments = tuple([Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in payload.attachments])
-    return Payload(payload.data, payload.content_type or "application/json", attachments)
+    content_type = payload.content_type or "application/json"
+    if not (attached := payload.attachments):
+        return Payload(payload.data, content_type)
+    attachments = tuple([Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in attached])
+    return Payload(payload.data, content_type, attachments)
 
 
 def payload_to_wire(payload: Payload) -> common_pb2.Payload:
@@ -47,23 +52,24 @@ def payload_bytes(payload: Payload | LargePayload) -> int:
     """What the limit on payloads counts."""
     if isinstance(payload, LargePayload):
         return counted(payload.sections)
-    return len(payload.data) + sum(len(a.data) for a in payload.attachments)
+    size = len(payload.data)
+    return size + sum(len(a.data) for a in payload.attachments) if payload.attachments else size
 
 
-def call_from_wire(call: link_pb2.Call, id_: int, deadline: float, traceparent: str) -> CallFrame:
-    """The packet for a worker's inbox. `id_` is ours, `deadline` monotonic."""
+def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
+    """The packet for a worker's inbox. What `held` knows already is not read off the message again."""
     return CallFrame(
-        id=id_,
-        call_id=call.call_id,
-        tool=call.tool,
+        id=held.id,
+        call_id=held.call_id,
+        tool=held.tool,
         arguments=payload_from_wire(call.arguments),
-        deadline=deadline,
-        stream=call.stream,
-        session_id=call.session_id,
-        session_epoch=call.session_epoch,
-        session_uid=call.session_uid,
-        metadata=dict(call.metadata) if call.metadata else {},
-        traceparent=traceparent,
+        deadline=held.due if held.due != math.inf else 0.0,
+        stream=held.stream,
+        session_id=held.session_id,
+        session_epoch=held.session_epoch,
+        session_uid=held.session_uid,
+        metadata=dict(metadata) if (metadata := call.metadata) else {},
+        traceparent=held.traceparent,
         sections=tuple(call.pieces.sections) if call.HasField("pieces") else (),
     )
 

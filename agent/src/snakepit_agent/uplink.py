@@ -6,6 +6,7 @@ A replica is known by the id of its Welcome. What belongs to one whose link brok
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -134,8 +135,10 @@ class Uplink:
         if known is None:
             log.warning("the result of call %s is dropped: its replica %s is gone", frame.result.call_id, id_)
             return
-        known.outcomes.remember(frame, now)
-        self.send(id_, frame)
+        data = known.outcomes.remember(frame, now)
+        if known.replica is not None:
+            with contextlib.suppress(LinkClosed):
+                known.replica.link.send_bytes(data)
 
     @property
     def is_fenced(self) -> bool:

@@ -72,7 +72,7 @@ class NestedCalls:
 
     def adopt(self, call: Call) -> SnakepitError | None:
         """A client calls out of a tool of its own, which a worker's call waits for: it is nested in that one. Returns its refusal."""
-        frame = call.frame.call
+        frame = call.request
         asked = self.client_calls.get(frame.parent_call_id)
         frame.parent_call_id = ""
         if asked is None:
@@ -121,7 +121,7 @@ class NestedCalls:
 
 def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
     """What every nested call has of the one around it."""
-    around = parent.frame.call
+    around = parent.request
     for field in _DECIDED_HERE:
         call.ClearField(field)
     call.depth, call.priority = nest.depth, around.priority
@@ -131,7 +131,7 @@ def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
 
 def _join_session(parent: Call, call: link_pb2.Call, nest: Nest, session: tuple[str, str]) -> None:
     """Run in the session, within the turn of the call around it that holds the turn."""
-    around = parent.frame.call
+    around = parent.request
     call.session_id = session[1]
     if (parent.pool, around.session_id) == session:
         call.affinity = around.affinity

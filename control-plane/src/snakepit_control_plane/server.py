@@ -118,7 +118,7 @@ class Running:
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
-        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested).handlers()))
+        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested, self.gate).handlers()))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)

@@ -66,7 +66,7 @@ def encode(value: Any, content_type: str = JSON) -> Payload:
 
 def encode_arguments(arguments: Any, content_type: str = JSON) -> Payload:
     """As `encode`, but without a marker in place of all of them. Raises InvalidArguments."""
-    if not isinstance(arguments, Mapping):
+    if type(arguments) is not dict and not isinstance(arguments, Mapping):
         raise InvalidArguments(f"arguments must be a mapping of the tool's argument names to values, not {type(arguments).__name__}")
     try:
         return _attempt(dict(arguments) if content_type == PICKLE else arguments, content_type)

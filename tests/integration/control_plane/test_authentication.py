@@ -11,17 +11,17 @@ import grpc
 import pytest
 
 from snakepit import Client
-from snakepit.errors import PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
+from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
 from snakepit.link.status import from_rpc_error
 from snakepit.link.token import Token
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import keys
 from snakepit_control_plane.authentication.keys import Source
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
-from support.issuer import Issuer, issuer, operator_claims, pod_claims, signed
+from support.issuer import AUDIENCE, Issuer, issuer, operator_claims, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, settings
 from support.tls import certificate, terminator
 
@@ -240,3 +240,57 @@ def test_an_endless_answer_is_not_read_to_its_end(signs: Issuer, monkeypatch: py
     monkeypatch.setattr(keys, "MOST_BYTES", 10)
     with pytest.raises(ValueError, match="more than 10 bytes"):
         Source(signs.settings()).fetch()
+
+
+# ---- clients
+
+
+def web(number: int) -> str:
+    """A token of another pod of the same service account."""
+    return signed(pod_claims(f"web-{number}", "shop/none", aud=[AUDIENCE], sub="system:serviceaccount:shop:web"))
+
+
+async def test_clients_with_the_same_identity_take_turns_as_one_caller_whichever_way_they_come(
+    server: Running, token_file: Path, tmp_path: Path
+) -> None:
+    limited = settings(call={"maxConcurrentPerCaller": 2})
+    agent = await an_agent(server, token_file, settings=limited).start()
+    one, two = tmp_path / "one", tmp_path / "two"
+    put(one, web(1))
+    put(two, web(2))
+    try:
+        async with (
+            Client(server.address, token_file=one) as first,
+            Client(server.address, token_file=two) as second,
+            Client(server.address) as other,
+        ):
+            calls = [asyncio.create_task(each.pool(POOL).call("hang")) for each in (first, second)]
+            await eventually(lambda: agent.running and server.router.pools[POOL].queue.depth == 1)
+            with pytest.raises(CallerLimit):
+                await first.pool(POOL).call("echo")
+            with pytest.raises(CallerLimit):
+                await anext(second.pool(POOL).stream("count", {"to": 1}))
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                request = router_pb2.ExecuteRequest(pool=POOL, tool="echo")
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await router_pb2_grpc.RouterServiceStub(channel).Execute(
+                        request, timeout=5, metadata=[("authorization", f"Bearer {web(3)}")]
+                    )
+                assert isinstance(from_rpc_error(refused.value), CallerLimit)
+            theirs = asyncio.create_task(other.pool(POOL).call("echo"))
+            await eventually(lambda: server.router.pools[POOL].queue.depth == 2)
+            agent.let_go()
+            await asyncio.gather(*calls, theirs)
+            await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+    finally:
+        await agent.stop()
+
+
+async def test_a_client_with_a_wrong_token_is_served_as_one_without(server: Running, token_file: Path, tmp_path: Path) -> None:
+    agent = await an_agent(server, token_file).start()
+    put(tmp_path / "wrong", signed(pod_claims("web-0", "shop/none", aud=["somebody.else"])))
+    try:
+        async with Client(server.address, token_file=tmp_path / "wrong") as client:
+            assert await client.pool(POOL).call("echo", {"a": 1}) is not None
+    finally:
+        await agent.stop()

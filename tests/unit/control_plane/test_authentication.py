@@ -115,6 +115,31 @@ def test_only_the_operators_own_token_may_sync_pools() -> None:
             asyncio.run(gate().admit_operator(bearer(signed(claims))))
 
 
+# ---- who a client is, for fairness
+
+
+def test_a_client_is_its_tokens_subject() -> None:
+    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE], sub="system:serviceaccount:shop:web"))
+    assert asyncio.run(gate().identify(bearer(token))) == "system:serviceaccount:shop:web"
+
+
+@pytest.mark.parametrize(
+    "claims", [{"aud": ["https://kubernetes.default.svc"]}, {"exp": int(time.time()) - 60}, {"iss": "https://another.example"}]
+)
+def test_a_client_with_a_token_that_is_not_right_is_nobody_in_particular(claims: dict[str, Any]) -> None:
+    token = signed(pod_claims("shop-0", "shop/none", **{"aud": [AUDIENCE], **claims}))
+    assert asyncio.run(gate().identify(bearer(token))) == ""
+
+
+def test_a_client_is_nobody_in_particular_without_a_token_and_while_none_can_be_checked() -> None:
+    source = Kept("one")
+    source.fail = OSError("no route")
+    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE]))
+    assert asyncio.run(gate(source).identify(bearer(token))) == ""
+    assert asyncio.run(gate().identify([("user-agent", "test")])) == ""
+    assert asyncio.run(gate().identify([("authorization", "Basic dXNlcg==")])) == ""
+
+
 # ---- what a token must be
 
 

@@ -145,24 +145,35 @@ async def flood(link: Link) -> None:
 
 async def test_frames_take_the_lane_together_and_in_order_what_was_said_before_it_too() -> None:
     async with linked() as (echo, client):
-        for id_ in range(1, 11):
+        for id_ in range(1, link_module.EAGER):
             client.link.send(call(id_))
-        await client.until(lambda: len(client.ids) == 11)
-        assert client.ids == list(range(11))
-        assert echo.batches == [10]
+        await client.until(lambda: len(client.ids) == link_module.EAGER)
+        assert client.ids == list(range(link_module.EAGER))
+        assert echo.batches == [link_module.EAGER - 1]
         assert echo.links[0]._lane is not None
 
 
-async def test_many_frames_leave_before_the_turn_ends_and_large_ones_one_by_one() -> None:
+async def test_many_frames_leave_before_the_turn_ends_in_growing_groups_and_large_ones_one_by_one() -> None:
+    few = link_module.EAGER
     async with linked() as (echo, client):
-        for id_ in range(1, 2 * link_module.EAGER + 1):
+        for id_ in range(1, 4 * few + 1):
             client.link.send(call(id_))
         for id_ in range(100, 103):
             client.link.send(call(id_, size=link_module.MESSAGE_BYTES))
-        await client.until(lambda: len(client.ids) == 2 * link_module.EAGER + 4)
-        assert echo.batches[:2] == [link_module.EAGER, link_module.EAGER]
-        assert echo.batches[2:] == [1, 1, 1]
+        await client.until(lambda: len(client.ids) == 4 * few + 4)
+        assert echo.batches == [few, 2 * few, few, 1, 1, 1]
         assert client.ids == sorted(client.ids)
+
+
+async def test_each_turn_of_the_loop_begins_with_a_small_group_again() -> None:
+    few = link_module.EAGER
+    async with linked() as (echo, client):
+        for turn in range(2):
+            for id_ in range(1, 3 * few + 1):
+                client.link.send(call(turn * 3 * few + id_))
+            await asyncio.sleep(0)
+        await client.until(lambda: len(client.ids) == 6 * few + 1)
+        assert echo.batches == [few, 2 * few] * 2
 
 
 async def test_where_the_lane_can_not_be_reached_frames_stay_on_the_stream() -> None:

@@ -37,11 +37,14 @@ class Claimed:
 
 
 class Gate(Protocol):
-    """Asked before anybody is believed. Both raise Unauthenticated, PermissionDenied or ServerUnavailable."""
+    """Asked before anybody is believed. The first two raise Unauthenticated, PermissionDenied or ServerUnavailable."""
 
     async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None: ...
 
     async def admit_operator(self, metadata: Metadata) -> None: ...
+
+    async def identify(self, metadata: Metadata) -> str:
+        """Who a client is, by its token's subject; empty: it has no token that is right. For fairness, nothing else depends on it."""
 
 
 class Open:
@@ -53,10 +56,14 @@ class Open:
     async def admit_operator(self, metadata: Metadata) -> None:
         """Whoever it is."""
 
+    async def identify(self, metadata: Metadata) -> str:
+        """Nobody can be told from another."""
+        return ""
+
 
 def check_agent(identity: Identity, claimed: Claimed, audience: str) -> None:
     """Raises Unauthenticated: the token is for somebody else; PermissionDenied: it is another capsule's."""
-    _check_audience(identity, audience)
+    check_audience(identity, audience)
     if f"{audience}/{claimed.pool}" not in identity.audiences:
         raise PermissionDenied(f"capsule {claimed.name} says it is of pool {claimed.pool}, and its token is for {_said(identity)}")
     if not identity.pod:
@@ -68,13 +75,14 @@ def check_agent(identity: Identity, claimed: Claimed, audience: str) -> None:
 
 def check_operator(identity: Identity, audience: str, operator: str) -> None:
     """Raises Unauthenticated, or PermissionDenied for a token of somebody else."""
-    _check_audience(identity, audience)
+    check_audience(identity, audience)
     if identity.subject != operator or audience not in identity.audiences:
         who = f"{identity.subject} for {_said(identity)}"
         raise PermissionDenied(f"only the operator may sync pools: that is {operator} for {audience!r}, and this is {who}")
 
 
-def _check_audience(identity: Identity, audience: str) -> None:
+def check_audience(identity: Identity, audience: str) -> None:
+    """Raises Unauthenticated: the token is for somebody else."""
     if not any(each == audience or each.startswith(f"{audience}/") for each in identity.audiences):
         raise Unauthenticated(f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}")
 

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from snakepit.errors import Unauthenticated
-from snakepit_control_plane.authentication.gate import Claimed, Identity, Metadata, check_agent, check_operator
+from snakepit.errors import ServerUnavailable, Unauthenticated
+from snakepit_control_plane.authentication.gate import Claimed, Identity, Metadata, check_agent, check_audience, check_operator
 from snakepit_control_plane.authentication.keys import Keys
 from snakepit_control_plane.authentication.settings import Authentication
 from snakepit_control_plane.authentication.tokens import key_id, read
@@ -45,6 +45,18 @@ class Guarded:
         """Always with a token: it is of the same release as the control plane."""
         identity = await self._identity(_bearer(metadata), "whoever syncs pools")
         check_operator(identity, self._wanted.audience, self._wanted.operator)
+
+    async def identify(self, metadata: Metadata) -> str:
+        """A token that is not right, or can't be checked now, is as good as none: its bearer takes turns as a connection."""
+        try:
+            if not (token := _bearer(metadata)):
+                return ""
+            identity = await self._identity(token, "a client")
+            check_audience(identity, self._wanted.audience)
+        except (Unauthenticated, ServerUnavailable) as error:
+            log.debug("a client is known by its connection alone: %s", error)
+            return ""
+        return identity.subject
 
     async def _identity(self, token: str, who: str) -> Identity:
         if not token:

@@ -59,12 +59,12 @@ class Idempotency:
 
     def submit(self, pool: Pool, call: Call, now: float) -> None:
         """Take a call with a key: run it, let it join, or give it the outcome."""
-        key = call.frame.call.idempotency_key
-        error = check_key(call.frame.call)
+        key = call.request.idempotency_key
+        error = check_key(call.request)
         if error is not None:
             self._router.fail(call, error)
             return
-        asked = digest(call.frame.call)
+        asked = digest(call.request)
         entry = self._entries.get((pool.name, key))
         if entry is None:
             self._begin(pool, call, Run(pool.name, key, asked, self._replica, new_id()), now)
@@ -198,7 +198,7 @@ class Idempotency:
             self._ran(entry, run, frame.result)
             return
         for call, reply in entry.callers.items():
-            if call.frame.call.progress:
+            if call.request.progress:
                 reply(call, _progress(call, frame))
 
     def _ran(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:

@@ -103,12 +103,12 @@ class Answers:
     def _of_session(self, pool: Pool, call: Call, reason: str, now: float) -> bool:
         """A rejection that says something of the call's session, and nothing of its worker."""
         if reason == "RELEASED" and call.session is not None:
-            self._router.sessions.moved_on(call.session, Fence(call.frame.call.session_uid, call.frame.call.session_epoch))
+            self._router.sessions.moved_on(call.session, Fence(call.request.session_uid, call.request.session_epoch))
             self.again(pool, call, now)
         elif reason == "BUSY":
             self._router.release(pool, call, now)
             call.worker, call.sent_at = None, 0.0
-            self._router.fail(call, WorkerBusy(f"session {call.frame.call.session_id!r} is ordered, and runs a call", retry_after=0.1))
+            self._router.fail(call, WorkerBusy(f"session {call.request.session_id!r} is ordered, and runs a call", retry_after=0.1))
             self._settled(pool, call, None, now)
         else:
             return False

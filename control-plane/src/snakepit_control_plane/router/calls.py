@@ -59,7 +59,8 @@ class Sink(Protocol):
 
 
 class Call:
-    """`frame` is the Call frame itself: it is passed on, not copied. Times are of the loop's clock, infinity is none.
+    """`frame` is the Call frame itself, which is passed on, not copied, and `request` the message in it. Times are of the loop's clock,
+    infinity is none.
 
     `caller`: whom it came from, as far as fairness goes: now a connection.
     """
@@ -87,6 +88,7 @@ class Call:
         "queued_at",
         "rank",
         "reply",
+        "request",
         "requeued",
         "reruns",
         "sent_at",
@@ -103,7 +105,8 @@ class Call:
     )
 
     def __init__(self, frame: link_pb2.Frame, reply: Reply, now: float, sink: Sink | None = None, caller: Hashable = None) -> None:
-        call = frame.call
+        # Taken off the frame once: each time would make it anew.
+        self.request = call = frame.call
         self.frame = frame
         self.id = call.id
         self.call_id = call.call_id
@@ -159,12 +162,12 @@ class Call:
 
     @property
     def is_stream(self) -> bool:
-        return self.frame.call.stream
+        return self.request.stream
 
     @property
     def is_held(self) -> bool:
         """Does an agent have it, answered or not?"""
-        return self.sent_at > 0 and self.worker is not None and self.worker.capsule.inflight.get(self.frame.call.id) is self
+        return self.sent_at > 0 and self.worker is not None and self.worker.capsule.inflight.get(self.request.id) is self
 
     def expired(self, now: float) -> SnakepitError:
         """The deadline's error; whether the tool started is known here only for a call that was never sent."""
@@ -187,13 +190,13 @@ def payload_bytes(value: common_pb2.Payload) -> int:
 
 def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
     """What is wrong with the call's own fields."""
-    frame = call.frame.call
-    size = payload_bytes(frame.arguments)
+    arguments = call.request.arguments
+    size = payload_bytes(arguments)
     if size > limits.max_payload_bytes:
         return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
-    if call.source is not None and (size := counted(frame.pieces.sections)) > limits.max_large_payload_bytes:
+    if call.source is not None and (size := counted(call.request.pieces.sections)) > limits.max_large_payload_bytes:
         return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
-    kind = frame.arguments.content_type
+    kind = arguments.content_type
     return None if kind in ALWAYS else _refused_encoding(pool, kind)
 
 

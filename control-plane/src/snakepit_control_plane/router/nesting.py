@@ -50,11 +50,11 @@ class Nest:
     def session(self) -> tuple[str, str]:
         """Pool and id of the session that this call is made in: its own, or the nearest around it."""
         calls = (self.call, *self.around()) if self.call is not None else self.around()
-        return next(((each.pool, each.frame.call.session_id) for each in calls if each.frame.call.session_id), ("", ""))
+        return next(((each.pool, each.request.session_id) for each in calls if each.request.session_id), ("", ""))
 
     def holder(self, pool: str, session_id: str) -> str:
         """The call_id of the nearest call around that runs in that session; empty: none does."""
-        return next((each.call_id for each in self.around() if each.frame.call.session_id == session_id and each.pool == pool), "")
+        return next((each.call_id for each in self.around() if each.request.session_id == session_id and each.pool == pool), "")
 
     def end(self) -> None:
         """The call has ended: nobody waits for what it called."""

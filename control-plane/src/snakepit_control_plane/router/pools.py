@@ -86,9 +86,9 @@ class Router:
         self._start_span(call)
         if pool.budget is not None:
             pool.budget.count(now)
-        if call.frame.call.idempotency_key:
+        if call.request.idempotency_key:
             self.idempotency.submit(pool, call, now)
-        elif call.frame.call.session_id:
+        elif call.request.session_id:
             self.sessions.submit(pool, call, now)
         else:
             self.place(pool, call, now)
@@ -97,7 +97,7 @@ class Router:
         """Take a call of our own, which runs on behalf of others: they are counted, it is not."""
         self.open_calls += 1
         call.home, call.pool = pool, pool.name
-        if call.frame.call.session_id:
+        if call.request.session_id:
             self.sessions.submit(pool, call, call.started_at)
         else:
             self.place(pool, call, call.started_at)
@@ -117,7 +117,7 @@ class Router:
         return no_pool(name, self.pools) if self.knows_pools() else not_known_yet(name)
 
     def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
-        if call.frame.call.timeout_seconds > 0:
+        if call.request.timeout_seconds > 0:
             return
         tool = pool.tools.get(call.tool)
         default = pool.spec.call.stream_timeout_seconds if call.is_stream else pool.spec.call.timeout_seconds
@@ -126,12 +126,12 @@ class Router:
     def _start_span(self, call: Call) -> None:
         if not tracing.enabled():
             return
-        parent = call.frame.call.traceparent
+        parent = call.request.traceparent
         call.span = tracing.start_span(
             f"route {call.tool}", parent, {"snakepit.pool": call.pool, "snakepit.tool": call.tool}, kind="server"
         )
         if call.span is not None:
-            call.frame.call.traceparent = call.span.traceparent
+            call.request.traceparent = call.span.traceparent
 
     # ---- it goes to a worker, or waits
 
@@ -226,7 +226,7 @@ class Router:
         if pool.spec.worker.exclusive and not worker.taken:
             worker.taken = True
             pool.index.place(worker, now)
-        frame = call.frame.call
+        frame = call.request
         frame.id = next(self._frame_ids)
         frame.worker = worker.id
         frame.incarnation = worker.incarnation
@@ -317,7 +317,7 @@ class Router:
             return
         if call.sent_at and call.worker is not None:
             reason = "CANCELLED" if error is None else error.reason
-            self.tell(call.worker.capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=call.frame.call.id, reason=reason)))
+            self.tell(call.worker.capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=call.request.id, reason=reason)))
         started = Started.MAYBE if call.sent_at else Started.NO
         self.fail(call, error or Cancelled("the caller cancelled the call", started=started))
 

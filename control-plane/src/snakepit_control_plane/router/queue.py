@@ -83,28 +83,29 @@ class Line:
         self.yields = False
         self._bands = tuple(Band(rank) for rank in range(RANKS))
         self._served = 0
+        self._waiting = 0
 
     def __len__(self) -> int:
-        return sum(len(band.since) for band in self._bands)
-
-    def __bool__(self) -> bool:
-        return any(band.since for band in self._bands)
+        return self._waiting
 
     def __iter__(self) -> Iterator[Call]:
         return (call for band in self._bands for call in band.since)
 
     def push(self, call: Call, now: float) -> None:
         call.line = self
+        self._waiting += 1
         self._bands[call.rank].push(call, now)
 
     def remove(self, call: Call) -> None:
         """The call waits no more, without having had its turn."""
         call.line = None
+        self._waiting -= 1
         self._bands[call.rank].remove(call)
 
     def turn(self, call: Call) -> None:
         """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
         call.line = None
+        self._waiting -= 1
         band = self._bands[call.rank]
         band.turn(call)
         self._served += 1

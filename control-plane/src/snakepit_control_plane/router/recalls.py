@@ -71,7 +71,7 @@ class Recalls:
             self._arm(now)
 
     def _recall(self, pool: Pool, worker: Worker, now: float) -> None:
-        ids = [call.frame.call.id for call in behind(worker) if has_free(pool, call.tool)]
+        ids = [call.request.id for call in behind(worker) if has_free(pool, call.tool)]
         if ids:
             worker.progressed = now
             self._router.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=ids[0], others=ids[1:])))

@@ -71,7 +71,7 @@ class Transfers:
         """The call, which has a sink, is closed: by its deadline or its caller, perhaps, while its result was being collected."""
         if call.is_stream:
             if call.worker is not None:
-                call.worker.capsule.trailing.pop(call.frame.call.id, None)
+                call.worker.capsule.trailing.pop(call.request.id, None)
         elif (collecting := self._collecting.pop(call, None)) is not None:
             collecting.cancel()
 

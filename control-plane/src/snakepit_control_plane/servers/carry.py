@@ -22,7 +22,7 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, caller, pass_on
+from snakepit_control_plane.servers.rpc import EOF, abort, pass_on
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,7 +30,7 @@ PROGRESS_KEPT = 16
 """Of a call whose caller doesn't read: older news are dropped."""
 
 
-async def serve_carry(router: Router, nested: NestedCalls, context: Context, is_closed: Callable[[], bool]) -> None:
+async def serve_carry(router: Router, nested: NestedCalls, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
     """One call, or the large result of one whose Result went over the link. `is_closed`: is nothing more taken?"""
     first = await _opening(context)
     if first is None:
@@ -43,7 +43,7 @@ async def serve_carry(router: Router, nested: NestedCalls, context: Context, is_
             if first.fetch:
                 await _fetch(router, first.fetch, context)
             else:
-                carry = _Carry(router, nested, context, first)
+                carry = _Carry(router, nested, context, caller, first)
                 del first  # The call has its own copy; here it would stay for as long as the stream does.
                 await carry.run()
         except SnakepitError as error:
@@ -78,7 +78,7 @@ async def pass_down(stream: Stream, send: Callable[[bytes | Piece, Moved], Await
 class _Carry:
     """One call from its first message to its end."""
 
-    def __init__(self, router: Router, nested: NestedCalls, context: Context, first: link_pb2.CarryRequest) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, context: Context, caller: str, first: link_pb2.CarryRequest) -> None:
         frame = link_pb2.Frame(call=first.call)
         self._router = router
         self._nested = nested
@@ -89,7 +89,7 @@ class _Carry:
         self._news = asyncio.Event()
         self._stream = Stream(lambda end: router.close(self._call, end)) if frame.call.stream else None
         reply = self._stream.reply if self._stream is not None else self._reply
-        self._call = Call(frame, reply, router.clock(), self._stream, caller(context))
+        self._call = Call(frame, reply, router.clock(), self._stream, caller)
         self._upload = Upload(frame.call.pieces.sections, self._want)
         if frame.call.HasField("pieces"):
             self._call.source = self._upload
@@ -99,7 +99,7 @@ class _Carry:
         """Raises SnakepitError for what can't be said in the stream."""
         if not self._call.tool:
             raise InvalidArguments("tool is missing: name the tool to run")
-        if self._nested.client_calls and self._call.frame.call.parent_call_id and (refusal := self._nested.adopt(self._call)) is not None:
+        if self._nested.client_calls and self._call.request.parent_call_id and (refusal := self._nested.adopt(self._call)) is not None:
             raise refusal
         self._router.submit(self._call)
         if self._stream is not None:

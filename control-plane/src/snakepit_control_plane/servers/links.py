@@ -87,13 +87,14 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         await serve_pipe(self.router, self._gate, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_carry(self.router, self.nested, context, lambda: self._closed)
+        await serve_carry(self.router, self.nested, context, await caller(self._gate, context), lambda: self._closed)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        with contextlib.closing(BulkGroup(self.bulk, self._lanes, caller(context))) as bulk:
-            await self._link(context, bulk)
+        who = await caller(self._gate, context)
+        with contextlib.closing(BulkGroup(self.bulk, self._lanes, who)) as bulk:
+            await self._link(context, bulk, who)
 
-    async def _link(self, context: Context, bulk: BulkGroup) -> None:
+    async def _link(self, context: Context, bulk: BulkGroup, who: str) -> None:
         try:
             first, hello = await self._hello(context)
             link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
@@ -101,7 +102,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if offered is not None:
                 bulk.offer(offered[0])
             try:
-                peer = await self._welcome(hello, link, context, offered[0] if offered is not None else None)
+                peer = await self._welcome(hello, link, context, who, offered[0] if offered is not None else None)
             except BaseException:
                 if offered is not None:
                     offered[1].cancel()
@@ -133,7 +134,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         hello = first.frames[0].hello
         return first, hello
 
-    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context, lane: link_pb2.Lane | None) -> Peer:
+    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str, lane: link_pb2.Lane | None) -> Peer:
         peer: Peer
         protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
         if hello.role == link_pb2.ROLE_AGENT:
@@ -147,7 +148,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link, caller(context), takes_pieces=hello.takes_pieces)
+            peer = ClientPeer(self.router, self.nested, link, who, takes_pieces=hello.takes_pieces)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
@@ -232,13 +233,14 @@ class ClientPeer:
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
-        self._last_call = frame.call.id
         call = Call(frame, self._reply, now, caller=self._caller)
+        self._last_call = call.id
         call.takes_pieces = self._takes_pieces
-        if frame.call.stream or frame.call.HasField("pieces"):
+        request = call.request
+        if request.stream or request.HasField("pieces"):
             self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
             return
-        if self._nested.client_calls and frame.call.parent_call_id and (refusal := self._nested.adopt(call)) is not None:
+        if self._nested.client_calls and request.parent_call_id and (refusal := self._nested.adopt(call)) is not None:
             self._reply(call, result_frame(call, refusal))
             return
         self._calls[call.id] = call
@@ -318,7 +320,7 @@ class AgentPeer:
     def _progress(self, frame: link_pb2.Frame) -> None:
         """For callers who asked for it."""
         call = self._capsule.inflight.get(frame.progress.id)
-        if call is not None and not call.closed and call.frame.call.progress:
+        if call is not None and not call.closed and call.request.progress:
             frame.progress.id = call.id
             call.reply(call, frame)
 

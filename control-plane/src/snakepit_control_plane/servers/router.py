@@ -12,6 +12,7 @@ from snakepit.link.status import from_frame
 from snakepit.names import new_id
 from snakepit.payload import JSON
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
+from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
@@ -29,7 +30,8 @@ _PRIORITIES = frozenset(common_pb2.Priority.values())
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    def __init__(self, router: Router, nested: NestedCalls) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, gate: Gate) -> None:
+        self._gate = gate
         self._router = router
         self._nested = nested
 
@@ -52,8 +54,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             if not answer.done():
                 answer.set_result(frame.result)
 
-        call = Call(_frame(request, context), reply, self._router.clock(), caller=caller(context))
-        call.source = set_apart(call.frame.call, self._router.limits.max_payload_bytes)
+        call = Call(_frame(request, context), reply, self._router.clock(), caller=await caller(self._gate, context))
+        call.source = set_apart(call.request, self._router.limits.max_payload_bytes)
         self._router.submit(call)
         try:
             result = await answer
@@ -69,7 +71,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             await abort(context, error)
             return
         frame.call.stream = True
-        call = Call(frame, stream.reply, self._router.clock(), stream, caller(context))
+        call = Call(frame, stream.reply, self._router.clock(), stream, await caller(self._gate, context))
         if self._nested.client_calls and (refusal := self._adopted(call, context)) is not None:
             await abort(context, refusal)
             return
@@ -87,7 +89,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     def _adopted(self, call: Call, context: Context) -> SnakepitError | None:
         """A client may call out of a tool of its own. Returns the refusal."""
-        call.frame.call.parent_call_id = parent_call_id(context)
+        call.request.parent_call_id = parent_call_id(context)
         return self._nested.adopt(call)
 
     async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:

@@ -16,6 +16,7 @@ from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.status import to_status
 from snakepit.local.sections import piece_of
 from snakepit.names import parse_pool, pool_name
+from snakepit_control_plane.authentication import Gate
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _BROKEN: Any = grpc.aio.InternalError
@@ -95,9 +96,9 @@ def metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Sequence[tuple[str,
     return cast(Sequence[tuple[str, str | bytes]], context.invocation_metadata() or ())
 
 
-def caller(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Whom the calls come from, as far as fairness goes: the connection."""
-    return str(context.peer())
+async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Whom the calls come from, as far as fairness goes: whoever its token says it is, or the connection."""
+    return await gate.identify(metadata(context)) or str(context.peer())
 
 
 def full_name(pool: str) -> str:

@@ -126,7 +126,7 @@ class Binding:
 
     def _dispatch(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
         assert entry.record is not None
-        frame = call.frame.call
+        frame = call.request
         frame.session_uid = entry.record.uid
         frame.session_epoch = entry.record.epoch
         frame.turn = self._turn(pool, call)

@@ -53,7 +53,7 @@ class Releases:
         if how.get("look"):
             return True if capsule.workers else None  # before its first report nothing is known of its workers
         until = asyncio.get_running_loop().time() + ANSWER_SECONDS
-        while not how.get("force") and any(call.frame.call.session_uid == record.uid for call in capsule.inflight.values()):
+        while not how.get("force") and any(call.request.session_uid == record.uid for call in capsule.inflight.values()):
             if not how.get("wait"):
                 return False
             if asyncio.get_running_loop().time() > until:

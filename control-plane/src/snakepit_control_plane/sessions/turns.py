@@ -42,7 +42,7 @@ class Sessions:
     # ---- a call comes in
 
     def submit(self, pool: Pool, call: Call, now: float) -> None:
-        session = call.frame.call.session_id
+        session = call.request.session_id
         entry = self.entries.get((pool.name, session))
         if entry is None:
             entry = self.entries[pool.name, session] = SessionEntry(pool.name, session)

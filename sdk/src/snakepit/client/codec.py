@@ -106,10 +106,11 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
     """
     if wire.warnings:
         _warn(wire.warnings)
-    if not wire.attachments and not wire.data:
+    data, attached = wire.data, wire.attachments
+    if not attached and not data:
         return None
     try:
-        return payload.decode(plain(wire) if wire.attachments else frames.Payload(wire.data, wire.content_type), trusted=trusted)
+        return payload.decode(plain(wire) if attached else frames.Payload(data, wire.content_type), trusted=trusted)
     except InvalidArguments as error:  # of the other side's making: the tool has run
         raise SnakepitError(error.message, started=Started.YES) from error
 

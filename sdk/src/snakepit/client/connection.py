@@ -147,9 +147,16 @@ class Connection:
         call = frame.call
         tries = self.tries(deadline, span)
         while True:
-            peer, nested = await self.choose(call, tries)
+            nested, peer = False, self._next_peer(tries.avoided) if self.serving is None else None
+            if peer is None:
+                peer, nested = await self.choose(call, tries)
             try:
-                answer = await self._once(peer, frame, deadline, watch, large)
+                if large is None:
+                    answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
+                else:
+                    answer = await self._carry(peer, frame, deadline, large, watch)
+                if type(answer) is link_pb2.Result and answer.HasField("pieces"):
+                    answer = await self._fetch(peer, answer, deadline)
                 if isinstance(answer, frames.Payload) or not answer.HasField("error"):
                     return answer
                 raise from_frame(answer.error)
@@ -294,19 +301,8 @@ class Connection:
             if now() >= end or refused or self._stopped:
                 raise sentences.no_server(self.target, error)
 
-    async def _once(
-        self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None, large: frames.Payload | None
-    ) -> link_pb2.Result | frames.Payload:
-        """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
-        if large is None:
-            answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
-        else:
-            answer = await self._carry(peer, frame, deadline, large, watch)
-        if isinstance(answer, frames.Payload) or not answer.HasField("pieces"):
-            return answer
-        return await self._fetch(peer, answer, deadline)
-
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
+        """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
         call, loop = frame.call, asyncio.get_running_loop()
         call.id = id_ = peer.link.next_id()
         if deadline is not None:

@@ -29,8 +29,9 @@ OUTBOX_BYTES = 64 * 1024 * 1024
 
 __all__ = ["EOF", "Link", "LinkClosed", "OnFrames"]
 
-EAGER = 16
-"""So many queued frames leave at once, not only when the turn of the loop ends: the peer starts on them while we go on."""
+EAGER = 8
+"""So many queued frames leave at once, not only when the turn of the loop ends: the peer starts on them while we go on. After them, in
+the same turn, twice as many do, and so on: a few calls don't wait for each other, and many still travel together."""
 
 KINDS = 32
 """So many kinds of frames that are passed over are named in the log."""
@@ -79,6 +80,8 @@ class Link:
         self._done_writing = done_writing
         self._queued: list[bytes] = []
         self._queued_bytes = 0
+        self._eager = EAGER
+        self._flush_due = False
         # What `run` waits for; a replica has thousands of links, so only the one that it needs.
         self._wake: asyncio.Event | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -116,14 +119,19 @@ class Link:
 
     def send(self, frame: link_pb2.Frame) -> None:
         """Queue a frame. Raises LinkClosed; never blocks."""
+        self.send_bytes(frame.SerializeToString())
+
+    def send_bytes(self, data: bytes) -> None:
+        """As `send`, of a frame that has been serialized."""
         if self._closing is not None:
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
-        data = frame.SerializeToString()
-        if not self._queued:
+        queued = self._queued
+        if not queued:
             self._rouse()
-        self._queued.append(data)
+        queued.append(data)
         self._queued_bytes += len(data)
-        if len(self._queued) >= EAGER and self._lane is not None:
+        if len(queued) >= self._eager and self._lane is not None:
+            self._eager *= 2
             self._flush_lane()
         if self._queued_bytes > OUTBOX_BYTES:
             self.close(f"the peer left {self._queued_bytes} bytes unread")
@@ -149,8 +157,9 @@ class Link:
         """There is something to be written."""
         if self._wake is not None:
             self._wake.set()
-        if self._lane is not None and not self._lane.is_full:
-            asyncio.get_running_loop().call_soon(self._flush_lane)
+        if self._lane is not None and not self._flush_due and not self._lane.is_full:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
 
     def _take(self, frames: Sequence[link_pb2.Frame]) -> None:
         if self._broken:
@@ -195,6 +204,11 @@ class Link:
             over.cancel()
             await asyncio.gather(over, return_exceptions=True)
         return self.close_reason
+
+    def _end_turn(self) -> None:
+        self._flush_due = False
+        self._eager = EAGER
+        self._flush_lane()
 
     def _flush_lane(self, *, last: bool = False) -> None:
         lane = self._lane
