@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import _async as aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from snakepit.link import tracing
 from snakepit.link.channels import server_options
@@ -41,6 +41,7 @@ from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.pools import PoolServicer
 from snakepit_control_plane.servers.router import RouterServicer
+from snakepit_control_plane.servers.rpc import Unregistered
 from snakepit_control_plane.servers.sessions import SessionServicer
 from snakepit_control_plane.servers.tools import ToolServicer
 from snakepit_control_plane.sessions import Sessions
@@ -115,13 +116,15 @@ class Running:
 
     def _register(self) -> None:
         server = self._grpc
-        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), server)
-        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), server)
-        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), server)
+        named: Any = Unregistered(server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), named)
+        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), named)
+        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), named)
         server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested, self.gate).handlers()))
-        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], server)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), named)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
+        reflects = reflection.aio.ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, named)
 
     def _bind(self) -> str:
         host, port = parse_target(self.settings.listen)

@@ -236,6 +236,12 @@ async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_t
             assert {(await call).worker for call in (unstarted, waits)} == {"capsule-1/0"}
 
 
+async def test_the_server_waits_for_calls_in_one_place_and_not_in_one_for_each_method(server: Running) -> None:
+    """grpcio's own server looks at all of them at each call."""
+    waiting = [task.get_coro().__qualname__ for task in asyncio.all_tasks() if "request" in task.get_coro().__qualname__]  # type: ignore[union-attr]
+    assert waiting == ["AioServer._request_call"]
+
+
 async def test_calls_spread_evenly_over_idle_workers(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=4) as agent:
         for _ in range(20):

@@ -9,10 +9,11 @@ import grpc
 
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.link.status import from_frame
-from snakepit.names import new_id
+from snakepit.names import call_id
 from snakepit.payload import JSON
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
@@ -20,7 +21,7 @@ from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.rpc import abort, caller, full_name, parent_call_id, rich, time_left, traceparent, write
+from snakepit_control_plane.servers.rpc import abort, caller, full_name, metadata, parent_call_id, rich, time_left, traceparent, write
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -54,7 +55,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             if not answer.done():
                 answer.set_result(frame.result)
 
-        call = Call(_frame(request, context), reply, self._router.clock(), caller=await caller(self._gate, context))
+        sent = metadata(context)
+        frame, who = _frame(request, context, sent), await caller(self._gate, context, sent)
+        call = Call(frame, reply, self._router.clock(), caller=who)
         call.source = set_apart(call.request, self._router.limits.max_payload_bytes)
         self._router.submit(call)
         try:
@@ -65,14 +68,15 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
         stream = Stream(lambda frame: self._router.close(call, frame))
+        sent = metadata(context)
         try:
-            frame = _frame(request, context)
+            frame = _frame(request, context, sent)
         except InvalidArguments as error:
             await abort(context, error)
             return
         frame.call.stream = True
-        call = Call(frame, stream.reply, self._router.clock(), stream, await caller(self._gate, context))
-        if self._nested.client_calls and (refusal := self._adopted(call, context)) is not None:
+        call = Call(frame, stream.reply, self._router.clock(), stream, await caller(self._gate, context, sent))
+        if self._nested.client_calls and (refusal := self._adopted(call, sent)) is not None:
             await abort(context, refusal)
             return
         call.source = set_apart(frame.call, self._router.limits.max_payload_bytes)
@@ -87,9 +91,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             stream.abandon()
             self._router.cancel(call)
 
-    def _adopted(self, call: Call, context: Context) -> SnakepitError | None:
+    def _adopted(self, call: Call, sent: Metadata) -> SnakepitError | None:
         """A client may call out of a tool of its own. Returns the refusal."""
-        call.request.parent_call_id = parent_call_id(context)
+        call.request.parent_call_id = parent_call_id(sent)
         return self._nested.adopt(call)
 
     async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:
@@ -103,9 +107,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         return _chunk(request, call, chunk).SerializeToString()
 
 
-def _frame(request: Request, context: Context) -> link_pb2.Frame:
+def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:
     call = link_pb2.Call(
-        call_id=new_id(),
+        call_id=call_id(),
         pool=full_name(request.pool),
         tool=request.tool,
         session_id=request.session_id,
@@ -114,7 +118,7 @@ def _frame(request: Request, context: Context) -> link_pb2.Frame:
         idempotency_key=request.idempotency_key,
         metadata=request.metadata,
         timeout_seconds=time_left(context),
-        traceparent=traceparent(context),
+        traceparent=traceparent(sent),
     )
     if not request.tool:
         raise InvalidArguments("tool is missing: name the tool to run")

@@ -17,6 +17,7 @@ from snakepit.link.status import to_status
 from snakepit.local.sections import piece_of
 from snakepit.names import parse_pool, pool_name
 from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authentication.gate import Metadata
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _BROKEN: Any = grpc.aio.InternalError
@@ -78,27 +79,47 @@ def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:
     return 0.0 if left is None or left > _NO_DEADLINE_SECONDS else max(0.001, left)
 
 
-def traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    return _header(context, "traceparent")
+def traceparent(sent: Metadata) -> str:
+    return _header(sent, "traceparent")
 
 
-def parent_call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+def parent_call_id(sent: Metadata) -> str:
     """The call to one of the client's own tools, out of which it makes this one; empty: it is made out of none."""
-    return _header(context, PARENT_HEADER)
+    return _header(sent, PARENT_HEADER)
 
 
-def _header(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str:
-    return next((str(value) for key, value in metadata(context) if key == name), "")
+def _header(sent: Metadata, name: str) -> str:
+    for key, value in sent:
+        if key == name:
+            return str(value)
+    return ""
 
 
-def metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Sequence[tuple[str, str | bytes]]:
-    """What the peer sent before its first message."""
-    return cast(Sequence[tuple[str, str | bytes]], context.invocation_metadata() or ())
+def metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Metadata:
+    """What the peer sent before its first message; each time, grpcio makes it anew."""
+    return cast(Metadata, context.invocation_metadata() or ())
 
 
-async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Whom the calls come from, as far as fairness goes: whoever its token says it is, or the connection."""
-    return await gate.identify(metadata(context)) or str(context.peer())
+async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any], sent: Metadata | None = None) -> str:
+    """Whom the calls come from, as far as fairness goes: whoever its token says it is, or the connection. `sent`: see `metadata`."""
+    return await gate.identify(metadata(context) if sent is None else sent) or str(context.peer())
+
+
+class Unregistered:
+    """What the generated functions add a servicer to, instead of to the server itself: by name alone.
+
+    They also register each method with the server, and grpcio 1.85 then keeps a task for every method, and looks at all of them at each
+    call: a tenth of what a plain call costs the replica.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """They are found by their names."""
 
 
 def full_name(pool: str) -> str:
