@@ -35,7 +35,7 @@ TRAVEL_SECONDS = 1.0
 
 POOLS = ("default/test", "default/other")
 
-QUICK_SECONDS = 0.006
+QUICK_SECONDS = 0.022
 """A tool that has never been quicker is not sent ahead of a free slot."""
 
 

@@ -35,7 +35,7 @@ def _of_replica(replica: Replica) -> Iterator[str]:
     things = {
         "open calls": router.open_calls,
         "deadlines": len(awaited_by(router)),
-        "recalls": len(router._recalls._watched),
+        "recalls": len(router.recalls._watched),
         "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
         "doubtful claims": len(replica.idempotency.upkeep._doubtful),

@@ -114,7 +114,7 @@ class Calls:
 
     def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
-        refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict)
+        refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict, ahead=call.ahead)
         if not refusal and not self._owners.admits(held):
             refusal = "NO_SLOT"
         large = call.HasField("pieces")

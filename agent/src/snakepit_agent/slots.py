@@ -18,8 +18,11 @@ from snakepit.means import next_mean
 AHEAD_SECONDS = 0.001
 """Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
 
-NEXT_SECONDS = 0.006
+SOON_SECONDS = 0.006
 """One call may wait while the work there, with it, is estimated at this. Replicas aim at half of it."""
+
+NEXT_SECONDS = 0.022
+"""The same for a call that says that it goes ahead. Another, which its replica took to have a slot, is better off where one is free."""
 
 AHEAD_CALLS = 128
 """Calls that may wait in a worker's inbox, however short they are."""
@@ -164,8 +167,8 @@ class Ledger:
         self._last_id += 1
         return self._last_id
 
-    def refusal(self, incarnation: str, tool: str, *, strict: bool = False) -> str:
-        """Why a call can't be admitted now (a Reject's reason); empty when it can."""
+    def refusal(self, incarnation: str, tool: str, *, strict: bool = False, ahead: bool = False) -> str:
+        """Why a call can't be admitted now (a Reject's reason); empty when it can. `ahead`: it does not count on a free slot."""
         worker = self.workers.get(incarnation)
         if worker is None:
             return "WORKER_GONE"
@@ -177,7 +180,7 @@ class Ledger:
         if held < worker.slots:
             return ""
         mean = self._means.get(tool, math.inf)
-        if held == worker.slots and worker.backlog / worker.slots + mean <= NEXT_SECONDS:
+        if held == worker.slots and worker.backlog / worker.slots + mean <= (NEXT_SECONDS if ahead else SOON_SECONDS):
             return ""
         work = (worker.backlog + mean) / worker.slots
         return "" if held < worker.slots + AHEAD_CALLS and work <= AHEAD_SECONDS else "NO_SLOT"

@@ -242,6 +242,8 @@ class Fleet:
                 worker.full = False
                 pool.index.place(worker, now)
                 self.router.freed(pool, worker, now)
+                self.router.recalls.slot_free(pool, worker, now)
+                self.router.recalls.crowded(pool, worker, now)
 
     def _usable(self, pool: Pool, capsule: Capsule, now: float) -> None:
         """The capsule's workers may have become usable: let waiting calls go on."""

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import _async as aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from snakepit.link import tracing
 from snakepit.link.channels import server_options
@@ -123,7 +124,7 @@ class Running:
         server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested, self.gate).handlers()))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), named)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
-        reflects = reflection.aio.ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
+        reflects = ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, named)
 
     def _bind(self) -> str:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from snakepit_agent.slots import AHEAD_CALLS, NEXT_SECONDS, HeldCall, Ledger, Step
+from snakepit_agent.slots import AHEAD_CALLS, NEXT_SECONDS, SOON_SECONDS, HeldCall, Ledger, Step
 
 
 def call(ledger: Ledger, worker: str = "w", replica: str = "r", tool: str = "t", due: float = math.inf) -> HeldCall:
@@ -16,9 +16,9 @@ def call(ledger: Ledger, worker: str = "w", replica: str = "r", tool: str = "t",
     return HeldCall(id_, 1000 + id_, replica, worker, f"c{id_}", tool, due=due)
 
 
-def admit(ledger: Ledger, now: float = 0.0, **fields: object) -> HeldCall:
+def admit(ledger: Ledger, now: float = 0.0, *, ahead: bool = False, **fields: object) -> HeldCall:
     held = call(ledger, **fields)  # type: ignore[arg-type]
-    assert ledger.refusal(held.incarnation, held.tool) == ""
+    assert ledger.refusal(held.incarnation, held.tool, ahead=ahead) == ""
     ledger.admit(held, now)
     return held
 
@@ -53,10 +53,16 @@ def test_a_slow_tool_is_never_sent_ahead(ledger: Ledger) -> None:
     assert ledger.refusal("w", "slow") == "NO_SLOT"
 
 
-def test_of_a_tool_of_some_milliseconds_one_call_goes_ahead(ledger: Ledger) -> None:
-    learn(ledger, "some", NEXT_SECONDS / 3)
+@pytest.mark.parametrize(("seconds", "ahead"), [(SOON_SECONDS / 3, False), (NEXT_SECONDS / 3, True)])
+def test_of_a_tool_of_some_milliseconds_one_call_goes_ahead(ledger: Ledger, seconds: float, ahead: bool) -> None:
+    learn(ledger, "some", seconds)
     admit(ledger, tool="some")
-    assert ledger.refusal("w", "some") == ""
+    admit(ledger, tool="some", ahead=ahead)
+    assert ledger.refusal("w", "some", ahead=ahead) == "NO_SLOT"
+
+
+def test_a_call_that_counts_on_a_slot_is_refused_where_one_that_goes_ahead_may_wait(ledger: Ledger) -> None:
+    learn(ledger, "some", NEXT_SECONDS / 3)
     admit(ledger, tool="some")
     assert ledger.refusal("w", "some") == "NO_SLOT"
 

@@ -23,9 +23,9 @@ def make_pool(workers: int, **means: float) -> Pool:
     return pool
 
 
-def send(pool: Pool, tool: str) -> Worker | None:
+def send(pool: Pool, tool: str, *, others: bool = False) -> Worker | None:
     """As the router reserves."""
-    worker = pick(pool, tool)
+    worker = pick(pool, tool, others=others)
     if worker is not None:
         worker.own += 1
         worker.backlog += pool.mean_seconds(tool)
@@ -36,7 +36,15 @@ def send(pool: Pool, tool: str) -> Worker | None:
 def test_calls_of_a_tool_that_is_not_quick_go_to_idle_workers_and_none_goes_ahead() -> None:
     pool = make_pool(3, slow=NEXT_SECONDS)
     assert len({send(pool, "slow") for _ in range(3)}) == 3
-    assert send(pool, "slow") is None
+    assert send(pool, "slow", others=True) is None
+
+
+def test_of_a_tool_of_some_milliseconds_one_call_goes_ahead_to_each_worker_but_only_while_others_wait() -> None:
+    pool = make_pool(3, some=NEXT_SECONDS / 3)
+    running = [send(pool, "some") for _ in range(3)]
+    assert send(pool, "some") is None
+    assert [send(pool, "some", others=True) for _ in range(3)] == running
+    assert send(pool, "some", others=True) is None
 
 
 def test_of_a_short_tool_one_call_goes_ahead_to_each_worker_first_to_the_one_that_is_busy_longest() -> None:

@@ -180,5 +180,9 @@ class Answers:
         self._free(pool, worker, now)
 
     def _free(self, pool: Pool, worker: Worker | None, now: float) -> None:
-        if worker is not None and pool.queue.depth:
+        if worker is None:
+            return
+        if pool.queue.depth:
             self._router.freed(pool, worker, now)
+        if not pool.queue.anybody:
+            self._router.recalls.slot_free(pool, worker, now)

@@ -68,6 +68,7 @@ class Call:
     __slots__ = (
         "active",
         "affinity",
+        "ahead",
         "arrival",
         "call_id",
         "caller",
@@ -143,6 +144,8 @@ class Call:
         self.queued_at = 0.0
         self.sent_at = 0.0
         self.expected = 0.0
+        # As its frame says: it waits for a slot at its worker.
+        self.ahead = False
         self.line: Line | None = None
         self.waiting = False
         self.worker: Worker | None = None

@@ -23,9 +23,9 @@ from snakepit_control_plane.router.nesting import waits_for_itself
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
-from snakepit_control_plane.router.route import Wait, patience, route
+from snakepit_control_plane.router.route import Wait, goes_next, patience, route
 from snakepit_control_plane.router.transfers import Transfers
-from snakepit_control_plane.router.workers import UNKNOWN_SECONDS, Capsule, Worker
+from snakepit_control_plane.router.workers import SOON_SECONDS, UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Router:
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
         self._deadlines = Deadlines(self.loop, self._timed_out)
-        self._recalls = Recalls(self)
+        self.recalls = Recalls(self)
         self.answers = Answers(self)
         self.transfers = Transfers(self)
 
@@ -145,6 +145,8 @@ class Router:
                 self.join(pool, call, now)
         elif isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
+            if goes_next(pool, call.tool) and len(pool.queue.anybody) > 1:
+                self.pump(pool, now)
         else:
             self.fail(call, outcome)
 
@@ -201,7 +203,7 @@ class Router:
         worker.own += 1
         worker.backlog += call.expected
         if worker.own + worker.elsewhere > worker.slots and not worker.watched:
-            self._recalls.watch(pool, worker, now)
+            self.recalls.watch(pool, worker, now)
         pool.index.place(worker, now)
 
     def release(self, pool: Pool, call: Call, now: float) -> None:
@@ -231,6 +233,8 @@ class Router:
         frame.worker = worker.id
         frame.incarnation = worker.incarnation
         frame.timeout_seconds = max(0.001, call.deadline - now)
+        if (ahead := call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots) is not call.ahead:
+            call.ahead = frame.ahead = ahead
         worker.capsule.inflight[frame.id] = call
         self._deadlines.set(call, call.deadline + ANSWER_GRACE_SECONDS)
         self.tell(worker.capsule, call.frame)
@@ -272,7 +276,7 @@ class Router:
         passed: list[Call] = []
         line = pool.queue.anybody
         while (call := line.head(now)) is not None and len(passed) < LOOK_PAST:
-            outcome = route(pool, call, now)
+            outcome = route(pool, call, now, others=len(line) > 1)
             if isinstance(outcome, Worker):
                 self.assign(pool, call, outcome, now)
             elif isinstance(outcome, SnakepitError) and not isinstance(outcome, PoolNotReady):
@@ -396,7 +400,7 @@ class Router:
 
     def stop(self) -> None:
         self._deadlines.stop()
-        self._recalls.stop()
+        self.recalls.stop()
 
 
 def _outcome(result: link_pb2.Result) -> str:

@@ -1,12 +1,15 @@
-"""Takes back calls that were sent ahead to a worker that then did not get on, while a slot is free elsewhere.
+"""Takes back calls that were sent ahead of a worker's slots, while a slot is free elsewhere.
 
-The agent gives such calls back by itself, but later, because it can't know of the free slot. What comes back is requeued by `answers`;
-what had started stays. Costs nothing while no call is ahead of a slot, and one timer of the loop while some are.
+One of a tool that takes a while comes back as soon as another worker gets free; the quick ones, whose way back would take longer than
+their wait, when their worker does not get on. The agent gives such calls back by itself, but later, because it can't know of the free
+slot. What comes back is requeued by `answers`; what had started stays. Costs nothing while no call is ahead of a slot, and one timer of
+the loop while some are.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.route import has_free
-from snakepit_control_plane.router.workers import Worker
+from snakepit_control_plane.router.workers import AHEAD_SECONDS, Worker
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.pools import Router
@@ -29,6 +32,9 @@ LATE_SECONDS = 0.001
 
 LOOKED_AT = 256
 """Workers looked at in one tick."""
+
+LOOKED_AT_NOW = 8
+"""Workers looked at when another one gets free."""
 
 
 class Recalls:
@@ -46,6 +52,30 @@ class Recalls:
         self._watched[worker] = pool
         if self._timer is None:
             self._arm(now)
+
+    def slot_free(self, pool: Pool, free: Worker, now: float) -> None:
+        """A worker has nothing to do, and nobody waits in the queue: a call that waits behind a slow one elsewhere is to come back."""
+        if not self._watched or not free.has_room:
+            return
+        for worker, its in islice(self._watched.items(), LOOKED_AT_NOW):
+            if its is pool and worker.load > worker.slots and self._recall_slow(worker, now, free.capsule.tools):
+                return
+
+    def crowded(self, pool: Pool, worker: Worker, now: float) -> None:
+        """Another replica has sent calls there at the same time: ours may have to wait though a slot is free elsewhere."""
+        if worker.load > worker.slots and worker.own:
+            if not worker.watched:
+                self.watch(pool, worker, now)
+            if (free := pool.index.pick_free()) is not None:
+                self._recall_slow(worker, now, free.capsule.tools)
+
+    def _recall_slow(self, worker: Worker, now: float, tools: Container[str]) -> bool:
+        """One call that waits there, of a tool that takes a while and is among `tools`."""
+        call = next((call for call in behind(worker) if call.expected > AHEAD_SECONDS and call.tool in tools), None)
+        if call is None:
+            return False
+        self._tell(worker, [call])
+        return True
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -71,10 +101,14 @@ class Recalls:
             self._arm(now)
 
     def _recall(self, pool: Pool, worker: Worker, now: float) -> None:
-        ids = [call.request.id for call in behind(worker) if has_free(pool, call.tool)]
-        if ids:
+        calls = [call for call in behind(worker) if has_free(pool, call.tool)]
+        if calls:
             worker.progressed = now
-            self._router.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=ids[0], others=ids[1:])))
+            self._tell(worker, calls)
+
+    def _tell(self, worker: Worker, calls: Sequence[Call]) -> None:
+        first, *others = [call.request.id for call in calls]
+        self._router.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=first, others=others)))
 
 
 def behind(worker: Worker) -> list[Call]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit.names import nearest
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, Worker, WorkerIndex
+from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
 
 if TYPE_CHECKING:
     from snakepit_control_plane.router.calls import Call
@@ -31,21 +31,30 @@ class Wait:
 Outcome = Worker | Wait | SnakepitError
 
 
-def route(pool: Pool, call: Call, now: float) -> Outcome:
-    """For a call that is bound to no worker."""
+def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcome:
+    """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
         return _no_worker(pool, now)
-    return unknown_tool(pool, call.tool) or pick(pool, call.tool, large=call.source is not None) or Wait(pool.spec.queue.timeout_seconds)
+    if (unknown := unknown_tool(pool, call.tool)) is not None:
+        return unknown
+    return pick(pool, call.tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
 
 
-def pick(pool: Pool, tool: str, *, large: bool = False) -> Worker | None:
+def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) -> Worker | None:
     """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to (but no `large` arguments)."""
     if not pool.uniform:
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
     seconds = pool.mean_seconds(tool)
     if seconds <= AHEAD_SECONDS and not large:
         return _pick_quick(pool.index, seconds)
-    return pool.index.pick_free() or (pool.index.pick_next(seconds) if seconds <= NEXT_SECONDS and not large else None)
+    free = pool.index.pick_free()
+    most = NEXT_SECONDS if others else SOON_SECONDS
+    return free if free is not None or seconds > most or large else pool.index.pick_next(seconds, most)
+
+
+def goes_next(pool: Pool, tool: str) -> bool:
+    """Does it take so long that a call of it goes ahead of a slot only while others wait?"""
+    return AHEAD_SECONDS < pool.mean_seconds(tool) <= NEXT_SECONDS
 
 
 def has_free(pool: Pool, tool: str) -> bool:

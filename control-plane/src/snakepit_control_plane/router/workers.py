@@ -22,9 +22,13 @@ AHEAD_SECONDS = 0.0005
 
 AHEAD_CALLS = 64
 
-NEXT_SECONDS = 0.003
+SOON_SECONDS = 0.003
 """One call travels ahead to a worker that has so much to do with it: a tool of a millisecond would else idle for a third of the time, while
 its result and the next call are on their way."""
+
+NEXT_SECONDS = 0.011
+"""The same while other calls wait in the queue, so that a worker that gets free elsewhere finds one there: a tool of five milliseconds
+would else idle for a tenth of the time."""
 
 LOOKED_AT = 8
 """Busy workers looked at for one that may get such a call; those that run a slow one may not."""
@@ -120,9 +124,9 @@ class Worker:
         """May one more call of that duration be sent though no slot is free?"""
         return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.load < self.slots + AHEAD_CALLS
 
-    def fits_next(self, seconds: float) -> bool:
-        """Every slot is taken and nothing is ahead: may one call of that duration be?"""
-        return self.load == self.slots and self.backlog / self.slots + seconds <= NEXT_SECONDS
+    def fits_next(self, seconds: float, most: float) -> bool:
+        """Every slot is taken and nothing is ahead: may one call of that duration be, if there is to be work for `most` seconds with it?"""
+        return self.load == self.slots and self.backlog / self.slots + seconds <= most
 
     def count_outcome(self, failed: bool) -> float:
         """Take one more outcome into the running share; returns by how much that grew."""
@@ -256,11 +260,11 @@ class WorkerIndex:
                 return worker
         return None
 
-    def pick_next(self, seconds: float) -> Worker | None:
+    def pick_next(self, seconds: float, most: float) -> Worker | None:
         """A worker that may get one call of that duration ahead: the one that has had its own for the longest time."""
         for key in (0, 1):
             for worker in islice(self._buckets.get(key, ()), LOOKED_AT):
-                if worker.fits_next(seconds):
+                if worker.fits_next(seconds, most):
                     return worker
         return None
 
