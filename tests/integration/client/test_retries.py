@@ -252,7 +252,7 @@ async def test_a_replica_that_is_not_ready_costs_no_call_while_another_is() -> N
 # ---- a storm
 
 
-async def test_when_every_replica_refuses_the_calls_that_are_sent_again_stay_under_a_tenth() -> None:
+async def test_when_every_replica_refuses_the_calls_that_are_sent_again_stay_under_a_twentieth() -> None:
     calls = 600
     async with two(STARTING, STARTING) as world:
         asked = [asyncio.create_task(world.pool.call("work", timeout=10)) for _ in range(calls)]

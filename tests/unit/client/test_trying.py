@@ -27,7 +27,7 @@ FREE = {"share": 1000.0}
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, MOST_TRIES)), max_size=60), st.randoms(use_true_random=False))
-def test_whatever_all_of_a_clients_calls_want_ten_seconds_see_no_more_than_a_tenth_again_or_three(
+def test_whatever_all_of_a_clients_calls_want_ten_seconds_see_no_more_than_a_twentieth_again_or_three(
     calls: list[tuple[float, int]], source: random.Random
 ) -> None:
     budget, now, first, more = RetryBudget(), 0.0, list[float](), list[float]()

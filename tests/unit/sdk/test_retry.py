@@ -33,7 +33,23 @@ def test_all_of_the_share_can_be_spent_on_calls_of_the_last_nine_seconds(start: 
     budget = RetryBudget()
     for _ in range(1000):
         budget.count(start)
-    assert sum(budget.spend(start + later) for _ in range(200)) == 100
+    assert sum(budget.spend(start + later) for _ in range(200)) == int(1000 * SHARE)
+
+
+@given(st.integers(100, 3000), st.randoms(use_true_random=False))
+def test_a_client_and_a_router_that_try_again_all_they_may_make_a_tenth_more_calls_together(calls: int, source: random.Random) -> None:
+    client, router, tries = RetryBudget(floor=0), RetryBudget(floor=0), 0
+
+    def arrives(now: float) -> int:
+        """At the router, which runs it, and runs it again as often as it may."""
+        router.count(now)
+        return 1 + sum(router.spend(now) for _ in range(source.randrange(4)))
+
+    for number in range(calls):
+        now = 9.9 * number / calls
+        client.count(now)
+        tries += arrives(now) + sum(arrives(now) for _ in range(source.randrange(4)) if client.spend(now))
+    assert tries <= 1.1 * calls
 
 
 def test_a_budget_that_was_spent_is_there_again_after_eleven_seconds() -> None:
