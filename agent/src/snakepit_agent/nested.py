@@ -16,7 +16,7 @@ from snakepit.v1 import link_pb2
 from snakepit_agent.slots import HeldCall
 from snakepit_agent.translate import failure, failure_from_wire, fill_payload, payload_bytes, payload_from_wire, tool_failure_from_wire
 
-LATE_SECONDS = 5.0
+LATE_SECONDS = 1.0
 """So long after its deadline a nested call is taken to have been lost by its replica."""
 
 MOST_SETTING = "SNAKEPIT_MAX_NESTED_CALLS"
