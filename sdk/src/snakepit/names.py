@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from snakepit import texts
 from snakepit.errors import InvalidArguments
@@ -25,6 +26,7 @@ def pool_name(namespace: str, name: str) -> str:
     return f"{namespace}/{name}"
 
 
+@lru_cache(1024)
 def parse_pool(pool: str) -> tuple[str, str]:
     """Split a pool's name; a bare `name` means namespace `default`. Raises InvalidArguments."""
     full = pool if "/" in pool else f"default/{pool}"
@@ -34,6 +36,7 @@ def parse_pool(pool: str) -> tuple[str, str]:
     return namespace, name
 
 
+@lru_cache(1024)
 def worker_id(capsule: str, index: int) -> str:
     """`capsule/index`."""
     return f"{capsule}/{index}"

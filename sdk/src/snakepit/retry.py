@@ -11,8 +11,8 @@ WINDOW_SECONDS = 10
 """A budget looks back so far."""
 
 SHARE = 1.1**0.5 - 1
-"""Of the first tries in that time, so many may be tried again: a little less than a twentieth. The client has a budget and the router has one,
-for what the client has sent, first tries and others alike; so together they make at most a tenth more calls."""
+"""Of the first tries in that time, so many may be tried again: a little less than a twentieth. The client has a budget and the router has
+one, for what the client has sent, first tries and others alike; so together they make at most a tenth more calls."""
 
 FLOOR = 3
 """So many are always allowed in that time: a caller that makes few calls may retry too."""

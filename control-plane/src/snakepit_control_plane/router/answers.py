@@ -38,7 +38,7 @@ class Answers:
         if worker is not None:
             worker.full = False
             worker.progressed = now
-            rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
+            rest = pool.count_outcome(worker, call.tool, call.sent_at, failed) if failed or worker.failure_share else 0.0
             if rest > now:
                 worker.resting_until = rest
                 self._router.loop.call_at(rest + 0.001, self._rested, pool, worker)

@@ -162,8 +162,6 @@ class Pool:
         A worker that fails fast would be free more often than its peers and draw their calls to it. One that fails while its peers
         don't is therefore held, after a failure, as long as a successful call would have held it.
         """
-        if not failed and not worker.failure_share:
-            return 0.0
         change = worker.count_outcome(failed)
         if self.find(worker.id, worker.incarnation) is worker:
             self.failures += change

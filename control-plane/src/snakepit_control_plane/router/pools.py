@@ -83,7 +83,8 @@ class Router:
             self.fail(call, too_many(pool, call))
             return
         self._set_deadline(pool, call, now)
-        self._start_span(call)
+        if tracing.enabled():
+            self._start_span(call)
         if pool.budget is not None:
             pool.budget.count(now)
         if call.request.idempotency_key:
@@ -124,8 +125,6 @@ class Router:
         call.deadline = now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default)
 
     def _start_span(self, call: Call) -> None:
-        if not tracing.enabled():
-            return
         parent = call.request.traceparent
         call.span = tracing.start_span(
             f"route {call.tool}", parent, {"snakepit.pool": call.pool, "snakepit.tool": call.tool}, kind="server"
@@ -184,8 +183,7 @@ class Router:
             pool.queue.push(call, now, pin)
 
     def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
-        if not call.waiting:
-            return
+        """Of one that waits."""
         pool.queue.leave(call)
         call.waited += now - call.queued_at
         self.telemetry.waits.observe(pool.name, now - call.queued_at)
@@ -223,7 +221,8 @@ class Router:
 
     def dispatch(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
         """Write the call to its worker's agent; a slot is reserved already."""
-        self.leave_queue(pool, call, now)
+        if call.waiting:
+            self.leave_queue(pool, call, now)
         call.sent_at = now
         if pool.spec.worker.exclusive and not worker.taken:
             worker.taken = True
@@ -334,7 +333,8 @@ class Router:
         self.ended()
         self._deadlines.discard(call)
         if call.home is not None:
-            self.leave_queue(call.home, call, now)
+            if call.waiting:
+                self.leave_queue(call.home, call, now)
             if call.capped and not call.is_held:
                 call.home.callers.done(call)
         if call.nest is not None:
@@ -351,7 +351,8 @@ class Router:
     def ended(self) -> None:
         """One open call less."""
         self.open_calls -= 1
-        self._perhaps_idle()
+        if self._idle is not None:
+            self._perhaps_idle()
 
     @contextlib.contextmanager
     def delivering(self) -> Iterator[None]:

@@ -35,8 +35,8 @@ def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcom
     """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
         return _no_worker(pool, now)
-    if (unknown := unknown_tool(pool, call.tool)) is not None:
-        return unknown
+    if call.tool not in pool.tools:
+        return unknown_tool(pool, call.tool)
     return pick(pool, call.tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
 
 
@@ -89,10 +89,8 @@ def _no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
     return PoolNotReady(f"pool {pool.name} has no ready worker: {pool.why_not_ready()}", retry_after=RETRY_NOT_READY_SECONDS)
 
 
-def unknown_tool(pool: Pool, tool: str) -> ToolNotFound | None:
+def unknown_tool(pool: Pool, tool: str) -> ToolNotFound:
     """The refusal of a tool that no worker offers."""
-    if tool in pool.tools:
-        return None
     names = nearest(tool, pool.tools)
     hint = f"did you mean {' or '.join(names)}?" if names else f"it has {', '.join(sorted(pool.tools)[:10]) or 'none'}"
     return ToolNotFound(f"pool {pool.name} has no tool {tool!r}: {hint}", details={"nearest": ",".join(names)})

@@ -52,9 +52,8 @@ class Binding:
             self._sessions.advance(pool, entry, now)
             return
         home, bound = home_of(pool, entry.record, released=entry.is_released)
-        refusal = unknown_tool(pool, call.tool) if bound is not None else None
-        if refusal is not None:
-            self._router.fail(call, refusal)
+        if bound is not None and call.tool not in pool.tools:
+            self._router.fail(call, unknown_tool(pool, call.tool))
             return
         way = Way.BOUND if home is Home.FULL and entry.in_use else choose(home, self._wish(pool, call, offered))
         fresh, entry.fresh, entry.in_use = entry.fresh, False, False

@@ -45,12 +45,11 @@ class Caller:
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
-        timeout = _checked(timeout)
         now = self._connection.check_loop()
-        deadline = None if timeout is None else now + timeout
+        deadline = None if timeout is None else now + _checked(timeout)
         if tracing.enabled():
-            return await self._traced(frame, large, deadline, on_progress)
-        return codec.outcome(await self._connection.call(frame, deadline, on_progress, large), trusted=self._trusted)
+            return await self._traced(frame, large, now, deadline, on_progress)
+        return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), trusted=self._trusted)
 
     def stream(
         self,
@@ -63,7 +62,7 @@ class Caller:
         priority: requests.Priority | None = None,
     ) -> Stream:
         """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
-        timeout = _checked(timeout)
+        timeout = None if timeout is None else _checked(timeout)
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
@@ -71,15 +70,17 @@ class Caller:
             frame.call.traceparent = span.traceparent
         return Stream(self._connection, frame.call, large, timeout, span, trusted=self._trusted)
 
-    async def _traced(self, frame: link_pb2.Frame, large: frames.Payload | None, deadline: float | None, watch: Watch | None) -> Any:
+    async def _traced(
+        self, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
+    ) -> Any:
         tool = frame.call.tool
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
         if span is None:
-            return codec.outcome(await self._connection.call(frame, deadline, watch, large), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large), trusted=self._trusted)
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, deadline, watch, large, span), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large, span), trusted=self._trusted)
         except SnakepitError as failed:
             error = failed.reason
             raise
@@ -94,9 +95,7 @@ _MOST_TIMEOUT_SECONDS = 365 * 86400.0
 """gRPC takes an infinite one, or one of some centuries, to have passed already."""
 
 
-def _checked(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
+def _checked(timeout: float) -> float:
     if not timeout > 0:
         raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
     return min(timeout, _MOST_TIMEOUT_SECONDS)

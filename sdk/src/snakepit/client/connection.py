@@ -132,20 +132,21 @@ class Connection:
     async def call(
         self,
         frame: link_pb2.Frame,
+        now: float,
         deadline: float | None,
         watch: Watch | None = None,
         large: frames.Payload | None = None,
         span: Span | None = None,
     ) -> link_pb2.Result | frames.Payload:
-        """Send a call's frame and wait for its Result. `deadline` is the loop's time, None leaves it to the pool; `watch` gets its
-        Progress.
+        """Send a call's frame and wait for its Result. `now` is what `check_loop` says, `deadline` too, None leaves it to the pool; `watch`
+        gets its Progress.
 
         `large`: its arguments, where the frame doesn't hold them. A large result comes without its Result.
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
         call = frame.call
-        tries = self.tries(deadline, span)
+        tries = Tries(self._budget, deadline, now, span)
         while True:
             nested, peer = False, self._next_peer(tries.avoided) if self.serving is None else None
             if peer is None:
