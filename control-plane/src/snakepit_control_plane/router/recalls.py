@@ -55,10 +55,10 @@ class Recalls:
 
     def slot_free(self, pool: Pool, free: Worker, now: float) -> None:
         """A worker has nothing to do, and nobody waits in the queue: a call that waits behind a slow one elsewhere is to come back."""
-        if not self._watched or not free.has_room:
+        if not self._watched or free.load >= free.slots or not free.has_room:
             return
         for worker, its in islice(self._watched.items(), LOOKED_AT_NOW):
-            if its is pool and worker.load > worker.slots and self._recall_slow(worker, now, free.capsule.tools):
+            if its is pool and worker.load > worker.slots and self._recall_slow(worker, free.capsule.tools):
                 return
 
     def crowded(self, pool: Pool, worker: Worker, now: float) -> None:
@@ -67,10 +67,12 @@ class Recalls:
             if not worker.watched:
                 self.watch(pool, worker, now)
             if (free := pool.index.pick_free()) is not None:
-                self._recall_slow(worker, now, free.capsule.tools)
+                self._recall_slow(worker, free.capsule.tools)
 
-    def _recall_slow(self, worker: Worker, now: float, tools: Container[str]) -> bool:
+    def _recall_slow(self, worker: Worker, tools: Container[str]) -> bool:
         """One call that waits there, of a tool that takes a while and is among `tools`."""
+        if worker.backlog <= AHEAD_SECONDS * worker.slots:
+            return False  # Quick ones only: the usual case, and many of them to look through.
         call = next((call for call in behind(worker) if call.expected > AHEAD_SECONDS and call.tool in tools), None)
         if call is None:
             return False
