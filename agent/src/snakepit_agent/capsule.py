@@ -35,6 +35,10 @@ REST_TICK_SECONDS = 1.0
 
 WORKERS_TICK_SECONDS = 0.02
 
+ROUGHLY = 8
+"""What waits at a worker behind its slots changes with every call, and no replica decides anything by a few more or less: it hears of so
+many. Whether a slot is free, it hears at once."""
+
 log = logging.getLogger(__name__)
 
 
@@ -245,7 +249,9 @@ class Capsule:
             return False
         elsewhere = worker.elsewhere(replica)
         key = replica, incarnation
-        if self._told.get(key, 0) == elsewhere and key not in self.ledger.owed:
+        told = self._told.get(key, 0)
+        waiting = min(told, elsewhere) >= worker.slots
+        if abs(elsewhere - told) < (ROUGHLY if waiting else 1) and key not in self.ledger.owed:
             return False
         self.ledger.owed.discard(key)
         self._told[key] = elsewhere

@@ -17,6 +17,8 @@ from snakepit.link import dial
 from snakepit.local.frames import KeeperHello
 from snakepit.local.sockets import decode_from_agent, recv_packet, send_control
 from snakepit.names import new_id
+from snakepit_agent import slots
+from snakepit_agent.capsule import ROUGHLY
 from support.capsules import capsule, frozen, spec
 from support.ports import free_port
 from support.replica import Replica, replica
@@ -168,3 +170,38 @@ async def test_a_health_port_that_is_taken_is_one_sentence(tmp_path: Path) -> No
             settings = local.settings.__class__(**{**vars(local.settings), "health_port": taken.getsockname()[1], "run_dir": tmp_path})
             with pytest.raises(OSError, match="SNAKEPIT_HEALTH_PORT"):
                 await asyncio.wait_for(agent_main.run(settings, asyncio.Event()), 10)
+
+
+async def test_a_replica_hears_roughly_how_many_calls_of_others_wait_at_a_worker_and_at_once_that_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with replica() as first, replica() as second:
+
+        async def both(target: str) -> set[str]:
+            return {f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"}
+
+        monkeypatch.setattr(dial, "resolve", both)
+        for setting, seconds in (("RECALL_AFTER_SECONDS", 60.0), ("UNREAD_SECONDS", 60.0), ("AHEAD_SECONDS", 1.0)):
+            monkeypatch.setattr(slots, setting, seconds)  # The frozen worker keeps what it is given.
+        async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), first.port):
+            worker, other = await first.ready(2)
+            await second.ready(2)
+
+            def told() -> list[int]:
+                loads = [each for load in second.heard("load") for each in load.workers]
+                return [each.elsewhere for each in loads if each.incarnation == worker.incarnation]
+
+            for _ in range(20):
+                await first.value(first.call(worker, "echo"))
+            await second.value(second.call(other, "echo"))  # By then it has heard of all that was before.
+            begin = len(told())
+            async with frozen(worker.pid):
+                waiting = []
+                for _ in range(1 + 2 * ROUGHLY):
+                    waiting.append(first.call(worker, "echo"))
+                    await first.value(first.call(other, "echo"))  # By then the agent has taken the one before.
+                await second.until(lambda: told()[-1] == 1 + 2 * ROUGHLY)
+                assert told()[begin:] == [1, 1 + ROUGHLY, 1 + 2 * ROUGHLY]
+            for each in waiting:
+                await first.value(each)
+            await second.until(lambda: told()[-1] == 0, "the word that it is free")
