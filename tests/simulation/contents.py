@@ -25,6 +25,8 @@ def said(token: str, index: int = 0, size: int = 0) -> bytes:
 
 def parse(data: bytes) -> tuple[str, int] | None:
     """The run's name, and the chunk's number; None: that is not what a run has said."""
+    if data.startswith(b'"'):  # A client's tool has said it, in JSON.
+        data = data[1:-1]
     name, _, rest = data.partition(b"|")
     token, _, index = name.decode().partition("#")
     whole = rest == content(name.decode(), len(rest)) and index.isdecimal()

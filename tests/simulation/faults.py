@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulation.tools import PLAIN
+from simulation.tools import CLIENTS_TOOLS, PLAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -48,6 +48,10 @@ class Plan:
     others: int
     """Capsules of another pool."""
     nested_calls: int
+    offerers: int
+    """Clients that offer tools."""
+    offers: list[str]
+    """Names of theirs."""
 
     @staticmethod
     def draw(chance: random.Random) -> Plan:
@@ -55,6 +59,8 @@ class Plan:
         tools = chance.sample(tools, chance.randint(1, 4))
         asks = [chance.choice([*PLAIN, "asking", "stream", "bulky"]) for _ in range(chance.randint(1, 3))] if chance.random() < 0.3 else []
         others = chance.choice([0, 1, 2]) if asks else 0
+        offerers = chance.choice([0, 1, 2, 3]) if asks else 0
+        offers = chance.sample(CLIENTS_TOOLS, chance.randint(1, 3)) if offerers else []
         faults = chance.sample(sorted(FAULTS), chance.randint(1, 5))
         large = chance.random() < 0.4
         if large and chance.random() < 0.5:
@@ -77,10 +83,12 @@ class Plan:
             ttl=chance.choice([LONG, LONG, 0.3, 2.0, 10.0]),
             large=large,
             room=chance.choice([1000, 1500, 10_000]),
-            asks=asks,
+            asks=[*asks, *offers, *offers],
             pools=("", "default/other", "default/test") if others else ("",),
             others=others,
             nested_calls=chance.choice([2, 100]),
+            offerers=offerers,
+            offers=offers,
         )
 
     def sections(self, other: bool) -> dict[str, object]:
@@ -123,7 +131,7 @@ def _break_stream(world: World) -> None:
 def _part(world: World) -> None:
     """Somebody and a replica don't reach each other for a while."""
     chance = world.chance
-    peer = chance.choice([each.name for each in [*world.capsules, *world.clients]])
+    peer = chance.choice([each.name for each in [*world.capsules, *world.clients, *world.offerers]])
     replica = chance.choice([host.name for host in world.hosts])
     _block(world, peer, replica, chance.choice([1.0, 5.0, 12.0, 40.0]))
     for connection in [each for each in world.network.connections if (each.dialler, each.replica) == (peer, replica)]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from snakepit_control_plane.servers.links import AgentPeer
+from snakepit_control_plane.servers.links import AgentPeer, ClientPeer
 
 if TYPE_CHECKING:
     from simulation.capsule import SimulatedCapsule
@@ -22,6 +22,8 @@ def left_over(world: World) -> list[str]:
     if world.network.streams:
         return [f"streams of single calls: {len(world.network.streams)}"]
     found = [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_replica(host.replica)]
+    found += [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_offers(world, host.replica)]
+    found += [what for offerer in world.offerers for what in offerer.left_over()]
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
 
 
@@ -59,6 +61,14 @@ def _of_replica(replica: Replica) -> Iterator[str]:
     for entry in replica.sessions.entries.values():
         if entry.active or entry.waiting or entry.busy:
             yield f"session {entry.id}: {entry.active} active, {len(entry.waiting)} waiting, busy {entry.busy}"
+
+
+def _of_offers(world: World, replica: Replica) -> Iterator[str]:
+    yield from (f"{what} is on offer" for what, _ in world.offerings.stale(replica))
+    yield from (f"{what} is not on offer" for what in world.offerings.missing(replica))
+    running = [peer._provider._calls for peer in replica.links.links.values() if isinstance(peer, ClientPeer)]
+    if any(running):
+        yield f"calls of clients' tools {running}"
 
 
 def _agents(replica: Replica) -> list[AgentPeer]:

@@ -60,6 +60,10 @@ class Lookout:
                 account.violated(f"calls wait at replica {replica} though worker {worker} has had a free slot for {now - since:.2f} s")
         for token in account.orphans(self._orphan_seconds):
             account.violated(f"{token} runs for nobody, and was not told to stop")
+        for host in self._world.hosts:
+            for what, seconds in self._world.offerings.stale(host.replica) if host.replica is not None else ():
+                if seconds > self._orphan_seconds:
+                    account.violated(f"{what} is on offer at replica {host.name} {seconds:.2f} s after its end")
 
     def _idle(self) -> Iterator[tuple[str, str]]:
         """Pairs of a replica whose calls wait, and a worker with a free slot of an agent that it is linked to."""

@@ -287,7 +287,7 @@ class Process:
         self._operations += 1
         self.called[self._operations] = call.id, attempt
         deadline = self.machine.loop.time() + timeout if timeout else 0.0
-        arguments = Payload(attempt.call_id.encode())
+        arguments = Payload(attempt.arguments)
         self._say(frames.ToolCall(self._operations, call.id, tool, arguments, pool, deadline, stream=tool == "stream"))
         if self.chance.random() < 0.1:
             self._later(self.chance.random(), self._drop, self._operations)

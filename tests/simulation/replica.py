@@ -24,7 +24,14 @@ _TELEMETRY = Telemetry()
 """Shared: nobody reads it, and to make one takes longer than many a run."""
 
 
-LIMITS = Limits(max_payload_bytes=100_000, max_large_payload_bytes=2000, max_kept_result_bytes=1500, max_nesting_depth=4)
+LIMITS = Limits(
+    max_payload_bytes=100_000,
+    max_large_payload_bytes=2000,
+    max_kept_result_bytes=1500,
+    max_nesting_depth=4,
+    max_calls_per_offering_client=3,
+    max_tools_per_client=4,
+)
 """Small, so that they are met."""
 
 GRACE_SECONDS = 1.0

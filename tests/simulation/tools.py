@@ -21,6 +21,9 @@ SECONDS = {
 session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may take its worker along, `bulky` has a large
 result, `asking` calls another tool."""
 
+CLIENTS_TOOLS = ("here", "there", "quick")
+"""What clients offer. The last is a name that workers have: it can be offered for a session, in which it goes before theirs."""
+
 PLAIN = ("quick", "slow", "long", "note", "twice", "failing", "stubborn", "deadly")
 
 OFFERED = [ToolInfo(name, "", "{}", streaming=name == "stream", idempotent=name in ("twice", "stream")) for name in SECONDS]

@@ -16,6 +16,7 @@ from simulation.faults import LONG, Plan, befall
 from simulation.left_over import awaited_by, left_over
 from simulation.lookout import Lookout
 from simulation.network import Network
+from simulation.offers import Offerer, Offerings
 from simulation.process import Process
 from simulation.replica import Host
 from simulation.store import SharedStore
@@ -57,6 +58,8 @@ class World:
             self._capsule(f"o{n}", OTHER) for n in range(plan.others)
         ]
         self.clients = [Client(f"client{n}", self.account, self.network) for n in range(plan.clients)]
+        self.offerings = Offerings(self.account)
+        self.offerers = [Offerer(f"offerer{n}", self.offerings, self.network, plan.offers) for n in range(plan.offerers)]
         self.busy: set[asyncio.Task[Any]] = set()
         self.keys, self.uids = itertools.count(), itertools.count()
         self.recent_keys: list[tuple[str, str, str, int]] = []
@@ -81,7 +84,7 @@ class World:
             await host.start()
         for capsule in self.capsules:
             capsule.start()
-        for client in self.clients:
+        for client in [*self.clients, *self.offerers]:
             client.start()
         self.lookout.start()
         await asyncio.sleep(0.3)
@@ -95,6 +98,8 @@ class World:
 
     async def _step(self) -> None:
         kind = self.chance.random()
+        if self.offerers and self.chance.random() < 0.1:
+            self.chance.choice(self.offerers).move()
         if kind < self.plan.faultiness:
             befall(self, self.chance.choice(self.plan.faults))
         elif kind < 0.85:
@@ -209,7 +214,7 @@ class World:
     async def _end(self) -> None:
         for task in list(self.busy):
             await asyncio.gather(task, return_exceptions=True)
-        for client in self.clients:
+        for client in [*self.clients, *self.offerers]:
             await client.stop()
         for capsule in self.capsules:
             if capsule.agent is not None:

@@ -60,7 +60,8 @@ class NestedCalls:
         found = self._offered(session, call, pool)
         if found is not None:
             _take_over(parent, call, nest)
-            call.pool, call.session_id = found.scope.pool, session[1]
+            # A session of another pool may have the name of one that its client serves in this pool.
+            call.pool, call.session_id = found.scope.pool, session[1] if session[0] == found.scope.pool else ""
             return Target(pool, nest, self._deadline(parent, call, pool, found.tool), found)
         if pool.tools and call.tool not in pool.tools:
             raise self._unknown(pool, session, call.tool)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.fleet import REMEMBERED_SECONDS, Fleet
 from snakepit_control_plane.limits import Limits
+from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
@@ -323,6 +326,28 @@ def test_a_call_whose_caller_left_before_its_large_arguments_got_to_their_agent_
         replica.router.answers.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
         assert not replica.router._deadlines._wheel
         assert not replica.router.open_calls
+        await replica.stop()
+
+    run(program())
+
+
+def test_a_clients_tool_that_is_called_across_pools_is_not_called_in_a_session_of_the_same_name() -> None:
+    """Its client ran what it offers for that session of the other pool. (Simulation, seed 230.)"""
+
+    async def program() -> None:
+        replica = Replica()
+        nested, link = NestedCalls(replica.router), cast(Any, None)
+        provider = Provider(nested, link)
+        given = settings(other := "default/other")
+        replica.router.pools[other] = Pool(given, decode_spec(given.spec), replica.router.clock())
+        for number, pool in enumerate((POOL, other)):
+            nested.catalogue.offer(provider, number, Scope(pool), [common_pb2.Tool(name="told")])
+        calls = [link_pb2.Call(tool="told", pool=pool) for pool in ("", other)]
+        parent = replica.submit("s")
+        for call in calls:
+            nested.resolve(parent, call)
+        assert [(call.pool, call.session_id) for call in calls] == [(POOL, "s"), (other, "")]
+        replica.router.cancel(parent)
         await replica.stop()
 
     run(program())
