@@ -60,6 +60,8 @@ class Lookout:
                 account.violated(f"calls wait at replica {replica} though worker {worker} has had a free slot for {now - since:.2f} s")
         for token in account.orphans(self._orphan_seconds):
             account.violated(f"{token} runs for nobody, and was not told to stop")
+        for token in self._world.offerings.unanswered(self._orphan_seconds):
+            account.violated(f"{token} has ended at its client, and nobody was told")
         for host in self._world.hosts:
             for what, seconds in self._world.offerings.stale(host.replica) if host.replica is not None else ():
                 if seconds > self._orphan_seconds:

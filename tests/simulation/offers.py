@@ -49,6 +49,8 @@ class OfferedRun:
     agent: str = ""
     uid: str = ""
     ended: float = 0.0
+    due: float = 0.0
+    """When at the latest whoever asked should begin to hear of its end; 0: it runs."""
     stopped: bool = False
     chunks: int = 0
     complete: bool = False
@@ -62,6 +64,7 @@ class Offerings:
         self.open: dict[tuple[str, int], Offer] = {}
         self.gone: dict[tuple[str, int], float] = {}
         self._accepted: dict[tuple[str, str, str, str], tuple[Peer, tuple[str, int]]] = {}
+        self._runs: list[OfferedRun] = []
         self._now = asyncio.get_running_loop().time
 
     def ended(self, client: str, number: int, later: float = 0.0) -> None:
@@ -95,6 +98,7 @@ class Offerings:
         if not call.timeout_seconds or longer > TRAVEL_SECONDS:
             account.violated(f"{of} may run {longer:.2f} s longer than its caller waits")
         runs.append(run)
+        self._runs.append(run)
         account.running[""].append(run)  # type: ignore[arg-type]
         return run
 
@@ -105,13 +109,18 @@ class Offerings:
         if scope.session_id and scope not in sessions:
             self.account.violated(f"{attempt.call_id} runs a tool for {scope}, in which it was not made")
 
-    def end(self, run: OfferedRun) -> None:
-        if not run.ended:
-            run.ended = self._now()
-            self.account.running[run.uid].remove(run)  # type: ignore[arg-type]
+    def end(self, run: OfferedRun, noticed: float) -> None:
+        run.ended, run.due = self._now(), run.due or self._now() + noticed
+        self.account.running[run.uid].remove(run)  # type: ignore[arg-type]
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """Runs that ended so long ago, and whose end nobody has told to who asked."""
+        before = self._now() - seconds
+        self._runs = [run for run in self._runs if not run.attempt.ended]
+        return [run.token for run in self._runs if run.due and run.due < before]
 
     def stale(self, replica: Replica) -> Iterator[tuple[str, float]]:
-        """What a replica has on offer though nobody offers it, and for how long."""
+        """What a replica has on offer though nobody offers it any more, and for how long."""
         for provider, offers in replica.links.nested.catalogue._offers.items():
             for number in offers:
                 which = provider.client, number
@@ -119,13 +128,12 @@ class Offerings:
                     yield f"offer {number} of client {provider.client}", self._now() - self.gone.get(which, 0.0)
 
     def missing(self, replica: Replica) -> Iterator[str]:
-        """What a replica does not have on offer, though somebody offers it and nobody has the name."""
+        """What a replica does not have on offer, though somebody offers it and none of its names is anybody else's there."""
         for (client, number), offer in self.open.items():
-            workers = replica.router.pools[offer.pool].tools if offer.pool in replica.router.pools else {}
-            for name in offer.tools:
-                taken = not offer.session_id and name in workers
-                if not taken and replica.links.nested.catalogue.find(Scope(offer.pool, offer.session_id), name) is None:
-                    yield f"{name} of offer {number} of client {client}"
+            workers = replica.router.pools[offer.pool].tools if offer.pool in replica.router.pools and not offer.session_id else {}
+            found = [replica.links.nested.catalogue.find(Scope(offer.pool, offer.session_id), name) for name in offer.tools]
+            if not any(found) and workers.keys().isdisjoint(offer.tools):
+                yield f"offer {number} of client {client}"
 
 
 def _is_whole(peer: Peer) -> bool:
@@ -181,6 +189,7 @@ class Offerer:
         self._chance = network.chance
         self._connection: Connection | None = None
         self._lives = 0
+        self._noticed: dict[int, float] = {}
         self._open: list[Offer] = []
         self._tasks: dict[asyncio.Task[None], None] = {}
 
@@ -244,6 +253,7 @@ class Offerer:
         await self._leave(connection, noticed)
 
     async def _leave(self, connection: Connection, noticed: float = 0.0) -> None:
+        self._noticed[self._lives] = noticed
         self._lives += 1
         self._open.clear()
         offers: Any = connection.serving.offers if connection.serving is not None else None
@@ -270,11 +280,12 @@ class Offerer:
         async def offered(of: str) -> str:
             serves = within.get()
             assert serves is not None
-            run = self._offerings.begun(f"{self.name} {self._lives}", name, of, scope, serves.call)
+            life = self._lives
+            run = self._offerings.begun(f"{self.name} {life}", name, of, scope, serves.call)
             try:
                 return await self._run(run)
             finally:
-                self._offerings.end(run)
+                self._offerings.end(run, self._noticed.get(life, 0.0))
 
         return tool(name=name)(offered)
 
@@ -283,7 +294,7 @@ class Offerer:
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
-            run.stopped = True
+            run.stopped, run.due = True, asyncio.get_running_loop().time() + self._noticed.get(life, 0.0)
             if kind > 0.1 or life != self._lives:
                 raise
             await asyncio.sleep(1.0)  # It does not listen.
