@@ -209,6 +209,8 @@ class Account:
         most = LATE_SECONDS if attempt.parent is None else NESTED_LATE_SECONDS
         self._expect(late <= most or attempt.patient, f"{attempt.call_id} was answered {late:.2f} s late")
         self._expect(outcome != "INTERNAL", f"{attempt.call_id} ended with {message}")
+        within = attempt.parent is None or outcome != "PAYLOAD_TOO_LARGE"
+        self._expect(within, f"{attempt.call_id} keeps to every limit, and ended with {message}")
         self._check_truth(attempt, kind, how)
 
     def _check_truth(self, attempt: Attempt, kind: str, how: str) -> None:

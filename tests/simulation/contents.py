@@ -9,6 +9,8 @@ LARGEST = 1200
 
 PIECE_BYTES = 64
 MESSAGE_BYTES = 200
+WINDOW_BYTES = 40
+"""Some chunks of a nested stream."""
 
 
 def content(of: str, size: int) -> bytes:

@@ -52,12 +52,14 @@ class Plan:
     """Clients that offer tools."""
     offers: list[str]
     """Names of theirs."""
+    calls: list[str]
+    """Tools of workers that theirs call."""
 
     @staticmethod
     def draw(chance: random.Random) -> Plan:
         tools = [*PLAIN] if chance.random() < 0.5 else [*PLAIN, "bulky", "bulky", "stream", "stream", "stream"]
         tools = chance.sample(tools, chance.randint(1, 4))
-        asks = [chance.choice([*PLAIN, "asking", "stream", "bulky"]) for _ in range(chance.randint(1, 3))] if chance.random() < 0.3 else []
+        asks = [chance.choice([*PLAIN, "asking", "stream", "bulky"]) for _ in range(chance.randint(1, 3))] if chance.random() < 0.35 else []
         others = chance.choice([0, 1, 2]) if asks else 0
         offerers = chance.choice([0, 1, 2, 3]) if asks else 0
         offers = chance.sample(CLIENTS_TOOLS, chance.randint(1, 3)) if offerers else []
@@ -89,6 +91,7 @@ class Plan:
             nested_calls=chance.choice([2, 100]),
             offerers=offerers,
             offers=offers,
+            calls=[each for each in asks if each != "stream"] if chance.random() < 0.5 else [],
         )
 
     def sections(self, other: bool) -> dict[str, object]:

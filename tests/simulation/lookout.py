@@ -62,6 +62,8 @@ class Lookout:
             account.violated(f"{token} runs for nobody, and was not told to stop")
         for token in self._world.offerings.unanswered(self._orphan_seconds):
             account.violated(f"{token} has ended at its client, and nobody was told")
+        for token in self._world.offerings.stalled(self._orphan_seconds):
+            account.violated(f"{token} waits, though what it has said was taken")
         for host in self._world.hosts:
             for what, seconds in self._world.offerings.stale(host.replica) if host.replica is not None else ():
                 if seconds > self._orphan_seconds:

@@ -14,16 +14,18 @@ from unittest.mock import patch
 
 import grpc
 from simulation.account import Account
-from simulation.contents import MESSAGE_BYTES, PIECE_BYTES
+from simulation.contents import MESSAGE_BYTES, PIECE_BYTES, WINDOW_BYTES
 from simulation.network import Channel
 from simulation.world import World
 
 from snakepit import names
 from snakepit.link import dial, link
+from snakepit.link.window import Window
 from snakepit.local import sections
 from snakepit_agent import capsule as agent_capsule
 from snakepit_agent import pipes
 from snakepit_agent import workers as agent_workers
+from snakepit_control_plane.servers import offers
 from support.virtual_time import VirtualLoop
 
 LOGGERS = ("snakepit", "snakepit_agent", "snakepit_control_plane")
@@ -83,6 +85,8 @@ def _edges(world: World, seed: int) -> Iterator[None]:
         (agent_capsule, "IDLE_TICK_SECONDS", 0.25),
         (link, "_step_aside", lambda: None),
         (sections.cut, "__defaults__", (PIECE_BYTES,)),
+        (Window.__init__, "__defaults__", (WINDOW_BYTES,)),
+        (offers, "WINDOW_BYTES", WINDOW_BYTES),
         (pipes, "PIECE_BYTES", PIECE_BYTES),
         (pipes, "MESSAGE_BYTES", MESSAGE_BYTES),
         (agent_capsule, "version", lambda _name: "simulated"),

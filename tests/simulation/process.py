@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulation.contents import LARGEST, said
-from simulation.tools import CREDIT, MOST_CHUNKS, OFFERED, SECONDS, SILENT_SECONDS
+from simulation.tools import CREDIT, MOST_CHUNKS, OFFERED, SECONDS, SILENT_SECONDS, STREAMED
 
 from snakepit.errors import Started
 from snakepit.local import frames
@@ -288,7 +288,7 @@ class Process:
         self.called[self._operations] = call.id, attempt
         deadline = self.machine.loop.time() + timeout if timeout else 0.0
         arguments = Payload(attempt.arguments)
-        self._say(frames.ToolCall(self._operations, call.id, tool, arguments, pool, deadline, stream=tool == "stream"))
+        self._say(frames.ToolCall(self._operations, call.id, tool, arguments, pool, deadline, stream=tool in STREAMED))
         if self.chance.random() < 0.1:
             self._later(self.chance.random(), self._drop, self._operations)
 

@@ -21,8 +21,10 @@ SECONDS = {
 session's state, `twice` is idempotent, `stubborn` does not stop when told to, `deadly` may take its worker along, `bulky` has a large
 result, `asking` calls another tool."""
 
-CLIENTS_TOOLS = ("here", "there", "quick")
+CLIENTS_TOOLS = ("here", "there", "telling", "quick")
 """What clients offer. The last is a name that workers have: it can be offered for a session, in which it goes before theirs."""
+
+STREAMED = ("stream", "telling")
 
 PLAIN = ("quick", "slow", "long", "note", "twice", "failing", "stubborn", "deadly")
 

@@ -16,7 +16,8 @@ from simulation.faults import LONG, Plan, befall
 from simulation.left_over import awaited_by, left_over
 from simulation.lookout import Lookout
 from simulation.network import Network
-from simulation.offers import Offerer, Offerings
+from simulation.offerings import Offerings
+from simulation.offers import Offerer
 from simulation.process import Process
 from simulation.replica import Host
 from simulation.store import SharedStore
@@ -59,7 +60,7 @@ class World:
         ]
         self.clients = [Client(f"client{n}", self.account, self.network) for n in range(plan.clients)]
         self.offerings = Offerings(self.account)
-        self.offerers = [Offerer(f"offerer{n}", self.offerings, self.network, plan.offers) for n in range(plan.offerers)]
+        self.offerers = [Offerer(f"offerer{n}", self.offerings, self.network, plan) for n in range(plan.offerers)]
         self.busy: set[asyncio.Task[Any]] = set()
         self.keys, self.uids = itertools.count(), itertools.count()
         self.recent_keys: list[tuple[str, str, str, int]] = []
