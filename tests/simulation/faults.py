@@ -91,7 +91,7 @@ class Plan:
             nested_calls=chance.choice([2, 100]),
             offerers=offerers,
             offers=offers,
-            calls=[each for each in asks if each != "stream"] if chance.random() < 0.5 else [],
+            calls=["long", *(each for each in asks if each != "stream")] if chance.random() < 0.5 else [],
         )
 
     def sections(self, other: bool) -> dict[str, object]:

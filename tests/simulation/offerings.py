@@ -37,6 +37,7 @@ class OfferedRun:
     token: str
     tool: str
     began: float
+    machine: None = None
     agent: str = ""
     uid: str = ""
     ended: float = 0.0

@@ -233,38 +233,44 @@ class _Life:
 
     async def _work(self, run: OfferedRun) -> None:
         """It takes its time, or calls a worker's tool, and may fail."""
-        kind, seconds = self._chance.random(), self._chance.choice(SECONDS)
+        kind, seconds, deaf = self._chance.random(), self._chance.choice(SECONDS), self._chance.random() < 0.3
+        calls: asyncio.Future[None] | None = None
         try:
-            if kind < 0.3 and self._calls:
-                await self._call_back(run)
+            if kind < 0.5 and self._calls:
+                calls = asyncio.ensure_future(self._call_back(run))
+                await asyncio.shield(calls)
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             self._offerings.stopped(run, self.noticed)
-            if kind < 0.9 or self._over:
+            if self._over or not deaf:
+                if calls is not None:
+                    calls.cancel()
                 raise
-            await asyncio.sleep(1.0)  # It does not listen.
+            await asyncio.wait([calls] if calls is not None else [asyncio.ensure_future(asyncio.sleep(1.0))])  # It does not listen.
         if kind > 0.95:
             raise ValueError("no")
 
     async def _call_back(self, run: OfferedRun) -> None:
-        serves, now = within.get(), asyncio.get_running_loop().time
-        if serves is None or self._serving.around() is None:  # Then it is no nested call.
+        serves, account = within.get(), self._offerings.account
+        if serves is None or self._serving.around() is None:  # It would be no nested call.
             return
         session = self._chance.choice([serves.call.session_id, ""])
         name, timeout = self._chance.choice(self._calls), self._chance.choice([0.05, 1.0, 8.0])
-        attempt = self._offerings.account.nested(run, name, POOL, timeout)  # type: ignore[arg-type]
+        attempt = account.nested(run, name, POOL, timeout)  # type: ignore[arg-type]
         arguments = common_pb2.Payload(content_type="application/json", data=attempt.arguments)
         call = link_pb2.Call(call_id=attempt.call_id, pool=POOL, tool=name, session_id=session, arguments=arguments)
         try:
-            answer = await self._connection.call(link_pb2.Frame(call=call), now() + timeout)
+            answer = await self._connection.call(link_pb2.Frame(call=call), asyncio.get_running_loop().time() + timeout)
         except SnakepitError as error:
-            how = str(error.details.get("how", ""))
-            self._offerings.account.settled(attempt, "error", error.reason, int(error.started), error.message, how)
+            if self._over:
+                account.cut_off(attempt)
+            else:
+                account.settled(attempt, "error", error.reason, int(error.started), error.message, str(error.details.get("how", "")))
         except asyncio.CancelledError:
-            self._offerings.account.cut_off(attempt)
+            account.cut_off(attempt)
             raise
         else:
             if isinstance(answer, Payload):
-                self._offerings.account.delivered_result(attempt, answer.data)
+                account.delivered_result(attempt, answer.data)
             else:
-                self._offerings.account.answered(attempt, answer)
+                account.answered(attempt, answer)
