@@ -338,8 +338,10 @@ class Account:
         self.running[run.uid].append(run)
 
     def _is_let_go(self, run: Run) -> bool:
-        """A tool's call whose caller waits no more: it was told to stop, or will be, even if it begins yet; the turn was its caller's."""
-        return run.attempt.parent is not None and bool(run.attempt.ended)
+        """A tool's call whose caller waits no more, or one within it: it was told to stop, or will be, even if it begins yet; the turn was
+        its caller's."""
+        attempts = [run.attempt, *(each.attempt for each in run.around())]
+        return any(each.parent is not None and each.ended for each in attempts)
 
     def _check_order(self, run: Run) -> None:
         """That of arrival at the agent, and on each link."""
