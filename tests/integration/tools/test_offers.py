@@ -12,6 +12,7 @@ import pytest_asyncio
 import snakepit
 import snakepit.sync
 from snakepit import AsyncContext, Client, Context, Pool
+from snakepit.link.window import Window
 from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
@@ -178,6 +179,26 @@ async def test_an_exception_in_mid_stream_arrives_after_the_chunks(client: Clien
         assert await anext(stream) == 1
         with pytest.raises(snakepit.ToolError, match="LookupError: no more"):
             await anext(stream)
+
+
+async def test_a_client_that_sends_more_of_a_stream_than_was_asked_for_is_stopped_and_told_why(
+    server: Running, client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def always(window: Window) -> None:
+        """There is room, whatever has been taken."""
+
+    def flood() -> Iterator[str]:
+        for _ in range(40):
+            yield "x" * 100_000
+
+    monkeypatch.setattr(Window, "room", always)
+    async with client.offer(flood, pool=pool):
+        stream = pool.stream("stream", {"name": "flood"}, timeout=15)
+        await anext(stream)
+        await eventually(lambda: not server.links.nested.client_calls, "the replica has given it up, while nobody reads")
+        with pytest.raises(snakepit.SnakepitError, match="it must wait for Flow"):
+            async for _ in stream:
+                pass
 
 
 async def test_arguments_are_checked_against_the_functions_signature(client: Client, pool: Pool) -> None:

@@ -184,9 +184,14 @@ class Provider:
         call = self._calls.get(flow.id)
         if call is None or not flow.HasField("chunk"):
             return
-        if call.window.bytes > WINDOW_BYTES or payload_bytes(flow.chunk) > self._nested.router.limits.max_payload_bytes:
+        try:
+            if call.window.bytes > WINDOW_BYTES:
+                overrun = f"the client that offers tool {call.tool!r} sent over {WINDOW_BYTES} bytes of its stream before any were taken"
+                raise SnakepitError(f"{overrun}: it must wait for Flow.taken", started=Started.YES)
+            self._check_size(flow.chunk, "chunk", Started.YES)
+        except SnakepitError as error:
             self.tell(link_pb2.Frame(cancel=link_pb2.Cancel(id=call.id, reason="CANCELLED")))
-            call.fail(self._too_large(payload_bytes(flow.chunk), "chunk", Started.YES))
+            call.fail(error)
             return
         call.chunk(flow.chunk)
 
@@ -197,13 +202,10 @@ class Provider:
             call.fail(_gone(call, "went away"))
 
     def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:
-        if (size := payload_bytes(payload)) > self._nested.router.limits.max_payload_bytes:
-            raise self._too_large(size, what, started)
-
-    def _too_large(self, size: int, what: str, started: Started) -> PayloadTooLarge:
-        limit = self._nested.router.limits.max_payload_bytes
-        message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
-        return PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
+        size, limit = payload_bytes(payload), self._nested.router.limits.max_payload_bytes
+        if size > limit:
+            message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
+            raise PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
 
 
 def _gone(call: ClientCall, how: str) -> WorkerLost:
