@@ -6,9 +6,12 @@ import asyncio
 import statistics
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from stage import Stage, failure, main
+
+import snakepit
 
 BOTH = (0, 1)
 WORKERS = 4
@@ -151,6 +154,28 @@ async def replica_dies(stage: Stage) -> Any:
     outcomes = {"joined": await joined, "repeated": await failure(stage.through(1, "wait", arguments, idempotency_key=key))}
     visit.let()
     return {**outcomes, "first": await first, "runs": len(stage.desk.of("orphan"))}
+
+
+async def one_identity(stage: Stage) -> Any:
+    """Two clients with tokens of one service account and one without any, each on its own connection, where a caller may have one call."""
+    await stage.ready(2)
+    server, files = str(stage.given["replicas"][0]), []
+    for number, token in enumerate(stage.given["tokens"]):
+        files.append(Path(f"/tmp/token-{number}"))
+        files[-1].write_text(token)
+    async with (
+        snakepit.Client(server, token_file=files[0]) as one,
+        snakepit.Client(server, token_file=files[1]) as same,
+        snakepit.Client(server) as other,
+    ):
+        arguments = {"desk": stage.desk.address, "text": "the first"}
+        first = asyncio.create_task(one.pool(stage.name).call("wait", arguments, timeout=60))
+        visit = await stage.desk.visit("the first")
+        refused = await failure(same.pool(stage.name).call("where", timeout=20))
+        served = await failure(other.pool(stage.name).call("where", timeout=20))
+        await visit.end()
+        await first
+        return {"same": refused, "other": served, "later": await failure(same.pool(stage.name).call("where", timeout=20))}
 
 
 async def not_ready(stage: Stage) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.incluster import probe_pool
-from support.kube import apply, condition, eventually, get, kubectl, pods_of, wait_available
+from support.kube import SYSTEM, apply, condition, eventually, get, kubectl, pods_of, wait_available
 from support.scenes import HURRY, kill_replicas, play, replicas
 
 pytestmark = pytest.mark.timeout(180)
@@ -69,6 +69,17 @@ def test_a_call_runs_at_once_while_a_worker_is_free_and_no_worker_gets_two(scene
     assert max(found["took"]) < 1
     assert found["together"] == WORKERS
     assert found["ran"] == 3 * WORKERS
+
+
+def test_clients_with_tokens_of_one_service_account_count_as_one_caller(namespace: str, scene: Scene) -> None:
+    """Tokens of the API server's own making, checked against its own keys."""
+    apply(probe_pool("capped", "actor:Actor", replicas=1, worker={"processes": 2}, call={"maxConcurrentPerCaller": 1}), namespace=namespace)
+    wait_available("capped", namespace=namespace)
+    tokens = [kubectl("create", "token", "default", "-n", namespace, "--audience", f"snakepit.{SYSTEM}").strip() for _ in range(2)]
+    found = scene("one_identity", pool="capped", tokens=tokens)
+    assert (found["same"]["reason"], found["same"]["details"]["limit"]) == ("CALLER_LIMIT", "call.maxConcurrentPerCaller")
+    assert (found["other"]["reason"], found["later"]["reason"]) == ("", "")
+    kubectl("delete", "sp/capped", "-n", namespace, "--wait=false")
 
 
 def test_64_mib_go_in_and_out_through_either_replica_and_a_byte_more_is_refused_with_the_limits_name(scene: Scene) -> None:
