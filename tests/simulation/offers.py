@@ -260,7 +260,8 @@ class _Life:
         arguments = common_pb2.Payload(content_type="application/json", data=attempt.arguments)
         call = link_pb2.Call(call_id=attempt.call_id, pool=POOL, tool=name, session_id=session, arguments=arguments)
         try:
-            answer = await self._connection.call(link_pb2.Frame(call=call), asyncio.get_running_loop().time() + timeout)
+            now = self._connection.check_loop()
+            answer = await self._connection.call(link_pb2.Frame(call=call), now, now + timeout)
         except SnakepitError as error:
             if self._over:
                 account.cut_off(attempt)

@@ -61,7 +61,7 @@ def test_what_a_killed_replica_had_counted_last_may_be_missing_and_no_more() -> 
     assert ledger.router_problems({"OK": 4}, unread=1) == []
 
 
-@pytest.mark.parametrize(("calls", "counted", "wrong"), [(3, 6, False), (3, 7, True), (100, 110, False), (100, 111, True), (100, 99, True)])
+@pytest.mark.parametrize(("calls", "counted", "wrong"), [(3, 6, False), (3, 7, True), (100, 104, False), (100, 105, True), (100, 99, True)])
 def test_the_router_may_count_as_many_more_calls_as_the_sdk_may_send_again(calls: int, counted: int, wrong: bool) -> None:
     ledger = Ledger()
     for _ in range(calls):

@@ -53,8 +53,10 @@ async def test_a_call_ahead_of_a_slot_comes_back_as_soon_as_another_worker_is_fr
     async with simulated_agent(server.address, workers=2, tools=gates.tools()) as agent:
         learn(server, SHORT, *gates.open)
         queue = server.router.pools[POOL].queue
-        calls = {tool: caller.start(tool) for tool in ("first", "second")}
-        await eventually(lambda: len(agent.calls) == 2)
+        calls = {}
+        for number, tool in enumerate(("first", "second")):
+            calls[tool] = caller.start(tool)
+            await eventually(lambda number=number: len(agent.calls) == number + 1)
         calls["third"] = caller.start("third")
         await eventually(lambda: queue.depth == 1)
         calls["fourth"] = caller.start("fourth")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -179,6 +181,29 @@ async def test_an_exception_in_mid_stream_arrives_after_the_chunks(client: Clien
         assert await anext(stream) == 1
         with pytest.raises(snakepit.ToolError, match="LookupError: no more"):
             await anext(stream)
+
+
+async def test_a_stream_whose_function_does_not_listen_ends_with_its_next_chunk(client: Client, pool: Pool) -> None:
+    ended = asyncio.Event()
+
+    async def deaf() -> AsyncIterator[int]:
+        try:
+            for number in itertools.count():
+                yield number
+                if number == 1:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.sleep(600)
+                elif number > 1:
+                    await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    async with client.offer(deaf, pool=pool):
+        stream = pool.stream("stream", {"name": "deaf"}, timeout=15)
+        assert [await anext(stream), await anext(stream)] == [0, 1]
+        await stream.aclose()
+        async with asyncio.timeout(10):
+            await ended.wait()
 
 
 async def test_a_client_that_sends_more_of_a_stream_than_was_asked_for_is_stopped_and_told_why(

@@ -107,7 +107,7 @@ def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> Non
         )
         birth.abandon()
         zygote.kill()
-    assert not is_alive(ahead)
+    wait_until(lambda: not is_alive(ahead))
     assert f"exit {ahead}\n" not in note.read_text()
 
 

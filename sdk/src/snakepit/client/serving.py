@@ -230,6 +230,8 @@ def _context(running: Within, tool: Tool) -> Context | AsyncContext:
 
 async def _chunk(running: Within, payload: common_pb2.Payload) -> None:
     await running.window.room()
+    if running.reason:
+        raise asyncio.CancelledError  # It was told once, and goes on: nobody takes what it says.
     running.window.sent(codec.size(payload))
     _send(running.peer, link_pb2.Frame(flow=link_pb2.Flow(id=running.call.id, chunk=payload)))
 
