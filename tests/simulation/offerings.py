@@ -72,6 +72,11 @@ class Offerings:
         if self.open.pop((client, number), None) is not None:
             self.gone[client, number] = self._now() + later
 
+    def died(self, client: str, later: float) -> None:
+        """What it said a moment before may have gone with it: the replicas notice that, too, with its end."""
+        for which in [which for which, at in self.gone.items() if which[0] == client and at > self._now() - 1.0]:
+            self.gone[which] = self._now() + later
+
     def accepted(self, peer: Peer, client: str, number: int) -> None:
         """A replica has taken an offer; of two that are open for the same calls, only one may have the name."""
         offer = self.open.get((client, number))

@@ -193,6 +193,7 @@ class _Life:
         self._over = True
         for number in list(self._offers._open):
             self._offerings.ended(self._offers.client, number, self.noticed)
+        self._offerings.died(self._offers.client, self.noticed)
         await self._connection.stop()
 
     def left_over(self) -> str:
