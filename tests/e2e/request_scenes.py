@@ -213,6 +213,7 @@ if __name__ == "__main__":
         keyed,
         repeated,
         replica_dies,
+        one_identity,
         not_ready,
         waits_for_workers,
         ways,
