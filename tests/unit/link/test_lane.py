@@ -280,7 +280,7 @@ async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> N
         await client.until(lambda: len(client.opened) == 2)
         client.link.send(call(7))
         await client.until(lambda: client.ids[-1:] == [7])
-        assert len(client.closed) == len(echo.closed) == 1
+        await client.until(lambda: len(client.closed) == len(echo.closed) == 1)
         assert "lane" in client.closed[0]
 
 
