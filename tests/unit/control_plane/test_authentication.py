@@ -26,6 +26,7 @@ from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guard
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, Source
 from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
 from snakepit_control_plane.settings import InvalidSettings, from_environment
+from support.control_plane import eventually
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
 
 POOL = "default/digits"
@@ -138,6 +139,26 @@ def test_a_client_is_nobody_in_particular_without_a_token_and_while_none_can_be_
     assert asyncio.run(gate(source).identify(bearer(token))) == ""
     assert asyncio.run(gate().identify([("user-agent", "test")])) == ""
     assert asyncio.run(gate().identify([("authorization", "Basic dXNlcg==")])) == ""
+
+
+def test_a_client_does_not_wait_for_keys_that_could_not_be_fetched_a_moment_ago() -> None:
+    source, clock = Kept("one"), Clock()
+    source.fail = OSError("no route")
+    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE]))
+
+    async def ask() -> None:
+        asked = gate(source, clock)
+        assert await asked.identify(bearer(token)) == ""
+        clock.now += PAUSE_SECONDS
+        source.gate.clear()
+        source.fail = None
+        assert await asked.identify(bearer(token)) == "", "the next fetch has begun, and nobody waits for it"
+        source.gate.set()
+        await eventually(lambda: not asked._keys.are_away)
+        assert await asked.identify(bearer(token)) == "system:serviceaccount:shop:default"
+
+    asyncio.run(ask())
+    assert source.fetches == 2
 
 
 # ---- what a token must be

@@ -70,6 +70,11 @@ class Keys:
         self._problem = ""
         self._fetching: asyncio.Task[None] | None = None
 
+    @property
+    def are_away(self) -> bool:
+        """Did the last fetch fail? Then the next one may, too, and as late."""
+        return bool(self._problem)
+
     async def find(self, key_id: str) -> tuple[Key, str]:
         """The key, and its issuer. Raises Unauthenticated: nobody signs with it; ServerUnavailable: it can't be known now."""
         if self._issued is None or key_id not in self._issued.keys:

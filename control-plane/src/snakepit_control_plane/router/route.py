@@ -53,7 +53,7 @@ def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) ->
 
 
 def goes_next(pool: Pool, tool: str) -> bool:
-    """Does it take so long that a call of it goes ahead of a slot only while others wait?"""
+    """Might a call of it go ahead of a slot because others wait behind it?"""
     return AHEAD_SECONDS < pool.mean_seconds(tool) <= NEXT_SECONDS
 
 
