@@ -15,7 +15,7 @@ WORKDIR /source
 COPY requirements/build.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/tools/bin/pip install --require-hashes -r requirements/build.txt
-COPY hack/images/install-dependencies hack/images/install-own /usr/local/bin/
+COPY hack/images/install-dependencies hack/images/build-wheels hack/images/install-own /usr/local/bin/
 
 FROM tools AS agent-dependencies
 COPY requirements/agent.txt requirements/

@@ -7,7 +7,7 @@ TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,10 @@ $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
 	@touch $@
+
+wheels: setup ## Build the six distributions into dist/, for `pip install dist/*.whl` in an environment of yours
+	@rm -rf dist
+	@PATH="$(CURDIR)/$(BIN):$$PATH" hack/images/build-wheels dist $(DISTRIBUTIONS)
 
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
 	@$(BIN)/python examples/digits/demo

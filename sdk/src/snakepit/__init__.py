@@ -131,7 +131,9 @@ def _caller(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snakepit"):
             raise
-        raise ImportError(f"{error.name!r} is missing, which callers of pools need: pip install 'snakepit[client]'") from error
+        from snakepit import installing
+
+        raise ImportError(f"{error.name!r} is missing, which callers of pools need. {installing.CLIENT}") from error
 
 
 def __dir__() -> list[str]:

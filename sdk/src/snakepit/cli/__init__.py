@@ -29,4 +29,6 @@ def main() -> None:
 
 
 def _explain(missing: ModuleNotFoundError) -> None:
-    print(f"snakepit: the module {missing.name!r} is missing: pip install 'snakepit[client]'", file=sys.stderr)
+    from snakepit import installing
+
+    print(f"snakepit: the module {missing.name!r} is missing. {installing.CLIENT}", file=sys.stderr)

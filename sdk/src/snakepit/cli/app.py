@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
 
+from snakepit import __version__, installing
 from snakepit.cli import call, doctor, look, maintain, session
 from snakepit.errors import SnakepitError
 
@@ -35,7 +36,7 @@ app.command("recycle")(maintain.recycle)
 @app.command("version")
 def show_version() -> None:
     """The version of this program."""
-    typer.echo(version("snakepit"))
+    typer.echo(__version__)
 
 
 def run(arguments: list[str]) -> int:
@@ -69,6 +70,6 @@ def _load(point: EntryPoint) -> Callable[..., Any]:
 
 def _missing(name: str) -> Callable[[], None]:
     def command() -> None:
-        raise SnakepitError(f"the command {name!r} is in another package: pip install {_MISSING[name]}")
+        raise SnakepitError(f"the command {name!r} is in another package, {_MISSING[name]}, which is not installed. {installing.WHOLE}")
 
     return command

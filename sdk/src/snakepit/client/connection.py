@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import os
 import random
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 import grpc
 
+from snakepit import __version__
 from snakepit.client import carrying
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Watch
@@ -49,7 +49,6 @@ POLL_SECONDS = 0.1
 RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
 
-_VERSION = importlib.metadata.version("snakepit")
 
 log = logging.getLogger(__name__)
 
@@ -416,4 +415,4 @@ class Connection:
 
 
 def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=_VERSION, takes_pieces=True)
+    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__, takes_pieces=True)

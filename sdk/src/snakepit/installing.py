@@ -1,0 +1,11 @@
+"""What to type where a part of Snakepit is missing.
+
+The names of our distributions are not on the public index, so no hint asks it for one: wheels are installed by their paths.
+"""
+
+from __future__ import annotations
+
+from snakepit import __version__
+
+CLIENT = f"In a checkout of Snakepit: make wheels, then pip install 'dist/snakepit_sdk-{__version__}-py3-none-any.whl[client]'"
+WHOLE = "In a checkout of Snakepit: make wheels, then pip install dist/*.whl"
