@@ -11,7 +11,7 @@ import msgspec
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import BUDGETS, PODS, POOLS, Kube, KubeError, Object
-from snakepit_operator.model import Creation, Deletion, Plan
+from snakepit_operator.model import Creation, Deletion, Outcome, Plan
 from snakepit_operator.pods import AgentImage, disruption_budget, pod
 from snakepit_operator.reasons import Reason
 
@@ -30,17 +30,21 @@ class Applier:
         self._kube, self._fleet, self._agent = kube, fleet, agent
         self.deleted: dict[str, set[str]] = {}
 
-    async def carry_out(self, pool: SnakePool, plan: Plan) -> tuple[str, str] | None:
-        """Delete, then create. The API server's refusal of a pod, as reason and sentence; raises KubeError for anything else."""
+    async def carry_out(self, pool: SnakePool, plan: Plan) -> Outcome:
+        """Delete, then create. Raises KubeError for anything but the API server's refusal of a pod."""
         if plan.deletions:
             await self._fleet.flushed(CORDON_SECONDS)
         deleted = await _all(self._delete(pool, each) for each in plan.deletions)
         created = await _all(self._create(pool, each) for each in plan.creations)
-        failures = [each for each in (*deleted, *created) if each]
+        failures = [each for each in (*deleted, *created) if isinstance(each, KubeError)]
         for failure in failures:
             if not failure.refused:
                 raise failure
-        return (Reason.POD_REFUSED, failures[0].message) if failures else None
+        return Outcome(
+            tuple(each for each, done in zip(plan.creations, created, strict=True) if done is True),
+            tuple(each for each, done in zip(plan.deletions, deleted, strict=True) if done is True),
+            (Reason.POD_REFUSED, failures[0].message) if failures else None,
+        )
 
     async def budget(self, pool: SnakePool) -> None:
         """The pool's PodDisruptionBudget, as it should be. Raises KubeError."""
@@ -56,30 +60,33 @@ class Applier:
         await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after)
         return True
 
-    async def _delete(self, pool: SnakePool, deletion: Deletion) -> None:
+    async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
         log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
         self.deleted.setdefault(f"{pool.metadata.namespace}/{pool.metadata.name}", set()).add(deletion.uid)
         await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
+        return True
 
-    async def _create(self, pool: SnakePool, creation: Creation) -> None:
+    async def _create(self, pool: SnakePool, creation: Creation) -> bool:
+        """False: there is one already, made by an earlier pass."""
         try:
             await self._kube.create(PODS, pool.metadata.namespace, pod(pool, creation, self._agent))
-            log.info("created capsule %s", creation.name)
         except KubeError as error:
             if not error.exists:
                 raise
+            return False
+        log.info("created capsule %s", creation.name)
+        return True
 
 
-async def _all(actions: Iterable[Awaitable[None]]) -> list[KubeError | None]:
-    """Run all of them, a few at a time; the failure of each that failed."""
+async def _all(actions: Iterable[Awaitable[bool]]) -> list[bool | KubeError]:
+    """Run all of them, a few at a time; of each what it returned, or its failure."""
     gate = asyncio.Semaphore(_PARALLEL)
 
-    async def one(action: Awaitable[None]) -> KubeError | None:
+    async def one(action: Awaitable[bool]) -> bool | KubeError:
         async with gate:
             try:
-                await action
+                return await action
             except KubeError as error:
                 return error
-        return None
 
     return await asyncio.gather(*(one(action) for action in actions))

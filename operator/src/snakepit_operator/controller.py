@@ -22,10 +22,11 @@ from snakepit_operator.apply import Applier
 from snakepit_operator.events import Announcer, Happening, happenings, recycled
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import POOLS, Kube, KubeError, Object
-from snakepit_operator.model import FleetView, Observed, Plan
+from snakepit_operator.model import FleetView, Observed, Outcome, Plan
 from snakepit_operator.observe import observe
 from snakepit_operator.plan import plan
 from snakepit_operator.queue import DueQueue
+from snakepit_operator.refusals import Refusals
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
 from snakepit_operator.views import pool_view
@@ -56,6 +57,9 @@ class Controller:
         self._failures: dict[str, int] = {}
         self._budgets: dict[str, tuple[int, float]] = {}
         self._seen: dict[str, FleetView] = {}
+        self._refusals = Refusals()
+        self._ending: dict[str, str] = {}
+        """Pools in a namespace that is being deleted, with the uid of each."""
         self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
         self._applier = Applier(kube, self._fleet, settings.agent)
         self._announcer = Announcer(kube)
@@ -112,7 +116,8 @@ class Controller:
 
     def _forget(self, pool: str) -> None:
         self._fleet.forget(pool)
-        for memory in (self._known, self._failures, self._budgets, self._seen, self._applier.deleted):
+        self._refusals.forget(pool)
+        for memory in (self._known, self._failures, self._budgets, self._seen, self._ending, self._applier.deleted):
             memory.pop(pool, None)
 
     async def _work_forever(self) -> None:
@@ -175,19 +180,38 @@ class Controller:
         pool, now = sight.pool, time.time()
         problem = pods.problem(pool.spec)
         todo = decide(pool, sight.observed, now, problem)
+        if todo.creations and (held := self._refusals.held(name, pool, now)):
+            problem, todo = held.problem, without_creations(todo, held.until - now)
         self._known[name] = pool_settings(pool)
         deleted &= {pod.uid for pod in sight.observed.pods}
         self._fleet.put(self._known[name], todo.drains, todo.evicted)
-        problem = await self._applier.carry_out(pool, todo) or problem
-        await self._keep_budget(name, pool)
-        await self._report(
-            pool, sight.status, status(pool, sight.observed, todo, now, problem), todo, self._news(name, sight.observed.fleet)
-        )
-        return todo.requeue_after
+        if self._ending.get(name) == pool.metadata.uid:
+            return None
+        try:
+            done = await self._applier.carry_out(pool, todo)
+            await self._keep_budget(name, pool)
+        except KubeError as error:
+            if not error.ending:
+                raise
+            log.info("pool %s: its namespace is being deleted; no more capsules are made", name)
+            self._ending[name] = pool.metadata.uid
+            return None
+        after = status(pool, sight.observed, todo, now, done.refusal or problem)
+        await self._report(pool, sight.status, after, done, self._news(name, sight.observed.fleet))
+        return self._again(name, pool, todo, done, now)
 
-    async def _report(self, pool: SnakePool, before: Object, after: SnakePoolStatus, todo: Plan, news: Iterable[Happening]) -> None:
+    def _again(self, name: str, pool: SnakePool, todo: Plan, done: Outcome, now: float) -> float | None:
+        """When to look again: what was refused is not asked for before its time."""
+        if done.refusal is None:
+            if todo.creations:
+                self._refusals.forget(name)
+            return todo.requeue_after
+        until = self._refusals.refused(name, pool, now, done.refusal).until
+        return sooner(todo.requeue_after, until - now)
+
+    async def _report(self, pool: SnakePool, before: Object, after: SnakePoolStatus, done: Outcome, news: Iterable[Happening]) -> None:
         await self._applier.status(pool, before, after)
-        await self._announcer.announce(pool, [*happenings(pool.status, after, todo), *news])
+        await self._announcer.announce(pool, [*happenings(pool.status, after, done), *news])
 
     def _news(self, name: str, fleet: FleetView | None) -> list[Happening]:
         """What the control plane's counts have to tell since they were looked at last."""
@@ -211,6 +235,16 @@ def decide(pool: SnakePool, observed: Observed, now: float, problem: tuple[str, 
     rollout = msgspec.structs.replace(pool.spec.rollout, paused=True)
     frozen = msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, rollout=rollout))
     return msgspec.structs.replace(plan(frozen, observed, now), creations=())
+
+
+def without_creations(todo: Plan, again: float) -> Plan:
+    """The plan without its new pods, and with another look after that time."""
+    return msgspec.structs.replace(todo, creations=(), requeue_after=sooner(todo.requeue_after, again))
+
+
+def sooner(one: float | None, other: float) -> float:
+    """The shorter of two pauses; None is no pause at all."""
+    return other if one is None else min(one, other)
 
 
 def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
-from snakepit_operator.model import FleetView, Plan
+from snakepit_operator.model import FleetView, Outcome
 from snakepit_operator.reasons import Reason
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
@@ -29,8 +29,10 @@ _NAMES_SHOWN = 5
 _MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 """Reasons for not being available that are as they should be."""
-_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL})
+_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.AUTOSCALING_IGNORED})
 """Reasons of conditions that are as expected, and deserve a warning."""
+_LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
+"""Why a capsule is deleted that nobody wished away."""
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +45,19 @@ class Happening(Struct, frozen=True):
     message: str
 
 
-def happenings(before: SnakePoolStatus | None, after: SnakePoolStatus, plan: Plan) -> list[Happening]:
-    """What changed between two statuses, and what the plan did."""
-    return [*_done(plan), *_changed({each.type: each for each in before.conditions} if before else {}, after.conditions)]
+def happenings(before: SnakePoolStatus | None, after: SnakePoolStatus, done: Outcome) -> list[Happening]:
+    """What changed between two statuses, and what of the plan was done."""
+    return [*_done(done), *_changed({each.type: each for each in before.conditions} if before else {}, after.conditions)]
 
 
-def _done(plan: Plan) -> Iterator[Happening]:
-    if plan.creations:
-        yield Happening("Normal", "CapsulesCreated", f"Created {_names(each.name for each in plan.creations)}")
-    for reason in sorted({each.reason for each in plan.deletions}):
-        names = _names(each.name for each in plan.deletions if each.reason == reason)
-        yield Happening("Normal", "CapsulesDeleted", f"Deleting {names} ({reason})")
+def _done(done: Outcome) -> Iterator[Happening]:
+    if done.created:
+        yield Happening("Normal", "CapsulesCreated", f"Created {_names(each.name for each in done.created)}")
+    for reason in sorted({each.reason for each in done.deleted}):
+        these = [each for each in done.deleted if each.reason == reason]
+        why = next((f": {each.message}" for each in these if each.message), "")
+        type_ = "Warning" if reason in _LOSSES else "Normal"
+        yield Happening(type_, "CapsulesDeleted", f"Deleting {_names(each.name for each in these)} ({reason}){why}")
 
 
 def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[Happening]:

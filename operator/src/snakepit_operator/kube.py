@@ -27,13 +27,14 @@ _MERGE = "application/merge-patch+json"
 
 
 class KubeError(Exception):
-    """The API server said no, or said nothing (`code` 0). `message` is its own sentence."""
+    """The API server said no, or said nothing (`code` 0). `message` is its own sentence, `causes` are its own words for why."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, causes: tuple[str, ...] = ()) -> None:
         super().__init__(message or reason)
         self.code = code
         self.reason = reason
         self.message = message or reason
+        self.causes = causes
 
     @property
     def missing(self) -> bool:
@@ -50,7 +51,12 @@ class KubeError(Exception):
     @property
     def refused(self) -> bool:
         """The request itself is wrong or forbidden: the same one will be refused again."""
-        return self.code in (400, 403, 422)
+        return self.code in (400, 403, 422) and not self.ending
+
+    @property
+    def ending(self) -> bool:
+        """The namespace is being deleted: nothing can be made in it any more."""
+        return "NamespaceTerminating" in self.causes
 
 
 class Resource:
@@ -160,5 +166,6 @@ def _answer(code: int, data: bytes) -> Object:
     except ValueError:
         answer = {"message": data[:200].decode(errors="replace")}
     if code >= 300:
-        raise KubeError(code, answer.get("reason", ""), answer.get("message", f"HTTP {code}"))
+        causes = tuple(each.get("reason") or "" for each in (answer.get("details") or {}).get("causes") or ())
+        raise KubeError(code, answer.get("reason", ""), answer.get("message", f"HTTP {code}"), causes)
     return answer if isinstance(answer, dict) else {}

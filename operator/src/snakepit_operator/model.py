@@ -139,6 +139,14 @@ class Deletion(Struct, frozen=True):
     message: str = ""
 
 
+class Outcome(Struct, frozen=True):
+    """What of a plan was done. `refusal`: why the API server refused a pod, as reason and sentence."""
+
+    created: tuple[Creation, ...] = ()
+    deleted: tuple[Deletion, ...] = ()
+    refusal: tuple[str, str] | None = None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What to do now. `drains` are all capsules that should take no new calls, `evicted` those of them that somebody else deletes; `held`
     says what keeps the plan from going on.

@@ -32,4 +32,4 @@ class Reason(enum.StrEnum):
     SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
     SESSIONS_FULL = "SessionsFull"
     STORE_UNAVAILABLE = "StoreUnavailable"
-    NOT_IMPLEMENTED = "NotImplemented"
+    AUTOSCALING_IGNORED = "AutoscalingIgnored"

@@ -20,10 +20,8 @@ class Budget(NamedTuple):
 
 
 def desired(spec: SnakePoolSpec) -> int:
-    """How many capsules there should be. Autoscaling isn't carried out yet: its lower limit holds."""
-    if spec.suspended:
-        return 0
-    return spec.autoscaling.min_replicas if spec.autoscaling else spec.replicas
+    """How many capsules there should be. `autoscaling` isn't carried out yet: `replicas` holds, as `kubectl scale` writes it."""
+    return 0 if spec.suspended else spec.replicas
 
 
 def template_hash(spec: SnakePoolSpec) -> str:

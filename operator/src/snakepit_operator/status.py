@@ -68,7 +68,9 @@ def headline(verdicts: Mapping[str, Verdict]) -> str:
         return verdicts[DEGRADED].reason
     if verdicts[AVAILABLE].status != "True":
         return verdicts[AVAILABLE].reason
-    return verdicts[PROGRESSING].reason if verdicts[PROGRESSING].status == "True" else "Ready"
+    if verdicts[PROGRESSING].status == "True":
+        return verdicts[PROGRESSING].reason
+    return verdicts[AUTOSCALING].reason if AUTOSCALING in verdicts else "Ready"
 
 
 def conditions(verdicts: Mapping[str, Verdict], pool: SnakePool, now: float) -> tuple[Condition, ...]:
@@ -95,7 +97,7 @@ class _View:
         self.pool, self.observed, self.plan, self.now, self.problem = pool, observed, plan, now, problem
         self.wanted = desired(pool.spec)
         self.active = observed.active
-        self.ready = sum(1 for pod in self.active if pod.ready)
+        self.ready = sum(1 for pod in self.active if observed.serving(pod))
         template = template_hash(pool.spec)
         self.updated = sum(1 for pod in self.active if pod.template_hash == template)
         self.trouble = _trouble(observed, problem)
@@ -156,8 +158,8 @@ class _View:
         return Verdict("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
 
     def autoscaling(self) -> Verdict:
-        kept = f"the pool is kept at {_count(self.wanted, 'capsule')}, as minReplicas says; replicas is ignored"
-        return Verdict("False", Reason.NOT_IMPLEMENTED, f"this version does not scale by load yet: {kept}")
+        kept = f"the pool has {_count(self.wanted, 'capsule')}, as replicas says" if self.wanted else "no capsules are wanted"
+        return Verdict("False", Reason.AUTOSCALING_IGNORED, f"this version does not carry out autoscaling: {kept}")
 
     def _movement(self) -> Reason | None:
         old = len(self.active) - self.updated
@@ -168,8 +170,19 @@ class _View:
         return Reason.SCALING_UP if self.ready < self.wanted else None
 
     def _late(self) -> bool:
-        moved = max((max(pod.created, pod.changed) for pod in self.observed.pods), default=self.now)
-        return self.now - moved > self._deadline()
+        moved = max((max(pod.created, pod.changed) for pod in self.observed.pods), default=0.0)
+        return self.now - max(moved, self._since()) > self._deadline()
+
+    def _since(self) -> float:
+        """When the progress began that goes on: now, unless the last status speaks of it. Pods that have gone don't tell."""
+        before = self.pool.status.conditions if self.pool.status else ()
+        was = next((each for each in before if each.type == PROGRESSING), None)
+        if was is None:
+            return self.now
+        if was.status == "True":
+            return datetime.fromisoformat(was.last_transition_time).timestamp()
+        gave_up = was.reason == Reason.PROGRESS_DEADLINE_EXCEEDED and was.observed_generation == self.pool.metadata.generation
+        return 0.0 if gave_up else self.now
 
     def _deadline(self) -> float:
         return self.pool.spec.rollout.progress_deadline_seconds

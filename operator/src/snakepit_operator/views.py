@@ -56,9 +56,9 @@ def pod_view(raw: Object) -> PodView:
 
 
 def _fault(status: Object) -> tuple[str, str]:
-    """Why the pod doesn't get on, in its own words: failed, not schedulable, or a container that can't start."""
-    if status.get("phase") == Phase.FAILED:
-        return status.get("reason") or "Failed", status.get("message") or _exits(status)
+    """Why the pod doesn't get on, in its own words: ended, not schedulable, or a container that can't start."""
+    if status.get("phase") in (Phase.FAILED, Phase.SUCCEEDED):
+        return _end(status)
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return condition.get("reason") or "Unschedulable", condition.get("message") or ""
@@ -68,6 +68,15 @@ def _fault(status: Object) -> tuple[str, str]:
             reason = _ONE_FAULT.get(waiting["reason"], waiting["reason"])
             return reason, f"container {container['name']}: {waiting.get('message') or waiting['reason']}{_last_exit(container)}"
     return "", ""
+
+
+def _end(status: Object) -> tuple[str, str]:
+    """Why a pod ended: what the kubelet says of it, or of the eviction, or how its containers ended."""
+    targets = (each for each in status.get("conditions") or () if each["type"] == "DisruptionTarget" and each["status"] == "True")
+    target: Object = next(targets, {})
+    plain = "Failed" if status["phase"] == Phase.FAILED else "Completed"
+    reason = status.get("reason") or target.get("reason") or plain
+    return reason, status.get("message") or target.get("message") or _exits(status) or f"the pod ended ({plain})"
 
 
 def _containers(status: Object) -> list[Object]:

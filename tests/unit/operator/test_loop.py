@@ -10,7 +10,7 @@ import pytest
 from snakepit.spec import SnakePoolStatus
 from snakepit_operator.election import LEASE_SECONDS, RENEW_SECONDS, look
 from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
-from snakepit_operator.model import Creation, Deletion, Observed, Plan
+from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.status import status
 from support.operator_world import START, capsule, fleet, pod, pool
@@ -79,7 +79,7 @@ class TestEvents:
 
     def test_nothing_changed_is_no_event(self) -> None:
         good, _ = self.statuses()
-        assert happenings(good, good, Plan()) == []
+        assert happenings(good, good, Outcome()) == []
 
     def test_sessions_that_fill_up_are_a_warning_for_each_mark_and_the_way_back_is_none(self) -> None:
         def full(mark: int) -> SnakePoolStatus:
@@ -87,44 +87,59 @@ class TestEvents:
             return status(pool(replicas=1), Observed((pod(0),), view), Plan(), START + 60)
 
         marks = [0, 80, 80, 100, 80, 0]
-        told = [happenings(full(before), full(after), Plan()) for before, after in itertools.pairwise(marks)]
+        told = [happenings(full(before), full(after), Outcome()) for before, after in itertools.pairwise(marks)]
         reasons = [[(each.type, each.reason) for each in some] for some in told]
         near, all_ = ("Warning", "SessionsNearlyFull"), ("Warning", "SessionsFull")
         assert reasons == [[near], [], [all_], [near], [("Normal", "StoreReady")]]
 
     def test_the_first_look_at_a_healthy_pool_is_no_warning(self) -> None:
         good, _ = self.statuses()
-        assert all(each.type == "Normal" for each in happenings(None, good, Plan()))
+        assert all(each.type == "Normal" for each in happenings(None, good, Outcome()))
 
     def test_trouble_is_a_warning_and_its_end_is_normal(self) -> None:
         good, bad = self.statuses()
-        trouble = {(each.type, each.reason) for each in happenings(good, bad, Plan())}
+        trouble = {(each.type, each.reason) for each in happenings(good, bad, Outcome())}
         assert ("Warning", "ImagePullBackOff") in trouble
-        assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Plan())}
+        assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Outcome())}
 
     def test_one_trouble_is_told_once(self) -> None:
         good, bad = self.statuses()
-        assert [each.reason for each in happenings(good, bad, Plan())].count("ImagePullBackOff") == 1
+        assert [each.reason for each in happenings(good, bad, Outcome())].count("ImagePullBackOff") == 1
 
     @pytest.mark.parametrize("spec", [{"replicas": 1}, {"suspended": True}, {"replicas": 0}], ids=["starting", "suspended", "zero"])
     def test_what_is_as_wished_is_no_warning(self, spec: dict[str, object]) -> None:
         found = status(pool(**spec), Observed((), fleet()), Plan(), START)
-        assert {each.type for each in happenings(None, found, Plan())} <= {"Normal"}
+        assert {each.type for each in happenings(None, found, Outcome())} <= {"Normal"}
 
     def test_another_message_alone_is_no_event(self) -> None:
         _, bad = self.statuses()
         conditions = tuple(msgspec.structs.replace(each, message="otherwise") for each in bad.conditions)
-        assert happenings(bad, msgspec.structs.replace(bad, conditions=conditions), Plan()) == []
+        assert happenings(bad, msgspec.structs.replace(bad, conditions=conditions), Outcome()) == []
 
     def test_many_pods_are_one_event(self) -> None:
         good, _ = self.statuses()
-        made = Plan(
-            creations=tuple(Creation(f"digits-{number:02}-x", number, "t") for number in range(50)),
-            deletions=(Deletion("digits-a", "u", "ScalingDown"),),
+        done = Outcome(
+            tuple(Creation(f"digits-{number:02}-x", number, "t") for number in range(50)),
+            (Deletion("digits-a", "u", "ScalingDown"),),
         )
-        created, deleted = happenings(good, good, made)
+        created, deleted = happenings(good, good, done)
         assert created.message.endswith("and 45 more")
-        assert deleted.message == "Deleting digits-a (ScalingDown)"
+        assert (deleted.type, deleted.message) == ("Normal", "Deleting digits-a (ScalingDown)")
+
+    @pytest.mark.parametrize("reason", ["CapsuleLost", "PodFailed", "PodStuck"])
+    def test_a_capsule_that_nobody_wished_away_is_a_warning_with_the_pods_own_words(self, reason: str) -> None:
+        good, _ = self.statuses()
+        done = Outcome((), (Deletion("digits-a", "u", reason, "Evicted: The node was low on resource: memory."),))
+        (told,) = happenings(good, good, done)
+        assert told.type == "Warning"
+        assert told.message == f"Deleting digits-a ({reason}): Evicted: The node was low on resource: memory."
+
+    def test_autoscaling_that_is_not_carried_out_is_a_warning_from_the_first_look(self) -> None:
+        one = pod(0)
+        of = pool(replicas=1, autoscaling={"maxReplicas": 3})
+        found = status(of, Observed((one,), fleet(capsule(one), ready_workers=1)), Plan(), START)
+        assert ("Warning", "AutoscalingIgnored") in {(each.type, each.reason) for each in happenings(None, found, Outcome())}
+        assert happenings(found, found, Outcome()) == []
 
     def test_a_pool_has_a_budget_of_events(self) -> None:
         bucket = Bucket(0.0)

@@ -81,9 +81,9 @@ def test_no_capsule_is_wanted(spec: dict[str, object]) -> None:
     assert not made.creations
 
 
-def test_autoscaling_keeps_its_lower_limit_for_now() -> None:
+def test_autoscaling_does_not_take_replicas_from_whoever_writes_them() -> None:
     made = plan(pool(replicas=7, autoscaling={"minReplicas": 3, "maxReplicas": 9}), Observed((), fleet()), NOW)
-    assert len(made.creations) == 3
+    assert len(made.creations) == 7
 
 
 class TestWithoutTheControlPlane:

@@ -121,11 +121,51 @@ def test_progress_has_a_reason(pods: list[object], reason: str) -> None:
 
 
 def test_a_rollout_without_progress_is_reported_after_its_deadline() -> None:
-    waiting = pod(0, ready=False)
-    before, after = (conditions(look(pool(replicas=1), waiting, seen=fleet(), now=START + age)) for age in (599, 601))
+    of, waiting = pool(replicas=1), pod(0, ready=False)
+    began = look(of, waiting, seen=fleet(), now=START)
+    before, late = (conditions(look(after(began, of), waiting, seen=fleet(), now=START + age)) for age in (599, 601))
     assert before["Degraded"][0] == "False"
-    assert after["Progressing"][:2] == ("False", "ProgressDeadlineExceeded")
-    assert after["Degraded"][:2] == ("True", "ProgressDeadlineExceeded")
+    assert late["Progressing"][:2] == ("False", "ProgressDeadlineExceeded")
+    assert late["Degraded"][:2] == ("True", "ProgressDeadlineExceeded")
+
+
+def after(before: SnakePoolStatus, of: SnakePool) -> SnakePool:
+    return msgspec.structs.replace(of, status=before)
+
+
+def test_the_progress_clock_starts_when_progress_begins_however_old_the_other_pods_are() -> None:
+    of, first, second = pool(replicas=2), pod(0), pod(1)
+    old, seen = START + 10_000, fleet(capsule(first), capsule(second), ready_workers=2)
+    settled = look(of, first, second, seen=seen, now=old)
+    lost = look(after(settled, of), first, seen=fleet(capsule(first), ready_workers=1), now=old + 1)
+    assert conditions(lost)["Progressing"][:2] == ("True", "ScalingUp")
+    assert conditions(lost)["Degraded"][0] == "False"
+    for age, late in ((600, False), (602, True)):
+        later = look(after(lost, of), first, seen=fleet(capsule(first), ready_workers=1), now=old + 1 + age)
+        assert (conditions(later)["Progressing"][1] == "ProgressDeadlineExceeded") is late
+
+
+def test_what_was_given_up_stays_given_up_until_something_moves_or_the_spec_is_another() -> None:
+    of, waiting = pool(replicas=1), pod(0, ready=False)
+    gave_up = look(after(look(of, waiting, seen=fleet(), now=START), of), waiting, seen=fleet(), now=START + 601)
+    assert conditions(look(after(gave_up, of), waiting, seen=fleet(), now=START + 700))["Progressing"][1] == "ProgressDeadlineExceeded"
+    moved = pod(0, ready=False, changed=START + 690)
+    assert conditions(look(after(gave_up, of), moved, seen=fleet(), now=START + 700))["Progressing"][1] == "ScalingUp"
+    edited = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, generation=4))
+    assert conditions(look(after(gave_up, edited), waiting, seen=fleet(), now=START + 700))["Progressing"][1] == "ScalingUp"
+
+
+def test_a_pool_whose_pods_can_never_be_made_runs_out_of_time_too() -> None:
+    of = pool(replicas=1)
+    began = look(of, seen=fleet(), now=NOW)
+    assert conditions(look(after(began, of), seen=fleet(), now=NOW + 601))["Progressing"][1] == "ProgressDeadlineExceeded"
+
+
+def test_a_capsule_that_the_control_plane_sends_calls_to_counts_as_ready_before_the_kubelet_says_so() -> None:
+    starting = pod(0, ready=False)
+    found = look(pool(replicas=1), starting, seen=fleet(capsule(starting), ready_workers=1))
+    assert conditions(found)["Available"][0] == "True"
+    assert found.ready_replicas == 1
 
 
 def test_a_paused_rollout_says_so() -> None:
@@ -139,10 +179,13 @@ def test_a_held_scale_down_says_what_it_waits_for() -> None:
 
 
 def test_autoscaling_is_said_not_to_work_yet() -> None:
-    found = conditions(look(pool(autoscaling={"minReplicas": 1, "maxReplicas": 5}), pod(0), seen=fleet()))
-    assert found["AutoscalingActive"][:2] == ("False", "NotImplemented")
-    assert "minReplicas" in found["AutoscalingActive"][2]
-    assert "AutoscalingActive" not in conditions(look(pool(), pod(0), seen=fleet()))
+    first, second = pod(0), pod(1)
+    seen = fleet(capsule(first), capsule(second), ready_workers=2, total_slots=2)
+    found = look(pool(replicas=2, autoscaling={"minReplicas": 1, "maxReplicas": 5}), first, second, seen=seen)
+    said = "this version does not carry out autoscaling: the pool has 2 capsules, as replicas says"
+    assert conditions(found)["AutoscalingActive"] == ("False", "AutoscalingIgnored", said)
+    assert found.reason == "AutoscalingIgnored", "nobody looks at conditions while the one word is Ready"
+    assert "AutoscalingActive" not in conditions(healthy())
 
 
 def test_a_store_that_is_away_is_said() -> None:

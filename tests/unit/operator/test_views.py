@@ -78,6 +78,21 @@ def test_a_failed_pod_has_a_reason_even_without_one() -> None:
     assert (found.reason, found.message) == ("Failed", "container worker ended with code 3: Error")
 
 
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_an_evicted_pod_keeps_the_kubelets_words(phase: str) -> None:
+    said = "The node was low on resource: memory."
+    found = pod_view(raw(phase=phase, reason="Evicted", message=said))
+    assert (found.reason, found.message) == ("Evicted", said)
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": said}
+    found = pod_view(raw(phase=phase, conditions=[target]))
+    assert (found.reason, found.message) == ("TerminationByKubelet", said)
+
+
+def test_a_pod_that_ended_without_a_word_says_how() -> None:
+    found = pod_view(raw(phase="Succeeded"))
+    assert (found.reason, found.message) == ("Completed", "the pod ended (Completed)")
+
+
 def capsule(liveness: int, **fields: Any) -> fleet_pb2.CapsuleState:
     return fleet_pb2.CapsuleState(**{"name": "a", "liveness": liveness, **fields})
 

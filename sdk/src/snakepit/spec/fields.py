@@ -28,7 +28,7 @@ class Section(Struct, frozen=True, rename="camel"):
 
 
 class AutoscalingSpec(Section, frozen=True, kw_only=True):
-    """Follow the load instead of `replicas`. Not carried out yet: the pool stays at `minReplicas`, and its status says so."""
+    """Follow the load instead of `replicas`. Not carried out yet: the pool has `replicas` capsules, and its status says so."""
 
     min_replicas: Annotated[int, Meta(ge=0, le=10_000, description="Never fewer capsules than this.")] = 1
     max_replicas: Annotated[int, Meta(ge=1, le=10_000, description="Never more capsules than this.")]

@@ -1,0 +1,51 @@
+"""Pools whose pods the API server refused: why, and when it may be asked again. Pure, but for what it remembers.
+
+What will be refused again is not asked for at each wake: pods that end wake the loop many times a second.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from snakepit.spec.fields import SnakePool
+
+RETRY_SECONDS = (1.0, 60.0)
+"""First and longest pause. It doubles with each refusal of the same spec."""
+
+
+class Refusal(Struct, frozen=True):
+    """The last refusal of one spec. `until`: not asked again before that (Unix seconds). `problem`: reason and sentence."""
+
+    uid: str
+    generation: int
+    attempt: int
+    until: float
+    problem: tuple[str, str]
+
+    def is_of(self, pool: SnakePool) -> bool:
+        return (self.uid, self.generation) == (pool.metadata.uid, pool.metadata.generation)
+
+
+class Refusals:
+    """At most one for each pool that there is; `forget` those that are gone."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Refusal] = {}
+
+    def held(self, name: str, pool: SnakePool, now: float) -> Refusal | None:
+        """The refusal that still stands for this very spec, if one does."""
+        known = self._known.get(name)
+        return known if known is not None and known.is_of(pool) and now < known.until else None
+
+    def refused(self, name: str, pool: SnakePool, now: float, problem: tuple[str, str]) -> Refusal:
+        """Remember it; each in a row is held longer."""
+        before = self._known.get(name)
+        attempt = before.attempt + 1 if before is not None and before.is_of(pool) else 0
+        first, longest = RETRY_SECONDS
+        until = now + min(longest, first * 2.0 ** min(attempt, 16))
+        refusal = self._known[name] = Refusal(pool.metadata.uid, pool.metadata.generation, attempt, until, problem)
+        return refusal
+
+    def forget(self, name: str) -> None:
+        """Nothing is refused any more, or the pool is gone."""
+        self._known.pop(name, None)

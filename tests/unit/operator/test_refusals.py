@@ -1,0 +1,103 @@
+"""What the API server refuses is said once, announced never, and asked for ever less often."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from snakepit_operator.controller import Controller
+from snakepit_operator.kube import Kube, KubeError
+from snakepit_operator.pods import AgentImage
+from snakepit_operator.refusals import RETRY_SECONDS, Refusals
+from snakepit_operator.settings import Settings
+from support.operator_world import START, pool
+from support.pretend_api import TERMINATING, PretendApi
+
+QUOTA = KubeError(403, "Forbidden", 'pods "digits-0" is forbidden: exceeded quota')
+POOL = "default/digits"
+
+
+def raw(**spec: Any) -> dict[str, Any]:
+    metadata = {"name": "digits", "namespace": "default", "uid": "pool-uid", "generation": 1}
+    return {"metadata": metadata, "spec": {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, **spec}}
+
+
+def controller(api: PretendApi) -> Controller:
+    settings = Settings(namespace="snakepit-system", identity="me", agent=AgentImage(image="agent:1", control_plane="127.0.0.1:1"))
+    return Controller(cast(Kube, api), settings)
+
+
+async def test_only_what_was_created_is_announced() -> None:
+    api = PretendApi(raw(replicas=2))
+    api.refuse = QUOTA
+    await controller(api).reconcile(POOL)
+    assert ("Normal", "CapsulesCreated") not in api.told()
+    assert ("Warning", "PodRefused") in api.told()
+    assert api.reason() == "PodRefused"
+
+
+async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
+    api = PretendApi(raw(replicas=2))
+    api.refuse = QUOTA
+    loop = controller(api)
+    again = [await loop.reconcile(POOL) for _ in range(20)]
+    assert api.asked["pods"] == 2
+    assert all(pause is not None and pause <= RETRY_SECONDS[0] for pause in again), "it must come again by itself"
+    assert api.reason() == "PodRefused", "it is still so between two tries"
+
+
+async def test_another_spec_is_asked_for_at_once() -> None:
+    api = PretendApi(raw(replicas=1))
+    api.refuse = QUOTA
+    loop = controller(api)
+    await loop.reconcile(POOL)
+    api.refuse = None
+    api.of("snakepools")["digits"]["metadata"]["generation"] = 2
+    await loop.reconcile(POOL)
+    assert len(api.of("pods")) == 1
+    assert ("Normal", "CapsulesCreated") in api.told()
+
+
+async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_said() -> None:
+    api = PretendApi(raw(replicas=2))
+    loop = controller(api)
+    await loop.reconcile(POOL)
+    before = dict(api.asked)
+    api.refuse = TERMINATING
+    for name in list(api.of("pods")):
+        api.of("pods").pop(name)
+        assert await loop.reconcile(POOL) is None, "nobody has to look again"
+    assert api.asked["pods"] == before["pods"] + 1, "the first one that went was asked for once"
+    assert api.asked["events"] == before["events"]
+
+
+async def test_a_pool_of_that_name_in_a_new_namespace_is_another_one() -> None:
+    api = PretendApi(raw(replicas=1))
+    api.refuse = TERMINATING
+    loop = controller(api)
+    await loop.reconcile(POOL)
+    api.refuse = None
+    api.of("snakepools")["digits"]["metadata"]["uid"] = "another"
+    await loop.reconcile(POOL)
+    assert len(api.of("pods")) == 1
+
+
+def test_each_refusal_in_a_row_is_held_longer_up_to_a_bound() -> None:
+    refusals, of, now = Refusals(), pool(), START
+    pauses = [refusals.refused("a", of, now, ("PodRefused", "no")).until - now for _ in range(9)]
+    assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert pauses[-1] == RETRY_SECONDS[1]
+
+
+def test_a_refusal_ends_with_its_time() -> None:
+    refusals, of = Refusals(), pool()
+    refusals.refused("a", of, START, ("PodRefused", "no"))
+    assert refusals.held("a", of, START + 0.9) is not None
+    assert refusals.held("a", of, START + 1.0) is None
+    assert refusals.held("b", of, START) is None
+
+
+@pytest.mark.parametrize(("error", "refused", "ending"), [(QUOTA, True, False), (TERMINATING, False, True)])
+def test_a_namespace_that_ends_is_no_refusal_like_others(error: KubeError, refused: bool, ending: bool) -> None:
+    assert (error.refused, error.ending) == (refused, ending)
