@@ -13,7 +13,7 @@ from snakepit.errors import SnakepitError, ToolNotFound
 from snakepit.names import nearest
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Catalogue, Offered, Scope
-from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.calls import Call, bad_timeout
 from snakepit_control_plane.router.nesting import Nest, nest_of, too_deep
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
@@ -48,8 +48,10 @@ class NestedCalls:
         """Whom `call` is for, made by the tool of `parent`; the frame is completed with what it takes over.
 
         Without a pool: what clients offer for the session, then for the parent's pool, then that pool's workers.
-        Raises CallTooDeep, PoolNotFound, ToolNotFound.
+        Raises CallTooDeep, InvalidArguments, PoolNotFound, ToolNotFound.
         """
+        if not call.timeout_seconds >= 0:
+            raise bad_timeout(call.timeout_seconds)
         around = nest_of(parent)
         refusal = too_deep(around, call.tool, self.router.limits.max_nesting_depth)
         if refusal is not None:

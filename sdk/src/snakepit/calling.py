@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ANSWER_GRACE_SECONDS = 1.0
 """The control plane knows best how a call met its deadline; it is given this much longer to say so."""
 
+MOST_TIMEOUT_SECONDS = 365 * 86400.0
+"""gRPC, and timers, take an infinite one, or one of some centuries, to have passed already, or not at all."""
+
 Part = ToolChunk | ToolAnswer
 T = TypeVar("T")
 
@@ -50,7 +53,7 @@ def deadline_of(deadline: float | None, timeout: float | None) -> float | None:
         return deadline
     if not timeout > 0:
         raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the call's own deadline")
-    end = time.monotonic() + timeout
+    end = time.monotonic() + min(timeout, MOST_TIMEOUT_SECONDS)
     return end if deadline is None else min(end, deadline)
 
 

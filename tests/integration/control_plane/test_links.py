@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import aiohttp
 import grpc
@@ -11,48 +11,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
-from snakepit.link import Dialer, Link
-from snakepit.link.dial import Replica
 from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
+from support.bare_client import Client
 from support.control_plane import Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 QUICK_TIMEOUT = 0.5
 QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIMEOUT, "missThreshold": 2})
-
-
-class Client:
-    """An SDK's link, without the SDK."""
-
-    def __init__(self, address: str) -> None:
-        self.results: dict[int, link_pb2.Result] = {}
-        self.replica: Replica | None = None
-        self.gone_away = False
-        self._dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: None)
-        self._dialer.start()
-
-    def _hello(self, address: str) -> link_pb2.Hello:
-        return link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
-
-    def _opened(self, replica: Replica) -> None:
-        self.replica = replica
-
-    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
-        for frame in frames:
-            if frame.WhichOneof("kind") == "result":
-                self.results[frame.result.id] = frame.result
-            self.gone_away = self.gone_away or frame.WhichOneof("kind") == "go_away"
-
-    def call(self, tool: str, **fields: object) -> int:
-        assert self.replica is not None
-        number = self.replica.link.next_id()
-        call = link_pb2.Call(id=number, call_id=f"c{number}", pool=POOL, tool=tool, arguments=payload({}), **fields)  # type: ignore[arg-type]
-        self.replica.link.send(link_pb2.Frame(call=call))
-        return number
-
-    async def stop(self) -> None:
-        await self._dialer.stop()
 
 
 @pytest.fixture

@@ -89,6 +89,8 @@ def test_the_earlier_of_two_deadlines_holds() -> None:
     assert now < deadline_of(now + 50, 1) < now + 10  # type: ignore[operator]
     with pytest.raises(InvalidArguments, match="timeout 0 must be a positive number"):
         deadline_of(None, 0)
+    for endless in (float("inf"), 1e308):
+        assert deadline_of(None, endless) < now + 366 * 86400  # type: ignore[operator]
 
 
 # ---- the conversation itself

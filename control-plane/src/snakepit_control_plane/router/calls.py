@@ -99,6 +99,7 @@ class Call:
         "span",
         "started_at",
         "takes_pieces",
+        "timeout",
         "tool",
         "waited",
         "waiting",
@@ -137,7 +138,9 @@ class Call:
         # Its caller fetches a large result.
         self.takes_pieces = False
         self.started_at = now
-        self.deadline = now + call.timeout_seconds if call.timeout_seconds > 0 else math.inf
+        # As its caller gave it: 0 is none.
+        self.timeout = timeout = call.timeout_seconds
+        self.deadline = now + timeout if timeout > 0 else math.inf
         # How long it may wait in the queue, in all; how long it has, before it was sent and came back unstarted.
         self.queue_seconds = 0.0
         self.waited = 0.0
@@ -193,6 +196,8 @@ def payload_bytes(value: common_pb2.Payload) -> int:
 
 def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
     """What is wrong with the call's own fields."""
+    if not call.timeout >= 0:
+        return bad_timeout(call.timeout)
     arguments = call.request.arguments
     size = payload_bytes(arguments)
     if size > limits.max_payload_bytes:
@@ -201,6 +206,11 @@ def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
         return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
     kind = arguments.content_type
     return None if kind in ALWAYS else _refused_encoding(pool, kind)
+
+
+def bad_timeout(timeout: float) -> InvalidArguments:
+    message = f"timeout_seconds {timeout:g} must be a positive number of seconds, or 0 for the tool's or the pool's own"
+    return InvalidArguments(message, details={"field": "timeout_seconds"})
 
 
 def too_large(size: int, limit: int, name: str, what: str = "arguments", started: Started = Started.NO) -> PayloadTooLarge:

@@ -7,9 +7,9 @@ say of calls in `answers`, what is about agents in `fleet`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
@@ -20,6 +20,7 @@ from snakepit_control_plane.router.answers import Answers
 from snakepit_control_plane.router.calls import Call, check, result_frame
 from snakepit_control_plane.router.deadlines import Deadlines
 from snakepit_control_plane.router.nesting import waits_for_itself
+from snakepit_control_plane.router.open_calls import OpenCalls
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
@@ -40,14 +41,17 @@ LOOK_PAST = 32
 
 Send = Callable[[link_pb2.Frame], None]
 
+log = logging.getLogger(__name__)
 
-class Router:
+
+class Router(OpenCalls):
     """One for each replica. `sessions` and `idempotency` are set by the composition: they and the router know each other."""
 
     sessions: Sessions
     idempotency: Idempotency
 
     def __init__(self, telemetry: Telemetry, limits: Limits) -> None:
+        super().__init__()
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.telemetry = telemetry
@@ -56,9 +60,6 @@ class Router:
         self.senders: dict[Capsule, Send] = {}
         # Until a replica that starts has heard of them all; the fleet says so.
         self.knows_pools: Callable[[], bool] = lambda: True
-        self.open_calls = 0
-        self._delivering = 0
-        self._idle: asyncio.Event | None = None
         self._arrivals = itertools.count(1)
         self._frame_ids = itertools.count(1)
         self._deadlines = Deadlines(self.loop, self._timed_out)
@@ -70,9 +71,14 @@ class Router:
 
     def submit(self, call: Call) -> None:
         """Take a call. Its `reply` is called exactly once, now or later."""
-        now = call.started_at
-        call.arrival = next(self._arrivals)
         self.open_calls += 1
+        try:
+            self._submit(call, call.started_at)
+        except Exception as error:
+            self.undo(call, error)
+
+    def _submit(self, call: Call, now: float) -> None:
+        call.arrival = next(self._arrivals)
         pool = self.pools.get(call.pool) or self.pools.get(f"default/{call.pool}")
         problem = self._unknown(call.pool) if pool is None else check(call, pool, self.limits)
         if pool is None or problem is not None:
@@ -118,11 +124,15 @@ class Router:
         return no_pool(name, self.pools) if self.knows_pools() else not_known_yet(name)
 
     def _set_deadline(self, pool: Pool, call: Call, now: float) -> None:
-        if call.request.timeout_seconds > 0:
-            return
-        tool = pool.tools.get(call.tool)
-        default = pool.spec.call.stream_timeout_seconds if call.is_stream else pool.spec.call.timeout_seconds
-        call.deadline = now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default)
+        """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
+        limits = pool.spec.call
+        if not call.timeout:
+            tool = pool.tools.get(call.tool)
+            default = limits.stream_timeout_seconds if call.is_stream else limits.timeout_seconds
+            call.deadline = now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default)
+        latest = now + limits.max_timeout_seconds
+        if call.deadline > latest:
+            call.deadline = latest
 
     def _start_span(self, call: Call) -> None:
         parent = call.request.traceparent
@@ -194,10 +204,11 @@ class Router:
     def reserve(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
         """Count the call in that worker's load."""
         mean = pool.mean_seconds(call.tool)
-        call.worker = worker
         call.expected = mean if mean < UNKNOWN_SECONDS else UNKNOWN_SECONDS
         if not worker.own:
             worker.progressed = now
+        # Nothing can come between: a call has a worker exactly while it counts there.
+        call.worker = worker
         worker.own += 1
         worker.backlog += call.expected
         if worker.own + worker.elsewhere > worker.slots and not worker.watched:
@@ -216,11 +227,25 @@ class Router:
 
     def send(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
         """Reserve and dispatch."""
-        self.reserve(pool, call, worker, now)
-        self.dispatch(pool, call, worker, now)
+        try:
+            self.reserve(pool, call, worker, now)
+            self.dispatch(pool, call, worker, now)
+        except Exception as error:
+            self.undo(call, error)
+
+    def undo(self, call: Call, error: Exception) -> None:
+        """Nobody has foreseen it. The caller has an answer, and no slot, no place in the queue and no count is left behind."""
+        log.error("call %s of pool %s could not be sent", call.call_id, call.pool, exc_info=error)
+        pool, worker, now = call.home, call.worker, self.clock()
+        if pool is not None and worker is not None:
+            worker.capsule.inflight.pop(call.request.id, None)
+            self.release(pool, call, now)
+            call.worker = None
+            self.loop.call_soon(self.freed, pool, worker, now)
+        self.fail(call, SnakepitError(f"the control plane could not send the call: {error!r}", started=Started.MAYBE))
 
     def dispatch(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
-        """Write the call to its worker's agent; a slot is reserved already."""
+        """Write the call to its worker's agent; a slot is reserved already. Whoever calls it undoes the call if it raises."""
         if call.waiting:
             self.leave_queue(pool, call, now)
         call.sent_at = now
@@ -348,31 +373,6 @@ class Router:
         result.call_id = call.call_id
         call.reply(call, frame)
 
-    def ended(self) -> None:
-        """One open call less."""
-        self.open_calls -= 1
-        if self._idle is not None:
-            self._perhaps_idle()
-
-    @contextlib.contextmanager
-    def delivering(self) -> Iterator[None]:
-        """A call with a stream of its own. It is closed when its last words are taken from the router; a slow reader has them later."""
-        self._delivering += 1
-        try:
-            yield
-        finally:
-            self._delivering -= 1
-            self._perhaps_idle()
-
-    @property
-    def is_idle(self) -> bool:
-        """Is no call open, and has everybody been given what there was to say?"""
-        return not self.open_calls and not self._delivering
-
-    def _perhaps_idle(self) -> None:
-        if self._idle is not None and self.is_idle:
-            self._idle.set()
-
     def _record(self, call: Call, outcome: str, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = ("", "") if call.home is None else (call.pool, call.tool if call.tool in call.home.tools else "")
@@ -392,12 +392,6 @@ class Router:
             self._allow(call, seconds)
         else:
             self.fail(call, waited_too_long(call, now))
-
-    async def idle(self) -> None:
-        """Wait for `is_idle`."""
-        while not self.is_idle:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
 
     def stop(self) -> None:
         self._deadlines.stop()

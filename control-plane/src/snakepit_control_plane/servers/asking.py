@@ -94,6 +94,9 @@ class Asking:
 
     def _asked(self, nested: link_pb2.NestedCall) -> None:
         call = nested.call
+        if call.id in self._open:
+            self._link.close(f"two nested calls of this link have the id {call.id}: give each open call an id of its own")
+            return
         parent = self._capsule.inflight.get(nested.parent)
         try:
             if parent is None or parent.closed:

@@ -13,7 +13,7 @@ import grpc
 
 from snakepit import __version__
 from snakepit import link as links
-from snakepit.errors import Draining, InvalidArguments, SnakepitError
+from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
 from snakepit.link import LinkClosed
 from snakepit.link.bulk import CARRY, PIPE
 from snakepit.link.lane import Lane
@@ -234,6 +234,9 @@ class ClientPeer:
 
     def _call(self, frame: link_pb2.Frame, now: float) -> None:
         call = Call(frame, self._reply, now, caller=self._caller)
+        if call.id in self._calls:
+            self._hang_up(f"two calls of this link have the id {call.id}: give each open call an id of its own")
+            return
         self._last_call = call.id
         call.takes_pieces = self._takes_pieces
         request = call.request
@@ -253,6 +256,13 @@ class ClientPeer:
             self._link.send(frame)
         except LinkClosed:
             return  # `closed` has told, or will tell, the router.
+
+    def _hang_up(self, why: str) -> None:
+        """Nothing more is taken of this link, and its calls end with it: their answers say why."""
+        self._finished = True
+        for call in list(self._calls.values()):
+            self._router.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.sent_at else Started.NO))
+        self._link.close(why)
 
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from snakepit.errors import DeadlineExceeded, PoolNotFound, SnakepitError, Started
+from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SnakepitError, Started
 from snakepit.link.status import to_frame
 from snakepit.names import check_state_key
 from snakepit.v1 import link_pb2
@@ -27,7 +27,9 @@ async def answer_state(router: Router, store: Store, pool: str, request: link_pb
         known = router.pools.get(pool)
         if known is None:
             raise PoolNotFound(f"pool {pool} has been deleted")
-        async with asyncio.timeout(request.timeout_seconds or None):
+        if not (timeout := request.timeout_seconds) >= 0:
+            raise InvalidArguments(f"timeout_seconds {timeout:g} of a state operation must be a positive number of seconds, or 0 for none")
+        async with asyncio.timeout(timeout or None):
             await _carry_out(store, known, request, reply)
     except TimeoutError:
         started = Started.MAYBE if request.WhichOneof("operation") in _WRITES else Started.NO

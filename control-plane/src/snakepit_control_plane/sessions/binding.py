@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
-from snakepit.errors import SessionWorkerUnavailable, SnakepitError, WorkerBusy
+from snakepit.errors import SessionWorkerUnavailable, SnakepitError, Started, WorkerBusy
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
@@ -34,6 +35,8 @@ _AFFINITIES = {
     "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
 }
 
+log = logging.getLogger(__name__)
+
 
 class Binding:
     """For calls whose turn it is."""
@@ -47,6 +50,12 @@ class Binding:
         """Send the call to its worker, let it wait, or refuse it. `offered`: the queue has found that one to have room."""
         if not call.active:
             return
+        try:
+            self._place(pool, entry, call, now, offered)
+        except Exception as error:
+            self._router.undo(call, error)
+
+    def _place(self, pool: Pool, entry: SessionEntry, call: Call, now: float, offered: Worker | None) -> None:
         if entry.record is None or entry.must_wait(call):
             self._sessions.postpone(pool, entry, call, now)
             self._sessions.advance(pool, entry, now)
@@ -120,16 +129,23 @@ class Binding:
         self._router.wait(pool, call, now, seconds, pin=bound)
 
     def _start(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
-        self._router.reserve(pool, call, worker, now)
-        self._dispatch(pool, entry, call, worker, now)
+        self._fence(pool, entry, call)
+        self._router.send(pool, call, worker, now)
 
-    def _dispatch(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
+    def _begin(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
+        """On the worker whose slot the call has reserved."""
+        try:
+            self._fence(pool, entry, call)
+            self._router.dispatch(pool, call, worker, now)
+        except Exception as error:
+            self._router.undo(call, error)
+
+    def _fence(self, pool: Pool, entry: SessionEntry, call: Call) -> None:
         assert entry.record is not None
         frame = call.request
         frame.session_uid = entry.record.uid
         frame.session_epoch = entry.record.epoch
         frame.turn = self._turn(pool, call)
-        self._router.dispatch(pool, call, worker, now)
 
     def _turn(self, pool: Pool, call: Call) -> link_pb2.Turn:
         if call.in_turn:
@@ -212,11 +228,15 @@ class Binding:
             entry.record = await self._store.bind_session(known, worker.id, worker.incarnation, worker.capsule.incarnation)
         except SnakepitError as problem:
             error = problem
+        except Exception as problem:
+            # Nobody has foreseen it; the call gives its slot back all the same.
+            log.exception("session %s of pool %s could not be bound", entry.id, entry.pool)
+            error = SnakepitError(f"session {entry.id!r} could not be bound: {problem!r}", started=Started.NO)
         now = self._router.clock()
         entry.busy = False
         ours = entry.record is not None and entry.record.incarnation == worker.incarnation and not entry.is_released
         if error is None and ours and worker.alive and not call.closed:
-            self._dispatch(pool, entry, call, worker, now)
+            self._begin(pool, entry, call, worker, now)
         else:
             self._router.release(pool, call, now)
             call.worker = None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from snakepit.calling import MOST_TIMEOUT_SECONDS
 from snakepit.client import codec, requests
 from snakepit.client.carrying import Watch
 from snakepit.client.connection import Connection
@@ -91,14 +92,10 @@ class Caller:
             span.end(error)
 
 
-_MOST_TIMEOUT_SECONDS = 365 * 86400.0
-"""gRPC takes an infinite one, or one of some centuries, to have passed already."""
-
-
 def _checked(timeout: float) -> float:
     if not timeout > 0:
         raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
-    return min(timeout, _MOST_TIMEOUT_SECONDS)
+    return min(timeout, MOST_TIMEOUT_SECONDS)
 
 
 def _attributes(target: requests.Target, tool: str) -> dict[str, str]:

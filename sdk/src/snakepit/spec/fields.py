@@ -72,6 +72,9 @@ class CallSpec(Section, frozen=True):
 
     timeout_seconds: Annotated[PositiveSeconds, Meta(description="Deadline of a unary call whose caller gives none.")] = 300
     stream_timeout_seconds: Annotated[PositiveSeconds, Meta(description="Deadline of a streaming call whose caller gives none.")] = 900
+    max_timeout_seconds: Annotated[
+        PositiveSeconds, Meta(description="The longest deadline of a call: a caller or a tool that asks for a later one gets this.")
+    ] = 86_400
     stream_idle_seconds: Annotated[PositiveSeconds, Meta(description="A stream without a chunk for this long is ended.")] = 60
     idempotency_ttl_seconds: Annotated[PositiveSeconds, Meta(description="How long the result under an idempotency key is kept.")] = 600
     payloads: Annotated[

@@ -39,6 +39,14 @@ RULES: tuple[Rule, ...] = (
         {"worker": {"profile": "process", "threads": 16}},
     ),
     Rule(
+        "call-timeouts-within-the-longest",
+        ("spec", "call"),
+        "self.timeoutSeconds <= self.maxTimeoutSeconds && self.streamTimeoutSeconds <= self.maxTimeoutSeconds",
+        "timeoutSeconds and streamTimeoutSeconds must not be above maxTimeoutSeconds",
+        {"call": {"timeoutSeconds": 60, "streamTimeoutSeconds": 60, "maxTimeoutSeconds": 60}},
+        {"call": {"timeoutSeconds": 61, "streamTimeoutSeconds": 60, "maxTimeoutSeconds": 60}},
+    ),
+    Rule(
         "heartbeat-timeout-two-intervals",
         ("spec", "heartbeat"),
         "self.timeoutSeconds >= self.intervalSeconds * 2.0",

@@ -1,0 +1,44 @@
+"""A client's link without the SDK: it sends what it is told to, right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snakepit.link import Dialer, Link
+from snakepit.link.dial import Replica
+from snakepit.v1 import link_pb2
+from support.simulated_agent import POOL, payload
+
+
+class Client:
+    """An SDK's link, without the SDK."""
+
+    def __init__(self, address: str) -> None:
+        self.results: dict[int, link_pb2.Result] = {}
+        self.replica: Replica | None = None
+        self.gone_away = False
+        self.closed: list[str] = []
+        self._dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: self.closed.append(reason))
+        self._dialer.start()
+
+    def _hello(self, address: str) -> link_pb2.Hello:
+        return link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
+
+    def _opened(self, replica: Replica) -> None:
+        self.replica = replica
+
+    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        for frame in frames:
+            if frame.WhichOneof("kind") == "result":
+                self.results[frame.result.id] = frame.result
+            self.gone_away = self.gone_away or frame.WhichOneof("kind") == "go_away"
+
+    def call(self, tool: str, *, number: int = 0, **fields: object) -> int:
+        assert self.replica is not None
+        number = number or self.replica.link.next_id()
+        call = link_pb2.Call(id=number, call_id=f"c{number}", pool=POOL, tool=tool, arguments=payload({}), **fields)  # type: ignore[arg-type]
+        self.replica.link.send(link_pb2.Frame(call=call))
+        return number
+
+    async def stop(self) -> None:
+        await self._dialer.stop()
