@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc_tools
@@ -42,27 +40,6 @@ def node_client(address: str) -> list[str]:
     fetch = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]
     folder = _made("node", lambda folder: _fetch(fetch, folder))
     return [node, str(folder / "client.js"), address, str(PROTO)]
-
-
-@contextlib.contextmanager
-def go_example(address: str, source: str) -> Iterator[list[str]]:
-    """The command that runs a Go program of the documents; skips as `go_client`."""
-    (client, _) = go_client(address)
-    with tempfile.TemporaryDirectory(prefix="example", dir=Path(client).parent) as folder:
-        Path(folder, "main.go").write_text(source.replace("example.com/digits", MODULE))
-        go = shutil.which("go") or "/usr/local/go/bin/go"
-        _run([go, "build", "-trimpath", "-o", "program", "."], Path(folder))
-        yield [f"{folder}/program"]
-
-
-@contextlib.contextmanager
-def node_example(address: str, source: str) -> Iterator[list[str]]:
-    """The command that runs a Node program of the documents, in the repository's folder; skips as `node_client`."""
-    node, client, *_ = node_client(address)
-    with tempfile.NamedTemporaryFile("w", suffix=".js", dir=Path(client).parent) as program:
-        program.write(source)
-        program.flush()
-        yield [node, program.name]
 
 
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:

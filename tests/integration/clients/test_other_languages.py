@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from snakepit.payload import NDARRAY, OCTETS
-from support.clients import BUILD_SECONDS, CLIENTS, ROOT, go_client, go_example, node_client, node_example
+from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
 from support.dev_server import Dev, dev, pool_file
 from support.values import LOCK, MARKED, ROWS, Row
 
 CLIENT_SECONDS = 60.0
-Example = Callable[[str, str], AbstractContextManager[list[str]]]
-
-PAGE = (ROOT / "docs/clients.md").read_text()
 
 pytestmark = pytest.mark.timeout(3 * BUILD_SECONDS)
 in_both = pytest.mark.parametrize("answers", [go_client, node_client], ids=["go", "node"], indirect=True)
@@ -107,15 +102,6 @@ def test_a_refusal_has_its_reason_in_the_details(answers: Any) -> None:
     assert (refused["code"], refused["reason"], refused["domain"]) == (5, "TOOL_NOT_FOUND", "snakepit.dev")
     assert refused["metadata"]["started"] == "NO"
     assert "echo" in refused["metadata"]["nearest"]
-
-
-@pytest.mark.parametrize(("language", "make"), [("go", go_example), ("js", node_example)], ids=["go", "node"])
-def test_the_programs_of_the_documents_run_as_they_stand_there(server: Dev, language: str, make: Example) -> None:
-    (source,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    program = source.replace("localhost:7800", server.server).replace("default/digits", "default/values")
-    with make(server.server, program) as command:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
-    assert (done.stderr, done.stdout.split()) == ("", ["2", "0", "1", "2"])
 
 
 def test_nothing_in_the_lock_files_names_a_host() -> None:

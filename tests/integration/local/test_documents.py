@@ -1,4 +1,4 @@
-"""What a newcomer types, as it stands in the README and on the page for callers: files, commands and programs, against `snakepit dev`."""
+"""What stands on the page for callers, commands and programs, against `snakepit dev`. The README is in tests/integration/newcomer."""
 
 from __future__ import annotations
 
@@ -65,39 +65,6 @@ def perform(text: str, server: Dev, names: dict[str, Any]) -> None:
                 await done
 
     asyncio.run(asyncio.wait_for(whole(), 30))
-
-
-# ---- the README
-
-
-@pytest.fixture(scope="module")
-def greetings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "greetings").mkdir()
-    (folder / "greetings/tools.py").write_text(*blocks("README.md", "python", "(Adapter)"))
-    (folder / "pool.yaml").write_text(*blocks("README.md", "yaml", "SnakePool"))
-    with dev(folder / "pool.yaml") as program:
-        program.is_ready()
-        yield program
-
-
-def test_the_readmes_pool_is_called_as_the_readme_says(
-    greetings: Dev, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SNAKEPIT_SERVER", greetings.server)
-    (words,) = [words for text in blocks("README.md", "sh") for words in commands(text)]
-    assert run(words[1:]) == 0
-    assert capsys.readouterr() == ("Hello, Ada!\n", "")
-    (program,) = blocks("README.md", "python", "Client(")
-    code = compile(program.replace("localhost:7800", greetings.server), "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    asyncio.run(asyncio.wait_for(eval(code, {}), 30))
-    assert capsys.readouterr() == ("Hello, Ada!\n", "")
-
-
-def test_the_readmes_pool_counts_in_a_session(greetings: Dev) -> None:
-    with Client(greetings.server) as client, client.pool("greetings").session("ada") as session:
-        assert session.call("greet", {"name": "Ada", "language": "de"}) == "Guten Tag, Ada!"
-        assert session.state.get("greeted") == 1
 
 
 # ---- the page for callers

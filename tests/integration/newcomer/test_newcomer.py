@@ -1,0 +1,193 @@
+"""A new user: a fresh environment outside the checkout, and nothing but what README and docs/clients.md say, word by word.
+
+To one's own tool, called from the command line, from Python with and without async, from grpcurl, Go and Node.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc_tools
+import pytest
+
+from support.dev_server import Program
+from support.go_tools import BUILD_SECONDS, go_tool
+from support.pages import Block, Shell, blocks, checkout_in
+from support.ports import free_port
+
+HERE = "Your own tool, on this machine"
+GREETING = ["Hello, Ada!"]
+LETTERS = ["A", "d", "a"]
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Newcomer:
+    """Who has gone through the README, up to the call; `shell` is the first terminal, in their folder and environment."""
+
+    shell: Shell
+    home: Path
+    server: str
+    dev: Program
+
+    def ran(self, text: str) -> list[str]:
+        """The lines that it printed."""
+        return self.shell.run(text).stdout.splitlines()
+
+    def fails(self, text: str) -> str:
+        """What it said, both ways; it has to end with another status than 0."""
+        done = self.shell.run(text, check=False)
+        assert done.returncode != 0, done.stdout
+        return done.stdout + done.stderr
+
+
+def is_start(block: Block) -> bool:
+    return block.text.startswith("snakepit dev ")
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    folder = tmp_path_factory.mktemp("newcomer")
+    server = f"127.0.0.1:{free_port()}"
+    instead = {"~/": f"{folder}/", "localhost:7800": server, "snakepit dev pool.yaml": f"exec snakepit dev pool.yaml --listen {server}"}
+    shell = Shell(checkout_in(folder), folder / "state", instead, SNAKEPIT_SERVER=server, COLUMNS="200")
+    todo = iter(blocks("README.md", heading=HERE))
+    for block in todo:
+        if is_start(block):
+            break
+        if block.file:
+            shell.put(block)
+        else:
+            shell.run(block.text)
+    dev = Program("bash", "-c", f". {folder}/state; {shell.read(block.text)}", cwd=shell.folder)
+    try:
+        dev.says("ready: the control plane is at")
+        for block in todo:
+            if block.file:
+                shell.put(block)
+        yield Newcomer(shell, folder, server, dev)
+    finally:
+        dev.end()
+
+
+def test_the_command_comes_from_the_environment_that_the_readme_makes(newcomer: Newcomer) -> None:
+    assert newcomer.ran("command -v snakepit python") == [f"{newcomer.home}/hello/.venv/bin/{name}" for name in ("snakepit", "python")]
+    where = newcomer.ran("python -c 'import snakepit, snakepit_local; print(snakepit.__file__, snakepit_local.__file__)'")
+    assert where[0].count(f"{newcomer.home}/hello/.venv/lib/") == 2
+
+
+def test_the_tool_is_called_from_the_command_line_and_from_python_as_the_readme_says(newcomer: Newcomer) -> None:
+    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("snakepit call")]
+    assert newcomer.ran(block.text) == [*GREETING, *LETTERS, *GREETING, *LETTERS, "Guten Tag, Ada!"]
+
+
+def test_the_tools_state_is_what_it_wrote_in_the_session(newcomer: Newcomer) -> None:
+    newcomer.ran("python caller.py")
+    before = json.loads("".join(newcomer.ran("snakepit session state default/greetings ada -o json")))
+    newcomer.ran("python caller.py")
+    after = json.loads("".join(newcomer.ran("snakepit session state default/greetings ada -o json")))
+    assert after["greeted"] == before["greeted"] + 1
+
+
+def test_the_tool_is_called_from_python_without_async(newcomer: Newcomer) -> None:
+    assert newcomer.ran("python caller_sync.py") == GREETING
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_the_tool_is_called_with_grpcurl_as_the_readme_says(newcomer: Newcomer) -> None:
+    newcomer.shell.run(f'export PATH="{go_tool("grpcurl").parent}:$PATH"')
+    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("grpcurl")]
+    assert json.loads("".join(newcomer.ran(block.text)))["json"] == GREETING[0]
+
+
+# ---- other languages: docs/clients.md
+
+
+@pytest.fixture(scope="module")
+def contract(newcomer: Newcomer) -> Path:
+    """A folder with `proto`, as that page gets it."""
+    newcomer.shell.run(f'export PATH="{go_tool("grpcurl").parent}:$PATH"; mkdir -p ~/clients')
+    (block,) = blocks("docs/clients.md", "sh", "The contract, without a clone")
+    newcomer.shell.run(f"(cd ~/clients; {block.text})")
+    return newcomer.home / "clients"
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_the_page_for_other_languages_calls_from_the_shell(newcomer: Newcomer, contract: Path) -> None:
+    (block,) = blocks("docs/clients.md", "sh", "The shell")
+    assert re.findall(r'"json": "(.*)"', "\n".join(newcomer.ran(block.text))) == [*GREETING, *LETTERS]
+    wrong = newcomer.shell.run(block.text.replace('"greet"', '"greeet"'), check=False)
+    assert wrong.returncode != 0
+    assert "TOOL_NOT_FOUND" in wrong.stderr
+
+
+def program(newcomer: Newcomer, contract: Path, heading: str) -> tuple[Block, Block]:
+    """All of a section is done but its last block, the one that runs the program; that and the program."""
+    *before, last = blocks("docs/clients.md", heading=heading)
+    (source,) = [each for each in before if each.file]
+    shell = newcomer.shell
+    for block in before:
+        if block.file:
+            (contract / block.file).write_text(shell.read(block.text))
+        else:
+            shell.run(f"cd {contract}; {block.text}")
+    return last, source
+
+
+def runs_and_fails_as_it_should(newcomer: Newcomer, contract: Path, last: Block, source: Block) -> None:
+    quoted = [f'"{each}"' for each in (*GREETING, *LETTERS)]
+    lines = [line.strip('"') for line in newcomer.ran(f"cd {contract}; {last.text}")]
+    assert lines == [each.strip('"') for each in quoted]
+    text = newcomer.shell.read(source.text)
+    for old, new, words in [
+        ("default/greetings", "default/greetigns", ("POOL_NOT_FOUND", "default/greetigns")),
+        ("greet", "greeet", ("TOOL_NOT_FOUND", "greeet")),
+    ]:
+        quotes = "'" if source.file.endswith(".js") else '"'
+        (contract / source.file).write_text(text.replace(f"{quotes}{old}{quotes}", f"{quotes}{new}{quotes}"))
+        said = newcomer.fails(f"cd {contract}; {last.text.splitlines()[-1]}")
+        assert words[1] in said
+    (contract / source.file).write_text(text)
+
+
+@pytest.fixture
+def in_go(newcomer: Newcomer, contract: Path) -> None:
+    """Its caches are this user's; `protoc` is the one of grpcio-tools."""
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    if not Path(go).exists():
+        pytest.skip("the program in Go is not tried: there is no Go here")
+    found = subprocess.run([go, "env", "GOMODCACHE", "GOCACHE"], capture_output=True, text=True, check=True).stdout.split()
+    tools = contract / "tools"
+    tools.mkdir()
+    protoc = f'#!/bin/sh\nexec {sys.executable} -m grpc_tools.protoc "$@" -I{Path(grpc_tools.__file__).parent}/_proto\n'
+    (tools / "protoc").write_text(protoc)
+    (tools / "protoc").chmod(0o755)
+    newcomer.shell.run(
+        f"export GOPATH={contract}/go GOMODCACHE={found[0]} GOCACHE={found[1]} GOFLAGS='-trimpath -modcacherw' "
+        f'PATH="{tools}:{Path(go).parent}:$PATH"'
+    )
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_the_page_for_other_languages_calls_from_go(newcomer: Newcomer, contract: Path, in_go: None) -> None:
+    last, source = program(newcomer, contract, "Go")
+    runs_and_fails_as_it_should(newcomer, contract, last, source)
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_the_page_for_other_languages_calls_from_node(newcomer: Newcomer, contract: Path) -> None:
+    if not shutil.which("npm"):
+        pytest.skip("the program in Node is not tried: there is no npm here")
+    newcomer.shell.run(
+        "export npm_config_prefer_offline=true npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false"
+    )
+    last, source = program(newcomer, contract, "Node")
+    runs_and_fails_as_it_should(newcomer, contract, last, source)
