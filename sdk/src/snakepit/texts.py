@@ -18,6 +18,13 @@ def readable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
+def clipped(text: str, most: int) -> str:
+    """The beginning of a text, of at most so many bytes of UTF-8."""
+    if len(text) * 4 <= most or len(data := text.encode(errors="replace")) <= most:
+        return text
+    return data[:most].decode(errors="ignore")
+
+
 def refusal(what: str, error: UnicodeEncodeError) -> InvalidArguments:
     """`what` holds such a text."""
     return InvalidArguments(f"{what} has {error.object[error.start]!r}, {_WHAT}")

@@ -5,11 +5,38 @@ import os
 import random
 import socket
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from snakepit.local import sockets
-from snakepit.local.frames import INLINE_BYTES, Begin, CallFrame, Done, FromWorker, KeeperHello, Payload
+from snakepit.local.frames import (
+    INLINE_BYTES,
+    Attachment,
+    Begin,
+    CallFailure,
+    CallFrame,
+    CancelCall,
+    Done,
+    FromWorker,
+    KeeperHello,
+    Limits,
+    MemoryMeasured,
+    Payload,
+    ProgressFrame,
+    SignalWorker,
+    SpanFrame,
+    StartFailed,
+    StartWorker,
+    StateOperation,
+    ToolAnswer,
+    ToolCall,
+    ToolFailure,
+    WorkerStarted,
+)
+from snakepit.local.sections import sizes, skeleton, spread
+from snakepit_worker.starting import Forked, MustSpawn, decode_reply
 
 
 def call(number: int, size: int = 10) -> CallFrame:
@@ -43,6 +70,80 @@ def test_a_call_of_any_size_arrives_whole(size: int) -> None:
     with ours, theirs:
         assert sockets.send_call(ours, call(1, size))
         assert sockets.recv_call(theirs) == call(1, size)
+
+
+def with_sections(number: int, descriptor: int, attachments: int, **fields: Any) -> tuple[CallFrame, Payload]:
+    """A call whose arguments are so many attachments of a byte, and the arguments. Their bytes go into `descriptor`."""
+    whole = Payload(b"{}", attachments=tuple(Attachment("application/octet-stream", bytes([n % 256])) for n in range(attachments)))
+    for part in spread(whole):
+        os.write(descriptor, part)
+    sockets.seal(descriptor)
+    return CallFrame(id=number, call_id=f"c{number}", tool="echo", arguments=skeleton(whole), sections=sizes(whole), **fields), whole
+
+
+# Of about 36 bytes an attachment; 64 KiB go inline, a reader provides 128 KiB, a socket takes 208.
+@pytest.mark.parametrize("attachments", [1, 2_000, 4_000, 5_500, 9_000, 30_000])
+def test_the_head_of_a_call_may_have_any_size_whether_it_is_read_or_taken_back(attachments: int) -> None:
+    ours, theirs = sockets.packet_pair()
+    descriptor = sockets.open_memfd()
+    with ours, theirs:
+        before = open_files()
+        call, whole = with_sections(7, descriptor, attachments)
+        for _ in range(3):
+            assert sockets.send_call(ours, call, descriptor)
+        recalled = sockets.recall_call(theirs)
+        assert recalled is not None
+        assert recalled.id == 7
+        taken = sockets.take_back_call(theirs)
+        assert taken is not None
+        assert taken[0] == call
+        assert sockets.send_call(ours, *taken)
+        os.close(taken[1])
+        assert is_whole(theirs, whole)
+        assert is_whole(theirs, whole)
+        assert open_files() == before
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("bytes_", [100_000, 130_000, 150_000, 207_000, 212_000, 250_000, 3_000_000])
+@pytest.mark.parametrize("field", ["call_id", "tool", "session_id", "traceparent", "metadata"])
+def test_whatever_of_a_call_is_large_it_fits_with_sections_and_without(field: str, bytes_: int) -> None:
+    fields: dict[str, Any] = {field: {"key": "x" * bytes_} if field == "metadata" else "x" * bytes_}
+    plain = msgspec.structs.replace(call(1), **fields)
+    ours, theirs = sockets.packet_pair()
+    descriptor = sockets.open_memfd()
+    with ours, theirs:
+        assert sockets.send_call(ours, plain)
+        assert sockets.recv_call(theirs) == plain
+        head, whole = with_sections(2, descriptor, 3)
+        large = msgspec.structs.replace(head, **fields)
+        assert sockets.send_call(ours, large, descriptor)
+        assert sockets.recv_call(theirs) == msgspec.structs.replace(large, arguments=whole, sections=())
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(("descriptors", "fields"), [(0, {"memfd": True}), (1, {"memfd": True, "sections": (1,)})])
+def test_a_call_without_what_should_lie_beside_it_is_a_framing_error(descriptors: int, fields: dict[str, Any]) -> None:
+    head = msgspec.structs.replace(call(1, 0), **fields)
+    before = open_files()
+    for take in (sockets.recv_call, sockets.take_back_call):
+        ours, theirs = sockets.packet_pair()
+        passed = [sockets.seal_memfd(msgspec.msgpack.encode(head)) for _ in range(descriptors)]
+        with ours, theirs, Path(os.devnull).open() as another:
+            sockets.send_packet(ours, msgspec.msgpack.encode(head), passed or [another.fileno()])
+            sockets.close_all(passed)
+            with pytest.raises(sockets.FramingError):
+                take(theirs)
+    assert open_files() == before
+
+
+def is_whole(inbox: socket.socket, arguments: Payload) -> bool:
+    received = sockets.recv_call(inbox)
+    return received is not None and (received.id, received.sections, received.arguments) == (7, (), arguments)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_full_inbox_says_so_and_every_call_in_it_can_be_recalled_in_order() -> None:
@@ -83,6 +184,86 @@ def test_what_is_no_frame_is_refused() -> None:
         sockets.decode_from_agent(b"\x01")
     with pytest.raises(sockets.FramingError, match="limit"):
         sockets.worker_frames().feed(b"\xff\xff\xff\xff")
+
+
+NO_TEXT = b"\x91\x94\xa4done\x01\xa2\xff\xfe"
+
+
+def test_text_that_is_none_and_nesting_without_end_are_framing_errors() -> None:
+    for data in (NO_TEXT, b"\x91\x92\xa4pong" + b"\x91" * 100_000, b"\x91\x91\xa4\xff\xfe\xff\xfe"):
+        with pytest.raises(sockets.FramingError, match="not a frame of this channel: ") as refused:
+            sockets.worker_frames().feed(len(data).to_bytes(4, "little") + data)
+        assert len(str(refused.value)) < 300
+
+
+def test_whatever_bytes_come_on_any_channel_they_are_a_frame_or_a_framing_error() -> None:
+    """Of valid frames, with bytes changed, cut out, repeated and made longer."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    readers = (sockets.decode_from_keeper, sockets.decode_from_agent, decode_reply, read_as_a_call, read_as_said_by_a_worker, read_as_told)
+    refused = 0
+    for _ in range(4_000):
+        data = spoilt(rng, msgspec.msgpack.encode(rng.choice(SOME_FRAMES)))
+        for read in readers:
+            try:
+                read(data)
+            except sockets.FramingError:
+                refused += 1
+    assert refused > 4_000
+
+
+SOME_FRAMES: list[Any] = [
+    KeeperHello(1, 2, "3", "4", 0.5),
+    StartWorker(1, "i", "m:C", env={"a": "b"}),
+    WorkerStarted(0, "incarnation", 7, "note"),
+    StartFailed(0, "i", "import", "E", "message", "trace"),
+    MemoryMeasured([("i", 1, 2)]),
+    SignalWorker("i", 9),
+    CallFrame(1, "c", "echo", Payload(b"{}", attachments=(Attachment("a/b", b"x", "<f8", (1, 2)),)), metadata={"k": "v"}),
+    MustSpawn("i", "because"),
+    Forked("i", 12),
+    [Begin(1, 0.5), Done(1, Payload(b"1")), ProgressFrame(1, 0.5, "half")],
+    [Done(2, tool_error=ToolFailure("T", "m")), Done(3, failure=CallFailure("CANCELLED", "m", 1, {"a": "b"}))],
+    [StateOperation(1, 2, "set", "k", Payload(b"1")), ToolCall(1, 2, "t", Payload(b"{}")), SpanFrame("n", "t", "s", 1, 2)],
+    [CancelCall(1, "DEADLINE"), ToolAnswer(1, Payload(b"1")), Limits(1, "n")],
+]
+
+
+def spoilt(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        match rng.randrange(5):
+            case 0:
+                changed[at : at + 1] = rng.randbytes(1)
+            case 1:
+                del changed[at : at + rng.randrange(1, 5)]
+            case 2:
+                changed[at:at] = rng.randbytes(rng.randrange(1, 9))
+            case 3:
+                changed[at:at] = changed[:at]
+            case 4:
+                changed[at : at + 1] = rng.choice(
+                    (b"\xff", b"\x91", b"\xdd\xff\xff\xff\xff", b"\xc1", b"\xa2\xff\xfe", b"\xcf" + b"\xff" * 8)
+                )
+    return bytes(changed)
+
+
+def read_as_a_call(data: bytes) -> None:
+    for take in (sockets.recv_call, sockets.take_back_call, sockets.recall_call):
+        ours, theirs = sockets.packet_pair()
+        with ours, theirs, Path(os.devnull).open() as descriptor:
+            sockets.send_packet(ours, data, [descriptor.fileno()])
+            take(theirs)
+
+
+def read_as_said_by_a_worker(data: bytes) -> None:
+    sockets.worker_frames().feed(len(data).to_bytes(4, "little") + data)
+
+
+def read_as_told(data: bytes) -> None:
+    sockets.agent_frames().feed(len(data).to_bytes(4, "little") + data)
 
 
 def test_a_sealed_memfd_keeps_its_size() -> None:

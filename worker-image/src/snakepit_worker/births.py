@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from snakepit.local.frames import StartFailed, StartWorker
-from snakepit.local.sockets import close_all, packet_pair, recv_packet
+from snakepit.local.sockets import FramingError, Packet, close_all, packet_pair, recv_packet
 from snakepit.names import new_id
+from snakepit.texts import clipped
 from snakepit_worker import starting
 from snakepit_worker.collector import Collector
 from snakepit_worker.processes import signal_process
@@ -25,6 +26,7 @@ MUST_SPAWN = (
     "which a fork would break, so each worker is a fresh interpreter, slower to start and with all memory of its own: "
     "do that in setup() instead, or set worker.startup: spawn"
 )
+MOST_REASON = 4000
 MAX_ZYGOTES = 4
 """A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""
 
@@ -38,7 +40,7 @@ class Parent(Protocol):
 
     def failed(self, failure: StartFailed) -> None: ...
 
-    def watch(self, sock: socket.socket, wake: Callable[[], None]) -> None: ...
+    def watch(self, sock: socket.socket, wake: Callable[[], object]) -> None: ...
 
     def unwatch(self, sock: socket.socket) -> None: ...
 
@@ -56,6 +58,8 @@ class Zygote:
         self._pending: dict[str, Birth] = {}
         self._failure: NotForked | None = None
         self._retired = False
+        self._distrusted = False
+        self.is_over = False
         self._log = new_id()
         with theirs:
             try:
@@ -88,29 +92,54 @@ class Zygote:
     def holds(self, incarnation: str) -> bool:
         return incarnation in self._pending
 
-    def read(self) -> None:
-        """Answers that have come. Its end is told by its wait status, not here."""
+    def read(self) -> bool:
+        """The next answer; False: none is there. Its end is told by its wait status, not here."""
+        try:
+            packet = self._receive()
+            if packet is not None:
+                self._take(starting.decode_reply(packet.data))
+                return True
+            self._births.unwatch(self)
+        except BlockingIOError:
+            pass
+        except (OSError, FramingError) as error:
+            self._distrust(f"said what is no answer: {error}")
+            return True
+        return False
+
+    def _receive(self) -> Packet | None:
         try:
             packet = recv_packet(self.socket, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
         except ConnectionResetError:
-            packet = None
-        if packet is None:
-            self._births.unwatch(self)
-        else:
-            self._take(starting.decode_reply(packet.data))
+            # It has ended without reading all that it was asked. What it said before is behind this.
+            packet = recv_packet(self.socket, socket.MSG_DONTWAIT)
+        if packet is not None:
+            close_all(packet.descriptors)
+        return packet
 
     def _take(self, answer: starting.FromZygote) -> None:
-        birth = self._pending.pop(answer.incarnation)
+        if self._distrusted:
+            return
+        birth = self._pending.pop(answer.incarnation, None)
+        if birth is None:
+            self._distrust(f"answered for a worker that it was not asked for: {answer!r:.200}")
+            return
         match answer:
             case Forked():
                 self._births.parent.born(birth, answer.pid)
             case NotForked():
                 self._fail(birth, answer)
             case MustSpawn():
-                self._give_up(birth, f"{answer.reason}, {MUST_SPAWN}")
+                self._give_up(birth, f"{clipped(answer.reason, MOST_REASON)}, {MUST_SPAWN}")
         self._end_if_retired()
+
+    def _distrust(self, what: str) -> None:
+        """Its import runs the author's code, which has its sockets too. What it says is of no more use, and is told once."""
+        if not self._distrusted:
+            self._distrusted = True
+            logger.warning("the process that imports %s %s", self.key[0], what)
+            self._failure = self._failure or NotForked("", "import", "ZygoteBroken", f"the process that imports {self.key[0]} {what}")
+            self._births.end(self)
 
     def retire(self) -> None:
         """Its code has passed: answer what is asked for already, then end."""
@@ -137,8 +166,9 @@ class Zygote:
 
     def ended(self, how: str) -> None:
         """The process is reaped: read what it had said, fail what it had not answered."""
-        while self._births.is_watched(self) and self._pending:
-            self.read()
+        self.is_over = True
+        while self._births.is_watched(self) and self._pending and self.read():
+            pass
         why = self._failure or NotForked("", "import", "ZygoteDied", f"the process that imports {self.key[0]} {how}")
         for birth in self._pending.values():
             self._births.fail(birth, why.stage, why.type, why.message, why.traceback)
@@ -227,11 +257,16 @@ class Births:
         zygote = next((each for each in self._all() if each.pid == pid), None)
         if zygote is None:
             return False
+        zygote.ended(how)
         self._ending.pop(pid, None)
         if self._zygotes.get(zygote.key) is zygote:
             del self._zygotes[zygote.key]
-        zygote.ended(how)
         return True
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the zygotes."""
+        return [each.pid for each in self._all()]
 
     def is_empty(self) -> bool:
         return not self._zygotes and not self._ending
@@ -268,8 +303,9 @@ class Births:
         """No new request goes there; its wait status ends it."""
         if self._zygotes.get(zygote.key) is zygote:
             del self._zygotes[zygote.key]
-        self._ending[zygote.pid] = zygote
-        signal_process(zygote.pid, 9)
+        if not zygote.is_over:
+            self._ending[zygote.pid] = zygote
+            signal_process(zygote.pid, 9)
 
 
 def _key(start: StartWorker) -> ZygoteKey:

@@ -369,7 +369,7 @@ class Keeper:
     def born(self, birth: Birth, pid: int) -> None:
         """The process exists; it begins once we know it."""
         start = birth.start
-        if not processes.is_child(pid):
+        if not self._is_newborn(pid):
             status = next((status for stray, status in self._strays if stray == pid), signal.SIGKILL)
             birth.abandon()
             self.failed(birth.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
@@ -381,13 +381,18 @@ class Keeper:
             processes.signal_group(pid, signal.SIGKILL)
         self._tell(WorkerStarted(start.index, start.incarnation, pid, birth.note), passed)
 
+    def _is_newborn(self, pid: int) -> bool:
+        """A zygote runs the author's import: its word alone makes no process a worker."""
+        known = (*self._workers, *self._births.pids, self._guard.pid, self.collector.pid)
+        return pid not in known and processes.is_child(pid)
+
     def failed(self, failure: StartFailed) -> None:
         """No process could be made."""
         self.collector.close(failure.incarnation)
         logger.error("worker %s can't start (%s): %s: %s", failure.index, failure.stage, failure.type, failure.message)
         self._tell(failure)
 
-    def watch(self, sock: socket.socket, wake: Callable[[], None]) -> None:
+    def watch(self, sock: socket.socket, wake: Callable[[], object]) -> None:
         self._selector.register(sock, selectors.EVENT_READ, wake)
 
     def unwatch(self, sock: socket.socket) -> None:

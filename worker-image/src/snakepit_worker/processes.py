@@ -66,10 +66,10 @@ def ended_children() -> Iterator[int]:
 
 
 def is_child(pid: int) -> bool:
-    """Whether `pid` is ours and not reaped yet."""
+    """Whether `pid` is ours and not reaped yet. Any number may be asked for."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
+    except (OSError, OverflowError):
         return False
     return True
 

@@ -17,12 +17,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from snakepit.local.frames import StartFailed, StartWorker
-from snakepit.local.sockets import close_all, packet_pair, send_packet, stream_pair
-from snakepit.texts import readable
+from snakepit.local.sockets import close_all, decode, packet_pair, send_packet, stream_pair
+from snakepit.texts import clipped, readable
 from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16
 _TEXT = 32_000
+"""Bytes of a message, and of a traceback: both have to fit into a packet of the control socket."""
+_ROOM = 100
+_NAME = 200
+_REASON = 4000
 
 
 class Newborn(NamedTuple):
@@ -96,7 +100,8 @@ class Birth:
 
     def failed(self, stage: str, type: str, message: str, traceback: str = "") -> StartFailed:
         """As the agent is told."""
-        return StartFailed(self.start.index, self.start.incarnation, stage, type, message, traceback)
+        texts = clipped(type, _NAME), clipped(message, _TEXT), clipped(traceback, _TEXT)
+        return StartFailed(self.start.index, self.start.incarnation, clipped(stage, _NAME), *texts)
 
     def _close_common(self) -> None:
         os.close(self._go)
@@ -149,8 +154,8 @@ def reply(keeper: socket.socket, answer: FromZygote) -> None:
 
 
 def decode_reply(data: bytes) -> FromZygote:
-    """In the keeper."""
-    return _from_zygote.decode(data)
+    """In the keeper. Raises FramingError."""
+    return decode(_from_zygote, data)
 
 
 def explain(error: BaseException) -> dict[str, Any]:
@@ -160,8 +165,20 @@ def explain(error: BaseException) -> dict[str, Any]:
     except Exception as again:  # not swallowed: it is the text
         trace = f"(formatting the traceback raised {type(again).__name__})"
     message = safe_text(error)
-    cut = f"... ({len(message)} characters)" if len(message) > _TEXT else ""
-    return {"type": readable(type(error).__name__), "message": readable(message[:_TEXT]) + cut, "traceback": readable(trace[-_TEXT:])}
+    whole = readable(message[:_TEXT])
+    text = clipped(whole, _TEXT - _ROOM)
+    cut = f"... ({len(message)} characters)" if len(message) > _TEXT or text != whole else ""
+    return {"type": clipped(readable(type(error).__name__), _NAME), "message": text + cut, "traceback": _end(readable(trace[-_TEXT:]))}
+
+
+def _end(text: str) -> str:
+    """Of a traceback, which says at its end what happened."""
+    return text.encode()[-_TEXT:].decode(errors="ignore")
+
+
+def must_spawn(incarnation: str, reason: str) -> MustSpawn:
+    """`reason` may hold names that the author chose, of threads for one."""
+    return MustSpawn(incarnation, clipped(readable(reason), _REASON))
 
 
 def safe_text(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, 
 from snakepit.tools import is_async, load, read_ahead
 from snakepit_worker import forking, logs, worker
 from snakepit_worker.processes import die_with, name_process
-from snakepit_worker.starting import Forked, MustSpawn, Newborn, NotForked, decode_request, explain, reply
+from snakepit_worker.starting import Forked, Newborn, NotForked, decode_request, explain, must_spawn, reply
 
 Factory = Callable[[], Adapter]
 logger = logging.getLogger("snakepit.zygote")
@@ -56,14 +57,19 @@ class Zygote:
         self._spare: Spare | None = None
 
     def serve(self) -> Child | None:
-        """Returns twice as often as it is called: None in the zygote at its end, a `Child` in each worker."""
-        while (packet := recv_packet(self._keeper)) is not None:
+        """Returns twice as often as it is called: None in the zygote at its end, a `Child` in each worker.
+
+        Once it has said that it can't be forked it answers nothing more: the keeper makes those that wait in another way, and ends it.
+        """
+        while not self._hindrance and (packet := recv_packet(self._keeper)) is not None:
             try:
                 child = self._bear(packet)
             finally:
                 close_all(packet.descriptors)
             if child := child or self._fork_ahead():
                 return child
+        if self._hindrance:
+            _await_the_end()
         return None
 
     def _bear(self, packet: Packet) -> Child | None:
@@ -114,7 +120,7 @@ class Zygote:
             reply(self._keeper, NotForked(start.incarnation, stage, **explain(error)))
             raise SystemExit(1) from error
         if self._hindrance:
-            reply(self._keeper, MustSpawn(start.incarnation, f"importing {start.adapter} leaves {self._hindrance}"))
+            reply(self._keeper, must_spawn(start.incarnation, f"importing {start.adapter} leaves {self._hindrance}"))
         return not self._hindrance
 
     def _load(self, adapter: str) -> None:
@@ -149,6 +155,12 @@ class Zygote:
         if packet is None or self._factory is None:
             os._exit(0)  # The zygote has ended. Nothing of the author's is to run here, not even at exit.
         return Child(Newborn(*packet.descriptors), self._factory)
+
+
+def _await_the_end() -> None:
+    """Not an end of our own: what the keeper has asked for and we have not read would hide our last answer from it."""
+    while True:
+        signal.pause()
 
 
 def _fork_away() -> int:

@@ -22,9 +22,10 @@ from snakepit.local.frames import INLINE_BYTES, CallFrame, FromAgent, FromKeeper
 from snakepit.local.sections import Bytes, fill, total, views
 
 MAX_PACKET = INLINE_BYTES * 2
-"""Bytes that a reader provides for one packet; a control frame may carry a traceback."""
+"""Bytes that a reader provides for one packet; a control frame may carry a traceback. No system's default lets less be written."""
 
 MAX_DESCRIPTORS = 8
+_MOST_WORDS = 200
 MAX_MESSAGE = 1 << 30
 """A longer message on an outbox means that the two ends lost step."""
 
@@ -129,40 +130,40 @@ def send_control(sock: socket.socket, frame: FromKeeper | FromAgent, descriptors
 
 def decode_from_keeper(data: bytes) -> FromKeeper:
     """What the agent reads off the control socket. Raises FramingError."""
-    return _decode(_from_keeper, data)
+    return decode(_from_keeper, data)
 
 
 def decode_from_agent(data: bytes) -> FromAgent:
     """What the keeper reads off the control socket. Raises FramingError."""
-    return _decode(_from_agent, data)
+    return decode(_from_agent, data)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[F], data: bytes | memoryview | mmap.mmap) -> F:
+def decode(decoder: msgspec.msgpack.Decoder[F], data: bytes | memoryview | mmap.mmap) -> F:
+    """Whatever bytes come: a frame, or FramingError."""
     try:
         return decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise FramingError(f"not a frame of this channel: {error}") from error
+    except (ValueError, RecursionError) as error:  # of msgspec's own, of text that is no UTF-8, of what is nested without end
+        raise FramingError(f"not a frame of this channel: {str(error)[:_MOST_WORDS]}") from error
 
 
 # ---- inbox
 
 
 def send_call(inbox: socket.socket, call: CallFrame, descriptor: int = -1) -> bool:
-    """Write a call into an inbox without waiting; False: it is full. A large one goes as a sealed memfd. OSError: nobody reads.
+    """Write a call into an inbox without waiting; False: it is full. A large one goes as a sealed memfd, so that any packet fits.
 
-    `descriptor`: where the bytes of a call with `sections` are; it stays the caller's.
+    `descriptor`: where the bytes of a call with `sections` are; it stays the caller's. ConnectionError: nobody reads. Any other
+    OSError: this call can't be written, because memory or descriptors are short.
     """
     data = _encoder.encode(call)
-    if call.sections:
-        return _send_or_full(inbox, data, (descriptor,))
+    beside = (descriptor,) if call.sections else ()
     if len(data) <= INLINE_BYTES:
-        return _send_or_full(inbox, data, ())
-    marker = CallFrame(id=call.id, call_id=call.call_id, tool=call.tool, arguments=Payload(b""), memfd=True)
-    descriptor = seal_memfd(data)
+        return _send_or_full(inbox, data, beside)
+    whole = seal_memfd(data)
     try:
-        return _send_or_full(inbox, _encoder.encode(marker), (descriptor,))
+        return _send_or_full(inbox, _encoder.encode(CallFrame(call.id, "", "", Payload(b""), memfd=True)), (whole, *beside))
     finally:
-        os.close(descriptor)
+        os.close(whole)
 
 
 def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int]) -> bool:
@@ -174,21 +175,24 @@ def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int])
 
 
 def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
-    """Take the next call off an inbox; None at the end. Failures as `recv_packet`."""
+    """Take the next call off an inbox; None at the end. Failures as `recv_packet`, and FramingError."""
     room = _room.view
     size, ancillary, happened, _ = inbox.recvmsg_into([room], _ANCILLARY, flags | _RECEIVE)
     if not ancillary and not happened & _CUT:
         # Nearly every call: decoded where it lies.
-        return _decode(_calls, room[:size]) if size else None
+        return decode(_calls, room[:size]) if size else None
     packet = _packet(size, ancillary, happened)
     if packet is None:
         return None
     try:
-        call = _decode(_calls, packet.data)
-        if call.sections:
-            arguments = fill(call.arguments, mapped(packet.descriptors[0], call.sections))
-            return msgspec.structs.replace(call, arguments=arguments, sections=())
-        return _decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd else call
+        call, descriptor = _unpacked(packet)
+        if not call.sections:
+            return call
+        try:
+            arguments = fill(call.arguments, mapped(descriptor, call.sections))
+        except ValueError as error:
+            raise FramingError(f"a call's sections are not those of its arguments: {error}") from error
+        return msgspec.structs.replace(call, arguments=arguments, sections=())
     finally:
         close_all(packet.descriptors)
 
@@ -201,13 +205,25 @@ def take_back_call(inbox_reader: socket.socket) -> tuple[CallFrame, int] | None:
     packet = recv_packet(inbox_reader, DONTWAIT)
     if packet is None:
         return None
-    call = _decode(_calls, packet.data)
-    if call.sections and packet.descriptors:
-        return call, packet.descriptors[0]
+    kept = -1
     try:
-        return (_decode(_calls, read_memfd(packet.descriptors[0])) if call.memfd and packet.descriptors else call), -1
+        call, kept = _unpacked(packet)
+        return call, kept
     finally:
-        close_all(packet.descriptors)
+        close_all(each for each in packet.descriptors if each != kept)
+
+
+def _unpacked(packet: Packet) -> tuple[CallFrame, int]:
+    """The call, and which of the packet's descriptors has its sections; -1: it has none."""
+    beside = list(packet.descriptors)
+    call = decode(_calls, packet.data)
+    try:
+        if call.memfd:
+            with read_memfd(beside.pop(0)) as whole:
+                call = decode(_calls, whole)
+        return call, beside.pop(0) if call.sections else -1
+    except (IndexError, ValueError, OSError) as error:
+        raise FramingError(f"what should lie beside a call does not: {error}") from error
 
 
 def hand_over(inbox_reader: socket.socket, id_: int, descriptor: int) -> None:
@@ -238,7 +254,7 @@ def recall_call(inbox_reader: socket.socket) -> CallFrame | None:
     if packet is None:
         return None
     close_all(packet.descriptors)
-    return _decode(_calls, packet.data)
+    return decode(_calls, packet.data)
 
 
 # ---- outbox
@@ -264,7 +280,7 @@ class OutboxBuffer(Generic[F]):
         at = 0
         while (end := self._end(at)) <= len(self._data):
             with memoryview(self._data)[at + _LENGTH.size : end] as message:
-                batch: list[F] = _decode(self._decoder, message)
+                batch: list[F] = decode(self._decoder, message)
             frames += batch
             at = end
         del self._data[:at]
