@@ -61,9 +61,23 @@ BAD = (
     _bad("at an open minimum", "should be greater than 0", heartbeat={"intervalSeconds": 0}),
     _bad("above the maximum", "should be less than or equal to 10000", replicas=20_000),
     _bad("no such choice", "Unsupported value", affinity="sticky"),
-    _bad("an adapter that is none", "should match", worker={"adapter": "a b"}),
-    _bad("a percentage that is none", "should match", rollout={"maxSurge": "a few"}),
-    _bad("a quantity that is none", "should match", recycle={"maxMemory": "lots"}),
+    _bad(
+        "an adapter that is none", 'spec.worker.adapter: Invalid value: "a b": it must be a module and its class', worker={"adapter": "a b"}
+    ),
+    _bad("a percentage that is none", 'Invalid value: "a few": it must be a count', rollout={"maxSurge": "a few"}),
+    _bad("a quantity that is none", 'Invalid value: "lots": it must be a number of bytes', recycle={"maxMemory": "lots"}),
+    _bad("the path of a file", "not the path of a file", worker={"adapter": "tools/Mine.py"}),
+    _bad("a unit after a space", "like 512Mi", recycle={"maxMemory": "512 MB"}),
+    _bad("more than everything", "a percentage from 0% to 100%", rollout={"maxSurge": "150%"}),
+    _bad("a template without its spec", 'unknown field "spec.template.containers"', template={"containers": []}),
+    _bad(
+        "containers that are no list", "spec.template.spec.containers in body must be of type array", template={"spec": {"containers": {}}}
+    ),
+    _bad(
+        "a volume of the operator's",
+        "whose names begin with snakepit- are the operator's",
+        template={"spec": {"volumes": [{"name": "snakepit-run"}]}},
+    ),
     _bad("empty text", "at least 1 chars long", image=""),
     _bad("text that is too long", "Too long", worker={"adapter": "a" * 600}),
     _bad("an empty list", "at least 1 items", call={"payloads": []}),

@@ -12,7 +12,7 @@ from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import BUDGETS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan
-from snakepit_operator.pods import AgentImage, disruption_budget, pod
+from snakepit_operator.pods import AgentImage, disruption_budget, in_template, pod
 from snakepit_operator.reasons import Reason
 
 CORDON_SECONDS = 1.0
@@ -68,12 +68,15 @@ class Applier:
 
     async def _create(self, pool: SnakePool, creation: Creation) -> bool:
         """False: there is one already, made by an earlier pass."""
+        body = pod(pool, creation, self._agent)
         try:
-            await self._kube.create(PODS, pool.metadata.namespace, pod(pool, creation, self._agent))
+            await self._kube.create(PODS, pool.metadata.namespace, body)
         except KubeError as error:
-            if not error.exists:
-                raise
-            return False
+            if error.exists:
+                return False
+            if error.refused:
+                raise KubeError(error.code, error.reason, in_template(error.message, body)) from error
+            raise
         log.info("created capsule %s", creation.name)
         return True
 

@@ -115,8 +115,9 @@ class Kube:
             query["continue"] = more
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """The object as created."""
-        return await self._request("POST", resource.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+        """The object as created; a field that the API server doesn't know is refused, not dropped."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        return await self._request("POST", resource.path(namespace), query, body)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """The object as replaced; a resourceVersion in it must still be the newest."""

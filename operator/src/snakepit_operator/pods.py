@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -89,6 +90,23 @@ def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         },
         "spec": _spec(pool, creation, agent),
     }
+
+
+def in_template(message: str, pod: Object) -> str:
+    """What the API server says of a pod, with the fields' places in the pool, where the author looks for them."""
+
+    def place(found: re.Match[str]) -> str:
+        part, kind, index = found.groups()
+        if kind is None:
+            return f"spec.template.{part}."
+        every = pod["spec"].get(kind) or []
+        name = every[int(index)].get("name") if int(index) < len(every) else None
+        return f"spec.template.spec.{kind}[{name or index}]"
+
+    return _PLACE.sub(place, message)
+
+
+_PLACE = re.compile(r"(?<![\w.])(spec|metadata)\.(?:(containers|initContainers|volumes)\[(\d+)\])?")
 
 
 def labels(pool: SnakePool) -> dict[str, str]:

@@ -193,14 +193,14 @@ class TestState:
     async def test_a_fenced_worker_can_neither_read_nor_write(self, store: Store, wanted: SessionRecord) -> None:
         record, _ = await store.create_session(wanted, 10)
         await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, record.fence)
-        for fence in (Fence(record.uid, 2), Fence("another life", 1)):
+        for fence, why in ((Fence(record.uid, 2), "has moved to another worker"), (Fence("another life", 1), "lost with the store")):
             for operation in (
                 store.get_state(wanted.pool, "s", "k", fence),
                 store.set_state(wanted.pool, "s", "k", value(b"2"), None, LIMITS, fence),
                 store.delete_state(wanted.pool, "s", "k", fence),
                 store.list_state(wanted.pool, "s", fence),
             ):
-                with pytest.raises(StaleEpoch):
+                with pytest.raises(StaleEpoch, match=why):
                     await operation
 
     async def test_keys_are_listed_and_deleted(self, store: Store, wanted: SessionRecord) -> None:

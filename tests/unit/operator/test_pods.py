@@ -10,7 +10,7 @@ import pytest
 
 from snakepit.spec import decode_spec
 from snakepit_operator.model import Creation
-from snakepit_operator.pods import AgentImage, disruption_budget, labels, pod, problem
+from snakepit_operator.pods import AgentImage, disruption_budget, in_template, labels, pod, problem
 from support.operator_world import pool
 
 AGENT = AgentImage(image="example/agent:1", env=({"name": "OTEL_SERVICE_NAME", "value": "agent"},), pull_secrets=("registry",))
@@ -201,3 +201,25 @@ def test_the_attempt_is_remembered_on_the_pod() -> None:
 
 def test_the_budget_can_always_be_satisfied() -> None:
     assert disruption_budget(pool())["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            'strict decoding error: unknown field "spec.containers[0].volumeMount"',
+            'strict decoding error: unknown field "spec.template.spec.containers[worker].volumeMount"',
+        ),
+        (
+            'Pod "digits-0" is invalid: spec.initContainers[1].image: Required value',
+            'Pod "digits-0" is invalid: spec.template.spec.initContainers[fetch].image: Required value',
+        ),
+        ('unknown field "spec.hostNetwrok"', 'unknown field "spec.template.spec.hostNetwrok"'),
+        ('metadata.labels: Invalid value: "a b"', 'spec.template.metadata.labels: Invalid value: "a b"'),
+        ("exceeded quota: small, requested: requests.cpu=1", "exceeded quota: small, requested: requests.cpu=1"),
+        ("spec.volumes[99].name: Required value", "spec.template.spec.volumes[99].name: Required value"),
+    ],
+)
+def test_what_the_api_server_says_of_a_pod_names_the_place_in_the_pool(said: str, told: str) -> None:
+    of = pool(template={"spec": {"initContainers": [{"name": "fetch"}]}})
+    assert in_template(said, pod(of, CREATION, AGENT)) == told

@@ -72,4 +72,5 @@ def test_columns_show_fields_that_exist() -> None:
 
 def test_the_template_is_passed_through_as_it_is() -> None:
     template = ROOT_SCHEMA["properties"]["spec"]["properties"]["template"]
-    assert template["x-kubernetes-preserve-unknown-fields"] is True
+    for part in ("metadata", "spec"):
+        assert template["properties"][part]["x-kubernetes-preserve-unknown-fields"] is True

@@ -35,8 +35,8 @@ def test_rules_have_one_id_and_a_message_each() -> None:
 
 
 def test_every_fault_is_named_at_once() -> None:
-    found = validate(document({"replicas": -1, "affinity": "sticky", "worker": {"adapter": "a b"}}), cel.evaluate)
-    assert {each.field for each in found} == {"spec.replicas", "spec.affinity", "spec.worker.adapter"}
+    found = validate(document({"replicas": -1, "queue": {"maxSize": 0}, "worker": {"adapter": "a b"}}), cel.evaluate)
+    assert {each.field for each in found} == {"spec.replicas", "spec.queue.maxSize", "spec.worker.adapter"}
 
 
 def test_rules_are_left_out_without_an_evaluator() -> None:

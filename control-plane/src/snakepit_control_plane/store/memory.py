@@ -194,7 +194,7 @@ class MemoryStore:
     def _fenced(self, pool: str, session: str, fence: Fence | None) -> _Session:
         found = self._get(pool, session)
         if fence is not None and fence != found.record.fence:
-            raise stale(session)
+            raise stale(session, another_life=fence.uid != found.record.uid)
         return found
 
     def _touch(self, session: _Session) -> SessionRecord:
@@ -229,5 +229,9 @@ def no_session(pool: str, session: str) -> SessionNotFound:
     return SessionNotFound(f"pool {pool} has no session {session!r}: create it first, or it has expired")
 
 
-def stale(session: str) -> StaleEpoch:
+def stale(session: str, *, another_life: bool) -> StaleEpoch:
+    """`another_life`: the session of that id is not the one that the call belongs to."""
+    if another_life:
+        gone = "the one that this call belongs to has expired, was deleted, or was lost with the store"
+        return StaleEpoch(f"session {session!r} has been made anew: {gone}, and may not use the new one's state")
     return StaleEpoch(f"session {session!r} has moved to another worker: this one may not use its state any more")

@@ -32,7 +32,7 @@ DELETED_SECONDS = 3600
 """A deleted pool's capsules may still say hello for a while: so long its name stays marked."""
 
 _POOLS = "snakepit:pools"
-_NOT_FOUND, _STALE, _OVER_LIMIT = -1, -2, -3
+_NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE = -1, -2, -3, -4
 
 
 class RedisStore:
@@ -176,8 +176,8 @@ class RedisStore:
             raise StoreUnavailable(error.message, started=Started.MAYBE) from error
         if reply[0] == _NOT_FOUND:
             raise no_session(pool, session)
-        if reply[0] == _STALE:
-            raise stale(session)
+        if reply[0] in (_STALE, _ANOTHER_LIFE):
+            raise stale(session, another_life=reply[0] == _ANOTHER_LIFE)
         return reply
 
 

@@ -9,6 +9,7 @@ from msgspec import inspect
 
 from snakepit.spec.fields import NAME_LENGTH, NAME_PATTERN, SnakePool, SnakePoolSpec, SnakePoolStatus
 from snakepit.spec.rules import RULES
+from snakepit.spec.schema import RULES as RULES_KEY
 from snakepit.spec.schema import Schema, schema_of
 
 GROUP = "snakepit.dev"
@@ -67,7 +68,7 @@ def pool_schema() -> Schema:
         node = root
         for step in rule.path:
             node = node["properties"][step]
-        node.setdefault("x-kubernetes-validations", []).append({"rule": rule.expression, "message": rule.message})
+        node.setdefault(RULES_KEY, []).append({"rule": rule.expression, "message": rule.message})
     return root
 
 

@@ -14,13 +14,51 @@ PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 DrainSeconds = Annotated[float, Meta(ge=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=1_073_741_824)]
-CountOrPercent = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$")]
-Quantity = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+CountOrPercent = (
+    Annotated[int, Meta(ge=0)]
+    | Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$", extra={"says": "it must be a count, like 2, or a percentage from 0% to 100%"})]
+)
+Quantity = (
+    Annotated[int, Meta(ge=1)]
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+            extra={"says": "it must be a number of bytes, or a number and k, M, G, T, Ki, Mi, Gi or Ti right behind it, like 512Mi"},
+        ),
+    ]
+)
 
 ADAPTER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(:[A-Za-z_][A-Za-z0-9_]*)?$"
 NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NAME_LENGTH = 52
 """A capsule's name is the pool's with up to eleven characters behind, and a host's name has 63."""
+
+
+_OPEN: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_NAME: dict[str, Any] = {"type": "string", "maxLength": 253, "description": "Not one of the operator's: those begin with snakepit-."}
+_NAMED: dict[str, Any] = {"type": "array", "maxItems": 250, "items": {**_OPEN, "properties": {"name": _NAME}}}
+TEMPLATE_SCHEMA: dict[str, Any] = {
+    "properties": {
+        "metadata": {**_OPEN, "description": "Labels and annotations of the pods."},
+        "spec": {
+            **_OPEN,
+            "description": "A PodSpec.",
+            "properties": {
+                "restartPolicy": {"type": "string", "description": "Always."},
+                "terminationGracePeriodSeconds": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Not here: it follows from `drain`.",
+                },
+                "containers": {**_NAMED, "description": "The author's code runs in the one named `worker`."},
+                "initContainers": {**_NAMED, "description": "They run after the agent has started, and before the others."},
+                "volumes": {**_NAMED, "description": "Beside the operator's own."},
+            },
+        },
+    }
+}
+"""As much of a PodTemplateSpec as the rules look at; the API server checks the rest when it gets the pod."""
 
 
 class Section(Struct, frozen=True, rename="camel"):
@@ -41,7 +79,14 @@ class WorkerSpec(Section, frozen=True):
 
     adapter: Annotated[
         str,
-        Meta(pattern=ADAPTER_PATTERN, max_length=512, description="package.module:Class, or package.module for the module's own tools."),
+        Meta(
+            pattern=ADAPTER_PATTERN,
+            max_length=512,
+            description="package.module:Class, or package.module for the module's own tools.",
+            extra={
+                "says": "it must be a module and its class, like package.module:Class, or the module alone; it is not the path of a file"
+            },
+        ),
     ]
     profile: Annotated[
         Literal["process", "thread"],
@@ -162,7 +207,8 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
     ) = None
     template: (
         Annotated[
-            dict[str, Any], Meta(description="A PodTemplateSpec; the author's code runs in its container `worker`.", extra={"opaque": True})
+            dict[str, Any],
+            Meta(description="A PodTemplateSpec; the author's code runs in its container `worker`.", extra_json_schema=TEMPLATE_SCHEMA),
         ]
         | None
     ) = None

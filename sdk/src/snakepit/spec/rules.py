@@ -79,6 +79,33 @@ RULES: tuple[Rule, ...] = (
         {"rollout": {"maxSurge": 0, "maxUnavailable": "0%"}},
     ),
     Rule(
+        "capsules-start-again",
+        ("spec", "template", "spec"),
+        "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
+        "a capsule's containers are always started again: remove restartPolicy, or set it to Always",
+        {"template": {"spec": {"restartPolicy": "Always"}}},
+        {"template": {"spec": {"restartPolicy": "Never"}}},
+    ),
+    Rule(
+        "grace-follows-drain",
+        ("spec", "template", "spec"),
+        "!has(self.terminationGracePeriodSeconds)",
+        "terminationGracePeriodSeconds follows from spec.drain: remove it, and set drain.timeoutSeconds",
+        {"template": {"spec": {}}, "drain": {"timeoutSeconds": 90}},
+        {"template": {"spec": {"terminationGracePeriodSeconds": 90}}},
+    ),
+    Rule(
+        "names-of-the-operator",
+        ("spec", "template", "spec"),
+        " && ".join(
+            f"(!has(self.{each}) || self.{each}.all(e, !has(e.name) || !e.name.startsWith('snakepit-')))"
+            for each in ("containers", "initContainers", "volumes")
+        ),
+        "containers and volumes whose names begin with snakepit- are the operator's: use other names",
+        {"template": {"spec": {"containers": [{"name": "worker"}, {"name": "proxy"}], "volumes": [{"name": "snakes"}]}}},
+        {"template": {"spec": {"containers": [{"name": "snakepit-agent", "image": "mine"}]}}},
+    ),
+    Rule(
         "value-fits-session",
         ("spec", "session"),
         "self.maxValueBytes <= self.maxBytes",

@@ -12,6 +12,9 @@ from msgspec import inspect
 
 Schema = dict[str, Any]
 
+RULES = "x-kubernetes-validations"
+OPEN = "x-kubernetes-preserve-unknown-fields"
+
 
 def schema_of(type_: inspect.Type) -> Schema:
     """The structural schema of one type. Raises TypeError for a type that has none."""
@@ -58,8 +61,9 @@ def _field(field: inspect.Field) -> Schema:
 def _annotated(type_: inspect.Metadata) -> Schema:
     extra = type_.extra or {}
     schema = {**schema_of(type_.type), **(type_.extra_json_schema or {})}
-    if extra.get("opaque"):
-        schema["x-kubernetes-preserve-unknown-fields"] = True
+    if "says" in extra:
+        # A pattern that is not met is answered with the pattern; a rule, with a sentence.
+        schema[RULES] = [{"rule": f"self.matches(r'{schema.pop('pattern')}')", "message": extra["says"]}]
     if extra.get("set"):
         schema["x-kubernetes-list-type"] = "set"
     if "map_key" in extra:
@@ -75,6 +79,8 @@ def _union(type_: inspect.UnionType) -> Schema:
         (only,) = members
         return only
     limits = {key: value for member in members for key, value in member.items() if key not in ("type", "format")}
+    for rule in limits.get(RULES, ()):
+        rule["rule"] = f"type(self) == int || {rule['rule']}"
     if [member["type"] for member in members] != ["integer", "string"]:
         raise TypeError(f"no structural schema for {type_}")
     return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, **limits}

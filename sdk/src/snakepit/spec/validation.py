@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from snakepit.spec.crd import API_VERSION, KIND, pool_schema
-from snakepit.spec.schema import Schema
+from snakepit.spec.schema import OPEN, RULES, Schema
 
 EvaluateCel = Callable[[str, dict[str, Any]], Any]
 """`(expression, variables) -> value`, e.g. `cel.evaluate` of common-expression-language."""
@@ -72,7 +72,7 @@ def defaulted(value: Any, schema: Schema) -> Any:
         return value
     properties = schema["properties"]
     defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
-    filled = defaults | {name: each for name, each in value.items() if each is not None}
+    filled = defaults | {name: each for name, each in value.items() if each is not None or (OPEN in schema and name not in properties)}
     return {name: defaulted(each, properties.get(name, {})) for name, each in filled.items()}
 
 
@@ -86,7 +86,7 @@ def _unknown(value: Any, schema: Schema, path: str) -> Iterator[str]:
     for name, each in value.items():
         here = f"{path}.{name}" if path else str(name)
         if name not in known:
-            yield here
+            yield from () if OPEN in schema else (here,)
         else:
             yield from _unknown(each, schema["properties"].get(name, {}), here)
 
@@ -189,11 +189,12 @@ def _number(value: float) -> str:
 
 
 def _check_rules(value: Any, schema: Schema, path: str, evaluate: EvaluateCel) -> Iterator[Problem]:
+    for rule in schema.get(RULES, ()):
+        if evaluate(rule["rule"], {"self": value}) is not True:
+            said = "" if isinstance(value, dict) else f"{json.dumps(value)}: "
+            yield Problem(path, f"Invalid value: {said}{rule['message']}")
     if not isinstance(value, dict):
         return
-    for rule in schema.get("x-kubernetes-validations", ()):
-        if evaluate(rule["rule"], {"self": value}) is not True:
-            yield Problem(path, f"Invalid value: {rule['message']}")
     for name, each in value.items():
         if name in schema.get("properties", {}):
             yield from _check_rules(each, schema["properties"][name], f"{path}.{name}" if path else name, evaluate)

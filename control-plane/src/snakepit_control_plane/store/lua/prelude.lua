@@ -1,6 +1,6 @@
 -- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name, bindings by id, bound sessions that
 -- have expired; all of one hash tag.
--- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale fence.
+-- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale epoch, -4 another life.
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -44,7 +44,8 @@ end
 local function fence(uid, epoch)
   local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch')
   if not there[1] then return -1 end
-  if uid ~= '' and (there[1] ~= uid or there[2] ~= epoch) then return -2 end
+  if uid ~= '' and there[1] ~= uid then return -4 end
+  if uid ~= '' and there[2] ~= epoch then return -2 end
   return 1
 end
 
