@@ -54,7 +54,7 @@ class Replica:
         self._stopped = False
 
     async def start(self) -> None:
-        await self.fleet.load()
+        await self.fleet.roster.load()
         if self._stopped:
             return
         for work in (self.fleet.run(), self.sessions.upkeep.run(), self.idempotency.upkeep.run()):

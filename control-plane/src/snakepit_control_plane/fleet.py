@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Collection, Sequence
 
-from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
+from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
 from snakepit.link.channels import FORGET_SECONDS
-from snakepit.spec import InvalidPool, decode_spec
+from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
+from snakepit_control_plane.roster import Roster
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router, Send
 from snakepit_control_plane.router.workers import Capsule, Worker
 from snakepit_control_plane.store.interface import Store
-from snakepit_control_plane.store.memory import supersedes
 from snakepit_control_plane.watch import Watch
 
 TICK_SECONDS = 0.25
@@ -28,8 +29,8 @@ REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 RECYCLED = frozenset({"age", "calls", "memory", "asked", "session"})
 """Why workers are recycled: what an agent may make a label of."""
 
-RETURN_SECONDS = 10.0
-"""After a start, pools out of the store are taken to have been ready a moment ago: their agents are about to link."""
+_NAME = NAME_PATTERN.strip("^$")
+_POOL = re.compile(f"{_NAME}/{_NAME}")
 
 log = logging.getLogger(__name__)
 
@@ -59,58 +60,42 @@ class Fleet:
     def __init__(self, router: Router, store: Store) -> None:
         self.router = router
         self.store = store
-        self.loaded = False
         self.changes = Changes()
+        self.roster = Roster(router, store, self._ended_pool, self._moved_pool, self.changes.tell)
         self._cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
         self.watch = Watch(router, store, self)
-        self._started = router.clock()
-        router.knows_pools = self.returned
+        router.knows_pools = self.roster.returned
 
     # ---- settings
 
-    async def learn(self, settings: link_pb2.PoolSettings, *, override: bool) -> Pool | None:
-        """Keep settings that came from an agent, or (override) from the operator; the pool as it stands after that."""
-        check_settings(settings)
-        try:
-            settings = await self.store.save_pool(settings, override=override)
-        except StoreUnavailable as error:
-            log.warning("settings of pool %s are not stored: %s", settings.pool, error)
-        self._apply(settings, override=override)
-        return self.router.pools.get(settings.pool)
+    def sync(
+        self,
+        settings: Sequence[link_pb2.PoolSettings],
+        *,
+        complete: bool,
+        drain: Collection[str],
+        evicted: Collection[str] = (),
+        names: Collection[str] = (),
+    ) -> None:
+        """What the operator says, at once and whole; with `complete`, there are no pools but these and those in `names`.
 
-    def _apply(self, settings: link_pb2.PoolSettings, *, override: bool) -> None:
-        pool = self.router.pools.get(settings.pool)
-        if settings.deleted:
-            if pool is not None and (override or settings.uid == pool.settings.uid):
-                self._drop(pool)
-            return
-        if pool is None:
-            now = self.router.clock()
-            self.router.pools[settings.pool] = Pool(settings, decode_spec(settings.spec), now)
-        elif supersedes(settings, pool.settings, override=override):
-            pool.configure(settings, decode_spec(settings.spec))
-        self.changes.tell()
+        `drain`: all capsules that take no new calls. `evicted`: those of them that others delete.
+        """
+        self.roster.tell(settings, names, complete=complete)
+        self._cordon(frozenset(drain), frozenset(evicted))
 
-    def _drop(self, pool: Pool) -> None:
-        del self.router.pools[pool.name]
+    def _ended_pool(self, pool: Pool) -> None:
         for call in pool.queue.everybody():
             self.router.fail(call, PoolNotFound(f"pool {pool.name} has been deleted"))
         for capsule in list(pool.capsules.values()):
             self.drain(capsule)
         self.changes.tell()
 
-    async def sync(
-        self, settings: Sequence[link_pb2.PoolSettings], *, complete: bool, drain: Collection[str], evicted: Collection[str] = ()
-    ) -> None:
-        """What the operator says; with `complete`, pools that it does not name are gone. `evicted`: those of `drain` that others delete."""
-        for each in settings:
-            await self.learn(each, override=True)
-        if complete:
-            named = {each.pool for each in settings}
-            for pool in [pool for name, pool in self.router.pools.items() if name not in named]:
-                await self.learn(link_pb2.PoolSettings(pool=pool.name, uid=pool.settings.uid, deleted=True), override=True)
-        self._cordon(frozenset(drain), frozenset(evicted))
+    def _moved_pool(self, pool: Pool) -> None:
+        """It was deleted and made again: capsules of the one before are on their way out."""
+        for capsule in [each for each in pool.capsules.values() if each.pool_uid not in ("", pool.settings.uid)]:
+            self.drain(capsule)
 
     def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
         self._cordoned, self._evicted = names, evicted
@@ -133,19 +118,24 @@ class Fleet:
     # ---- links
 
     async def join(self, hello: link_pb2.Hello, send: Send) -> Capsule:
-        """An agent has linked. Raises InvalidArguments, or StaleEpoch for one that was declared lost."""
+        """An agent has linked. Raises InvalidArguments, PermissionDenied, PoolNotFound, or StaleEpoch for one that was declared lost."""
         about = hello.capsule
-        pool = await self.learn(about.settings, override=False) if about.settings.spec else self.router.pools.get(about.pool)
-        if pool is None:
-            raise PoolNotFound(f"capsule {about.name} belongs to pool {about.pool!r}, which does not exist")
+        check_capsule(about)
+        pool = await self.roster.adopt(about)
+        self._check_place(pool, about)
         await self.watch.check_lease(pool, about)
+        if self.router.pools.get(pool.name) is not pool:
+            raise PoolNotFound(f"capsule {about.name} belongs to pool {pool.name!r}, which has just been deleted")
         now = self.router.clock()
+        self._check_place(pool, about)
         for other in [c for c in pool.capsules.values() if c.name == about.name and c.incarnation != about.incarnation]:
             self.lose(pool, other, "its agent was replaced")
         capsule = pool.capsules.get(about.incarnation)
         if capsule is None:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
             pool.capsules[about.incarnation] = capsule
+        capsule.pool_uid = about.settings.uid
+        self.roster.linked(capsule.incarnation)
         silence = now - capsule.heard
         capsule.heard = now
         capsule.linked = True
@@ -162,6 +152,19 @@ class Fleet:
             self.drain(capsule)
         self._usable(pool, capsule, now)
         return capsule
+
+    def _check_place(self, pool: Pool, about: link_pb2.Capsule) -> None:
+        """A capsule that is alive is not taken over by another: neither by its name, nor as another's life. Raises PermissionDenied."""
+        if any(about.incarnation in other.capsules for other in self.router.pools.values() if other is not pool):
+            raise PermissionDenied(f"capsule {about.name}: hello.capsule.incarnation is that of another capsule")
+        for other in pool.capsules.values():
+            same = (other.name, other.pod_uid) == (about.name, about.pod_uid)
+            if other.incarnation == about.incarnation and not same:
+                raise PermissionDenied(f"capsule {about.name}: hello.capsule.incarnation is that of another capsule")
+            if other.name == about.name and not same and other.linked and other.liveness == pool_pb2.LIVENESS_LIVE:
+                raise PermissionDenied(
+                    f"capsule {about.name} is linked and alive, as a pod of another uid: this one may not take its place"
+                )
 
     def _settle_unlisted(self, pool: Pool, capsule: Capsule, running: frozenset[int], now: float, *, remembers: bool) -> None:
         """The agent lists what it has started; the rest of what this replica had sent goes elsewhere, if the agent `remembers` it all."""
@@ -183,8 +186,8 @@ class Fleet:
             return
         del self.router.senders[capsule]
         capsule.linked = False
-        pool = self.router.pools.get(capsule.pool)
-        if pool is None or capsule.incarnation not in pool.capsules:
+        pool = self._pool_of(capsule)
+        if pool is None:
             return
         if capsule.draining and not capsule.inflight and capsule.has_ended:
             self._gone(pool, capsule, capsule.why_leaving)
@@ -199,10 +202,15 @@ class Fleet:
         pool.refresh(capsule, self.router.clock())
         self.changes.tell()
 
+    def _pool_of(self, capsule: Capsule) -> Pool | None:
+        """None: it has ended, or its pool has, whatever pool of that name there is now."""
+        pool = self.router.pools.get(capsule.pool)
+        return pool if pool is not None and pool.capsules.get(capsule.incarnation) is capsule else None
+
     # ---- what agents say
 
     def offered(self, capsule: Capsule, offer: link_pb2.Offer) -> None:
-        pool = self.router.pools.get(capsule.pool)
+        pool = self._pool_of(capsule)
         if pool is None:
             return
         capsule.tools = {tool.name: tool for tool in offer.tools}
@@ -211,7 +219,7 @@ class Fleet:
 
     def reported(self, capsule: Capsule, report: link_pb2.Report) -> None:
         """A heartbeat: the truth about the capsule's workers."""
-        pool = self.router.pools.get(capsule.pool)
+        pool = self._pool_of(capsule)
         if pool is None:
             return
         now = self.router.clock()
@@ -233,7 +241,7 @@ class Fleet:
         capsule.reported = True
 
     def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
-        pool = self.router.pools.get(capsule.pool)
+        pool = self._pool_of(capsule)
         now = self.router.clock()
         for each in load.workers:
             worker = pool.find(each.worker, each.incarnation) if pool is not None else None
@@ -263,33 +271,12 @@ class Fleet:
     # ---- time
 
     async def run(self) -> None:
-        """Load what the store knows, then watch; ends when cancelled."""
-        await self.load()
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            if not self.loaded:
-                await self.load()
-            self.watch.tick(self.router.clock())
-
-    async def load(self) -> None:
-        """Take over the pools that the store knows. While it is away, pools are known from hellos alone."""
-        try:
-            known = await self.store.load_pools()
-        except StoreUnavailable as error:
-            log.debug("pools were not loaded: %s", error)
-            return
-        self.loaded = True
-        for settings in known:
-            if settings.pool not in self.router.pools:
-                self._apply(settings, override=False)
-                pool = self.router.pools[settings.pool]
-                pool.last_ready_at = self.router.clock() - pool.spec.queue.activation_timeout_seconds + RETURN_SECONDS
-
-    def returned(self) -> bool:
-        """Have the agents come back after a start? True after ten seconds in any case."""
-        if self.router.clock() - self._started > RETURN_SECONDS:
-            return True
-        return self.loaded and all(pool.capsules or pool.spec.replicas == 0 for pool in self.router.pools.values())
+        """Keep in step with the store, and watch; ends when cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.roster.run(), name="roster")
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                self.watch.tick(self.router.clock())
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
@@ -314,11 +301,20 @@ class Fleet:
         await self.watch.stop()
 
 
-def check_settings(settings: link_pb2.PoolSettings) -> None:
-    """Raises InvalidArguments when the spec can't be read."""
+def check_capsule(about: link_pb2.Capsule) -> None:
+    """Says an agent the same throughout, and nothing that is not for it to say? Raises InvalidArguments.
+
+    `pool` and `name` are what its token was checked against: nothing else in the hello may speak of another pool.
+    """
+    settings = about.settings
+    if not _POOL.fullmatch(about.pool):
+        raise InvalidArguments(f"hello.capsule.pool is {about.pool[:200]!r}: it must be namespace/name")
+    for field, value in (("name", about.name), ("incarnation", about.incarnation)):
+        if not value:
+            raise InvalidArguments(f"hello.capsule.{field} of an agent of pool {about.pool} is empty")
+    if about.HasField("settings") and settings.pool != about.pool:
+        raise InvalidArguments(
+            f"hello.capsule.settings.pool is {settings.pool[:200]!r}, and hello.capsule.pool {about.pool!r}: they must be the same"
+        )
     if settings.deleted:
-        return
-    try:
-        decode_spec(settings.spec)
-    except InvalidPool as error:
-        raise InvalidArguments(f"settings of pool {settings.pool!r} can't be read: {error}") from error
+        raise InvalidArguments(f"hello.capsule.settings.deleted is set: only the operator deletes pool {about.pool}")

@@ -106,7 +106,7 @@ class Running:
         self.address = self._bind()
         await self._start_lanes()
         await self.store.start()
-        await self.fleet.load()
+        await self.fleet.roster.load()
         await self._grpc.start()
         await self._start_http()
         upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
@@ -165,7 +165,7 @@ class Running:
         """Why new calls should go to another replica; empty when they may come. The store is not asked: many calls don't need it."""
         if self.stopping:
             return "stopping"
-        return "" if self.fleet.returned() else "waiting for the agents to link"
+        return "" if self.fleet.roster.returned() else "waiting for the agents to link"
 
     async def _tell_health(self) -> None:
         while True:

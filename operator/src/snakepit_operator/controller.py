@@ -38,6 +38,8 @@ FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
 COUNTS_SECONDS = 5.0
 """Changes of mere counts reach the status within this time."""
+CONFIRM_SECONDS = 0.5
+"""New settings are with every replica within this time, or the status says that they aren't yet."""
 BUDGET_SECONDS = 300.0
 RETRY_SECONDS = (1.0, 60.0)
 _WORKERS = 4
@@ -184,7 +186,7 @@ class Controller:
             problem, todo = held.problem, without_creations(todo, held.until - now)
         self._known[name] = pool_settings(pool)
         deleted &= {pod.uid for pod in sight.observed.pods}
-        self._fleet.put(self._known[name], todo.drains, todo.evicted)
+        news = self._fleet.put(self._known[name], todo.drains, todo.evicted)
         if self._ending.get(name) == pool.metadata.uid:
             return None
         try:
@@ -196,9 +198,16 @@ class Controller:
             log.info("pool %s: its namespace is being deleted; no more capsules are made", name)
             self._ending[name] = pool.metadata.uid
             return None
-        after = status(pool, sight.observed, todo, now, done.refusal or problem)
-        await self._report(pool, sight.status, after, done, self._news(name, sight.observed.fleet))
+        observed = msgspec.structs.replace(sight.observed, fleet=await self._confirmed(name, wait=news))
+        after = status(pool, observed, todo, now, done.refusal or problem)
+        await self._report(pool, sight.status, after, done, self._news(name, observed.fleet))
         return self._again(name, pool, todo, done, now)
+
+    async def _confirmed(self, name: str, *, wait: bool) -> FleetView | None:
+        """The pool as it is now; of new settings, when the replicas have confirmed them, if they do so soon."""
+        if wait and self._fleet.view(name) is not None:
+            await self._fleet.flushed(CONFIRM_SECONDS)
+        return self._fleet.view(name)
 
     def _again(self, name: str, pool: SnakePool, todo: Plan, done: Outcome, now: float) -> float | None:
         """When to look again: what was refused is not asked for before its time."""

@@ -80,7 +80,11 @@ class CapsuleView(Struct, frozen=True, kw_only=True):
 
 
 class FleetView(Struct, frozen=True, kw_only=True):
-    """One pool as all control-plane replicas together know it."""
+    """One pool as all control-plane replicas together know it.
+
+    `behind`: replicas that said last that they hold other settings than they should; `refused` is why one can't take them. `unheard`:
+    replicas that have said nothing yet. `held_generation`: the oldest that a replica holds; None: not every one holds any.
+    """
 
     available: bool = False
     reason: str = ""
@@ -95,6 +99,10 @@ class FleetView(Struct, frozen=True, kw_only=True):
     silence_held: bool = False
     store_ready: bool = True
     store_message: str = ""
+    behind: int = 0
+    unheard: int = 0
+    refused: str = ""
+    held_generation: int | None = None
 
     def capsule(self, pod: PodView) -> CapsuleView | None:
         """What is known of this very pod: a namesake from before doesn't count."""

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
-from snakepit_operator.model import Observed, Plan, PodView
+from snakepit_operator.model import FleetView, Observed, Plan, PodView
 from snakepit_operator.reasons import Reason
 from snakepit_operator.rollout import desired, template_hash
 
-AVAILABLE, PROGRESSING, DEGRADED, STORE, AUTOSCALING = "Available", "Progressing", "Degraded", "SessionStoreReady", "AutoscalingActive"
+AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
+SYNCED, STORE, AUTOSCALING = "Synced", "SessionStoreReady", "AutoscalingActive"
 
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
@@ -46,6 +47,7 @@ def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem:
     fleet = observed.fleet
     return SnakePoolStatus(
         observed_generation=pool.metadata.generation,
+        synced_generation=fleet.held_generation if fleet else None,
         replicas=len(view.active),
         ready_replicas=view.ready,
         updated_replicas=view.updated,
@@ -68,6 +70,9 @@ def headline(verdicts: Mapping[str, Verdict]) -> str:
         return verdicts[DEGRADED].reason
     if verdicts[AVAILABLE].status != "True":
         return verdicts[AVAILABLE].reason
+    for condition in (STORE, SYNCED):
+        if verdicts[condition].status == "False":
+            return verdicts[condition].reason
     if verdicts[PROGRESSING].status == "True":
         return verdicts[PROGRESSING].reason
     return verdicts[AUTOSCALING].reason if AUTOSCALING in verdicts else "Ready"
@@ -103,7 +108,8 @@ class _View:
         self.trouble = _trouble(observed, problem)
 
     def verdicts(self) -> dict[str, Verdict]:
-        found = {AVAILABLE: self.available(), PROGRESSING: self.progressing(), DEGRADED: self.degraded(), STORE: self.store()}
+        found = {AVAILABLE: self.available(), PROGRESSING: self.progressing(), DEGRADED: self.degraded()}
+        found |= {SYNCED: self.synced(), STORE: self.store()}
         return found if self.pool.spec.autoscaling is None else {**found, AUTOSCALING: self.autoscaling()}
 
     def available(self) -> Verdict:
@@ -114,6 +120,8 @@ class _View:
             slots = f"{fleet.busy_slots} of {_count(fleet.total_slots, 'slot')} busy"
             return Verdict("True", Reason.WORKERS_READY, f"{_count(fleet.ready_workers, 'worker')} ready, {slots}")
         if self.wanted == 0:
+            if fleet.behind:
+                return Verdict("False", *self._behind(fleet))
             reason = Reason.SUSPENDED if self.pool.spec.suspended else Reason.SCALED_TO_ZERO
             return Verdict("False", reason, "no capsules are wanted")
         if self.trouble:
@@ -139,6 +147,24 @@ class _View:
         if self._movement() not in (None, Reason.ROLLOUT_PAUSED) and self._late():
             return Verdict("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"nothing moved for {self._deadline():g} s")
         return Verdict("False", Reason.AS_EXPECTED, "no capsule or worker reports a fault")
+
+    def synced(self) -> Verdict:
+        fleet = self.observed.fleet
+        if fleet is None:
+            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+        if fleet.behind:
+            return Verdict("False", *self._behind(fleet))
+        generation = self.pool.metadata.generation
+        if fleet.unheard:
+            heard = f"those that answer hold generation {generation}"
+            return Verdict("Unknown", Reason.REPLICA_UNKNOWN, f"{_count(fleet.unheard, 'control-plane replica')} not heard yet; {heard}")
+        return Verdict("True", Reason.SETTINGS_CONFIRMED, f"every control-plane replica holds generation {generation}")
+
+    def _behind(self, fleet: FleetView) -> tuple[str, str]:
+        where = f"{_count(fleet.behind, 'control-plane replica')} without generation {self.pool.metadata.generation}"
+        if fleet.refused:
+            return Reason.SETTINGS_REFUSED, f"{where}: {fleet.refused}"[:_MESSAGE_LENGTH]
+        return Reason.SETTINGS_PENDING, f"{where} of the spec yet: calls there go by what it held before"
 
     def store(self) -> Verdict:
         fleet = self.observed.fleet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,10 +93,8 @@ def _exits(status: Object) -> str:
     return "; ".join(f"container {name} ended with code {end.get('exitCode')}: {end.get('reason') or 'Error'}" for name, end in ended)
 
 
-def fleet_view(pool: str, answers: Iterable[fleet_pb2.SyncResponse]) -> FleetView:
-    """One pool out of what all replicas say. Queues add up; of everything else each replica sees the same, or less for a moment."""
-    answers = list(answers)
-    states = [state for answer in answers for state in answer.pools if state.pool.name == pool]
+def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb2.SyncResponse]) -> FleetView:
+    """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment."""
     fullest = max((state.pool for state in states), key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
     broken = [answer for answer in answers if not answer.session_store_ready]
     return FleetView(

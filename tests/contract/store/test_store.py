@@ -278,15 +278,20 @@ class TestState:
 
 
 class TestPools:
-    async def test_newer_settings_win_and_older_ones_never_do(self, store: Store, pool: str) -> None:
-        assert (await store.save_pool(settings(pool, 2), override=False)).generation == 2
+    async def test_the_operators_settings_win_unless_they_are_older(self, store: Store, pool: str) -> None:
+        assert (await store.save_pool(settings(pool, 2), override=True)).generation == 2
         assert (await store.save_pool(settings(pool, 1), override=True)).generation == 2
-        assert (await store.save_pool(settings(pool, 3), override=False)).generation == 3
-        assert [s.generation for s in await store.load_pools() if s.pool == pool] == [3]
+        assert (await store.save_pool(settings(pool, 3), override=True)).generation == 3
+        same = settings(pool, 3)
+        same.spec = "of another release"
+        assert (await store.save_pool(same, override=True)).spec == "of another release"
+        assert [(s.generation, s.spec) for s in await store.load_pools() if s.pool == pool] == [(3, "of another release")]
 
-    async def test_another_uid_replaces_only_on_the_operators_word(self, store: Store, pool: str) -> None:
-        await store.save_pool(settings(pool, 7, "old"), override=False)
-        assert (await store.save_pool(settings(pool, 1, "new"), override=False)).uid == "old"
+    async def test_an_agents_settings_are_kept_where_there_are_none_and_replace_none(self, store: Store, pool: str) -> None:
+        assert (await store.save_pool(settings(pool, 7, "old"), override=False)).generation == 7
+        for other in (settings(pool, 8, "old"), settings(pool, 1, "new"), settings(pool, 9, "old", deleted=True)):
+            kept = await store.save_pool(other, override=False)
+            assert (kept.uid, kept.generation, kept.deleted) == ("old", 7, False)
         assert (await store.save_pool(settings(pool, 1, "new"), override=True)).uid == "new"
 
     async def test_a_deleted_pool_is_not_brought_back_by_its_own_agents(self, store: Store, pool: str) -> None:
@@ -308,3 +313,14 @@ class TestLeases:
                 await asyncio.sleep(0.02)
         assert not await store.has_lease(pool, "i")
         assert await store.renew_leases(pool, ["i", "j"], 60) == ["i"]
+
+    async def test_who_holds_a_lease_is_listed(self, store: Store, pool: str) -> None:
+        assert await store.live_agents([pool]) == []
+        await store.renew_leases(pool, ["long", "short"], 60)
+        await store.renew_leases(pool, ["short"], 0.1)
+        await store.renew_leases(f"{pool}-other", ["other"], 60)
+        async with asyncio.timeout(5):
+            while await store.live_agents([pool]) != ["long"]:
+                await asyncio.sleep(0.02)
+        assert set(await store.live_agents([pool, f"{pool}-other"])) == {"long", "other"}
+        assert await store.live_agents([]) == []

@@ -188,7 +188,7 @@ async def test_a_pool_that_never_was_ready_says_so_at_once_in_its_workers_own_wo
 
 
 async def test_a_pool_scaled_to_zero_queues_its_calls_until_a_worker_is_there(server: Running, caller: Caller) -> None:
-    await server.fleet.learn(settings(replicas=0), override=True)
+    server.fleet.sync([settings(replicas=0)], complete=False, drain=[])
     call = caller.start("echo")
     await eventually(lambda: waiting(server) == 1)
     async with simulated_agent(server.address, settings=settings(replicas=0)):
@@ -210,7 +210,7 @@ BRIEF = {"timeoutSeconds": 0.3, "activationTimeoutSeconds": 30}
 
 async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_others(server: Running, caller: Caller) -> None:
     zero = settings(replicas=0, queue=BRIEF)
-    await server.fleet.learn(zero, override=True)
+    server.fleet.sync([zero], complete=False, drain=[])
     await caller.create("s")
     began = server.router.clock()
     calls = [caller.start("echo"), *(caller.start("echo", session_id="s") for _ in range(2))]

@@ -9,7 +9,9 @@ from typing import Any
 import grpc
 import pytest
 
+from snakepit.link.settings import settings_digest
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2
+from snakepit_operator import fleet as fleet_module
 from snakepit_operator.fleet import Fleet
 
 POOL = "default/digits"
@@ -17,10 +19,14 @@ WAIT = 10.0
 
 
 class Replica(fleet_pb2_grpc.FleetServiceServicer):
-    """Answers like a control-plane replica, and keeps what it was told."""
+    """Answers like a control-plane replica, and keeps what it was told. `unreadable`: pools whose settings it can't take."""
 
     def __init__(self) -> None:
         self.told: list[fleet_pb2.SyncRequest] = []
+        self.held: dict[str, link_pb2.PoolSettings] = {}
+        self.unreadable: set[str] = set()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
         self.state = pool_pb2.Pool(name=POOL, available=True, ready_workers=1)
         self.port = 0
         self.server = grpc.aio.server()
@@ -36,7 +42,23 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
     async def Sync(self, requests: AsyncIterator[fleet_pb2.SyncRequest], context: object) -> AsyncIterator[fleet_pb2.SyncResponse]:  # noqa: N802
         async for request in requests:
             self.told.append(request)
-            yield fleet_pb2.SyncResponse(replica="r", session_store_ready=True, pools=[fleet_pb2.PoolState(pool=self.state)])
+            await self.go_on.wait()
+            self.held.update({each.pool: each for each in request.pools if each.pool not in self.unreadable})
+            if request.complete:
+                named = {each.pool for each in request.pools} | set(request.names)
+                self.held = {name: each for name, each in self.held.items() if name in named}
+            yield self.answer(request.version)
+
+    def answer(self, version: int) -> fleet_pb2.SyncResponse:
+        pools = [fleet_pb2.PoolState(pool=self._state(each), settings_digest=settings_digest(each)) for each in self.held.values()]
+        refused = dict.fromkeys(self.unreadable, "its spec can't be read")
+        return fleet_pb2.SyncResponse(replica="r", session_store_ready=True, pools=pools, version=version, refused=refused)
+
+    def _state(self, held: link_pb2.PoolSettings) -> pool_pb2.Pool:
+        state = pool_pb2.Pool()
+        state.CopyFrom(self.state)
+        state.name, state.generation = held.pool, held.generation
+        return state
 
 
 class Talk:
@@ -77,17 +99,73 @@ async def test_nothing_is_sent_before_all_pools_are_known(talk: Talk) -> None:
     assert {each.pool for each in first.pools} == {POOL, "default/other"}
 
 
-async def test_a_change_and_a_deletion_are_sent_alone(talk: Talk) -> None:
+async def test_only_what_a_replica_does_not_hold_is_sent_and_the_names_of_all_pools(talk: Talk) -> None:
+    talk.fleet.set_pools([settings(), settings("default/other")])
+    await talk.until(lambda: talk.replica.held)
+    talk.fleet.put(settings(generation=2), ["digits-0"])
+    assert await talk.fleet.flushed(WAIT)
+    assert talk.replica.held[POOL].generation == 2
+    talk.fleet.forget("default/other")
+    assert await talk.fleet.flushed(WAIT)
+    assert talk.replica.held.keys() == {POOL}
+    last = talk.replica.told[-1]
+    assert (list(last.pools), list(last.names), last.complete, list(last.drain_capsules)) == ([], [POOL], True, ["digits-0"])
+
+
+async def test_what_changes_while_a_request_is_on_its_way_goes_out_with_the_next(talk: Talk) -> None:
+    """It was taken for sent: suspended pools were served, deleted ones listed, for as long as operator and replica ran."""
+    talk.replica.go_on.clear()
     talk.fleet.set_pools([settings(), settings("default/other")])
     await talk.until(lambda: talk.replica.told)
-    talk.fleet.put(settings(generation=2), ["digits-0"])
-    await talk.until(lambda: any(each.generation == 2 for told in talk.replica.told for each in told.pools))
+    talk.fleet.put(settings(generation=2), [])
     talk.fleet.forget("default/other")
-    await talk.until(lambda: any(each.deleted for told in talk.replica.told for each in told.pools))
-    (gone,) = talk.replica.told[-1].pools
-    assert gone.pool == "default/other"
-    assert not talk.replica.told[-1].complete
-    assert list(talk.replica.told[-1].drain_capsules) == ["digits-0"]
+    flushed = asyncio.create_task(talk.fleet.flushed(WAIT))
+    talk.replica.go_on.set()
+    assert await flushed
+    assert {name: each.generation for name, each in talk.replica.held.items()} == {POOL: 2}
+
+
+async def test_what_a_replica_has_lost_or_was_told_by_somebody_else_is_sent_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "REFRESH_SECONDS", 0.1)
+    talk.fleet.set_pools([settings()])
+    assert await talk.fleet.flushed(WAIT) or await talk.fleet.flushed(WAIT)
+    talk.replica.held = {"default/ghost": settings("default/ghost")}
+    await talk.until(lambda: talk.replica.held == {POOL: settings()})
+
+
+async def test_the_view_says_how_many_replicas_hold_other_settings_and_why_one_refuses_them(talk: Talk) -> None:
+    talk.replica.unreadable = {"default/other"}
+    talk.fleet.set_pools([settings(), settings("default/other")])
+    await talk.until(lambda: talk.fleet.view(POOL))
+    assert await talk.fleet.flushed(WAIT)
+    fine, refused = talk.fleet.view(POOL), talk.fleet.view("default/other")
+    assert fine is not None
+    assert refused is not None
+    assert (fine.behind, fine.held_generation) == (0, 1)
+    assert (refused.behind, refused.held_generation, refused.refused) == (1, None, "its spec can't be read")
+    talk.fleet.put(settings(generation=2), [])
+    behind = talk.fleet.view(POOL)
+    assert behind is not None
+    assert (behind.behind, behind.held_generation) == (1, 1), "at once, not only when it is sent"
+
+
+async def test_more_settings_than_one_request_has_room_for_go_in_several_though_some_are_refused(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "REQUEST_BYTES", 60)
+    pools = [settings(f"default/pool-{number}") for number in range(9)]
+    talk.replica.unreadable = {pools[0].pool, pools[1].pool}
+    talk.fleet.set_pools(pools)
+    await talk.until(lambda: len(talk.replica.held) == 7 and talk.replica.told[-1].complete)
+    assert len(talk.replica.told) > 3
+    assert [told.complete for told in talk.replica.told].count(True) == 1, "the last one alone: it names all that there are"
+
+
+async def test_all_settings_are_sent_again_from_time_to_time_for_the_replicas_store(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REFRESH_SECONDS", "FULL_SECONDS"):
+        monkeypatch.setattr(fleet_module, name, 0.05)
+    talk.fleet.set_pools([settings()])
+    await talk.until(lambda: sum(len(told.pools) for told in talk.replica.told) > 2)
 
 
 async def test_a_cordon_is_flushed_when_every_replica_has_answered_it(talk: Talk) -> None:
@@ -106,7 +184,11 @@ async def test_the_view_is_unknown_before_the_first_answer_and_after_the_last_re
     await talk.replica.stop()
     await talk.until(lambda: talk.fleet.view(POOL) is None)
     assert (POOL, True) in talk.changes
-    assert await talk.fleet.flushed(1.0), "without a replica there is nobody to wait for"
+    assert not await talk.fleet.flushed(0.1), "it may serve still, and has confirmed nothing"
+
+
+async def test_without_a_replica_there_is_nobody_to_wait_for() -> None:
+    assert await Fleet("127.0.0.1:1", lambda pool, essential: None).flushed(1.0)
 
 
 async def test_a_replica_that_comes_back_is_told_everything_again(talk: Talk) -> None:
@@ -128,7 +210,7 @@ async def test_mere_counts_are_no_essential_change(talk: Talk) -> None:
     await talk.until(lambda: talk.changes)
     talk.changes.clear()
     talk.replica.state.busy_slots = 7
-    talk.fleet.put(settings(generation=2), [])
+    talk.fleet.put(settings(), ["digits-0"])
     await talk.until(lambda: talk.changes)
     assert talk.changes == [(POOL, False)]
 

@@ -102,57 +102,61 @@ def answer(*capsules: fleet_pb2.CapsuleState, store: bool = True, **pool: Any) -
     return fleet_pb2.SyncResponse(replica="r", session_store_ready=store, session_store_message="" if store else "refused", pools=[state])
 
 
+def view(*answers: fleet_pb2.SyncResponse) -> FleetView:
+    return fleet_view([state for each in answers for state in each.pools], answers)
+
+
 def test_queues_of_replicas_add_up_and_slots_do_not() -> None:
-    found = fleet_view(POOL, [answer(queue_depth=2, busy_slots=3, total_slots=4), answer(queue_depth=5, busy_slots=3, total_slots=4)])
+    found = view(answer(queue_depth=2, busy_slots=3, total_slots=4), answer(queue_depth=5, busy_slots=3, total_slots=4))
     assert (found.queue_depth, found.busy_slots, found.total_slots) == (7, 3, 4)
 
 
 def test_one_replica_that_can_serve_is_enough_to_be_available() -> None:
-    assert fleet_view(POOL, [answer(available=False), answer(available=True, ready_workers=1)]).available
+    assert view(answer(available=False), answer(available=True, ready_workers=1)).available
 
 
 def test_a_capsule_is_lost_only_if_no_replica_has_it_alive() -> None:
     lost, live = capsule(pool_pb2.LIVENESS_LOST), capsule(pool_pb2.LIVENESS_LIVE)
-    assert fleet_view(POOL, [answer(lost), answer(lost)]).capsules["a"].lost
-    assert not fleet_view(POOL, [answer(lost), answer(live)]).capsules["a"].lost
-    assert not fleet_view(POOL, [answer(lost, live)]).capsules["a"].lost, "a later life of the same capsule"
+    assert view(answer(lost), answer(lost)).capsules["a"].lost
+    assert not view(answer(lost), answer(live)).capsules["a"].lost
+    assert not view(answer(lost, live)).capsules["a"].lost, "a later life of the same capsule"
 
 
 def test_a_worker_in_backoff_is_the_capsules_failure() -> None:
     worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_BACKOFF, reason="SetupFailed", message="boom")
-    assert fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"].failure == ("SetupFailed", "boom")
+    assert view(answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))).capsules["a"].failure == ("SetupFailed", "boom")
 
 
 @pytest.mark.parametrize(("reason", "expected"), [("ImportFailed", ("ImportFailed", "boom")), ("Crashed", None), ("Starting", None)])
 def test_a_worker_that_tries_to_start_again_has_its_fault_until_it_is_ready(reason: str, expected: tuple[str, str] | None) -> None:
     worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_STARTING, reason=reason, message="boom")
-    assert fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"].failure == expected
+    assert view(answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))).capsules["a"].failure == expected
 
 
 def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
-    found = fleet_view(POOL, [answer(), answer(store=False)])
+    found = view(answer(), answer(store=False))
     assert (found.store_ready, found.store_message) == (False, "refused")
 
 
 def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
     silent, well = answer(), answer()
     silent.pools[0].silence_held = True
-    assert fleet_view(POOL, [silent, silent]).silence_held
-    assert not fleet_view(POOL, [silent, well]).silence_held
+    assert view(silent, silent).silence_held
+    assert not view(silent, well).silence_held
 
 
 def test_an_unknown_pool_is_simply_not_available() -> None:
-    assert fleet_view("default/other", [answer()]) == FleetView()
+    assert fleet_view([], [answer()]) == FleetView()
 
 
 def test_counts_of_recycled_workers_are_those_of_the_replica_that_has_heard_most() -> None:
     behind = answer(capsule(pool_pb2.LIVENESS_LIVE, incarnation="x", recycled={"calls": 2}))
     ahead = answer(capsule(pool_pb2.LIVENESS_LIVE, incarnation="x", recycled={"calls": 3, "age": 1}))
     for answers in ([behind, ahead], [ahead, behind]):
-        assert fleet_view(POOL, answers).capsules["a"].recycled == {"calls": 3, "age": 1}
+        assert view(*answers).capsules["a"].recycled == {"calls": 3, "age": 1}
 
 
 def test_a_worker_that_can_t_be_recycled_is_a_fault_although_it_serves() -> None:
     worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_READY, reason="SuccessorFailed", message="goes on", traceback="Traceback")
-    view = fleet_view(POOL, [answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))]).capsules["a"]
-    assert (view.failure, view.traceback, view.ready_workers) == (("SuccessorFailed", "goes on"), "Traceback", 1)
+    found = view(answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))).capsules["a"]
+    assert (found.failure, found.traceback, found.ready_workers) == (("SuccessorFailed", "goes on"), "Traceback", 1)

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
+from snakepit.link.settings import settings_digest
 from snakepit.means import next_mean
 from snakepit.retry import RetryBudget
 from snakepit.spec import SnakePoolSpec
@@ -28,6 +29,7 @@ class Pool:
     def __init__(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec, now: float) -> None:
         self.name = settings.pool
         self.settings = settings
+        self.digest = settings_digest(settings)
         self.spec = spec
         self.capsules: dict[str, Capsule] = {}
         self.workers: dict[str, Worker] = {}
@@ -59,7 +61,7 @@ class Pool:
         self._gone: OrderedDict[str, str] = OrderedDict()
 
     def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec) -> None:
-        self.settings, self.spec = settings, spec
+        self.settings, self.digest, self.spec = settings, settings_digest(settings), spec
         self.queue.configure(spec.queue.max_size, _age_seconds(spec))
         self.callers.limit = spec.call.max_concurrent_per_caller or 0
 

@@ -143,6 +143,8 @@ class Capsule:
         self.incarnation = incarnation
         self.pool = pool
         self.pod_uid = pod_uid
+        # Of the SnakePool that its pod was made for, by its own word.
+        self.pool_uid = ""
         self.workers: dict[str, Worker] = {}
         # By incarnation: those whose place others have, until they have ended.
         self.leaving: dict[str, Worker] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, cast
 
 import grpc
@@ -21,6 +22,16 @@ CHANGE_SECONDS = 1.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class _Talk:
+    """With one operator. `writing`: a stream takes one message at a time."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.writing = asyncio.Lock()
+        self.version = 0
+        self.complete = False
+
+
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     def __init__(self, fleet: Fleet, replica: str, gate: Gate) -> None:
         self._gate = gate
@@ -33,36 +44,47 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         except SnakepitError as error:
             await abort(context, error)
             return
-        # A stream takes one write at a time.
-        writing = asyncio.Lock()
-        changes = asyncio.create_task(self._tell_changes(context, writing))
-        try:
-            while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
-                drain, evicted = request.drain_capsules, request.evicted_capsules
-                await self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted)
-                async with writing:
-                    await context.write(self.state())
-        except SnakepitError as error:
-            await abort(context, error)
-        finally:
-            changes.cancel()
-            await asyncio.gather(changes, return_exceptions=True)
+        talk = _Talk(context)
+        changes = asyncio.create_task(self._tell_changes(talk))
+        with contextlib.ExitStack() as listening:
+            try:
+                while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
+                    self._carry_out(request)
+                    talk.version = request.version
+                    if request.complete and not talk.complete:
+                        talk.complete = True
+                        listening.enter_context(self._fleet.roster.listening())
+                    await self._answer(talk)
+            finally:
+                changes.cancel()
+                await asyncio.gather(changes, return_exceptions=True)
 
-    async def _tell_changes(self, context: Context, writing: asyncio.Lock) -> None:
+    def _carry_out(self, request: fleet_pb2.SyncRequest) -> None:
+        """Without a pause, so that no answer is of half a request."""
+        drain, evicted = request.drain_capsules, request.evicted_capsules
+        self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, names=request.names)
+
+    async def _tell_changes(self, talk: _Talk) -> None:
         seen = self._fleet.changes.count
         while True:
             seen = await self._fleet.changes.wait_beyond(seen)
-            async with writing:
-                await context.write(self.state())
+            await self._answer(talk)
             await asyncio.sleep(CHANGE_SECONDS)
 
-    def state(self) -> fleet_pb2.SyncResponse:
+    async def _answer(self, talk: _Talk) -> None:
+        async with talk.writing:
+            await talk.context.write(self.state(talk.version))
+
+    def state(self, version: int = 0) -> fleet_pb2.SyncResponse:
+        """Everything, as it is now, to an operator whose request `version` was the last to be carried out."""
         problem = self._fleet.store.problem
         return fleet_pb2.SyncResponse(
             replica=self._replica,
             session_store_ready=not problem,
             session_store_message=problem,
             pools=[self._pool(pool) for pool in self._fleet.router.pools.values()],
+            version=version,
+            refused=self._fleet.roster.refused,
         )
 
     def _pool(self, pool: Pool) -> fleet_pb2.PoolState:
@@ -71,6 +93,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             capsules=[*map(_lost, pool.lost), *map(self._capsule, pool.capsules.values())],
             tools=sorted(pool.tools),
             silence_held=pool.silence_held,
+            settings_digest=pool.digest,
         )
 
     def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:

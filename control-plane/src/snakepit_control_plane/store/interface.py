@@ -115,7 +115,10 @@ class Store(Protocol):
         """Why the store can't be used now, in a sentence; empty when it can."""
 
     async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
-        """Keep the settings unless newer ones are there; returns what is kept. `override`: another uid replaces the one there."""
+        """Keep the settings if nothing is there that they may not replace (see `supersedes`); returns what is kept.
+
+        `override`: they are the operator's. An agent's never replace any.
+        """
 
     async def load_pools(self) -> list[link_pb2.PoolSettings]: ...
 
@@ -127,6 +130,9 @@ class Store(Protocol):
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
         """Does any replica still hear the agent?"""
+
+    async def live_agents(self, pools: Sequence[str]) -> list[str]:
+        """The incarnations that hold a lease there. One that began while the store was full may be missing."""
 
     async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
         """Create, or give back the one that exists; the flag says which."""

@@ -71,6 +71,10 @@ class MemoryStore:
     async def has_lease(self, pool: str, incarnation: str) -> bool:
         return self._leases.get((pool, incarnation), 0.0) > self._clock()
 
+    async def live_agents(self, pools: Sequence[str]) -> list[str]:
+        now = self._clock()
+        return [incarnation for (pool, incarnation), until in self._leases.items() if until > now and pool in pools]
+
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         now, key = self._clock(), (pool, incarnation)
         if self._leases.get(key, 0.0) > now:
@@ -203,10 +207,13 @@ class MemoryStore:
 
 
 def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, override: bool) -> bool:
-    """May `new` replace `kept`? Generations compare within one uid; a deleted pool stays deleted for its own uid."""
-    if new.uid == kept.uid:
-        return new.deleted or (not kept.deleted and new.generation > kept.generation)
-    return override or kept.deleted
+    """May `new` replace `kept`? The operator's may, but for older ones of the same uid; an agent's only after a pool that was deleted.
+
+    A pool that was deleted stays so for its own uid.
+    """
+    if new.uid != kept.uid:
+        return override or kept.deleted
+    return override and (new.deleted or (not kept.deleted and new.generation >= kept.generation))
 
 
 def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:

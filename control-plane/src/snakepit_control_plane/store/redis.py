@@ -78,11 +78,16 @@ class RedisStore:
         return [settings for settings in found if not settings.deleted]
 
     async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
-        renewed = await self._client.scripts("renew_lease", [(_lease_keys(pool, each), (_ms(ttl_seconds),)) for each in incarnations])
+        each_ones = [([*_lease_keys(pool, each), _key(pool, "leases")], (_ms(ttl_seconds), each)) for each in incarnations]
+        renewed = await self._client.scripts("renew_lease", each_ones)
         return [each for each, (alive,) in zip(incarnations, renewed, strict=True) if not alive]
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
         return bool(await self._client.command("EXISTS", _key(pool, "lease", incarnation)))
+
+    async def live_agents(self, pools: Sequence[str]) -> list[str]:
+        found = await self._client.scripts("live_agents", [([_key(pool, "leases")], ()) for pool in pools])
+        return [incarnation.decode() for _, incarnations in found for incarnation in incarnations]
 
     async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
         (done,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))

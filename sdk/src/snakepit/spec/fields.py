@@ -242,6 +242,9 @@ class SnakePoolStatus(Section, frozen=True):
     """What the pool is, as the operator saw it last."""
 
     observed_generation: Annotated[int, Meta(description="The generation of the spec that this status speaks of.")] | None = None
+    synced_generation: (
+        Annotated[int, Meta(description="The oldest generation of the spec that a control-plane replica serves by.")] | None
+    ) = None
     replicas: Annotated[int, Meta(description="Capsules that exist.")] | None = None
     ready_replicas: Annotated[int, Meta(description="Capsules with a warm worker.")] | None = None
     updated_replicas: Annotated[int, Meta(description="Capsules of the newest template.")] | None = None

@@ -9,40 +9,57 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SyncRequest(_message.Message):
-    __slots__ = ("pools", "complete", "drain_capsules", "evicted_capsules")
+    __slots__ = ("pools", "complete", "drain_capsules", "evicted_capsules", "version", "names")
     POOLS_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_CAPSULES_FIELD_NUMBER: _ClassVar[int]
     EVICTED_CAPSULES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     pools: _containers.RepeatedCompositeFieldContainer[_link_pb2.PoolSettings]
     complete: bool
     drain_capsules: _containers.RepeatedScalarFieldContainer[str]
     evicted_capsules: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ..., evicted_capsules: _Optional[_Iterable[str]] = ...) -> None: ...
+    version: int
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ..., evicted_capsules: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
-    __slots__ = ("replica", "session_store_ready", "session_store_message", "pools")
+    __slots__ = ("replica", "session_store_ready", "session_store_message", "pools", "version", "refused")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     SESSION_STORE_READY_FIELD_NUMBER: _ClassVar[int]
     SESSION_STORE_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     replica: str
     session_store_ready: bool
     session_store_message: str
     pools: _containers.RepeatedCompositeFieldContainer[PoolState]
-    def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ...) -> None: ...
+    version: int
+    refused: _containers.ScalarMap[str, str]
+    def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., version: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PoolState(_message.Message):
-    __slots__ = ("pool", "capsules", "tools", "silence_held")
+    __slots__ = ("pool", "capsules", "tools", "silence_held", "settings_digest")
     POOL_FIELD_NUMBER: _ClassVar[int]
     CAPSULES_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     SILENCE_HELD_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     pool: _pool_pb2.Pool
     capsules: _containers.RepeatedCompositeFieldContainer[CapsuleState]
     tools: _containers.RepeatedScalarFieldContainer[str]
     silence_held: bool
-    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ...) -> None: ...
+    settings_digest: bytes
+    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ..., settings_digest: _Optional[bytes] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
     __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled")
