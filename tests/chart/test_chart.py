@@ -24,7 +24,7 @@ POOL_RULES = {
     ("snakepit.dev", "snakepools/status"): {"patch"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
     ("policy", "poddisruptionbudgets"): {"create", "patch"},
-    ("", "events"): {"create", "patch"},
+    ("", "events"): {"create", "list", "patch"},
 }
 LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
 

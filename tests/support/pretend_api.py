@@ -33,7 +33,7 @@ class PretendApi:
             raise KubeError(404, "NotFound", f"{resource.plural} {name} not found")
         return found
 
-    async def list(self, resource: Any, namespace: str | None, selector: str = "") -> list[Object]:
+    async def list(self, resource: Any, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
         return list(self.of(resource.plural).values())
 
     async def create(self, resource: Any, namespace: str, body: Object) -> Object:

@@ -174,14 +174,16 @@ class Controller:
     async def reconcile(self, name: str) -> float | None:
         """Observe, decide, act, report; when to look again. Raises KubeError."""
         namespace, _, short = name.partition("/")
-        deleted = self._applier.deleted.get(name, set())
-        sight = await observe(self._kube, self._fleet, namespace, short, deleted)
+        deleted, now = self._applier.deleted.get(name, set()), time.time()
+        sight = await observe(self._kube, self._fleet, namespace, short, deleted, now)
         if sight is None:
             self._forget(name)
             return None
-        pool, now = sight.pool, time.time()
+        pool = sight.pool
         problem = pods.problem(pool.spec)
         todo = decide(pool, sight.observed, now, problem)
+        if sight.again is not None:
+            todo = msgspec.structs.replace(todo, requeue_after=sooner(todo.requeue_after, max(0.1, sight.again)))
         if todo.creations and (held := self._refusals.held(name, pool, now)):
             problem, todo = held.problem, without_creations(todo, held.until - now)
         self._known[name] = pool_settings(pool)

@@ -102,10 +102,11 @@ class Kube:
         """The object."""
         return await self._request("GET", resource.path(namespace, name))
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str = "") -> list[Object]:
-        """All objects there are now (a consistent read), page by page."""
+    async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
+        """All objects there are now (a consistent read), page by page. `selector` is of labels, `fields` of fields."""
         items: list[Object] = []
-        query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
+        wanted = {"labelSelector": selector, "fieldSelector": fields}
+        query = {"limit": "500", **{key: value for key, value in wanted.items() if value}}
         while True:
             page = await self._request("GET", resource.path(namespace), query)
             items += page.get("items") or []

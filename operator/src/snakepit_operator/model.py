@@ -43,6 +43,8 @@ class PodView(Struct, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     node: str = ""
+    creating: bool = False
+    """A node has it, and no container of it has started: why it hangs, if it does, only its events say."""
 
     @property
     def finished(self) -> bool:

@@ -9,22 +9,28 @@ from msgspec.structs import replace
 
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
-from snakepit_operator.model import Observed
+from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
+from snakepit_operator.model import Observed, PodView
 from snakepit_operator.status import pool_selector
-from snakepit_operator.views import pod_view, pool_view
+from snakepit_operator.views import hang, pod_view, pool_view
+
+HANGS_SECONDS = 10.0
+"""A pod whose containers a node has been creating for longer than this is asked for its events."""
+MOST_ASKED = 3
+"""So many pods of a pool at each look, the oldest first: where many hang, they do for one reason."""
 
 
 class Sight(Struct, frozen=True):
-    """A pool, its status as the API server holds it, and what there is of it."""
+    """A pool, its status as the API server holds it, and what there is of it. `again`: seconds until a pod may be said to hang."""
 
     pool: SnakePool
     status: Object
     observed: Observed
+    again: float | None = None
 
 
-async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: Collection[str] = ()) -> Sight | None:
-    """None: the pool is gone or going. `deleted`: uids of the pods that we have deleted ourselves.
+async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: Collection[str] = (), now: float = 0.0) -> Sight | None:
+    """None: the pool is gone or going. `deleted`: uids of the pods that we have deleted ourselves. `now` is Unix time.
 
     Raises KubeError, and msgspec.ValidationError for a pool that this version can't read.
     """
@@ -39,8 +45,16 @@ async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: 
     pool = pool_view(raw)
     pods = [pod_view(pod) for pod in await kube.list(PODS, namespace, pool_selector(pool)) if _owned(pod, pool.metadata.uid)]
     pods = [replace(pod, evicted=pod.deleting and pod.uid not in deleted) for pod in pods]
-    view = fleet.view(f"{namespace}/{name}")
-    return Sight(pool, raw.get("status") or {}, Observed(tuple(pods), view))
+    creating = sorted((pod for pod in pods if pod.creating and not pod.deleting), key=lambda pod: pod.created)
+    late = [pod for pod in creating if now - pod.created >= HANGS_SECONDS]
+    hanging = {pod.uid: hang(pod, await _events(kube, namespace, pod)) for pod in late[:MOST_ASKED]}
+    again = min((pod.created + HANGS_SECONDS - now for pod in creating[len(late) :]), default=None)
+    observed = Observed(tuple(hanging.get(pod.uid, pod) for pod in pods), fleet.view(f"{namespace}/{name}"))
+    return Sight(pool, raw.get("status") or {}, observed, again)
+
+
+async def _events(kube: Kube, namespace: str, pod: PodView) -> list[Object]:
+    return await kube.list(EVENTS, namespace, fields=f"involvedObject.uid={pod.uid}")
 
 
 def _owned(pod: Object, uid: str) -> bool:

@@ -35,7 +35,7 @@ def pod_view(raw: Object) -> PodView:
     """One pod of a pool."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    created = _time(metadata.get("creationTimestamp"))
+    created, node = _time(metadata.get("creationTimestamp")), (raw.get("spec") or {}).get("nodeName") or ""
     reason, message = _fault(status)
     ready: Object = next((each for each in status.get("conditions") or () if each["type"] == "Ready"), {})
     return PodView(
@@ -51,8 +51,22 @@ def pod_view(raw: Object) -> PodView:
         attempt=_int(annotations.get(ATTEMPT_ANNOTATION)),
         reason=reason,
         message=message,
-        node=(raw.get("spec") or {}).get("nodeName") or "",
+        node=node,
+        creating=bool(node) and not reason and all((each.get("state") or {}).keys() <= {"waiting"} for each in _containers(status)),
     )
+
+
+def hang(pod: PodView, events: Iterable[Object]) -> PodView:
+    """The pod with the reason and message of the newest of its events, if that one is a warning: a volume, a sandbox, an address."""
+    newest: Object = max(events, key=_told, default={})
+    if newest.get("type") != "Warning":
+        return pod
+    return msgspec.structs.replace(pod, reason=newest.get("reason") or "Hanging", message=newest.get("message") or "")
+
+
+def _told(event: Object) -> float:
+    last = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return _time(last or event.get("firstTimestamp"))
 
 
 def _fault(status: Object) -> tuple[str, str]:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+import pytest
+
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.observe import observe
+from snakepit_operator.kube import EVENTS
+from snakepit_operator.observe import HANGS_SECONDS, MOST_ASKED, Sight, observe
 
 POOL = {"metadata": {"name": "digits", "namespace": "default", "uid": "p"}, "spec": {"worker": {"adapter": "digits.tools:Digits"}}}
 
 
+T0 = "2026-11-25T00:00:00Z"
+BEGAN = datetime.fromisoformat(T0).timestamp()
+
+
 class Cluster:
-    """An API server with one pool and these pods."""
+    """An API server with one pool and these pods. `asked`: of which objects somebody wanted the events."""
 
     def __init__(self, **pods: dict[str, Any]) -> None:
+        self.asked: list[str] = []
         self._pods = [{"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": "p"}], **more}} for name, more in pods.items()]
 
     async def get(self, kind: object, namespace: str, name: str) -> dict[str, Any]:
         return POOL
 
-    async def list(self, kind: object, namespace: str, selector: str) -> list[dict[str, Any]]:
+    async def list(self, kind: object, namespace: str, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
+        if kind is EVENTS:
+            self.asked.append(fields)
+            return [{"type": "Warning", "reason": "FailedMount", "message": 'configmap "code" not found', "lastTimestamp": T0}]
         return self._pods
 
 
@@ -33,3 +45,38 @@ async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None
         "ours": (True, False),
         "theirs": (True, True),
     }
+
+
+def unstarted(second: int = 0) -> dict[str, Any]:
+    """Metadata of a pod that was created in that second."""
+    return {"creationTimestamp": f"2026-11-25T00:00:{second:02}Z"}
+
+
+async def look(cluster: Any, age: float) -> Sight:
+    for each in cluster._pods:
+        each["spec"] = {"nodeName": "node-1"}
+    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), "default", "digits", (), BEGAN + age)
+    assert sight is not None
+    return sight
+
+
+async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_its_events() -> None:
+    cluster: Any = Cluster(hangs=unstarted())
+    (pod,) = (await look(cluster, HANGS_SECONDS)).observed.pods
+    assert pod.stuck
+    assert (pod.reason, pod.message) == ("FailedMount", 'configmap "code" not found')
+    assert cluster.asked == ["involvedObject.uid=hangs"]
+
+
+async def test_nobody_is_asked_before_its_time_and_there_is_another_look_then() -> None:
+    cluster: Any = Cluster(starts=unstarted())
+    sight = await look(cluster, 4)
+    assert cluster.asked == []
+    assert sight.again == pytest.approx(HANGS_SECONDS - 4)
+    assert not sight.observed.pods[0].stuck
+
+
+async def test_of_many_that_hang_only_a_few_are_asked() -> None:
+    cluster: Any = Cluster(**{f"p{number}": unstarted(number) for number in range(9)})
+    await look(cluster, 100)
+    assert cluster.asked == [f"involvedObject.uid=p{number}" for number in range(MOST_ASKED)]

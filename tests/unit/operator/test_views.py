@@ -8,7 +8,7 @@ import pytest
 
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.model import FleetView, Phase
-from snakepit_operator.views import fleet_view, pod_view
+from snakepit_operator.views import fleet_view, hang, pod_view
 
 POOL = "default/digits"
 
@@ -76,6 +76,34 @@ def test_a_failed_pod_has_a_reason_even_without_one() -> None:
     found = pod_view(raw(phase="Failed", containerStatuses=[ended]))
     assert found.finished
     assert (found.reason, found.message) == ("Failed", "container worker ended with code 3: Error")
+
+
+def event(type_: str, reason: str, at: str, **more: Any) -> dict[str, Any]:
+    return {"type": type_, "reason": reason, "message": f"{reason} said", "lastTimestamp": f"2026-11-24T01:00:{at}Z", **more}
+
+
+MISSING = event("Warning", "FailedMount", "09")
+
+
+def test_a_pod_that_a_node_is_creating_is_known_by_its_containers_alone() -> None:
+    assert pod_view(raw(phase="Pending", containerStatuses=[waiting("worker", "ContainerCreating")])).creating
+    started = {"name": "snakepit-agent", "state": {"running": {}}}
+    later = raw(phase="Pending", initContainerStatuses=[started], containerStatuses=[waiting("worker", "PodInitializing")])
+    assert not pod_view(later).creating, "an init container of the author may take its time"
+    assert not pod_view({**raw(phase="Pending"), "spec": {}}).creating
+    assert not pod_view(raw(phase="Pending", containerStatuses=[waiting("worker", "ImagePullBackOff")])).creating
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_pod_hangs_for_the_reason_of_its_newest_event_if_that_is_a_warning(order: int) -> None:
+    pod = pod_view(raw(phase="Pending"))
+    found = hang(pod, [event("Normal", "Scheduled", "00"), MISSING][::order])
+    assert found.stuck
+    assert (found.reason, found.message) == ("FailedMount", "FailedMount said")
+    assert hang(pod, [MISSING, event("Normal", "Pulling", "10")][::order]) == pod, "that fault is over"
+    newer = event("Warning", "FailedCreatePodSandBox", "08", series={"lastObservedTime": "2026-11-24T01:00:11.5Z"})
+    assert hang(pod, [MISSING, newer][::order]).reason == "FailedCreatePodSandBox"
+    assert hang(pod, []) == pod
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
