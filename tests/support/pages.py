@@ -67,7 +67,7 @@ class Shell:
         self._state = state
         self._instead = instead
         path = os.pathsep.join([str(Path(sys.base_prefix, "bin")), *self._path()])
-        self._environment = {**os.environ, "PATH": path, **environment}
+        self._environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "1", **environment}
         for name in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTHONDONTWRITEBYTECODE"):
             self._environment.pop(name, None)
 

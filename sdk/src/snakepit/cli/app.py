@@ -15,6 +15,8 @@ from snakepit.errors import SnakepitError
 
 GROUP = "snakepit.commands"
 _MISSING = {"dev": "snakepit-local"}
+_ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""The hint comes whatever else was typed."""
 
 app = typer.Typer(
     help="Warm pools of Python workers: call tools, look at pools, run them here.",
@@ -60,7 +62,7 @@ def _add_commands() -> None:
     for name, point in found.items():
         app.command(name)(_load(point))
     for name in _MISSING.keys() - found.keys():
-        app.command(name, hidden=True)(_missing(name))
+        app.command(name, hidden=True, context_settings=_ANY)(_missing(name))
 
 
 def _load(point: EntryPoint) -> Callable[..., Any]:
