@@ -9,21 +9,29 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import fractions
+import io
+import ipaddress
 import math
 import os
 import pathlib
+import sqlite3
 import threading
 import types
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy
+import pandas
+import PIL.Image
+import polars
+import pyarrow
 import pydantic
 
-from snakepit import Adapter, Context, tool
+from snakepit import Adapter, Context, payload, tool
 from snakepit.payload import UNSERIALIZABLE
 
 
@@ -68,6 +76,22 @@ class Pair(NamedTuple):
 class Text(str): ...
 
 
+class Aliased(pydantic.BaseModel):
+    """With a field that pydantic itself has no JSON for."""
+
+    full_name: str = pydantic.Field(alias="fullName")
+    data: bytes = b""
+
+
+def row_of_sqlite() -> Any:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    try:
+        return connection.execute("select 1 as a, 'x' as b").fetchone()
+    finally:
+        connection.close()
+
+
 UTC = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
 PIXELS = numpy.array([[1.5, math.nan], [math.inf, 0.0]], dtype="<f4")
 LOCK = "_thread.lock"
@@ -104,6 +128,12 @@ def plain(kind: str, value: Any, text: str, back: Any) -> Row:
 
 
 JSON_KIND = "null, booleans, text, lists, objects"
+MOMENTS = "datetime, date, time, timedelta"
+TEXTS = "Decimal, UUID, Fraction, complex, IP addresses"
+LISTS = "tuple, set, frozenset, deque, named tuple, range"
+SUBCLASSES = "subclasses of text, numbers, bytes; paths"
+NANO = "2026-01-02T03:04:05.500000000"
+KEYS = "other mappings; keys that are no text"
 BIG = 2**53 + 1
 HUGE = 2**70
 ROWS: dict[str, Row] = {
@@ -142,21 +172,30 @@ ROWS: dict[str, Row] = {
     "array of objects": plain("numpy arrays of objects or records, masked arrays", numpy.array([1, "a"], object), '[1,"a"]', [1, "a"]),
     "masked array": plain("numpy arrays of objects or records, masked arrays", numpy.ma.array([1, 2], mask=[0, 1]), "[1,null]", [1, None]),
     "numpy scalar": plain("numpy scalars", numpy.float32(1.5), "1.5", 1.5),
-    "datetime": plain("datetime, date, time, timedelta", UTC, '"2026-01-02T03:04:05.000006Z"', "2026-01-02T03:04:05.000006Z"),
-    "naive datetime": plain(
-        "datetime, date, time, timedelta", UTC.replace(tzinfo=None), '"2026-01-02T03:04:05.000006"', "2026-01-02T03:04:05.000006"
-    ),
-    "date": plain("datetime, date, time, timedelta", UTC.date(), '"2026-01-02"', "2026-01-02"),
-    "time": plain("datetime, date, time, timedelta", datetime.time(1, 2), '"01:02:00"', "01:02:00"),
-    "timedelta": plain("datetime, date, time, timedelta", datetime.timedelta(days=1, seconds=2), '"P1DT2S"', "P1DT2S"),
-    "decimal": plain("Decimal, UUID", decimal.Decimal("1.10"), '"1.10"', "1.10"),
-    "uuid": plain("Decimal, UUID", uuid.UUID(int=1), f'"{uuid.UUID(int=1)}"', str(uuid.UUID(int=1))),
+    "datetime": plain(MOMENTS, UTC, '"2026-01-02T03:04:05.000006Z"', "2026-01-02T03:04:05.000006Z"),
+    "naive datetime": plain(MOMENTS, UTC.replace(tzinfo=None), '"2026-01-02T03:04:05.000006"', "2026-01-02T03:04:05.000006"),
+    "date": plain(MOMENTS, UTC.date(), '"2026-01-02"', "2026-01-02"),
+    "time": plain(MOMENTS, datetime.time(1, 2), '"01:02:00"', "01:02:00"),
+    "timedelta": plain(MOMENTS, datetime.timedelta(days=1, seconds=2), '"P1DT2S"', "P1DT2S"),
+    "timestamp of pandas": plain(MOMENTS, pandas.Timestamp(UTC), '"2026-01-02T03:04:05.000006Z"', "2026-01-02T03:04:05.000006Z"),
+    "NaT": plain(MOMENTS, [pandas.NaT, numpy.datetime64("NaT"), pandas.NA], "[null,null,null]", [None, None, None]),
+    "datetime64": plain(MOMENTS, numpy.datetime64("2026-01-02T03:04:05.5", "ns"), f'"{NANO}"', NANO),
+    "timedelta of pandas": plain(MOMENTS, pandas.Timedelta(days=1), '"P1D"', "P1D"),
+    "decimal": plain(TEXTS, decimal.Decimal("1.10"), '"1.10"', "1.10"),
+    "uuid": plain(TEXTS, uuid.UUID(int=1), f'"{uuid.UUID(int=1)}"', str(uuid.UUID(int=1))),
+    "fraction": plain(TEXTS, fractions.Fraction(1, 3), '"1/3"', "1/3"),
+    "complex": plain(TEXTS, [1j, numpy.complex64(2)], '["1j","(2+0j)"]', ["1j", "(2+0j)"]),
+    "address": plain(TEXTS, [ipaddress.ip_address("10.0.0.1"), ipaddress.ip_network("::/8")], '["10.0.0.1","::/8"]', ["10.0.0.1", "::/8"]),
     "enum": plain("Enum", Colour.RED, '"red"', "red"),
     "int enum": plain("Enum", Level.LOW, "1", 1),
-    "tuple": plain("tuple, set, frozenset, deque, named tuple", (1, (2,)), "[1,[2]]", [1, [2]]),
-    "set": plain("tuple, set, frozenset, deque, named tuple", {3}, "[3]", [3]),
-    "deque": plain("tuple, set, frozenset, deque, named tuple", deque([1]), "[1]", [1]),
-    "named tuple": plain("tuple, set, frozenset, deque, named tuple", Pair(1, 2), "[1,2]", [1, 2]),
+    "tuple": plain(LISTS, (1, (2,)), "[1,[2]]", [1, [2]]),
+    "set": plain(LISTS, {3}, "[3]", [3]),
+    "deque": plain(LISTS, deque([1]), "[1]", [1]),
+    "named tuple": plain(LISTS, Pair(1, 2), "[1,2]", [1, 2]),
+    "range": plain(LISTS, range(1, 4), "[1,2,3]", [1, 2, 3]),
+    "views": plain(LISTS, [{"a": 1}.keys(), {"a": 1}.values(), {"a": 1}.items()], '[["a"],[1],[["a",1]]]', [["a"], [1], [["a", 1]]]),
+    "row of a database": plain(LISTS, row_of_sqlite(), '[1,"x"]', [1, "x"]),
+    "index of pandas": plain(LISTS, pandas.Index(["a", "b"]), '["a","b"]', ["a", "b"]),
     "dataclass": Row(
         "dataclass, msgspec.Struct, attrs",
         Point(1, b"x"),
@@ -167,20 +206,124 @@ ROWS: dict[str, Row] = {
     ),
     "struct": plain("dataclass, msgspec.Struct, attrs", Record("n", [1]), '{"name":"n","rest":[1]}', {"name": "n", "rest": [1]}),
     "model": plain("pydantic models", Model(when=UTC.date()), '{"when":"2026-01-02"}', {"when": "2026-01-02"}),
-    "mapping": plain("other mappings; keys that are no text", types.MappingProxyType({"a": 1}), '{"a":1}', {"a": 1}),
-    "keys": plain(
-        "other mappings; keys that are no text", {1: "a", UTC.date(): "b"}, '{"1":"a","2026-01-02":"b"}', {"1": "a", "2026-01-02": "b"}
+    "aliased model": Row(
+        "pydantic models",
+        Aliased(fullName="Ada", data=b"\xff"),
+        '{"fullName":"Ada","data":{"$attachment":0}}',
+        {"fullName": "Ada", "data": b"\xff"},
+        {"fullName": "Ada", "data": b64(b"\xff")},
+        ((b"\xff", "", ()),),
     ),
-    "subclass": plain("subclasses of text, numbers, bytes; paths", Text("x"), '"x"', "x"),
-    "path": plain("subclasses of text, numbers, bytes; paths", pathlib.PurePosixPath("/a/b"), '"/a/b"', "/a/b"),
+    "mapping": plain(KEYS, types.MappingProxyType({"a": 1}), '{"a":1}', {"a": 1}),
+    "keys": plain(KEYS, {1: "a", UTC.date(): "b"}, '{"1":"a","2026-01-02":"b"}', {"1": "a", "2026-01-02": "b"}),
+    "keys of numpy": plain(KEYS, {numpy.int64(1): "a", numpy.int64(2): "b"}, '{"1":"a","2":"b"}', {"1": "a", "2": "b"}),
+    "subclass": plain(SUBCLASSES, Text("x"), '"x"', "x"),
+    "path": plain(SUBCLASSES, pathlib.PurePosixPath("/a/b"), '"/a/b"', "/a/b"),
 }
 
 MARKED: dict[str, Row] = {
     "lock": plain("anything else", {"fine": 1, "odd": [threading.Lock()]}, "", {"fine": 1, "odd": [{UNSERIALIZABLE: LOCK}]}),
-    "complex": plain("anything else", 1j, "", {UNSERIALIZABLE: "builtins.complex"}),
+    "function": plain("anything else", print, "", {UNSERIALIZABLE: "builtins.builtin_function_or_method"}),
     "exception": plain("anything else", ValueError("secret"), "", {UNSERIALIZABLE: "builtins.ValueError"}),
 }
 """Values that can't be carried."""
+
+
+class Tensor:
+    """As torch's, which is too large to be among what tests need: a class of that name in that module."""
+
+    def __init__(self, array: Any, *, numpy_has_it: bool = True) -> None:
+        self._array, self._numpy_has_it = array, numpy_has_it
+
+    def detach(self) -> Tensor:
+        return self
+
+    cpu = detach
+
+    def is_complex(self) -> bool:
+        return False
+
+    def float(self) -> Tensor:
+        return Tensor(self._array)
+
+    def numpy(self) -> Any:
+        if not self._numpy_has_it:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self._array
+
+
+Tensor.__module__ = "torch"
+
+
+class Foreign(NamedTuple):
+    """Of a library. `back`: the type that arrives; `read`: what of it has to be the same."""
+
+    kind: str
+    value: Any
+    content_type: str
+    dtype: str
+    back: type[Any]
+    read: Callable[[Any], Any] = repr
+
+
+ARROW = "application/vnd.apache.arrow.stream"
+FRAME = pandas.DataFrame(
+    {
+        "n": [1, 2],
+        "x": [0.5, math.nan],
+        "t": ["a", None],
+        "when": pandas.to_datetime(["2026-01-02T03:04:05.000000007Z", None]),
+        "kind": pandas.Categorical(["u", "v"]),
+    },
+    index=pandas.Index(["one", "two"], name="which"),
+)
+TABLE = pyarrow.table({"n": [1, None], "nested": [{"a": [1]}, None], "text": ["ä", ""]})
+POLARS = polars.DataFrame({"n": [1, None], "t": ["a", "ä" * 40], "when": [UTC, None]})
+
+
+def frame_as_text(frame: pandas.DataFrame) -> str:
+    return f"{frame.to_csv()}{frame.dtypes}"
+
+
+def octets(array: Any) -> bytes:
+    return numpy.asarray(array).tobytes()
+
+
+FOREIGN: dict[str, Foreign] = {
+    "frame of pandas": Foreign(
+        "tables", FRAME, ARROW, "pandas.DataFrame", pandas.DataFrame, lambda each: (each.to_csv(), str(each.dtypes))
+    ),
+    "empty frame": Foreign("tables", FRAME.iloc[:0], ARROW, "pandas.DataFrame", pandas.DataFrame, lambda each: str(each.dtypes)),
+    "series of pandas": Foreign("tables", FRAME["n"], ARROW, "pandas.Series", pandas.Series, lambda each: (each.to_csv(), each.name)),
+    "series without a name": Foreign("tables", pandas.Series([1, 2]), ARROW, "pandas.Series", pandas.Series),
+    "frame of polars": Foreign("tables", POLARS, ARROW, "polars.DataFrame", polars.DataFrame),
+    "series of polars": Foreign("tables", POLARS["t"], ARROW, "polars.Series", polars.Series),
+    "table of arrow": Foreign("tables", TABLE, ARROW, "pyarrow.Table", pyarrow.Table, lambda each: each.to_pylist()),
+    "batch of arrow": Foreign("tables", TABLE.to_batches()[0], ARROW, "pyarrow.Table", pyarrow.Table, lambda each: each.to_pylist()),
+    "tensor": Foreign(
+        "tensors of torch", Tensor(PIXELS), payload.NDARRAY, "<f4", numpy.ndarray, lambda each: numpy.asarray(each).tobytes()
+    ),
+    "tensor that numpy has not": Foreign(
+        "tensors of torch",
+        Tensor(PIXELS, numpy_has_it=False),
+        payload.NDARRAY,
+        "<f4",
+        numpy.ndarray,
+        octets,
+    ),
+    "image": Foreign("images of PIL", PIL.Image.new("RGB", (2, 2), "red"), "image/png", "", bytes, lambda each: opened(each).tobytes()),
+    "image that PNG has not": Foreign(
+        "images of PIL", PIL.Image.new("F", (2, 2), 0.5), "image/tiff", "", bytes, lambda each: opened(each).tobytes()
+    ),
+}
+"""Values that travel by their library's own format."""
+
+
+def opened(image: Any) -> PIL.Image.Image:
+    return image if isinstance(image, PIL.Image.Image) else PIL.Image.open(io.BytesIO(image))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -208,12 +351,12 @@ class Values(Adapter):
     @tool
     def make(self, name: str) -> object:
         """The value itself, from the worker."""
-        return {**ROWS, **MARKED}[name].value
+        return {**ROWS, **MARKED, **FOREIGN}[name].value
 
     @tool
     def make_each(self, names: list[str]) -> Iterator[object]:
         for name in names:
-            yield {**ROWS, **MARKED}[name].value
+            yield {**ROWS, **MARKED, **FOREIGN}[name].value
 
     @tool
     def typed(
@@ -221,6 +364,11 @@ class Values(Adapter):
     ) -> list[str]:
         """The types that arrived."""
         return [type(each).__name__ for each in (when, price, id, names, colour, point, data)]
+
+    @tool
+    def tables(self, frame: pandas.DataFrame, other: polars.DataFrame, table: pyarrow.Table, image: PIL.Image.Image) -> list[Any]:
+        """What arrived, as one says that it wants it."""
+        return [type(each).__name__ for each in (frame, other, table, image)] + [len(frame), len(other), len(table), image.size]
 
     @tool
     def pick(self, value: Picky) -> int:

@@ -13,6 +13,7 @@ from snakepit.local.frames import Attachment
 
 OCTETS = "application/octet-stream"
 NDARRAY = "application/x-ndarray"
+ARROW = "application/vnd.apache.arrow.stream"
 
 _ORDERS = {"@": "", "=": "", "<": "<", ">": ">", "!": ">"}
 _NATIVE = "<" if sys.byteorder == "little" else ">"
@@ -45,14 +46,20 @@ def from_array(array: Any) -> Attachment:
 
 
 def restored(attachment: Attachment) -> Any:
-    """bytes; or an array: of numpy where that is installed, else a memoryview with format and shape. Raises ValueError, TypeError."""
+    """bytes, a table, or an array: of numpy where that is there, else a memoryview with its shape. Raises ValueError, TypeError."""
     if attachment.content_type != NDARRAY:
-        return bytes(attachment.data)
+        return _table(attachment) if attachment.content_type == ARROW else bytes(attachment.data)
     try:
         import numpy
     except ImportError:
         return _view(attachment)
     return numpy.frombuffer(attachment.data, dtype=numpy.dtype(attachment.dtype)).reshape(attachment.shape)
+
+
+def _table(attachment: Attachment) -> Any:
+    from snakepit import tables
+
+    return tables.restored(attachment)
 
 
 def _flat(view: memoryview) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from snakepit import texts
-from snakepit.buffers import NDARRAY, OCTETS, restored
+from snakepit.buffers import ARROW, NDARRAY, OCTETS, restored
 from snakepit.errors import InvalidArguments
 from snakepit.local.frames import Attachment, Payload
 from snakepit.writing import (
@@ -108,13 +108,13 @@ def _encode_json(value: Any) -> Payload:
     data = _json.encode(plain)
     if b"null" in data and may_be_non_finite(plain):
         data = _json.encode(finite(plain))
-    return Payload(data, JSON, tuple(writer.attachments), complaints(plain) if writer.marked else ())
+    return Payload(data, JSON, tuple(writer.attachments), complaints(plain, writer.remedies) if writer.marked else ())
 
 
 def _encode_msgpack(value: Any) -> Payload:
     writer = InlineWriter()
     plain = writer.plain(value)
-    warnings = complaints(plain) if writer.marked else ()
+    warnings = complaints(plain, writer.remedies) if writer.marked else ()
     try:
         return Payload(_msgpack.encode(plain), MSGPACK, (), warnings)
     except OverflowError:
@@ -132,7 +132,7 @@ def _encode_pickle(value: Any) -> Payload:
 
 def _given_up(value: Any) -> Payload:
     stand_in = marker(value)
-    return Payload(_json.encode(stand_in), JSON, (), complaints(stand_in))
+    return Payload(_json.encode(stand_in), JSON, (), complaints(stand_in, {}))
 
 
 def encode_inline(value: Any) -> Payload:
@@ -141,29 +141,37 @@ def encode_inline(value: Any) -> Payload:
     return encode(value, MSGPACK) if encoded.attachments else encoded
 
 
-def decode(payload: Payload, *, trusted: bool = False) -> Any:
-    """The value. `trusted`: pickle is read too, which runs code of the sender's choice.
+def decode(payload: Payload, *, trusted: bool = False, tables: bool = True) -> Any:
+    """The value. `trusted`: pickle is read too, which runs code of the sender's choice. `tables`: else those stay Attachments.
 
     Raises InvalidArguments for bytes that are not what they say.
     """
     try:
-        return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload)
+        return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload, tables)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {texts.why_unreadable(payload.data, error)}") from error
     except RecursionError as error:
         raise InvalidArguments("the payload is nested too deeply") from error
 
 
-def _decode(payload: Payload) -> Any:
+def _decode(payload: Payload, tables: bool) -> Any:
     if payload.content_type == MSGPACK:
-        return _restore(msgspec.msgpack.decode(payload.data), [restored(each) for each in payload.attachments])
+        return _restore(msgspec.msgpack.decode(payload.data), _restored(payload, tables), tables)
     if payload.content_type not in PLAIN_JSON:
         also = ", and pickle only where both ends agreed to it" if payload.content_type == PICKLE else ""
         raise ValueError(f"this end reads application/json and application/msgpack{also}")
     value = msgspec.json.decode(payload.data)
     if not payload.attachments and MARKED_FLOAT not in payload.data:
         return value
-    return _substitute(value, [restored(each) for each in payload.attachments])
+    return _substitute(value, _restored(payload, tables))
+
+
+def _restored(payload: Payload, tables: bool) -> list[Any]:
+    return [_made(each, tables) for each in payload.attachments]
+
+
+def _made(attachment: Attachment, tables: bool) -> Any:
+    return restored(attachment) if tables or attachment.content_type != ARROW else attachment
 
 
 def _decode_pickle(data: bytes) -> Any:
@@ -199,10 +207,10 @@ def _numbered(number: Any, attachments: list[Any]) -> Any:
     return attachments[number]
 
 
-def _restore(value: Any, attachments: list[Any]) -> Any:
+def _restore(value: Any, attachments: list[Any], tables: bool) -> Any:
     """What msgpack carried in a form of ours."""
     if isinstance(value, list):
-        return [_restore(each, attachments) for each in value]
+        return [_restore(each, attachments, tables) for each in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
@@ -211,6 +219,9 @@ def _restore(value: Any, attachments: list[Any]) -> Any:
         if INLINE_ARRAY in value:
             dtype, shape, data = value[INLINE_ARRAY]
             return restored(Attachment(NDARRAY, data, dtype, tuple(shape)))
+        if isinstance(inline := value.get(ATTACHMENT), list):
+            content_type, dtype, shape, data = inline
+            return _made(Attachment(content_type, data, dtype, tuple(shape)), tables)
         if attachments and ATTACHMENT in value:
             return _numbered(value[ATTACHMENT], attachments)
-    return {key: _restore(each, attachments) for key, each in value.items()}
+    return {key: _restore(each, attachments, tables) for key, each in value.items()}

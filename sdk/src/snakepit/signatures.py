@@ -8,12 +8,14 @@ import keyword
 import typing
 from collections.abc import Callable
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
+from snakepit import pydantic_types, schemas
 from snakepit.context import AsyncContext, Context
+from snakepit.kinds import decode_hook, is_table
 
 _STREAMS = frozenset(
     {
@@ -23,11 +25,14 @@ _STREAMS = frozenset(
         collections.abc.AsyncGenerator,
     }
 )
-_IMMUTABLE = (str, int, float, bool, bytes, type(None), tuple)
+_IMMUTABLE = (str, int, float, bool, bytes, type(None))
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """`arguments` is a class made for this tool; `context` names the keyword that takes the context, "" where there is none."""
+    """`arguments` is a class made for this tool; `context` names the keyword that takes the context, "" where there is none.
+
+    `tables`: there are parameters for whole tables, of one library or another.
+    """
 
     arguments: type[Any]
     decoder: msgspec.json.Decoder[Any]
@@ -38,6 +43,7 @@ class Signature(msgspec.Struct, frozen=True):
     asynchronous: bool
     context: str
     async_context: bool
+    tables: bool = False
 
 
 _read: WeakKeyDictionary[FunctionType, dict[bool, Signature]] = WeakKeyDictionary()
@@ -62,20 +68,45 @@ def _read_anew(function: Callable[..., Any]) -> Signature:
     taken = [_field(each, hints) for each in parameters if each not in contexts]
     if len(contexts) > 1:
         raise TypeError(f"parameters {contexts[0].name!r} and {contexts[1].name!r} both take the context; one is enough")
-    arguments = msgspec.defstruct("Arguments", taken, kw_only=True, forbid_unknown_fields=True)
+    arguments, decoder, schema = _understood(taken)
     asynchronous = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     context = contexts[0] if contexts else None
     return Signature(
         arguments=arguments,
-        decoder=_decoder(arguments),
-        names=tuple(name for name, *_ in taken),
-        input_schema=_input_schema(arguments),
+        decoder=decoder,
+        names=tuple(each.name for each in taken),
+        input_schema=schema,
         output_schema=_output_schema(hints.get("return", inspect.Signature.empty)),
         streaming=_is_streaming(function, hints.get("return")),
         asynchronous=asynchronous,
         context=context.name if context else "",
         async_context=context is not None and _wants_async(hints.get(context.name), asynchronous),
+        tables=any(_holds_table(each.annotation) for each in taken),
     )
+
+
+def _understood(fields: list[_Field]) -> tuple[type[Any], msgspec.json.Decoder[Any], str]:
+    """Raises TypeError with the parameter's name: alone, each is looked at only where all together fail."""
+    try:
+        arguments = msgspec.defstruct("Arguments", [each.of_struct() for each in fields], kw_only=True, forbid_unknown_fields=True)
+        return arguments, msgspec.json.Decoder(arguments, dec_hook=decode_hook), schemas.of_arguments(arguments, _defaults(fields))
+    except TypeError as error:
+        if len(fields) == 1:
+            raise _about(fields[0].name, error) from error
+        for each in fields:
+            _understood([each])
+        raise
+
+
+def _about(name: str, error: TypeError) -> TypeError:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return TypeError(
+        f"parameter {name!r} {text}" if isinstance(error, schemas.Unreachable) else f"parameter {name!r} can't be offered: {text}"
+    )
+
+
+def _holds_table(annotation: Any) -> bool:
+    return is_table(annotation) or any(_holds_table(each) for each in typing.get_args(annotation))
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -108,7 +139,7 @@ def _wants_async(annotation: Any, asynchronous: bool) -> bool:
     return annotation is AsyncContext if annotation is not None else asynchronous
 
 
-def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[str, Any, Any]:
+def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> _Field:
     name = parameter.name
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
@@ -117,7 +148,20 @@ def _field(parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[str, An
         raise TypeError(f"parameter {name!r} is positional-only: callers name every argument, so move the '/' away")
     if keyword.iskeyword(name):
         raise TypeError(f"parameter {name!r} is a keyword of Python")
-    return name, _known(hints.get(name, Any)), _default(parameter.default)
+    try:
+        annotation, default = pydantic_types.read(_known(hints.get(name, Any)), parameter.default)
+    except TypeError as error:
+        raise _about(name, error) from error
+    return _Field(name, schemas.with_formats(annotation), default)
+
+
+class _Field(NamedTuple):
+    name: str
+    annotation: Any
+    default: Any
+
+    def of_struct(self) -> tuple[str, Any, Any]:
+        return self.name, self.annotation, _default(self.default)
 
 
 def _known(annotation: Any) -> Any:
@@ -128,74 +172,26 @@ def _known(annotation: Any) -> Any:
 def _default(default: Any) -> Any:
     if default is inspect.Parameter.empty:
         return msgspec.NODEFAULT
-    if isinstance(default, _IMMUTABLE):
+    if isinstance(default, pydantic_types.Default):
+        return msgspec.field(default_factory=default.make)
+    if type(default) in _IMMUTABLE:
         return default
     return msgspec.field(default_factory=lambda: default)
 
 
-def _decoder(arguments: type[Any]) -> msgspec.json.Decoder[Any]:
-    try:
-        return msgspec.json.Decoder(arguments, dec_hook=decode_hook)
-    except TypeError as error:
-        raise TypeError(f"its parameters' types can't be told apart in JSON: {str(error).splitlines()[0]}") from error
-
-
-def decode_hook(kind: type[Any], value: Any) -> Any:
-    """Types that msgspec doesn't know: numpy arrays from lists, pydantic models from objects, instances as they are."""
-    kind = typing.get_origin(kind) or kind
-    if isinstance(value, kind):
-        return value
-    validate = getattr(kind, "model_validate", None)
-    if callable(validate):
-        return _validated(validate, value)
-    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
-        import numpy
-
-        return numpy.asarray(value)
-    raise TypeError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
-
-
-def _validated(validate: Callable[[Any], Any], value: Any) -> Any:
-    """pydantic's paragraph as one sentence."""
-    try:
-        return validate(value)
-    except ValueError as error:
-        errors = getattr(error, "errors", None)
-        if not callable(errors):
-            raise
-        raise ValueError("; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors())) from error
-
-
-def _schema_hook(kind: type[Any]) -> dict[str, Any]:
-    if kind is object:
-        return {"description": "any value"}  # an empty schema would count as none
-    describe = getattr(kind, "model_json_schema", None)
-    if callable(describe):
-        return dict(describe())
-    kind = typing.get_origin(kind) or kind
-    return {"description": f"{kind.__module__}.{kind.__qualname__}"}
-
-
-def _input_schema(arguments: type[Any]) -> str:
-    (schema,), components = msgspec.json.schema_components([arguments], schema_hook=_schema_hook, ref_template="#/$defs/{name}")
-    root: dict[str, Any] = components.pop(schema["$ref"].rpartition("/")[2])
-    root.pop("title", None)
-    root.setdefault("properties", {})
-    import json
-
-    return json.dumps(root | ({"$defs": components} if components else {}))
+def _defaults(fields: list[_Field]) -> dict[str, Any]:
+    made = {each.name: each.default.make() if isinstance(each.default, pydantic_types.Default) else each.default for each in fields}
+    return {name: default for name, default in made.items() if default is not inspect.Parameter.empty}
 
 
 def _output_schema(annotation: Any) -> str:
     """Empty where the annotation is missing or can't be described: an output schema is a courtesy, never a reason to refuse a tool."""
     if annotation is inspect.Signature.empty:
         return ""
-    import json
-
     item = _streamed(annotation)
     try:
-        return json.dumps(msgspec.json.schema(_known(annotation if item is None else item), schema_hook=_schema_hook))
-    except TypeError:
+        return schemas.of_result(schemas.with_formats(_known(annotation if item is None else item)))
+    except Exception:  # not swallowed: no schema says as much
         return ""
 
 

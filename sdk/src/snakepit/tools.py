@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType, ModuleType
 from typing import Any
@@ -16,12 +15,14 @@ from typing import Any
 import msgspec
 
 from snakepit import payload as payloads
-from snakepit import texts
+from snakepit import refusals, texts
 from snakepit.authoring import MARK, Adapter, AdapterError, Mark
 from snakepit.errors import InvalidArguments
+from snakepit.kinds import decode_hook
 from snakepit.local.frames import Payload, ToolInfo
-from snakepit.names import check_tool, nearest
-from snakepit.signatures import Signature, decode_hook, read_signature
+from snakepit.names import check_tool
+from snakepit.signatures import Signature, read_signature
+from snakepit.tables import settled
 
 
 class Tool:
@@ -45,9 +46,11 @@ class Tool:
     def decode(self, arguments: Payload, *, trusted: bool = False) -> dict[str, Any]:
         """Keyword arguments, validated. `trusted`: pickle is read too. Raises InvalidArguments with the argument's name."""
         try:
-            return msgspec.structs.asdict(self._decode(arguments, trusted))
-        except msgspec.ValidationError as error:
-            raise InvalidArguments(explain(str(error), self.signature.names)) from error
+            if not arguments.attachments and arguments.content_type in payloads.PLAIN_JSON and payloads.MARKED_FLOAT not in arguments.data:
+                return msgspec.structs.asdict(self.signature.decoder.decode(arguments.data or b"{}"))
+            return self._converted(payloads.decode(arguments, trusted=trusted, tables=not self.signature.tables), arguments)
+        except msgspec.ValidationError:
+            return self._converted(msgspec.json.decode(arguments.data or b"{}"), arguments)  # which says more when looked at twice
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             why = texts.why_unreadable(arguments.data, error)
             raise InvalidArguments(f"the arguments are not {arguments.content_type}: {why}") from error
@@ -58,11 +61,18 @@ class Tool:
         except Exception as error:  # of the author's own types, e.g. in a __post_init__
             raise InvalidArguments(f"the arguments were refused: {type(error).__name__}: {error}") from error
 
-    def _decode(self, arguments: Payload, trusted: bool) -> Any:
-        if not arguments.attachments and arguments.content_type in payloads.PLAIN_JSON and payloads.MARKED_FLOAT not in arguments.data:
-            return self.signature.decoder.decode(arguments.data or b"{}")
-        values = payloads.decode(arguments, trusted=trusted)
-        return msgspec.convert(values, self.signature.arguments, dec_hook=decode_hook, str_keys=arguments.content_type != payloads.PICKLE)
+    def _converted(self, values: Any, arguments: Payload) -> dict[str, Any]:
+        signature, str_keys = self.signature, arguments.content_type != payloads.PICKLE
+
+        def convert(values: Any) -> Any:
+            return msgspec.convert(values, signature.arguments, dec_hook=decode_hook, str_keys=str_keys)
+
+        try:
+            found = convert(values)
+        except msgspec.ValidationError as error:
+            found = refusals.second_look(error, values, convert, signature.names, signature.input_schema)
+        taken = msgspec.structs.asdict(found)
+        return {name: settled(each) for name, each in taken.items()} if signature.tables else taken
 
 
 def as_tool(function: Callable[..., Any]) -> Tool:
@@ -85,29 +95,6 @@ def _checked_name(name: str) -> str:
         return check_tool(name)
     except InvalidArguments as error:
         raise AdapterError(f"{error}; give another with @tool(name=...)") from error
-
-
-_WHERE = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$\.(?P<name>[^.\[]+)(?P<rest>.*)`$", re.DOTALL)
-_FIELD = re.compile(r"^Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
-
-
-def explain(message: str, names: Iterator[str] | tuple[str, ...]) -> str:
-    """msgspec's sentence about an argument object as a sentence that names the argument."""
-    known = tuple(names)
-    if found := _WHERE.match(message):
-        rest = f" - at `{found['rest']}`" if found["rest"] else ""
-        return f"argument `{found['name']}`: {found['what']}{rest}"
-    if found := _FIELD.match(message):
-        return _explain_name(found["how"], found["name"], known)
-    return f"the arguments must be an object of names and values: {message}"
-
-
-def _explain_name(how: str, name: str, known: tuple[str, ...]) -> str:
-    if how == "missing required":
-        return f"argument `{name}` is missing"
-    meant = nearest(name, known)
-    hint = f"did you mean `{meant[0]}`?" if meant else f"it takes {', '.join(f'`{n}`' for n in known) or 'none'}"
-    return f"argument `{name}` is unknown to this tool; {hint}"
 
 
 # ---- from `worker.adapter` to tools

@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from snakepit.buffers import NDARRAY, from_array, from_buffer
+from snakepit.buffers import NDARRAY, OCTETS, from_array, from_buffer
 from snakepit.local.frames import Attachment
 
 ATTACHMENT = "$attachment"
@@ -28,6 +27,7 @@ MAX_WARNINGS = 8
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 STRINGS = frozenset({str})
+KEY_REMEDY = "keys are text, or numbers that no other key has as text"
 _BYTES = (bytes, bytearray, memoryview)
 _BASES = (str, int, float, bytes, bytearray)
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
@@ -42,11 +42,12 @@ def marker(value: Any) -> dict[str, str]:
 
 
 class Writer:
-    """One value on its way into JSON; collects its attachments."""
+    """One value on its way into JSON; collects its attachments, and the remedies for what could not be carried, by type."""
 
     def __init__(self) -> None:
         self.attachments: list[Attachment] = []
         self.marked = 0
+        self.remedies: dict[str, str] = {}
 
     def plain(self, value: Any) -> Any:
         """`value` with everything replaced that the encoding doesn't have."""
@@ -56,7 +57,7 @@ class Writer:
         if kind is list or kind is tuple:
             return value if PLAIN.issuperset(map(type, value)) else [self.plain(each) for each in value]
         if kind is dict:
-            return value if is_flat(value) else {self._key(key): self.plain(each) for key, each in value.items()}
+            return value if is_flat(value) else self._object(value)
         if kind in _BYTES or kind is Attachment:
             return self.attach(value if kind is Attachment else from_buffer(value))
         return self._other(value)
@@ -66,66 +67,109 @@ class Writer:
         self.attachments.append(attachment)
         return {ATTACHMENT: len(self.attachments) - 1}
 
-    def _key(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return str(key)
+    def _object(self, value: dict[Any, Any]) -> dict[str, Any]:
+        if STRINGS.issuperset(map(type, value)):
+            return {key: self.plain(each) for key, each in value.items()}
+        made: dict[str, Any] = {}
+        for key, each in value.items():
+            name = str(key) if isinstance(key, str) else self._key(key)
+            made[name if name not in made else self._unlike(key, made)] = self.plain(each)
+        return made
+
+    def _key(self, key: Any) -> str:
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(key, numpy.generic):
+            key = key.item()
         try:
             (name,) = msgspec.to_builtins({key: None}, str_keys=True)
         except Exception:  # not swallowed: the marker says what it was
-            return f"{UNSERIALIZABLE}:{self._marker(key)[UNSERIALIZABLE]}"
-        return name
+            return self._key_marker(key)
+        return str(name)
+
+    def _key_marker(self, key: Any) -> str:
+        return f"{UNSERIALIZABLE}:{self._marker(key, KEY_REMEDY)[UNSERIALIZABLE]}"
+
+    def _unlike(self, key: Any, made: dict[str, Any]) -> str:
+        """Two keys that are one as text, or that text doesn't have, stay two."""
+        name, number = self._key_marker(key), 1
+        while (numbered := f"{name}#{number}") in made:
+            number += 1
+        return numbered
 
     def _other(self, value: Any) -> Any:
-        start = len(self.attachments)
+        start, marked = len(self.attachments), self.marked
         try:
             converted = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=self._hook)
             return self.plain(converted)
         except Exception:  # not swallowed: the marker says what it was
             del self.attachments[start:]
+            self.marked = marked
+            return self._by_fields(value)
+
+    def _by_fields(self, value: Any) -> Any:
+        """Of what holds something that msgspec refuses, such as a dict with a tuple for a key, the rest is carried."""
+        names = _names_of_fields(value)
+        if not names:
             return self._marker(value)
+        return {name: self.plain(getattr(value, attribute)) for attribute, name in names}
 
     def _hook(self, value: Any) -> Any:
+        from snakepit import foreign
+
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.generic):
-            return value.item()
+            return foreign.scalar(value)
         if numpy is not None and isinstance(value, numpy.ndarray):
             return self._array(numpy, value)
         dump = getattr(type(value), "model_dump", None)
-        return dump(value, mode="json") if callable(dump) else self._as_base(value)
-
-    def _as_base(self, value: Any) -> Any:
-        """Subclasses and kin of builtin types as those; else what has a buffer; else the marker."""
+        if callable(dump):
+            return _dumped(dump, value)
         base: Any = next((kind for kind in _BASES if isinstance(value, kind)), None)
         if base is not None:
             return base(value)
-        if isinstance(value, Mapping):
-            return dict(value)
-        if isinstance(value, deque):
-            return list(value)
-        pathlib = sys.modules.get("pathlib")
-        if pathlib is not None and isinstance(value, pathlib.PurePath):
-            return str(value)
         try:
-            return self.attach(from_buffer(value))
-        except TypeError:
-            return self._marker(value)
+            made = foreign.converted(value)
+        except foreign.NotCarried as error:
+            return self._marker(value, str(error))
+        return self.attach(made) if type(made) is Attachment else made
 
     def _array(self, numpy: Any, array: Any) -> Any:
         if array.dtype.hasobject or array.dtype.names is not None or isinstance(array, numpy.ma.MaskedArray):
             return array.tolist()
         return self.attach(from_array(array))
 
-    def _marker(self, value: Any) -> dict[str, str]:
+    def _marker(self, value: Any, remedy: str = "") -> dict[str, str]:
         self.marked += 1
-        return marker(value)
+        made = marker(value)
+        self.remedies.setdefault(made[UNSERIALIZABLE], remedy)
+        return made
+
+
+def _dumped(dump: Any, model: Any) -> Any:
+    """By alias, as the schema says. What has no JSON of pydantic's own, such as bytes or a table, is ours to write."""
+    try:
+        return dump(model, mode="json", by_alias=True)
+    except Exception:  # not swallowed: what this doesn't carry either gets a marker
+        return dump(model, by_alias=True)
+
+
+def _names_of_fields(value: Any) -> list[tuple[str, str]]:
+    """Attributes of a dataclass, a Struct or an attrs class, with their names in JSON."""
+    kind = type(value)
+    if issubclass(kind, msgspec.Struct):
+        return list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    found = getattr(kind, "__dataclass_fields__", None) or {each.name: each for each in getattr(kind, "__attrs_attrs__", ())}
+    return [(name, name) for name in found if hasattr(value, name)]
 
 
 class InlineWriter(Writer):
     """One value on its way into msgpack, which has bytes of its own."""
 
     def attach(self, attachment: Attachment) -> Any:
-        if attachment.content_type != NDARRAY:
+        if attachment.content_type == OCTETS:
             return attachment.data
+        if attachment.content_type != NDARRAY:
+            return {ATTACHMENT: [attachment.content_type, attachment.dtype, list(attachment.shape), attachment.data]}
         return {INLINE_ARRAY: [attachment.dtype, list(attachment.shape), attachment.data]}
 
 
@@ -163,13 +207,21 @@ def fitting(value: Any) -> Any:
     return {key: fitting(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def complaints(value: Any) -> tuple[str, ...]:
-    """A sentence for each marker in a converted value, at most MAX_WARNINGS."""
-    found = [f"{path} is a {kind}, which can't be carried: a marker stands in its place" for path, kind in _markers(value, "$")]
+def complaints(value: Any, remedies: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each marker in a converted value, at most MAX_WARNINGS, with its remedy."""
+    found = [
+        f"{path} is a {kind}, which can't be carried: a marker stands in its place{_also(remedies, kind)}"
+        for path, kind in _markers(value, "$")
+    ]
     if len(found) > MAX_WARNINGS:
         more = len(found) - MAX_WARNINGS + 1
         return (*found[: MAX_WARNINGS - 1], f"{more} more values can't be carried: markers stand in their places")
     return tuple(found)
+
+
+def _also(remedies: Mapping[str, str], kind: str) -> str:
+    remedy = remedies.get(kind, "")
+    return f"; {remedy}" if remedy else ""
 
 
 def _markers(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -182,5 +234,5 @@ def _markers(value: Any, path: str) -> Iterator[tuple[str, str]]:
             return
         for key, each in value.items():
             if str(key).startswith(f"{UNSERIALIZABLE}:"):
-                yield f"a key of {path}", key.partition(":")[2]
+                yield f"a key of {path}", key.partition(":")[2].partition("#")[0]
             yield from _markers(each, f"{path}.{key}")

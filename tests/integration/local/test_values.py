@@ -7,16 +7,18 @@ from typing import Any
 
 import grpc
 import msgspec
+import pandas
 import pytest
 from google.protobuf import json_format
 
 import snakepit
 from snakepit import Client, InvalidArguments, PayloadWarning
+from snakepit.foreign import REMEDY
 from snakepit.payload import MSGPACK, PICKLE
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.control_plane import rpc
 from support.dev_server import Dev, dev, pool_file
-from support.values import LOCK, MARKED, ROWS, UTC, Point, Row, same
+from support.values import FOREIGN, LOCK, MARKED, ROWS, UTC, Point, Row, same
 
 every_row = pytest.mark.parametrize("name", ROWS)
 
@@ -64,6 +66,31 @@ async def test_values_are_kept_in_state(client: Client) -> None:
         for name, row in ROWS.items():
             await session.state.set(name, row.value)
             assert same(await session.state.get(name), row.back), name
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+@pytest.mark.parametrize("name", FOREIGN)
+async def test_a_value_of_a_library_goes_to_a_tool_and_comes_back(client: Client, name: str, encoding: Any) -> None:
+    row, pool = FOREIGN[name], client.pool("usual", payload=encoding)
+    made = await pool.call("make", {"name": name}, timeout=30)
+    echoed = await pool.call("echo", {"value": row.value}, timeout=30)
+    assert (type(made), type(echoed)) == (row.back, row.back)
+    assert row.read(made) == row.read(echoed) == row.read(row.value)
+
+
+async def test_a_tool_gets_the_tables_that_its_annotations_ask_for(client: Client) -> None:
+    frame, image = FOREIGN["frame of pandas"].value, FOREIGN["image"].value
+    for table in (frame, FOREIGN["frame of polars"].value, [{"a": 1}, {"a": 2}]):
+        arguments = {"frame": table, "other": table, "table": table, "image": image}
+        arrived = await client.pool("usual").call("tables", arguments, timeout=30)
+        assert arrived == ["DataFrame", "DataFrame", "Table", "PngImageFile", 2, 2, 2, [2, 2]]
+
+
+async def test_a_large_table_is_a_table_still_in_a_stream_too(client: Client) -> None:
+    frame = pandas.DataFrame({"n": range(200_000), "x": 0.5})
+    pool = client.pool("usual")
+    assert (await pool.call("echo", {"value": frame}, timeout=30)).equals(frame)
+    assert [each.shape async for each in pool.stream("echo", {"value": frame}, timeout=30)] == [frame.shape]
 
 
 async def execute(stub: Any, tool: str, **arguments: Any) -> router_pb2.ExecuteResponse:
@@ -125,7 +152,7 @@ async def test_what_cant_be_carried_is_a_marker_and_a_warning_at_the_callers_lin
 
 
 async def test_plain_grpc_finds_the_warnings_in_the_response(stub: router_pb2_grpc.RouterServiceStub) -> None:
-    expected = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place"]
+    expected = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place; {REMEDY}"]
     assert list((await execute(stub, "make", json={"name": "lock"})).warnings) == expected
     assert list((await execute(stub, "make", payload=common_pb2.Payload(data=b'{"name":"lock"}'))).warnings) == expected
     request = router_pb2.ExecuteStreamRequest(pool="usual", tool="make_each", json={"names": ["text", "lock"]})
@@ -139,7 +166,7 @@ async def test_pickle_carries_everything_where_all_three_agree(client: Client) -
     assert await pool.call("echo", {"value": value}, timeout=10) == value
     assert await pool.call("kind", {"value": 1j}, timeout=10) == "complex"
     assert await pool.call("echo", timeout=10) is None
-    assert [chunk async for chunk in pool.stream("make_each", {"names": ["complex", "set"]}, timeout=10)] == [1j, {3}]
+    assert [chunk async for chunk in pool.stream("make_each", {"names": ["decimal", "set"]}, timeout=10)] == [ROWS["decimal"].value, {3}]
     with pytest.warns(PayloadWarning, match=LOCK):
         assert await pool.call("make", {"name": "lock"}, timeout=10) == MARKED["lock"].back
 

@@ -203,3 +203,17 @@ def test_lines_for_people_begin_with_their_tool(tmp_path: Path) -> None:
     assert "set up\n" in text
     assert "say [ada]: hello\n" in text
     assert "log: WARNING snakepit.tool.log: beware\n" in text
+
+
+def test_a_result_that_can_not_be_carried_whole_is_said_to_the_author_once_for_each_tool(agent: LocalAgent, log: Log) -> None:
+    worker = agent.start("support.values:Values")
+    worker.ready()
+    for _ in range(3):
+        worker.done(worker.begin("make", {"name": "lock"}))
+    worker.done(worker.begin("make_each", {"names": ["text", "function", "lock"]}, stream=True))
+    worker.stop()
+    said = log.line_where(lambda line: "make_each" in line["message"])
+    assert said["level"] == "warning"
+    assert said["message"].startswith("a result of tool make_each is incomplete: $ is a builtins.builtin_function_or_method, which can't")
+    (line,) = [line["message"] for line in log.lines if "tool make " in line["message"]]
+    assert line.startswith("a result of tool make is incomplete: $.odd[0] is a _thread.lock, which can't be carried")

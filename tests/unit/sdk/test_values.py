@@ -24,7 +24,7 @@ from snakepit.local.frames import Payload
 from snakepit.v1 import common_pb2
 from snakepit.writing import MAX_WARNINGS
 from snakepit_control_plane.servers import json_form
-from support.values import MARKED, ROWS, Row, same
+from support.values import FOREIGN, MARKED, ROWS, Row, same
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/payloads.md"
 
@@ -49,7 +49,9 @@ def as_struct(value: Any) -> struct_pb2.Struct:
 
 def test_the_table_and_these_tests_speak_of_the_same_kinds() -> None:
     kinds = re.findall(r"^\| ([^|`]+?) \|", PAGE.read_text().partition("## The table")[2].partition("\n## ")[0], re.MULTILINE)
-    assert [kind for kind in kinds if kind != "kind"] == list(dict.fromkeys(row.kind for row in [*ROWS.values(), *MARKED.values()]))
+    assert [kind for kind in kinds if kind != "kind"] == list(
+        dict.fromkeys(row.kind for row in [*ROWS.values(), *FOREIGN.values(), *MARKED.values()])
+    )
 
 
 @every_row
@@ -139,9 +141,12 @@ def test_what_can_not_be_carried_becomes_a_marker_and_a_warning_without_its_repr
     assert "secret" not in warning
 
 
+INSTEAD = "a marker stands in its place; turn it into text, numbers, a list, a dict or bytes"
+
+
 def test_warnings_say_where_and_are_bounded() -> None:
     lock = threading.Lock()
-    assert payload.encode({"a": [1, lock]}).warnings == ("$.a[1] is a _thread.lock, which can't be carried: a marker stands in its place",)
+    assert payload.encode({"a": [1, lock]}).warnings == (f"$.a[1] is a _thread.lock, which can't be carried: {INSTEAD}",)
     assert payload.encode({lock: 1}).warnings[0].startswith("a key of $ is a _thread.lock")
     many = payload.encode([lock] * 100).warnings
     assert len(many) == MAX_WARNINGS

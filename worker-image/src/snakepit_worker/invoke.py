@@ -6,13 +6,14 @@ It reads no socket: frames come in as arguments and leave through the `Channel`.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from snakepit import payload as payloads
@@ -41,6 +42,8 @@ from snakepit_worker.starting import explain
 
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
+
+logger = logging.getLogger("snakepit.worker")
 
 HOLD_SECONDS = 0.00005
 """The result of a tool with a running mean below this waits for those of the calls that are in the inbox already: one message, and one
@@ -92,6 +95,8 @@ class Invoker:
     may_hold: bool
     lines: LineCalls
     pickle: bool = False
+    warned: set[str] = field(default_factory=set)
+    """Tools whose author has read that a value of theirs can't be carried."""
 
     def run(self, frame: CallFrame) -> None:
         """Serve one call to its `Done`. OSError: the agent has gone."""
@@ -242,9 +247,17 @@ class Invoker:
     def _encode(self, call: RunningCall, value: Any) -> tuple[Payload, int]:
         """In the encoding of the arguments, which the caller can read; and its bytes."""
         encoded = payloads.encode(value, call.frame.arguments.content_type)
+        if encoded.warnings:
+            self._warn(call.frame.tool, encoded.warnings[0])
         if (size := payloads.size(encoded)) > self.limit.bytes and counted(sizes(encoded)) > self.limit.bytes:
             raise _TooLarge(size)
         return encoded, size
+
+    def _warn(self, tool: str, sentence: str) -> None:
+        """Once: every caller is told each time."""
+        if tool not in self.warned:
+            self.warned.add(tool)
+            logger.warning("a result of tool %s is incomplete: %s", tool, sentence)
 
     def _too_large(self, tool: Tool, error: _TooLarge) -> CallFailure:
         limit, name = self.limit.bytes, self.limit.name

@@ -1,7 +1,8 @@
 """The `json` form of plain gRPC: protobuf's Struct and Value to payloads and back. Pure. The only place that looks into a payload.
 
 What a Struct doesn't have is an object with one of our keys, in both directions: `{"$base64": …}` is bytes, with `dtype` and `shape` an
-array; `{"$integer": "…"}` an integer that a double can't hold; `{"$float": "NaN"}` what JSON can't write. docs/payloads.md has the table.
+array, and with `contentType` a table or a file; `{"$integer": "…"}` an integer that a double can't hold; `{"$float": "NaN"}` what JSON
+can't write. docs/payloads.md has the table.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from google.protobuf import struct_pb2
 from snakepit import payload as payloads
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.local.frames import Attachment, Payload
-from snakepit.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY
+from snakepit.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
 from snakepit.v1 import common_pb2
 
 BASE64 = "$base64"
@@ -27,7 +28,7 @@ MAX_DEPTH = 30
 
 _EXACT = 2**53
 _TOO_DEEP = f"a result that is nested deeper than {MAX_DEPTH} has no JSON form: ask for the payload form"
-_ALIKE = frozenset({BASE64, "dtype", "shape"})
+_ALIKE = frozenset({BASE64, "contentType", "dtype", "shape"})
 
 
 def from_struct(arguments: struct_pb2.Struct, *, same_bytes: bool = False) -> common_pb2.Payload:
@@ -106,10 +107,10 @@ def _special(plain: dict[str, Any]) -> Any:
     if not plain.keys() <= _ALIKE:
         return plain
     data = _parsed(lambda text: base64.b64decode(text, validate=True), plain, BASE64, "base64 text")
-    if "dtype" not in plain:
+    if "contentType" not in plain and "dtype" not in plain:
         return data
-    shape = _parsed(tuple, plain, "shape", "a list of numbers")
-    return Attachment(NDARRAY, data, str(plain["dtype"]), shape)
+    shape = _parsed(tuple, plain, "shape", "a list of numbers") if "dtype" in plain else ()
+    return Attachment(str(plain.get("contentType", NDARRAY)), data, str(plain.get("dtype", "")), shape)
 
 
 def _parsed(parse: Callable[[Any], Any], plain: dict[str, Any], key: str, what: str) -> Any:
@@ -131,12 +132,26 @@ def _placed(plain: Any, attachments: Sequence[common_pb2.Attachment]) -> Any:
     number = plain.get(ATTACHMENT)
     if len(plain) == 1 and isinstance(number, int) and 0 <= number < len(attachments):
         attached = attachments[number]
-        return _array(attached.dtype, list(attached.shape), attached.data) if attached.dtype else attached.data
+        return _attached(attached.content_type, attached.dtype, list(attached.shape), attached.data)
     return {key: _placed(each, attachments) for key, each in plain.items()}
 
 
-def _array(dtype: str, shape: list[int], data: bytes) -> dict[str, Any]:
-    return {BASE64: base64.b64encode(data).decode(), "dtype": dtype, "shape": shape}
+def _attached(content_type: str, dtype: str, shape: list[int], data: bytes) -> Any:
+    if content_type in ("", OCTETS) and not dtype:
+        return data
+    kind = {"dtype": dtype, "shape": shape} if dtype else {}
+    media = {} if content_type in ("", NDARRAY) else {"contentType": content_type}
+    return {BASE64: base64.b64encode(data).decode(), **media, **kind}
+
+
+def _inline(plain: dict[Any, Any]) -> Any:
+    """What msgpack carries of an attachment; None: it is an ordinary object."""
+    match plain:
+        case {"$ndarray": [str(dtype), list(shape), bytes(data)]} if len(plain) == 1:
+            return _attached(NDARRAY, dtype, shape, data)
+        case {"$attachment": [str(content_type), str(dtype), list(shape), bytes(data)]} if len(plain) == 1:
+            return _attached(content_type, dtype, shape, data)
+    return None
 
 
 def _value(plain: Any, depth: int = 0) -> struct_pb2.Value:
@@ -153,8 +168,8 @@ def _value(plain: Any, depth: int = 0) -> struct_pb2.Value:
             return struct_pb2.Value(string_value=plain)
         case bytes():
             return _value({BASE64: base64.b64encode(plain).decode()})
-        case {"$ndarray": [str(dtype), list(shape), bytes(data)]} if len(plain) == 1:
-            return _value(_array(dtype, shape, data))
+        case dict() if (inline := _inline(plain)) is not None:
+            return _value(inline)
         case dict():
             fields = {str(key): _value(each, depth + 1) for key, each in plain.items()}
             return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from snakepit import payload
-from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, ToolError
+from snakepit.errors import InvalidArguments, SnakepitError, Started, ToolError
 from snakepit.link.status import from_frame
 from snakepit.local import frames
 from snakepit.local.sections import LARGE_BYTES, skeleton
 from snakepit.v1 import common_pb2, link_pb2
-
-_OURS = f"{__name__.partition('.')[0]}."
+from snakepit.warned import warn
 
 
 def content_type(encoding: str) -> str:
@@ -72,7 +69,7 @@ def _wire(encoded: frames.Payload) -> common_pb2.Payload:
 
 def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
     if encoded.warnings:
-        _warn(encoded.warnings)
+        warn(encoded.warnings)
     _fill_plain(wire, encoded)
 
 
@@ -105,7 +102,7 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
     Raises SnakepitError for bytes that are not what they say.
     """
     if wire.warnings:
-        _warn(wire.warnings)
+        warn(wire.warnings)
     data, attached = wire.data, wire.attachments
     if not attached and not data:
         return None
@@ -118,17 +115,8 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
 def decode_large(whole: frames.Payload, *, trusted: bool = False) -> Any:
     """The value of a payload that came in pieces: arrays are read-only views of what was received."""
     if whole.warnings:
-        _warn(whole.warnings)
+        warn(whole.warnings)
     return payload.decode(whole, trusted=trusted)
-
-
-def _warn(sentences: Iterable[str]) -> None:
-    """At the line of the program that called us, where there is one."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
-        level, frame = level + 1, frame.f_back
-    for sentence in sentences:
-        warnings.warn(sentence, PayloadWarning, stacklevel=level)
 
 
 def tool_error(error: common_pb2.ToolError) -> ToolError:
