@@ -10,7 +10,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command in sys.argv and exit: 0, 1 after a failure (one sentence on stderr), 2 for bad usage, 130 after Ctrl-C."""
+    """Run the command in sys.argv and exit with one of the statuses of `codes`. A failure is one sentence on stderr."""
     # gRPC complains whenever a program with threads starts another; `snakepit dev` starts many, and forks none.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import snakepit.light_grpc  # noqa: F401

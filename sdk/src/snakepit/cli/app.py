@@ -2,65 +2,97 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from typer.core import TyperCommand
 
 from snakepit import __version__, installing
-from snakepit.cli import call, doctor, look, maintain, session
+from snakepit.cli import call, connect, doctor, failures, look, maintain, session
+from snakepit.cli.examples import EXAMPLES
+from snakepit.cli.output import Output
+from snakepit.cli.reach import Asked, signed
+from snakepit.cli.waiting import WaitingCommand
 from snakepit.errors import SnakepitError
 
 GROUP = "snakepit.commands"
-_MISSING = {"dev": "snakepit-local"}
+_MISSING = {"dev": "snakepit-local", "logs": "snakepit-local"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
 
-app = typer.Typer(
-    help="Warm pools of Python workers: call tools, look at pools, run them here.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("call")(call.call)
-app.command("pools")(look.pools)
-app.command("workers")(look.workers)
-app.command("tools")(look.tools)
-app.command("sessions")(look.sessions)
-app.add_typer(session.app, name="session", help="Look at one session, or change it.")
-app.command("doctor")(doctor.doctor)
-app.command("drain")(maintain.drain)
-app.command("recycle")(maintain.recycle)
+_COMMANDS: Mapping[str, Callable[..., None]] = {
+    "pools": look.pools,
+    "workers": look.workers,
+    "tools": look.tools,
+    "sessions": look.sessions,
+    "doctor": doctor.doctor,
+    "drain": maintain.drain,
+    "recycle": maintain.recycle,
+    "connect": connect.connect,
+}
 
 
-@app.command("version")
-def show_version() -> None:
-    """The version of this program."""
-    typer.echo(__version__)
+def _with_examples(name: str) -> str:
+    return "\n\n".join(["Examples:", *(escape(each) for each in EXAMPLES[name])])
+
+
+def _add(to: typer.Typer, name: str, command: Callable[..., Any], cls: type[TyperCommand] = TyperCommand, prefix: str = "") -> None:
+    to.command(name, cls=cls, epilog=_with_examples(prefix + name))(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"snakepit {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    ctx: typer.Context,
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version of this program.")
+    ] = False,
+    **asked: Any,
+) -> None:
+    """Warm pools of Python workers: call tools, look at pools, run them here."""
+    ctx.obj = Asked(**asked)
+
+
+def make_app() -> typer.Typer:
+    """Every command, those of other distributions included."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+    own = [each for each in inspect.signature(_root, eval_str=True).parameters.values() if each.name == "show_version"]
+    app.callback(epilog=_with_examples("snakepit"))(signed(_root, own))
+    _add(app, "call", call.call, WaitingCommand)
+    for name, command in _COMMANDS.items():
+        _add(app, name, command)
+    sessions = typer.Typer(no_args_is_help=True, help="Look at one session, or change it.")
+    for name, command in session.COMMANDS.items():
+        _add(sessions, name, command, prefix="session ")
+    app.add_typer(sessions, name="session")
+    _add_of_others(app)
+    return app
 
 
 def run(arguments: list[str]) -> int:
     """The exit status. Failures are told in one sentence."""
-    _add_commands()
     try:
-        app(arguments, prog_name="snakepit")
+        make_app()(arguments, prog_name="snakepit")
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except SnakepitError as error:
-        print(f"snakepit: {error.reason}: {error}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"snakepit: {error}", file=sys.stderr)
-        return 1
+    except (SnakepitError, ValueError) as error:
+        return failures.tell(error, Output.table)
     return 0
 
 
-def _add_commands() -> None:
+def _add_of_others(app: typer.Typer) -> None:
     found = {each.name: each for each in entry_points(group=GROUP)}
     for name, point in found.items():
-        app.command(name)(_load(point))
+        _add(app, name, _load(point))
     for name in _MISSING.keys() - found.keys():
         app.command(name, hidden=True, context_settings=_ANY)(_missing(name))
 

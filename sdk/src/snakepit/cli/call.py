@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import functools
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from snakepit.cli.arguments import parse_arguments
-from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
-from snakepit.cli.output import show
+from snakepit.cli import failures
+from snakepit.cli.arguments import parse_arguments, read_file, wants_schema
+from snakepit.cli.output import Output, OutputOption, Sink
+from snakepit.cli.reach import PoolArgument, Reach, reaching
+from snakepit.cli.waiting import until_ready
 from snakepit.client import Client, Pool, Session
-from snakepit.errors import InvalidArguments, PayloadWarning, ToolError
+from snakepit.errors import (
+    InvalidArguments,
+    PayloadWarning,
+    PoolNotFound,
+    PoolNotReady,
+    SnakepitError,
+    ToolError,
+    ToolNotFound,
+)
 
 
 class Priority(enum.StrEnum):
@@ -22,53 +37,131 @@ class Priority(enum.StrEnum):
     low = "low"
 
 
+class Payload(enum.StrEnum):
+    json = "json"
+    msgpack = "msgpack"
+    pickle = "pickle"
+
+
+class OneCall(msgspec.Struct, frozen=True):
+    """One call, as it was typed."""
+
+    pool: str
+    tool: str
+    words: list[str]
+    session: str | None
+    payload: str
+    wait: float | None
+    stream: bool
+    options: dict[str, Any]
+
+
+@reaching
 def call(
+    reach: Reach,
     pool: PoolArgument,
-    tool: Annotated[str, typer.Argument(metavar="TOOL")],
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="One of those that `snakepit tools POOL` lists.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value... | JSON | -]", help="Values are JSON where possible.")
+        list[str] | None,
+        typer.Argument(
+            metavar="ARGUMENT",
+            help="key=value, as the tool's schema wants it; key=@FILE: what a file holds; key:=JSON; or one JSON object; or - to read one.",
+        ),
     ] = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Show on stderr what the tool says of its progress.")] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001)] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For all of the call; else the tool's own, or the pool's."),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="[SECONDS]", min=0.0, help="Until the pool is ready, for so long at most (120 without a number)."),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whatever happens, the tool runs once for this key.")
+    ] = None,
     priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = Priority.normal,
+    payload: Annotated[
+        Payload,
+        typer.Option("--payload", help="How arguments and result are encoded; pickle runs code of the other side's choice."),
+    ] = Payload.json,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
-    server: ServerOption = None,
+    file: Annotated[
+        Path | None, typer.Option("-O", "--output-file", metavar="FILE", help="Write the result there: bytes and texts as they are.")
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """Run a tool, e.g. `snakepit call digits count to=3 --stream`."""
-    values = parse_arguments(arguments or [])
+    """Run a tool, and print what it returns."""
     if stream and progress:
         raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
-    watch = _show_progress if progress else None
+    if stream and idempotency_key:
+        raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
+    options: dict[str, Any] = {"timeout": timeout, "priority": priority.value}
+    if not stream:
+        options |= {"idempotency_key": idempotency_key, "on_progress": _progress(output) if progress else None}
+    asked = OneCall(reach.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options)
+    with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
+        try:
+            reach.run(lambda client: _perform(client, asked, sink))
+        except SnakepitError as error:
+            error.add_note(f"started: {failures.started(error)}")
+            if traceback and isinstance(error, ToolError) and output.is_for_people:
+                print(error.traceback, end="", file=sys.stderr)
+            raise
 
-    async def run(client: Client) -> None:
-        target: Pool | Session = client.pool(pool)
-        if session is not None:
-            target = client.pool(pool).session(session)
+
+async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
+    pool = client.pool(asked.pool, payload=asked.payload)  # type: ignore[arg-type]  # one of the words of Payload
+
+    read = functools.cache(read_file)
+    known = None if wants_schema(asked.words) else parse_arguments(asked.words, read=read)
+
+    async def once() -> None:
+        values = parse_arguments(asked.words, await _schema(pool, asked.tool), read) if known is None else known
+        target: Pool | Session = pool
+        if asked.session is not None:
+            target = pool.session(asked.session)
             await target.create()
-        if not stream:
-            show(await target.call(tool, values, timeout=timeout, priority=priority.value, on_progress=watch), output)
+        if not asked.stream:
+            sink.put(await target.call(asked.tool, values, **asked.options))
             return
-        async for piece in target.stream(tool, values, timeout=timeout, priority=priority.value):
-            show(piece, output)
+        async for piece in target.stream(asked.tool, values, **asked.options):
+            sink.put(piece, piece=True)
 
+    await until_ready(once, asked.wait)
+
+
+async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
+    """None where there is no such tool, or not yet: the call itself says it best, or waits for it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", PayloadWarning)
-            warnings.showwarning = _show_warning
-            with_client(server, run)
-    except ToolError as error:
-        if traceback:
-            print(error.traceback, end="", file=sys.stderr)
-        raise
+        return (await pool.tool(tool)).input_schema
+    except (PoolNotFound, PoolNotReady, ToolNotFound):
+        return None
 
 
-def _show_progress(fraction: float, message: str) -> None:
-    print(f"{fraction:4.0%} {message}".rstrip(), file=sys.stderr, flush=True)
+def _progress(output: Output) -> Callable[[float, str], None]:
+    def show(fraction: float, message: str) -> None:
+        if output.is_for_people:
+            print(f"{fraction:4.0%} {message}".rstrip(), file=sys.stderr, flush=True)
+        else:
+            failures.say({"progress": {"fraction": fraction, "message": message}}, output)
+
+    return show
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A sentence for a person, without the line of ours that it came from."""
-    print(f"warning: {message}", file=sys.stderr)
+@contextlib.contextmanager
+def _warnings(output: Output) -> Iterator[None]:
+    """What can't be carried is a sentence for a person, without the line of ours that it came from."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if output.is_for_people:
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            failures.say({"warning": {"message": str(message)}}, output)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PayloadWarning)
+        warnings.showwarning = show
+        yield

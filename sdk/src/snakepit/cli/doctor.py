@@ -7,22 +7,24 @@ from typing import Annotated
 
 import typer
 
+from snakepit.cli import codes
 from snakepit.cli.findings import Finding, of_pool
-from snakepit.cli.options import Output, OutputOption, ServerOption, with_client
-from snakepit.cli.output import show
+from snakepit.cli.output import Output, OutputOption, show
+from snakepit.cli.reach import Reach, reaching
 from snakepit.client import Client
 
 _AT_ONCE = 16
 
 
+@reaching
 def doctor(
+    reach: Reach,
     pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="One pool, instead of all.")] = None,
-    server: ServerOption = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Say what keeps pools from serving, and which workers can't start and why. Exit status 1 if there is anything."""
-    checked, findings = with_client(server, lambda client: _examine(client, pool))
-    if output is not Output.table:
+    checked, findings = reach.run(lambda client: _examine(client, reach.pool(pool) if pool else None))
+    if not output.is_for_people:
         show(findings, output)
     elif findings:
         for each in findings:
@@ -32,7 +34,7 @@ def doctor(
     else:
         typer.echo(f"nothing is wrong with {pool}" if pool else f"nothing is wrong with {checked} {'pool' if checked == 1 else 'pools'}")
     if findings:
-        raise typer.Exit(1)
+        raise typer.Exit(codes.FAILED)
 
 
 async def _examine(client: Client, pool: str | None) -> tuple[int, list[Finding]]:

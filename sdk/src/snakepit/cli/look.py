@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
-from snakepit.cli.output import show, show_rows
-
-_POOLS = (
-    "name",
-    "available",
-    "desired_capsules",
-    "live_capsules",
-    "ready_workers",
-    "busy_slots",
-    "total_slots",
-    "queue_depth",
-    "sessions",
-    "reason",
-)
-_WORKERS = ("id", "state", "liveness", "running", "slots", "served", "restarts", "age_seconds", "incarnation", "reason", "message")
-_TOOLS = ("name", "provider", "streaming", "description")
-_SESSIONS = ("id", "worker", "epoch", "last_used", "expires")
+from snakepit.cli import columns
+from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.reach import PoolArgument, Reach, reaching
 
 
-def pools(server: ServerOption = None, output: OutputOption = Output.table) -> None:
-    """Every pool."""
-    show_rows(with_client(server, lambda client: client.pools()), _POOLS, output)
+@reaching
+def pools(reach: Reach, output: OutputOption = Output.table) -> None:
+    """List every pool."""
+    show_rows(reach.run(lambda client: client.pools()), columns.POOLS, output)
 
 
-def workers(pool: PoolArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
-    """A pool's workers."""
-    found = with_client(server, lambda client: client.pool(pool).workers())
-    show_rows(found, _WORKERS, output)
-    if output is Output.table:
+@reaching
+def workers(reach: Reach, pool: PoolArgument, output: OutputOption = Output.table) -> None:
+    """List a pool's workers, and why those that can't start can't."""
+    found = reach.run(lambda client: client.pool(reach.pool(pool)).workers())
+    show_rows(found, columns.WORKERS, output)
+    if output.is_for_people:
         for each in [each for each in found if each.traceback]:
             typer.echo(f"\n{each.id}: {each.reason}: {each.message}\n{each.traceback}")
 
 
+@reaching
 def tools(
+    reach: Reach,
     pool: PoolArgument,
     tool: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="One tool, with its schema.")] = None,
-    server: ServerOption = None,
     output: OutputOption = Output.table,
 ) -> None:
-    """A pool's tools, or one of them."""
+    """List a pool's tools, or show one of them. ARGUMENTS that may be left out have a question mark."""
     if tool is None:
-        show_rows(with_client(server, lambda client: client.pool(pool).tools()), _TOOLS, output)
+        show_rows(reach.run(lambda client: client.pool(reach.pool(pool)).tools()), columns.TOOLS, output)
     else:
         name = tool
-        show(with_client(server, lambda client: client.pool(pool).tool(name)), output)
+        show(reach.run(lambda client: client.pool(reach.pool(pool)).tool(name)), output)
 
 
-def sessions(pool: PoolArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
-    """A pool's sessions."""
-    show_rows(with_client(server, lambda client: client.pool(pool).sessions()), _SESSIONS, output)
+@reaching
+def sessions(reach: Reach, pool: PoolArgument, output: OutputOption = Output.table) -> None:
+    """List a pool's sessions."""
+    found = reach.run(lambda client: client.pool(reach.pool(pool)).sessions())
+    show_rows(found, columns.sessions(datetime.now(UTC)), output)

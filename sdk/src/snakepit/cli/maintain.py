@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from snakepit.cli.options import ServerOption, with_client
+from snakepit.cli.reach import Reach, reaching
 from snakepit.client import Client, Pool
 from snakepit.errors import InvalidArguments
 from snakepit.names import parse_worker
@@ -14,22 +14,24 @@ from snakepit.names import parse_worker
 WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/index, as `snakepit workers` shows it.")]
 
 
-def drain(worker: WorkerArgument, server: ServerOption = None) -> None:
+@reaching
+def drain(reach: Reach, worker: WorkerArgument) -> None:
     """Send a worker no new calls; it ends when its running calls have."""
 
     async def run(client: Client) -> None:
         await (await _pool_of(client, worker)).drain_worker(worker)
 
-    with_client(server, run)
+    reach.run(run)
 
 
-def recycle(worker: WorkerArgument, server: ServerOption = None) -> None:
+@reaching
+def recycle(reach: Reach, worker: WorkerArgument) -> None:
     """Replace a worker: when its successor is ready, it takes no new calls, and ends when it has finished its own."""
 
     async def run(client: Client) -> None:
         await (await _pool_of(client, worker)).recycle_worker(worker)
 
-    with_client(server, run)
+    reach.run(run)
 
 
 async def _pool_of(client: Client, worker: str) -> Pool:

@@ -1,62 +1,105 @@
-"""Prints values: tables for people, JSON and YAML for programs."""
+"""Prints what a command found: tables for people, JSON and YAML for programs, bytes as bytes."""
 
 from __future__ import annotations
 
+import enum
+import os
+import shutil
+import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
-import msgspec
-import yaml
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from snakepit.cli.options import Output
+from snakepit.cli.plain import as_json, as_yaml
+from snakepit.cli.table import Column, lines
+from snakepit.errors import InvalidArguments, Started
 
-_WIDE = 120
+_LONG = 120
 
 
-def show_rows(rows: Sequence[msgspec.Struct], columns: Sequence[str], output: Output) -> None:
-    """Structs as a table of `columns`, or whole as JSON or YAML."""
-    if output is not Output.table:
+class Output(enum.StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+
+    @property
+    def is_for_people(self) -> bool:
+        return self in (Output.table, Output.wide)
+
+
+OutputOption = Annotated[
+    Output, typer.Option("-o", "--output", help="How to print: a table, one with all columns, or for programs JSON or YAML.")
+]
+
+
+def show_rows(rows: Sequence[Any], columns: Sequence[Column], output: Output) -> None:
+    """A table, or the whole rows as JSON or YAML."""
+    if not output.is_for_people:
         show(list(rows), output)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.removesuffix("_seconds").replace("_", " ").upper(), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(getattr(row, column)) for column in columns))
-    _console().print(table)
+    wanted = [each for each in columns if output is Output.wide or not each.wide]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() and output is Output.table else None
+    print("\n".join(lines(wanted, rows, width=width)), flush=True)
 
 
 def show(value: Any, output: Output) -> None:
-    """Any value; as a table, a string prints as it is and the rest as JSON."""
-    plain = msgspec.to_builtins(value, enc_hook=_readable)
+    """One value; for people, a text as it is and the rest as JSON."""
+    sys.stdout.write(rendered(value, output))
+    sys.stdout.flush()
+
+
+def rendered(value: Any, output: Output, *, piece: bool = False) -> str:
+    """With its newline. A `piece` of a stream: one line of JSON, one document of YAML."""
     if output is Output.yaml:
-        print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="", flush=True)
-    elif isinstance(plain, str) and output is Output.table:
-        print(plain, flush=True)
-    else:
-        text = msgspec.json.encode(plain).decode()
-        pretty = msgspec.json.format(text, indent=2)
-        print(pretty if len(text) > _WIDE else text, flush=True)
+        return as_yaml(value, document=piece)
+    if isinstance(value, str) and output.is_for_people:
+        return value + "\n"
+    text = as_json(value)
+    return (as_json(value, pretty=True) if len(text) > _LONG and not piece else text) + "\n"
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    # A table in a pipe must not be folded to 80 columns.
-    return console if console.is_terminal else Console(highlight=False, width=250)
+class Sink:
+    """Where the results of a call go: standard output, or a file that is written once there is something to write.
 
+    Bytes stay bytes, unless JSON or YAML was asked for. Raises InvalidArguments where the file can't be.
+    """
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat(timespec="seconds"))
-    return str(value)
+    def __init__(self, output: Output, file: Path | None) -> None:
+        self._output = output
+        self._path = file
+        self._file: BinaryIO | None = None
+        if file is not None and (file.is_dir() or not os.access(file if file.exists() else file.absolute().parent, os.W_OK)):
+            raise InvalidArguments(f"{file} can't be written: is it in a folder that is there, and yours?")
 
+    def put(self, value: Any, *, piece: bool = False) -> None:
+        raw = self._output.is_for_people and isinstance(value, (bytes, bytearray, memoryview))
+        if self._path is not None:
+            text = self._output.is_for_people and isinstance(value, str)
+            self._to_file(self._path, value if raw else (value if text else rendered(value, self._output, piece=piece)).encode())
+        elif raw and sys.stdout.isatty():
+            print(f"{len(value)} bytes: pipe them, or write them to a file with -O FILE", flush=True)
+        elif raw:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(value)
+            sys.stdout.buffer.flush()
+        else:
+            sys.stdout.write(rendered(value, self._output, piece=piece))
+            sys.stdout.flush()
 
-def _readable(value: Any) -> Any:
-    """Arrays and the like, which tools may answer with."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _to_file(self, path: Path, data: bytes | bytearray | memoryview) -> None:
+        try:
+            if self._file is None:
+                self._file = path.open("wb")
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise InvalidArguments(f"{path} can't be written: {error.strerror}", started=Started.YES) from error

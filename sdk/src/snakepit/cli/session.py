@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from snakepit.cli.options import Output, OutputOption, PoolArgument, ServerOption, with_client
-from snakepit.cli.output import show
+from snakepit.cli.output import Output, OutputOption, show
+from snakepit.cli.reach import PoolArgument, Reach, reaching
 from snakepit.client import Client, snapshot
 from snakepit.errors import InvalidArguments, SessionNotFound
 
-app = typer.Typer(no_args_is_help=True)
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The session's id.")]
 
 
-@app.command()
-def get(pool: PoolArgument, id: IdArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
+@reaching
+def get(reach: Reach, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """Where the session is bound, and how long it lives."""
-    show(with_client(server, lambda client: client.pool(pool).session(id).info()), output)
+    show(reach.run(lambda client: client.pool(reach.pool(pool)).session(id).info()), output)
 
 
-@app.command()
-def delete(pool: PoolArgument, id: IdArgument, server: ServerOption = None) -> None:
+@reaching
+def delete(reach: Reach, pool: PoolArgument, id: IdArgument) -> None:
     """End the session, with its state."""
-    if not with_client(server, lambda client: client.pool(pool).session(id).delete()):
-        raise SessionNotFound(f"pool {pool} has no session {id!r}")
+    if not reach.run(lambda client: client.pool(reach.pool(pool)).session(id).delete()):
+        raise SessionNotFound(f"pool {reach.pool(pool)} has no session {id!r}")
 
 
-@app.command()
-def rebind(pool: PoolArgument, id: IdArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
+@reaching
+def rebind(reach: Reach, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """Let go of the session's worker; the next call binds anew."""
-    show(with_client(server, lambda client: client.pool(pool).session(id).rebind()), output)
+    show(reach.run(lambda client: client.pool(reach.pool(pool)).session(id).rebind()), output)
 
 
-@app.command()
+@reaching
 def export(
+    reach: Reach,
     pool: PoolArgument,
     id: IdArgument,
-    file: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write; else standard output.")] = None,
-    server: ServerOption = None,
+    file: Annotated[Path | None, typer.Option("-O", "--output-file", metavar="FILE", help="Where to write; else standard output.")] = None,
 ) -> None:
     """Write the session, with its metadata and state, as JSON."""
-    data = snapshot.encode(with_client(server, lambda client: client.pool(pool).session(id).export()))
+    data = snapshot.encode(reach.run(lambda client: client.pool(reach.pool(pool)).session(id).export()))
     if file is None:
         sys.stdout.write(data.decode())
     else:
@@ -54,19 +53,19 @@ def export(
             file.write_bytes(data)
 
 
-@app.command("import")
+@reaching
 def import_(
+    reach: Reach,
     pool: PoolArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote; - for standard input.")],
     id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Of the new session; else the exported one's.")] = None,
-    server: ServerOption = None,
 ) -> None:
     """Make a session of an exported one, in any pool; prints its id."""
     with _told(file):
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     saved = snapshot.decode(data)
     new = id or saved.id
-    with_client(server, lambda client: client.pool(pool).session(new).restore(saved))
+    reach.run(lambda client: client.pool(reach.pool(pool)).session(new).restore(saved))
     print(new)
 
 
@@ -78,12 +77,22 @@ def _told(file: Path) -> Iterator[None]:
         raise InvalidArguments(f"{file}: {error.strerror}") from error
 
 
-@app.command()
-def state(pool: PoolArgument, id: IdArgument, server: ServerOption = None, output: OutputOption = Output.table) -> None:
+@reaching
+def state(reach: Reach, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """The session's keys and values."""
 
     async def read(client: Client) -> dict[str, Any]:
-        keys = client.pool(pool).session(id).state
+        keys = client.pool(reach.pool(pool)).session(id).state
         return {key: await keys.get(key) for key in await keys.keys()}
 
-    show(with_client(server, read), output)
+    show(reach.run(read), output)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "get": get,
+    "state": state,
+    "rebind": rebind,
+    "delete": delete,
+    "export": export,
+    "import": import_,
+}

@@ -27,22 +27,30 @@ class Client:
     `server` is host:port, dns:///host:port for all addresses of a name, or several of these with commas between; default
     SNAKEPIT_SERVER, else localhost:7800.
     `token_file` (default SNAKEPIT_TOKEN_FILE) holds a bearer token and is read again whenever it is needed. `connect_timeout` in
-    seconds bounds every wait for an open link. One client serves a whole program; it belongs to one event loop.
+    seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off: everything travels over the one
+    address, as through a port-forward, where each lane would be tried in vain. One client serves a whole program; it belongs to
+    one event loop.
     """
 
     def __init__(
-        self, server: str | None = None, *, token_file: str | os.PathLike[str] | None = None, connect_timeout: float = 5.0
+        self,
+        server: str | None = None,
+        *,
+        token_file: str | os.PathLike[str] | None = None,
+        connect_timeout: float = 5.0,
+        lanes: bool | None = None,
     ) -> None:
         self.server = server or os.environ.get("SNAKEPIT_SERVER") or DEFAULT_SERVER
         self._token_file = token_file or os.environ.get("SNAKEPIT_TOKEN_FILE")
         self._connect_timeout = connect_timeout
+        self._lanes = os.environ.get("SNAKEPIT_LANES") != "off" if lanes is None else lanes
         self._open: Connection | None = None
 
     async def __aenter__(self) -> Self:
         if self._open is not None:
             raise SnakepitError("this client is open already: make one per `async with`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
-        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout)
+        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=self._lanes)
         connection.start()
         self._open = connection
         return self

@@ -58,11 +58,11 @@ R = TypeVar("R")
 class Connection:
     """Links to every replica behind one address. `token_file` is read again at every dial and request, because tokens rotate."""
 
-    def __init__(self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float) -> None:
+    def __init__(self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: bool = True) -> None:
         self.target = target
         self.metadata = Token(token_file).metadata
         self._connect_seconds = connect_seconds
-        self._dialer = Dialer(target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata)
+        self._dialer = Dialer(target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata, lanes=lanes)
         self._peers: dict[Link, Peer] = {}
         self._usable: list[Peer] = []
         self._turn = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from snakepit.errors import (
     Draining,
     PayloadTooLarge,
@@ -42,12 +44,18 @@ def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     """Why no link could be opened; a refusal by a server that is there comes as it is."""
     if isinstance(last, _SAYS_IT_ALL):
         return last
-    why = f" ({last.message})" if last is not None else " (the name has no address)"
+    why = f" ({_cause(last.message)})" if last is not None else " (the name has no address)"
     return ServerUnavailable(
         f"no control plane answers at {target}: is `snakepit dev` running, or is SNAKEPIT_SERVER wrong?{why}",
         details={"server": target},
         retry_after=1.0,
     )
+
+
+def _cause(message: str) -> str:
+    """gRPC's tale of a dial that failed, down to what the system said: `…: connect: Connection refused (111)`."""
+    _, dialled, cause = message.rpartition(": connect: ")
+    return re.sub(r" \(\d+\)$", "", cause).lower() if dialled else message
 
 
 def replica_lost(address: str, why: str, started: Started | None = None) -> ReplicaLost:

@@ -119,7 +119,7 @@ class Dialer:
 
     `hello` makes the first frame of each link (it may differ per dial: running calls), without the protocols, which are added here.
     `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
-    the reason. `metadata` is asked at every dial, because tokens rotate.
+    the reason. `metadata` is asked at every dial, because tokens rotate. `lanes`: may links have them?
     """
 
     def __init__(
@@ -131,6 +131,7 @@ class Dialer:
         on_close: Callable[[Replica, str], None],
         *,
         metadata: Callable[[], Metadata] = lambda: (),
+        lanes: bool = True,
     ) -> None:
         parse_targets(target)
         self.target = target
@@ -141,6 +142,7 @@ class Dialer:
         self._on_open = on_open
         self._on_close = on_close
         self._metadata = metadata
+        self._lanes = lanes
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._resolver: asyncio.Task[None] | None = None
@@ -256,7 +258,7 @@ class Dialer:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
-            hello.takes_lane = True
+            hello.takes_lane = self._lanes
             if not hello.protocol:
                 hello.protocol, hello.newest_protocol = OLDEST, NEWEST
             await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))

@@ -1,0 +1,161 @@
+"""Which control plane a command talks to, and how it gets there: options, environment, configuration; pools' namespace too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+import typer
+
+from snakepit.cli import config, failures
+from snakepit.cli.config import Config, Kube
+from snakepit.cli.output import Output
+from snakepit.client import Client
+from snakepit.client.client import DEFAULT_SERVER
+from snakepit.errors import InvalidArguments, SnakepitError
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+DEFAULT_NAMESPACE = "default"
+PANEL = "Where the pools are"
+PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="namespace/name; a bare name is in the namespace of -n, else `default`.")]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The options of a command line, before or after the command's name."""
+
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="SERVER",
+            help="host:port of the control plane, or a name of the configuration file; else $SNAKEPIT_SERVER.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    kube: Annotated[
+        bool, typer.Option("--kube", help="Reach the release in a cluster, through kubectl's port-forward.", rich_help_panel=PANEL)
+    ] = False
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="CONTEXT", help="kubectl's context, with --kube.", rich_help_panel=PANEL)
+    ] = None
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "-n",
+            "--namespace",
+            metavar="NAMESPACE",
+            help="Of pools whose name has none; with several releases in the cluster, also the release's.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    release: Annotated[
+        str | None,
+        typer.Option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.", rich_help_panel=PANEL),
+    ] = None
+
+    def over(self, before: Asked) -> Asked:
+        """These options, and those given before the command where they say nothing."""
+        return Asked(*(getattr(self, name) or getattr(before, name) for name in self.__struct_fields__))
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to go: an address, or a release. `namespace`: of bare pool names."""
+
+    address: str = DEFAULT_SERVER
+    token_file: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    kube: Kube | None = None
+
+
+def resolve(asked: Asked, environment: Mapping[str, str], settings: Config) -> Target:
+    """Options come before the environment, and that before the configuration. Raises InvalidArguments."""
+    if asked.kube and asked.server:
+        raise InvalidArguments("--kube finds the server itself: give --server or --kube, not both")
+    token_file = environment.get("SNAKEPIT_TOKEN_FILE")
+    namespace = asked.namespace or settings.namespace or DEFAULT_NAMESPACE
+    if asked.kube:
+        return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release))
+    server = config.named(settings, asked.server or environment.get("SNAKEPIT_SERVER") or settings.server or DEFAULT_SERVER)
+    token_file = token_file or (str(Path(server.token_file).expanduser()) if server.token_file else None)
+    kube = server.kube
+    if kube is None and (asked.context or asked.release):
+        raise InvalidArguments("--context and --release say which release --kube reaches: give --kube too")
+    if kube is not None:
+        kube = Kube(asked.context or kube.context, kube.namespace, asked.release or kube.release)
+    return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube)
+
+
+class Reach:
+    """What a command is given: where its pools are. Nothing is connected before `run`."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def pool(self, name: str) -> str:
+        """The whole name of a pool."""
+        return name if "/" in name else f"{self.target.namespace}/{name}"
+
+    def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
+        """Run `work` with an open client, and close what was opened for it."""
+        with self.address() as address:
+
+            async def run() -> R:
+                async with Client(address, token_file=self.target.token_file, lanes=False if self.target.kube else None) as client:
+                    return await work(client)
+
+            return asyncio.run(run())
+
+    @contextlib.contextmanager
+    def address(self) -> Iterator[str]:
+        """Of the control plane; through kubectl where that is the way, until the block is left."""
+        if self.target.kube is None:
+            yield self.target.address
+            return
+        from snakepit.cli.kube import forwarded
+
+        with forwarded(self.target.kube) as forward:
+            try:
+                yield forward.address
+            except SnakepitError as error:
+                if ended := forward.ended():
+                    error.add_note(ended)
+                raise
+
+
+def reaching(command: Callable[Concatenate[Reach, P], None]) -> Callable[..., None]:
+    """A command for typer: takes the options of `Asked` beside its own, and tells of failures in the output that was asked for."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    perform: Callable[..., None] = command
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        asked = Asked(**{name: given.pop(name) for name in Asked.__struct_fields__})
+        try:
+            perform(Reach(_target(ctx, asked)), **given)
+        except (SnakepitError, ValueError) as error:
+            raise typer.Exit(failures.tell(error, given.get("output", Output.table))) from error
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return signed(run, own)
+
+
+def signed(run: Callable[..., None], own: list[inspect.Parameter]) -> Callable[..., None]:
+    """With a signature that typer can read: the context, `own` parameters, the options of `Asked`."""
+    asked = inspect.signature(Asked, eval_str=True).parameters.values()
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *asked))]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _target(ctx: typer.Context, asked: Asked) -> Target:
+    before = ctx.find_root().obj
+    return resolve(asked.over(before) if isinstance(before, Asked) else asked, os.environ, config.load(config.path(os.environ)))
