@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
 
 WORKERS = ROOT / "docs/workers.md"
+COMMAND_LINE = ROOT / "docs/command-line.md"
 PICTURE = re.compile(r"(?<=<!-- the table of states: make docs -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -142,6 +144,11 @@ def _known_variables() -> set[str]:
     return set(sources.stdout.split())
 
 
+def command_line_page() -> str:
+    """The page of the command line, its commands made anew. They are read out of the whole program, which only this needs."""
+    return str(runpy.run_path(str(ROOT / "hack/command_line.py"))["page"](COMMAND_LINE.read_text()))
+
+
 def check() -> list[str]:
     """Every problem, one sentence each."""
     targets = set(re.findall(r"^([a-z][a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -151,6 +158,8 @@ def check() -> list[str]:
         found.append("docs/errors.md is not up to date: run make docs")
     if WORKERS.read_text() != workers_page():
         found.append("the picture in docs/workers.md is not up to date: run make docs")
+    if COMMAND_LINE.read_text() != command_line_page():
+        found.append("the commands in docs/command-line.md are not up to date: run make docs")
     return found
 
 
@@ -158,6 +167,7 @@ def main() -> None:
     if "--check" not in sys.argv:
         ERRORS.write_text(errors_page())
         WORKERS.write_text(workers_page())
+        COMMAND_LINE.write_text(command_line_page())
     if found := check():
         sys.exit("\n".join(found))
 

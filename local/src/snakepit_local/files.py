@@ -106,6 +106,15 @@ def broken(paths: Iterable[Path]) -> str:
     return ""
 
 
+def adapter_source(local: LocalPool) -> str:
+    """The text of the module that the pool's adapter is in; empty: it is not beside the pool file."""
+    module = local.folder.joinpath(*local.pool.spec.worker.adapter.partition(":")[0].split("."))
+    for path in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return path.read_text()
+    return ""
+
+
 def _is_hidden(folder: Path) -> bool:
     return folder.name.startswith((".", "__pycache__")) or (folder / "pyvenv.cfg").exists()
 

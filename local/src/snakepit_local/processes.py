@@ -29,8 +29,8 @@ LINE_BYTES = 65536
 """A line without an end is cut here."""
 
 Process = asyncio.subprocess.Process
-OnLine = Callable[[str, str], None]
-"""`(capsule, line)`: something that the capsule's programs, or the author's code, printed."""
+OnLine = Callable[[str, str, str], None]
+"""`(pool, capsule, line)`: something that the capsule's programs, or the author's code, printed."""
 
 
 class Capsule:
@@ -199,9 +199,9 @@ class Capsules:
             lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
             for line in lines:
                 if not (ours and capsule.deleting):
-                    self._on_line(capsule.name, line.decode(errors="replace"))
+                    self._on_line(capsule.local.name, capsule.name, line.decode(errors="replace"))
         if rest:
-            self._on_line(capsule.name, rest.decode(errors="replace"))
+            self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"))
 
     def _agent_environment(self, capsule: Capsule) -> dict[str, str]:
         metadata = capsule.local.pool.metadata

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,8 @@ from snakepit.client import ToolInfo
 from snakepit_operator.model import CapsuleView, FleetView
 
 _EXAMPLES: Mapping[str, str] = {"integer": "3", "number": "1.5", "string": "text", "boolean": "true", "array": "[...]", "object": "{...}"}
+
+_NEEDY = 5
 
 
 class Reporter:
@@ -53,11 +55,11 @@ class Reporter:
         else:
             self.say(f"pool {name} is not available: {view.reason} {view.message}".rstrip(), "yellow")
 
-    def ready(self, address: str, pools: Mapping[str, list[ToolInfo]]) -> None:
+    def ready(self, address: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]]) -> None:
         self.say(f"ready: the control plane is at {address}; Ctrl-C stops everything", "bold green")
         for name, tools in pools.items():
             if tools:
-                self.say(f"try: {example(address, name, tools)}", "bold")
+                self.say(f"try: {example(address, name, tools, needy[name])}", "bold")
 
     def _capsule(self, now: CapsuleView) -> None:
         before = self._capsules.get(now.name)
@@ -68,9 +70,13 @@ class Reporter:
             self.say(f"capsule {now.name}: a worker ended and was started again", "yellow")
 
 
-def example(address: str, pool: str, tools: list[ToolInfo]) -> str:
-    """A command that a person can paste: of a tool whose arguments are short to type."""
-    tool = min(tools, key=lambda each: (sum(_cost(schema) for schema in _required(each).values()) or 2, each.name))
+def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:
+    """A command that a person can paste: of a tool whose arguments are short to type, and that needs nothing else."""
+
+    def cost(tool: ToolInfo) -> int:
+        return (sum(_cost(schema) for schema in _required(tool).values()) or 2) + (_NEEDY if tool.name in needy else 0)
+
+    tool = min(tools, key=lambda each: (cost(each), each.name))
     words = [f"{name}={_EXAMPLES.get(str(schema.get('type')), '...')}" for name, schema in _required(tool).items()]
     server = [] if address.endswith(":7800") else ["--server", address]
     return " ".join(["snakepit", "call", pool, tool.name, *words, *(["--stream"] if tool.streaming else []), *server])

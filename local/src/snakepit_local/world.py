@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,10 @@ from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
-from snakepit_local.files import LocalPool, broken, sources
+from snakepit_local.files import LocalPool, adapter_source, broken, sources
+from snakepit_local.folder import make_root, say_where
+from snakepit_local.logbook import Logbook
+from snakepit_local.needs import needy_tools
 from snakepit_local.processes import Capsules
 from snakepit_local.report import Reporter
 from snakepit_operator.fleet import Fleet
@@ -38,8 +39,6 @@ WATCHING = {"PYTHONDONTWRITEBYTECODE": "1"}
 """Bytecode is taken for that of a source of the same second and size, and people save faster than that."""
 
 STOP_SECONDS = 2.0
-_PATH_LIMIT = 80
-_PREFIX = "snakepit-"
 
 
 def debugging(terminal: str) -> dict[str, str]:
@@ -70,6 +69,7 @@ class World:
         try:
             self.control_plane = await serve(self._settings)
             try:
+                say_where(root, self.control_plane.address)
                 await self._with_control_plane(self.control_plane, root)
             finally:
                 await self._stop_control_plane(self.control_plane)
@@ -80,7 +80,13 @@ class World:
         self._changed.set()
 
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
-        self._capsules = Capsules(control_plane.address, root, self.wake, self._reporter.author_line, self._environment)
+        logbook = Logbook(root, self._pools)
+
+        def on_line(pool: str, capsule: str, line: str) -> None:
+            self._reporter.author_line(capsule, line)
+            logbook.add(pool, capsule, line)
+
+        self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment)
         self._fleet = Fleet(control_plane.address, self.wake)
         self._fleet.set_pools(_settings_of(local) for local in self._pools.values())
         tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
@@ -94,6 +100,7 @@ class World:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            logbook.close()
 
     async def _until(self, end: asyncio.Event) -> None:
         while not end.is_set():
@@ -147,7 +154,8 @@ class World:
         async with Client(self.control_plane.address) as client:
             for name, local in self._pools.items():
                 tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
-        self._reporter.ready(self.control_plane.address, tools)
+        needy = {name: needy_tools(adapter_source(local)) for name, local in self._pools.items()}
+        self._reporter.ready(self.control_plane.address, tools, needy)
         self.ready.set()
 
     def _is_complete(self, local: LocalPool) -> bool:
@@ -193,18 +201,6 @@ async def _first(*events: asyncio.Event, timeout: float) -> None:
     await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-
-
-def make_root() -> Path:
-    """A folder for the capsules' sockets; what killed predecessors left is removed. A socket's path must be short."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if len(str(base)) > _PATH_LIMIT or not os.access(base, os.W_OK):
-        base = Path("/tmp")
-    for old in base.glob(f"{_PREFIX}*-*"):
-        pid = old.name.removeprefix(_PREFIX).split("-")[0]
-        if pid.isdecimal() and not Path("/proc", pid).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
 
 
 def _settings_of(local: LocalPool) -> link_pb2.PoolSettings:

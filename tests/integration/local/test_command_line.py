@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from snakepit.cli import codes
 from snakepit.cli.app import run
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
-from support.dev_server import Dev, wait_until
+from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
 
 
@@ -36,31 +48,53 @@ def test_call_prints_the_result(snakepit) -> None:  # type: ignore[no-untyped-de
 
 
 def test_what_cant_be_carried_is_a_warning_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
-    sentence = "warning: $.odd is a _thread.lock, which can't be carried: a marker stands in its place\n"
+    sentence = "$.odd is a _thread.lock, which can't be carried: a marker stands in its place"
     code, out, err = snakepit("call", "sample", "odd", "-o", "json")
-    assert (code, err) == (0, sentence)
+    assert (code, json.loads(err)) == (0, {"warning": {"message": sentence}})
     assert json.loads(out)["fine"] == 1
+    assert snakepit("call", "sample", "odd")[2] == f"warning: {sentence}\n"
 
 
 def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "count", "to=3", "--stream") == (0, "0\n1\n2\n", "")
 
 
-def test_failures_are_one_sentence_on_stderr_and_exit_1(snakepit) -> None:  # type: ignore[no-untyped-def]
-    for words, sentence in [
-        (("call", "sample", "fail", "message=gone"), "LookupError: gone"),
-        (("call", "nowhere", "echo"), "default/nowhere"),
-        (("call", "sample", "ecko"), "echo"),
-        (("call", "sample", "add", "a=x"), "`a`"),
-        (("call", "sample", "add", "a"), "key=value"),
-        (("session", "get", "sample", "nobody"), "nobody"),
-        (("drain", "nowhere-0/0"), "nowhere-0/0"),
-        (("pools", "--server", f"127.0.0.1:{free_port()}"), "is `snakepit dev` running"),
-    ]:
-        code, out, err = snakepit(*words)
-        assert (code, out) == (1, ""), words
-        assert sentence in err
-        assert err.count("\n") == 1, err
+FAILURES = [
+    (("call", "sample", "fail", "message=gone"), "LookupError: gone (started: yes)", codes.RAISED),
+    (("call", "nowhere", "echo"), "default/nowhere", codes.USAGE),
+    (("call", "sample", "ecko"), "echo", codes.USAGE),
+    (("call", "sample", "add", "a=x"), "argument `a` is a whole number, and 'x' is none: write a=3 (started: no)", codes.USAGE),
+    (("call", "sample", "add", "a"), "key=value", codes.USAGE),
+    (("call", "sample", "sleep", "seconds=20", "--timeout", "0.2"), "(started: ", codes.TIMEOUT),
+    (("call", "sample", "exit", "code=3"), "(started: maybe)", codes.MAY_HAVE_RUN),
+    (("call", "sample", "echo", "--server", f"127.0.0.1:{free_port()}"), "(connection refused) (started: no)", codes.NEVER_STARTED),
+    (("session", "get", "sample", "nobody"), "nobody", codes.USAGE),
+    (("drain", "nowhere-0/0"), "nowhere-0/0", codes.USAGE),
+    (("pools", "--server", f"127.0.0.1:{free_port()}"), "is `snakepit dev` running, or is SNAKEPIT_SERVER wrong? (connection refused)", 4),
+    (("pools", "--server", "nobody"), "no server is named 'nobody'", codes.USAGE),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "status"), FAILURES, ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else None
+)
+def test_a_failure_is_one_sentence_on_stderr_and_a_status_that_says_what_may_be_done(  # type: ignore[no-untyped-def]
+    snakepit, words: tuple[str, ...], sentence: str, status: int
+) -> None:
+    code, out, err = snakepit(*words)
+    assert (code, out) == (status, "")
+    assert sentence in err
+    assert err.count("\n") == 1, err
+
+
+def test_a_failure_is_an_object_where_json_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = snakepit("call", "sample", "fail", "message=gone", "-o", "json")
+    told = json.loads(err)["error"]
+    assert (code, out) == (codes.RAISED, "")
+    assert (told["reason"], told["started"], told["type"], told["message"]) == ("TOOL_ERROR", "yes", "LookupError", "gone")
+    assert told["exitCode"] == code
+    assert "raise LookupError(message)" in told["traceback"]
+    assert snakepit("call", "nowhere", "echo", "-o", "yaml")[2].startswith("---\nerror:\n  reason: POOL_NOT_FOUND\n")
 
 
 def test_failures_of_the_table_begin_with_their_reason(snakepit) -> None:  # type: ignore[no-untyped-def]
@@ -86,7 +120,7 @@ def test_pools_workers_and_tools_are_listed(snakepit) -> None:  # type: ignore[n
     assert [each["name"] for each in json.loads(snakepit("pools", "-o", "json")[1])] == ["default/sample", "default/tiny"]
     assert len(json.loads(snakepit("workers", "sample", "-o", "json")[1])) == 4
     assert "The value itself." in snakepit("tools", "sample")[1]
-    assert json.loads(snakepit("tools", "sample", "add", "-o", "json")[1])["input_schema"]["required"] == ["a"]
+    assert json.loads(snakepit("tools", "sample", "add", "-o", "json")[1])["inputSchema"]["required"] == ["a"]
 
 
 def test_a_session_is_exported_to_a_file_and_imported_under_another_id_and_pool(snakepit, server: Dev, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -95,7 +129,7 @@ def test_a_session_is_exported_to_a_file_and_imported_under_another_id_and_pool(
         for key, value in values.items():
             session.state.set(key, value)
         file = tmp_path / "session.json"
-        assert snakepit("session", "export", "sample", "from", "-o", str(file)) == (0, "", "")
+        assert snakepit("session", "export", "sample", "from", "-O", str(file)) == (0, "", "")
         assert snakepit("session", "export", "sample", "from")[1] == file.read_text()
         assert snakepit("session", "import", "tiny", str(file), "--id", "to") == (0, "to\n", "")
         assert snakepit("session", "import", "tiny", str(file)) == (0, "from\n", "")
@@ -106,7 +140,7 @@ def test_a_session_is_exported_to_a_file_and_imported_under_another_id_and_pool(
         for key, value in values.items():
             assert np.array_equal(made.state.get(key), value), key
         code, _, err = snakepit("session", "import", "tiny", str(file))
-        assert code == 1
+        assert code == codes.USAGE
         assert "has a session 'from' already" in err
         for name in ("from", "to"):
             assert snakepit("session", "delete", "tiny", name)[0] == 0
@@ -124,7 +158,7 @@ def test_what_is_no_session_file_is_refused_with_a_sentence(snakepit, tmp_path: 
     ]:
         file.write_text(text)
         code, out, err = snakepit("session", "import", "sample", str(file))
-        assert (code, out) == (1, "")
+        assert (code, out) == (codes.USAGE, "")
         assert err.startswith("snakepit: INVALID_ARGUMENTS: ")
         assert sentence in err
         assert err.count("\n") == 1
@@ -137,7 +171,7 @@ def test_an_import_that_does_not_fit_leaves_nothing_behind(snakepit, server: Dev
     file = tmp_path / "large"
     file.write_bytes(encode(Snapshot(FORMAT, "default/sample", "large", 60.0, {}, state)))
     code, _, err = snakepit("session", "import", "sample", str(file))
-    assert code == 1
+    assert code == codes.NEVER_STARTED
     assert "STATE_QUOTA" in err
     assert "SESSION_NOT_FOUND" in snakepit("session", "get", "sample", "large")[2]
 
@@ -149,13 +183,13 @@ def test_a_session_is_made_looked_at_moved_and_deleted(snakepit) -> None:  # typ
     assert "typed" in snakepit("sessions", "sample")[1]
     assert snakepit("session", "rebind", "sample", "typed")[0] == 0
     assert snakepit("session", "delete", "sample", "typed")[0] == 0
-    assert snakepit("session", "delete", "sample", "typed")[0] == 1
+    assert snakepit("session", "delete", "sample", "typed")[0] == codes.USAGE
 
 
 def test_call_shows_progress_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "steps", "steps=2", "--progress") == (0, "done\n", " 50% step 1\n100% step 2\n")
     code, _, err = snakepit("call", "sample", "count", "to=3", "--stream", "--progress")
-    assert (code, err.strip().endswith("give --stream or --progress")) == (1, True)
+    assert (code, err.strip().endswith("give --stream or --progress")) == (codes.USAGE, True)
 
 
 def test_recycle_replaces_a_worker_while_all_of_them_serve(snakepit) -> None:  # type: ignore[no-untyped-def]
@@ -171,3 +205,165 @@ def test_recycle_replaces_a_worker_while_all_of_them_serve(snakepit) -> None:  #
         return victim["incarnation"] not in [each["incarnation"] for each in found]
 
     wait_until(replaced, "another process has its place")
+
+
+def test_a_number_for_a_text_is_text_and_json_is_json_where_that_is_said(server: Dev, snakepit) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = snakepit("call", "sample", "say", "text=42")
+    assert (code, err) == (0, "")
+    server.says("say: 42")
+    assert snakepit("call", "sample", "echo", "value=42", "-o", "json")[1] == "42\n"
+    assert snakepit("call", "sample", "echo", 'value:="42"', "-o", "json")[1] == '"42"\n'
+
+
+def test_bytes_go_into_a_file_or_a_pipe_as_they_are(snakepit, tmp_path: Path, server: Dev) -> None:  # type: ignore[no-untyped-def]
+    file, data = tmp_path / "out", bytes(range(256)) * 5000
+    (tmp_path / "in").write_bytes(data)
+    with_key = ("call", "sample", "later", f"value=@{tmp_path}/in")
+    assert snakepit(*with_key, "-O", str(file)) == (0, "", "")
+    assert file.read_bytes() == data
+    piped = subprocess.run([sys.executable, "-m", "snakepit.cli", *with_key, "--server", server.server], capture_output=True, check=True)
+    assert piped.stdout == data
+    assert json.loads(snakepit(*with_key, "-o", "json")[1]) == base64.b64encode(data).decode()
+    assert snakepit("call", "sample", "echo", "value=text", "-O", str(file))[0] == 0
+    assert file.read_bytes() == b"text"
+    assert snakepit("call", "sample", "count", "to=3", "--stream", "-O", str(file))[0] == 0
+    assert file.read_text() == "0\n1\n2\n"
+
+
+def test_a_file_that_can_not_be_written_is_refused_before_the_call_and_a_failure_leaves_it_alone(snakepit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = snakepit("call", "sample", "echo", "-O", str(tmp_path / "nowhere" / "file"))
+    assert (code, "can't be written" in err) == (codes.USAGE, True)
+    file = tmp_path / "kept"
+    file.write_text("before")
+    assert snakepit("call", "sample", "fail", "message=x", "-O", str(file))[0] == codes.RAISED
+    assert file.read_text() == "before"
+
+
+def test_texts_in_yaml_have_no_end_mark_and_pieces_of_a_stream_are_documents_and_lines(snakepit) -> None:  # type: ignore[no-untyped-def]
+    assert snakepit("call", "sample", "echo", "value=text", "-o", "yaml")[1] == "text\n"
+    assert list(yaml.safe_load_all(snakepit("call", "sample", "count", "to=3", "--stream", "-o", "yaml")[1])) == [0, 1, 2]
+    long = json.dumps({"value": [{"a": "x" * 200}, {"b": 1}]})
+    assert snakepit("call", "sample", "echo", long, "-o", "json")[1].count("\n") > 1
+    assert snakepit("call", "sample", "count", "to=3", "--stream", "-o", "json")[1] == "0\n1\n2\n"
+
+
+def test_a_key_makes_a_tool_run_once(snakepit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "runs"
+    words = ("call", "sample", "mark", f"path={file}", "token=ran", "--session", "once", "--idempotency-key", "one")
+    assert snakepit(*words)[:2] == (0, "written\n")
+    assert snakepit(*words)[:2] == (0, "written\n")
+    assert file.read_text() == "ran\n"
+    snakepit("session", "delete", "sample", "once")
+    assert snakepit("call", "sample", "count", "to=1", "--stream", "--idempotency-key", "a")[0] == codes.USAGE
+
+
+def test_arguments_travel_as_the_payload_that_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]
+    assert snakepit("call", "sample", "add", "a=1", "--payload", "msgpack")[:2] == (0, "2\n")
+    code, _, err = snakepit("call", "sample", "add", "a=1", "--payload", "pickle")
+    assert (code, "application/x-python-pickle" in err) == (codes.USAGE, True)
+
+
+def test_a_pool_without_a_slash_is_in_the_namespace_that_was_said(snakepit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    assert "no pool 'elsewhere/sample'" in snakepit("tools", "sample", "-n", "elsewhere")[2]
+    assert "no pool 'elsewhere/sample'" in snakepit("-n", "elsewhere", "tools", "sample")[2]
+    assert snakepit("tools", "default/sample", "-n", "elsewhere")[0] == 0
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "snakepit").mkdir()
+    (tmp_path / "snakepit/config.toml").write_text('namespace = "configured"\n')
+    assert "no pool 'configured/sample'" in snakepit("tools", "sample")[2]
+
+
+def test_a_server_is_found_by_its_name(snakepit, server: Dev, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.delenv("SNAKEPIT_SERVER")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "snakepit").mkdir()
+    (tmp_path / "snakepit/config.toml").write_text(f'server = "here"\n[servers.here]\naddress = "{server.server}"\n')
+    assert snakepit("call", "sample", "add", "a=1")[:2] == (0, "2\n")
+    assert snakepit("--server", "here", "call", "sample", "add", "a=1")[:2] == (0, "2\n")
+
+
+def test_tables_have_ages_and_a_name_for_each_column_and_wide_ones_have_more(snakepit) -> None:  # type: ignore[no-untyped-def]
+    header, *rows = snakepit("workers", "sample")[1].splitlines()
+    assert header.split() == ["ID", "STATE", "BUSY", "SERVED", "RESTARTS", "AGE", "REASON", "MESSAGE"]
+    assert len(rows) == 4
+    assert all(re.fullmatch(r"\d+[smh]", row.split()[5]) for row in rows), rows
+    wide = snakepit("workers", "sample", "-o", "wide")[1].splitlines()[0].split()
+    assert {"MEMORY", "PID", "PYTHON", "INCARNATION"} <= set(wide)
+    assert "a,b?" in snakepit("tools", "sample")[1]
+    snakepit("call", "sample", "remember", "key=a", "value=1", "--session", "tabled")
+    row = next(line for line in snakepit("sessions", "sample")[1].splitlines() if line.startswith("tabled"))
+    assert row.split()[-1] in ("59m", "1h")
+    snakepit("session", "delete", "sample", "tabled")
+
+
+def test_on_a_terminal_no_line_is_longer_than_it(server: Dev) -> None:
+    for width in (40, 80):
+        shown = on_a_terminal("workers", "sample", "--server", server.server, columns=width)
+        assert len(shown) == 5
+        assert shown[0].startswith("ID ")
+        assert max(map(len, shown)) <= width, shown
+    assert on_a_terminal("call", "sample", "large", "size=5", "--server", server.server, columns=80) == [
+        "5 bytes: pipe them, or write them to a file with -O FILE"
+    ]
+
+
+def on_a_terminal(*words: str, columns: int) -> list[str]:
+    """The lines that a command shows on a terminal of that width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "snakepit.cli", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux says so when the other end has been closed.
+            while data := os.read(ours, 4096):
+                shown += data
+        process.wait(30)
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n").splitlines()
+
+
+def test_a_call_before_the_pool_is_ready_says_how_to_wait_and_waits_where_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gated.py").write_text(GATED.format(gate=str(tmp_path / "gate")))
+    with dev(pool_file(tmp_path, "gated", "gated:Gated", replicas="1")) as server:
+        server.says("starting capsule")
+        words = ("call", "gated", "say", "text=7", "--server", server.server)
+        wait_until(lambda: "POOL_NOT_READY" in said(capsys, *words)[2], "the control plane knows the pool")
+        code, _, err = said(capsys, *words)
+        assert (code, "--wait waits until it is; started: no" in err) == (codes.NEVER_STARTED, True), err
+        code, _, err = said(capsys, *words, "--wait", "0.5")
+        assert (code, "waited 0.5 s; started: no" in err) == (codes.NEVER_STARTED, True), err
+        command = [sys.executable, "-m", "snakepit.cli", *words, "--wait"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr is not None
+            assert waiting.stdout is not None
+            assert "waiting: " in waiting.stderr.readline()
+            (tmp_path / "gate").touch()
+            assert waiting.stdout.read() == "7\n"
+            assert waiting.wait(30) == 0
+
+
+GATED = """
+import time
+from pathlib import Path
+from snakepit import Adapter, tool
+
+class Gated(Adapter):
+    def setup(self) -> None:
+        while not Path({gate!r}).exists():
+            time.sleep(0.01)
+
+    @tool
+    def say(self, text: str) -> str:
+        return text
+"""
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = run(list(words))
+    return code, *capsys.readouterr()

@@ -94,5 +94,5 @@ def test_a_breakpoint_in_a_tool_talks_to_the_terminal_for_longer_than_any_deadli
 def test_debugging_needs_a_terminal(tmp_path: Path) -> None:
     file = pool_file(tmp_path, "buggy", "buggy:Buggy")
     with dev(file, "--debug") as program:
-        assert program.wait() == 1
+        assert program.wait() == 2
         assert "--debug needs a terminal" in program.output

@@ -17,7 +17,7 @@ from snakepit.cli.examples import EXAMPLES
 from snakepit.cli.output import Output
 from snakepit.cli.reach import Asked, signed
 from snakepit.cli.waiting import WaitingCommand
-from snakepit.errors import SnakepitError
+from snakepit.errors import InvalidArguments, SnakepitError
 
 GROUP = "snakepit.commands"
 _MISSING = {"dev": "snakepit-local", "logs": "snakepit-local"}
@@ -37,7 +37,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
 
 
 def _with_examples(name: str) -> str:
-    return "\n\n".join(["Examples:", *(escape(each) for each in EXAMPLES[name])])
+    return "\n\n".join(["Examples:", *(escape(each) for each in EXAMPLES.get(name, ()))])
 
 
 def _add(to: typer.Typer, name: str, command: Callable[..., Any], cls: type[TyperCommand] = TyperCommand, prefix: str = "") -> None:
@@ -104,6 +104,6 @@ def _load(point: EntryPoint) -> Callable[..., Any]:
 
 def _missing(name: str) -> Callable[[], None]:
     def command() -> None:
-        raise SnakepitError(f"the command {name!r} is in another package, {_MISSING[name]}, which is not installed. {installing.WHOLE}")
+        raise InvalidArguments(f"the command {name!r} is in another package, {_MISSING[name]}, which is not installed. {installing.WHOLE}")
 
     return command

@@ -51,8 +51,8 @@ def age(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Bytes as Kubernetes writes them: 512Ki, 38Mi."""
-    for unit in ("", "Ki", "Mi"):
-        if count < 10 * 1024:
+    for unit, most in (("", 1024), ("Ki", 1024), ("Mi", 10 * 1024)):
+        if count < most:
             return f"{count}{unit}"
         count //= 1024
     return f"{count}Gi"

@@ -53,9 +53,9 @@ def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
 
 
 def _cause(message: str) -> str:
-    """gRPC's tale of a dial that failed, down to what the system said: `…: connect: Connection refused (111)`."""
-    _, dialled, cause = message.rpartition(": connect: ")
-    return re.sub(r" \(\d+\)$", "", cause).lower() if dialled else message
+    """Of gRPC's tale of a dial that failed, what the system said."""
+    _, dialled, cause = message.rpartition("Failed to connect to remote host: ")
+    return re.sub(r"^connect: | \(\d+\)$", "", cause).lower() if dialled else message
 
 
 def replica_lost(address: str, why: str, started: Started | None = None) -> ReplicaLost:

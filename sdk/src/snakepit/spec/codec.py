@@ -10,7 +10,7 @@ import msgspec
 from snakepit.errors import InvalidArguments
 from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
-from snakepit.spec.validation import EvaluateCel, defaulted, validate
+from snakepit.spec.validation import EvaluateCel, Problem, defaulted, validate
 
 _spec_decoder = msgspec.json.Decoder(SnakePoolSpec)
 _spec_encoder = msgspec.json.Encoder()
@@ -46,7 +46,7 @@ def load_pools(text: str, evaluate_cel: EvaluateCel | None = None) -> list[Snake
     pools: list[SnakePool] = []
     for document in _documents(text):
         found = validate(document, evaluate_cel)
-        problems += [f"SnakePool {_name(document)!r}: {problem}" for problem in found]
+        problems += [f"SnakePool {_name(document)!r}: {_told(problem)}" for problem in found]
         if not found:
             pools.append(msgspec.convert(defaulted(document, pool_schema()), SnakePool))
     if not problems and not pools:
@@ -54,6 +54,10 @@ def load_pools(text: str, evaluate_cel: EvaluateCel | None = None) -> list[Snake
     if problems:
         raise InvalidPool(problems)
     return pools
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem} (did you mean {problem.hint}?)" if problem.hint else str(problem)
 
 
 def _documents(text: str) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from snakepit.names import nearest
 from snakepit.spec.crd import API_VERSION, KIND, pool_schema
 from snakepit.spec.schema import OPEN, RULES, Schema
 
@@ -38,6 +39,8 @@ class Problem(NamedTuple):
     message: str
     blocking: bool = False
     """Rules over several fields can't be evaluated."""
+    hint: str = ""
+    """What the API server doesn't say: the fields that may have been meant."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -53,8 +56,8 @@ def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) 
         return [Problem("", f'no matches for kind "{document.get("kind")}" in version "{document.get("apiVersion")}"')]
     schema = pool_schema()
     if unknown := list(_unknown(document, schema, "")):
-        listed = ", ".join(f'unknown field "{field}"' for field in unknown)
-        return [Problem("", f"strict decoding error: {listed}")]
+        listed = ", ".join(f'unknown field "{field}"' for field, _ in unknown)
+        return [Problem("", f"strict decoding error: {listed}", hint=", ".join(f'"{meant}"' for _, meant in unknown if meant))]
     value = defaulted(document, schema)
     problems = [*_check_named(value), *_check(value, schema, "")]
     if evaluate_cel is None or any(problem.blocking for problem in problems):
@@ -76,7 +79,8 @@ def defaulted(value: Any, schema: Schema) -> Any:
     return {name: defaulted(each, properties.get(name, {})) for name, each in filled.items()}
 
 
-def _unknown(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _unknown(value: Any, schema: Schema, path: str) -> Iterator[tuple[str, str]]:
+    """Paths, each with the name that may have been meant."""
     if isinstance(value, list):
         for index, each in enumerate(value):
             yield from _unknown(each, schema.get("items", {}), f"{path}[{index}]")
@@ -86,7 +90,7 @@ def _unknown(value: Any, schema: Schema, path: str) -> Iterator[str]:
     for name, each in value.items():
         here = f"{path}.{name}" if path else str(name)
         if name not in known:
-            yield from () if OPEN in schema else (here,)
+            yield from () if OPEN in schema else ((here, next(iter(nearest(str(name), known)), "")),)
         else:
             yield from _unknown(each, schema["properties"].get(name, {}), here)
 

@@ -1,0 +1,79 @@
+"""Each failure has one exit status, and the page of the command line has all of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from snakepit.cli import codes, failures
+from snakepit.cli.output import Output
+from snakepit.errors import (
+    BY_REASON,
+    DeadlineExceeded,
+    InvalidArguments,
+    PayloadTooLarge,
+    PoolNotFound,
+    PoolNotReady,
+    PoolSaturated,
+    SnakepitError,
+    Started,
+    ToolError,
+    Unauthenticated,
+    WorkerLost,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ToolError("KeyError", "a"), codes.RAISED),
+        (DeadlineExceeded("late", started=Started.NO), codes.TIMEOUT),
+        (DeadlineExceeded("late", started=Started.MAYBE), codes.TIMEOUT),
+        (PoolSaturated("full"), codes.NEVER_STARTED),
+        (PoolNotReady("not yet"), codes.NEVER_STARTED),
+        (PoolSaturated("full", started=Started.MAYBE), codes.MAY_HAVE_RUN),
+        (WorkerLost("gone"), codes.MAY_HAVE_RUN),
+        (SnakepitError("who knows"), codes.MAY_HAVE_RUN),
+        (PayloadTooLarge("the result", started=Started.YES), codes.MAY_HAVE_RUN),
+        (PayloadTooLarge("the arguments"), codes.USAGE),
+        (InvalidArguments("wrong"), codes.USAGE),
+        (PoolNotFound("none"), codes.USAGE),
+        (Unauthenticated("who?"), codes.USAGE),
+        (ValueError("no address"), codes.USAGE),
+        (OSError("broken"), codes.FAILED),
+    ],
+    ids=lambda value: f"{type(value).__name__}" if isinstance(value, Exception) else None,
+)
+def test_a_failure_has_the_status_that_says_what_may_be_done(error: Exception, code: int) -> None:
+    assert codes.of(error) == code
+
+
+def test_nothing_that_may_have_started_is_ever_called_safe_to_try_again() -> None:
+    for kind in BY_REASON.values():
+        for started in (Started.MAYBE, Started.YES, Started.UNKNOWN):
+            assert codes.of(kind("a sentence", started=started)) in (codes.MAY_HAVE_RUN, codes.TIMEOUT), kind
+
+
+def test_people_are_told_one_sentence_and_programs_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    error = WorkerLost("it died", details={"how": "oom"}, retry_after=1.5)
+    error.add_note("started: maybe")
+    assert failures.tell(error, Output.table) == codes.MAY_HAVE_RUN
+    assert capsys.readouterr() == ("", "snakepit: WORKER_LOST: it died (started: maybe)\n")
+    failures.tell(error, Output.json)
+    assert json.loads(capsys.readouterr().err) == {
+        "error": {
+            "reason": "WORKER_LOST",
+            "message": "it died",
+            "exitCode": 5,
+            "status": "ABORTED",
+            "started": "maybe",
+            "details": {"how": "oom"},
+            "retryAfterSeconds": 1.5,
+            "notes": ["started: maybe"],
+        }
+    }
+    failures.tell(ToolError("KeyError", "a", "Traceback …"), Output.yaml)
+    said = capsys.readouterr().err
+    assert said.startswith("---\nerror:\n  reason: TOOL_ERROR\n")
+    assert "  type: KeyError\n  traceback: Traceback …\n" in said

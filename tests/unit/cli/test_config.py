@@ -1,0 +1,129 @@
+"""The configuration file, and who decides where a command goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snakepit.cli.config import Config, Kube, Server, load, named, parse, path
+from snakepit.cli.reach import Asked, Target, resolve
+from snakepit.errors import InvalidArguments
+
+FILE = Path("/somewhere/config.toml")
+WHOLE = """
+server = "staging"
+namespace = "team"
+
+[servers.staging]
+address = "staging.example:7800"
+token-file = "/tokens/staging"
+
+[servers.production]
+kube = {context = "prod", namespace = "snakepit-system", release = "snakepit"}
+namespace = "shop"
+"""
+
+
+def test_a_file_names_servers_and_defaults() -> None:
+    found = parse(WHOLE, FILE)
+    assert (found.server, found.namespace) == ("staging", "team")
+    assert found.servers["staging"] == Server(address="staging.example:7800", token_file="/tokens/staging")
+    assert found.servers["production"].kube == Kube("prod", "snakepit-system", "snakepit")
+
+
+def test_no_file_says_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path / "nothing.toml") == Config(tmp_path / "nothing.toml")
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({"HOME": "/home/ada"}, "/home/ada/.config/snakepit/config.toml"),
+        ({"HOME": "/home/ada", "XDG_CONFIG_HOME": "/etc/xdg"}, "/etc/xdg/snakepit/config.toml"),
+    ],
+)
+def test_it_is_where_such_files_are(environment: dict[str, str], found: str) -> None:
+    assert path(environment) == Path(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("server = [", "/somewhere/config.toml is not TOML: "),
+        ("sever = 'a'", "/somewhere/config.toml: sever: there is no such key; did you mean server?"),
+        ("zzz = 1", "there is no such key; there are namespace, server, servers"),
+        ("server = 3", "/somewhere/config.toml: server: Expected `str | null`, got `int`"),
+        ("server = 'a'", "/somewhere/config.toml: server: no server is named 'a'; none has a name"),
+        ("servers = 1", "/somewhere/config.toml: servers: Expected `object`, got `int`"),
+        ("[servers.a]\nadress = 'b:1'", "servers.a.adress: there is no such key; did you mean address?"),
+        ("[servers.a]\naddress = 1", "servers.a.address: Expected `str | null`, got `int`"),
+        ("[servers.a]\n", "servers.a: say where it is, with address"),
+        ("[servers.a]\naddress = 'b:1'\nkube = {}", "servers.a: say where it is, with address"),
+        ("[servers.a]\nkube = {contxt = 'b'}", "servers.a.kube.contxt: there is no such key; did you mean context?"),
+        ("[servers.a]\nkube = {context = 1}", "servers.a.kube.context: Expected `str | null`, got `int`"),
+    ],
+)
+def test_a_fault_names_the_file_and_the_key(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        parse(text, FILE)
+    assert sentence in str(caught.value)
+    assert str(FILE) in str(caught.value)
+
+
+def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(b"\xff")
+    with pytest.raises(InvalidArguments, match="can't be read: it is not UTF-8"):
+        load(file)
+    with pytest.raises(InvalidArguments, match="can't be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_server_is_a_name_or_an_address() -> None:
+    found = parse(WHOLE, FILE)
+    assert named(found, "here:1") == Server(address="here:1")
+    with pytest.raises(InvalidArguments, match="no server is named 'stagin'; there are production, staging; they are in /somewhere"):
+        named(found, "stagin")
+
+
+ANYWHERE = Config(FILE)
+FOUND = parse(WHOLE, FILE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "settings", "target"),
+    [
+        (Asked(), {}, ANYWHERE, Target()),
+        (Asked(), {"SNAKEPIT_SERVER": "a:1", "SNAKEPIT_TOKEN_FILE": "/t"}, ANYWHERE, Target("a:1", "/t")),
+        (Asked(server="b:1"), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("b:1", None, "team")),
+        (Asked(), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("a:1", None, "team")),
+        (Asked(), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "team")),
+        (Asked(namespace="mine"), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "mine")),
+        (Asked(server="production"), {}, FOUND, Target("", None, "shop", Kube("prod", "snakepit-system", "snakepit"))),
+        (Asked(server="production", context="x"), {}, FOUND, Target("", None, "shop", Kube("x", "snakepit-system", "snakepit"))),
+        (Asked(kube=True), {"SNAKEPIT_SERVER": "a:1"}, ANYWHERE, Target("", None, "default", Kube())),
+        (Asked(kube=True, namespace="n", release="r"), {}, ANYWHERE, Target("", None, "n", Kube(None, "n", "r"))),
+    ],
+)
+def test_options_come_before_the_environment_and_that_before_the_file(
+    asked: Asked, environment: dict[str, str], settings: Config, target: Target
+) -> None:
+    assert resolve(asked, environment, settings) == target
+
+
+def test_options_after_the_command_come_before_those_in_front_of_it() -> None:
+    assert Asked(server="b:1", namespace="n").over(Asked(server="a:1", kube=True)) == Asked(server="b:1", kube=True, namespace="n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (Asked(kube=True, server="a:1"), "give --server or --kube, not both"),
+        (Asked(context="c"), "give --kube too"),
+        (Asked(release="r"), "give --kube too"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(asked: Asked, sentence: str) -> None:
+    with pytest.raises(InvalidArguments, match=sentence):
+        resolve(asked, {}, ANYWHERE)
