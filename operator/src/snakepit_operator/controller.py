@@ -175,7 +175,7 @@ class Controller:
         """Observe, decide, act, report; when to look again. Raises KubeError."""
         namespace, _, short = name.partition("/")
         deleted, now = self._applier.deleted.get(name, set()), time.time()
-        sight = await observe(self._kube, self._fleet, namespace, short, deleted, now)
+        sight = await observe(self._kube, self._fleet, self._settings.agent, namespace, short, deleted, now)
         if sight is None:
             self._forget(name)
             return None

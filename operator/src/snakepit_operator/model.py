@@ -43,6 +43,10 @@ class PodView(Struct, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     node: str = ""
+    agent: str = ""
+    """What its agent was started with, as a hash (`pods.agent_hash`)."""
+    outdated: bool = False
+    """Its agent was started with something else than a new one would be."""
     creating: bool = False
     """A node has it, and no container of it has started: why it hangs, if it does, only its events say."""
 

@@ -11,6 +11,7 @@ from snakepit.spec.fields import SnakePool
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Observed, PodView
+from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.status import pool_selector
 from snakepit_operator.views import hang, pod_view, pool_view
 
@@ -29,8 +30,11 @@ class Sight(Struct, frozen=True):
     again: float | None = None
 
 
-async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: Collection[str] = (), now: float = 0.0) -> Sight | None:
-    """None: the pool is gone or going. `deleted`: uids of the pods that we have deleted ourselves. `now` is Unix time.
+async def observe(
+    kube: Kube, fleet: Fleet, agent: AgentImage, namespace: str, name: str, deleted: Collection[str] = (), now: float = 0.0
+) -> Sight | None:
+    """None: the pool is gone or going. `agent`: what new pods get. `deleted`: uids of the pods that we have deleted ourselves.
+    `now` is Unix time.
 
     Raises KubeError, and msgspec.ValidationError for a pool that this version can't read.
     """
@@ -44,7 +48,8 @@ async def observe(kube: Kube, fleet: Fleet, namespace: str, name: str, deleted: 
         return None
     pool = pool_view(raw)
     pods = [pod_view(pod) for pod in await kube.list(PODS, namespace, pool_selector(pool)) if _owned(pod, pool.metadata.uid)]
-    pods = [replace(pod, evicted=pod.deleting and pod.uid not in deleted) for pod in pods]
+    newest = agent_hash(pool.spec, agent)
+    pods = [replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest) for pod in pods]
     creating = sorted((pod for pod in pods if pod.creating and not pod.deleting), key=lambda pod: pod.created)
     late = [pod for pod in creating if now - pod.created >= HANGS_SECONDS]
     hanging = {pod.uid: hang(pod, await _events(kube, namespace, pod)) for pod in late[:MOST_ASKED]}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.model import Creation, Deletion, Observed, Phase, Plan, PodView
 from snakepit_operator.reasons import Reason
-from snakepit_operator.rollout import Budget, budget, capsule_name, desired, template_hash
+from snakepit_operator.rollout import Budget, budget, capsule_name, desired, pool_hash
 from snakepit_operator.victims import victims
 
 CREATIONS_PER_PASS = 50
@@ -53,7 +53,7 @@ class _Pass:
         self.observed = observed
         self.now = now
         self.wanted = desired(pool.spec)
-        self.template = template_hash(pool.spec)
+        self.template = pool_hash(pool)
         self.deletions: list[Deletion] = []
         self.held: Reason | None = None
         self.deadline = pool.spec.rollout.progress_deadline_seconds

@@ -15,6 +15,7 @@ from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
 from snakepit_operator.model import Creation
 from snakepit_operator.reasons import Reason
+from snakepit_operator.rollout import digest
 
 Object = dict[str, Any]
 
@@ -34,6 +35,7 @@ GRACE_SECONDS = 10
 
 POOL_LABEL, HASH_LABEL, ORDINAL_LABEL = "snakepit.dev/pool", "snakepit.dev/template-hash", "snakepit.dev/ordinal"
 ATTEMPT_ANNOTATION = "snakepit.dev/attempt"
+AGENT_ANNOTATION = "snakepit.dev/agent-hash"
 
 
 class AgentImage(Struct, frozen=True, kw_only=True):
@@ -65,6 +67,12 @@ def settings_json(spec: SnakePoolSpec) -> str:
     return encode_spec(msgspec.structs.replace(spec, template=None, image=None))
 
 
+def agent_hash(spec: SnakePoolSpec, agent: AgentImage) -> str:
+    """Of what an agent is told at its start and keeps: its image and environment, and the fields of the pool that it goes by."""
+    fields = [spec.heartbeat, spec.restart, spec.recycle, spec.drain, spec.call.stream_idle_seconds]
+    return digest(msgspec.to_builtins([agent, fields]), 10)
+
+
 def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
     """The pod to create. Call `problem` first."""
     template = copy.deepcopy(pool.spec.template or {})
@@ -85,6 +93,7 @@ def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
                 "kubectl.kubernetes.io/default-container": WORKER,
                 **(metadata.get("annotations") or {}),
                 ATTEMPT_ANNOTATION: str(creation.attempt),
+                AGENT_ANNOTATION: agent_hash(pool.spec, agent),
             },
             "ownerReferences": [owner(pool)],
         },

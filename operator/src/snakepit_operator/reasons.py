@@ -19,6 +19,7 @@ class Reason(enum.StrEnum):
     SETTINGS_REFUSED = "SettingsRefused"
     REPLICA_UNKNOWN = "ReplicaUnknown"
     UP_TO_DATE = "UpToDate"
+    OUTDATED = "Outdated"
     ROLLING_OUT = "RollingOut"
     ROLLOUT_PAUSED = "RolloutPaused"
     SCALING_UP = "ScalingUp"

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from snakepit.spec.fields import RolloutSpec, SnakePoolSpec, WorkerSpec
+from snakepit.spec.fields import RolloutSpec, SnakePool, SnakePoolSpec, WorkerSpec
+
+RESTARTED_AT = "snakepit.dev/restartedAt"
+"""An annotation of a pool: with another value than before, all of its pods are rolled, as if their template had changed."""
 
 
 class Budget(NamedTuple):
@@ -31,6 +34,12 @@ def template_hash(spec: SnakePoolSpec) -> str:
     """
     worker = {k: v for k, v in _builtins(spec.worker).items() if v != _WORKER_DEFAULTS.get(k)}
     return digest({"worker": worker, "image": spec.image, "template": spec.template}, 10)
+
+
+def pool_hash(pool: SnakePool) -> str:
+    """The template's hash; another one after somebody has asked for a restart."""
+    asked = pool.metadata.annotations.get(RESTARTED_AT, "")
+    return digest([template_hash(pool.spec), asked], 10) if asked else template_hash(pool.spec)
 
 
 def digest(value: Any, length: int) -> str:

@@ -14,13 +14,17 @@ from msgspec import Struct
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.model import FleetView, Observed, Plan, PodView
 from snakepit_operator.reasons import Reason
-from snakepit_operator.rollout import desired, template_hash
+from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 
 AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
 SYNCED, STORE, AUTOSCALING = "Synced", "SessionStoreReady", "AutoscalingActive"
 
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
+_OUTDATED = (
+    "began with another agent image, log level or other settings of the agent than now, and goes on with them: "
+    f"give the pool the annotation {RESTARTED_AT} to have all of them replaced, in turn"
+)
 _SILENT = (
     "more than half of the capsules are silent at once, which is more likely a fault of the network, the nodes or the control plane: "
     "none is declared lost for it, for ten times heartbeat.timeoutSeconds"
@@ -52,6 +56,7 @@ def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem:
         ready_replicas=view.ready,
         updated_replicas=view.updated,
         available_replicas=sum(1 for pod in view.active if (c := observed.capsule(pod)) and c.live and c.ready_workers) if fleet else None,
+        outdated_replicas=view.outdated,
         desired_replicas=view.wanted,
         selector=pool_selector(pool),
         workers=fleet.ready_workers if fleet else None,
@@ -103,8 +108,9 @@ class _View:
         self.wanted = desired(pool.spec)
         self.active = observed.active
         self.ready = sum(1 for pod in self.active if observed.serving(pod))
-        template = template_hash(pool.spec)
+        template = pool_hash(pool)
         self.updated = sum(1 for pod in self.active if pod.template_hash == template)
+        self.outdated = sum(1 for pod in self.active if pod.outdated)
         self.trouble = _trouble(observed, problem)
 
     def verdicts(self) -> dict[str, Verdict]:
@@ -133,6 +139,8 @@ class _View:
             return Verdict("Unknown", self.plan.held, _AWAY)
         counts = f"{self.ready} of {_count(self.wanted, 'capsule')} ready, {self.updated} of the newest template"
         reason = self._movement()
+        if reason is None and self.outdated:
+            return Verdict("False", Reason.OUTDATED, f"{counts}; {_count(self.outdated, 'capsule')} {_OUTDATED}")
         if reason is None:
             return Verdict("False", Reason.UP_TO_DATE, counts)
         if reason is Reason.ROLLOUT_PAUSED:

@@ -11,7 +11,7 @@ import msgspec
 from snakepit.spec.fields import SnakePool
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView
-from snakepit_operator.pods import ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
+from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 
 Object = Mapping[str, Any]
 
@@ -52,6 +52,7 @@ def pod_view(raw: Object) -> PodView:
         reason=reason,
         message=message,
         node=node,
+        agent=annotations.get(AGENT_ANNOTATION, ""),
         creating=bool(node) and not reason and all((each.get("state") or {}).keys() <= {"waiting"} for each in _containers(status)),
     )
 

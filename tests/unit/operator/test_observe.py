@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import EVENTS
 from snakepit_operator.observe import HANGS_SECONDS, MOST_ASKED, Sight, observe
+from snakepit_operator.pods import AgentImage, agent_hash
+from snakepit_operator.views import pool_view
 
 POOL = {"metadata": {"name": "digits", "namespace": "default", "uid": "p"}, "spec": {"worker": {"adapter": "digits.tools:Digits"}}}
 
 
+AGENT = AgentImage(image="agent:2")
 T0 = "2026-11-25T00:00:00Z"
 BEGAN = datetime.fromisoformat(T0).timestamp()
 
@@ -38,7 +42,7 @@ class Cluster:
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
     going = {"deletionTimestamp": "2026-11-25T00:00:00Z"}
     cluster: Any = Cluster(stays={}, ours=going, theirs=going)
-    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), "default", "digits", {"ours", "stays"})
+    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", {"ours", "stays"})
     assert sight is not None
     assert {pod.name: (pod.deleting, pod.evicted) for pod in sight.observed.pods} == {
         "stays": (False, False),
@@ -55,7 +59,7 @@ def unstarted(second: int = 0) -> dict[str, Any]:
 async def look(cluster: Any, age: float) -> Sight:
     for each in cluster._pods:
         each["spec"] = {"nodeName": "node-1"}
-    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), "default", "digits", (), BEGAN + age)
+    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", (), BEGAN + age)
     assert sight is not None
     return sight
 
@@ -80,3 +84,14 @@ async def test_of_many_that_hang_only_a_few_are_asked() -> None:
     cluster: Any = Cluster(**{f"p{number}": unstarted(number) for number in range(9)})
     await look(cluster, 100)
     assert cluster.asked == [f"involvedObject.uid=p{number}" for number in range(MOST_ASKED)]
+
+
+async def test_a_pod_of_another_agent_or_other_settings_is_outdated() -> None:
+    spec = pool_view(POOL).spec
+    patient = msgspec.structs.replace(spec, drain=msgspec.structs.replace(spec.drain, timeout_seconds=5))
+    before, other = agent_hash(spec, AgentImage(image="agent:1")), agent_hash(patient, AGENT)
+    marks = {"old": before, "same": agent_hash(spec, AGENT), "edited": other}
+    unmarked: dict[str, Any] = {}
+    cluster: Any = Cluster(unmarked=unmarked, **{name: {"annotations": {"snakepit.dev/agent-hash": mark}} for name, mark in marks.items()})
+    sight = await look(cluster, 0)
+    assert {pod.name for pod in sight.observed.pods if pod.outdated} == {"old", "edited", "unmarked"}

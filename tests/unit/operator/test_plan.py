@@ -86,6 +86,22 @@ def test_autoscaling_does_not_take_replicas_from_whoever_writes_them() -> None:
     assert len(made.creations) == 7
 
 
+def test_a_restart_that_is_asked_for_rolls_the_pods_within_the_budget_and_once() -> None:
+    of = pool(replicas=4)
+    asked = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, annotations={"snakepit.dev/restartedAt": "now"}))
+    world = World([pod(number) for number in range(4)])
+    assert not world.reconcile(of).creations
+    before = set(world.pods)
+    for _ in range(40):
+        world.reconcile(asked)
+        assert len(world.active()) <= 5, "a quarter more than wanted at most"
+        assert len(world.ready()) >= 4, "maxUnavailable is 0"
+        world.settle()
+    assert len(world.active()) == 4
+    assert not set(world.pods) & before
+    assert not world.reconcile(asked).creations, "asked for once, done once"
+
+
 class TestWithoutTheControlPlane:
     def test_nothing_is_scaled_down(self) -> None:
         made = plan(pool(replicas=1), Observed((pod(0), pod(1)), None), NOW)

@@ -168,6 +168,18 @@ def test_a_capsule_that_the_control_plane_sends_calls_to_counts_as_ready_before_
     assert found.ready_replicas == 1
 
 
+def test_capsules_with_an_agent_of_before_an_upgrade_are_counted_and_the_way_out_is_said() -> None:
+    first, second = pod(0), pod(1, outdated=True)
+    found = look(pool(replicas=2), first, second, seen=fleet(capsule(first), capsule(second), ready_workers=2))
+    _, reason, message = conditions(found)["Progressing"]
+    assert found.outdated_replicas == 1
+    assert reason == "Outdated"
+    assert "1 capsule began with another agent image" in message
+    assert "snakepit.dev/restartedAt" in message
+    assert found.reason == "Ready", "it serves as well as before"
+    assert healthy().outdated_replicas == 0
+
+
 def test_a_paused_rollout_says_so() -> None:
     found = conditions(look(pool(replicas=1, rollout={"paused": True}), pod(0, template_hash="old"), seen=fleet()))
     assert found["Progressing"][:2] == ("False", "RolloutPaused")

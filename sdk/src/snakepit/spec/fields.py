@@ -249,6 +249,9 @@ class SnakePoolStatus(Section, frozen=True):
     ready_replicas: Annotated[int, Meta(description="Capsules with a warm worker.")] | None = None
     updated_replicas: Annotated[int, Meta(description="Capsules of the newest template.")] | None = None
     available_replicas: Annotated[int, Meta(description="Capsules that the control plane sends calls to.")] | None = None
+    outdated_replicas: (
+        Annotated[int, Meta(description="Capsules whose agent has another image or other settings than a new one would have.")] | None
+    ) = None
     desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
     selector: Annotated[str, Meta(description="Label selector of the pool's pods.")] | None = None
     workers: Annotated[int, Meta(description="Ready worker processes.")] | None = None
@@ -267,6 +270,7 @@ class Metadata(Section, frozen=True):
     namespace: str = "default"
     uid: str = ""
     generation: int = 1
+    annotations: dict[str, str] = {}
 
 
 class SnakePool(Section, frozen=True, kw_only=True):
