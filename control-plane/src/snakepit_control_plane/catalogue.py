@@ -5,12 +5,13 @@ Workers' tools follow the agents: the pool collects them. Clients' tools are kep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
 from snakepit.names import check_tool, nearest
+from snakepit.texts import quoted
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.pool import Pool
@@ -27,7 +28,7 @@ class Scope:
     session_id: str = ""
 
     def __str__(self) -> str:
-        return f"session {self.session_id!r} of pool {self.pool}" if self.session_id else f"pool {self.pool}"
+        return f"session {quoted(self.session_id)} of pool {self.pool}" if self.session_id else f"pool {self.pool}"
 
 
 class Provider(Protocol):
@@ -67,7 +68,7 @@ class Catalogue(Generic[P]):
         self._tools: dict[Scope, dict[str, Offered[P]]] = {}
         self._per_pool: dict[str, int] = {}
 
-    def offer(self, provider: P, number: int, scope: Scope, tools: Iterable[common_pb2.Tool], workers: Collection[str] = ()) -> None:
+    def offer(self, provider: P, number: int, scope: Scope, tools: Sequence[common_pb2.Tool], workers: Collection[str] = ()) -> None:
         """Take an offer in place of the provider's earlier one with that number: all of it or, with an error, none of it.
 
         `workers`: names that the pool's own tools have. A client that has linked anew takes over what its old link offered.
@@ -78,10 +79,9 @@ class Catalogue(Generic[P]):
             self.leave(known)
             self._links[provider.client] = provider
         earlier = self._remove(provider, number)
-        marked = [_marked(tool, scope) for tool in tools]
-        problem = self._problem(provider, scope, marked, workers)
+        problem = self._over_quota(provider, scope, len(tools)) or self._problem(scope, tools, workers)
         if problem is None:
-            self._add(_Offer(provider, number, scope, marked))
+            self._add(_Offer(provider, number, scope, [_marked(tool, scope) for tool in tools]))
             return
         if earlier is not None:
             self._add(earlier)
@@ -104,9 +104,7 @@ class Catalogue(Generic[P]):
         """What is offered in exactly that scope, by name."""
         return [offered.tool for _, offered in sorted(self._tools.get(scope, {}).items())]
 
-    def _problem(
-        self, provider: P, scope: Scope, tools: Sequence[common_pb2.Tool], workers: Collection[str]
-    ) -> InvalidArguments | ToolQuota | None:
+    def _problem(self, scope: Scope, tools: Sequence[common_pb2.Tool], workers: Collection[str]) -> InvalidArguments | None:
         taken = self._tools.get(scope, {})
         seen: set[str] = set()
         for tool in tools:
@@ -119,7 +117,7 @@ class Catalogue(Generic[P]):
                 too_large = f"tool {tool.name!r}: schema and description have {tool.ByteSize()} bytes, the most is {MOST_TOOL_BYTES}"
                 return InvalidArguments(problem or too_large)
             seen.add(tool.name)
-        return self._over_quota(provider, scope, len(tools))
+        return None
 
     def _over_quota(self, provider: P, scope: Scope, more: int) -> ToolQuota | None:
         mine = sum(len(offer.tools) for offer in self._offers.get(provider, {}).values())
@@ -197,7 +195,7 @@ def get_tool(pool: Pool, offered: Catalogue[P], name: str) -> common_pb2.Tool:
         return found.tool
     names = nearest(name, {*pool.tools, *(each.name for each in offered.tools(Scope(pool.name)))})
     hint = f": did you mean {' or '.join(names)}?" if names else ""
-    raise ToolNotFound(f"pool {pool.name} has no tool {name!r}{hint}", details={"nearest": ",".join(names)})
+    raise ToolNotFound(f"pool {pool.name} has no tool {quoted(name)}{hint}", details={"nearest": ",".join(names)})
 
 
 def _of_workers(tool: common_pb2.Tool) -> common_pb2.Tool:

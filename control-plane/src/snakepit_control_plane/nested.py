@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import SnakepitError, ToolNotFound
 from snakepit.names import nearest
+from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Catalogue, Offered, Scope
 from snakepit_control_plane.router.calls import Call, bad_timeout
@@ -111,7 +112,7 @@ class NestedCalls:
         known = {*pool.tools, *(each.name for scope in (Scope(pool.name), Scope(*session)) for each in self.catalogue.tools(scope))}
         names = nearest(name, known)
         hint = f": did you mean {' or '.join(names)}?" if names else ""
-        message = f"pool {pool.name} has no tool {name!r}, and no client offers one for it or for this session{hint}"
+        message = f"pool {pool.name} has no tool {quoted(name)}, and no client offers one for it or for this session{hint}"
         return ToolNotFound(message, details={"nearest": ",".join(names)})
 
     def _deadline(self, parent: Call, call: link_pb2.Call, pool: Pool, tool: common_pb2.Tool | None) -> float:

@@ -52,9 +52,6 @@ from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.store.urls import parse_store_url
 from snakepit_control_plane.telemetry import Telemetry
 
-RECEIVE_FACTOR = 4
-"""A message up to this many times the limit is read, so that its sender can be told which limit it broke."""
-
 FAREWELL_SECONDS = 10.0
 """A slow reader may take so long for what is in the kernel's buffers when all calls have ended."""
 
@@ -96,7 +93,7 @@ class Running:
         self.http_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=server_options(settings.max_payload_bytes * RECEIVE_FACTOR))
+        self._grpc = grpc.aio.server(options=server_options())
         self._http = HttpServer(self.router, self.not_ready)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.link.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.limits import Limits, variable
@@ -58,7 +59,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
         "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
-        **{limit.name: read(variable(limit.name), _positive_int, limit.default) for limit in fields(Limits)},
+        **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         "authentication": authentication.from_environment(environment, problems),
@@ -88,6 +89,16 @@ def _positive_int(text: str) -> int:
     if value <= 0:
         raise ValueError("use a whole number above 0")
     return value
+
+
+def _message_bytes(text: str) -> int:
+    value = _positive_int(text)
+    if value > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"use up to {MAX_PAYLOAD_BYTES}: what is larger travels in pieces, see SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES")
+    return value
+
+
+_PARSERS = {"max_payload_bytes": _message_bytes}
 
 
 def _seconds(text: str) -> float:

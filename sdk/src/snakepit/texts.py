@@ -25,6 +25,15 @@ def clipped(text: str, most: int) -> str:
     return data[:most].decode(errors="ignore")
 
 
+ECHOED = 200
+"""Characters of what was sent that a refusal gives back."""
+
+
+def quoted(text: str) -> str:
+    """The text as Python writes it, and what is over ECHOED characters left out: whoever sent megabytes knows them."""
+    return repr(text if len(text) <= ECHOED else f"{text[: ECHOED - 1]}…")
+
+
 def refusal(what: str, error: UnicodeEncodeError) -> InvalidArguments:
     """`what` holds such a text."""
     return InvalidArguments(f"{what} has {error.object[error.start]!r}, {_WHAT}")

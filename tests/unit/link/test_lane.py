@@ -50,7 +50,7 @@ class Echo(link_pb2_grpc.LinkServiceServicer):
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
         self.links.append(link)
         try:
-            await _run_somewhere(link, self, awaited, context, link.run)
+            await _run_somewhere(link, self, awaited, context.read, link.run)
         finally:  # Cancelled, where the client hangs up first.
             self.closed.append(link.close_reason)
 

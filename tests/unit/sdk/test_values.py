@@ -112,9 +112,13 @@ def test_state_in_the_json_form_may_hold_bytes() -> None:
         ({"$base64": "?"}, r"\$base64 must be base64 text"),
         ({"$base64": 3}, r"\$base64 must be base64 text"),
         ({"$integer": "x"}, r"\$integer must be an integer"),
-        ({"$base64": "AAE=", "dtype": "<f8"}, "shape must be a list of numbers"),
+        ({"$integer": math.inf}, r"\$integer must be an integer"),
+        ({"$base64": "AAE=", "dtype": "<f8"}, "shape must be a list of whole numbers"),
+        ({"$base64": "AAE=", "dtype": "<f8", "shape": [1.5]}, "shape must be a list of whole numbers"),
+        ({"$base64": "AAE=", "dtype": "<f8", "shape": [-1]}, "shape must be a list of whole numbers"),
+        ({"$base64": "AAE=", "dtype": "<f8", "shape": "23"}, "shape must be a list of whole numbers"),
     ],
-    ids=["no base64", "no text", "no integer", "no shape"],
+    ids=["no base64", "no text", "no integer", "infinite", "no shape", "part of one", "negative", "shape as text"],
 )
 def test_an_object_with_a_key_of_ours_that_is_not_what_it_says_is_refused(value: Any, sentence: str) -> None:
     with pytest.raises(InvalidArguments, match=sentence):

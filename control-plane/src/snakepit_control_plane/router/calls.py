@@ -7,13 +7,14 @@ has gone does not stop a tool.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from snakepit import payload
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
 from snakepit.link.status import to_frame
 from snakepit.local.sections import counted
+from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.limits import Limits
 
@@ -32,6 +33,15 @@ ALWAYS = frozenset({"", payload.JSON})
 """Content types of arguments that every pool takes."""
 
 _ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
+
+MOST_ATTACHMENTS = 10_000
+"""Of one payload. Each is an object in every program that it passes through."""
+
+MOST_BESIDE_BYTES = 64 * 1024
+"""Of a call, beside its arguments' bytes: ids, names, metadata."""
+
+ATTACHMENT_BYTES = 128
+"""Each attachment's type and shape may have so many more."""
 
 Reply = Callable[["Call", link_pb2.Frame], None]
 """Gets the call's Result, once; before it, where the call asks for it, its Progress."""
@@ -70,6 +80,7 @@ class Call:
         "affinity",
         "ahead",
         "arrival",
+        "bytes",
         "call_id",
         "caller",
         "capped",
@@ -117,6 +128,8 @@ class Call:
         self.affinity = call.affinity
         self.rank = _RANKS.get(call.priority, 1) if call.priority else 1
         self.arrival = 0
+        # Of its frame, as it came.
+        self.bytes = 0
         # The pool that took it, which may be deleted while it runs.
         self.home: Pool | None = None
         # It has had its turn already: if it waits again, it goes before those that have not.
@@ -195,13 +208,19 @@ def payload_bytes(value: common_pb2.Payload) -> int:
 
 
 def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
-    """What is wrong with the call's own fields."""
+    """What is wrong with the call's own fields. What is too many is counted before anything is done with each."""
     if not call.timeout >= 0:
         return bad_timeout(call.timeout)
     arguments = call.request.arguments
+    attached = len(arguments.attachments) if arguments.attachments else 0
+    if attached > MOST_ATTACHMENTS:
+        return too_many_attachments(attached)
     size = payload_bytes(arguments)
     if size > limits.max_payload_bytes:
         return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
+    call.bytes = call.request.ByteSize()
+    if (beside := call.bytes - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
+        return too_much_beside(beside)
     if call.source is not None and (size := counted(call.request.pieces.sections)) > limits.max_large_payload_bytes:
         return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
     kind = arguments.content_type
@@ -213,6 +232,22 @@ def bad_timeout(timeout: float) -> InvalidArguments:
     return InvalidArguments(message, details={"field": "timeout_seconds"})
 
 
+def check_sections(sections: Sequence[int]) -> InvalidArguments | None:
+    """What is wrong with what a caller says of its pieces."""
+    if not sections:
+        return InvalidArguments("pieces.sections is empty: give the size of the arguments' data, and of each attachment")
+    return too_many_attachments(len(sections) - 1) if len(sections) > MOST_ATTACHMENTS + 1 else None
+
+
+def too_many_attachments(count: int) -> InvalidArguments:
+    return InvalidArguments(f"the arguments have {count} attachments, {MOST_ATTACHMENTS} is the most: join small arrays into larger ones")
+
+
+def too_much_beside(size: int) -> InvalidArguments:
+    message = f"ids, names and metadata of the call have {size} bytes together, {MOST_BESIDE_BYTES} is the most: move them to the arguments"
+    return InvalidArguments(message)
+
+
 def too_large(size: int, limit: int, name: str, what: str = "arguments", started: Started = Started.NO) -> PayloadTooLarge:
     message = f"the {what} have {size} bytes, {name} allows {limit}"
     return PayloadTooLarge(message, started=started, details={"limit": name, "bytes": str(limit)})
@@ -222,5 +257,5 @@ def _refused_encoding(pool: Pool, content_type: str) -> InvalidArguments | None:
     allowed = pool.spec.call.payloads
     if _ENCODINGS.get(content_type) in allowed:
         return None
-    message = f"pool {pool.name} takes no arguments of content type {content_type!r}: its call.payloads lists {', '.join(allowed)}"
+    message = f"pool {pool.name} takes no arguments of content type {quoted(content_type)}: its call.payloads lists {', '.join(allowed)}"
     return InvalidArguments(message, details={"field": "arguments.content_type", "payloads": ",".join(allowed)})

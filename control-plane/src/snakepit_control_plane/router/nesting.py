@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from snakepit.errors import CallTooDeep, WouldDeadlock
+from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def too_deep(nest: Nest, tool: str, most: int) -> CallTooDeep | None:
     if nest.depth < most:
         return None
     around = " < ".join([call.tool for call in (nest.call, *nest.around()) if call is not None][:4])
-    message = (
-        f"tool {tool!r} would be nested in {nest.depth + 1} calls, maxNestingDepth allows {most}: do tools call each other in a circle?"
+    message = f"tool {quoted(tool)} would be nested in {nest.depth + 1} calls, maxNestingDepth allows {most}"
+    return CallTooDeep(
+        f"{message}: do tools call each other in a circle? (in {around} < …)", details={"limit": "maxNestingDepth", "depth": str(most)}
     )
-    return CallTooDeep(f"{message} (in {around} < …)", details={"limit": "maxNestingDepth", "depth": str(most)})
 
 
 def waits_for_itself(pool: Pool, call: Call, pin: Worker | None) -> WouldDeadlock | None:

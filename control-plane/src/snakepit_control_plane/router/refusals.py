@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import CallerLimit, PoolNotFound, PoolNotReady, PoolSaturated, QueueTimeout
 from snakepit.names import nearest
+from snakepit.texts import quoted
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ def no_pool(name: str, known: Collection[str]) -> PoolNotFound:
     """Names the nearest ones."""
     names = nearest(name, known)
     hint = f"did you mean {' or '.join(names)}?" if names else f"known: {', '.join(sorted(known)[:10]) or 'none'}"
-    return PoolNotFound(f"there is no pool {name!r}: {hint}", details={"nearest": ",".join(names)})
+    return PoolNotFound(f"there is no pool {quoted(name)}: {hint}", details={"nearest": ",".join(names)})
 
 
 def not_known_yet(name: str) -> PoolNotReady:
     """By a replica that has just started: another one may know better, and so may this one soon."""
-    message = f"whether there is a pool {name!r} is not known here yet: this replica has just started, and waits for the agents to link"
+    message = (
+        f"whether there is a pool {quoted(name)} is not known here yet: this replica has just started, and waits for the agents to link"
+    )
     return PoolNotReady(message, retry_after=RETRY_NOT_KNOWN_SECONDS)
 
 

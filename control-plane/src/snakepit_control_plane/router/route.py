@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit.names import nearest
+from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
 
@@ -93,7 +94,7 @@ def unknown_tool(pool: Pool, tool: str) -> ToolNotFound:
     """The refusal of a tool that no worker offers."""
     names = nearest(tool, pool.tools)
     hint = f"did you mean {' or '.join(names)}?" if names else f"it has {', '.join(sorted(pool.tools)[:10]) or 'none'}"
-    return ToolNotFound(f"pool {pool.name} has no tool {tool!r}: {hint}", details={"nearest": ",".join(names)})
+    return ToolNotFound(f"pool {pool.name} has no tool {quoted(tool)}: {hint}", details={"nearest": ",".join(names)})
 
 
 def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from snakepit import digests
 from snakepit.errors import Cancelled, Started
 from snakepit.link.bulk import Piece
@@ -89,10 +91,15 @@ class Upload:
         """Until the client ends its side. One piece at a time: what the agent has not taken is not read."""
         try:
             while (message := await read()) is not EOF:
-                if not isinstance(message, Piece) and message[:1] != PIECE_HEADER:
-                    self._sending = link_pb2.CarryRequest.FromString(message).sending
-                else:
+                if isinstance(message, Piece):
                     await self._hand_over(message)
+                elif message[:1] == PIECE_HEADER:
+                    piece_of(message)
+                    await self._hand_over(message)
+                else:
+                    self._sending = link_pb2.CarryRequest.FromString(message).sending
+        except (DecodeError, ValueError):
+            return  # What it says is no message: nothing more of it is taken, as if it had gone.
         finally:
             self.gone = True
             self._filled.set()

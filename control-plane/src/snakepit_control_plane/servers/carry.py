@@ -16,13 +16,14 @@ import grpc
 
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.link.bulk import Cut, Moved, Piece
+from snakepit.texts import quoted
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.calls import Call, check_sections
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.servers.arguments import Upload
-from snakepit_control_plane.servers.rpc import EOF, abort, pass_on
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, pass_on, readable
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,14 +33,16 @@ PROGRESS_KEPT = 16
 
 async def serve_carry(router: Router, nested: NestedCalls, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
     """One call, or the large result of one whose Result went over the link. `is_closed`: is nothing more taken?"""
-    first = await _opening(context)
-    if first is None:
+    message: Any = await context.read()
+    if message is EOF:
         return
     if is_closed():
         await abort(context, Draining("this replica stops: dial another"))
         return
     with router.delivering():
         try:
+            first = _opening(message)
+            del message
             if first.fetch:
                 await _fetch(router, first.fetch, context)
             else:
@@ -50,15 +53,23 @@ async def serve_carry(router: Router, nested: NestedCalls, context: Context, cal
             await abort(context, error)
 
 
-async def _opening(context: Context) -> link_pb2.CarryRequest | None:
-    message: Any = await context.read()
-    return None if message is EOF else link_pb2.CarryRequest.FromString(message)
+_read = readable(link_pb2.CarryRequest)
+
+
+def _opening(message: bytes) -> link_pb2.CarryRequest:
+    """Raises InvalidArguments."""
+    first = _read(message)
+    if first is None:
+        raise InvalidArguments(NO_MESSAGE)
+    if first.call.HasField("pieces") and (problem := check_sections(first.call.pieces.sections)) is not None:
+        raise problem
+    return first
 
 
 async def _fetch(router: Router, call_id: str, context: Context) -> None:
     stream = router.transfers.find(call_id)
     if stream is None:
-        raise StaleEpoch(f"no result of call {call_id} waits here", started=Started.YES)
+        raise StaleEpoch(f"no result of call {quoted(call_id)} waits here", started=Started.YES)
     try:
         await pass_down(stream, functools.partial(pass_on, context))
     finally:

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import grpc
 
-from snakepit.errors import SnakepitError
+from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, pool_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.rpc import EOF, abort, metadata
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
 
 CHANGE_SECONDS = 1.0
 """Changes are told at most this often."""
@@ -49,6 +49,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         with contextlib.ExitStack() as listening:
             try:
                 while (request := cast(fleet_pb2.SyncRequest, await context.read())) is not EOF:
+                    if request is None:
+                        await abort(context, InvalidArguments(NO_MESSAGE))
                     self._carry_out(request)
                     talk.version = request.version
                     if request.complete and not talk.complete:

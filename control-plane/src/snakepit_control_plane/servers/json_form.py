@@ -19,6 +19,7 @@ from snakepit import payload as payloads
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.local.frames import Attachment, Payload
 from snakepit.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
+from snakepit.texts import ECHOED, quoted
 from snakepit.v1 import common_pb2
 
 BASE64 = "$base64"
@@ -26,17 +27,24 @@ BASE64 = "$base64"
 MAX_DEPTH = 30
 """protobuf's parsers give up at 100 nested messages, and an object in an object takes three."""
 
+MOST_VALUES = 250_000
+"""In one payload: nulls, numbers, texts, lists and objects. Each is an object in memory, where the JSON text has a byte or two."""
+
 _EXACT = 2**53
+_TOO_MANY = f"{MOST_VALUES} values is the most that the JSON form has: use the payload form"
 _TOO_DEEP = f"a result that is nested deeper than {MAX_DEPTH} has no JSON form: ask for the payload form"
 _ALIKE = frozenset({BASE64, "contentType", "dtype", "shape"})
 
 
 def from_struct(arguments: struct_pb2.Struct, *, same_bytes: bool = False) -> common_pb2.Payload:
-    """Raises InvalidArguments for an object with one of our keys that is not what it says.
+    """Raises InvalidArguments for an object with one of our keys that is not what it says, and for more than MOST_VALUES.
 
     `same_bytes`: equal arguments give equal bytes, whatever order protobuf has their names in.
     """
-    plain = {key: _plain(value) for key, value in arguments.fields.items()}
+    if len(arguments.fields) > MOST_VALUES:
+        raise InvalidArguments(f"the arguments have too many values, {_TOO_MANY}")
+    reader = _Reader()
+    plain = {key: reader.plain(value) for key, value in arguments.fields.items()}
     return _wire(payloads.encode(_in_order(plain) if same_bytes else plain))
 
 
@@ -47,7 +55,7 @@ def _in_order(plain: Any) -> Any:
 
 
 def from_value(value: common_pb2.Value) -> common_pb2.Payload:
-    """A state value in either form. Raises InvalidArguments for none."""
+    """A state value in either form. Raises InvalidArguments for none, and for more than MOST_VALUES."""
     kind = value.WhichOneof("kind")
     if kind is None:
         raise InvalidArguments("value is missing: set value.json or value.payload")
@@ -55,13 +63,15 @@ def from_value(value: common_pb2.Value) -> common_pb2.Payload:
         if value.payload.attachments:
             raise InvalidArguments("value.payload must have no attachments: put everything into its data")
         return value.payload
-    return _wire(payloads.encode_inline(_plain(value.json)))
+    return _wire(payloads.encode_inline(_Reader().plain(value.json)))
 
 
 def to_value(payload: common_pb2.Payload) -> struct_pb2.Value:
-    """Raises SnakepitError when the payload is no JSON or msgpack, or nested too deeply for a Value."""
+    """Raises SnakepitError when the payload is no JSON or msgpack, or is too deep or has too many values for a Value."""
     try:
         plain = decode(payload)
+        if len(payload.data) > MOST_VALUES and _count(plain) > MOST_VALUES:
+            raise SnakepitError(f"the result has too many values, {_TOO_MANY}")
         return _value(_placed(plain, payload.attachments) if payload.attachments else plain)
     except RecursionError as error:
         raise SnakepitError(_TOO_DEEP) from error
@@ -88,17 +98,32 @@ def _wire(encoded: Payload) -> common_pb2.Payload:
     return wire
 
 
-def _plain(value: struct_pb2.Value) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() and abs(number) <= _EXACT else number
-    if kind == "struct_value":
-        plain = {key: _plain(each) for key, each in value.struct_value.fields.items()}
-        return _special(plain) if BASE64 in plain or INLINE_INTEGER in plain else plain
-    if kind == "list_value":
-        return [_plain(each) for each in value.list_value.values]
-    return getattr(value, kind) if kind in ("string_value", "bool_value") else None
+class _Reader:
+    """Reads one request's values, and counts them before it makes them."""
+
+    def __init__(self) -> None:
+        self._left = MOST_VALUES
+
+    def plain(self, value: struct_pb2.Value) -> Any:
+        kind = value.WhichOneof("kind")
+        if kind == "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+        if kind == "struct_value":
+            fields = value.struct_value.fields
+            self._take(len(fields))
+            plain = {key: self.plain(each) for key, each in fields.items()}
+            return _special(plain) if BASE64 in plain or INLINE_INTEGER in plain else plain
+        if kind == "list_value":
+            values = value.list_value.values
+            self._take(len(values))
+            return [self.plain(each) for each in values]
+        return getattr(value, kind) if kind in ("string_value", "bool_value") else None
+
+    def _take(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise InvalidArguments(f"the arguments have too many values, {_TOO_MANY}")
 
 
 def _special(plain: dict[str, Any]) -> Any:
@@ -109,18 +134,35 @@ def _special(plain: dict[str, Any]) -> Any:
     data = _parsed(lambda text: base64.b64decode(text, validate=True), plain, BASE64, "base64 text")
     if "contentType" not in plain and "dtype" not in plain:
         return data
-    shape = _parsed(tuple, plain, "shape", "a list of numbers") if "dtype" in plain else ()
+    shape = _parsed(_shape, plain, "shape", "a list of whole numbers") if "dtype" in plain else ()
     return Attachment(str(plain.get("contentType", NDARRAY)), data, str(plain.get("dtype", "")), shape)
+
+
+def _shape(numbers: Any) -> tuple[int, ...]:
+    if not isinstance(numbers, list) or not all(type(each) is int and 0 <= each <= _EXACT for each in numbers):
+        raise ValueError(f"{quoted(str(numbers)[:ECHOED])} has something else")
+    return tuple(numbers)
 
 
 def _parsed(parse: Callable[[Any], Any], plain: dict[str, Any], key: str, what: str) -> Any:
     try:
         return parse(plain.get(key))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArguments(f"{key} must be {what}: {error}") from error
 
 
 # ---- out
+
+
+def _count(plain: Any) -> int:
+    """So many values it has, or more than MOST_VALUES. Counted without recursion: it may be deep."""
+    count, left = 1, [plain]
+    while left and count <= MOST_VALUES:
+        each = left.pop()
+        if isinstance(each, list | dict):
+            count += len(each)
+            left.extend(each.values() if isinstance(each, dict) else each)
+    return count
 
 
 def _placed(plain: Any, attachments: Sequence[common_pb2.Attachment]) -> Any:

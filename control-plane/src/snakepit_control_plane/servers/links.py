@@ -16,6 +16,7 @@ from snakepit import link as links
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
 from snakepit.link import LinkClosed
 from snakepit.link.bulk import CARRY, PIPE
+from snakepit.link.channels import MOST_FRAMES
 from snakepit.link.lane import Lane
 from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -27,12 +28,13 @@ from snakepit_control_plane.router.calls import Call, result_frame
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.servers.asking import Asking
+from snakepit_control_plane.servers.bounds import Refusals, check_hello, overlong
 from snakepit_control_plane.servers.bulk import BulkGroup, BulkServer
 from snakepit_control_plane.servers.carry import serve_carry
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.pipes import serve_pipe
-from snakepit_control_plane.servers.rpc import EOF, abort, caller, metadata
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, caller, metadata, readable
 from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -69,13 +71,13 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
         self._stopping = False
         self._closed = False
-        self._refused: set[str] = set()
+        self._refused = Refusals()
 
     def handlers(self) -> Any:
         """Instead of the generated ones: Pipe and Carry get and give messages as bytes, because pieces are passed on as they are."""
         link = grpc.stream_stream_rpc_method_handler(
             self.Link,
-            request_deserializer=link_pb2.LinkRequest.FromString,
+            request_deserializer=readable(link_pb2.LinkRequest),
             response_serializer=link_pb2.LinkResponse.SerializeToString,
         )
         raw = {"Pipe": self.Pipe, "Carry": self.Carry}
@@ -96,8 +98,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     async def _link(self, context: Context, bulk: BulkGroup, who: str) -> None:
         try:
-            first, hello = await self._hello(context)
-            link = links.Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
+            read = partial(_read, context)
+            first, hello = await self._hello(read)
+            link = links.Link(read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
             offered = self._lanes.offer() if hello.takes_lane else None
             if offered is not None:
                 bulk.offer(offered[0])
@@ -117,21 +120,22 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
             peer.on_frames(link, first.frames[1:])
             run = partial(self._run, link, peer)
-            ran = run() if offered is None else _run_somewhere(link, peer, offered[1], context, run)
+            ran = run() if offered is None else _run_somewhere(link, peer, offered[1], read, run)
             log.debug("%s closed: %s", link.name, await ran)
         finally:
             del self.links[link]
             peer.closed()
 
-    async def _hello(self, context: Context) -> tuple[link_pb2.LinkRequest, link_pb2.Hello]:
+    async def _hello(self, read: Callable[[], Awaitable[Any]]) -> tuple[link_pb2.LinkRequest, link_pb2.Hello]:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                first = cast(link_pb2.LinkRequest, await context.read())
+                first = cast(link_pb2.LinkRequest, await read())
         except TimeoutError:
             raise InvalidArguments(f"no Hello within {HELLO_SECONDS:g} s") from None
         if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "hello":
             raise InvalidArguments("the first frame of a link must be a Hello")
         hello = first.frames[0].hello
+        check_hello(hello)
         return first, hello
 
     async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str, lane: link_pb2.Lane | None) -> Peer:
@@ -180,9 +184,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     def _log_once(self, error: SnakepitError, context: Context) -> None:
         """A peer dials again and again: say it once."""
-        if error.message not in self._refused and len(self._refused) < 1000:
-            self._refused.add(error.message)
-            log.warning("link refused: %s", error)
+        if line := self._refused.line(str(error), self.router.clock()):
+            log.warning("link refused: %s", line)
 
     def go_away(self) -> None:
         """Ask every peer, and every one that still comes, to send no new calls here."""
@@ -312,7 +315,9 @@ class AgentPeer:
                 self._other(link, kind, frame)
 
     def _other(self, link: links.Link, kind: str | None, frame: link_pb2.Frame) -> None:
-        if kind == "report":
+        if problem := overlong(kind, frame):
+            link.close(problem)
+        elif kind == "report":
             self._fleet.reported(self._capsule, frame.report)
         elif kind == "load":
             self._fleet.loaded_elsewhere(self._capsule, frame.load)
@@ -353,10 +358,10 @@ class AgentPeer:
 
 
 async def _run_somewhere(
-    link: links.Link, peer: Peer, lane: asyncio.Future[Lane], context: Context, run: Callable[[], Awaitable[str]]
+    link: links.Link, peer: Peer, lane: asyncio.Future[Lane], read: Callable[[], Awaitable[Any]], run: Callable[[], Awaitable[str]]
 ) -> str:
     """On the lane, if the peer comes there; on the stream, if it says something here."""
-    said_here = asyncio.ensure_future(cast(Awaitable[Any], context.read()))
+    said_here = asyncio.ensure_future(read())
     try:
         await asyncio.wait((lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if lane.done():
@@ -372,6 +377,16 @@ async def _run_somewhere(
         if not lane.cancel():
             lane.result().abort()
         said_here.cancel()
+
+
+async def _read(context: Context) -> Any:
+    """A message of the stream, or EOF. What is none, or has too many frames, ends the stream."""
+    message: Any = await context.read()
+    if message is None:
+        await abort(context, InvalidArguments(NO_MESSAGE))
+    elif message is not EOF and len(message.frames) > MOST_FRAMES:
+        await abort(context, InvalidArguments(f"a message has {len(message.frames)} frames, {MOST_FRAMES} is the most"))
+    return message
 
 
 def _name(hello: link_pb2.Hello, context: Context) -> str:

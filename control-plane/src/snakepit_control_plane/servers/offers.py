@@ -22,11 +22,14 @@ from snakepit.errors import (
 from snakepit.link import LinkClosed, tracing
 from snakepit.link.status import to_frame
 from snakepit.link.window import WINDOW_BYTES, Window
+from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.nested import NestedCalls, Target
 from snakepit_control_plane.router.calls import payload_bytes
 from snakepit_control_plane.servers.rpc import full_name
+
+PROVIDER_CHARACTERS = 64
 
 _OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 
@@ -158,8 +161,9 @@ class Provider:
         self.tell(link_pb2.Frame(offer_reply=reply))
 
     def _accept(self, offer: link_pb2.Offer) -> None:
-        if not offer.provider or (self.client and self.client != offer.provider):
-            raise InvalidArguments(f"offer.provider {offer.provider!r} must be one name for the client, the same in all of its offers")
+        if not 0 < len(offer.provider) <= PROVIDER_CHARACTERS or (self.client and self.client != offer.provider):
+            rule = f"must be one name for the client, of up to {PROVIDER_CHARACTERS} characters, the same in all of its offers"
+            raise InvalidArguments(f"offer.provider {quoted(offer.provider)} {rule}")
         self.client = offer.provider
         if not offer.tools:
             self._nested.catalogue.withdraw(self, offer.id)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from snakepit.errors import Cancelled, SnakepitError, StaleEpoch, Started
+from snakepit.errors import Cancelled, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.link.bulk import Cut, Piece
 from snakepit.local.sections import PIECE_HEADER, piece_of, total
+from snakepit.texts import quoted
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Claimed
@@ -20,9 +22,11 @@ from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.servers.rpc import EOF, abort, metadata, pass_on, write
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata, pass_on, readable, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_read = readable(link_pb2.PipeRequest)
 
 _TAKEN = link_pb2.PipeResponse().SerializeToString()
 
@@ -32,13 +36,16 @@ async def serve_pipe(router: Router, gate: Gate, context: Context) -> None:
     message: Any = await context.read()
     if message is EOF:
         return
-    first = link_pb2.PipeRequest.FromString(message)
+    first = _read(message)
+    if first is None:
+        await abort(context, InvalidArguments(NO_MESSAGE))
+        return
     capsule = next((each for each in router.senders if each.incarnation == first.capsule_incarnation), None)
     if capsule is not None and not await _is_admitted(gate, capsule, context):
         return
     call = capsule.inflight.get(first.id) or capsule.trailing.get(first.id) if capsule is not None else None
     if call is None:
-        await abort(context, StaleEpoch(f"no call {first.id} of capsule {first.capsule_incarnation} is open here"))
+        await abort(context, StaleEpoch(f"no call {first.id} of capsule {quoted(first.capsule_incarnation)} is open here"))
     elif first.wants_arguments:
         await _give_arguments(router, call, context)
     else:
@@ -67,6 +74,8 @@ async def _take_chunks(stream: Stream, opening: list[bytes], context: Context) -
     stream.opened = True
     try:
         await _pass_on(opening, stream, context)
+    except (DecodeError, ValueError):
+        await abort(context, InvalidArguments(NO_MESSAGE))
     finally:
         stream.broken()
     if stream.gone:

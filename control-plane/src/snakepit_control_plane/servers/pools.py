@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from snakepit.errors import InvalidArguments
+from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.pools import Router
@@ -52,5 +53,5 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         worker = pool.workers.get(name)
         if worker is None:
             known = ", ".join(sorted(pool.workers)[:10]) or "none"
-            raise InvalidArguments(f"pool {pool.name} has no worker {name!r}: it has {known}")
+            raise InvalidArguments(f"pool {pool.name} has no worker {quoted(name)}: it has {known}")
         return worker

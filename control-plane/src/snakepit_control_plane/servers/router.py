@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,13 +16,33 @@ from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import Call
+from snakepit_control_plane.router.calls import (
+    MOST_ATTACHMENTS,
+    MOST_BESIDE_BYTES,
+    Call,
+    payload_bytes,
+    too_many_attachments,
+    too_much_beside,
+)
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.rpc import abort, caller, full_name, metadata, parent_call_id, rich, time_left, traceparent, write
+from snakepit_control_plane.servers.converting import convert
+from snakepit_control_plane.servers.rpc import (
+    abort,
+    caller,
+    check_readable,
+    full_name,
+    metadata,
+    parent_call_id,
+    readable,
+    rich,
+    time_left,
+    traceparent,
+    write,
+)
 
 Request = router_pb2.ExecuteRequest | router_pb2.ExecuteStreamRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,15 +61,16 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """Instead of the generated ones: ExecuteStream gives its messages as bytes."""
         unary = grpc.unary_unary_rpc_method_handler(
             self.Execute,
-            request_deserializer=router_pb2.ExecuteRequest.FromString,
+            request_deserializer=readable(router_pb2.ExecuteRequest),
             response_serializer=router_pb2.ExecuteResponse.SerializeToString,
         )
-        stream = grpc.unary_stream_rpc_method_handler(self.ExecuteStream, request_deserializer=router_pb2.ExecuteStreamRequest.FromString)
+        stream = grpc.unary_stream_rpc_method_handler(self.ExecuteStream, request_deserializer=readable(router_pb2.ExecuteStreamRequest))
         service = router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
         return grpc.method_handlers_generic_handler(service, {"Execute": unary, "ExecuteStream": stream})
 
     @rich
     async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
+        check_readable(request)
         answer: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
 
         def reply(_: Call, frame: link_pb2.Frame) -> None:
@@ -56,7 +78,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 answer.set_result(frame.result)
 
         sent = metadata(context)
-        frame, who = _frame(request, context, sent), await caller(self._gate, context, sent)
+        frame, who = await _frame(request, context, sent), await caller(self._gate, context, sent)
         call = Call(frame, reply, self._router.clock(), caller=who)
         call.source = set_apart(call.request, self._router.limits.max_payload_bytes)
         self._router.submit(call)
@@ -64,13 +86,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             result = await answer
         finally:
             self._router.cancel(call)
-        return _response(request, result)
+        return await _response(request, result)
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
         stream = Stream(lambda frame: self._router.close(call, frame))
         sent = metadata(context)
         try:
-            frame = _frame(request, context, sent)
+            check_readable(request)
+            frame = await _frame(request, context, sent)
         except InvalidArguments as error:
             await abort(context, error)
             return
@@ -104,14 +127,16 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
         """As bytes: whoever waits for a slow caller holds nothing else of the chunk."""
         chunk = await take_whole(stream, self._router.limits.max_payload_bytes)
-        return _chunk(request, call, chunk).SerializeToString()
+        return (await _chunk(request, call, chunk)).SerializeToString()
 
 
-def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:
+async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:
     """Filled in place: building its parts first and copying them in takes three times as long."""
     tool, affinity, priority = request.tool, request.affinity, request.priority
     if not tool:
         raise InvalidArguments("tool is missing: name the tool to run")
+    if len(request.payload.attachments) > MOST_ATTACHMENTS:
+        raise too_many_attachments(len(request.payload.attachments))
     if affinity not in _AFFINITIES or priority not in _PRIORITIES:
         raise InvalidArguments(f"affinity {affinity} or priority {priority} is unknown: use those of snakepit.v1")
     frame = link_pb2.Frame()
@@ -121,16 +146,19 @@ def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame
     call.affinity, call.priority = affinity, priority
     call.timeout_seconds, call.traceparent = time_left(context), traceparent(sent)
     if said := request.metadata:
+        if len(said) > MOST_BESIDE_BYTES // 4:
+            raise too_much_beside(request.ByteSize())
         call.metadata.MergeFrom(said)
     if request.WhichOneof("arguments") == "payload":
         call.arguments.CopyFrom(request.payload)
     else:
-        call.arguments.CopyFrom(json_form.from_struct(request.json, same_bytes=bool(request.idempotency_key)))
+        to_payload = partial(json_form.from_struct, request.json, same_bytes=bool(request.idempotency_key))
+        call.arguments.CopyFrom(await convert(request.json.ByteSize(), to_payload))
         call.accept = JSON
     return frame
 
 
-def _response(request: router_pb2.ExecuteRequest, result: link_pb2.Result) -> router_pb2.ExecuteResponse:
+async def _response(request: router_pb2.ExecuteRequest, result: link_pb2.Result) -> router_pb2.ExecuteResponse:
     kind = result.WhichOneof("outcome")
     if kind == "error":
         raise from_frame(result.error)
@@ -138,11 +166,11 @@ def _response(request: router_pb2.ExecuteRequest, result: link_pb2.Result) -> ro
     if kind == "tool_error":
         response.tool_error.CopyFrom(result.tool_error)
     else:
-        _fill(response, request, result.payload)
+        await _fill(response, request, result.payload)
     return response
 
 
-def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2.Chunk) -> router_pb2.ExecuteStreamResponse:
+async def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2.Chunk) -> router_pb2.ExecuteStreamResponse:
     response = router_pb2.ExecuteStreamResponse(call_id=call.call_id, index=chunk.index, last=chunk.last)
     if call.worker is not None:
         response.worker, response.incarnation = call.worker.id, call.worker.incarnation
@@ -150,15 +178,17 @@ def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2
     if kind == "tool_error":
         response.tool_error.CopyFrom(chunk.tool_error)
     elif kind == "payload":
-        _fill(response, request, chunk.payload)
+        await _fill(response, request, chunk.payload)
     return response
 
 
-def _fill(response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, payload: common_pb2.Payload) -> None:
+async def _fill(
+    response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, payload: common_pb2.Payload
+) -> None:
     """The value in the form that was asked."""
     if payload.warnings:
         response.warnings.extend(payload.warnings)
     if request.WhichOneof("arguments") == "payload":
         response.payload.CopyFrom(payload)
     else:
-        response.json.CopyFrom(json_form.to_value(payload))
+        response.json.CopyFrom(await convert(payload_bytes(payload), partial(json_form.to_value, payload)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
-from snakepit.errors import SnakepitError
+from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.link.bulk import Moved, Piece
 from snakepit.link.channels import PARENT_HEADER
 from snakepit.link.status import to_status
@@ -24,7 +26,10 @@ _BROKEN: Any = grpc.aio.InternalError
 
 _NO_DEADLINE_SECONDS = 1e9
 
+NO_MESSAGE = "what was sent is no message of this method: compare the client's stubs with proto/snakepit/v1"
+
 Reply = TypeVar("Reply")
+Sent = TypeVar("Sent", bound=Message)
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +50,24 @@ def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Rep
             raise
 
     return guarded
+
+
+def readable(kind: type[Sent]) -> Callable[[bytes], Sent | None]:
+    """A deserializer that raises nothing: grpcio would log many lines for each message that is none. See `check_readable`."""
+
+    def read(data: bytes) -> Sent | None:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return None
+
+    return read
+
+
+def check_readable(request: object) -> None:
+    """Raises InvalidArguments for what was no message."""
+    if request is None:
+        raise InvalidArguments(NO_MESSAGE)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitError) -> None:
@@ -105,6 +128,50 @@ async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any], sent: 
     return await gate.identify(metadata(context) if sent is None else sent) or str(context.peer())
 
 
+class _Lenient(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it has none when it runs
+    """Generated handlers, whose requests are read as `readable` does."""
+
+    def __init__(self, handlers: grpc.GenericRpcHandler[Any, Any]) -> None:
+        self._handlers = handlers
+        self._lenient: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        known = self._lenient.get(handler_call_details.method)
+        if known is None and (handler := self._handlers.service(handler_call_details)) is not None:
+            known = self._lenient[handler_call_details.method] = _lenient(handler)
+        return known
+
+
+def _lenient(handler: Any) -> Any:
+    kind = "stream_stream" if handler.request_streaming else "unary_stream" if handler.response_streaming else "unary_unary"
+    serve = getattr(handler, kind)
+    checked = _checked_stream(serve) if inspect.isasyncgenfunction(serve) else serve if handler.request_streaming else _checked(serve)
+    return handler._replace(request_deserializer=readable(handler.request_deserializer.__self__), **{kind: checked})
+
+
+def _checked(serve: Callable[[Any, Any], Awaitable[Reply]]) -> Callable[[Any, Any], Awaitable[Reply]]:
+    async def checked(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
+        if request is None:
+            await abort(context, InvalidArguments(NO_MESSAGE))
+        return await serve(request, context)
+
+    return checked
+
+
+def _checked_stream(serve: Callable[[Any, Any], AsyncIterator[Reply]]) -> Callable[[Any, Any], AsyncIterator[Reply]]:
+    async def requests(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
+        async for request in sent:
+            if request is None:
+                await abort(context, InvalidArguments(NO_MESSAGE))
+            yield request
+
+    async def checked(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Reply]:
+        async for answer in serve(requests(sent, context), context):
+            yield answer
+
+    return checked
+
+
 class Unregistered:
     """What the generated functions add a servicer to, instead of to the server itself: by name alone.
 
@@ -116,7 +183,7 @@ class Unregistered:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
+        self._server.add_generic_rpc_handlers([_Lenient(handler) for handler in handlers])
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
         """They are found by their names."""

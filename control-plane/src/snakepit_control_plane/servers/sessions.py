@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers import json_form
+from snakepit_control_plane.servers.converting import convert
 from snakepit_control_plane.servers.rpc import full_name, rich
 from snakepit_control_plane.servers.state import limits_of
 from snakepit_control_plane.sessions.moving import rebind
@@ -119,14 +121,14 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         stored = await self._store.get_state(self._pool(request.pool).name, request.session_id, request.key, None)
         if stored is None:
             return session_pb2.GetStateResponse()
-        value = _value(stored, as_payload=request.as_payload)
+        value = await _value(stored, as_payload=request.as_payload)
         return session_pb2.GetStateResponse(found=True, version=stored.version, value=value)
 
     @rich
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
         pool = self._pool(request.pool)
         expected = request.expected_version if request.HasField("expected_version") else None
-        value = json_form.from_value(request.value)
+        value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
         written = await self._store.set_state(pool.name, request.session_id, key, value, expected, limits_of(pool), None)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
@@ -156,7 +158,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         response = session_pb2.ListStateResponse(next_page_token=page[-1] if len(page) < len(keys) else "")
         for key, stored in zip(page, values, strict=True):
             if stored is not None:
-                value = _value(stored, as_payload=request.as_payload)
+                value = await _value(stored, as_payload=request.as_payload)
                 response.keys.add(key=key, version=stored.version, size_bytes=len(stored.value.data), value=value)
         return response
 
@@ -187,8 +189,10 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
     )
 
 
-def _value(stored: StoredValue, *, as_payload: bool) -> common_pb2.Value:
-    return common_pb2.Value(payload=stored.value) if as_payload else common_pb2.Value(json=json_form.to_value(stored.value))
+async def _value(stored: StoredValue, *, as_payload: bool) -> common_pb2.Value:
+    if as_payload:
+        return common_pb2.Value(payload=stored.value)
+    return common_pb2.Value(json=await convert(len(stored.value.data), partial(json_form.to_value, stored.value)))
 
 
 def _time(seconds: float) -> Timestamp:

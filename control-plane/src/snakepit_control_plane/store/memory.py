@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
@@ -233,12 +234,12 @@ def full(pool: str, most: int) -> SessionQuota:
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:
-    return SessionNotFound(f"pool {pool} has no session {session!r}: create it first, or it has expired")
+    return SessionNotFound(f"pool {pool} has no session {quoted(session)}: create it first, or it has expired")
 
 
 def stale(session: str, *, another_life: bool) -> StaleEpoch:
     """`another_life`: the session of that id is not the one that the call belongs to."""
     if another_life:
         gone = "the one that this call belongs to has expired, was deleted, or was lost with the store"
-        return StaleEpoch(f"session {session!r} has been made anew: {gone}, and may not use the new one's state")
-    return StaleEpoch(f"session {session!r} has moved to another worker: this one may not use its state any more")
+        return StaleEpoch(f"session {quoted(session)} has been made anew: {gone}, and may not use the new one's state")
+    return StaleEpoch(f"session {quoted(session)} has moved to another worker: this one may not use its state any more")

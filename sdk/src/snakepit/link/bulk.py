@@ -21,7 +21,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from snakepit.link.lane import LONGEST_BYTES, keep_alive
+from snakepit.link.channels import LONGEST_BYTES
+from snakepit.link.lane import keep_alive
 from snakepit.link.readiness import Readiness
 from snakepit.link.status import CODES, TRAILER, Metadata
 from snakepit.local.sections import PIECE_BYTES, Bytes, Gathering, piece_message

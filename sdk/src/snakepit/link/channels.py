@@ -11,6 +11,13 @@ MAX_LARGE_PAYLOAD_BYTES = 64 * 1024 * 1024
 """The default limit of a payload that travels in pieces, through the SDK, in bytes (setting `maxLargePayloadBytes`)."""
 
 _FRAME_OVERHEAD_BYTES = 1024 * 1024
+
+LONGEST_BYTES = MAX_PAYLOAD_BYTES + _FRAME_OVERHEAD_BYTES
+"""A longer message is read nowhere: no end writes one."""
+
+MOST_FRAMES = 65_536
+"""In one message of a link."""
+
 KEEPALIVE_SECONDS = 20
 KEEPALIVE_TIMEOUT_SECONDS = 5
 

@@ -20,13 +20,10 @@ from typing import cast
 
 from google.protobuf.message import DecodeError
 
-from snakepit.link.channels import KEEPALIVE_TIMEOUT_SECONDS, SILENT_SECONDS
+from snakepit.link.channels import KEEPALIVE_TIMEOUT_SECONDS, LONGEST_BYTES, MOST_FRAMES, SILENT_SECONDS
 from snakepit.v1 import link_pb2
 
 TICKET_BYTES = 16
-
-LONGEST_BYTES = 32 * 1024 * 1024
-"""A longer message is not read: no end of a link writes one."""
 
 UNSENT_BYTES = 1024 * 1024
 """What the kernel has not taken; above it a link keeps its frames, so that they travel together later."""
@@ -171,6 +168,9 @@ class Lane(asyncio.Protocol):
             frames = link_pb2.LinkRequest.FromString(message).frames
         except DecodeError as error:
             self._break(f"what came is no message: {error}")
+            return
+        if len(frames) > MOST_FRAMES:
+            self._break(f"a message has {len(frames)} frames, {MOST_FRAMES} is the most")
             return
         if self._take is not None:
             self._take(frames)

@@ -18,6 +18,7 @@ import grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
+from snakepit.link.channels import MOST_FRAMES
 from snakepit.link.lane import Lane
 from snakepit.v1 import link_pb2
 
@@ -286,12 +287,12 @@ class Link:
         """Everything that is queued, as messages of about MESSAGE_BYTES; a larger frame is alone in its message."""
         queued, self._queued = self._queued, []
         total, self._queued_bytes = self._queued_bytes, 0
-        if total <= MESSAGE_BYTES:
+        if total <= MESSAGE_BYTES and len(queued) <= MOST_FRAMES:
             return [_message(queued)] if queued else []
         parts: list[list[bytes]] = [[]]
         size = 0
         for data in queued:
-            if parts[-1] and size + len(data) > MESSAGE_BYTES:
+            if parts[-1] and (size + len(data) > MESSAGE_BYTES or len(parts[-1]) == MOST_FRAMES):
                 parts.append([])
                 size = 0
             parts[-1].append(data)

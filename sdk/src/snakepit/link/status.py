@@ -46,7 +46,7 @@ def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
 
 def _clipped(text: str, most: int) -> str:
     """So many bytes of UTF-8 at most; what is left out is shown as an ellipsis."""
-    data = text.encode()
+    data = text[: most + 1].encode()
     return text if len(data) <= most else data[: most - 3].decode(errors="ignore") + "…"
 
 

@@ -1,0 +1,84 @@
+"""What a peer may say at most, looked at before anything is done with it: of a Hello, and of an agent's frames. Pure.
+
+What one call may have is in `router.calls`, what a message of a link may have in `snakepit.link.lane`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from snakepit.errors import InvalidArguments
+from snakepit.link.channels import MOST_FRAMES
+from snakepit.names import POOL_CHARACTERS
+from snakepit.texts import ECHOED
+from snakepit.v1 import link_pb2
+
+NAME_CHARACTERS = 253
+"""Of a pod, as Kubernetes has it; of incarnations and versions too."""
+
+SPEC_BYTES = 256 * 1024
+MOST_WORKERS = 10_000
+"""Of one capsule."""
+
+MOST_TOOLS = 10_000
+"""Of one capsule."""
+
+REFUSALS = 256
+"""So many that were logged are remembered."""
+
+REFUSALS_A_MINUTE = 30
+
+
+def check_hello(hello: link_pb2.Hello) -> None:
+    """Raises InvalidArguments."""
+    about = hello.capsule
+    for name, text, most in (
+        ("hello.version", hello.version, NAME_CHARACTERS),
+        ("hello.capsule.name", about.name, NAME_CHARACTERS),
+        ("hello.capsule.incarnation", about.incarnation, NAME_CHARACTERS),
+        ("hello.capsule.pod_uid", about.pod_uid, NAME_CHARACTERS),
+        ("hello.capsule.pool", about.pool, POOL_CHARACTERS),
+        ("hello.capsule.settings.pool", about.settings.pool, POOL_CHARACTERS),
+        ("hello.capsule.settings.uid", about.settings.uid, NAME_CHARACTERS),
+        ("hello.capsule.settings.spec", about.settings.spec, SPEC_BYTES),
+    ):
+        if len(text) > most:
+            raise InvalidArguments(f"{name} has {len(text)} characters, {most} is the most")
+    if len(hello.running) > MOST_FRAMES:
+        raise InvalidArguments(f"hello.running has {len(hello.running)} calls, {MOST_FRAMES} is the most")
+
+
+def overlong(kind: str | None, frame: link_pb2.Frame) -> str:
+    """What an agent's frame has too many of; empty: nothing."""
+    if kind == "offer" and len(frame.offer.tools) > MOST_TOOLS:
+        return f"the capsule offers {len(frame.offer.tools)} tools, {MOST_TOOLS} is the most"
+    if kind == "report" and (count := len(frame.report.workers) + len(frame.report.leaving)) > MOST_WORKERS:
+        return f"the capsule reports {count} workers, {MOST_WORKERS} is the most"
+    if kind == "load" and len(frame.load.workers) > MOST_WORKERS:
+        return f"the capsule reports the load of {len(frame.load.workers)} workers, {MOST_WORKERS} is the most"
+    return ""
+
+
+class Refusals:
+    """Which refusals are worth a line: peers dial again and again, and each may make its refusal another one."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._minute = 0.0
+        self._said = 0
+
+    def line(self, message: str, now: float) -> str:
+        """What to log; empty: nothing, it was said already, or too much was within this minute."""
+        text = message if len(message) <= 2 * ECHOED else f"{message[: 2 * ECHOED - 1]}…"
+        if text in self._seen:
+            self._seen.move_to_end(text)
+            return ""
+        if now - self._minute >= 60.0:
+            self._minute, self._said = now, 0
+        self._said += 1
+        if self._said > REFUSALS_A_MINUTE:
+            return ""
+        self._seen[text] = None
+        if len(self._seen) > REFUSALS:
+            self._seen.popitem(last=False)
+        return f"{text} (further ones within this minute are not logged)" if self._said == REFUSALS_A_MINUTE else text

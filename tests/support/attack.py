@@ -1,0 +1,156 @@
+"""The real program, a victim that must not notice, and an attacker who speaks the wire by hand. All bounded: each deed is done a few times."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from snakepit.errors import SnakepitError
+from snakepit.link.status import from_rpc_error
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from support.control_plane import PATIENCE_SECONDS, Caller
+from support.simulated_agent import POOL, simulated_agent
+
+MIB = 1024 * 1024
+ANY_SIZE = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+@dataclass
+class Plane:
+    """A control plane in a process of its own."""
+
+    address: str
+    pid: int
+    log: Path
+
+    @property
+    def rss(self) -> int:
+        """In MiB."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+
+    @property
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@contextlib.contextmanager
+def plane(**environment: str) -> Iterator[Plane]:
+    """Killed at the end."""
+    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        program = [sys.executable, "-m", "snakepit_control_plane.main"]
+        with log.open("wb") as errors, subprocess.Popen(program, env={**os.environ, **settings}, stderr=errors) as process:
+            try:
+                yield Plane(_address(process, log), process.pid, log)
+            finally:
+                process.kill()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    while process.poll() is None:
+        if found := re.search(r"serves on (\S+:\d+)", log.read_text()):
+            return found[1]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    raise AssertionError(f"it did not start: {log.read_text()}")
+
+
+@contextlib.asynccontextmanager
+async def victim(plane: Plane) -> AsyncIterator[Caller]:
+    """A pool of two workers, and a client that calls it all the time: each of its calls must succeed, and some must have been made."""
+    async with simulated_agent(plane.address, workers=2) as agent, grpc.aio.insecure_channel(plane.address) as channel:
+        caller = Caller(channel)
+        answered = 0
+
+        async def call_on() -> None:
+            nonlocal answered
+            while True:
+                await caller.call("echo", {"n": answered})
+                answered += 1
+
+        calling = asyncio.create_task(call_on())
+        try:
+            yield caller
+            seen = answered
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while answered < seen + 3 and not calling.done():
+                    await asyncio.sleep(0.005)
+            assert not calling.done(), calling.exception()
+            assert agent.replica is not None, "the capsule lost its link"
+        finally:
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+            agent.let_go()
+
+
+@contextlib.asynccontextmanager
+async def attacker(plane: Plane) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(plane.address, options=[*ANY_SIZE, ("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield channel
+
+
+async def refused(call: Any) -> SnakepitError:
+    """What an RPC fails with."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await call
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error)
+    raise AssertionError(f"it was taken: {str(answer)[:200]}")
+
+
+class ByHand:
+    """A client's link, frame by frame."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stream = link_pb2_grpc.LinkServiceStub(channel).Link()
+        self.welcome = link_pb2.Welcome()
+
+    async def open(self, *, lane: bool = False) -> ByHand:
+        hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT, takes_lane=lane)
+        await self.stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
+        first: Any = await self.stream.read()
+        self.welcome = first.frames[0].welcome
+        if not lane:
+            await self.stream.write(link_pb2.LinkRequest())
+        return self
+
+    def lane(self, ticket: bytes = b"") -> socket.socket:
+        """A connection that has shown the ticket of the lane, or another one."""
+        sock = socket.create_connection(("127.0.0.1", self.welcome.lane.port), PATIENCE_SECONDS)
+        sock.sendall(ticket or self.welcome.lane.ticket)
+        assert len(sock.recv(16, socket.MSG_WAITALL)) == 16
+        return sock
+
+    async def answer(self, frame: link_pb2.Frame) -> link_pb2.Frame:
+        """The first frame that comes after this one was sent."""
+        await self.stream.write(link_pb2.LinkRequest(frames=[frame]))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (message := await self.stream.read()).frames:  # type: ignore[union-attr]
+                continue
+        return message.frames[0]  # type: ignore[union-attr, no-any-return]
+
+
+def hung_up(sock: socket.socket) -> bool:
+    """Wait for it."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def called(tool: str = "echo", **fields: Any) -> link_pb2.Call:
+    return link_pb2.Call(**{"id": 1, "call_id": "c", "pool": POOL, "tool": tool, "arguments": common_pb2.Payload(data=b"{}"), **fields})
