@@ -1,4 +1,4 @@
-"""The real program, a victim that must not notice, and an attacker who speaks the wire by hand. All bounded: each deed is done a few times."""
+"""The real program, a victim that must not notice, and an attacker who speaks the wire by hand, a few times for each deed."""
 
 from __future__ import annotations
 

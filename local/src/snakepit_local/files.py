@@ -19,6 +19,9 @@ from snakepit_operator.rollout import digest
 MOST_FILES = 5000
 """A watched folder with more source files than this is looked at no further."""
 
+MOST_POOL_BYTES = 8 * 1024 * 1024
+"""No more of a pool file is read: what is over the limit of characters is seen from less."""
+
 
 @dataclass(frozen=True)
 class LocalPool:
@@ -121,7 +124,8 @@ def _is_hidden(folder: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        with path.open("rb") as file:
+            return file.read(MOST_POOL_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidArguments(f"{path} can't be read: {reason}") from None

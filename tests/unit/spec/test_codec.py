@@ -75,6 +75,63 @@ def test_what_is_no_pool_file_is_said(text: str, sentence: str) -> None:
         load_pools(text)
 
 
+def bomb(levels: int = 9) -> str:
+    """A few lines that stand for billions."""
+    lines = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x]", *lines, FILE.split("---")[1].strip()])
+
+
+def a_pool(*, name: str = "a", spec: str = "{}") -> str:
+    return f"apiVersion: snakepit.dev/v1alpha1\nkind: SnakePool\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (bomb(), "more than 100000 values, with those that its aliases stand for"),
+        ("kind: List\nitems: &a [*a]\n", "no Kubernetes object|is nested deeper"),
+        (f"kind: List\nitems: &l\n- kind: List\n  items: *l\n{FILE.partition('---')[0]}", "more than 100000 values|is nested deeper"),
+        ("[" * 5_000, "is nested deeper than 100 levels|is not YAML"),
+        (a_pool(spec="{a: " * 200 + "1" + "}" * 200), "is nested deeper than 100 levels"),
+        (a_pool(spec="{queue: {timeoutSeconds: .nan}}"), "spec.queue.timeoutSeconds: nan is no number that JSON has"),
+        (a_pool(spec="{queue: {timeoutSeconds: -.inf}}"), "spec.queue.timeoutSeconds: -inf is no number"),
+        (a_pool(spec=f"{{replicas: {'9' * 400}}}"), "spec.replicas: the number has more digits than 64 bits hold"),
+        (a_pool(name="2026-11-28"), "metadata.name: '2026-11-28' is read as a date by YAML: put it in quotes"),
+        (a_pool(spec="{1: x}"), "spec: the name '1' is no text in YAML"),
+        (a_pool(spec="{a: !!set {x}}"), "spec.a: .* is read as a set by YAML"),
+        (a_pool(name='"\\uD800"'), "half of a surrogate pair"),
+        (a_pool(name="2026-99-99"), "the file is not YAML: month must be in 1..12"),
+        ("a: " + "x" * 600_000, "the file has 600003 characters, 524288 is the most"),
+    ],
+    ids=[
+        "aliases",
+        "itself",
+        "lists",
+        "deep flow",
+        "deep spec",
+        "nan",
+        "inf",
+        "digits",
+        "date",
+        "number as name",
+        "set",
+        "half",
+        "month",
+        "long",
+    ],
+)
+def test_a_file_that_is_more_than_yaml_should_be_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidPool, match=sentence) as caught:
+        load_pools(text, cel.evaluate)
+    assert len(caught.value.problems) == 1
+    assert len(caught.value.problems[0]) < 500
+
+
+def test_what_json_does_not_have_may_be_in_objects_of_other_kinds() -> None:
+    (pool,) = load_pools(f"apiVersion: v1\nkind: ConfigMap\ndata: {{day: 2026-11-28, 1: .nan}}\n---\n{FILE}", cel.evaluate)
+    assert pool.metadata.name == "digits"
+
+
 def test_a_spec_survives_the_wire() -> None:
     spec = load_pools(FILE)[0].spec
     assert decode_spec(encode_spec(spec)) == spec
@@ -85,8 +142,8 @@ def test_fields_of_a_newer_version_are_passed_over() -> None:
     assert decode_spec(json.dumps(newer)).worker.processes == 2
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"worker": {"adapter": 3}}', "[]"])
-def test_settings_that_cannot_be_read_are_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{}", '{"worker": {"adapter": 3}}', "[]", b"\xff", '"\\ud800"', '{"a":' * 100_000])
+def test_settings_that_cannot_be_read_are_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidArguments, match="pool settings can't be read"):
         decode_spec(text)
 

@@ -10,6 +10,7 @@ import msgspec
 from snakepit.errors import InvalidArguments
 from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
+from snakepit.spec.plain import MOST_CHARACTERS, TOO_DEEP, Values
 from snakepit.spec.validation import EvaluateCel, Problem, defaulted, validate
 
 _spec_decoder = msgspec.json.Decoder(SnakePoolSpec)
@@ -33,7 +34,7 @@ def decode_spec(data: bytes | str) -> SnakePoolSpec:
     """The inverse. Fields of a newer version are ignored. Raises InvalidPool."""
     try:
         return _spec_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidPool([f"pool settings can't be read: {error}"]) from error
 
 
@@ -63,10 +64,17 @@ def _told(problem: Problem) -> str:
 def _documents(text: str) -> Iterator[dict[str, Any]]:
     import yaml  # only a person's file is YAML: agents never get here
 
+    if len(text) > MOST_CHARACTERS:
+        raise InvalidPool([f"the file has {len(text)} characters, {MOST_CHARACTERS} is the most: put its pools into several files"])
+    values = Values()
     try:
         for document in yaml.safe_load_all(text):
+            if problem := values.problem(document):
+                raise InvalidPool([problem])
             yield from _pools_in(document)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise InvalidPool([TOO_DEEP]) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InvalidPool([f"the file is not YAML: {' '.join(str(error).split())}"]) from error
 
 
@@ -81,6 +89,8 @@ def _pools_in(document: Any) -> Iterator[dict[str, Any]]:
         for item in document.get("items") or []:
             yield from _pools_in(item)
     elif document["kind"] == "SnakePool":
+        if problem := Values().problem(document, typed=True):
+            raise InvalidPool([problem])
         yield document
 
 
