@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from snakepit.errors import BY_REASON, SnakepitError, ToolError
+from snakepit.errors import BY_REASON, SnakepitError, Started, ToolError
 from snakepit_agent.seats import TABLE, State
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,9 +33,16 @@ Every failure of a call or a request is one of these. In Python it is an excepti
 the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200
 bytes) ends with an ellipsis.
 
-"Started" says whether the tool may have run: `no` is safe to try again, `maybe` is not unless the tool can run twice. Where it says
-"known", each error carries its own answer. The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it
-safely could. A tool's own exception is a result, not a failure: plain gRPC gets it as `tool_error`.
+"Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe` and `yes` are not,
+unless the tool can run twice. The column has what it can be:
+
+* `no, or yes`: `no` where the call itself was refused. `yes` where its tool ran, asked for something through its context
+  (`ctx.call_tool`, `ctx.state`) and let that one's failure through; or where its result was too large.
+* `maybe, or yes`: the same, where the call itself was lost.
+* `known`: each error carries its own answer, of the three.
+
+The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it safely could. A tool's own
+exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 
 A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail that says of what:
 `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
@@ -74,11 +81,18 @@ def errors_page() -> str:
 
 
 def _row(kind: type[SnakepitError]) -> str:
-    started = kind.default_started.name.lower()
+    started = _started(kind)
     meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
     if kind is SnakepitError:
         meaning = "Something else went wrong; also the base class of all others."
-    return f"| `{kind.__name__}` | {kind.status.name} | {kind.reason} | {'known' if started == 'unknown' else started} | {meaning} |\n"
+    return f"| `{kind.__name__}` | {kind.status.name} | {kind.reason} | {started} | {meaning} |\n"
+
+
+def _started(kind: type[SnakepitError]) -> str:
+    if kind.default_started is Started.UNKNOWN:
+        return "known"
+    itself = kind.default_started.name.lower()
+    return f"{itself}, or yes" if kind.default_started is not Started.YES and kind.within_tools else itself
 
 
 def documents() -> list[Path]:

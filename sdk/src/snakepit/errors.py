@@ -53,6 +53,8 @@ class SnakepitError(Exception):
     reason: ClassVar[str] = "INTERNAL"
     status: ClassVar[Status] = Status.INTERNAL
     default_started: ClassVar[Started] = Started.UNKNOWN
+    within_tools: ClassVar[bool] = True
+    """A tool can meet it in what it asks for through its context. Where it lets it through, its own call fails so, with `started` YES."""
     of_context = False
     """Raised by a tool's context, not by the author: a tool that lets it through has failed for this reason."""
 
@@ -121,6 +123,7 @@ class Draining(SnakepitError):
     reason = "DRAINING"
     status = Status.UNAVAILABLE
     default_started = Started.NO
+    within_tools = False
 
 
 class PoolSaturated(SnakepitError):
@@ -200,6 +203,7 @@ class SessionQuota(SnakepitError):
     reason = "SESSION_QUOTA"
     status = Status.RESOURCE_EXHAUSTED
     default_started = Started.NO
+    within_tools = False
 
 
 class StateQuota(SnakepitError):
@@ -216,6 +220,7 @@ class ToolQuota(SnakepitError):
     reason = "TOOL_QUOTA"
     status = Status.RESOURCE_EXHAUSTED
     default_started = Started.NO
+    within_tools = False
 
 
 class CallTooDeep(SnakepitError):
@@ -235,7 +240,7 @@ class WouldDeadlock(SnakepitError):
 
 
 class PayloadTooLarge(SnakepitError):
-    """`details["limit"]` names the limit, `details["bytes"]` its value."""
+    """The arguments (started "no") or the result ("yes"): `details["limit"]` names the limit, `details["bytes"]` its value."""
 
     reason = "PAYLOAD_TOO_LARGE"
     status = Status.RESOURCE_EXHAUSTED
@@ -263,6 +268,7 @@ class ServerUnavailable(SnakepitError):
     reason = "SERVER_UNAVAILABLE"
     status = Status.UNAVAILABLE
     default_started = Started.NO
+    within_tools = False
 
 
 class ProtocolMismatch(SnakepitError):
@@ -271,6 +277,7 @@ class ProtocolMismatch(SnakepitError):
     reason = "PROTOCOL_MISMATCH"
     status = Status.FAILED_PRECONDITION
     default_started = Started.NO
+    within_tools = False
 
 
 class Unauthenticated(SnakepitError):
@@ -279,6 +286,7 @@ class Unauthenticated(SnakepitError):
     reason = "UNAUTHENTICATED"
     status = Status.UNAUTHENTICATED
     default_started = Started.NO
+    within_tools = False
 
 
 class PermissionDenied(SnakepitError):
@@ -287,6 +295,7 @@ class PermissionDenied(SnakepitError):
     reason = "PERMISSION_DENIED"
     status = Status.PERMISSION_DENIED
     default_started = Started.NO
+    within_tools = False
 
 
 class ToolError(SnakepitError):

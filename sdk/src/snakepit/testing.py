@@ -231,6 +231,7 @@ class Harness:
             raise kind(str(error), started=Started.YES) from error
         except Exception as error:
             if isinstance(error, SnakepitError) and error.of_context:
+                error.started = Started.YES
                 raise
             raise ToolError(type(error).__name__, str(error), traceback.format_exc()) from error
         return result

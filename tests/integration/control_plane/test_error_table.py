@@ -82,6 +82,54 @@ async def test_the_sdk_raises_the_rows_own_class(stage: Dev, reason: str) -> Non
     assert str(error)
 
 
+# ---- the column "started" of docs/errors.md
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs/errors.md"
+NESTED = {
+    "INVALID_ARGUMENTS",
+    "POOL_NOT_FOUND",
+    "TOOL_NOT_FOUND",
+    "POOL_SATURATED",
+    "QUEUE_TIMEOUT",
+    "WORKER_LOST",
+    "DEADLOCK",
+    "CALL_TOO_DEEP",
+}
+"""Those that a tool meets here, in a call that it makes. With all others a worker does the same: tests/integration/worker/test_calls.py."""
+
+
+def column(reason: str) -> set[str]:
+    (row,) = [line.split(" | ") for line in PAGE.read_text().splitlines() if f" | {reason} | " in line]
+    return {"no", "maybe", "yes"} if row[3] == "known" else set(row[3].split(", or "))
+
+
+@pytest.mark.parametrize("reason", ROWS)
+async def test_the_page_says_whether_the_tool_may_have_started(stage: Dev, reason: str) -> None:
+    async with produced(reason, stage) as failing:
+        seen = {(await by_sdk(failing)).started.name.lower()}
+        if reason in NESTED:
+            request = failing.request
+            within = {"name": request["tool"], "arguments": request["json"], "pool": request["pool"]}
+            async with Client(failing.address) as client:
+                with pytest.raises(SnakepitError) as caught:
+                    await client.pool("deep").call("ask", within)
+            assert (caught.value.reason, caught.value.started) == (reason, Started.YES), "the tool that asked has run"
+            seen.add("yes")
+    assert seen <= column(reason)
+    if reason in NESTED:
+        assert "yes" in column(reason)
+
+
+async def test_arguments_that_are_too_large_never_started_and_a_result_that_is_did(stage: Dev) -> None:
+    async with produced("PAYLOAD_TOO_LARGE", stage) as failing:
+        assert (await by_sdk(failing)).started is Started.NO
+    request = {"pool": "default/usual", "tool": "large", "json": {"size": 5_000_000}}
+    seen = await by_grpcio(Failing(stage.server, request, failing.sdk))
+    assert (seen.reason, seen.metadata["started"]) == ("PAYLOAD_TOO_LARGE", "YES")
+    assert column("PAYLOAD_TOO_LARGE") == {"no", "yes"}
+
+
 # ---- plain grpcio, with nothing of ours but the contract
 
 

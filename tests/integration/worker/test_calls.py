@@ -6,14 +6,26 @@ import datetime
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 
-from snakepit import Cancelled, DeadlineExceeded, InvalidArguments, PayloadTooLarge, Started, ToolError, ToolNotFound, payload
+import snakepit.testing
+from snakepit import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArguments,
+    PayloadTooLarge,
+    SnakepitError,
+    Started,
+    ToolError,
+    ToolNotFound,
+    payload,
+)
+from snakepit.errors import BY_REASON, from_reason
 from snakepit.local.frames import (
     STREAM_CREDIT,
     Begin,
@@ -27,6 +39,7 @@ from snakepit.local.frames import (
 )
 from snakepit_worker import testing
 from snakepit_worker.testing import LocalAgent, LocalWorker, outcome, wait_until
+from support.asking import Asking
 
 SAMPLE = "support.sample:Sample"
 
@@ -283,3 +296,18 @@ def test_a_tool_calls_tools_that_the_test_offers() -> None:
         with pytest.raises(ToolNotFound) as caught:
             worker.call("ask", {"name": "nobody"})
         assert caught.value.started is Started.YES, "an error that the tool lets through keeps its reason"
+
+
+@pytest.mark.parametrize("start", [testing.start, snakepit.testing.start], ids=["worker", "in this process"])
+def test_a_failure_that_a_tool_lets_through_is_its_calls_own_and_it_has_started(start: Callable[..., Any]) -> None:
+    def refuse(reason: str) -> None:
+        raise from_reason(reason, "so it is", started=Started.NO)
+
+    with start(Asking) as worker:
+        worker.offer(refuse)
+        for kind in BY_REASON.values():
+            if not kind.within_tools or kind is SnakepitError:
+                continue
+            with pytest.raises(kind) as caught:
+                worker.call("ask", {"name": "refuse", "arguments": {"reason": kind.reason}})
+            assert caught.value.started is Started.YES, kind
