@@ -165,6 +165,10 @@ class Capsule:
     def running_ids(self, replica: str) -> Iterable[int]:
         return (call.remote for call in self.ledger.of_replica(replica))
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.ledger.calls)
+
     def replica_linked(self, replica: str) -> None:
         """Tell a new link everything, from the start."""
         for incarnation in self.workers.channels:

@@ -34,6 +34,11 @@ class ReplicaEvents(Protocol):
     def replica_forgotten(self, replica: str) -> None: ...
     def running_ids(self, replica: str) -> Iterable[int]: ...
 
+    @property
+    def is_busy(self) -> bool:
+        """Does the capsule hold any call?"""
+        ...
+
 
 @dataclass
 class _Known:
@@ -65,7 +70,9 @@ class Uplink:
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
         self._closed = asyncio.Event()
-        self._dialer = Dialer(target, self._hello, self._on_frames, self._on_open, self._on_close, metadata=token.metadata)
+        self._dialer = Dialer(
+            target, self._hello, self._on_frames, self._on_open, self._on_close, metadata=token.metadata, expects=lambda _: events.is_busy
+        )
 
     def start(self) -> None:
         self._dialer.start()

@@ -62,7 +62,9 @@ class Connection:
         self.target = target
         self.metadata = Token(token_file).metadata
         self._connect_seconds = connect_seconds
-        self._dialer = Dialer(target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata, lanes=lanes)
+        self._dialer = Dialer(
+            target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata, lanes=lanes, expects=self._expects
+        )
         self._peers: dict[Link, Peer] = {}
         self._usable: list[Peer] = []
         self._turn = 0
@@ -275,8 +277,12 @@ class Connection:
         return self._next_peer() or await self._wait_for_peer(None)
 
     def _next_peer(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
-        """Round robin; one that is not to be had is better than none."""
-        usable = [each for each in self._usable if each not in avoided] or self._usable if avoided else self._usable
+        """Round robin. One that does not answer now is better than none, and one that is to be avoided better than that."""
+        usable = self._usable
+        if self._dialer.any_suspect:
+            usable = [each for each in usable if not each.replica.silence.is_suspect] or usable
+        if avoided:
+            usable = [each for each in usable if each not in avoided] or usable
         if not usable:
             return None
         self._turn = (self._turn + 1) % len(usable)
@@ -380,6 +386,10 @@ class Connection:
         """Send nothing more there; what waits is still answered."""
         if peer in self._usable:
             self._usable.remove(peer)
+
+    def _expects(self, replica: Replica) -> bool:
+        peer = self._peers.get(replica.link)
+        return peer is not None and bool(peer.waiting or replica.uses.any)
 
     def _on_open(self, replica: Replica) -> None:
         peer = Peer(replica)

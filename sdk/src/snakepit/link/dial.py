@@ -20,8 +20,9 @@ from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.link.bulk_calls import BulkLanes
 from snakepit.link.channels import client_options
 from snakepit.link.lane import Lane, open_lane
-from snakepit.link.link import EOF, Link, OnFrames
+from snakepit.link.link import EOF, Link, LinkClosed, OnFrames
 from snakepit.link.protocol import NEWEST, OLDEST, agreed, said
+from snakepit.link.silence import LOOK_SECONDS, Sign, Silence
 from snakepit.link.status import Metadata, from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 
@@ -32,6 +33,8 @@ BACKOFF_SECONDS = (0.05, 3.0)
 """First and longest pause before a replica is dialled again; doubling, with full jitter."""
 
 WELCOME_SECONDS = 5.0
+
+_PING = link_pb2.Frame(ping=link_pb2.Ping())
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,10 @@ class Uses:
         if not self._count:
             self._none.set()
 
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
     async def over(self) -> None:
         """Wait until all of them are. Each has its deadline, and ends when its connection breaks."""
         await self._none.wait()
@@ -61,7 +68,7 @@ class Uses:
 @dataclass(frozen=True)
 class Replica:
     """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any.
-    `uses`: what has to be over before they are closed, where the replica stops as it should."""
+    `uses`: what has to be over before they are closed, where the replica stops as it should. `silence`: does it answer?"""
 
     link: Link
     channel: grpc.aio.Channel
@@ -71,6 +78,7 @@ class Replica:
     max_large_payload_bytes: int = 0
     bulk: BulkLanes | None = None
     uses: Uses = field(default_factory=Uses)
+    silence: Silence = field(default_factory=Silence)
 
 
 def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
@@ -119,7 +127,9 @@ class Dialer:
 
     `hello` makes the first frame of each link (it may differ per dial: running calls), without the protocols, which are added here.
     `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
-    the reason. `metadata` is asked at every dial, because tokens rotate. `lanes`: may links have them?
+    the reason. `metadata` is asked at every dial, because tokens rotate. `expects`: does anybody wait for that replica? While so, or
+    while anything is sent to any replica, one that falls silent becomes suspect within 2 s, and its link closes within 5 s, if another
+    one speaks (see `silence`). `lanes`: may links have them?
     """
 
     def __init__(
@@ -132,6 +142,7 @@ class Dialer:
         *,
         metadata: Callable[[], Metadata] = lambda: (),
         lanes: bool = True,
+        expects: Callable[[Replica], bool] = lambda _: False,
     ) -> None:
         parse_targets(target)
         self.target = target
@@ -147,6 +158,11 @@ class Dialer:
         self._retiring: set[asyncio.Task[None]] = set()
         self._resolver: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
+        self._expects = expects
+        self.any_suspect = False
+        """Is there a replica that does not answer, though somebody waits for it?"""
+        self._linked: list[Replica] = []
+        self._look: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._resolver = asyncio.create_task(self._resolve_forever(), name=f"resolve {self.target}")
@@ -157,6 +173,9 @@ class Dialer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     @property
     def all_linked(self) -> bool:
@@ -202,6 +221,31 @@ class Dialer:
             self._again.set()
             await asyncio.sleep(backoff(attempt))
 
+    def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(LOOK_SECONDS, self._look_at_all, loop) if self._linked else None
+
+    def _look_at_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Who is silent?"""
+        active = any(replica.link.said for replica in self._linked)
+        gone = [replica for replica in self._linked if self._is_gone(replica, loop.time(), active=active)]
+        self.any_suspect = any(replica.silence.is_suspect for replica in self._linked)
+        if any(not replica.silence.is_suspect for replica in self._linked):  # Else it is rather we who hear nobody.
+            for replica in gone:
+                replica.link.give_up("it does not answer, and said nothing for 5 s")
+        self._look_again()
+
+    def _is_gone(self, replica: Replica, now: float, *, active: bool) -> bool:
+        link, was_suspect = replica.link, replica.silence.is_suspect
+        sign = replica.silence.look(now, heard=link.heard, expecting=active or self._expects(replica))
+        if sign is Sign.ASK:
+            with contextlib.suppress(LinkClosed):
+                link.send(_PING)
+        link.heard = link.said = False
+        if replica.silence.is_suspect and not was_suspect:
+            log.warning("control-plane replica %s at %s does not answer: new calls go elsewhere", replica.id, replica.address)
+        return sign is Sign.GONE
+
     async def _try(self, address: str) -> float:
         """Whatever goes wrong in a dial, another one follows: nobody else would ever dial that address."""
         try:
@@ -223,6 +267,9 @@ class Dialer:
             except SnakepitError as error:
                 return self._failed(address, error)
             self.replicas[address] = replica
+            self._linked.append(replica)
+            if self._look is None:
+                self._look_again()
             opened = asyncio.get_running_loop().time()
             self.last_error = None
             try:
@@ -244,6 +291,7 @@ class Dialer:
         finally:
             run.cancel()
             replica.link.abort()
+            self._linked.remove(replica)
             if self.replicas.get(replica.address) is replica:
                 del self.replicas[replica.address]
             self._on_close(replica, reason)

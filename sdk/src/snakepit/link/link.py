@@ -42,6 +42,8 @@ FAREWELL_SECONDS = 2.0
 
 OnFrames = Callable[["Link", Sequence[link_pb2.Frame]], None]
 
+_PONG = link_pb2.Frame(pong=link_pb2.Pong())
+
 log = logging.getLogger(__name__)
 
 _step_aside: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
@@ -93,6 +95,9 @@ class Link:
         self._half_closed = False
         self._last_id = 0
         self._passed_over: set[str] = set()
+        self._given_up = asyncio.Event()
+        self.heard = self.said = False
+        """Something has arrived, or was sent, since somebody last set these to False."""
 
     @property
     def is_open(self) -> bool:
@@ -130,6 +135,7 @@ class Link:
         if not queued:
             self._rouse()
         queued.append(data)
+        self.said = True
         self._queued_bytes += len(data)
         if len(queued) >= self._eager and self._lane is not None:
             self._eager *= 2
@@ -139,8 +145,12 @@ class Link:
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
 
     def pass_over(self, frame: link_pb2.Frame) -> None:
-        """A frame that this end has no use for, from a peer of another version: said once for each kind, and that is all."""
+        """A frame that the owner has no use for: the link's own, or from a peer of another version; that is said once for each kind."""
         kind = frame.WhichOneof("kind") or _unknown_kind(frame)
+        if kind in ("ping", "pong"):
+            if kind == "ping" and self.is_open:
+                self.send(_PONG)
+            return
         if kind not in self._passed_over and len(self._passed_over) < KINDS:
             self._passed_over.add(kind)
             log.warning("%s: frames of kind %s are passed over: the two ends are of different versions", self.name, kind)
@@ -154,6 +164,12 @@ class Link:
             if self._wake is not None:
                 self._wake.set()
 
+    def give_up(self, reason: str) -> None:
+        """End the link without waiting for its other end, which does not answer."""
+        self.close(reason)
+        self._given_up.set()
+        self.abort()
+
     def _rouse(self) -> None:
         """There is something to be written."""
         if self._wake is not None:
@@ -165,6 +181,7 @@ class Link:
     def _take(self, frames: Sequence[link_pb2.Frame]) -> None:
         if self._broken:
             return
+        self.heard = True
         try:
             self._on_frames(self, frames)
         except Exception as error:
@@ -223,15 +240,17 @@ class Link:
     async def _run_on_stream(self) -> str:
         reader = asyncio.create_task(self._read_all(), name=f"{self.name} reader")
         writer = asyncio.create_task(self._write_all(), name=f"{self.name} writer")
+        given_up = asyncio.create_task(self._given_up.wait(), name=f"{self.name} given up")
+        tasks = reader, writer, given_up
         try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._half_closed:
-                await asyncio.wait((reader,), timeout=FAREWELL_SECONDS)
+                await asyncio.wait((reader, given_up), timeout=FAREWELL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.close("cancelled")
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return self.close_reason
 
     async def _read_all(self) -> None:
