@@ -275,8 +275,10 @@ class Fleet:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.roster.run(), name="roster")
             while True:
+                due = self.router.clock() + TICK_SECONDS
                 await asyncio.sleep(TICK_SECONDS)
-                self.watch.tick(self.router.clock())
+                now = self.router.clock()
+                self.watch.tick(now, now - due)
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""

@@ -5,6 +5,7 @@ It decides; the router carries out. Lost is a wish until the store agrees that n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,44 @@ from snakepit.v1 import pool_pb2
 GUARD_CAPSULES = 3
 GUARD_TIMEOUTS = 10
 
+LATE_SECONDS = 0.25
+"""A look that comes this late: the replica was stopped or overwhelmed, and did not listen meanwhile."""
+
+STALLS_REMEMBERED = 1024
+
+LATE_LOOKS = 8
+"""A replica that is late at every look judges at each eighth, or it would never notice anything."""
+
+
+class Stalls:
+    """When this replica itself did not listen. What agents said meanwhile waits in its sockets, so their silence does not count."""
+
+    def __init__(self) -> None:
+        self._past: deque[tuple[float, float]] = deque(maxlen=STALLS_REMEMBERED)
+        self._in_a_row = 0
+
+    def look(self, now: float, late: float) -> bool:
+        """A look at the agents came late by so many seconds. May they be judged? Not before a look in time: what waits has been read then."""
+        if late < LATE_SECONDS:
+            self._in_a_row = 0
+            return True
+        self._past.append((now, late))
+        self._in_a_row += 1
+        return self._in_a_row % LATE_LOOKS == 0
+
+    def since(self, at: float) -> float:
+        """How many of the seconds since that time it did not listen."""
+        seconds = 0.0
+        for end, late in reversed(self._past):
+            if end <= at:
+                break
+            seconds += min(late, end - at)
+        return seconds
+
 
 @dataclass(frozen=True)
 class Sign:
-    """What is known of one agent: seconds since anything was heard of it, and whether its link is open."""
+    """What is known of one agent: for how many seconds of listening nothing was heard of it, and whether its link is open."""
 
     silence: float
     linked: bool

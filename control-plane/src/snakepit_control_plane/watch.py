@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.liveness import Sign, judge_pool
+from snakepit_control_plane.liveness import Sign, Stalls, judge_pool
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
@@ -41,6 +41,7 @@ class Watch:
         self._router = router
         self._store = store
         self._events = events
+        self._stalls = Stalls()
         self._renewed: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,10 +55,12 @@ class Watch:
         if lost:
             raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
 
-    def tick(self, now: float) -> None:
-        """Judge every agent, and renew the leases of those that were heard."""
+    def tick(self, now: float, late: float) -> None:
+        """Judge every agent, and renew the leases of those that were heard. The owner's clock is `late` by so much."""
+        judges = self._stalls.look(now, late)
         for pool in self._router.pools.values():
-            self._judge(pool, now)
+            if judges:
+                self._judge(pool, now)
             self._renew(pool, now)
 
     def _judge(self, pool: Pool, now: float) -> None:
@@ -65,7 +68,8 @@ class Watch:
             pool.store_away_at = now
         capsules = list(pool.capsules.values())
         held_for = max(0.0, now - pool.held_since)
-        verdicts, hold = judge_pool([Sign(now - c.last_beat, c.linked) for c in capsules], pool.spec.heartbeat, held_for)
+        signs = [Sign(now - c.last_beat - self._stalls.since(c.last_beat), c.linked) for c in capsules]
+        verdicts, hold = judge_pool(signs, pool.spec.heartbeat, held_for)
         if hold and not pool.silence_held:
             silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
             log.warning(

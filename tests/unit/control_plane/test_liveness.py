@@ -4,7 +4,7 @@ import pytest
 
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.liveness import Sign, judge, judge_pool
+from snakepit_control_plane.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool
 
 BEAT = HeartbeatSpec()
 LIVE, SUSPECT, LOST = pool_pb2.LIVENESS_LIVE, pool_pb2.LIVENESS_SUSPECT, pool_pb2.LIVENESS_LOST
@@ -43,3 +43,32 @@ def test_the_guard_gives_up_after_ten_time_outs() -> None:
 
 def test_two_capsules_are_too_few_for_the_guard() -> None:
     assert judge_pool([Sign(11, False)] * 2, BEAT, 0) == ([LOST, LOST], False)
+
+
+def test_half_of_the_capsules_silent_is_not_most_of_them() -> None:
+    verdicts, hold = judge_pool([Sign(11, False), Sign(11, False), Sign(0, True), Sign(0, True)], BEAT, 0)
+    assert (verdicts, hold) == ([LOST, LOST, LIVE, LIVE], False)
+
+
+def test_the_seconds_in_which_the_replica_did_not_listen_are_no_silence_of_the_agents() -> None:
+    stalls = Stalls()
+    assert stalls.look(100, 0.01)
+    assert not stalls.look(112.25, 12)
+    assert stalls.since(99) == 12
+    assert stalls.since(105.25) == pytest.approx(7), "of an agent that was heard in the middle, as far as the loop knows, only the rest"
+    assert stalls.since(112.25) == 0, "what was heard after it has nothing to do with it"
+    assert stalls.look(112.5, 0.0)
+    assert not stalls.look(115, 2.25)
+    assert stalls.since(99) == 14.25
+
+
+def test_after_a_stall_nobody_is_judged_before_a_look_that_came_in_time() -> None:
+    stalls = Stalls()
+    assert [stalls.look(now, late) for now, late in [(1, 0.0), (9, 7.75), (10, 0.75), (10.25, 0.0), (10.5, 0.24)]] == [True, False, False, True, True]
+
+
+def test_a_replica_that_is_always_late_judges_all_the_same_now_and_then_and_remembers_so_much_only() -> None:
+    stalls = Stalls()
+    judged = [stalls.look(float(now), 0.75) for now in range(5 * STALLS_REMEMBERED)]
+    assert judged.count(True) == 5 * STALLS_REMEMBERED // LATE_LOOKS
+    assert stalls.since(0) == STALLS_REMEMBERED * 0.75
