@@ -149,7 +149,7 @@ class Lifecycle:
             "",
         )
         if seat.state in (State.DRAINING, State.STOPPING):
-            return self._left(seat)
+            return self._left(seat, now)
         if seat.state is State.REPLACING:
             seat.move(Event.ENDED)
             return self._promote(seat, now)
@@ -248,7 +248,7 @@ class Lifecycle:
         self.draining = self._finished = False
 
     def drain_worker(self, incarnation: str, now: float) -> list[Action]:
-        """One worker: its calls may finish, then it ends, and none takes its place."""
+        """One worker: its calls may finish, then it ends, and a fresh one takes its place."""
         seat = self._by_incarnation.get(incarnation)
         if seat is None:
             return []
@@ -337,10 +337,13 @@ class Lifecycle:
         seat.term_at = now if starting else now + self.policy.drain_timeout
         return self._press(seat, now) if starting else [Close(seat.incarnation, keep)]
 
-    def _left(self, seat: Seat) -> list[Action]:
+    def _left(self, seat: Seat, now: float) -> list[Action]:
+        """What was drained has ended. Only the capsule's own end leaves its place empty."""
         seat.move(Event.ENDED)
         seat.reason, seat.message, seat.traceback = "Drained", "the worker was drained", ""
         self._forget_stopped()
+        if self.seats[seat.index] is seat and self._has_keeper and not self.draining:
+            return [self._start(seat, now)]
         return self._finish()
 
     def _forget_stopped(self) -> None:

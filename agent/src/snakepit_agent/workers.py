@@ -218,7 +218,7 @@ class Workers:
             self.keeper.send(frames.Shutdown())
 
     def drain_worker(self, incarnation: str, now: float) -> None:
-        """Its calls may finish; no other takes its place."""
+        """Its calls may finish; then another takes its place."""
         self._apply(self.lifecycle.drain_worker(incarnation, now))
         self._changed()
 

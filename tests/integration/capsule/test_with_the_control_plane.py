@@ -127,3 +127,15 @@ async def keep_calling(caller: Caller, number: int) -> list[SnakepitError]:
                 assert answer.json.number_value == number
     except asyncio.CancelledError:
         return failed
+
+
+async def test_whoever_drains_every_worker_of_a_pool_has_not_ended_it(server: Running, caller: Caller) -> None:
+    async with capsule(spec("support.sample:Sample", worker={"processes": 3}), port(server), pool=POOL):
+        before = {worker.id: worker.incarnation for worker in await until_ready(caller, 3)}
+        for worker in before:
+            await caller.pools.DrainWorker(pool_pb2.DrainWorkerRequest(pool=POOL, worker=worker), timeout=PATIENCE_SECONDS)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while set(before.values()) & {worker.incarnation for worker in await workers(caller)}:
+                assert (await caller.call("echo", {"value": 1})).json.number_value == 1
+        assert {worker.id for worker in await until_ready(caller, 3)} == set(before)
+        assert (await caller.call("echo", {"value": 2})).json.number_value == 2

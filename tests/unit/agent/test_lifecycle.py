@@ -212,13 +212,26 @@ def test_a_lost_keeper_is_no_fault_of_the_workers() -> None:
         assert len(world.lifecycle.keeper_came(1.0)) == 1
 
 
-def test_a_drained_worker_is_not_replaced() -> None:
+def test_a_drained_worker_is_replaced_when_it_has_ended_and_that_is_no_fault_of_it() -> None:
     world = World()
     world.ready()
     assert world.lifecycle.drain_worker("i1", 2.0) == [Close("i1")]
     assert world.lifecycle.tick(2.1, ()) == [Stop("i1")]
-    assert world.die(2.2) == []
-    assert world.seat.state is State.STOPPED
+    assert world.die(2.2) == [Start(0, "i2")]
+    assert world.seat.state is State.STARTING
+    assert not world.seat.failures
+
+
+def test_a_worker_that_is_drained_while_the_capsule_ends_or_its_keeper_has_gone_is_not_replaced() -> None:
+    ending, alone = World(), World()
+    for world in (ending, alone):
+        world.ready()
+        world.lifecycle.drain_worker("i1", 2.0)
+    ending.lifecycle.drain(2.1)
+    assert ending.die(2.2) == [Finished()]
+    assert alone.lifecycle.keeper_went() == []
+    assert alone.seat.state is State.STOPPED
+    assert alone.lifecycle.keeper_came(2.3) == [Start(0, "i2")]
 
 
 def test_the_death_of_a_former_incarnation_changes_nothing() -> None:

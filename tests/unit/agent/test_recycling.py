@@ -186,14 +186,13 @@ def test_a_drain_of_the_capsule_ends_old_ones_and_successors_too() -> None:
     assert [world.lifecycle.died(each, "Crashed", "exit code 0", 3.0) for each in ("i3", "i1", "i2")] == [[], [], [Finished()]]
 
 
-def test_a_worker_that_is_drained_while_it_is_recycled_leaves_nobody() -> None:
+def test_a_worker_that_is_drained_while_it_is_recycled_is_replaced_once() -> None:
     world = World()
     world.ask(1.0)
     assert world.lifecycle.drain_worker("i1", 2.0) == [Close("i1"), Signal("i2", signal.SIGTERM)]
     world.lifecycle.tick(2.1, ())
-    world.lifecycle.died("i2", "Crashed", "signal 15", 2.2)
-    world.lifecycle.died("i1", "Crashed", "exit code 0", 2.3)
-    assert world.seat.state is State.STOPPED
+    assert world.lifecycle.died("i2", "Crashed", "signal 15", 2.2) == []
+    assert world.lifecycle.died("i1", "Crashed", "exit code 0", 2.3) == [Start(0, "i3")]
     assert not world.lifecycle.successors
 
 

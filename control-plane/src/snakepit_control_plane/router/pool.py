@@ -229,8 +229,10 @@ def why_leaving(worker: Worker) -> str:
 
 def _why(worker: Worker | None) -> str:
     """How a life ended, as the agent explains the one that came after it, or that none came (None: it names the worker no more)."""
-    if worker is None or worker.info.reason == "Drained":
+    if worker is None:
         return "scaled down"
+    if worker.info.reason == "Drained":
+        return "scaled down" if worker.info.state == pool_pb2.WORKER_STATE_STOPPED else "recycled"
     reason = worker.info.reason.lower()
     if "oom" in reason or "memory" in reason:
         return "oom"

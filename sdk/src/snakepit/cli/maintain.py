@@ -16,7 +16,7 @@ WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/i
 
 @reaching
 def drain(reach: Reach, worker: WorkerArgument) -> None:
-    """Send a worker no new calls; it ends when its running calls have."""
+    """Send a worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
 
     async def run(client: Client) -> None:
         await (await _pool_of(client, worker)).drain_worker(worker)

@@ -75,11 +75,11 @@ class Pool(Caller):
                 return found
 
     async def drain_worker(self, worker: str) -> None:
-        """Send the worker no new calls; it ends when its running calls have."""
+        """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
         request = pool_pb2.DrainWorkerRequest(pool=self.name, worker=worker)
         await self._connection.unary(lambda peer: peer.pools.DrainWorker, request, safe=True)
 
     async def recycle_worker(self, worker: str) -> None:
-        """Replace the worker: it finishes its calls, then its successor starts."""
+        """Replace the worker: when its successor is ready, it gets no new calls, and ends when it has finished its own."""
         request = pool_pb2.RecycleWorkerRequest(pool=self.name, worker=worker)
         await self._connection.unary(lambda peer: peer.pools.RecycleWorker, request, safe=False)
