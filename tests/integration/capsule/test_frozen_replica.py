@@ -42,7 +42,9 @@ async def lives(caller: Caller) -> dict[str, str]:
         response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL), timeout=PATIENCE_SECONDS, wait_for_ready=True)
     except grpc.aio.AioRpcError:
         return {}
-    return {w.id: w.incarnation for w in response.workers if w.state == pool_pb2.WORKER_STATE_READY and w.liveness == pool_pb2.LIVENESS_LIVE}
+    return {
+        w.id: w.incarnation for w in response.workers if w.state == pool_pb2.WORKER_STATE_READY and w.liveness == pool_pb2.LIVENESS_LIVE
+    }
 
 
 async def until_live(caller: Caller, count: int) -> dict[str, str]:

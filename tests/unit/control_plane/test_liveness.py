@@ -64,7 +64,13 @@ def test_the_seconds_in_which_the_replica_did_not_listen_are_no_silence_of_the_a
 
 def test_after_a_stall_nobody_is_judged_before_a_look_that_came_in_time() -> None:
     stalls = Stalls()
-    assert [stalls.look(now, late) for now, late in [(1, 0.0), (9, 7.75), (10, 0.75), (10.25, 0.0), (10.5, 0.24)]] == [True, False, False, True, True]
+    assert [stalls.look(now, late) for now, late in [(1, 0.0), (9, 7.75), (10, 0.75), (10.25, 0.0), (10.5, 0.24)]] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_replica_that_is_always_late_judges_all_the_same_now_and_then_and_remembers_so_much_only() -> None:
