@@ -32,7 +32,7 @@ class Stalls:
         self._in_a_row = 0
 
     def look(self, now: float, late: float) -> bool:
-        """A look at the agents came late by so many seconds. May they be judged? Not before a look in time: what waits has been read then."""
+        """A look at the agents came `late` seconds late. May they be judged? Not before one in time: what waits has been read then."""
         if late < LATE_SECONDS:
             self._in_a_row = 0
             return True

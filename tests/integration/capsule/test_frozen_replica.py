@@ -13,7 +13,7 @@ import pytest
 
 from snakepit.v1 import pool_pb2
 from support.capsules import capsule, frozen, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, rpc
+from support.control_plane import PATIENCE_SECONDS, Caller
 from support.ports import free_port
 from support.simulated_agent import POOL
 
@@ -57,16 +57,19 @@ async def until_live(caller: Caller, count: int) -> dict[str, str]:
 @pytest.mark.parametrize("lanes", ["", "off"], ids=["on lanes", "on streams"])
 async def test_a_replica_that_was_stopped_takes_its_own_silence_for_nobody_elses(lanes: str) -> None:
     pool = spec("support.sample:Sample", worker={"processes": 2}, heartbeat=HEARTBEAT)
-    async with control_plane(**({"SNAKEPIT_LANE_LISTEN": lanes} if lanes else {})) as (port, process), capsule(pool, port, pool=POOL):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            caller = Caller(channel)
-            before = await until_live(caller, 2)
-            running = caller.start("sleep", {"seconds": 2 * TIMEOUT_SECONDS + 0.3})
-            await caller.call("echo", {"value": 1})  # So that the one before it has begun.
-            async with frozen(process.pid):
-                await asyncio.sleep(2 * TIMEOUT_SECONDS)  # What is tested is the length of this.
-            assert (await running).json.string_value == "slept"
-            assert await until_live(caller, 2) == before, "a healthy capsule was given up"
-            # The verdict would have come by now: it listens again for as long as silence may last.
-            await asyncio.sleep(TIMEOUT_SECONDS + 0.5)
-            assert await until_live(caller, 2) == before
+    async with (
+        control_plane(**({"SNAKEPIT_LANE_LISTEN": lanes} if lanes else {})) as (port, process),
+        capsule(pool, port, pool=POOL),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        caller = Caller(channel)
+        before = await until_live(caller, 2)
+        running = caller.start("sleep", {"seconds": 2 * TIMEOUT_SECONDS + 0.3})
+        await caller.call("echo", {"value": 1})  # So that the one before it has begun.
+        async with frozen(process.pid):
+            await asyncio.sleep(2 * TIMEOUT_SECONDS)  # What is tested is the length of this.
+        assert (await running).json.string_value == "slept"
+        assert await until_live(caller, 2) == before, "a healthy capsule was given up"
+        # The verdict would have come by now: it listens again for as long as silence may last.
+        await asyncio.sleep(TIMEOUT_SECONDS + 0.5)
+        assert await until_live(caller, 2) == before
