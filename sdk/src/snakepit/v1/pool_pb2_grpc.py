@@ -83,7 +83,7 @@ class PoolServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """No new calls for this worker; it ends when its running calls have.
+        """No new calls for this worker; it ends when its running calls have, and a fresh one starts in its place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
