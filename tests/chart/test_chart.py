@@ -388,6 +388,7 @@ def test_a_volume_is_claimed_only_when_asked_for(render: Render) -> None:
         ("watchNamespaces={Upper}", "does not match pattern"),
         ("redis.url=localhost:6379", "does not match pattern"),
         ("controlPlane.maxPayloadBytes=1", "minimum"),
+        ("enabled=false", "must be"),
         ("operator.resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
     ],
     ids=lambda each: each.split("=")[0] if "=" in each else "",
@@ -407,7 +408,7 @@ def test_every_value_is_described_and_has_a_default() -> None:
     for path, each in _properties(schema):
         assert each.get("description", "").endswith((".", "]")), f"{path} has no description"
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(schema["properties"]) - {"global"} == set(defaults)
+    assert set(schema["properties"]) - {"enabled"} == set(defaults)
 
 
 def test_objects_have_the_standard_labels(render: Render) -> None:

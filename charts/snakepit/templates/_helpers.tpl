@@ -36,10 +36,29 @@ helm.sh/chart: {{ include "snakepit.chart" .root }}
 {{/* Of (dict "root" $ "component" "control-plane" "image" .Values.controlPlane.image). */}}
 {{- define "snakepit.image" -}}
 {{- $all := .root.Values.image -}}
+{{- $registry := coalesce $all.registry .root.Values.global.imageRegistry -}}
 {{- $prefix := $all.repository -}}
-{{- if $all.registry -}}{{- $prefix = printf "%s/%s" $all.registry $all.repository -}}{{- end -}}
+{{- if $registry -}}{{- $prefix = printf "%s/%s" $registry $all.repository -}}{{- end -}}
 {{- $name := default (printf "%s/%s" $prefix .component) .image.repository -}}
 {{- printf "%s:%s" $name (coalesce .image.tag $all.tag .root.Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* The bundled Redis comes from Docker Hub unless something else is said. */}}
+{{- define "snakepit.redisImage" -}}
+{{- $repository := .Values.redis.image.repository -}}
+{{- with .Values.global.imageRegistry -}}
+{{- if hasPrefix "docker.io/" $repository -}}{{- $repository = printf "%s/%s" . (trimPrefix "docker.io/" $repository) -}}{{- end -}}
+{{- end -}}
+{{- printf "%s:%s" $repository .Values.redis.image.tag -}}
+{{- end -}}
+
+{{/* Names of Secrets: a parent chart's, which may be names or objects with a name, and then our own: (dict "root" $ "own" <a list>). As JSON. */}}
+{{- define "snakepit.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (default list .root.Values.global.imagePullSecrets) .own -}}
+{{- if kindIs "map" . -}}{{- $names = append $names .name -}}{{- else -}}{{- $names = append $names . -}}{{- end -}}
+{{- end -}}
+{{- uniq $names | toJson -}}
 {{- end -}}
 
 {{- define "snakepit.pullPolicy" -}}
@@ -79,7 +98,7 @@ capabilities: {drop: [ALL]}
 
 {{/* What a person may set for every pod: (dict "root" $ "of" .Values.operator). */}}
 {{- define "snakepit.placement" -}}
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "snakepit.pullSecrets" (dict "root" .root "own" .root.Values.imagePullSecrets) | fromJsonArray }}
 imagePullSecrets: {{- range . }}
   - name: {{ . }}
   {{- end }}
