@@ -67,7 +67,7 @@ class NestedCalls:
             call.pool, call.session_id = found.scope.pool, session[1] if session[0] == found.scope.pool else ""
             return Target(pool, nest, self._deadline(parent, call, pool, found.tool), found)
         if pool.tools and call.tool not in pool.tools:
-            raise self._unknown(pool, session, call.tool)
+            raise self._unknown(parent.tool, pool, session, call.tool)
         _take_over(parent, call, nest)
         call.pool = pool.name
         if session[0] == pool.name:
@@ -108,11 +108,12 @@ class NestedCalls:
             scopes.insert(0, Scope(*session))
         return next((found for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)
 
-    def _unknown(self, pool: Pool, session: tuple[str, str], name: str) -> ToolNotFound:
+    def _unknown(self, asker: str, pool: Pool, session: tuple[str, str], name: str) -> ToolNotFound:
         known = {*pool.tools, *(each.name for scope in (Scope(pool.name), Scope(*session)) for each in self.catalogue.tools(scope))}
         names = nearest(name, known)
         hint = f": did you mean {' or '.join(names)}?" if names else ""
-        message = f"pool {pool.name} has no tool {quoted(name)}, and no client offers one for it or for this session{hint}"
+        neither = f"pool {pool.name} has no such tool, and no client offers one for it or for this session"
+        message = f"tool {asker!r} calls {quoted(name)}, but {neither}{hint}"
         return ToolNotFound(message, details={"nearest": ",".join(names)})
 
     def _deadline(self, parent: Call, call: link_pb2.Call, pool: Pool, tool: common_pb2.Tool | None) -> float:

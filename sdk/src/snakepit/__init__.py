@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snakepit.client import PoolInfo as PoolInfo
     from snakepit.client import Session as Session
     from snakepit.client import SessionInfo as SessionInfo
+    from snakepit.client import Snapshot as Snapshot
     from snakepit.client import State as State
     from snakepit.client import Stream as Stream
     from snakepit.client import ToolInfo as ToolInfo
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "State", "Stream", "ToolInfo", "WorkerInfo")
+_CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "Snapshot", "State", "Stream", "ToolInfo", "WorkerInfo")
 _ELSEWHERE = {
     "Adapter": "authoring",
     "AdapterError": "authoring",

@@ -8,14 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakepit import payload as payloads
 from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started, ToolError, from_reason
 from snakepit.local.frames import Payload, ToolAnswer, ToolChunk
-from snakepit.names import check_tool, parse_pool, pool_name
+from snakepit.names import check_tool, nearest, parse_pool, pool_name
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -51,10 +51,25 @@ def deadline_of(deadline: float | None, timeout: float | None) -> float | None:
     """The earlier of a call's own deadline (of time.monotonic()) and `timeout` seconds from now. Raises InvalidArguments."""
     if timeout is None:
         return deadline
-    if not timeout > 0:
-        raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the call's own deadline")
-    end = time.monotonic() + min(timeout, MOST_TIMEOUT_SECONDS)
+    end = time.monotonic() + seconds(timeout, "the call's own deadline")
     return end if deadline is None else min(end, deadline)
+
+
+def seconds(timeout: float, otherwise: str) -> float:
+    """A timeout that can be counted. `otherwise`: what None stands for. Raises InvalidArguments."""
+    if hasattr(timeout, "__float__") and timeout > 0:
+        return min(float(timeout), MOST_TIMEOUT_SECONDS)
+    raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for {otherwise}")
+
+
+def misplaced(method: str, tool: str, names: Collection[str], options: Collection[str]) -> TypeError:
+    """Of keywords that a call doesn't have: most often arguments of the tool."""
+    name = next(iter(names))
+    meant = nearest(name, options)
+    if meant:
+        return TypeError(f"{method}() has no option {name!r}: did you mean {meant[0]!r}?")
+    shown = ", ".join(f"{each!r}: ..." for each in names)
+    return TypeError(f"{method}() has no option {name!r}: the tool's arguments are one mapping, {method}({tool!r}, {{{shown}}})")
 
 
 class Conversation:
@@ -173,7 +188,7 @@ def failure_of(answer: ToolAnswer) -> SnakepitError | None:
     if (raised := answer.tool_error) is not None:
         return ToolError(raised.type, raised.message, raised.traceback)
     if (failure := answer.failure) is not None:
-        error = from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+        error = from_reason(failure.reason, failure.message, started=Started.of(failure.started), details=failure.details)
         error.of_context = True
         return error
     return None

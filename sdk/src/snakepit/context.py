@@ -141,7 +141,7 @@ class _Operations:
 
 def _raise_failure(answer: StateAnswer) -> None:
     if (failure := answer.failure) is not None:
-        raise _ours(from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details))
+        raise _ours(from_reason(failure.reason, failure.message, started=Started.of(failure.started), details=failure.details))
 
 
 def _no_session() -> SnakepitError:

@@ -34,13 +34,24 @@ class Status(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-class Started(enum.IntEnum):
-    """May the tool have run? Values are those of `snakepit.v1.Started`."""
+class Started(enum.StrEnum):
+    """May the tool have run? A word; `int()` of it is the number of `snakepit.v1.Started`, and `of` gives the word of a number."""
 
-    UNKNOWN = 0
-    NO = 1
-    MAYBE = 2
-    YES = 3
+    UNKNOWN = "unknown"
+    NO = "no"
+    MAYBE = "maybe"
+    YES = "yes"
+
+    def __int__(self) -> int:
+        return _STARTED.index(self)
+
+    @classmethod
+    def of(cls, number: int) -> Started:
+        """Of a number that this version doesn't know: UNKNOWN."""
+        return _STARTED[number] if 0 <= number < len(_STARTED) else cls.UNKNOWN
+
+
+_STARTED = tuple(Started)
 
 
 class SnakepitError(Exception):
@@ -334,4 +345,4 @@ def from_reason(
     kind = BY_REASON.get(reason)
     if kind is None:
         return SnakepitError(f"{reason}: {message}", started=started, details=details, retry_after=retry_after)
-    return kind(message, started=started or None, details=details, retry_after=retry_after)
+    return kind(message, started=None if started is Started.UNKNOWN else started, details=details, retry_after=retry_after)

@@ -34,9 +34,13 @@ def pool_name(namespace: str, name: str) -> str:
     return f"{namespace}/{name}"
 
 
-@lru_cache(1024)
 def parse_pool(pool: str) -> tuple[str, str]:
     """Split a pool's name; a bare `name` means namespace `default`. Raises InvalidArguments."""
+    return _parse_pool(pool if type(pool) is str else texts.text("pool's name", pool))
+
+
+@lru_cache(1024)
+def _parse_pool(pool: str) -> tuple[str, str]:
     full = pool if len(pool) > POOL_CHARACTERS or "/" in pool else f"default/{pool}"
     if not _POOL.fullmatch(full):
         raise InvalidArguments(f"pool {quoted(pool)} is not a pool's name: write namespace/name in lower-case letters, digits and '-'")
@@ -60,21 +64,21 @@ def parse_worker(worker: str) -> tuple[str, int]:
 
 def check_tool(name: str) -> str:
     """The name itself. Raises InvalidArguments."""
-    if not _TOOL.fullmatch(name):
+    if not _TOOL.fullmatch(texts.text("tool name", name)):
         raise InvalidArguments(f"tool name {quoted(name)} must be 1 to {TOOL_CHARACTERS} characters of a-z, 0-9, '_', '.', '-'")
     return name
 
 
 def check_session(session: str) -> str:
     """The id itself. Raises InvalidArguments."""
-    if not _SESSION.fullmatch(session):
+    if not _SESSION.fullmatch(texts.text("session id", session)):
         raise InvalidArguments(f"session id {quoted(session)} must be 1 to {SESSION_CHARACTERS} characters of letters, digits and _.:@/-")
     return session
 
 
 def check_state_key(key: str) -> str:
     """The key itself. Raises InvalidArguments."""
-    if not key or len(key) > STATE_KEY_BYTES or len(texts.check("state key", key).encode()) > STATE_KEY_BYTES:
+    if not key or len(texts.text("state key", key)) > STATE_KEY_BYTES or len(texts.check("state key", key).encode()) > STATE_KEY_BYTES:
         raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
     return key
 
@@ -98,4 +102,4 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     compared = sorted(known)
     if len(compared) > MOST_COMPARED:
         compared = list(islice((other for other in compared if other[:1] == name[:1]), MOST_COMPARED))
-    return difflib.get_close_matches(name, compared, n=3, cutoff=0.5)
+    return difflib.get_close_matches(name, compared, n=3, cutoff=0.6)

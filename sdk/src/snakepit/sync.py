@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from snakepit import client as aio
 from snakepit.client.errors import of_another_process
+from snakepit.errors import SnakepitError, Started
 
 FAREWELL_SECONDS = 1.0
 
@@ -35,6 +36,9 @@ class Facade:
             raise AttributeError(name)
         found = getattr(self._behind, name)
         return self._blocking(found) if callable(found) else self._front(found)
+
+    def __repr__(self) -> str:
+        return f"snakepit.sync.{self._behind!r}"
 
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._behind) if not name.startswith("_")]
@@ -71,6 +75,10 @@ class Facade:
                 self._run(self._behind.aclose())
 
 
+class _Behind(aio.Client):
+    _OPENED_BY = "with snakepit.sync.Client(...) as client"
+
+
 class Client(Facade):
     """`snakepit.Client` without `await`; may be used from several threads. Arguments as there."""
 
@@ -78,7 +86,7 @@ class Client(Facade):
         self, server: str | None = None, *, token_file: str | os.PathLike[str] | None = None, connect_timeout: float = 5.0
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        super().__init__(aio.Client(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
+        super().__init__(_Behind(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
 
     def __enter__(self) -> Self:
         self._loop = loop = asyncio.new_event_loop()
@@ -110,7 +118,7 @@ class Client(Facade):
     def _run_in_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         if self._loop is None:
             work.close()
-            raise RuntimeError("the client is not open: use it inside `with snakepit.sync.Client(...) as client`")
+            raise SnakepitError(f"the client is not open: use it inside `{_Behind._OPENED_BY}`", started=Started.NO)
         if os.getpid() != self._pid:
             work.close()
             raise of_another_process(self._pid)

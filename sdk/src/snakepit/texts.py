@@ -6,6 +6,7 @@ What must arrive, such as an error's message, is written so that it can; what wa
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from snakepit.errors import InvalidArguments
 
@@ -39,10 +40,19 @@ def refusal(what: str, error: UnicodeEncodeError) -> InvalidArguments:
     return InvalidArguments(f"{what} has {error.object[error.start]!r}, {_WHAT}")
 
 
+def text(what: str, value: Any) -> str:
+    """The value itself, which is text. Raises InvalidArguments."""
+    if not isinstance(value, str):
+        raise InvalidArguments(f"{what} {value!r:.40} must be text, not {type(value).__name__}")
+    return value
+
+
 def check(what: str, text: str) -> str:
     """The text itself. Raises InvalidArguments."""
     try:
         text.encode()
+    except AttributeError:
+        raise InvalidArguments(f"{what} {text!r:.40} must be text, not {type(text).__name__}") from None
     except UnicodeEncodeError as error:
         raise refusal(what, error) from None
     return text

@@ -78,7 +78,7 @@ async def test_the_sdk_raises_the_rows_own_class(stage: Dev, reason: str) -> Non
     assert type(error) is BY_REASON.get(reason, ToolError)
     assert error.reason == reason
     expected = failing.started or type(error).default_started
-    assert error.started is expected if expected else error.started is not Started.UNKNOWN
+    assert error.started is expected if expected is not Started.UNKNOWN else error.started is not Started.UNKNOWN
     assert str(error)
 
 

@@ -280,7 +280,7 @@ def outcome(done: Done) -> Any:
     if done.tool_error is not None:
         raise ToolError(done.tool_error.type, done.tool_error.message, done.tool_error.traceback)
     if (failure := done.failure) is not None:
-        raise from_reason(failure.reason, failure.message, started=Started(failure.started), details=failure.details)
+        raise from_reason(failure.reason, failure.message, started=Started.of(failure.started), details=failure.details)
     return None if done.payload is None else payloads.decode(done.payload)
 
 

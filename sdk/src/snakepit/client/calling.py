@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
-from snakepit.calling import MOST_TIMEOUT_SECONDS
+from snakepit.calling import misplaced, seconds
 from snakepit.client import codec, requests
 from snakepit.client.carrying import Watch
 from snakepit.client.connection import Connection
 from snakepit.client.stream import Stream
-from snakepit.errors import Cancelled, InvalidArguments, SnakepitError
+from snakepit.errors import Cancelled, SnakepitError
 from snakepit.link import tracing
 from snakepit.local import frames
 from snakepit.v1 import link_pb2
@@ -35,6 +35,7 @@ class Caller:
         metadata: Mapping[str, str] | None = None,
         priority: requests.Priority | None = None,
         on_progress: Watch | None = None,
+        **unknown: Never,
     ) -> Any:
         """Run a tool and return its value. `timeout` in seconds, None: the tool's or the pool's own. `priority` counts in the queue.
 
@@ -43,11 +44,13 @@ class Caller:
         Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
         tool may have run. Cancelling the awaiting task cancels the call.
         """
+        if unknown:
+            raise misplaced("call", tool, unknown, _OPTIONS)
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
         now = self._connection.check_loop()
-        deadline = None if timeout is None else now + _checked(timeout)
+        deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
         if tracing.enabled():
             return await self._traced(frame, large, now, deadline, on_progress)
         return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), trusted=self._trusted)
@@ -61,9 +64,12 @@ class Caller:
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: requests.Priority | None = None,
+        **unknown: Never,
     ) -> Stream:
         """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
-        timeout = None if timeout is None else _checked(timeout)
+        if unknown:
+            raise misplaced("stream", tool, unknown, _OPTIONS)
+        timeout = None if timeout is None else seconds(timeout, "the pool's own")
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
         span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
@@ -92,10 +98,7 @@ class Caller:
             span.end(error)
 
 
-def _checked(timeout: float) -> float:
-    if not timeout > 0:
-        raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for the pool's own")
-    return min(timeout, MOST_TIMEOUT_SECONDS)
+_OPTIONS = ("timeout", "idempotency_key", "metadata", "priority", "on_progress")
 
 
 def _attributes(target: requests.Target, tool: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from snakepit.client import views
 from snakepit.client.connection import Connection
@@ -46,9 +46,14 @@ class Client:
         self._lanes = os.environ.get("SNAKEPIT_LANES") != "off" if lanes is None else lanes
         self._open: Connection | None = None
 
+    _OPENED_BY: ClassVar[str] = "async with snakepit.Client(...) as client"
+
+    def __repr__(self) -> str:
+        return f"Client({self.server!r}{'' if self._open is not None else ', not open'})"
+
     async def __aenter__(self) -> Self:
         if self._open is not None:
-            raise SnakepitError("this client is open already: make one per `async with`", started=Started.NO)
+            raise SnakepitError(f"this client is open already: make one for each `{self._OPENED_BY}`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
         connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=self._lanes)
         connection.start()
@@ -98,6 +103,6 @@ class Client:
     @property
     def _connection(self) -> Connection:
         if self._open is None:
-            raise SnakepitError("the client is not open: use it inside `async with snakepit.Client(...) as client`", started=Started.NO)
+            raise SnakepitError(f"the client is not open: use it inside `{self._OPENED_BY}`", started=Started.NO)
         self._open.check_process()
         return self._open

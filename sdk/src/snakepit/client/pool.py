@@ -21,6 +21,9 @@ class Pool(Caller):
         self.name = pool_name(*parse_pool(name))
         super().__init__(connection, requests.Target(self.name, content_type=codec.content_type(payload)))
 
+    def __repr__(self) -> str:
+        return f"Pool({self.name!r})"
+
     def session(
         self,
         session_id: str | None = None,

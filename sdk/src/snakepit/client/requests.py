@@ -51,22 +51,25 @@ class Target(msgspec.Struct, frozen=True):
 
 def affinity_value(affinity: str | None) -> common_pb2.Affinity:
     """Raises InvalidArguments for an unknown word."""
-    if affinity not in _AFFINITIES:
+    if not isinstance(affinity, str | None) or affinity not in _AFFINITIES:
         raise InvalidArguments(f"affinity {affinity!r} is unknown: use hint, strict_queue or strict_fail_fast")
     return _AFFINITIES[affinity]
 
 
 def priority_value(priority: str) -> common_pb2.Priority:
     """Raises InvalidArguments for an unknown word."""
-    if priority not in _PRIORITIES:
+    if not isinstance(priority, str) or priority not in _PRIORITIES:
         raise InvalidArguments(f"priority {priority!r} is unknown: use high, normal or low")
     return _PRIORITIES[priority]
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     """The same. Raises InvalidArguments."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidArguments(f"metadata must be a mapping of names to texts, not {type(metadata).__name__}")
     for key, value in metadata.items():
-        check(f"metadata {key!r}", key + value)
+        check(f"metadata {key!r}", value)
+        check(f"metadata {key!r}", key)
     return metadata
 
 
@@ -85,7 +88,7 @@ def call_frame(
     frame = link_pb2.Frame()
     call = frame.call
     call.call_id = call_id()
-    call.pool, call.tool = target.pool, tool if tool.isascii() else check_tool(tool)
+    call.pool, call.tool = target.pool, tool if type(tool) is str and tool.isascii() else check_tool(tool)
     large = codec.fill_arguments(call.arguments, arguments, target.content_type)
     if large is not None:
         call.pieces.sections.extend(sizes(large))

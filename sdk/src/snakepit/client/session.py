@@ -91,6 +91,12 @@ class State:
         return reply
 
 
+def _ttl(seconds: float) -> float:
+    if not hasattr(seconds, "__float__") or not seconds >= 0:
+        raise InvalidArguments(f"ttl_seconds {seconds!r} must be a number of seconds, or None for the pool's own")
+    return float(seconds)
+
+
 class Session(Caller):
     """A handle on one session; see `Pool.session`."""
 
@@ -111,6 +117,9 @@ class Session(Caller):
         self._metadata = metadata
         self._delete = delete
 
+    def __repr__(self) -> str:
+        return f"Session({self.id!r}, pool={self.pool!r})"
+
     async def __aenter__(self) -> Self:
         await self.create()
         return self
@@ -125,7 +134,7 @@ class Session(Caller):
             pool=self.pool,
             session_id=self.id,
             metadata=requests.checked_metadata(self._metadata or {}),
-            ttl_seconds=self._ttl_seconds or 0.0,
+            ttl_seconds=0.0 if self._ttl_seconds is None else _ttl(self._ttl_seconds),
         )
         reply: session_pb2.CreateSessionResponse = await self._connection.unary(
             lambda peer: peer.sessions.CreateSession, request, safe=True

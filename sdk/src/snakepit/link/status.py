@@ -82,7 +82,7 @@ def from_frame(error: common_pb2.Error) -> SnakepitError:
     return from_reason(
         error.reason,
         error.message,
-        started=Started(error.started),
+        started=Started.of(error.started),
         details=dict(error.details),
         retry_after=error.retry_after_seconds or None,
     )
