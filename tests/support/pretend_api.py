@@ -5,6 +5,7 @@ It is no API server: tests/e2e plays the same scenes on a real one.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from snakepit_operator.kube import EVENTS, PODS, POOLS, KubeError
@@ -31,7 +32,7 @@ class PretendApi:
         found = self.of(resource.plural).get(name)
         if found is None:
             raise KubeError(404, "NotFound", f"{resource.plural} {name} not found")
-        return found
+        return copy.deepcopy(found)
 
     async def list(self, resource: Any, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
         return list(self.of(resource.plural).values())
@@ -55,8 +56,12 @@ class PretendApi:
         self.of(resource.plural)[name] = body
         return body
 
-    async def merge_status(self, resource: Any, namespace: str, name: str, status: Object) -> Object:
+    async def merge_status(self, resource: Any, namespace: str, name: str, status: Object, version: str = "") -> Object:
         found = self.of(resource.plural)[name]
+        if version and version != found["metadata"].get("resourceVersion", ""):
+            raise KubeError(409, "Conflict", "the object has been modified")
+        self.born += 1
+        found["metadata"]["resourceVersion"] = str(self.born)
         merged = {**found.get("status", {}), **status}
         found["status"] = {key: value for key, value in merged.items() if value is not None}
         return found

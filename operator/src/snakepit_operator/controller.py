@@ -19,6 +19,7 @@ from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier
+from snakepit_operator.claims import Claims
 from snakepit_operator.events import Announcer, Happening, happenings, recycled
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import POOLS, Kube, KubeError, Object
@@ -26,6 +27,7 @@ from snakepit_operator.model import FleetView, Observed, Outcome, Plan
 from snakepit_operator.observe import observe
 from snakepit_operator.plan import plan
 from snakepit_operator.queue import DueQueue
+from snakepit_operator.reasons import Reason
 from snakepit_operator.refusals import Refusals
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
@@ -42,6 +44,8 @@ CONFIRM_SECONDS = 0.5
 """New settings are with every replica within this time, or the status says that they aren't yet."""
 BUDGET_SECONDS = 300.0
 RETRY_SECONDS = (1.0, 60.0)
+OTHERS_SECONDS = 1800.0
+"""That a pool is another release's is said this often: the API server forgets Events after an hour."""
 _WORKERS = 4
 
 log = logging.getLogger(__name__)
@@ -65,6 +69,9 @@ class Controller:
         self._fleet = Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
         self._applier = Applier(kube, self._fleet, settings.agent)
         self._announcer = Announcer(kube)
+        self._claims = Claims(kube, f"{settings.namespace}/{settings.lease_name}")
+        self._others: dict[str, float] = {}
+        """Pools of other releases, and when that was said (monotonic)."""
         self.beat = time.monotonic()
 
     async def run(self) -> None:
@@ -107,8 +114,8 @@ class Controller:
         self._fleet.set_pools(found.values())
 
     def _settings_of(self, raw: Object, name: str) -> link_pb2.PoolSettings | None:
-        """None: the pool is going. One that can't be read keeps what is known of it."""
-        if raw["metadata"].get("deletionTimestamp"):
+        """None: the pool is going, or another release's. One that can't be read keeps what is known of it."""
+        if raw["metadata"].get("deletionTimestamp") or self._claims.is_others((raw.get("status") or {}).get("release")):
             return None
         try:
             return pool_settings(pool_view(raw))
@@ -178,8 +185,13 @@ class Controller:
         sight = await observe(self._kube, self._fleet, self._settings.agent, namespace, short, deleted, now)
         if sight is None:
             self._forget(name)
+            self._others.pop(name, None)
             return None
         pool = sight.pool
+        holder = await self._claims.holder(namespace, short, sight.status.get("release"), sight.version)
+        if holder != self._claims.me:
+            await self._leave(name, pool, holder)
+            return None
         problem = pods.problem(pool.spec)
         todo = decide(pool, sight.observed, now, problem)
         if sight.again is not None:
@@ -202,8 +214,21 @@ class Controller:
             return None
         observed = msgspec.structs.replace(sight.observed, fleet=await self._confirmed(name, wait=news))
         after = status(pool, observed, todo, now, done.refusal or problem)
+        after = msgspec.structs.replace(after, release=holder)
         await self._report(pool, sight.status, after, done, self._news(name, observed.fleet))
         return self._again(name, pool, todo, done, now)
+
+    async def _leave(self, name: str, pool: SnakePool, holder: str) -> None:
+        """Another release looks after the pool: say so, now and then, and leave it alone."""
+        self._forget(name)
+        now = time.monotonic()
+        if now - self._others.get(name, -OTHERS_SECONDS) < OTHERS_SECONDS:
+            return
+        self._others[name] = now
+        log.warning("pool %s is left alone: the operator with the Lease %s looks after it", name, holder)
+        said = f"The operator with the Lease {holder} looks after this pool, the one with {self._claims.me} leaves it alone"
+        then = "let only one of the two watch this namespace (watchNamespaces)"
+        await self._announcer.announce(pool, [Happening("Warning", Reason.ANOTHER_RELEASE, f"{said}: {then}")])
 
     async def _confirmed(self, name: str, *, wait: bool) -> FleetView | None:
         """The pool as it is now; of new settings, when the replicas have confirmed them, if they do so soon."""

@@ -138,10 +138,11 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._request("PATCH", resource.path(namespace, name), query, body, _APPLY)
 
-    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object) -> Object:
-        """Merge-patch the status; a null removes its field."""
+    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
+        """Merge-patch the status; a null removes its field. With `version` (resourceVersion) only of that very state of the object."""
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._request("PATCH", resource.path(namespace, name, "status"), query, {"status": status}, _MERGE)
+        body: Object = {"status": status, **({"metadata": {"resourceVersion": version}} if version else {})}
+        return await self._request("PATCH", resource.path(namespace, name, "status"), query, body, _MERGE)
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Merge-patch the object."""

@@ -25,6 +25,8 @@ class Sight(Struct, frozen=True):
     """A pool, its status as the API server holds it, and what there is of it. `again`: seconds until a pod may be said to hang."""
 
     pool: SnakePool
+    version: str
+    """The pool's resourceVersion."""
     status: Object
     observed: Observed
     again: float | None = None
@@ -55,7 +57,7 @@ async def observe(
     hanging = {pod.uid: hang(pod, await _events(kube, namespace, pod)) for pod in late[:MOST_ASKED]}
     again = min((pod.created + HANGS_SECONDS - now for pod in creating[len(late) :]), default=None)
     observed = Observed(tuple(hanging.get(pod.uid, pod) for pod in pods), fleet.view(f"{namespace}/{name}"))
-    return Sight(pool, raw.get("status") or {}, observed, again)
+    return Sight(pool, raw["metadata"].get("resourceVersion", ""), raw.get("status") or {}, observed, again)
 
 
 async def _events(kube: Kube, namespace: str, pod: PodView) -> list[Object]:

@@ -33,6 +33,7 @@ class Reason(enum.StrEnum):
     POD_STUCK = "PodStuck"
     CAPSULE_LOST = "CapsuleLost"
     CAPSULES_SILENT = "CapsulesSilent"
+    ANOTHER_RELEASE = "AnotherRelease"
     STORE_READY = "StoreReady"
     SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
     SESSIONS_FULL = "SessionsFull"

@@ -254,6 +254,9 @@ class SnakePoolStatus(Section, frozen=True):
     ) = None
     desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
     selector: Annotated[str, Meta(description="Label selector of the pool's pods.")] | None = None
+    release: Annotated[str, Meta(description="The operator's Lease, namespace/name, of the release that looks after the pool.")] | None = (
+        None
+    )
     workers: Annotated[int, Meta(description="Ready worker processes.")] | None = None
     busy_slots: Annotated[int, Meta(description="Slots that run a call.")] | None = None
     total_slots: Annotated[int, Meta(description="Slots of all ready workers.")] | None = None

@@ -1,0 +1,104 @@
+"""Two releases that watch one namespace: each pool is one's, both say so, and neither fights."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from snakepit_operator.controller import Controller
+from snakepit_operator.kube import Kube, KubeError
+from snakepit_operator.pods import AgentImage
+from snakepit_operator.settings import Settings
+from support.pretend_api import PretendApi
+
+POOL = "default/digits"
+
+
+def raw() -> dict[str, Any]:
+    metadata = {"name": "digits", "namespace": "default", "uid": "pool-uid", "generation": 1, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, "replicas": 1}}
+
+
+def release(api: PretendApi, name: str) -> Controller:
+    """The operator of a release that is installed: its Lease is there."""
+    api.of("leases")[f"{name}-operator"] = {}
+    agent = AgentImage(image=f"agent:{name}", control_plane="127.0.0.1:1")
+    return Controller(cast(Kube, api), Settings(namespace=name, identity="me", agent=agent, lease_name=f"{name}-operator"))
+
+
+def mark(api: PretendApi) -> str:
+    return str(api.of("snakepools")["digits"]["status"]["release"])
+
+
+async def test_the_first_one_has_the_pool_and_the_other_leaves_it_alone_and_says_whose_it_is() -> None:
+    api = PretendApi(raw())
+    one, other = release(api, "one"), release(api, "other")
+    await one.reconcile(POOL)
+    before = dict(api.of("pods")), dict(api.of("snakepools")["digits"]["status"])
+    for _ in range(3):
+        assert await other.reconcile(POOL) is None
+    assert (dict(api.of("pods")), dict(api.of("snakepools")["digits"]["status"])) == before
+    assert mark(api) == "one/one-operator"
+    (said,) = [each for each in api.of("events").values() if each["reason"] == "AnotherRelease"]
+    assert said["type"] == "Warning"
+    assert "one/one-operator looks after this pool, the one with other/other-operator leaves it alone" in said["message"]
+    await one.reconcile(POOL)
+    assert mark(api) == "one/one-operator"
+
+
+async def test_the_other_ones_control_plane_hears_nothing_of_it() -> None:
+    api = PretendApi(raw())
+    one, other = release(api, "one"), release(api, "other")
+    await other._resync()
+    assert set(other._known) == {POOL}, "it is nobody's yet"
+    await one.reconcile(POOL)
+    await other._resync()
+    assert set(other._known) == set()
+
+
+async def test_when_its_release_is_uninstalled_the_other_takes_over_without_touching_its_pods() -> None:
+    api = PretendApi(raw())
+    one, other = release(api, "one"), release(api, "other")
+    await one.reconcile(POOL)
+    pods = set(api.of("pods"))
+    del api.of("leases")["one-operator"]
+    await other.reconcile(POOL)
+    assert mark(api) == "other/other-operator"
+    assert set(api.of("pods")) == pods
+    await one.reconcile(POOL)
+    assert mark(api) == "other/other-operator", "and it is the other's from then on"
+
+
+async def test_of_two_that_begin_at_once_one_gets_it() -> None:
+    api = PretendApi(raw())
+    both = [release(api, name) for name in ("one", "other")]
+    outcomes = await asyncio.gather(*(each.reconcile(POOL) for each in both), return_exceptions=True)
+    assert [each for each in outcomes if isinstance(each, BaseException) and not getattr(each, "conflict", False)] == []
+    winner = mark(api)
+    for each in both:
+        await each.reconcile(POOL)
+    assert mark(api) == winner
+    assert len(api.of("pods")) == 1
+
+
+@pytest.mark.parametrize("answer", [KubeError(403, "Forbidden", "no"), KubeError(0, "Unreachable", "no answer")])
+async def test_a_release_that_can_t_be_asked_for_keeps_its_pools(answer: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = PretendApi(raw())
+    one, other = release(api, "one"), release(api, "other")
+    await one.reconcile(POOL)
+    asked = api.get
+
+    async def get(resource: Any, namespace: str, name: str) -> Any:
+        if resource.plural == "leases":
+            raise answer
+        return await asked(resource, namespace, name)
+
+    monkeypatch.setattr(api, "get", get)
+    if answer.refused:
+        await other.reconcile(POOL)
+    else:
+        with pytest.raises(KubeError):
+            await other.reconcile(POOL)
+    assert mark(api) == "one/one-operator"
