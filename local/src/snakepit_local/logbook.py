@@ -33,7 +33,7 @@ class Logbook:
 
     def __init__(self, root: Path, names: Iterable[str], most_bytes: int = MOST_BYTES) -> None:
         folder = root / _FOLDER
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self._paths = {name: _path(folder, name) for name in names}
         self._files = {name: path.open("wb", buffering=0) for name, path in self._paths.items()}
         self._most = most_bytes
@@ -68,7 +68,7 @@ def read(root: Path, names: Iterable[str]) -> Iterator[list[Line]]:
     try:
         while True:
             there = root.exists()
-            yield sorted(line for reader in readers for line in reader.lines())
+            yield sorted((line for reader in readers for line in reader.lines()), key=lambda line: line.time)
             if not there:
                 return
     finally:

@@ -1,0 +1,86 @@
+"""A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
+
+FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead; each run leaves its words in
+`said`, each forward its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies` make it do that. What it prints is
+what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ.get("FAKE_KUBECTL", "."))
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    with (FOLDER / "said").open("a") as file:
+        file.write(json.dumps(words) + "\n")
+    if words[:1] == ["--context"]:
+        words = words[2:]
+    if words[0] == "get":
+        get(words)
+    else:
+        forward(words)
+
+
+def get(words: list[str]) -> None:
+    if (FOLDER / "login").exists():
+        sys.exit("E1128 20:00:00.000000 1 memcache.go:265] noise\nerror: You must be logged in to the server (Unauthorized)")
+    if (FOLDER / "asks").exists():
+        print("To sign in, open https://login.example and enter ABCD", file=sys.stderr, flush=True)
+        while (FOLDER / "asks").exists():
+            time.sleep(0.01)
+    if (FOLDER / "forbidden").exists() and "--all-namespaces" in words:
+        sys.exit('Error from server (Forbidden): services is forbidden: User "ada" cannot list resource "services" at the cluster scope')
+    print((FOLDER / "services.json").read_text())
+
+
+def forward(words: list[str]) -> None:
+    if (FOLDER / "refuses").exists():
+        sys.exit("error: unable to forward port because pod is not running. Current status=Pending")
+    with (FOLDER / "pids").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    ports = next(word for word in words if ":" in word)
+    listener = socket.create_server(("127.0.0.1", int(ports.partition(":")[0] or 0)))
+    print(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> {ports.partition(':')[2]}", flush=True)
+    host, _, port = (FOLDER / "target").read_text().rpartition(":")
+    while True:
+        near, _ = listener.accept()
+        print(f"Handling connection for {listener.getsockname()[1]}", flush=True)
+        if (FOLDER / "dies").exists():
+            sys.exit("error: lost connection to pod")
+        far = socket.create_connection((host, int(port)))
+        for one, other in ((near, far), (far, near)):
+            threading.Thread(target=copy, args=(one, other), daemon=True).start()
+
+
+def copy(one: socket.socket, other: socket.socket) -> None:
+    try:
+        while data := one.recv(65536):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
+    except OSError:
+        for each in (one, other):
+            each.close()
+
+
+def service(namespace: str, release: str, name: str = "", **spec: Any) -> dict[str, Any]:
+    """As `kubectl get services -o json` has one of the chart's."""
+    labels = {"app.kubernetes.io/instance": release, "app.kubernetes.io/part-of": "snakepit"}
+    ports = [{"name": "grpc", "port": 7800, "targetPort": "grpc"}]
+    return {
+        "metadata": {"namespace": namespace, "name": name or release, "labels": labels},
+        "spec": {"ports": ports, "clusterIP": "10.0.0.7", **spec},
+    }
+
+
+if __name__ == "__main__":
+    main()
