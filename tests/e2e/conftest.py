@@ -16,8 +16,8 @@ IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Uninstalling comes last, whatever the files are called."""
-    items.sort(key=lambda item: item.path.name == "test_uninstall.py")
+    """Whatever the files are called: the README comes first, as it installs a release of its own, and uninstalling last."""
+    items.sort(key=lambda item: {"test_readme.py": 0, "test_uninstall.py": 2}.get(item.path.name, 1))
 
 
 @pytest.fixture(scope="session")

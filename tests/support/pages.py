@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ BLOCK_SECONDS = 300
 
 @dataclass(frozen=True)
 class Block:
-    """`heading`: the nearest above. `file`: the paragraph before the block ends in a colon and names it, so the block is its content."""
+    """`heading`: the nearest above. `file`: the paragraph before the block ends in its name and a colon, so the block is its content."""
 
     page: str
     line: int
@@ -52,8 +53,8 @@ def blocks(page: Path | str, language: str = "", heading: str = "") -> list[Bloc
 
 
 def _named(paragraph: str) -> str:
-    names = re.findall(r"`([\w./-]+)`", paragraph)
-    return names[-1] if names and paragraph.endswith(":") and re.search(r"\.\w+$|^Dockerfile$", names[-1]) else ""
+    named = re.search(r"`([\w./-]+\.\w+|Dockerfile)`:$", paragraph)
+    return named[1] if named else ""
 
 
 class Shell:
@@ -96,16 +97,21 @@ class Shell:
     def run(self, text: str, *, check: bool = True, seconds: float = BLOCK_SECONDS) -> subprocess.CompletedProcess[str]:
         before = f". '{self._state}'\n" if self._state.exists() else ""
         after = f"\n{{ __code=$?; export -p > '{self._state}'; pwd > '{self._state}.cwd'; exit $__code; }} 2>/dev/null"
-        done = subprocess.run(
-            ["bash", "-e", "-c", f"{before}{self.read(text)}{after}"],
-            cwd=self.folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        words = ["bash", "-e", "-c", f"{before}{self.read(text)}{after}"]
+        # Files, not pipes: what a block leaves in the background (`… &`) would hold those open.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            ended = subprocess.run(
+                words,
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                timeout=seconds,
+                check=False,
+            )
+            said = [(file.seek(0), file.read())[1] for file in (out, err)]
+        done = subprocess.CompletedProcess(words, ended.returncode, *said)
         assert not check or done.returncode == 0, f"{text}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         if done.returncode == 0:
             self.folder = Path(Path(f"{self._state}.cwd").read_text().strip())

@@ -1,4 +1,4 @@
-"""No line of this repository asks a package index for a name that is not ours to publish yet, or never will be."""
+"""No line of this repository asks a package index for a name of ours, which is nobody's there or a stranger's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "local")
 INSTALLS = re.compile(r"\bpip3?(?: --python \S+)? (?:install|download|wheel)(?![-\w])(?P<rest>[^\n]*)")
 ARGUMENT = {"-r", "-c", "-e", "-i", "--root", "--python", "--find-links", "--index-url", "--wheel-dir", "--target"}
+MEANT = {"pyarrow"}
+"""Of others, who are known: what a hint means, it gets."""
 PAGE = Path("docs/decisions/2026-11-28-names-and-wheels.md")
 """It tells of lines that won't do."""
 
@@ -51,7 +53,8 @@ def fetched(rest: str) -> list[str]:
         if skip or word.startswith(("-", "$", "./", "/", "dist/", "...", "…", "{")) or not word.strip("()\"'.,:}"):
             skip = word in ARGUMENT
             continue
-        names.append(word)
+        if word.strip("()[]\"'") and word.strip("()[]\"'") not in MEANT:
+            names.append(word)
     return names
 
 
