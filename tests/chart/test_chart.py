@@ -110,7 +110,7 @@ def test_ports_that_services_and_probes_name_exist(render: Render) -> None:
     for name, pod in render().pod_specs():
         container = pod["containers"][0]
         ports = {port["name"] for port in container["ports"]}
-        probes = [container[probe] for probe in ("readinessProbe", "livenessProbe") if probe in container]
+        probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe") if probe in container]
         assert {probe.get("httpGet", probe.get("tcpSocket"))["port"] for probe in probes} <= ports, name
         assert probes, name
 

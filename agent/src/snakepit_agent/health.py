@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio  # type: ignore[attr-defined]  # its stubs leave the module out
 
 READY = "ready"
 
+PATIENCE_SECONDS = 20.0
+"""Until a worker has been warm for the first time, who asks for "ready" waits so long: a probe that says no is a Warning event."""
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Servicer(aio.HealthServicer):  # type: ignore[misc]
+    """The standard one; with patience for what is only just starting."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self._patience = patience
+        self.once_ready = asyncio.Event()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        if request.service == READY:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self.once_ready.wait()
+        return await super().Check(request, context)
 
 
 class HealthServer:
     """Serves from `start` to `stop`; `port` is the real one after the start."""
 
-    def __init__(self, port: int, host: str = "[::]") -> None:
+    def __init__(self, port: int, host: str = "[::]", patience: float = PATIENCE_SECONDS) -> None:
         self.port = port
         self._host = host
-        self._servicer = aio.HealthServicer()
+        self._servicer = _Servicer(patience)
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._ready = False
 
@@ -37,6 +60,8 @@ class HealthServer:
         if ready != self._ready:
             self._ready = ready
             await self._servicer.set(READY, _SERVING if ready else _NOT_SERVING)
+        if ready:
+            self._servicer.once_ready.set()
 
     async def stop(self) -> None:
         await self._server.stop(grace=0)

@@ -57,6 +57,22 @@ async def test_a_replica_that_stops_is_alive_and_not_ready(server: Running) -> N
     assert await ask(server, "livez") == (200, "ok\n")
 
 
+async def test_a_start_is_over_when_the_replica_is_ready_for_the_first_time(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = iter(["no agent has linked yet"] * 3)
+    monkeypatch.setattr(server._http, "_not_ready", lambda: next(reasons, ""))
+    assert await ask(server, "startz") == (200, "ok\n")
+    assert next(reasons, "") == "", "it was asked until it was"
+
+
+async def test_a_start_that_makes_nothing_ready_is_over_in_time_too_and_readyz_says_why(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "START_SECONDS", 0.3)
+    monkeypatch.setattr(server._http, "_not_ready", lambda: "the store is away")
+    assert await ask(server, "startz") == (200, "ok\n")
+    assert await ask(server, "readyz") == (503, "the store is away\n")
+
+
 async def test_a_loop_that_does_not_turn_is_not_alive(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "ANSWER_SECONDS", 0.1)
     asked = asyncio.create_task(ask(server, "livez"))

@@ -1,4 +1,4 @@
-"""HTTP probes and metrics: /livez (the loop turns), /readyz (calls may be sent here), /metrics (Prometheus).
+"""HTTP probes and metrics: /livez (the loop turns), /readyz (calls may be sent here), /startz (the start is over), /metrics (Prometheus).
 
 The standard library's server in threads of its own; what is answered is worked out on the event loop, whose state it is.
 """
@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
@@ -28,6 +29,11 @@ POLL_SECONDS = 0.1
 
 MOST_CONNECTIONS = 32
 """With one more, who came is hung up on."""
+
+START_SECONDS = 12.0
+"""/startz waits so long for calls to be welcome, and then says no more than /livez: a probe that fails is a Warning event."""
+
+OK = "200 OK"
 
 Answer = tuple[str, bytes]
 """Status line, and what it says."""
@@ -59,10 +65,17 @@ class HttpServer:
 
     def _application(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """WSGI, in a thread of the request's."""
+        if environ["PATH_INFO"] == "/startz":
+            self._wait_until_ready()
         status, body = self._ask(environ["PATH_INFO"])
         kind = "text/plain; version=0.0.4; charset=utf-8" if environ["PATH_INFO"] == "/metrics" else "text/plain; charset=utf-8"
         start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
         return [body]
+
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while self._ask("/readyz")[0] != OK and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
 
     def _ask(self, path: str) -> Answer:
         answer: concurrent.futures.Future[Answer] = concurrent.futures.Future()
@@ -80,15 +93,15 @@ class HttpServer:
         return "503 Service Unavailable", b"the event loop does not turn\n"
 
     def _answer(self, path: str) -> Answer:
-        if path == "/livez":
-            return "200 OK", b"ok\n"
+        if path in ("/livez", "/startz"):
+            return OK, b"ok\n"
         if path == "/readyz":
             why = self._not_ready()
-            return ("503 Service Unavailable", f"{why}\n".encode()) if why else ("200 OK", b"ok\n")
+            return ("503 Service Unavailable", f"{why}\n".encode()) if why else (OK, b"ok\n")
         if path == "/metrics":
             _set_gauges(self._router)
-            return "200 OK", self._router.telemetry.render()
-        return "404 Not Found", b"there are /livez, /readyz and /metrics\n"
+            return OK, self._router.telemetry.render()
+        return "404 Not Found", b"there are /livez, /readyz, /startz and /metrics\n"
 
 
 class _Handler(WSGIRequestHandler):
