@@ -9,6 +9,14 @@ from localcluster import commands, images, node, paths, sandbox
 from localcluster.shell import Failure
 
 
+NODE_COMMANDS = {
+    "kill-node": "kill a node as if its power had failed",
+    "start-node": "bring a killed node back",
+    "cut-node": "cut a node off from the network as if its cable had been pulled",
+    "join-node": "plug its cable in again",
+}
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hack/cluster", description="A real Kubernetes on this machine, for the tests.")
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
@@ -19,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
     _add_images(add("build", help="build the project's images, those that changed"), "TARGET")
     _add_images(add("load", help="bring images from buildah's storage to every node"), "IMAGE")
-    for name, does in (("kill-node", "kill a node as if its power had failed"), ("start-node", "bring a killed node back")):
+    for name, does in NODE_COMMANDS.items():
         add(name, help=does).add_argument("index", type=int, metavar="N")
     add("status", help="what runs, where its logs are")
     return top
@@ -69,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             commands.kill_node(where, arguments.index)
         case "start-node":
             commands.start_node(where, arguments.index)
+        case "cut-node" | "join-node":
+            commands.cut_node(where, arguments.index, off=arguments.command == "cut-node")
         case "status":
             commands.status(where)
     return 0

@@ -216,6 +216,15 @@ def start_node(paths: Paths, index: int) -> None:
         _wait_for_node(paths.state, index, since)
 
 
+def cut_node(paths: Paths, index: int, *, off: bool) -> None:
+    """`off`: no packet reaches the node or leaves it, though everything on it runs on; else they do again."""
+    _require_running(paths.state)
+    if _node(paths.state, index) is None:
+        raise Failure(f"{network.node_name(index)} is not running.")
+    shell.output(*entered(paths.state, ["ip", "link", "set", network.veth_name(index), "down" if off else "up"]))
+    progress.say(f"{network.node_name(index)} is {'cut off; nothing resets its connections' if off else 'reached again'}")
+
+
 def _node(state: State, index: int) -> processes.Process | None:
     if not 1 <= index <= network.NODES:
         raise Failure(f"There is no node {index}; they are numbered from 1 to {network.NODES}.")

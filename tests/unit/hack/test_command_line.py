@@ -22,7 +22,7 @@ def test_bad_usage_ends_with_2(argv: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["exec", "--", "true"], ["load", "some/image"], ["kill-node", "1"], ["start-node", "1"]],
+    [["exec", "--", "true"], ["load", "some/image"], ["kill-node", "1"], ["start-node", "1"], ["cut-node", "1"], ["join-node", "1"]],
     ids=" ".join,
 )
 def test_without_a_cluster_it_names_the_command_that_starts_one(
