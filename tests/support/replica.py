@@ -73,6 +73,9 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
 
     def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
         for frame in frames:
+            if frame.HasField("ping"):
+                link.pass_over(frame)
+                continue
             self.frames.append(frame)
             if frame.HasField("state_request"):
                 self._on_state(frame.state_request)

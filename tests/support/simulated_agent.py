@@ -257,6 +257,8 @@ class SimulatedAgent:
                 self._release(frame.session_release)
             elif kind == "state_reply":
                 self._state_replies.pop(frame.state_reply.id).set_result(frame.state_reply)
+            elif kind == "ping" and not self.silent:
+                link.pass_over(frame)
 
     def _cancel(self, call_id: int) -> None:
         if call_id in self.running:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from snakepit.link.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
 
@@ -52,10 +53,14 @@ class Stalls:
 
 @dataclass(frozen=True)
 class Sign:
-    """What is known of one agent: for how many seconds of listening nothing was heard of it, and whether its link is open."""
+    """What is known of one agent: for how many seconds of listening nothing was heard of it, and whether its link is open.
+
+    `unanswered`: for so long it has left a Ping unanswered, which it gets when it holds calls and says nothing.
+    """
 
     silence: float
     linked: bool
+    unanswered: float = 0.0
 
 
 def judge(sign: Sign, heartbeat: HeartbeatSpec) -> pool_pb2.Liveness:
@@ -77,4 +82,10 @@ def judge_pool(signs: Sequence[Sign], heartbeat: HeartbeatSpec, held_for: float)
     hold = len(signs) >= GUARD_CAPSULES and silent * 2 > len(signs) and held_for < GUARD_TIMEOUTS * heartbeat.timeout_seconds
     if hold:
         verdicts = [pool_pb2.LIVENESS_SUSPECT if verdict == pool_pb2.LIVENESS_LOST else verdict for verdict in verdicts]
-    return verdicts, hold
+    return [_doubted(verdict, sign) for verdict, sign in zip(verdicts, signs, strict=True)], hold
+
+
+def _doubted(verdict: pool_pb2.Liveness, sign: Sign) -> pool_pb2.Liveness:
+    """One that does not answer gets no new calls, long before its beats are missed. That alone is no reason for the guard."""
+    suspect = verdict == pool_pb2.LIVENESS_LIVE and sign.unanswered >= SUSPECT_SECONDS
+    return pool_pb2.LIVENESS_SUSPECT if suspect else verdict

@@ -7,11 +7,14 @@ coming back with leases that nobody could renew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from snakepit.errors import StaleEpoch, StoreUnavailable
+from snakepit.link import LinkClosed
+from snakepit.link.silence import LOOK_SECONDS
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.liveness import Sign, Stalls, judge_pool
 from snakepit_control_plane.router.pool import Pool
@@ -22,6 +25,8 @@ from snakepit_control_plane.store.interface import Store
 FENCE_SECONDS = 600.0
 DOUBT_SECONDS = 1.0
 """Between two questions to the store whether an agent is lost."""
+
+_PING = link_pb2.Frame(ping=link_pb2.Ping())
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ class Watch:
             pool.store_away_at = now
         capsules = list(pool.capsules.values())
         held_for = max(0.0, now - pool.held_since)
-        signs = [Sign(now - c.last_beat - self._stalls.since(c.last_beat), c.linked) for c in capsules]
+        signs = [Sign(self._listened(c.last_beat, now), c.linked, self._unanswered(c, now)) for c in capsules]
         verdicts, hold = judge_pool(signs, pool.spec.heartbeat, held_for)
         if hold and not pool.silence_held:
             silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
@@ -83,6 +88,20 @@ class Watch:
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
                 self._spawn(self._ask_whether_lost(pool, capsule))
+
+    def _listened(self, since: float, now: float) -> float:
+        """For how many seconds since then."""
+        return now - since - self._stalls.since(since)
+
+    def _unanswered(self, capsule: Capsule, now: float) -> float:
+        """For how long it has left a question unanswered. It is asked when it holds calls and has said nothing for a moment."""
+        if capsule.asked > capsule.heard:
+            return self._listened(capsule.asked, now)
+        if capsule.inflight and now - capsule.heard >= LOOK_SECONDS and (send := self._router.senders.get(capsule)) is not None:
+            capsule.asked = now
+            with contextlib.suppress(LinkClosed):
+                send(_PING)
+        return 0.0
 
     async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
         try:

@@ -8,7 +8,6 @@ from pathlib import Path
 from localcluster import commands, images, node, paths, sandbox
 from localcluster.shell import Failure
 
-
 NODE_COMMANDS = {
     "kill-node": "kill a node as if its power had failed",
     "start-node": "bring a killed node back",

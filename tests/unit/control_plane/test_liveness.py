@@ -2,6 +2,7 @@
 
 import pytest
 
+from snakepit.link.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool
@@ -78,3 +79,12 @@ def test_a_replica_that_is_always_late_judges_all_the_same_now_and_then_and_reme
     judged = [stalls.look(float(now), 0.75) for now in range(5 * STALLS_REMEMBERED)]
     assert judged.count(True) == 5 * STALLS_REMEMBERED // LATE_LOOKS
     assert stalls.since(0) == STALLS_REMEMBERED * 0.75
+
+
+def test_one_that_leaves_a_question_unanswered_gets_no_new_calls_long_before_its_beats_are_missed() -> None:
+    signs = [Sign(1.5, True, SUSPECT_SECONDS), Sign(1.5, True, SUSPECT_SECONDS - 0.1), Sign(0, True)]
+    assert judge_pool(signs, BEAT, 0) == ([SUSPECT, LIVE, LIVE], False)
+
+
+def test_unanswered_questions_alone_never_hold_the_guard() -> None:
+    assert judge_pool([Sign(1.5, True, SUSPECT_SECONDS)] * 3, BEAT, 0) == ([SUSPECT] * 3, False)

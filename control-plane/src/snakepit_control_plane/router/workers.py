@@ -5,6 +5,7 @@ A worker is known by its incarnation: one that was started again under the same 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
@@ -165,6 +166,8 @@ class Capsule:
         self.liveness: pool_pb2.Liveness = LIVE
         # When the agent was heard last; `last_beat` is later where its first beats are not expected yet.
         self.heard = self.last_beat = now
+        # When it was asked last whether it is there.
+        self.asked = -math.inf
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
