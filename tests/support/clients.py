@@ -42,6 +42,15 @@ def node_client(address: str) -> list[str]:
     return [node, str(folder / "client.js"), address, str(PROTO)]
 
 
+def pyright() -> list[str]:
+    """The command of pyright; skips where there is no Node or npm, or it can't be had."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("typed calls are not tried with pyright: there is no node, or no npm, here")
+    fetch = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"]
+    return [node, str(_made("pyright", lambda folder: _fetch(fetch, folder)) / "node_modules/pyright/index.js")]
+
+
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
     """A copy of the client in the cache, made ready; an unfinished one is made anew. Other checkouts may use theirs: the last few stay."""
     sources = sorted(path for path in (CLIENTS / name).iterdir() if path.is_file())

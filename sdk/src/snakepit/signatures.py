@@ -77,7 +77,7 @@ def _read_anew(function: Callable[..., Any]) -> Signature:
         names=tuple(each.name for each in taken),
         input_schema=schema,
         output_schema=_output_schema(hints.get("return", inspect.Signature.empty)),
-        streaming=_is_streaming(function, hints.get("return")),
+        streaming=is_streaming(function, hints.get("return")),
         asynchronous=asynchronous,
         context=context.name if context else "",
         async_context=context is not None and _wants_async(hints.get(context.name), asynchronous),
@@ -188,14 +188,14 @@ def _output_schema(annotation: Any) -> str:
     """Empty where the annotation is missing or can't be described: an output schema is a courtesy, never a reason to refuse a tool."""
     if annotation is inspect.Signature.empty:
         return ""
-    item = _streamed(annotation)
+    item = streamed(annotation)
     try:
         return schemas.of_result(schemas.with_formats(_known(annotation if item is None else item)))
     except Exception:  # not swallowed: no schema says as much
         return ""
 
 
-def _streamed(annotation: Any) -> Any:
+def streamed(annotation: Any) -> Any:
     """The type of a stream's items; None: not a stream."""
     if typing.get_origin(annotation) not in _STREAMS:
         return None
@@ -203,7 +203,7 @@ def _streamed(annotation: Any) -> Any:
     return items[0] if items else Any
 
 
-def _is_streaming(function: Callable[..., Any], annotation: Any) -> bool:
+def is_streaming(function: Callable[..., Any], annotation: Any) -> bool:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return True
-    return _streamed(annotation) is not None
+    return streamed(annotation) is not None

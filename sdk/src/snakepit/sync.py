@@ -10,14 +10,17 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar, cast
 
 from snakepit import client as aio
 from snakepit.client.errors import of_another_process
 from snakepit.errors import SnakepitError, Started
+from snakepit.typed import Handle, Method
+
+T = TypeVar("T")
 
 FAREWELL_SECONDS = 1.0
 
@@ -44,7 +47,7 @@ class Facade:
         return [name for name in dir(self._behind) if not name.startswith("_")]
 
     def _front(self, value: Any) -> Any:
-        return Facade(value, self._run) if isinstance(value, _WRAPPED) else value
+        return _FRONTS.get(type(value), Facade)(value, self._run) if isinstance(value, _WRAPPED) else value
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
@@ -75,6 +78,46 @@ class Facade:
                 self._run(self._behind.aclose())
 
 
+class Caller(Facade):
+    """Before a pool or a session."""
+
+    def typed(
+        self,
+        tools: type[T],
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        priority: Literal["high", "normal", "low"] | None = None,
+    ) -> T:
+        """As `snakepit.Pool.typed`; of an Adapter class, with tools that are not `async`."""
+        options: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "priority": priority}
+
+        def call(method: Method, arguments: dict[str, Any]) -> Any:
+            return method.result(self.call(method.tool, arguments, **options))
+
+        def stream(method: Method, arguments: dict[str, Any]) -> Iterator[Any]:
+            with self.stream(method.tool, arguments, **options) as chunks:
+                for chunk in chunks:
+                    yield method.result(chunk)
+
+        return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
+
+
+class Session(Caller):
+    """`snakepit.Session` without `await`."""
+
+
+class Pool(Caller):
+    """`snakepit.Pool` without `await`."""
+
+    def session(self, *arguments: Any, **keywords: Any) -> Session:
+        """As `snakepit.Pool.session`."""
+        return Session(self._behind.session(*arguments, **keywords), self._run)
+
+
+_FRONTS: dict[type[Any], type[Facade]] = {aio.Pool: Pool, aio.Session: Session}
+
+
 class _Behind(aio.Client):
     _OPENED_BY = "with snakepit.sync.Client(...) as client"
 
@@ -87,6 +130,10 @@ class Client(Facade):
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(_Behind(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
+
+    def pool(self, name: str, *, payload: Literal["json", "msgpack", "pickle"] = "json") -> Pool:
+        """As `snakepit.Client.pool`."""
+        return Pool(self._behind.pool(name, payload=payload), self._run)
 
     def __enter__(self) -> Self:
         self._loop = loop = asyncio.new_event_loop()

@@ -10,6 +10,7 @@ import typer
 from snakepit.cli import columns
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.reach import PoolArgument, Reach, reaching
+from snakepit.stubs import render
 
 
 @reaching
@@ -33,10 +34,14 @@ def tools(
     reach: Reach,
     pool: PoolArgument,
     tool: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="One tool, with its schema.")] = None,
+    stubs: Annotated[bool, typer.Option("--stubs", help="Print Python classes for typed calls: `pool.typed(...)`.")] = False,
     output: OutputOption = Output.table,
 ) -> None:
     """List a pool's tools, or show one of them. ARGUMENTS that may be left out have a question mark."""
-    if tool is None:
+    if stubs:
+        found = reach.run(lambda client: client.pool(reach.pool(pool)).tools())
+        typer.echo(render(reach.pool(pool), [each for each in found if tool in (None, each.name)]), nl=False)
+    elif tool is None:
         show_rows(reach.run(lambda client: client.pool(reach.pool(pool)).tools()), columns.TOOLS, output)
     else:
         name = tool

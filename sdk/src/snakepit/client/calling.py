@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Never
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Never, TypeVar, cast
 
 from snakepit.calling import misplaced, seconds
 from snakepit.client import codec, requests
@@ -14,7 +14,10 @@ from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, SnakepitError
 from snakepit.link import tracing
 from snakepit.local import frames
+from snakepit.typed import Handle, Method
 from snakepit.v1 import link_pb2
+
+T = TypeVar("T")
 
 
 class Caller:
@@ -76,6 +79,31 @@ class Caller:
         if span is not None:
             frame.call.traceparent = span.traceparent
         return Stream(self._connection, frame.call, large, timeout, span, trusted=self._trusted)
+
+    def typed(
+        self,
+        tools: type[T],
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        priority: requests.Priority | None = None,
+    ) -> T:
+        """The same calls through a class's signatures, which editors and type checkers know: `await pool.typed(Notes).add(text="tea")`.
+
+        `tools`: what `snakepit tools POOL --stubs` has written; or the Adapter class itself, if its tools are `async` and take no context.
+        Results are made what their annotations say. The options are those of each call. Raises InvalidArguments for what is no class.
+        """
+        options: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "priority": priority}
+
+        async def call(method: Method, arguments: dict[str, Any]) -> Any:
+            return method.result(await self.call(method.tool, arguments, **options))
+
+        async def stream(method: Method, arguments: dict[str, Any]) -> AsyncIterator[Any]:
+            async with self.stream(method.tool, arguments, **options) as chunks:
+                async for chunk in chunks:
+                    yield method.result(chunk)
+
+        return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
 
     async def _traced(
         self, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
