@@ -1,0 +1,114 @@
+"""`snakepit --kube` from outside the cluster's Services, through the real kubectl: what tests/support/fake_kubectl.py stands for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakepit.cli import codes
+from support.incluster import probe_pool
+from support.kube import SYSTEM, apply, kubectl, wait_available
+
+pytestmark = pytest.mark.timeout(240)
+
+POOL = "reached"
+READER = "reader-of-one"
+
+
+@pytest.fixture(scope="module")
+def pool(namespace: str) -> Iterator[str]:
+    apply(probe_pool(POOL, "actor:Actor", replicas=1), namespace=namespace)
+    wait_available(POOL, namespace=namespace)
+    yield POOL
+    kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--timeout=30s")
+
+
+def snakepit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakepit.cli", *words]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False)
+
+
+def forwards() -> list[str]:
+    """The command lines of kubectl's forwards on this machine."""
+    found = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    return [b" ".join(words).decode() for words in found if b"port-forward" in words and b"service/snakepit" in words]
+
+
+def test_a_call_finds_the_release_and_leaves_no_forward(namespace: str, pool: str) -> None:
+    began = time.monotonic()
+    done = snakepit("--kube", "-n", namespace, "call", pool, "echo", "value=through", "-o", "json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '"through"\n', "")
+    print(f"{time.monotonic() - began:.1f} s for the whole command")
+    assert forwards() == []
+    large = snakepit("--kube", "call", f"{namespace}/{pool}", "echo", '{"value": "' + "x" * 100_000 + '"}')
+    assert (large.returncode, len(large.stdout)) == (0, 100_001), large.stderr
+
+
+def test_the_fake_kubectl_prints_what_the_real_one_prints(release: None) -> None:
+    listed = json.loads(kubectl("get", "services", "-A", "-l", "app.kubernetes.io/part-of=snakepit", "-o", "json"))
+    services: list[dict[str, Any]] = listed["items"]
+    (real,) = [each for each in services if each["metadata"]["name"] == "snakepit"]
+    assert real["metadata"]["labels"]["app.kubernetes.io/instance"] == "snakepit"
+    assert real["spec"]["ports"][0]["name"] == "grpc"
+    argv = ["kubectl", "port-forward", "-n", SYSTEM, f"service/{real['metadata']['name']}", ":7800", "--address", "127.0.0.1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarding:
+        assert forwarding.stdout is not None
+        assert forwarding.stdout.readline().startswith("Forwarding from 127.0.0.1:")
+        forwarding.terminate()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
+def test_connect_serves_programs_until_it_is_ended(namespace: str, pool: str, number: signal.Signals, status: int) -> None:
+    command = [sys.executable, "-m", "snakepit.cli", "--kube", "connect"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as connected:
+        assert connected.stdout is not None
+        found = dict(pair.split("=") for pair in connected.stdout.readline().split()[1:])
+        done = snakepit("call", f"{namespace}/{pool}", "echo", "value=again", **found)
+        assert (done.stdout, done.stderr) == ("again\n", "")
+        assert len(forwards()) == 1
+        connected.send_signal(number)
+        assert connected.wait(30) == status
+    assert forwards() == []
+
+
+def test_a_context_that_is_not_there_is_one_sentence(cluster: None) -> None:
+    done = snakepit("--kube", "--context", "nowhere", "pools")
+    assert done.returncode == codes.NEVER_STARTED
+    assert done.stderr.startswith("snakepit: SERVER_UNAVAILABLE: kubectl can't list the cluster's Services: ")
+    assert "nowhere" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(namespace: str, pool: str, tmp_path: Path) -> None:
+    kubectl("create", "serviceaccount", READER, "-n", SYSTEM)
+    try:
+        rights = ["--verb=get,list", "--resource=services,pods"]
+        kubectl("create", "role", READER, "-n", SYSTEM, *rights)
+        kubectl("create", "role", f"{READER}-forward", "-n", SYSTEM, "--verb=create", "--resource=pods/portforward")
+        for role in (READER, f"{READER}-forward"):
+            kubectl("create", "rolebinding", role, "-n", SYSTEM, f"--role={role}", f"--serviceaccount={SYSTEM}:{READER}")
+        token = kubectl("create", "token", READER, "-n", SYSTEM).strip()
+        whole = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+        whole["users"] = [{"name": READER, "user": {"token": token}}]
+        whole["contexts"][0]["context"] |= {"user": READER}
+        config = tmp_path / "config"
+        config.write_text(json.dumps(whole))
+        done = snakepit("--kube", "-n", SYSTEM, "call", f"{namespace}/{pool}", "echo", "value=mine", KUBECONFIG=str(config))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
+        refused = snakepit("--kube", "-n", namespace, "pools", KUBECONFIG=str(config))
+        assert refused.returncode == codes.NEVER_STARTED
+        assert "forbidden" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    finally:
+        for kind in ("rolebinding", "role"):
+            kubectl("delete", kind, READER, f"{READER}-forward", "-n", SYSTEM, "--ignore-not-found")
+        kubectl("delete", "serviceaccount", READER, "-n", SYSTEM, "--ignore-not-found")
