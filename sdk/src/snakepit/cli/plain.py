@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 import yaml
 
+_AS_LISTS = (("tolist", ()), ("to_pylist", ()), ("to_dicts", ()), ("to_list", ()), ("to_dict", ("records",)))
+"""What numpy, pyarrow, polars (frames, series) and pandas call it."""
+
 
 def plain(value: Any) -> Any:
     """Objects, lists, text, numbers and null; bytes as base64."""
@@ -16,7 +19,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
-    return msgspec.to_builtins(value, enc_hook=_readable)
+    return msgspec.to_builtins(value, enc_hook=_readable, str_keys=True)
 
 
 def camel(name: str) -> str:
@@ -38,5 +41,8 @@ def as_yaml(value: Any, *, document: bool = False) -> str:
 
 
 def _readable(value: Any) -> Any:
-    """Arrays and the like, which tools may answer with."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """Arrays as lists and tables as lists of their rows: whatever tools may answer with, of libraries that this program doesn't need."""
+    for method, words in _AS_LISTS:
+        if hasattr(value, method):
+            return getattr(value, method)(*words)
+    return str(value)
