@@ -113,7 +113,7 @@ class Link:
     def keeper_said(self, frame: FromKeeper, descriptors: list[int]) -> None:
         if isinstance(frame, WorkerStarted):
             self.pid = frame.pid
-            self.channel = WorkerChannel(frame.incarnation, *descriptors, self._on_frames, lambda channel, why: None)
+            self.channel = WorkerChannel(frame.incarnation, *descriptors, self._on_frames, lambda channel, why: None, lambda id_, why: None)
 
     def keeper_went(self) -> None:
         pass

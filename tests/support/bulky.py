@@ -25,6 +25,10 @@ class Bulky(Adapter):
         return bytes(size)
 
     @tool
+    def parts(self, count: int) -> list[bytes]:
+        return [b"x"] * count
+
+    @tool
     def report(self, size: int, steps: int, unused: Any = None, *, ctx: Context) -> bytes:
         for step in range(steps):
             ctx.progress((step + 1) / steps, f"step {step + 1}")

@@ -171,7 +171,7 @@ class Agent:
 
     def finish(self, id_: int) -> None:
         held = self.running.pop(id_)
-        self.calls.on_done(Done(held.id, payload=Payload(b"1"), run_seconds=0.01))
+        self.calls.on_done(held.incarnation, Done(held.id, payload=Payload(b"1"), run_seconds=0.01))
 
     def die(self, worker: str) -> None:
         self.deaths += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snakepit.spec import quantity_bytes
 from snakepit_agent.recycling import NO_LIMITS, Limits
+from snakepit_agent.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,22 @@ class Policy:
     kill_after: float = 6.0
     setup_timeout: float = 600.0
     limits: Limits = NO_LIMITS
+
+
+def policy(settings: Settings) -> Policy:
+    """The pool's settings as the lifecycle wants them."""
+    spec = settings.spec
+    return Policy(
+        workers=1 if spec.worker.profile == "thread" else spec.worker.processes,
+        max_restarts=spec.restart.max_restarts,
+        window=spec.restart.window_seconds,
+        drain_timeout=spec.drain.timeout_seconds,
+        kill_after=spec.drain.kill_after_seconds,
+        setup_timeout=settings.setup_timeout,
+        limits=Limits(
+            age=spec.recycle.max_age_seconds or 0.0,
+            calls=spec.recycle.max_calls or 0,
+            memory=quantity_bytes(spec.recycle.max_memory or 0),
+            jitter=spec.recycle.jitter_percent / 100,
+        ),
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -15,11 +14,11 @@ from typing import Protocol
 from snakepit.errors import Started
 from snakepit.link import tracing
 from snakepit.local.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
-from snakepit.local.sections import fill
-from snakepit.local.sockets import FramingError, mapped
+from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_agent import results
 from snakepit_agent.arguments import Arguments
-from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.channel import WorkerChannel, WorkerLies
 from snakepit_agent.endings import Ending
 from snakepit_agent.lookout import Lookout
 from snakepit_agent.owners import Owners
@@ -29,13 +28,15 @@ from snakepit_agent.sessions import Sessions
 from snakepit_agent.slots import WORD_SECONDS, HeldCall, Ledger, Step
 from snakepit_agent.stacks import where
 from snakepit_agent.streams import Streams
-from snakepit_agent.translate import LargePayload, Outcome, failure, inbox_frame, payload_bytes, reject_to_wire, result_to_wire
+from snakepit_agent.translate import LargePayload, Outcome, failure, inbox_frame, reject_to_wire
 
 log = logging.getLogger(__name__)
 
-_STRICT = (common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST)
+_LONGEST = 1e9
+_MOST_PROGRESS = 8192
+"""Bytes of a progress message that are passed on."""
 
-_STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
+_STRICT = (common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST)
 
 
 class Links(Protocol):
@@ -208,22 +209,31 @@ class Calls:
 
     # ---- from the workers
 
-    def on_done(self, done: Done) -> None:
-        held = self._ledger.finish(done.id, done.run_seconds, time.monotonic())
+    def of(self, incarnation: str, id_: int) -> HeldCall | None:
+        """The call of which that worker speaks; None: it is over. Raises WorkerLies: ids are counted, so another's can be guessed."""
+        held = self._ledger.calls.get(id_)
+        if held is not None and held.incarnation != incarnation:
+            raise WorkerLies(f"it spoke of call {id_}, which another worker runs")
+        return held
+
+    def on_done(self, incarnation: str, done: Done) -> None:
+        held = self.of(incarnation, done.id)
         if held is None:
             return
+        run_seconds = done.run_seconds if 0.0 <= done.run_seconds < _LONGEST else 0.0
+        self._ledger.finish(done.id, run_seconds, time.monotonic())
         self._workers.ended_a_call(held.incarnation)
         outcome: Outcome = done.payload or done.tool_error or done.failure
         if done.sections and done.payload is not None:
             outcome = self._taken_over(held, done.payload, done.sections)
             self._workers.channels[held.incarnation].ended(held.id)
-        self._close(held, self._limited(held, outcome), done.run_seconds)
+        self._close(held, self._limited(held, outcome), run_seconds)
         if held.session_id:
             self._sessions.left(held)
         self._touched()
 
-    def on_chunk(self, chunk: ChunkFrame) -> None:
-        held = self._ledger.calls.get(chunk.id)
+    def on_chunk(self, incarnation: str, chunk: ChunkFrame) -> None:
+        held = self.of(incarnation, chunk.id)
         if held is None:
             return
         outcome: Outcome = chunk.payload
@@ -231,20 +241,20 @@ class Calls:
             outcome = self._taken_over(held, chunk.payload, chunk.sections)
         outcome = self._limited(held, outcome)
         if held.answered:
-            _drop(outcome)
+            results.drop(outcome)
         elif isinstance(outcome, Payload | LargePayload):
             self._streams.chunk(held, outcome)
         else:
             self._stop(held, "CANCELLED", outcome)
 
-    def on_begin(self, frame: Begin) -> None:
-        if (held := self._ledger.calls.get(frame.id)) is not None:
+    def on_begin(self, incarnation: str, frame: Begin) -> None:
+        if (held := self.of(incarnation, frame.id)) is not None:
             held.thread = frame.thread
 
-    def on_progress(self, frame: ProgressFrame) -> None:
-        held = self._ledger.calls.get(frame.id)
+    def on_progress(self, incarnation: str, frame: ProgressFrame) -> None:
+        held = self.of(incarnation, frame.id)
         if held is not None and not held.answered:
-            progress = link_pb2.Progress(id=held.remote, fraction=frame.fraction, message=frame.message)
+            progress = link_pb2.Progress(id=held.remote, fraction=frame.fraction, message=clipped(frame.message, _MOST_PROGRESS))
             self._links.send(held.replica, link_pb2.Frame(progress=progress))
 
     def worker_died(self, incarnation: str, ending: Ending) -> None:
@@ -255,10 +265,15 @@ class Calls:
         self._give_back([*channel.recall(), *self.arguments.drop_of(incarnation)], "WORKER_GONE")
         worker = self._workers.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
-            self._close(held, _lost(held, worker, ending), 0.0)
+            self._close(held, results.lost(held, worker, ending), 0.0)
             if held.session_id:
                 self._sessions.left(held)
         self._touched()
+
+    def never_given(self, id_: int, why: str) -> None:
+        """Its worker can't be given the call, and is not to blame for it."""
+        if (held := self._release(id_)) is not None:
+            self._close(held, failure("INTERNAL", why, Started.NO), 0.0)
 
     # ---- time
 
@@ -271,12 +286,12 @@ class Calls:
                 self._workers.dump(held.incarnation)
             elif step is Step.ANSWER:
                 self._look(held)
-                self._answer(held, failure(held.stopping, _unstopped(held), _started(held)))
+                self._answer(held, failure(held.stopping, results.unstopped(held), results.started(held)))
             elif step is Step.DUMP:
                 self._workers.dump(held.incarnation, anew=not held.at)
             else:
                 self._look(held)
-                self._workers.kill(held.incarnation, "ToolDidNotStop", _unstopped(held))
+                self._workers.kill(held.incarnation, "ToolDidNotStop", results.unstopped(held))
         for incarnation in self._ledger.crowded(now):
             worker, channel = self._ledger.workers[incarnation], self._workers.channels[incarnation]
             channel.control(Flush())
@@ -298,7 +313,7 @@ class Calls:
         channel = self._workers.channels[held.incarnation]
         if self._take_back(held):
             self._release(held.id)
-            self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
+            self._close(held, failure(reason, results.STOPPED.get(reason, reason), Started.NO), 0.0)
             return
         self._ledger.stop_by(held, reason, time.monotonic() + self._kill_after, answer_at)
         channel.control(CancelCall(held.id, reason))
@@ -320,7 +335,7 @@ class Calls:
 
     def never_began(self, held: HeldCall, reason: str) -> None:
         """A call that waited for its session's turn is over: CANCELLED or DEADLINE."""
-        self._close(held, failure(reason, _STOPPED.get(reason, reason), Started.NO), 0.0)
+        self._close(held, failure(reason, results.STOPPED.get(reason, reason), Started.NO), 0.0)
 
     def fence(self, held: HeldCall, outcome: CallFailure) -> None:
         """The call's session has moved on: if it runs, it is told to stop and its caller gets `outcome`; else it is given back."""
@@ -355,78 +370,32 @@ class Calls:
 
     def _close(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
         if held.span is not None:
-            held.span.end(_error(outcome))
+            held.span.end(results.error(outcome))
         if held.large:
             self.arguments.ended(held.id)
         if not held.answered:
             self._tell(held, outcome, run_seconds)
         else:
-            _drop(outcome)
+            results.drop(outcome)
 
     def _tell(self, held: HeldCall, outcome: Outcome, run_seconds: float) -> None:
         """The one Result of a call, and the end of its stream."""
         final = None if held.stream and isinstance(outcome, Payload) else outcome
         worker = self._workers.worker_id(held.incarnation)
-        frame = result_to_wire(held.remote, held.call_id, worker, held.incarnation, final, run_seconds)
+        frame, outcome = results.result(held, worker, final, outcome, run_seconds)
         if held.stream or type(outcome) is LargePayload:
             self._streams.finish(held, outcome, frame)
         else:
             self._links.send_result(held.replica, frame, time.monotonic())
 
     def _limited(self, held: HeldCall, outcome: Outcome) -> Outcome:
-        limit, name = self._links.limit(held.replica)
-        if not isinstance(outcome, Payload | LargePayload) or payload_bytes(outcome) <= limit:
-            return outcome
-        size = payload_bytes(outcome)
-        _drop(outcome)
-        message = f"the result of tool {held.tool} has {size} bytes, over the limit of {limit} ({name})"
-        return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": name, "bytes": str(limit)})
+        return results.limited(held.tool, outcome, *self._links.limit(held.replica))
 
     def _taken_over(self, held: HeldCall, payload: Payload, sections: tuple[int, ...]) -> Outcome:
-        """A large result, or chunk; whole for a replica that takes no pieces."""
         large = LargePayload(payload, sections, self._workers.channels[held.incarnation].take_over(held.id))
-        if large.descriptor < 0:
-            return failure("WORKER_LOST", f"the worker announced {payload_bytes(large)} bytes and did not hand them over", Started.YES)
-        if self._links.takes_pieces(held.replica) or payload_bytes(large) > self._links.limit(held.replica)[0]:
-            return large
-        try:
-            return fill(payload, [bytes(view) for view in mapped(large.descriptor, sections)])
-        except FramingError as error:
-            return failure("WORKER_LOST", str(error), Started.YES)
-        finally:
-            _drop(large)
+        return results.taken_over(large, self._links.limit(held.replica)[0], pieces=self._links.takes_pieces(held.replica))
 
     def _trace(self, held: HeldCall) -> None:
         held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})
         if held.span is not None:
             held.traceparent = held.span.traceparent
-
-
-def _started(held: HeldCall) -> Started:
-    """Its worker has read it; whether the tool's first line has run, nobody but the worker could say, or its stacks."""
-    return Started.YES if held.at else Started.MAYBE
-
-
-def _unstopped(held: HeldCall) -> str:
-    at = f": it was at {held.at}" if held.at else ""
-    return f"{_STOPPED.get(held.stopping, held.stopping)}, and tool {held.tool} did not stop{at}"
-
-
-def _lost(held: HeldCall, worker: str, ending: Ending) -> CallFailure:
-    if held.stopping:
-        message = f"{_STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"
-        return failure(held.stopping, message, _started(held), {"how": ending.how})
-    message = f"worker {worker} died during the call: {ending.words}"
-    return failure("WORKER_LOST", message, Started.MAYBE, {"how": ending.how, "worker": worker})
-
-
-def _drop(outcome: Outcome) -> None:
-    """Nobody wants it."""
-    if isinstance(outcome, LargePayload) and outcome.descriptor >= 0:
-        os.close(outcome.descriptor)
-
-
-def _error(outcome: Outcome) -> str:
-    if isinstance(outcome, CallFailure):
-        return outcome.reason
-    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload | LargePayload) else ""

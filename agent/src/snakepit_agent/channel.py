@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 import socket
 from collections import deque
@@ -32,18 +34,41 @@ READ_BYTES = 64 * 1024
 CONTROL_BYTES = 64 * 1024 * 1024
 """A worker that leaves this much of its control frames unread has lost step: it is cut off."""
 
+HANDED = 256
+"""Memfds that a worker may hand over before a frame speaks of them. One that hands over more has lost step."""
+
+_SHORT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EMSGSIZE, errno.ETOOMANYREFS))
+"""What keeps a call from being written, and says nothing of the worker."""
+
 OnFrames = Callable[["WorkerChannel", list[FromWorker]], None]
 OnBroken = Callable[["WorkerChannel", str], None]
+OnUnwritten = Callable[[int, str], None]
+
+log = logging.getLogger(__name__)
+
+
+class WorkerLies(Exception):
+    """What it says can't be: code in its process says it in the worker's place."""
 
 
 class WorkerChannel:
     """The agent's ends of one incarnation's sockets; it owns and closes them.
 
     `on_frames` gets what the worker says, in order. `on_broken` is told when the worker can't be talked to any more, and why; no
-    reason: its ends are shut, as at its death. That proves no death, only the keeper's wait status does.
+    reason: its ends are shut, as at its death. That proves no death, only the keeper's wait status does. `on_unwritten` is told of a
+    call that could not be given to it, and why; the worker serves on.
     """
 
-    def __init__(self, incarnation: str, inbox: int, inbox_reader: int, outbox: int, on_frames: OnFrames, on_broken: OnBroken) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        inbox: int,
+        inbox_reader: int,
+        outbox: int,
+        on_frames: OnFrames,
+        on_broken: OnBroken,
+        on_unwritten: OnUnwritten,
+    ) -> None:
         self.incarnation = incarnation
         self.heard = False  # something, since the last heartbeat
         self.suspect = False
@@ -53,13 +78,16 @@ class WorkerChannel:
         self._buffer = worker_frames()
         self._on_frames = on_frames
         self._on_broken = on_broken
+        self._on_unwritten = on_unwritten
         self._pending: deque[CallFrame] = deque()
         # Of calls in `pending` with sections, by id; and memfds of results that no frame has spoken of yet.
         self._descriptors: dict[int, int] = {}
         self._handed: dict[int, list[int]] = {}
         self._stacks: Stacks | None = None
         self._unwritten = bytearray()
+        self._handed_count = 0
         self._broken = False
+        self._distrusted = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._outbox.fileno(), self._on_readable)
 
@@ -138,11 +166,22 @@ class WorkerChannel:
         return [call.id for call in calls]
 
     def _send(self, call: CallFrame) -> bool:
+        """False: it is to wait. What can never be written is done with."""
         try:
             return self._send_large(call) if call.sections else send_call(self._inbox, call)
+        except (ValueError, OverflowError) as error:
+            self._pass_over(call, error)
         except OSError as error:
-            self._fail("the inbox can't be written", error)
-            return False
+            if error.errno not in _SHORT:
+                self._fail("the inbox can't be written", error)
+                return False
+            self._pass_over(call, error)
+        return True
+
+    def _pass_over(self, call: CallFrame, error: Exception) -> None:
+        """Told in a turn of its own: whoever is told may change what we go through here."""
+        self._forget([call])
+        self._loop.call_soon(self._on_unwritten, call.id, f"the call can't be given to its worker: {error}")
 
     def _send_large(self, call: CallFrame) -> bool:
         sent = send_call(self._inbox, call, self._descriptors[call.id])
@@ -165,6 +204,11 @@ class WorkerChannel:
             if handed is None:
                 return -1
             self._handed.setdefault(handed[0], []).append(handed[1])
+            self._handed_count += 1
+            if self._handed_count > HANDED:
+                self.distrust(f"it has handed over {HANDED} memfds that no frame spoke of")
+                return -1
+        self._handed_count -= 1
         return found.pop(0)
 
     def _take_over(self) -> tuple[int, int] | None:
@@ -183,7 +227,9 @@ class WorkerChannel:
 
     def ended(self, id_: int) -> None:
         """The call has ended: what it handed over and never spoke of is closed."""
-        close_all(self._handed.pop(id_, ()))
+        left = self._handed.pop(id_, ())
+        self._handed_count -= len(left)
+        close_all(left)
 
     # ---- outbox
 
@@ -234,7 +280,8 @@ class WorkerChannel:
         try:
             if not self._read_once():
                 self._loop.remove_reader(self._outbox.fileno())
-                self._on_broken(self, "")
+                if not self._broken:
+                    self._on_broken(self, "")
         except BlockingIOError:
             return
 
@@ -248,9 +295,18 @@ class WorkerChannel:
         except (OSError, FramingError) as error:
             self._fail("the outbox can't be read", error)
             return False
-        if frames:
+        if frames and not self._distrusted:
+            self._hand_over(frames)
+        return bool(data) and not self._distrusted
+
+    def _hand_over(self, frames: list[FromWorker]) -> None:
+        try:
             self._on_frames(self, frames)
-        return bool(data)
+        except WorkerLies as lie:
+            self.distrust(str(lie))
+        except Exception:
+            log.exception("what the worker said can't be taken")
+            self.distrust("it said what can't be taken")
 
     def drain(self) -> None:
         """The worker is dead: hand over everything that it still said."""
@@ -259,6 +315,11 @@ class WorkerChannel:
                 pass
 
     # ---- the end
+
+    def distrust(self, why: str) -> None:
+        """It says what no worker says: nothing more of it is heard, and it is of no more use."""
+        self._distrusted = True
+        self._break(why)
 
     def _fail(self, what: str, error: Exception) -> None:
         self._break("" if isinstance(error, ConnectionError) else f"{what}: {error}")

@@ -15,6 +15,22 @@ READY = "ready"
 PATIENCE_SECONDS = 20.0
 """Until a worker has been warm for the first time, who asks for "ready" waits so long: a probe that says no is a Warning event."""
 
+OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1024),
+    ("grpc.max_metadata_size", 4096),
+    ("grpc.absolute_max_metadata_size", 8192),
+    ("grpc.max_concurrent_streams", 4),
+    ("grpc.http2.lookahead_bytes", 1024),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_allowed_incoming_connections", 256),
+    ("grpc.server_handshake_timeout_ms", 2_000),
+    ("grpc.max_connection_idle_ms", 5_000),
+    ("grpc.max_connection_age_ms", 30_000),
+    ("grpc.max_connection_age_grace_ms", 1_000),
+]
+"""Every pod can dial this port, and only a kubelet has reason to, once for each probe: what others can make it hold is a few megabytes."""
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -42,7 +58,7 @@ class HealthServer:
         self.port = port
         self._host = host
         self._servicer = _Servicer(patience)
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=OPTIONS)
         self._ready = False
 
     async def start(self) -> None:

@@ -10,14 +10,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from snakepit.errors import Started
+from snakepit.link.channels import MOST_ATTACHMENTS
 from snakepit.local.frames import CallFailure, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
+from snakepit_agent.channel import WorkerLies
 from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import failure, failure_from_wire, fill_payload, payload_bytes, payload_from_wire, tool_failure_from_wire
+from snakepit_agent.translate import (
+    attachments,
+    failure,
+    failure_from_wire,
+    fill_payload,
+    payload_bytes,
+    payload_from_wire,
+    tool_failure_from_wire,
+)
 
 LATE_SECONDS = 1.0
 """So long after its deadline a nested call is taken to have been lost by its replica."""
+
+MOST_NAMES = 1024
+"""Characters of all of a call's names together, which are far shorter."""
 
 MOST_SETTING = "SNAKEPIT_MAX_NESTED_CALLS"
 
@@ -56,6 +69,8 @@ class NestedCalls:
         if refusal is not None or held is None:
             self._tell(incarnation, ToolAnswer(asked.operation_id, failure=refusal))
             return
+        if (incarnation, asked.operation_id) in self._numbers:
+            raise WorkerLies(f"it asked for a second tool call as operation {asked.operation_id}, which waits for its answer")
         self._last_id = number = self._last_id + 1
         until = min(asked.deadline or held.due, held.due)
         self._waiting[number] = _Waiting(held.replica, incarnation, asked.operation_id, until + LATE_SECONDS)
@@ -86,6 +101,10 @@ class NestedCalls:
         if len(self._waiting) >= self._most:
             message = f"{self._most} tool calls of this capsule ({MOST_SETTING}) wait already: wait for their answers"
             return failure("POOL_SATURATED", message, Started.NO, {"limit": MOST_SETTING, "calls": str(self._most)})
+        names = len(asked.name) + len(asked.pool) + len(asked.traceparent)
+        if names > MOST_NAMES or attachments(asked.arguments) > MOST_ATTACHMENTS:
+            message = f"the names of a call have {MOST_NAMES} characters at most, and its arguments {MOST_ATTACHMENTS} attachments"
+            return failure("INVALID_ARGUMENTS", message, Started.NO)
         size, limit = payload_bytes(asked.arguments), self._limit(held.replica)
         if size > limit:
             message = f"the arguments have {size} bytes, over the limit of {limit} (maxPayloadBytes)"

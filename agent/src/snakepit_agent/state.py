@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from snakepit.errors import Started
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
+from snakepit.names import STATE_KEY_BYTES
 from snakepit.v1 import link_pb2
 from snakepit_agent.owners import Owner
 from snakepit_agent.slots import HeldCall, Step
@@ -126,8 +128,16 @@ class StateForwarder:
             )
         if operation.value is not None and operation.value.attachments:
             return failure(
-                "INVALID_ARGUMENTS", f"state value {operation.key!r} holds bytes or an array: store plain JSON values", Started.NO
+                "INVALID_ARGUMENTS", f"state value {operation.key[:32]!r} holds bytes or an array: store plain JSON values", Started.NO
             )
+        if len(operation.key) > STATE_KEY_BYTES:
+            message = (
+                f"a state key has {len(operation.key)} characters, and at most {STATE_KEY_BYTES} bytes: a longer one belongs into the value"
+            )
+            return failure("INVALID_ARGUMENTS", message, Started.NO)
+        if operation.value is not None and (size := len(operation.value.data)) > MAX_PAYLOAD_BYTES:
+            message = f"the value has {size} bytes, {MAX_PAYLOAD_BYTES} is the most, and session.maxValueBytes may allow less"
+            return failure("STATE_QUOTA", message, Started.NO, {"limit": "session.maxValueBytes", "bytes": str(MAX_PAYLOAD_BYTES)})
         if len(self._waiting) >= WAITING:
             message = f"{WAITING} state operations of this capsule ({LIMIT}) wait already: wait for their answers"
             return failure("STATE_QUOTA", message, Started.NO, {"limit": LIMIT, "operations": str(WAITING)})

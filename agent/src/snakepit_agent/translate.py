@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from snakepit.errors import Started
 from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
 from snakepit.local.sections import counted
+from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.slots import HeldCall
 
@@ -48,6 +49,20 @@ def fill_payload(wire: common_pb2.Payload, payload: Payload) -> None:
         wire.warnings.extend(payload.warnings)
 
 
+MOST_NAME = 1024
+MOST_TEXT = 32 * 1024
+"""Bytes of each text of a failure that are passed on; a worker's own bounds are its process's to break."""
+
+
+def offer_bytes(tools: list[ToolInfo], description: str) -> int:
+    """About as many as a frame with all of them has."""
+    return len(description) + sum(64 + len(t.name) + len(t.description) + len(t.input_schema) + len(t.output_schema) for t in tools)
+
+
+def attachments(payload: Payload | LargePayload) -> int:
+    return len(payload.payload.attachments if isinstance(payload, LargePayload) else payload.attachments)
+
+
 def payload_bytes(payload: Payload | LargePayload) -> int:
     """What the limit on payloads counts."""
     if isinstance(payload, LargePayload):
@@ -79,7 +94,9 @@ def failure(reason: str, message: str, started: Started, details: Mapping[str, s
 
 
 def failure_to_wire(error: CallFailure) -> common_pb2.Error:
-    return common_pb2.Error(reason=error.reason, message=error.message, started=error.started, details=error.details)  # type: ignore[arg-type]
+    reason, message = clipped(error.reason, MOST_NAME), clipped(error.message, MOST_TEXT)
+    details = {key: value for key, value in error.details.items() if len(key) + len(value) <= MOST_NAME}
+    return common_pb2.Error(reason=reason, message=message, started=error.started, details=details)  # type: ignore[arg-type]
 
 
 def failure_from_wire(error: common_pb2.Error) -> CallFailure:
@@ -91,7 +108,8 @@ def tool_failure_from_wire(error: common_pb2.ToolError) -> ToolFailure:
 
 
 def _tool_error(error: ToolFailure) -> common_pb2.ToolError:
-    return common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback)
+    texts = clipped(error.type, MOST_NAME), clipped(error.message, MOST_TEXT + MOST_NAME), clipped(error.traceback, MOST_TEXT)
+    return common_pb2.ToolError(type=texts[0], message=texts[1], traceback=texts[2])
 
 
 def chunk_to_wire(index: int, outcome: Outcome, *, last: bool) -> link_pb2.Chunk:

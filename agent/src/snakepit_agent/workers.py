@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snakepit.link import tracing
+from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.local import frames
 from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
-from snakepit.spec import quantity_bytes
+from snakepit.texts import clipped
 from snakepit_agent import actions as life
 from snakepit_agent import endings
 from snakepit_agent.channel import WorkerChannel
@@ -27,10 +28,11 @@ from snakepit_agent.lifecycle import Lifecycle
 from snakepit_agent.lookout import Lookout
 from snakepit_agent.oom import OomCounter
 from snakepit_agent.owners import Owners
-from snakepit_agent.recycling import Limits, Why
+from snakepit_agent.recycling import Why
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
 from snakepit_agent.threads import environment
+from snakepit_agent.translate import offer_bytes
 
 if TYPE_CHECKING:
     from snakepit_agent.calls import Calls
@@ -47,25 +49,6 @@ MOST_TEXT = 2000
 """Characters of an author's message, or traceback, that are told to others; the log has all of it."""
 
 log = logging.getLogger(__name__)
-
-
-def policy(settings: Settings) -> life.Policy:
-    """The pool's settings as the lifecycle wants them."""
-    spec = settings.spec
-    return life.Policy(
-        workers=1 if spec.worker.profile == "thread" else spec.worker.processes,
-        max_restarts=spec.restart.max_restarts,
-        window=spec.restart.window_seconds,
-        drain_timeout=spec.drain.timeout_seconds,
-        kill_after=spec.drain.kill_after_seconds,
-        setup_timeout=settings.setup_timeout,
-        limits=Limits(
-            age=spec.recycle.max_age_seconds or 0.0,
-            calls=spec.recycle.max_calls or 0,
-            memory=quantity_bytes(spec.recycle.max_memory or 0),
-            jitter=spec.recycle.jitter_percent / 100,
-        ),
-    )
 
 
 def clip(text: str) -> str:
@@ -94,7 +77,7 @@ class Workers:
     ) -> None:
         self.channels: dict[str, WorkerChannel] = {}
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
-        self.lifecycle = Lifecycle(policy(settings), new_id, random.random)
+        self.lifecycle = Lifecycle(life.policy(settings), new_id, random.random)
         self.owners = Owners(exclusive=settings.spec.worker.exclusive)
         self.keeper = KeeperServer(settings.run_dir, self)
         self.work_came = work_came
@@ -296,7 +279,8 @@ class Workers:
             self.keeper.send(frames.SignalWorker(frame.incarnation, signal.SIGKILL))
             return
         inbox, inbox_reader, outbox = descriptors
-        self.channels[frame.incarnation] = WorkerChannel(frame.incarnation, inbox, inbox_reader, outbox, self._on_frames, self._on_broken)
+        ends = inbox, inbox_reader, outbox
+        self.channels[frame.incarnation] = WorkerChannel(frame.incarnation, *ends, self._on_frames, self._on_broken, self._on_unwritten)
         self.lifecycle.started(frame.incarnation, frame.pid, frame.note)
 
     def _exited(self, frame: frames.WorkerExited) -> None:
@@ -340,9 +324,9 @@ class Workers:
             self.lookout.heard(channel)
         for frame in said:
             if type(frame) is frames.Done:
-                self.calls.on_done(frame)
+                self.calls.on_done(channel.incarnation, frame)
             elif type(frame) is frames.ChunkFrame:
-                self.calls.on_chunk(frame)
+                self.calls.on_chunk(channel.incarnation, frame)
             else:
                 self._on_rare(channel, frame)
 
@@ -353,14 +337,14 @@ class Workers:
             case frames.Failed():
                 self._could_not_start(channel.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
             case frames.StateOperation():
-                if (call := self._ledger.calls.get(frame.id)) is not None:
+                if (call := self.calls.of(channel.incarnation, frame.id)) is not None:
                     self.state.request(call, frame, time.monotonic())
             case frames.ToolCall() | frames.ToolTaken() | frames.ToolDropped():
                 self._on_nested(channel.incarnation, frame)
             case frames.Begin():
-                self.calls.on_begin(frame)
+                self.calls.on_begin(channel.incarnation, frame)
             case frames.ProgressFrame():
-                self.calls.on_progress(frame)
+                self.calls.on_progress(channel.incarnation, frame)
             case frames.SpanFrame():
                 tracing.export_span(
                     frame.name,
@@ -375,14 +359,19 @@ class Workers:
     def _on_nested(self, incarnation: str, frame: frames.ToolCall | frames.ToolTaken | frames.ToolDropped) -> None:
         match frame:
             case frames.ToolCall():
-                self.nested.asked(self._ledger.calls.get(frame.id), incarnation, frame, time.monotonic())
+                self.nested.asked(self.calls.of(incarnation, frame.id), incarnation, frame, time.monotonic())
             case frames.ToolTaken():
                 self.nested.taken(incarnation, frame)
             case frames.ToolDropped():
                 self.nested.dropped(incarnation, frame)
 
     def _ready(self, incarnation: str, frame: frames.Ready) -> None:
-        actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), frame.python)
+        if (size := offer_bytes(frame.tools, frame.description)) > MAX_PAYLOAD_BYTES:
+            said = f"its {len(frame.tools)} tools have {size} bytes of descriptions and schemas, {MAX_PAYLOAD_BYTES} is the most"
+            self._could_not_start(incarnation, "adapter", "", said, "")
+            self.kill(incarnation, "AdapterInvalid", said)
+            return
+        actions = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), clipped(frame.python, 100))
         if actions is None:
             return
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
@@ -407,6 +396,10 @@ class Workers:
         else:
             # Most likely it is dead, or about to end, of what its wait status will say. If not, it is of no more use.
             self._shut.setdefault(channel.incarnation, time.monotonic())
+
+    def _on_unwritten(self, id_: int, why: str) -> None:
+        log.error("%s", why)
+        self.calls.never_given(id_, why)
 
     # ---- what lifecycle decided
 

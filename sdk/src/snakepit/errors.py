@@ -121,7 +121,8 @@ class SessionNotFound(SnakepitError):
 
 
 class PoolNotReady(SnakepitError):
-    """The pool has never had a ready worker (the message carries the reason that its workers give), or this replica has just started."""
+    """The pool has never had a ready worker (the message carries the reason that its workers give), this replica has just started, or
+    one worker after the other ended before it had begun the call."""
 
     reason = "POOL_NOT_READY"
     status = Status.UNAVAILABLE

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from snakepit.errors import Cancelled, DeadlineExceeded, Started, WorkerLost
+from snakepit.errors import Cancelled, DeadlineExceeded, PoolNotReady, Started, WorkerLost
 from snakepit.retry import FLOOR
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.router.answers import MOST_GONE
 from snakepit_control_plane.router.nesting import Nest, nest_of
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome
@@ -178,3 +179,29 @@ async def test_what_a_lost_tool_had_called_is_given_up_before_it_runs_again(serv
     await offer(server, agent, fatal=fatal)
     assert (await caller.call("fatal")).json.string_value == "survived"
     assert len(given_up) == 1
+
+
+@pytest.mark.parametrize("session", ["", "s"], ids=["without a session", "in a session"])
+async def test_a_call_that_no_worker_lived_to_begin_comes_to_an_end_and_the_pool_serves(
+    server: Running, caller: Caller, agent: SimulatedAgent, session: str
+) -> None:
+    sent: list[str] = []
+    start = agent._start
+
+    def die(call: link_pb2.Call) -> None:
+        if call.tool != "fatal":
+            start(call)
+            return
+        sent.append(call.incarnation)
+        agent.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))
+        agent.replace_worker(call.worker)
+
+    agent._start = die  # type: ignore[method-assign]
+    await offer(server, agent, fatal=Fatal(0))
+    if session:
+        await caller.create(session)
+    with pytest.raises(PoolNotReady, match=f"{MOST_GONE + 1} workers of pool {POOL}, one after the other, ended before they had") as ended:
+        await caller.call("fatal", session_id=session)
+    assert ended.value.started is Started.NO
+    assert len(set(sent)) == len(sent) == MOST_GONE + 1
+    assert (await caller.call("echo", {"value": 1}, session_id=session)).worker

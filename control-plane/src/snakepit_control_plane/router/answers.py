@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from snakepit.errors import WorkerBusy, WorkerLost
+from snakepit.errors import PoolNotReady, WorkerBusy, WorkerLost
 from snakepit.retry import backoff
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MOST_RERUNS = 2
 """A call whose worker is lost for the third time fails: its arguments may be what kills them."""
+
+MOST_GONE = 4
+"""The same for a call that none of its workers had begun, which is rarely to blame."""
 
 
 class Answers:
@@ -95,10 +98,24 @@ class Answers:
                 pool.refresh(capsule, now)
             else:
                 worker.full = True
-        if reject.reason == "NO_ARGUMENTS" and not call.closed:
+        if reject.reason == "WORKER_GONE" and self._has_cost_too_many(pool, call, now):
+            self._free(pool, worker, now)
+        elif reject.reason == "NO_ARGUMENTS" and not call.closed:
             self._pause(pool, call, worker, now)
         else:
             self.again(pool, call, now)
+
+    def _has_cost_too_many(self, pool: Pool, call: Call, now: float) -> bool:
+        """One worker that ends with calls unread says nothing of them. A call that comes back from one after the other ends here."""
+        call.gone += 1
+        if call.gone <= MOST_GONE or call.closed:
+            return False
+        self._router.release(pool, call, now)
+        call.worker, call.sent_at = None, 0.0
+        message = f"{call.gone} workers of pool {pool.name}, one after the other, ended before they had begun the call"
+        self._router.fail(call, PoolNotReady(message))
+        self._settled(pool, call, None, now)
+        return True
 
     def _of_session(self, pool: Pool, call: Call, reason: str, now: float) -> bool:
         """A rejection that says something of the call's session, and nothing of its worker."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from snakepit import payload
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
+from snakepit.link.channels import MOST_ATTACHMENTS
 from snakepit.link.status import to_frame
 from snakepit.local.sections import counted
 from snakepit.texts import quoted
@@ -33,9 +34,6 @@ ALWAYS = frozenset({"", payload.JSON})
 """Content types of arguments that every pool takes."""
 
 _ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
-
-MOST_ATTACHMENTS = 10_000
-"""Of one payload. Each is an object in every program that it passes through."""
 
 MOST_BESIDE_BYTES = 64 * 1024
 """Of a call, beside its arguments' bytes: ids, names, metadata."""
@@ -89,6 +87,7 @@ class Call:
         "expected",
         "fetches",
         "frame",
+        "gone",
         "home",
         "id",
         "inner",
@@ -140,6 +139,8 @@ class Call:
         self.capped = False
         # So often has it been sent again though it may have run.
         self.reruns = 0
+        # So many workers have ended that held it and had not begun it.
+        self.gone = 0
         # So often have its large arguments not got to an agent.
         self.fetches = 0
         # It runs for calls that share an idempotency key: they are counted, it is not.

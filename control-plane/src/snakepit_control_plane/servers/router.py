@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from snakepit.errors import InvalidArguments, SnakepitError
+from snakepit.link.channels import MOST_ATTACHMENTS
 from snakepit.link.status import from_frame
 from snakepit.names import call_id
 from snakepit.payload import JSON
@@ -17,7 +18,6 @@ from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import (
-    MOST_ATTACHMENTS,
     MOST_BESIDE_BYTES,
     Call,
     payload_bytes,

@@ -15,6 +15,9 @@ _FRAME_OVERHEAD_BYTES = 1024 * 1024
 LONGEST_BYTES = MAX_PAYLOAD_BYTES + _FRAME_OVERHEAD_BYTES
 """A longer message is read nowhere: no end writes one."""
 
+MOST_ATTACHMENTS = 10_000
+"""Of one payload. Each is an object in every program that it passes through."""
+
 MOST_FRAMES = 65_536
 """In one message of a link."""
 

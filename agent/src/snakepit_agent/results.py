@@ -1,0 +1,93 @@
+"""What a call's caller is told: a worker's result as it is, or a sentence where it can't be passed on, was lost, or is too much.
+
+A worker's frames are what its process says, in which the author's code runs too. Pure, but that it closes memfds that nobody wants.
+"""
+
+from __future__ import annotations
+
+import os
+
+from snakepit.errors import Started
+from snakepit.link.channels import MOST_ATTACHMENTS
+from snakepit.local.frames import CallFailure, Payload
+from snakepit.local.sections import fill
+from snakepit.local.sockets import FramingError, check_held, mapped
+from snakepit.v1 import link_pb2
+from snakepit_agent.endings import Ending
+from snakepit_agent.slots import HeldCall
+from snakepit_agent.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
+
+STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
+
+
+def limited(tool: str, outcome: Outcome, limit: int, name: str) -> Outcome:
+    """The outcome, or that it is too much. `limit`: of its replica, in bytes; `name`: of that limit."""
+    if not isinstance(outcome, Payload | LargePayload):
+        return outcome
+    payload = outcome if isinstance(outcome, Payload) else outcome.payload
+    if (attached := len(payload.attachments)) > MOST_ATTACHMENTS:
+        drop(outcome)
+        message = f"the result of tool {tool} has {attached} attachments, {MOST_ATTACHMENTS} is the most: join small ones"
+        return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": "attachments", "attachments": str(MOST_ATTACHMENTS)})
+    if (size := payload_bytes(outcome)) <= limit:
+        return outcome
+    drop(outcome)
+    message = f"the result of tool {tool} has {size} bytes, over the limit of {limit} ({name})"
+    return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": name, "bytes": str(limit)})
+
+
+def taken_over(large: LargePayload, limit: int, *, pieces: bool) -> Outcome:
+    """A large result, or chunk, that its worker has handed over; whole for a replica that takes no `pieces`."""
+    if large.descriptor < 0:
+        return failure("WORKER_LOST", f"the worker announced {payload_bytes(large)} bytes and did not hand them over", Started.YES)
+    try:
+        check_held(large.descriptor, large.payload, large.sections)
+        if pieces or payload_bytes(large) > limit:
+            return large
+        whole: Outcome = fill(large.payload, [bytes(view) for view in mapped(large.descriptor, large.sections)])
+    except FramingError as problem:
+        whole = failure("WORKER_LOST", f"the worker's result can't be passed on: {problem}", Started.YES)
+    drop(large)
+    return whole
+
+
+def result(held: HeldCall, worker: str, final: Outcome, outcome: Outcome, run_seconds: float) -> tuple[link_pb2.Frame, Outcome]:
+    """The frame that ends the call with `final`, and its `outcome`, which for a stream is its last chunk."""
+    try:
+        return result_to_wire(held.remote, held.call_id, worker, held.incarnation, final, run_seconds), outcome
+    except ValueError as problem:  # what no payload of the SDK's has, such as a shape that is no number of 64 bits
+        drop(outcome)
+        told = failure("WORKER_LOST", f"the worker's result can't be passed on: {problem}", Started.YES)
+        return result_to_wire(held.remote, held.call_id, worker, held.incarnation, told, run_seconds), told
+
+
+def started(held: HeldCall) -> Started:
+    """Its worker has read it; whether the tool's first line has run, nobody but the worker could say, or its stacks."""
+    return Started.YES if held.at else Started.MAYBE
+
+
+def unstopped(held: HeldCall) -> str:
+    at = f": it was at {held.at}" if held.at else ""
+    return f"{STOPPED.get(held.stopping, held.stopping)}, and tool {held.tool} did not stop{at}"
+
+
+def lost(held: HeldCall, worker: str, ending: Ending) -> CallFailure:
+    """Its worker died while it ran."""
+    if held.stopping:
+        message = f"{STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"
+        return failure(held.stopping, message, started(held), {"how": ending.how})
+    message = f"worker {worker} died during the call: {ending.words}"
+    return failure("WORKER_LOST", message, Started.MAYBE, {"how": ending.how, "worker": worker})
+
+
+def drop(outcome: Outcome) -> None:
+    """Nobody wants it."""
+    if isinstance(outcome, LargePayload) and outcome.descriptor >= 0:
+        os.close(outcome.descriptor)
+
+
+def error(outcome: Outcome) -> str:
+    """For a span; empty: none."""
+    if isinstance(outcome, CallFailure):
+        return outcome.reason
+    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload | LargePayload) else ""

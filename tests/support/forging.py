@@ -1,0 +1,82 @@
+"""An adapter whose tool writes frames of its own into its worker's outbox. `LIES` has what it says, of a call by its id."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from snakepit import tool
+from snakepit.local.frames import (
+    Attachment,
+    Begin,
+    ChunkFrame,
+    Done,
+    FromWorker,
+    Payload,
+    ProgressFrame,
+    StateOperation,
+    ToolCall,
+    ToolFailure,
+)
+from snakepit.local.sockets import encode_batch
+
+FORGED = Payload(b'"forged"')
+LIES: dict[str, Callable[[int], FromWorker]] = {
+    "a result": lambda id: Done(id, FORGED),
+    "an error": lambda id: Done(id, tool_error=ToolFailure("Forged", "forged")),
+    "a large result": lambda id: Done(id, FORGED, sections=(8,)),
+    "a chunk": lambda id: ChunkFrame(id, 0, FORGED),
+    "a beginning": lambda id: Begin(id, 0.0, 1),
+    "progress": lambda id: ProgressFrame(id, 0.5, "forged"),
+    "a state operation": lambda id: StateOperation(7, id, "set", "key", FORGED),
+    "a tool call": lambda id: ToolCall(7, id, "forged", Payload(b"{}")),
+}
+
+ODD: dict[str, Callable[[int], list[FromWorker]]] = {
+    "a shape out of this world": lambda id: [Done(id, Payload(b"{}", attachments=(Attachment("a/b", b"", "<f8", (1 << 63,)),)))],
+    "sections below": lambda id: [Done(id, FORGED, sections=(-8,))],
+    "sections of another payload": lambda id: [Done(id, FORGED, sections=(8, 8, 8))],
+    "sections that were not handed over": lambda id: [Done(id, FORGED, sections=(8,))],
+    "attachments without end": lambda id: [Done(id, Payload(b"{}", attachments=(Attachment("", b""),) * 200_000))],
+    "an error without end": lambda id: [Done(id, tool_error=ToolFailure("t" * 6_000_000, "m" * 6_000_000, "t" * 6_000_000))],
+    "progress without end": lambda id: [ProgressFrame(id, 0.5, "m" * 6_000_000), Done(id, FORGED)],
+    "a state key without end": lambda id: [StateOperation(7, id, "get", "k" * 6_000_000), Done(id, FORGED)],
+    "a state value without end": lambda id: [StateOperation(7, id, "set", "k", Payload(b"1" * 6_000_000)), Done(id, FORGED)],
+    "a tool's name without end": lambda id: [ToolCall(7, id, "n" * 6_000_000, Payload(b"{}")), Done(id, FORGED)],
+    "one operation twice": lambda id: [ToolCall(7, id, "n", Payload(b"{}")), ToolCall(7, id, "n", Payload(b"{}"))],
+    "a time that is none": lambda id: [Done(id, FORGED, run_seconds=float("nan"))],
+}
+
+
+def say(*frames: FromWorker) -> None:
+    """In the worker's place."""
+    for each in Path("/proc/self/fd").iterdir():
+        try:
+            with socket.socket(fileno=os.dup(int(each.name))) as sock:
+                if sock.type == socket.SOCK_STREAM:
+                    sock.sendall(encode_batch(frames))
+        except OSError:  # no socket
+            continue
+
+
+@tool
+def wait(path: str) -> str:
+    """Until that file exists."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "own"
+
+
+@tool
+def forge(lie: str, ids: int) -> None:
+    """Say it of every call that there may have been; then stay."""
+    say(*[LIES[lie](id) for id in range(1, ids)])
+    time.sleep(60)
+
+
+@tool
+def odd(lie: str, id: int) -> None:
+    """Say it of this very call; then stay."""
+    say(*ODD[lie](id))
+    time.sleep(60)
