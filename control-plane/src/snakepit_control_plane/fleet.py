@@ -227,6 +227,7 @@ class Fleet:
         capsule.draining = report.draining
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         gone = pool.update(capsule, report.workers, now, report.leaving)
+        self.roster.reported(pool)
         self._count_recycled(pool, capsule, report)
         self._ended(pool, gone, now)
         self._usable(pool, capsule, now)

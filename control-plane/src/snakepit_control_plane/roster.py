@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -26,6 +27,9 @@ RETURN_SECONDS = 10.0
 TICK_SECONDS = 0.25
 LEASES_SECONDS = 1.0
 """Between two looks at who is alive elsewhere, after a start."""
+
+SWEEP_SECONDS = 60.0
+"""Between two looks for pools that only the store knows."""
 
 GONE_REMEMBERED = 10_000
 UNSAVED_REMEMBERED = 10_000
@@ -49,6 +53,9 @@ class Roster:
         self._streams = 0
         self._gone: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unsaved: OrderedDict[str, link_pb2.PoolSettings] = OrderedDict()
+        self._perhaps_new: set[str] = set()
+        self._strange: set[tuple[str, str]] = set()
+        self._swept = router.clock()
         self._work = asyncio.Event()
         self._loaded = False
         self._started = router.clock()
@@ -70,8 +77,12 @@ class Roster:
     def tell(self, settings: Sequence[link_pb2.PoolSettings], names: Collection[str], *, complete: bool) -> None:
         """The operator's word. With `complete`, pools that are neither in `settings` nor in `names` are gone."""
         for each in settings:
+            is_new = each.pool not in self._router.pools
             try:
-                self._be_patient(self._put(each))
+                pool = self._put(each)
+                if is_new and not self._told:
+                    self._perhaps_new.add(pool.name)
+                    self._be_patient(pool)
             except InvalidArguments as error:
                 self.refused[each.pool] = error.message
             else:
@@ -89,8 +100,9 @@ class Roster:
     def _keep_only(self, named: Collection[str]) -> None:
         for pool in [pool for name, pool in self._router.pools.items() if name not in named]:
             del self._router.pools[pool.name]
+            self._perhaps_new.discard(pool.name)
             self._remember_gone(pool)
-            self._save_later(link_pb2.PoolSettings(pool=pool.name, uid=pool.settings.uid, deleted=True))
+            self._delete_later(pool.name, pool.settings.uid)
             self._ended(pool)
         self.refused = {name: why for name, why in self.refused.items() if name in named}
 
@@ -117,9 +129,15 @@ class Roster:
 
     def _be_patient(self, pool: Pool) -> None:
         """Just after a start its agents may be about to link: calls wait for them, as if the pool had been ready a moment ago."""
-        if not self._told and not pool.capsules:
-            wait = self._started + RETURN_SECONDS - self._router.clock()
-            pool.last_ready_at = self._router.clock() - pool.spec.queue.activation_timeout_seconds + wait
+        wait = self._started + RETURN_SECONDS - self._router.clock()
+        pool.last_ready_at = self._router.clock() - pool.spec.queue.activation_timeout_seconds + wait
+
+    def reported(self, pool: Pool) -> None:
+        """An agent has: a pool that was as new to the store as to us, and has no ready worker, is a new one."""
+        if pool.name in self._perhaps_new:
+            self._perhaps_new.discard(pool.name)
+            if not pool.ready_workers:
+                pool.last_ready_at = -math.inf
 
     # ---- agents
 
@@ -169,7 +187,9 @@ class Roster:
             saved = await self._save()
             if self._loaded and not self.returned():
                 await self._see_who_is_alive()
-            pause = TICK_SECONDS if not self._loaded else None if saved and self._returned else LEASES_SECONDS
+            if saved and self._streams and self._router.clock() - self._swept >= SWEEP_SECONDS:
+                await self._sweep()
+            pause = TICK_SECONDS if not self._loaded else SWEEP_SECONDS / 2 if saved and self._returned else LEASES_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._work.wait()
@@ -196,6 +216,25 @@ class Roster:
         if len(self._unsaved) > UNSAVED_REMEMBERED:
             self._unsaved.popitem(last=False)
         self._work.set()
+
+    def _delete_later(self, pool: str, uid: str) -> None:
+        self._save_later(link_pb2.PoolSettings(pool=pool, uid=uid, deleted=True))
+
+    async def _sweep(self) -> None:
+        """What the store has twice in a row and the operator doesn't know was deleted while somebody didn't reach the store.
+
+        Once isn't enough: the operator may have told another replica a moment earlier.
+        """
+        self._swept = self._router.clock()
+        try:
+            known = await self._store.load_pools()
+        except StoreUnavailable as error:
+            log.debug("the store was not looked through: %s", error)
+            return
+        strange = {(each.pool, each.uid) for each in known if each.pool not in self._router.pools}
+        for pool, uid in strange & self._strange:
+            self._delete_later(pool, uid)
+        self._strange = strange
 
     async def _save(self) -> bool:
         """False: not all, the store is away."""

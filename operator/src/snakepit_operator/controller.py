@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -102,12 +102,14 @@ class Controller:
 
     async def _resync(self) -> None:
         found: dict[str, link_pb2.PoolSettings] = {}
+        before = dict(self._known)
         for namespace in self._settings.watch_namespaces or (None,):
             for raw in await self._kube.list(POOLS, namespace):
                 name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
                 if settings := self._settings_of(raw, name):
                     found[name] = settings
                 self.wake(name)
+        found = with_later_looks(found, before, self._known)
         for gone in self._known.keys() - found.keys():
             self._forget(gone)
         self._known = found
@@ -262,6 +264,17 @@ class Controller:
         if generation != pool.metadata.generation or now - written > BUDGET_SECONDS:
             await self._applier.budget(pool)
             self._budgets[name] = (pool.metadata.generation, now)
+
+
+def with_later_looks(
+    listed: Mapping[str, link_pb2.PoolSettings], before: Mapping[str, link_pb2.PoolSettings], known: Mapping[str, link_pb2.PoolSettings]
+) -> dict[str, link_pb2.PoolSettings]:
+    """The pools of a list, but as a look at one alone has it that came after the list was begun: else a list would undo newer edits."""
+    looked_at = {name for name in before.keys() | known.keys() if known.get(name) is not before.get(name)}
+    return {
+        **{name: each for name, each in listed.items() if name not in looked_at},
+        **{name: known[name] for name in looked_at & known.keys()},
+    }
 
 
 def decide(pool: SnakePool, observed: Observed, now: float, problem: tuple[str, str] | None) -> Plan:

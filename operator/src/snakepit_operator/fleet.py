@@ -67,6 +67,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 class _Replica:
     """One talk. `due`: pools to send whatever is held; `left`: the last request had no room for all that should go out.
 
+    `asked`: by pool, what should be held after the request that is on its way.
     `round`: what has gone out since there was room for all, so that what a replica doesn't take leaves room for the rest.
     """
 
@@ -78,6 +79,7 @@ class _Replica:
         self.confirmed = -1
         self.full_at = -FULL_SECONDS
         self.due: set[str] = set()
+        self.asked: Mapping[str, bytes] | None = None
         self.round: dict[str, bytes] = {}
         self.left = False
         self.changed = asyncio.Event()
@@ -177,10 +179,12 @@ class Fleet:
         wanted = self._wanted.get(pool) if self._wanted else None
         said = [self._held[each].get(pool) for each in self._tasks if each in self._held]
         others = [each for each in said if wanted is None or each is None or each.digest != wanted.digest]
+        talks = [self._replicas[each] for each in self._tasks if each in self._held and each in self._replicas]
+        reverted = [each for each in talks if wanted is not None and _will_revert(each, pool, wanted)]
         held = [each.generation for each in said if each is not None and each.digest]
         return {
-            "unheard": len(self._tasks) - len(said),
-            "behind": len(others),
+            "unheard": sum(1 for each in self._tasks if (talk := self._replicas.get(each)) is None or talk.answer is None),
+            "behind": len(others) + len(reverted),
             "held_generation": min(held) if held and len(held) == len(said) else None,
             "refused": next((each.refused for each in others if each is not None and each.refused), ""),
         }
@@ -203,11 +207,11 @@ class Fleet:
             replica.changed.set()
 
     def _follow(self, addresses: set[str]) -> None:
-        for address in addresses - self._tasks.keys():
+        for address in sorted(addresses - self._tasks.keys()):
             self._tasks[address] = asyncio.create_task(self._talk_forever(address), name=f"sync {address}")
         if not addresses:
             return  # a name that can't be looked up says nothing about the replicas that answer
-        for address in self._tasks.keys() - addresses:
+        for address in sorted(self._tasks.keys() - addresses):
             self._tasks.pop(address).cancel()
             self._held.pop(address, None)
 
@@ -287,6 +291,7 @@ class Fleet:
         replica.due -= chosen.keys()
         replica.left = len(chosen) < len(names)
         replica.round = {**replica.round, **{name: wanted[name].digest for name in chosen}} if replica.left else {}
+        replica.asked = {name: each.digest for name, each in wanted.items()}
         replica.sent += 1
         replica.covers = -1 if replica.left else self._version
         return fleet_pb2.SyncRequest(
@@ -304,7 +309,7 @@ class Fleet:
         replica.states = {each.pool.name: each for each in answer.pools}
         self._held[address] = _held(answer)
         if answer.version == replica.sent:
-            replica.confirmed = max(replica.confirmed, replica.covers)
+            replica.confirmed, replica.asked = max(replica.confirmed, replica.covers), None
             replica.answered.set()
         if _differing(replica, self._wanted or {}) - before:
             replica.changed.set()  # It was told otherwise, by somebody else.
@@ -329,6 +334,13 @@ def _differing(replica: _Replica, wanted: Mapping[str, _Wanted]) -> set[str]:
     """Pools of which the replica does not hold what it should, and those that should not be there."""
     held = {name: state.settings_digest for name, state in replica.states.items()}
     return {name for name in held.keys() | wanted.keys() if name not in wanted or held.get(name) != wanted[name].digest}
+
+
+def _will_revert(replica: _Replica, pool: str, wanted: _Wanted) -> bool:
+    """It holds what it should, by somebody else's word; an older word of ours is still on its way."""
+    state = replica.states.get(pool)
+    holds = state is not None and state.settings_digest == wanted.digest
+    return holds and replica.asked is not None and replica.asked.get(pool) != wanted.digest
 
 
 def _fitting(names: Iterable[str], wanted: Mapping[str, _Wanted]) -> dict[str, link_pb2.PoolSettings]:
@@ -357,7 +369,8 @@ def essence(view: FleetView | None) -> object:
     if view is None:
         return None
     capsules = {name: _essence(capsule) for name, capsule in view.capsules.items()}
-    return msgspec.structs.replace(view, busy_slots=0, queue_depth=0, sessions=0, message="", capsules=capsules)
+    # A replica that has just been restarted is heard again in a moment: that is no news for every pool.
+    return msgspec.structs.replace(view, busy_slots=0, queue_depth=0, sessions=0, message="", unheard=0, capsules=capsules)
 
 
 def _essence(capsule: CapsuleView) -> CapsuleView:

@@ -89,7 +89,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
     """One pool as all control-plane replicas together know it.
 
     `behind`: replicas that said last that they hold other settings than they should; `refused` is why one can't take them. `unheard`:
-    replicas that have said nothing yet. `held_generation`: the oldest that a replica holds; None: not every one holds any.
+    replicas that nothing is heard of now. `held_generation`: the oldest that a replica holds; None: not every one holds any.
     """
 
     available: bool = False

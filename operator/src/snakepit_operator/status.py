@@ -165,7 +165,7 @@ class _View:
         generation = self.pool.metadata.generation
         if fleet.unheard:
             heard = f"those that answer hold generation {generation}"
-            return Verdict("Unknown", Reason.REPLICA_UNKNOWN, f"{_count(fleet.unheard, 'control-plane replica')} not heard yet; {heard}")
+            return Verdict("Unknown", Reason.REPLICA_UNKNOWN, f"{_count(fleet.unheard, 'control-plane replica')} not heard now; {heard}")
         return Verdict("True", Reason.SETTINGS_CONFIRMED, f"every control-plane replica holds generation {generation}")
 
     def _behind(self, fleet: FleetView) -> tuple[str, str]:

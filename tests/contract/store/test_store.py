@@ -298,6 +298,8 @@ class TestPools:
         await store.save_pool(settings(pool, 1), override=True)
         await store.save_pool(settings(pool, 0, deleted=True), override=True)
         assert (await store.save_pool(settings(pool, 1), override=False)).deleted
+        assert not (await store.save_pool(settings(pool, 1), override=True)).deleted, "the operator has the last word"
+        await store.save_pool(settings(pool, 0, deleted=True), override=True)
         assert [s for s in await store.load_pools() if s.pool == pool] == []
         assert not (await store.save_pool(settings(pool, 1, "made again"), override=True)).deleted
 

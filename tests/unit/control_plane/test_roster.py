@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from snakepit.errors import PoolNotFound, PoolNotReady, StoreUnavailable
-from snakepit.v1 import link_pb2
+from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.roster import RETURN_SECONDS
 from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import settings
@@ -47,7 +49,8 @@ class Store(MemoryStore):
 @asynccontextmanager
 async def started(store: MemoryStore) -> AsyncIterator[Fleet]:
     """A replica, as its server starts it."""
-    fleet = Fleet(Router(TELEMETRY, Limits()), store)
+    fleet = Fleet(router := Router(TELEMETRY, Limits()), store)
+    router.sessions = Sessions(router, store)
     await fleet.roster.load()
     running = asyncio.create_task(fleet.run())
     try:
@@ -285,3 +288,14 @@ def test_calls_wait_for_the_agents_of_pools_that_were_there_before_the_replica(b
             assert left == pytest.approx(RETURN_SECONDS - 1)
 
     run(program())
+
+
+@on_a_virtual_clock
+async def test_a_new_pool_whose_workers_fail_makes_no_call_wait() -> None:
+    """Only where agents may be about to link: in local mode everything has just started, and a broken adapter is to be told at once."""
+    async with started(Store()) as fleet:
+        told(fleet, [settings(A)])
+        capsule = await fleet.join(hello(A), lambda frame: None)
+        failing = pool_pb2.Worker(id="w", incarnation="i", state=pool_pb2.WORKER_STATE_BACKOFF, reason="ImportFailed")
+        fleet.reported(capsule, link_pb2.Report(workers=[failing]))
+        assert fleet.router.pools[A].last_ready_at == -math.inf

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
+from snakepit_operator.controller import with_later_looks
 from snakepit_operator.election import LEASE_SECONDS, RENEW_SECONDS, look
 from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
@@ -154,3 +155,13 @@ def test_a_message_counts_properly(count: int) -> None:
     seen = fleet(*(capsule(each) for each in pods), ready_workers=count, total_slots=count)
     found = status(pool(replicas=count), Observed(tuple(pods), seen), Plan(), START).conditions[0].message
     assert found.startswith(f"{count} worker{'s' if count > 1 else ''} ready")
+
+
+class TestResync:
+    def test_a_list_undoes_nothing_that_was_seen_after_it_was_begun(self) -> None:
+        """An edit or a new pool would be taken back at the replicas, with its capsules, until the next look."""
+        old, edited, made, deleted = ({"generation": number} for number in range(4))
+        before = {"old": old, "edited": old, "deleted": deleted}
+        known = {"old": old, "edited": edited, "made": made}
+        listed = {"old": made, "edited": old, "deleted": deleted, "unseen": old}
+        assert with_later_looks(listed, before, known) == {"old": made, "edited": edited, "made": made, "unseen": old}  # type: ignore[arg-type]

@@ -208,13 +208,13 @@ class MemoryStore:
 
 
 def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, override: bool) -> bool:
-    """May `new` replace `kept`? The operator's may, but for older ones of the same uid; an agent's only after a pool that was deleted.
+    """May `new` replace `kept`? The operator's may, but for older ones of the same uid; an agent's only those of a deleted pool.
 
-    A pool that was deleted stays so for its own uid.
+    The operator alone brings a pool back whose uid was deleted: another operator, which didn't know it, had the last word for a moment.
     """
     if new.uid != kept.uid:
         return override or kept.deleted
-    return override and (new.deleted or (not kept.deleted and new.generation >= kept.generation))
+    return override and (new.deleted or kept.deleted or new.generation >= kept.generation)
 
 
 def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:

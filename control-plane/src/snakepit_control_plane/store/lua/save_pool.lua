@@ -2,7 +2,7 @@
 local there = redis.call('HMGET', KEYS[1], 'uid', 'generation', 'deleted', 'settings')
 local write = not there[1]
 if there[1] == ARGV[1] then
-  write = ARGV[5] == '1' and (ARGV[3] == '1' or (there[3] == '0' and tonumber(ARGV[2]) >= tonumber(there[2])))
+  write = ARGV[5] == '1' and (ARGV[3] == '1' or there[3] == '1' or tonumber(ARGV[2]) >= tonumber(there[2]))
 elseif there[1] then
   write = ARGV[5] == '1' or there[3] == '1'
 end

@@ -1,0 +1,54 @@
+"""Random schedules of edits between operator and replicas. A seed that fails is named, with what happened.
+
+SNAKEPIT_SETTINGS_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import pytest
+from simulation.settings_world import World
+
+from support.virtual_time import VirtualLoop
+
+SEEDS = 300
+BLOCK = 50
+LINES = 150
+
+
+def blocks() -> list[range]:
+    first, _, last = os.environ.get("SNAKEPIT_SETTINGS_SEEDS", str(SEEDS)).rpartition(":")
+    seeds = range(int(first or 0), int(last))
+    return [seeds[n : n + BLOCK] for n in range(0, len(seeds), BLOCK)]
+
+
+def play(seed: int) -> tuple[str, list[str]]:
+    """What went wrong, and what had happened before; no word: nothing."""
+    trace: list[str] = []
+
+    async def program() -> str:
+        world = World(seed)
+        random.seed(seed)
+        problems: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(f"{context}"))
+        try:
+            await world.run()
+        except AssertionError as error:
+            problems.append(str(error))
+        trace.extend(world.trace)
+        return "; ".join(problems)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(program()), trace
+
+
+@pytest.mark.parametrize("seeds", blocks(), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+def test_whatever_happens_every_replica_ends_with_exactly_the_settings_that_are_wanted(seeds: range) -> None:
+    for seed in seeds:
+        problem, trace = play(seed)
+        if problem:
+            print(*trace[-LINES:], sep="\n")
+            pytest.fail(f"seed {seed}: {problem}\nagain: SNAKEPIT_SETTINGS_SEEDS={seed}:{seed + 1} make simulate", pytrace=False)
