@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
-from snakepit import Adapter, Context, tool
+from snakepit import Adapter, AsyncContext, Context, tool
 
 
 def _note(what: str) -> None:
@@ -116,3 +117,58 @@ class Timed(Adapter):
     def named(self, *, ctx: Context) -> list[object]:
         """What the call is called, and whether it has a deadline."""
         return [ctx.call_id, ctx.remaining() is not None]
+
+
+class Remembering(Adapter):
+    """Rebuilds what it knows of a session from its state."""
+
+    thread_safe = True
+
+    def setup(self) -> None:
+        self.known: dict[str, list[str]] = {}
+        self.rebuilt: list[str] = []
+        self.slow = threading.Event()
+
+    def on_session_start(self, ctx: Context) -> None:
+        if ctx.session_id == "broken" and not self.rebuilt:
+            self.rebuilt.append("failed")
+            raise LookupError("not yet")
+        if ctx.session_id == "slow" and not self.slow.wait(10):
+            raise TimeoutError
+        self.known[ctx.session_id] = ctx.state.get("words", [])
+        self.rebuilt.append(ctx.session_id)
+
+    def on_session_end(self, session_id: str) -> None:
+        del self.known[session_id]
+
+    @tool
+    def learn(self, word: str, *, ctx: Context) -> list[str]:
+        self.known[ctx.session_id].append(word)
+        ctx.state.set("words", self.known[ctx.session_id])
+        return self.known[ctx.session_id]
+
+    @tool
+    def starts(self) -> list[str]:
+        return self.rebuilt
+
+    @tool
+    def go_on(self) -> None:
+        self.slow.set()
+
+
+class RememberingLater(Remembering):
+    """The same in a coroutine."""
+
+    async def on_session_start(self, context: AsyncContext) -> None:  # type: ignore[override]
+        self.known[context.session_id] = await context.state.get("words", [])
+        self.rebuilt.append(context.session_id)
+
+
+class Stuck(Adapter):
+    """A hook that never comes back."""
+
+    async def on_session_start(self, ctx: AsyncContext) -> None:
+        await asyncio.sleep(600)
+
+    @tool
+    def visit(self) -> None: ...

@@ -31,8 +31,12 @@ class Adapter:
     def teardown(self) -> Awaitable[None] | None:
         """Once, when the worker stops in good order."""
 
-    def on_session_start(self, session_id: str) -> Awaitable[None] | None:
-        """Before the first call of a session that this worker has not served yet."""
+    def on_session_start(self, session: Any, /) -> Awaitable[None] | None:
+        """Before the first call of a session that this worker has not served yet, also when the session has moved here.
+
+        Written as `on_session_start(self, ctx: Context)` it gets that call's context, whose `ctx.state` is the session's; as
+        `on_session_start(self, session_id: str)` the session's id.
+        """
 
     def on_session_end(self, session_id: str) -> Awaitable[None] | None:
         """The session is over for this worker: deleted, expired or moved."""

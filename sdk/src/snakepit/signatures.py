@@ -109,6 +109,14 @@ def _holds_table(annotation: Any) -> bool:
     return is_table(annotation) or any(_holds_table(each) for each in typing.get_args(annotation))
 
 
+def context_of_hook(hook: Callable[..., Any]) -> type[Context] | type[AsyncContext] | None:
+    """The context that `on_session_start` takes; None: the session's id."""
+    first = next(iter(inspect.signature(hook).parameters.values()), None)
+    if first is None or not _is_context(first, hints := _hints(hook)):
+        return None
+    return AsyncContext if _wants_async(hints.get(first.name), inspect.iscoroutinefunction(hook)) else Context
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = inspect.unwrap(function)
     target = getattr(target, "__func__", target)

@@ -27,6 +27,7 @@ from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, Snakepi
 from snakepit.fakes import Fakes
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
+from snakepit.signatures import context_of_hook
 from snakepit.tools import Tool, discover, load
 
 Watch = Callable[[float, str], object]
@@ -180,15 +181,17 @@ class Harness:
         if tool is None:
             raise ToolNotFound(f"no tool is named {name!r}", details={"nearest": ", ".join(nearest(name, self._tools))})
         values = tool.decode(payloads.encode(arguments or {}))
-        if session_id and session_id not in self._sessions:
-            self._hook(self.adapter.on_session_start, session_id)
-            self._sessions.add(session_id)
         call = Call(session_id, self.state, self.fakes, on_progress)
         self.calls.append(call)
         timeout = timeout or tool.info.timeout_seconds or None
         deadline = None if timeout is None else time.monotonic() + timeout
+        info = CallInfo(new_id(), name, session_id, 1 if session_id else 0, dict(metadata or {}), deadline)
+        if session_id and session_id not in self._sessions:
+            hook = self.adapter.on_session_start
+            taken = context_of_hook(hook)
+            self._hook(hook, session_id if taken is None else taken(info, call, StateCache()))
+            self._sessions.add(session_id)
         if tool.signature.context:
-            info = CallInfo(new_id(), name, session_id, 1 if session_id else 0, dict(metadata or {}), deadline)
             kind = AsyncContext if tool.signature.async_context else Context
             values[tool.signature.context] = kind(info, call, StateCache())
         return _Run(tool, lambda: tool.function(**values), deadline)

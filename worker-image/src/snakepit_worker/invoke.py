@@ -32,6 +32,7 @@ from snakepit.local.frames import (
 )
 from snakepit.local.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit.names import nearest
+from snakepit.signatures import context_of_hook
 from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import leave
@@ -158,9 +159,10 @@ class Invoker:
             return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
-        self.sessions.begin(call.frame.session_id, call.frame.session_uid, call.frame.session_epoch)
+        frame = call.frame
+        self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
         if tool.signature.context:
-            arguments[tool.signature.context] = self._context(call, tool)
+            arguments[tool.signature.context] = self._context(call, AsyncContext if tool.signature.async_context else Context)
         call.began = True
         result = tool.function(**arguments)
         if tool.streaming:
@@ -175,12 +177,18 @@ class Invoker:
             return None
         return encoded if size <= LARGE_BYTES else self._hand_over(call, encoded)
 
-    def _context(self, call: RunningCall, tool: Tool) -> Context | AsyncContext:
+    def _start_session(self, call: RunningCall) -> None:
+        hook = self.sessions.adapter.on_session_start
+        kind = context_of_hook(hook)
+        result = hook(call.frame.session_id if kind is None else self._context(call, kind))
+        if inspect.iscoroutine(result):
+            self.runner.wait(call, result)
+
+    def _context(self, call: RunningCall, kind: type[Context] | type[AsyncContext]) -> Context | AsyncContext:
         frame = call.frame
         info = CallInfo(
             frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, frame.deadline or None, frame.session_uid
         )
-        kind = AsyncContext if tool.signature.async_context else Context
         return kind(info, call, self.cache)
 
     def _stream(self, call: RunningCall, result: Any) -> Payload | None:
