@@ -121,6 +121,9 @@ def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators
     eventually(lambda: leader() in operators(), "one of the new ones leads")
     assert len(operators()) == 2
     assert {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)} == before, "an upgrade rolls no capsule"
+    eventually(
+        lambda: get("snakepool", pool, namespace=namespace)["status"]["outdatedReplicas"] == len(before), "they are said to be outdated"
+    )
 
 
 def leader() -> str:

@@ -1,0 +1,155 @@
+"""What goes wrong with a pool is said, by its own name, once, and by who knows: pods, the API server, another release."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.chart import CHART
+from support.incluster import E2E, config_map, probe_pool
+from support.kube import CommandFailed, apply, condition, eventually, get, is_ready, kubectl, make_namespace, pods_of, run, wait_available
+
+pytestmark = pytest.mark.timeout(240)
+
+OPERATORS = ("-n", "snakepit-system", "-l", "app.kubernetes.io/component=operator", "--tail=-1")
+
+
+@pytest.fixture
+def pool(namespace: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name of the test's own; what is made under it is deleted."""
+    name = f"reason-{abs(hash(request.node.name)) % 100_000}"
+    yield name
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--ignore-not-found", "--wait", "--timeout=60s")
+
+
+def degraded(pool: str, namespace: str, reason: str) -> dict[str, Any] | None:
+    found = condition(get("snakepool", pool, namespace=namespace), "Degraded")
+    return found if (found["status"], found["reason"]) == ("True", reason) else None
+
+
+def told(pool: str, namespace: str) -> list[tuple[str, str]]:
+    """Type and reason of the pool's Events."""
+    return [(each["type"], each["reason"]) for each in get("events", namespace=namespace) if each["involvedObject"]["name"] == pool]
+
+
+def test_a_config_map_that_is_missing_is_named(namespace: str, pool: str) -> None:
+    document = probe_pool(pool, replicas=1)
+    document["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = "not-there"
+    apply(document, namespace=namespace)
+    found = eventually(lambda: degraded(pool, namespace, "FailedMount"), "the pool says that it is Degraded", timeout=60)
+    assert 'configmap "not-there" not found' in found["message"]
+    assert get("snakepool", pool, namespace=namespace)["status"]["reason"] == "FailedMount"
+    apply(probe_pool(pool, replicas=1), namespace=namespace)
+    wait_available(pool, namespace=namespace)
+
+
+def test_an_unknown_field_of_the_template_is_refused_with_its_place_and_pods_that_run_stay(namespace: str, pool: str) -> None:
+    apply(probe_pool(pool, replicas=1), namespace=namespace)
+    wait_available(pool, namespace=namespace)
+    (before,) = pods_of(pool, namespace=namespace)
+    document = probe_pool(pool, replicas=1)
+    document["spec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
+    apply(document, namespace=namespace)
+    found = eventually(lambda: degraded(pool, namespace, "PodRefused"), "the pool says that it is Degraded")
+    assert 'unknown field "spec.template.spec.containers[worker].volumeMount"' in found["message"]
+    assert told(pool, namespace).count(("Normal", "CapsulesCreated")) == 1, "the one that was created"
+    (after,) = pods_of(pool, namespace=namespace)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert is_ready(after)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"restartPolicy": "Never"}, "a capsule's containers are always started again"),
+        ({"volumes": [{"name": "snakepit-run", "emptyDir": {}}]}, "are the operator's: use other names"),
+        ({"containers": [{"name": "snakepit-agent", "image": "x"}]}, "are the operator's: use other names"),
+    ],
+)
+def test_what_would_be_overridden_is_refused_when_it_is_applied(namespace: str, change: dict[str, Any], sentence: str) -> None:
+    document = probe_pool("refused")
+    document["spec"]["template"]["spec"] |= change
+    with pytest.raises(CommandFailed, match=sentence):
+        apply(document, namespace=namespace)
+
+
+def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_not_late(namespace: str, pool: str) -> None:
+    apply(probe_pool(pool, replicas=2, rollout={"progressDeadlineSeconds": 1}), namespace=namespace)
+    eventually(lambda: get("snakepool", pool, namespace=namespace)["status"]["reason"] == "Ready", "it is well")
+
+    def is_old() -> bool:
+        since = [c["lastTransitionTime"] for pod in pods_of(pool, namespace=namespace) for c in pod["status"]["conditions"]]
+        return (datetime.now(UTC) - max(map(datetime.fromisoformat, since))).total_seconds() > 2
+
+    eventually(is_old, "both pods have been ready for longer than the deadline")
+    before = told(pool, namespace).count(("Warning", "ProgressDeadlineExceeded"))
+    kubectl("delete", "pod", pods_of(pool, namespace=namespace)[0]["metadata"]["name"], "-n", namespace, "--wait=false")
+    eventually(lambda: ("Normal", "ScalingUp") in told(pool, namespace), "the next one is on its way")
+    after = told(pool, namespace)
+    first = after.index(("Normal", "ScalingUp"))
+    assert ("Warning", "ProgressDeadlineExceeded") not in after[:first] or before, "not before anything was tried"
+
+
+def test_autoscaling_says_that_it_is_not_carried_out_and_scaling_by_hand_works(namespace: str, pool: str) -> None:
+    apply(probe_pool(pool, replicas=1, autoscaling={"minReplicas": 3, "maxReplicas": 5}), namespace=namespace)
+    eventually(lambda: get("snakepool", pool, namespace=namespace)["status"].get("reason") == "AutoscalingIgnored", "the one word says it")
+    kubectl("scale", f"sp/{pool}", "--replicas=2", "-n", namespace)
+    eventually(lambda: len(pods_of(pool, namespace=namespace)) == 2, "two pods")
+    assert ("Warning", "AutoscalingIgnored") in told(pool, namespace)
+
+
+def test_an_annotation_restarts_a_pool_and_a_start_leaves_no_warning(namespace: str, pool: str) -> None:
+    apply(probe_pool(pool, replicas=1), namespace=namespace)
+    wait_available(pool, namespace=namespace)
+    before = {each["metadata"]["uid"] for each in pods_of(pool, namespace=namespace)}
+    kubectl("annotate", f"sp/{pool}", f"snakepit.dev/restartedAt={datetime.now(UTC).isoformat()}", "--overwrite", "-n", namespace)
+
+    def replaced() -> list[dict[str, Any]]:
+        pods = pods_of(pool, namespace=namespace)
+        return pods if len(pods) == 1 and is_ready(pods[0]) and pods[0]["metadata"]["uid"] not in before else []
+
+    (fresh,) = eventually(replaced, "the pod is another one")
+    status = get("snakepool", pool, namespace=namespace)["status"]
+    assert (status["outdatedReplicas"], status["updatedReplicas"]) == (0, 1)
+    assert [each for each in told(fresh["metadata"]["name"], namespace) if each[0] == "Warning"] == []
+
+
+def test_what_a_quota_refuses_is_said_and_announced_by_nobody_as_done(release: None) -> None:
+    space = "snakepit-e2e-quota"
+    make_namespace(space)
+    try:
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}
+        apply(quota, config_map("probe", E2E / "probe.py"), namespace=space)
+        apply(probe_pool("poor", replicas=2), namespace=space)
+        found = eventually(lambda: degraded("poor", space, "PodRefused"), "the pool says that it is Degraded")
+        assert "exceeded quota: small" in found["message"]
+        assert ("Normal", "CapsulesCreated") not in told("poor", space)
+        kubectl("delete", "resourcequota/small", "-n", space)
+        wait_available("poor", namespace=space)
+        began = datetime.now(UTC).isoformat()
+        kubectl("delete", "namespace", space, "--timeout=90s", timeout=120)
+        said = [line for line in kubectl("logs", *OPERATORS, f"--since-time={began}").splitlines() if space in line]
+        assert [line for line in said if json.loads(line).get("level", "").lower() in ("warning", "error")] == []
+    finally:
+        run("kubectl", "delete", "namespace", space, "--ignore-not-found", "--wait=false", check=False)
+
+
+def test_another_release_leaves_a_pool_alone_and_names_whose_it_is(namespace: str, pool: str) -> None:
+    apply(probe_pool(pool, replicas=1), namespace=namespace)
+    wait_available(pool, namespace=namespace)
+    before = [each["metadata"]["uid"] for each in pods_of(pool, namespace=namespace)]
+    values = ["crds.enabled=false", f"watchNamespaces={{{namespace}}}", "controlPlane.replicas=0", "redis.url=redis://nowhere:6379"]
+    sets = [word for value in values for word in ("--set", value)]
+    try:
+        run("helm", "install", "other", str(CHART), "-n", namespace, *sets, timeout=120)
+        eventually(lambda: ("Warning", "AnotherRelease") in told(pool, namespace), "the other operator says whose the pool is")
+        status = get("snakepool", pool, namespace=namespace)["status"]
+        assert (status["release"], status["reason"]) == ("snakepit-system/snakepit-operator", "Ready")
+        assert [each["metadata"]["uid"] for each in pods_of(pool, namespace=namespace)] == before
+    finally:
+        subprocess.run(["helm", "uninstall", "other", "-n", namespace, "--wait", "--timeout", "60s"], check=False, timeout=120)
