@@ -17,11 +17,15 @@ TERMINATING = KubeError(403, "Forbidden", "namespace default is being terminated
 
 
 class PretendApi:
-    """`refuse`: what every creation of a pod is answered with. `asked` counts creations of each kind, refused ones too."""
+    """`refuse` and `refuse_events`: what every creation of a pod, or event, is answered with.
+
+    `asked` counts creations of each kind, refused ones too.
+    """
 
     def __init__(self, *pools: Object) -> None:
         self.objects: dict[str, dict[str, Object]] = {"snakepools": {each["metadata"]["name"]: each for each in pools}}
         self.refuse: KubeError | None = None
+        self.refuse_events: KubeError | None = None
         self.asked: dict[str, int] = {}
         self.born = 0
 
@@ -39,8 +43,9 @@ class PretendApi:
 
     async def create(self, resource: Any, namespace: str, body: Object) -> Object:
         self.asked[resource.plural] = self.asked.get(resource.plural, 0) + 1
-        if resource in (PODS, EVENTS) and self.refuse is not None and (resource is PODS or self.refuse.ending):
-            raise self.refuse
+        refusal = {PODS: self.refuse, EVENTS: self.refuse_events}.get(resource)
+        if refusal is not None:
+            raise refusal
         name = body["metadata"]["name"]
         if name in self.of(resource.plural):
             raise KubeError(409, "AlreadyExists", f"{name} is there")

@@ -158,6 +158,8 @@ class Announcer:
                     raise
                 await self._kube.merge(EVENTS, pool.metadata.namespace, name, {"count": max(2, count), "lastTimestamp": stamp})
         except KubeError as error:
+            if error.ending:
+                return  # nothing can be made in that namespace, and nobody will read it
             log.warning("event %s of %s could not be written: %s", happening.reason, pool.metadata.name, error)
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from snakepit_operator.events import clip, recycled
-from support.operator_world import capsule, fleet, pod
+from typing import cast
+
+import pytest
+
+from snakepit_operator.events import Announcer, Happening, clip, recycled
+from snakepit_operator.kube import Kube, KubeError
+from support.operator_world import capsule, fleet, pod, pool
+from support.pretend_api import TERMINATING, PretendApi
 
 
 def counts(incarnation: str = "x", **recycled: int) -> object:
@@ -34,3 +40,11 @@ def test_a_long_traceback_keeps_its_sentence_and_its_end() -> None:
     assert clipped.startswith("Degraded is True: no model\n... ")
     assert clipped.endswith("RuntimeError: no model")
     assert len(clip("x" * 3000)) == 1024
+
+
+async def test_that_an_event_can_t_be_made_in_a_namespace_that_is_being_deleted_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    api = PretendApi()
+    for refusal, lines in ((TERMINATING, 0), (KubeError(403, "Forbidden", "no such right"), 1)):
+        api.refuse_events = refusal
+        await Announcer(cast(Kube, api)).announce(pool(), [Happening("Normal", "Test", "a word")])
+        assert len(caplog.messages) == lines

@@ -64,7 +64,7 @@ async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_
     loop = controller(api)
     await loop.reconcile(POOL)
     before = dict(api.asked)
-    api.refuse = TERMINATING
+    api.refuse = api.refuse_events = TERMINATING
     for name in list(api.of("pods")):
         api.of("pods").pop(name)
         assert await loop.reconcile(POOL) is None, "nobody has to look again"
