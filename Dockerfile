@@ -54,7 +54,7 @@ ENTRYPOINT ["snakepit-agent"]
 FROM runtime AS control-plane
 COPY --from=control-plane-dependencies /opt/snakepit /opt/snakepit
 COPY --from=control-plane-own /own /
-EXPOSE 7800 7801 7802
+EXPOSE 7800 7801 7802 7803
 ENTRYPOINT ["snakepit-control-plane"]
 
 FROM runtime AS operator

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -37,7 +37,7 @@ from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.quota import SessionCount
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.servers.fleet import FleetServicer
-from snakepit_control_plane.servers.http import HttpServer
+from snakepit_control_plane.servers.http import METRICS, PROBES, HttpServer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.pools import PoolServicer
@@ -73,7 +73,8 @@ class AddressInUse(OSError):
 
 
 class Running:
-    """A replica that serves. `address` is host:port of gRPC, `http_address` of the probes (empty: none)."""
+    """A replica that serves. `address` is host:port of gRPC, `http_address` of probes and metrics, `probes_address` of
+    probes alone (empty: none)."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
@@ -90,7 +91,7 @@ class Running:
         self.gate = make_gate(settings.authentication)
         self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes, self.gate)
         self.address = ""
-        self.http_address = ""
+        self.http_address = self.probes_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
         self._grpc = grpc.aio.server(options=server_options())
@@ -105,7 +106,8 @@ class Running:
         await self.store.start()
         await self.fleet.roster.load()
         await self._grpc.start()
-        await self._start_http()
+        self.http_address = await self._start_http(self.settings.http, "SNAKEPIT_HTTP_LISTEN")
+        self.probes_address = await self._start_http(self.settings.probes, "SNAKEPIT_PROBES_LISTEN", PROBES)
         upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
         for work in (self.fleet.run(), *upkeep, self.count.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
@@ -143,18 +145,18 @@ class Running:
                 raise AddressInUse(_taken(listen, "SNAKEPIT_LANE_LISTEN")) from error
             raise
 
-    async def _start_http(self) -> None:
-        if self.settings.http is None:
-            return
-        host, port = parse_target(self.settings.http)
+    async def _start_http(self, address: str | None, setting: str, paths: Sequence[str] = (*PROBES, METRICS)) -> str:
+        """Where these are served; empty: nowhere."""
+        if address is None:
+            return ""
+        host, port = parse_target(address)
         try:
-            self._http.start(host, port)
+            return f"127.0.0.1:{self._http.start(host, port, paths)}"
         except OSError as error:
             await self.stop(linger=0.0, drain=0.0)
             if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(_taken(self.settings.http, "SNAKEPIT_HTTP_LISTEN")) from error
+                raise AddressInUse(_taken(address, setting)) from error
             raise
-        self.http_address = f"127.0.0.1:{self._http.port}"
 
     # ---- while it serves
 

@@ -24,6 +24,9 @@ class Settings(Limits):
     """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
     http: str | None = "0.0.0.0:7801"
     """Address of /livez, /readyz and /metrics (SNAKEPIT_HTTP_LISTEN; `off`: none)."""
+    probes: str | None = None
+    """Address of /livez and /readyz alone, for who must not be kept waiting by those who ask for metrics (SNAKEPIT_PROBES_LISTEN; `off`,
+    which is the default: `http` has to do)."""
     lane: str | None = ""
     """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`, `off`: no lanes)."""
     lane_host: str = ""
@@ -56,6 +59,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     values = {
         "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
         "http": read("SNAKEPIT_HTTP_LISTEN", _address_or_off, Settings.http),
+        "probes": read("SNAKEPIT_PROBES_LISTEN", _address_or_off, Settings.probes),
         "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
         "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
