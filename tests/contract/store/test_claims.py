@@ -1,6 +1,7 @@
 """Idempotency keys in every store: one run claims a key, its outcome is there for all, and an orphan's outcome is written down once."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,17 @@ async def test_a_replica_takes_over_a_claim_that_it_left_behind(store: Store, ru
     assert await claim(store, run) == Found(State.DONE, b"new")
 
 
+async def test_who_joined_an_earlier_run_has_not_joined_the_one_that_took_over(store: Store, run: Run, other: Run) -> None:
+    later = replace(run, id="run-2")
+    await claim(store, run)
+    await claim(store, other)
+    assert await store.claims.joined(run)
+    assert await claim(store, later) == Found(State.OURS)
+    assert not await store.claims.joined(later), "nobody has asked after this one: it need not run on for others"
+    await claim(store, other)
+    assert await store.claims.joined(later)
+
+
 async def test_an_outcome_is_stored_even_if_the_store_has_lost_the_claim(store: Store, run: Run, other: Run) -> None:
     assert await store.claims.finish(run, b"outcome", 60.0)
     assert await claim(store, other) == Found(State.DONE, b"outcome")
@@ -177,4 +189,20 @@ async def test_every_key_in_redis_expires_and_has_the_pools_hash_tag(run: Run) -
         for key in keys:
             assert f"{{{run.pool}}}" in key
             assert int(server.command("PTTL", key)[1:]) > 0, key
+        await store.close()
+
+
+async def test_replicas_that_ended_an_hour_ago_are_forgotten_and_those_that_live_are_not(run: Run) -> None:
+    with redis_server() as server:
+        store = make_store(server.url)
+        await store.start()
+        await store.claims.hold(run.pool, "alive", 60.0)
+        key, now = f"snakepit:{{{run.pool}}}:replicas", int(time.time() * 1000)
+        for name, ended in (("long ago", 2 * 3_600_000), ("a moment ago", 60_000)):
+            assert server.command("ZADD", key, str(now - ended), f'"{name}"') == b":1\r\n"
+        assert await store.claims.hold(run.pool, "alive", 60.0)
+        left = server.command("ZRANGE", key, "0", "-1")
+        assert b"alive" in left
+        assert b"a moment ago" in left
+        assert b"long ago" not in left
         await store.close()

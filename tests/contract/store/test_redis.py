@@ -114,6 +114,20 @@ async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer,
         assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
 
 
+async def test_of_the_ends_that_nobody_takes_the_last_ten_thousand_are_kept(server: RedisServer, store: RedisStore) -> None:
+    bound, _ = await store.create_session(replace(wanted(), ttl_seconds=1.0), 10)
+    await store.bind_session(bound, "c/0", "i0", "a0")
+    ended = f"snakepit:{{{POOL}}}:ended"
+    async with redis.asyncio.Redis(port=server.port) as direct:
+        await direct.rpush(ended, *(f"{number}\nuid\nc/0\ni0" for number in range(1, 10_051)))
+    async with asyncio.timeout(10):
+        while await store.count_sessions(POOL):
+            await asyncio.sleep(0.02)
+    assert server.command("LLEN", ended) == b":10000\r\n"
+    oldest, *_ = await store.take_ended(POOL, 1)
+    assert (oldest.id, oldest.worker) == ("52", "c/0"), "the oldest go first, and one has come"
+
+
 def payload(data: bytes) -> common_pb2.Payload:
     return common_pb2.Payload(content_type="application/json", data=data)
 

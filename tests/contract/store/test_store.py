@@ -115,6 +115,15 @@ class TestSessions:
                 await asyncio.sleep(0.02)
         assert (await store.get_session(pool, "written")).id == "written"
 
+    async def test_binding_slides_the_ttl(self, store: Store, pool: str) -> None:
+        known, _ = await store.create_session(named(pool, "bound", ttl_seconds=0.6), 10)
+        await store.create_session(named(pool, "left", ttl_seconds=0.6), 10)
+        async with asyncio.timeout(5):
+            while not await gone(store, pool, "left"):
+                known = await store.bind_session(known, "c/0", "i0", "a0")
+                await asyncio.sleep(0.02)
+        assert (await store.get_session(pool, "bound")).worker == "c/0"
+
 
 class TestBinding:
     async def test_two_simultaneous_first_binds_meet_on_one_worker(self, store: Store, wanted: SessionRecord) -> None:
@@ -315,6 +324,7 @@ class TestLeases:
                 await asyncio.sleep(0.02)
         assert not await store.has_lease(pool, "i")
         assert await store.renew_leases(pool, ["i", "j"], 60) == ["i"]
+        assert not await store.has_lease(pool, "i"), "what is lost stays so, however often a replica hears of it"
 
     async def test_who_holds_a_lease_is_listed(self, store: Store, pool: str) -> None:
         assert await store.live_agents([pool]) == []

@@ -159,8 +159,12 @@ async def test_an_error_that_has_much_to_say_is_clipped_and_keeps_its_status_and
         return link_pb2.Result(error=common_pb2.Error(reason="INVALID_ARGUMENTS", message=letter * 100_000, details=details))
 
     async with simulated_agent(server.address, tools={"refuse": refuse}):
-        for refused in (caller.call("refuse"), caller.call(letter * 100_000), caller.call("refuse", session_id=letter * 100_000)):
-            with pytest.raises((InvalidArguments, ToolNotFound, SessionNotFound)) as caught:
+        for refused, error in (
+            (caller.call("refuse"), InvalidArguments),
+            (caller.call(letter * 10_000), ToolNotFound),
+            (caller.call("refuse", session_id=letter * 10_000), SessionNotFound),
+        ):
+            with pytest.raises(error) as caught:
                 await refused
             assert caught.value.message.endswith("…") or len(caught.value.message) < 1200
             assert caught.value.message
@@ -340,13 +344,18 @@ async def test_a_slow_consumer_holds_back_its_own_stream_only(server: Running, c
 
 
 async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Running, caller: Caller) -> None:
-    taken: list[int] = []
+    ends: list[str] = []
 
     async def endless(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-        taken.append(await agent.pipe(call, [link_pb2.Chunk(payload=payload(i)) for i in range(100_000)]))
+        try:
+            await agent.pipe(call, [link_pb2.Chunk(payload=payload(i)) for i in range(100_000)])
+            ends.append("all was taken")
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            ends.append("broken off")
         return link_pb2.Result()
 
     async with simulated_agent(server.address) as agent:
+        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # the stream's own end must do
         agent.tools["endless"] = endless
         agent.offer()
         await eventually(lambda: "endless" in server.router.pools[POOL].tools)
@@ -355,6 +364,7 @@ async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Runnin
         stream.cancel()
         await eventually(lambda: agent.cancelled)
         await caller.call("echo")
+        assert ends == ["broken off"]
 
 
 async def test_a_tools_exception_mid_stream_arrives_as_itself(server: Running, caller: Caller) -> None:
@@ -419,7 +429,8 @@ async def test_a_call_without_a_deadline_has_its_tools_else_its_pools(
             await collect(caller.stream(tool, {"to": 1}, timeout=None))
         else:
             await caller.call(tool, timeout=None)
-        assert seconds - 1 < agent.calls[0].timeout_seconds <= seconds
+        # What is left when it is sent; a sum and a difference of floats may be an ulp more.
+        assert seconds - 1 < agent.calls[0].timeout_seconds < seconds + 1e-6
 
 
 async def test_a_rejected_call_goes_before_those_that_came_after_it(server: Running, caller: Caller) -> None:

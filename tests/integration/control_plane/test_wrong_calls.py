@@ -54,6 +54,11 @@ async def nest(agent: SimulatedAgent, number: int, timeout: float) -> link_pb2.R
     return next(frame.result for frame in agent.frames if frame.WhichOneof("kind") == "result")
 
 
+def is_the_most(call: link_pb2.Call) -> bool:
+    """What is left when it is sent; a sum and a difference of floats may be an ulp more."""
+    return MOST - 20 < call.timeout_seconds < MOST + 1e-6
+
+
 def running_tools(agent: SimulatedAgent) -> dict[int, str]:
     return {id_: call.tool for id_, (call, _) in agent.running.items()}
 
@@ -70,7 +75,7 @@ async def test_an_endless_timeout_is_the_longest_that_the_pool_allows_whatever_w
         assert [chunk async for chunk in sdk.pool(POOL).stream("count", {"to": 1}, timeout=timeout)] == [0]
         client.call("hang", timeout_seconds=timeout)
         assert (await nest(agent, 1, timeout)).HasField("payload")
-        assert [MOST - 10 < call.timeout_seconds <= MOST for call in agent.calls] == [True] * 6
+        assert [is_the_most(call) for call in agent.calls] == [True] * 6
         await client.stop()
         await nothing_is_left(server, caller)
 
@@ -81,7 +86,7 @@ async def test_a_tools_own_endless_timeout_is_the_longest_that_the_pool_allows(s
         await eventually(lambda: server.router.pools[POOL].tools["echo"].timeout_seconds == 1e308)
         number = client.call("echo")
         await eventually(lambda: number in client.results)
-        assert MOST - 10 < agent.calls[0].timeout_seconds <= MOST
+        assert is_the_most(agent.calls[0])
         await nothing_is_left(server, caller)
 
 

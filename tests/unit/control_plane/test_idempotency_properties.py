@@ -100,6 +100,8 @@ class Flaky:
         self._claims = claims
         self.away = False
         self.acts = False
+        # Of these operations alone the answer is lost.
+        self.unanswered: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._claims, name)
@@ -110,7 +112,7 @@ class Flaky:
                 raise StoreUnavailable("away")
             answer = await operation(*args, **kwargs)
             await asyncio.sleep(0)
-            if self.away:
+            if self.away or name in self.unanswered:
                 raise StoreUnavailable("away, but it has happened")
             return answer
 
@@ -228,6 +230,10 @@ class World:
     def mend_store(self, _: int) -> None:
         self.claims.away = False
 
+    def flush_store(self) -> None:
+        """It comes back empty."""
+        self.claims._claims = MemoryClaims(asyncio.get_running_loop().time)
+
     def _answer(self, which: int, **outcome: Any) -> link_pb2.Call | None:
         if not self.there:
             return None
@@ -296,5 +302,69 @@ def test_the_tool_is_started_once_under_a_key_and_everybody_hears_the_same(steps
             await world.settle()
         finally:
             await world.stop()
+
+    run_on_virtual_clock(play())
+
+
+async def played(*steps: tuple[str, int] | float | Callable[[World], None]) -> World:
+    """The world after these steps; a number is so many seconds."""
+    world = World()
+    for step in steps:
+        if isinstance(step, tuple):
+            STEPS[step[0]](world, step[1])
+        elif callable(step):
+            step(world)
+        else:
+            await asyncio.sleep(step)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        world.check()
+    return world
+
+
+OF_ONE, OF_OTHER = ("submit", 4), ("submit", 1)
+"""The same key, through the one replica and the other, with a minute's time."""
+
+
+def test_who_waits_for_another_replicas_run_when_the_store_goes_hears_that_it_may_have_run() -> None:
+    async def play() -> None:
+        world = await played(OF_ONE, OF_OTHER, 0.5, ("break_store", 0), 2.0)
+        one, other = world.asked
+        assert not one.answers
+        (refusal,) = other.answers
+        assert (refusal.error.reason, refusal.error.started) == ("STORE_UNAVAILABLE", common_pb2.STARTED_MAYBE)
+        await world.settle()
+        await world.stop()
+
+    run_on_virtual_clock(play())
+
+
+def test_who_asks_a_store_that_does_not_answer_hears_that_the_call_never_started() -> None:
+    async def play() -> None:
+        world = await played(("break_store", 0), OF_ONE, 0.5)
+        (refusal,) = world.asked[0].answers
+        assert (refusal.error.reason, refusal.error.started) == ("STORE_UNAVAILABLE", common_pb2.STARTED_NO)
+        await world.settle()
+        await world.stop()
+
+    run_on_virtual_clock(play())
+
+
+def test_a_claim_that_is_in_doubt_is_not_released_while_its_call_runs() -> None:
+    """The store came back empty, and was away again in the moment in which the claim was written down anew."""
+
+    async def play() -> None:
+        def unanswered(world: World) -> None:
+            world.claims.unanswered.add("claim")
+
+        def mended(world: World) -> None:
+            world.claims.unanswered.clear()
+
+        world = await played(OF_ONE, 0.5, World.flush_store, unanswered, 1.5 * RENEW_SECONDS, mended, 2 * RENEW_SECONDS, OF_OTHER, 0.5)
+        assert world.started["key-0"] == 1, "the other replica would have run it too"
+        world.finish(0)
+        await world.settle()
+        assert [asked.answers[0].payload.data for asked in world.asked] == [b"result 0"] * 2
+        await world.stop()
 
     run_on_virtual_clock(play())

@@ -89,6 +89,7 @@ def test_an_ordered_session_runs_one_call_at_a_time_through_two_replicas_and_no_
     for seed in range(first, first + SCHEDULES):
         try:
             epochs += virtual_time.run(play(seed))
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
     assert epochs > 3 * SCHEDULES, "hardly any session has moved: these schedules show nothing"
