@@ -477,7 +477,7 @@ async def test_a_rejected_call_runs_elsewhere(server: Running, caller: Caller) -
 async def test_arguments_over_the_limit_are_refused_with_its_name(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         request = router_pb2.ExecuteRequest(pool=POOL, tool="echo")
-        request.payload.data = b"x" * (5 * 1024 * 1024)
+        request.payload.data = b"x" * (4 * 1024 * 1024 + 1)
         big = Caller(grpc.aio.insecure_channel(server.address, options=[("grpc.max_send_message_length", -1)]))
         with pytest.raises(PayloadTooLarge, match="maxPayloadBytes") as refused:
             await rpc(big.router.Execute(request, timeout=5))
