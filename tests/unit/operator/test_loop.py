@@ -78,6 +78,13 @@ class TestEvents:
         stuck = pod(0, reason="ImagePullBackOff", message="no such image")
         return good, status(of, Observed((stuck,), fleet()), Plan(), START)
 
+    def test_settings_that_a_replica_can_not_take_are_a_warning_and_those_that_it_has_not_yet_are_none(self) -> None:
+        good, _ = self.statuses()
+        for seen, warned in ((fleet(behind=1), False), (fleet(behind=1, refused="call.new: unknown"), True)):
+            after = status(pool(suspended=True), Observed((), seen), Plan(), START)
+            told = {each.reason: each.type for each in happenings(good, after, Outcome())}
+            assert told["SettingsRefused" if warned else "SettingsPending"] == ("Warning" if warned else "Normal")
+
     def test_nothing_changed_is_no_event(self) -> None:
         good, _ = self.statuses()
         assert happenings(good, good, Outcome()) == []
