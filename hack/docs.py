@@ -1,8 +1,9 @@
-"""Write docs/errors.md and the picture in docs/workers.md (`make docs`), then check that what the documents point at is there.
+"""Write what is generated in docs/ (`make docs`), which is errors.md, two references and a picture; then check all documents.
 
 --check writes nothing.
 
-It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. It judges no prose.
+It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. It checks that every
+variable that is read stands in docs/environment.md, and the length of lines on the pages that keep to one. It judges no prose.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import references
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -28,24 +30,24 @@ ERRORS_INTRO = """# Errors
 
 Generated from `sdk/src/snakepit/errors.py` by `make docs`; don't edit.
 
-Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`, `.status`, `.started`,
-`.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason,
-the details and `started`) and, where waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200
-bytes) ends with an ellipsis.
+Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`,
+`.status`, `.started`, `.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a
+`google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason, the details and `started`) and, where waiting helps, a
+`google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200 bytes) ends with an ellipsis.
 
-"Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe` and `yes` are not,
-unless the tool can run twice. The column has what it can be:
+"Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
+and `yes` are not, unless the tool can run twice. The column has what it can be:
 
-* `no, or yes`: `no` where the call itself was refused. `yes` where its tool ran, asked for something through its context
-  (`ctx.call_tool`, `ctx.state`) and let that one's failure through; or where its result was too large.
+* `no, or yes`: `no` where the call itself was refused. `yes` where its tool ran, asked for something through its
+  context (`ctx.call_tool`, `ctx.state`) and let that one's failure through; or where its result was too large.
 * `maybe, or yes`: the same, where the call itself was lost.
 * `known`: each error carries its own answer, of the three.
 
 The SDK has already [sent again](caller.md#what-the-sdk-sends-again) what it safely could. A tool's own
 exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 
-A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail that says of what:
-`bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
+A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail
+that says of what: `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
 
 | Python | status | reason | started | meaning |
 |---|---|---|---|---|
@@ -55,6 +57,11 @@ PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
+
+LINE = 120
+_SHORT = ("clients", "environment", "errors", "pool-reference", "values-reference")
+SHORT_LINES = ("README.md", "SECURITY.md", *(f"docs/{name}.md" for name in _SHORT))
+"""Pages that keep to it; the others are on their way."""
 
 WORKERS = ROOT / "docs/workers.md"
 COMMAND_LINE = ROOT / "docs/command-line.md"
@@ -93,6 +100,10 @@ def _started(kind: type[SnakepitError]) -> str:
         return "known"
     itself = kind.default_started.name.lower()
     return f"{itself}, or yes" if kind.default_started is not Started.YES and kind.within_tools else itself
+
+
+def _generated() -> list[tuple[Path, str]]:
+    return [(ERRORS, errors_page()), *((ROOT / "docs" / name, text) for name, text in references.pages().items())]
 
 
 def documents() -> list[Path]:
@@ -147,9 +158,9 @@ def problems(document: Path, targets: set[str], variables: set[str]) -> Iterator
     yield from (f"nothing reads {name}" for name in sorted(set(VARIABLE.findall(text)) - variables))
 
 
-def _known_variables() -> set[str]:
+def _known_variables(*where: str) -> set[str]:
     sources = subprocess.run(
-        ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", "*.py", "Makefile", ":!tests"],
+        ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", *(where or ("*.py", "Makefile", ":!tests"))],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -163,13 +174,29 @@ def command_line_page() -> str:
     return str(runpy.run_path(str(ROOT / "hack/command_line.py"))["page"](COMMAND_LINE.read_text()))
 
 
+def undocumented(page: str, variables: set[str]) -> list[str]:
+    return [f"docs/environment.md: {name} is read and not told" for name in sorted(variables - set(VARIABLE.findall(page)))]
+
+
+def long_lines(document: Path) -> Iterator[str]:
+    """In prose; tables and code have the lengths that they need."""
+    code = False
+    for number, line in enumerate(document.read_text().splitlines(), 1):
+        code ^= line.lstrip().startswith("```")
+        if len(line) > LINE and not code and not line.startswith("|"):
+            yield f"line {number} has {len(line)} characters, {LINE} are enough"
+
+
 def check() -> list[str]:
     """Every problem, one sentence each."""
     targets = set(re.findall(r"^([a-z][a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     variables = _known_variables()
     found = [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in problems(d, targets, variables)]
-    if not ERRORS.exists() or ERRORS.read_text() != errors_page():
-        found.append("docs/errors.md is not up to date: run make docs")
+    found += [f"{d.relative_to(ROOT)}: {p}" for d in map(ROOT.joinpath, SHORT_LINES) for p in long_lines(d)]
+    found += undocumented((ROOT / "docs/environment.md").read_text(), _known_variables("*/src/*.py"))
+    for path, text in _generated():
+        if not path.exists() or path.read_text() != text:
+            found.append(f"{path.relative_to(ROOT)} is not up to date: run make docs")
     if WORKERS.read_text() != workers_page():
         found.append("the picture in docs/workers.md is not up to date: run make docs")
     if COMMAND_LINE.read_text() != command_line_page():
@@ -179,7 +206,8 @@ def check() -> list[str]:
 
 def main() -> None:
     if "--check" not in sys.argv:
-        ERRORS.write_text(errors_page())
+        for path, text in _generated():
+            path.write_text(text)
         WORKERS.write_text(workers_page())
         COMMAND_LINE.write_text(command_line_page())
     if found := check():

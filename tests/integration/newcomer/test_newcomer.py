@@ -5,6 +5,7 @@ To one's own tool, called from the command line, from Python with and without as
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 import grpc_tools
 import pytest
 
-from support.dev_server import Program
+from support.dev_server import Program, wait_until
 from support.go_tools import BUILD_SECONDS, go_tool
 from support.pages import Block, Shell, blocks, checkout_in
 from support.ports import free_port
@@ -112,12 +113,20 @@ def test_the_tool_is_called_with_grpcurl_as_the_readme_says(newcomer: Newcomer) 
 
 
 @pytest.fixture(scope="module")
-def contract(newcomer: Newcomer) -> Path:
+def proto(newcomer: Newcomer) -> Path:
     """A folder with `proto`, as that page gets it."""
     newcomer.shell.run(f'export PATH="{go_tool("grpcurl").parent}:$PATH"; mkdir -p ~/clients')
     (block,) = blocks("docs/clients.md", "sh", "The contract, without a clone")
     newcomer.shell.run(f"(cd ~/clients; {block.text})")
     return newcomer.home / "clients"
+
+
+@pytest.fixture
+def contract(newcomer: Newcomer, proto: Path) -> Iterator[Path]:
+    """There the first terminal is, for a test."""
+    before, newcomer.shell.folder = newcomer.shell.folder, proto
+    yield proto
+    newcomer.shell.folder = before
 
 
 @pytest.mark.timeout(BUILD_SECONDS + 120)
@@ -138,13 +147,13 @@ def program(newcomer: Newcomer, contract: Path, heading: str) -> tuple[Block, Bl
         if block.file:
             (contract / block.file).write_text(shell.read(block.text))
         else:
-            shell.run(f"cd {contract}; {block.text}")
+            shell.run(block.text)
     return last, source
 
 
 def runs_and_fails_as_it_should(newcomer: Newcomer, contract: Path, last: Block, source: Block) -> None:
     quoted = [f'"{each}"' for each in (*GREETING, *LETTERS)]
-    lines = [line.strip('"') for line in newcomer.ran(f"cd {contract}; {last.text}")]
+    lines = [line.strip('"') for line in newcomer.ran(last.text)]
     assert lines == [each.strip('"') for each in quoted]
     text = newcomer.shell.read(source.text)
     for old, new, words in [
@@ -153,7 +162,7 @@ def runs_and_fails_as_it_should(newcomer: Newcomer, contract: Path, last: Block,
     ]:
         quotes = "'" if source.file.endswith(".js") else '"'
         (contract / source.file).write_text(text.replace(f"{quotes}{old}{quotes}", f"{quotes}{new}{quotes}"))
-        said = newcomer.fails(f"cd {contract}; {last.text.splitlines()[-1]}")
+        said = newcomer.fails(last.text.splitlines()[-1])
         assert words[1] in said
     (contract / source.file).write_text(text)
 
@@ -191,3 +200,131 @@ def test_the_page_for_other_languages_calls_from_node(newcomer: Newcomer, contra
     )
     last, source = program(newcomer, contract, "Node")
     runs_and_fails_as_it_should(newcomer, contract, last, source)
+
+
+# ---- mistakes on the way: what the message has to say, not how
+
+
+CALL = "snakepit call default/greetings"
+TYPED = {
+    "a typo in the pool": ("snakepit call default/greetngs greet name=Ada", "POOL_NOT_FOUND", "default/greetngs", "default/greetings"),
+    "a typo in the tool": (f"{CALL} gret name=Ada", "TOOL_NOT_FOUND", "'gret'", "greet"),
+    "an argument that is not there": (f"{CALL} greet nam=Ada", "INVALID_ARGUMENTS", "`nam`", "`name`"),
+    "an argument that is missing": (f"{CALL} greet", "INVALID_ARGUMENTS", "`name`", "missing"),
+    "no server": ("snakepit pools --server 127.0.0.1:1", "SERVER_UNAVAILABLE", "127.0.0.1:1", "snakepit dev"),
+    "a port that is taken": ("snakepit dev pool.yaml", "in use", "--listen"),
+    "a pool file that is not there": ("snakepit dev pol.yaml", "pol.yaml", "No such file"),
+    "a file that is no YAML": ("echo 'kind: [' > bad.yaml; snakepit dev bad.yaml", "bad.yaml", "not YAML", "line 2"),
+    "the path of a file as the adapter": (
+        "sed s+greetings.tools:+greetings/tools.py:+ pool.yaml > path.yaml; snakepit dev path.yaml",
+        "greetings/tools.py:Greetings",
+        "package.module:Class",
+    ),
+    "another kind": ("sed s/SnakePool/Deployment/ pool.yaml > kind.yaml; snakepit dev kind.yaml", "no SnakePool", "kind: SnakePool"),
+    "a typo in a field": ("sed s/replicas/replica/ pool.yaml > field.yaml; snakepit dev field.yaml", '"spec.replica"', '"replicas"'),
+    "an unopened client": (
+        "python -c \"import asyncio, snakepit; asyncio.run(snakepit.Client('localhost:7800').pool('greetings').call('greet'))\"",
+        "not open",
+        "async with",
+    ),
+    "an unopened client, without async": (
+        "python -c \"from snakepit.sync import Client; Client('localhost:7800').pool('greetings').call('greet')\"",
+        "not open",
+        "with",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", TYPED)
+def test_a_mistake_is_told_with_what_was_meant(newcomer: Newcomer, mistake: str) -> None:
+    line, *words = TYPED[mistake]
+    listen = newcomer.server if line == "snakepit dev pool.yaml" else f"127.0.0.1:{free_port()}"
+    said = newcomer.fails(line.replace("snakepit dev ", f"exec snakepit dev --listen {listen} "))
+    for word in words:
+        assert word in said
+
+
+def test_text_that_looks_like_a_number_is_text_where_the_tool_takes_text(newcomer: Newcomer) -> None:
+    assert newcomer.ran(f"{CALL} greet name=42") == ["Hello, 42!"]
+
+
+ADAPTERS = {
+    "a typo in the class": ("greetings.tools:Greting", "Greting", "Greetings"),
+    "a dot before the class": ("greetings.tools.Greetings", "greetings.tools.Greetings", "greetings.tools"),
+    "a typo in the module": ("greeting.tools:Greetings", "greeting"),
+    "a missing library": ("wrong.imports:Wrong", "pandaz"),
+    "an exception in setup": ("wrong.raises:Wrong", "FileNotFoundError", "/no/model"),
+}
+WRONG = {
+    "imports": "import pandaz\n",
+    "raises": """
+from snakepit import Adapter, tool
+class Wrong(Adapter):
+    def setup(self):
+        open("/no/model")
+    @tool
+    def nap(self) -> int: ...
+""",
+    "tools": """
+import time
+from snakepit import Adapter, tool
+class Wrong(Adapter):
+    @tool
+    def nap(self) -> int:
+        time.sleep(30)
+    @tool
+    def big(self) -> bytes:
+        return b"x" * 70_000_000
+    @tool
+    def look(self) -> None:
+        print("here I am")
+    @tool
+    def fail(self) -> None:
+        raise LookupError("nothing there")
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def wrong(newcomer: Newcomer) -> Path:
+    folder = newcomer.shell.folder / "wrong"
+    folder.mkdir()
+    for name, text in WRONG.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@contextlib.contextmanager
+def another(newcomer: Newcomer, adapter: str) -> Iterator[tuple[Program, str]]:
+    """`snakepit dev` with the README's pool and another adapter, and its address."""
+    file, server = newcomer.shell.folder / "another.yaml", f"127.0.0.1:{free_port()}"
+    file.write_text((newcomer.shell.folder / "pool.yaml").read_text().replace("greetings.tools:Greetings", adapter).replace("s: 2", "s: 1"))
+    start = f". {newcomer.home}/state; exec snakepit dev {file} --listen {server}"
+    program = Program("bash", "-c", start, cwd=newcomer.shell.folder)
+    try:
+        yield program, server
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize("mistake", ADAPTERS)
+def test_what_keeps_an_adapter_from_starting_is_told_where_it_was_started(newcomer: Newcomer, wrong: Path, mistake: str) -> None:
+    adapter, *words = ADAPTERS[mistake]
+    with another(newcomer, adapter) as (program, _):
+        program.says("can't start")
+        wait_until(lambda: all(word in program.output for word in words), f"{words} in\n{program.output[:2000]}")
+
+
+def test_what_goes_wrong_in_a_tool_is_told_to_its_caller(newcomer: Newcomer, wrong: Path) -> None:
+    with another(newcomer, "wrong.tools:Wrong") as (program, server):
+        program.says("ready: the control plane is at")
+        for line, *words in [
+            ("nap --timeout 0.3", "DEADLINE", "nap", "started: yes"),
+            ("big", "PAYLOAD_TOO_LARGE", "maxLargePayloadBytes", "67108864", "started: yes"),
+            ("fail", "LookupError", "nothing there"),
+        ]:
+            said = newcomer.fails(f"snakepit call greetings {line} --server {server}")
+            for word in words:
+                assert word in said
+        newcomer.ran(f"snakepit call greetings look --server {server}")
+        program.says("look: here I am")

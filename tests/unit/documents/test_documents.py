@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
 def docs() -> ModuleType:
+    sys.path.append(str(ROOT / "hack"))
     spec = importlib.util.spec_from_file_location("hack_docs", ROOT / "hack/docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -54,6 +60,42 @@ def test_what_is_there_is_no_problem(docs: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One thing\n\n[a](#one-thing) [b](page.md) `docs/*.md` `make test` SNAKEPIT_SERVER https://example.test/")
     assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == []
+
+
+def test_a_variable_that_is_read_and_not_told_is_noticed(docs: ModuleType) -> None:
+    assert docs.undocumented("`SNAKEPIT_SERVER`", {"SNAKEPIT_SERVER"}) == []
+    assert docs.undocumented("", {"SNAKEPIT_SERVER"}) == ["docs/environment.md: SNAKEPIT_SERVER is read and not told"]
+    assert docs._known_variables("*/src/*.py") >= {"SNAKEPIT_SERVER", "SNAKEPIT_AUTH_KEYS", "SNAKEPIT_MAX_NESTING_DEPTH"}
+
+
+def test_a_long_line_of_prose_is_noticed(docs: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a " * 70 + "\n| " + "b " * 70 + "|\n```\n" + "c " * 70 + "\n```\n")
+    assert [problem.split(" has ")[0] for problem in docs.long_lines(page)] == ["line 1"]
+
+
+def _fields(schema: Any, path: str = "") -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from _fields(field.get("items", {}) if field.get("type") == "array" else field, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+def test_every_field_of_a_pool_is_in_its_reference(part: str) -> None:
+    crd = yaml.safe_load((ROOT / "crds/snakepit.dev_snakepools.yaml").read_text())
+    fields = set(_fields(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part]))
+    assert len(fields) > 10
+    assert fields <= _told("docs/pool-reference.md")
+
+
+def test_every_value_of_the_chart_is_in_its_reference() -> None:
+    values = set(_fields(json.loads((ROOT / "charts/snakepit/values.schema.json").read_text())))
+    assert len(values) > 50
+    assert values <= _told("docs/values-reference.md")
+
+
+def _told(page: str) -> set[str]:
+    return {name.replace("[]", "") for name in re.findall(r"^\* \*\*`([^`]+)`", (ROOT / page).read_text(), re.MULTILINE)}
 
 
 def _named_limits() -> list[str]:
