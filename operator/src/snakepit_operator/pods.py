@@ -252,8 +252,8 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "command": [AGENT],
         "env": [*_agent_env(pool, creation, agent), *agent.env],
         "resources": agent.resources,
-        # The first look after the interpreter has started: a look that fails is a Warning event.
-        "startupProbe": {**_probe(""), "initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 60},
+        # The kubelet dials until somebody listens, or the time is over: a look that fails is a Warning event.
+        "startupProbe": {**_probe(""), "initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 3},
         "livenessProbe": {**_probe(""), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
         # The agent answers when the first worker is warm, after 20 s at the latest, and then at once.
         "readinessProbe": {**_probe("ready"), "periodSeconds": 2, "timeoutSeconds": 25, "failureThreshold": 2},
