@@ -172,3 +172,17 @@ class Stuck(Adapter):
 
     @tool
     def visit(self) -> None: ...
+
+
+class Telling(Adapter):
+    """Says what its process has."""
+
+    thread_safe = True
+
+    @tool
+    def variable(self, name: str) -> str:
+        return os.environ[name]
+
+    @tool
+    def leave(self) -> None:
+        os._exit(3)

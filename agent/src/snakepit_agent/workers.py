@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from snakepit.link import tracing
 from snakepit.link.channels import MAX_PAYLOAD_BYTES
-from snakepit.local import frames
+from snakepit.local import frames, threads
 from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
 from snakepit.texts import clipped
@@ -31,7 +31,6 @@ from snakepit_agent.owners import Owners
 from snakepit_agent.recycling import Why
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
-from snakepit_agent.threads import environment
 from snakepit_agent.translate import offer_bytes
 
 if TYPE_CHECKING:
@@ -429,7 +428,7 @@ class Workers:
                 profile=str(worker.profile),
                 slots=self.slots,
                 startup=str(worker.startup),
-                env=environment(self._settings.spec, self._cpus),
+                env=threads.environment(self._settings.spec.worker.profile, self._settings.spec.worker.threads, self._cpus),
                 name=worker_id(self._settings.capsule, action.index),
                 payloads=self._settings.spec.call.payloads,
                 memory_interest=self.lifecycle.memory_interest(action.incarnation),

@@ -13,7 +13,6 @@ import asyncio
 import inspect
 import time
 import traceback
-import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -23,12 +22,13 @@ from snakepit import payload as payloads
 from snakepit.authoring import Adapter
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.errors import Cancelled, DeadlineExceeded, PayloadWarning, SnakepitError, Started, ToolError, ToolNotFound
+from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, ToolError, ToolNotFound
 from snakepit.fakes import Fakes
 from snakepit.local.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit.names import nearest, new_id
 from snakepit.signatures import context_of_hook
 from snakepit.tools import Tool, discover, load
+from snakepit.warned import warn
 
 Watch = Callable[[float, str], object]
 
@@ -180,7 +180,9 @@ class Harness:
         tool = self._tools.get(name)
         if tool is None:
             raise ToolNotFound(f"no tool is named {name!r}", details={"nearest": ", ".join(nearest(name, self._tools))})
-        values = tool.decode(payloads.encode(arguments or {}))
+        encoded = payloads.encode_arguments(arguments or {})
+        warn(encoded.warnings)
+        values = tool.decode(encoded)
         call = Call(session_id, self.state, self.fakes, on_progress)
         self.calls.append(call)
         timeout = timeout or tool.info.timeout_seconds or None
@@ -262,8 +264,7 @@ def start(adapter: type[Adapter] | Adapter | str) -> Harness:
 
 def _round_trip(value: Any) -> Any:
     encoded = payloads.encode(value)
-    for sentence in encoded.warnings:
-        warnings.warn(sentence, PayloadWarning, stacklevel=3)
+    warn(encoded.warnings)
     return payloads.decode(encoded)
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from snakepit.link.channels import SILENT_SECONDS
+from snakepit.local import threads
 from snakepit.local.frames import Attachment, CallFailure, Payload, ToolFailure
-from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.oom import FRESH_SECONDS, OomCounter
 from snakepit_agent.outcomes import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, Outcomes
 from snakepit_agent.settings import InvalidSettings, from_environment
-from snakepit_agent.threads import environment
 from snakepit_agent.translate import payload_from_wire, payload_to_wire, result_to_wire
 
 ENOUGH = {
@@ -129,14 +127,10 @@ def test_a_counter_that_cannot_be_read_explains_nothing(tmp_path: Path) -> None:
     oom.close()
 
 
-def spec(**worker: object) -> SnakePoolSpec:
-    return msgspec.convert({"worker": {"adapter": "a:B", **worker}}, SnakePoolSpec)
-
-
 def test_a_process_worker_gets_one_numeric_thread_and_a_threaded_one_its_share() -> None:
-    assert environment(spec(processes=4), 8.0) == {"OMP_NUM_THREADS": "1"}
-    assert environment(spec(profile="thread", threads=4), 8.0) == {"OMP_NUM_THREADS": "2"}
-    assert environment(spec(profile="thread", threads=16), 0.5) == {"OMP_NUM_THREADS": "1"}
+    assert threads.environment("process", 8, 8.0) == {"OMP_NUM_THREADS": "1"}
+    assert threads.environment("thread", 4, 8.0) == {"OMP_NUM_THREADS": "2"}
+    assert threads.environment("thread", 16, 0.5) == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_payload_survives_both_wires() -> None:
