@@ -16,6 +16,8 @@ class Limits:
     """Of the arguments, the result or a chunk of a plain gRPC call (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
     max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES
     """Of one that travels in pieces, through the SDK (SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES)."""
+    max_waiting_bytes: int = 256 * 1024 * 1024
+    """Of all calls that wait in queues; half of it may be one caller's (SNAKEPIT_MAX_WAITING_BYTES)."""
     max_kept_result_bytes: int = 1024 * 1024
     """Of a result that is kept under an idempotency key (SNAKEPIT_MAX_KEPT_RESULT_BYTES)."""
     max_nesting_depth: int = 16

@@ -92,6 +92,10 @@ class Idempotency:
         if entry.pool.queue.is_full:
             self._router.fail(call, saturated(entry.pool))
             return False
+        if not self._router.room.take(call):
+            self._router.fail(call, self._router.room.full(call))
+            return False
+        call.stand_alone()
         entry.pool.queue.joined += 1
         entry.callers[call] = call.reply
         call.reply = partial(self._answered, entry)
@@ -104,6 +108,8 @@ class Idempotency:
     def _answered(self, entry: Entry, call: Call, frame: link_pb2.Frame) -> None:
         """The caller has its answer, or has gone."""
         reply = entry.callers.pop(call)
+        if call.room:
+            self._router.room.give_back(call)
         if call is not entry.first:
             entry.pool.queue.joined -= 1
         reply(call, frame)

@@ -49,6 +49,8 @@ class Source(Protocol):
     """Where a call's large arguments are until its agent asks for them. `gone`: they can't be had any more."""
 
     gone: bool
+    held: int
+    """Bytes of them that are in this process's memory for as long as the call waits."""
 
     def attempt(self) -> AsyncIterator[bytes | Piece]:
         """The arguments' pieces, from the first one, as messages or where they are still to be read; an earlier attempt gets no more."""
@@ -81,6 +83,7 @@ class Call:
         "bytes",
         "call_id",
         "caller",
+        "came_with_others",
         "capped",
         "closed",
         "deadline",
@@ -102,6 +105,7 @@ class Call:
         "request",
         "requeued",
         "reruns",
+        "room",
         "sent_at",
         "session",
         "sink",
@@ -127,8 +131,11 @@ class Call:
         self.affinity = call.affinity
         self.rank = _RANKS.get(call.priority, 1) if call.priority else 1
         self.arrival = 0
-        # Of its frame, as it came.
+        # Of its frame, as it came, and of arguments that are kept for it; how many of them are counted in the router's room.
         self.bytes = 0
+        self.room = 0
+        # Its frame came in one message with others, all of which stay in memory for as long as it does.
+        self.came_with_others = False
         # The pool that took it, which may be deleted while it runs.
         self.home: Pool | None = None
         # It has had its turn already: if it waits again, it goes before those that have not.
@@ -175,6 +182,14 @@ class Call:
         self.span: Span | None = None
         self.queue_span: Span | None = None
 
+    def stand_alone(self) -> None:
+        """It is going to wait: what came with it need not."""
+        if self.came_with_others:
+            self.came_with_others = False
+            frame = link_pb2.Frame()
+            frame.CopyFrom(self.frame)
+            self.frame, self.request = frame, frame.call
+
     @property
     def in_turn(self) -> bool:
         """It runs within the turn of a call of its session that waits for it."""
@@ -219,8 +234,9 @@ def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
     size = payload_bytes(arguments)
     if size > limits.max_payload_bytes:
         return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
-    call.bytes = call.request.ByteSize()
-    if (beside := call.bytes - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
+    whole = call.request.ByteSize()
+    call.bytes = whole if call.source is None else whole + call.source.held
+    if (beside := whole - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
         return too_much_beside(beside)
     if call.source is not None and (size := counted(call.request.pieces.sections)) > limits.max_large_payload_bytes:
         return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")

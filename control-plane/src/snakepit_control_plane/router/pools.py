@@ -24,6 +24,7 @@ from snakepit_control_plane.router.open_calls import OpenCalls
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
+from snakepit_control_plane.router.room import Room
 from snakepit_control_plane.router.route import Wait, goes_next, patience, route
 from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import SOON_SECONDS, UNKNOWN_SECONDS, Capsule, Worker
@@ -55,6 +56,7 @@ class Router(OpenCalls):
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.telemetry = telemetry
+        self.room = Room(limits.max_waiting_bytes)
         self.limits = limits
         self.pools: dict[str, Pool] = {}
         self.senders: dict[Capsule, Send] = {}
@@ -174,6 +176,10 @@ class Router(OpenCalls):
         if pool.queue.is_full and not call.requeued:
             self.fail(call, saturated(pool))
             return False
+        if not self.room.take(call, anyway=call.requeued):
+            self.fail(call, self.room.full(call))
+            return False
+        call.stand_alone()
         pool.queue.enter(call)
         call.queued_at = now
         if call.span is not None:
@@ -195,6 +201,8 @@ class Router(OpenCalls):
     def leave_queue(self, pool: Pool, call: Call, now: float) -> None:
         """Of one that waits."""
         pool.queue.leave(call)
+        if call.room:
+            self.room.give_back(call)
         call.waited += now - call.queued_at
         self.telemetry.waits.observe(pool.name, now - call.queued_at)
         if call.queue_span is not None:

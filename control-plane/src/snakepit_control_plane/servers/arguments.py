@@ -20,6 +20,9 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import payload_bytes
 from snakepit_control_plane.servers.rpc import EOF
 
+COPIES = 4
+"""Of a plain gRPC call's arguments, while it waits: the message as it came, as it was read, in its frame, and what is cut into pieces."""
+
 
 class Kept:
     """Arguments that are here already, as large as one message of a plain gRPC call may be."""
@@ -28,6 +31,7 @@ class Kept:
 
     def __init__(self, parts: Sequence[Bytes]) -> None:
         self._parts = parts
+        self.held = COPIES * sum(map(len, parts))
 
     async def attempt(self) -> AsyncIterator[bytes | Piece]:
         for piece in cut(self._parts):
@@ -66,6 +70,7 @@ class Upload:
         self._sending = 0
         self._piece: bytes | Piece | None = None
         self.gone = False
+        self.held = 0
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 

@@ -225,7 +225,7 @@ class ClientPeer:
             kind = frame.WhichOneof("kind")
             if kind == "call":
                 if not self._finished:
-                    self._call(frame, now)
+                    self._call(frame, now, with_others=len(frames) > 1)
             elif kind == "cancel":
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
@@ -235,13 +235,13 @@ class ClientPeer:
             elif not self._provider.take(kind, frame):
                 link.pass_over(frame)
 
-    def _call(self, frame: link_pb2.Frame, now: float) -> None:
+    def _call(self, frame: link_pb2.Frame, now: float, *, with_others: bool) -> None:
         call = Call(frame, self._reply, now, caller=self._caller)
         if call.id in self._calls:
             self._hang_up(f"two calls of this link have the id {call.id}: give each open call an id of its own")
             return
         self._last_call = call.id
-        call.takes_pieces = self._takes_pieces
+        call.takes_pieces, call.came_with_others = self._takes_pieces, with_others
         request = call.request
         if request.stream or request.HasField("pieces"):
             self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
