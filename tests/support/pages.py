@@ -29,6 +29,8 @@ class Block:
     language: str
     text: str
     file: str = ""
+    excerpt: str = ""
+    """The paragraph before it ends in a link to a file of examples/, and a colon: it is a part of that file."""
 
     @property
     def id(self) -> str:
@@ -47,7 +49,9 @@ def blocks(page: Path | str, language: str = "", heading: str = "") -> list[Bloc
             before = tokens[at + 1].content
         elif token.type == "fence":
             line = token.map[0] + 1 if token.map else 0
-            found.append(Block(str(path.relative_to(ROOT)), line, above, token.info.split(" ")[0], token.content, _named(before)))
+            found.append(
+                Block(str(path.relative_to(ROOT)), line, above, token.info.split(" ")[0], token.content, _named(before), _linked(before))
+            )
             before = ""
     return [each for each in found if language in ("", each.language) and heading in ("", each.heading)]
 
@@ -55,6 +59,11 @@ def blocks(page: Path | str, language: str = "", heading: str = "") -> list[Bloc
 def _named(paragraph: str) -> str:
     named = re.search(r"`([\w./-]+\.\w+|Dockerfile)`:$", paragraph)
     return named[1] if named else ""
+
+
+def _linked(paragraph: str) -> str:
+    linked = re.search(r"\]\(\.\./(examples/[\w./-]+)\):$", paragraph)
+    return linked[1] if linked else ""
 
 
 class Shell:

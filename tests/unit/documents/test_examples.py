@@ -10,23 +10,21 @@ from typing import Any
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
 
 from snakepit import Adapter
 from snakepit.spec import load_pools
 from snakepit.tools import discover
+from support import pages
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str, containing: str = "") -> list[Any]:
-    return [
-        pytest.param(token.content, id=f"{page.name}:{token.map[0] + 1 if token.map else 0}")
-        for page in PAGES
-        for token in MarkdownIt().parse(page.read_text())
-        if token.type == "fence" and token.info == language and containing in token.content
-    ]
+    found = [block for page in pages.PAGES for block in pages.blocks(page, language)]
+    return [pytest.param(block.text, id=block.id) for block in found if containing in block.text and not block.excerpt]
+
+
+EXCERPTS = [pytest.param(block, id=block.id) for page in pages.PAGES for block in pages.blocks(page) if block.excerpt]
 
 
 @pytest.mark.parametrize("text", blocks("python"))
@@ -43,14 +41,13 @@ def test_every_adapter_offers_the_tools_that_it_shows(text: str, monkeypatch: py
     assert len(discover(adapter())) == text.count("@tool")
 
 
-def test_what_the_authors_page_shows_of_tests_is_in_the_example_that_runs() -> None:
-    example = (ROOT / "examples/notes/test_notes.py").read_text()
-    (shown,) = [
-        each.content
-        for each in MarkdownIt().parse((ROOT / "docs/author.md").read_text())
-        if "def test_" in each.content and each.type == "fence"
-    ]
-    assert shown.strip() in example
+@pytest.mark.parametrize("block", EXCERPTS)
+def test_what_a_page_shows_of_an_example_is_in_the_file_that_runs(block: pages.Block) -> None:
+    assert block.text.strip() in (ROOT / block.excerpt).read_text()
+
+
+def test_there_are_excerpts() -> None:
+    assert {each.values[0].page for each in EXCERPTS} >= {"docs/author.md", "docs/session-memory.md"}
 
 
 @pytest.mark.parametrize("text", blocks("yaml", "SnakePool"))

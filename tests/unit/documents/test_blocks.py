@@ -1,0 +1,208 @@
+"""Each piece of code in README and docs is known to somebody who runs or reads it: a language or a program that nobody knows fails here.
+
+What is only read here is run elsewhere: README and docs/clients.md by tests/integration/newcomer and tests/e2e/test_readme.py, the page for
+callers by tests/integration/local, Python and pools by the tests beside this one. `kind` and `docker push` are run nowhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from snakepit.cli.app import make_app
+from support.pages import PAGES, ROOT, Block, blocks
+
+RUN = {"README.md", "docs/clients.md", "docs/caller.md"}
+"""Pages whose commands of other programs are run."""
+AT_ONCE = ("--version", "--install-completion", "--show-completion")
+"""To parse these is to do them."""
+OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "{", "}"}
+VERBS = {"annotate", "apply", "delete", "describe", "get", "port-forward", "rollout", "scale", "wait"}
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def of(*languages: str) -> list[Any]:
+    return [pytest.param(block, id=block.id) for block in ALL if block.language in languages]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command, without assignments before it and what `$(…)` stands for."""
+    joined = re.sub(r"\$\([^()]*\)", "X", text.replace("\\\n", " "))
+    for line in joined.splitlines():
+        words = shlex.split(re.sub(r" [12]?> \S+", "", line), comments=True)
+        command: list[str] = []
+        for word in [*words, ";"]:
+            ends = word in ("&&", "||", ";", "&", "|") or word.endswith(";")
+            if word not in ("&&", "||", ";", "&", "|"):
+                command.append(word.rstrip(";"))
+            if ends:
+                while command and (re.match(r"[A-Z_]+=", command[0]) or command[0] == "do"):
+                    command = command[1:]
+                if command:
+                    yield command
+                command = []
+
+
+def test_every_block_is_in_a_language_that_is_checked() -> None:
+    assert {block.language for block in ALL} <= {"", "sh", "python", "yaml", "json", "toml", "dockerfile", "go", "js", "mermaid"}
+    assert {block.page for block in ALL if block.language in ("go", "js")} <= RUN
+
+
+# ---- the shell
+
+
+@pytest.fixture(scope="module")
+def cli() -> Any:
+    return typer.main.get_command(make_app())
+
+
+def parse(group: Any, words: list[str]) -> None:
+    """Raises a usage error. Runs nothing: what would be done at once, as for `--install-completion`, is only looked for."""
+    if len(words) == 1 and words[0] in AT_ONCE:
+        assert words[0] in {option for each in group.params for option in each.opts}
+        return
+    context = group.make_context("snakepit", list(words))
+    while hasattr(context.command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = context.command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("block", of("sh"))
+def test_every_command_is_one_that_exists(block: Block, cli: Any) -> None:
+    for program, *words in commands(block.text):
+        if program == "snakepit":
+            parse(cli, words)
+        elif program in CHECKS:
+            CHECKS[program](words)
+        else:
+            assert program in OF_THE_SHELL or block.page in RUN, f"{block.id}: nobody runs or reads {program}"
+
+
+def kubectl(words: list[str]) -> None:
+    verbs = [word for word in words if word in VERBS]
+    assert verbs, words
+    for word in words:
+        kind, slash, name = word.partition("/")
+        if slash and kind in ("deployment", "service", "statefulset"):
+            assert name in {"snakepit", "snakepit-control-plane", "snakepit-operator", "snakepit-redis"}, word
+
+
+def helm(words: list[str]) -> None:
+    assert words[0] in ("install", "upgrade", "uninstall")
+    assert words[1] == "snakepit", "names in the pages begin with the release's"
+    if words[0] != "uninstall":
+        assert (ROOT / words[2] / "Chart.yaml").exists()
+    values = yaml.safe_load((ROOT / "charts/snakepit/values.yaml").read_text())
+    for option, value in itertools.pairwise(words):
+        if option == "--set":
+            found = values
+            for part in value.partition("=")[0].split("."):
+                assert part in found, value
+                found = found[part]
+
+
+def make(words: list[str]) -> None:
+    targets = re.findall(r"^([a-z][a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(words) <= set(targets)
+
+
+def docker(words: list[str]) -> None:
+    if words[0] == "push":
+        return
+    assert words[0] == "build"
+    options = dict(itertools.pairwise(words))
+    text = (ROOT / options.get("-f", "Dockerfile")).read_text()
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
+    assert options.get("--target", "$image") in ("$image", *stages)
+
+
+def image_targets(text: str) -> set[str]:
+    return {name for names in re.findall(r"for image in ([\w -]+);", text) for name in names.split()}
+
+
+def test_the_images_that_are_built_in_a_loop_are_targets_of_the_dockerfile() -> None:
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    for block in ALL:
+        assert image_targets(block.text) <= stages
+
+
+def pip(words: list[str]) -> None:
+    assert words[0] == "install", "what it installs is checked in test_installing.py"
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {"kubectl": kubectl, "helm": helm, "make": make, "docker": docker, "pip": pip}
+
+
+@pytest.mark.parametrize("block", of(""))
+def test_every_command_of_ours_in_a_text_is_one_that_exists(block: Block, cli: Any) -> None:
+    for line in block.text.splitlines():
+        typed = re.match(r"(?:\$ )?(snakepit [^\[]*?)(?:  +\$.*)?$", line)
+        if typed and not re.search(r"\b(POOL|OPTION)\b", line):
+            for _, *words in commands(typed[1]):
+                parse(cli, words)
+
+
+# ---- the others
+
+
+@pytest.mark.parametrize("block", of("json"))
+def test_json_is_json(block: Block) -> None:
+    for line in block.text.splitlines():
+        json.loads(line)
+
+
+@pytest.mark.parametrize("block", of("toml"))
+def test_toml_is_toml(block: Block) -> None:
+    assert tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_yaml_is_yaml(block: Block) -> None:
+    assert list(yaml.safe_load_all(block.text))
+
+
+@pytest.mark.parametrize("block", of("dockerfile"))
+def test_an_image_begins_with_the_worker_image_and_copies_what_the_page_shows(block: Block) -> None:
+    first, *others = [line.split() for line in block.text.splitlines()]
+    assert first == ["FROM", "snakepit/worker:dev"]
+    assert {words[0] for words in others} <= {"COPY", "ENV", "RUN", "USER"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=b make test && helm list  # why", [["make", "test"], ["helm", "list"]]),
+        ("for i in a b; do docker push $i; done", [["for", "i", "in", "a", "b"], ["docker", "push", "$i"], ["done"]]),
+        ("kubectl get \\\n  pods &", [["kubectl", "get", "pods"]]),
+    ],
+)
+def test_commands_are_found(text: str, expected: list[list[str]]) -> None:
+    assert list(commands(text)) == expected
+
+
+@pytest.mark.parametrize("line", ["snakepit cal x", "snakepit call", "snakepit pools --nothing", "snakepit session put a b"])
+def test_a_command_that_does_not_exist_is_noticed(cli: Any, line: str) -> None:
+    with pytest.raises(Exception, match=r"No such|Missing"):
+        parse(cli, line.split()[1:])
+
+
+@pytest.mark.parametrize("line", ["helm install snakepit charts/nothing", "helm install snakepit charts/snakepit --set no.thing=1"])
+def test_a_chart_or_value_that_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises(AssertionError):
+        helm(line.split()[1:])
+
+
+def test_pages_are_there() -> None:
+    assert Path(ROOT / "README.md") in PAGES
+    assert len(ALL) > 50
