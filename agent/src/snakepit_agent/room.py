@@ -23,8 +23,14 @@ class Room:
         """Done when there is room, in the order of asking; cancel it to give up. `size` is at most the limit."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, future))
+        future.add_done_callback(self._given_up)
         self._admit()
         return future
+
+    def _given_up(self, future: asyncio.Future[None]) -> None:
+        """Whoever waits behind it may have room."""
+        if future.cancelled():
+            self._admit()
 
     def leave(self, size: int) -> None:
         """What was asked for, and got, is free again."""

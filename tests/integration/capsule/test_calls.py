@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from snakepit.cache import CACHE_SECONDS
 from snakepit.v1 import common_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
@@ -156,9 +159,10 @@ async def test_what_a_worker_has_read_or_written_a_moment_ago_is_not_asked_for_a
     control.state["outside"] = (common_pb2.Payload(content_type="application/json", data=b"7"), 1)
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
-        asked: list[str | None] = []
-        for epoch in range(1, 20):  # On a busy machine it may come to the second reading after more than a second.
+        rounds = 0
+        for epoch in range(1, 100):
             session, before = {"session_id": "s", "session_uid": "u", "session_epoch": epoch}, len(control.state_requests)
+            began = time.monotonic()
 
             async def ask(tool: str, session: dict[str, object] = session, **arguments: object) -> object:
                 return await control.value(control.call(worker, tool, arguments, **session))
@@ -168,9 +172,13 @@ async def test_what_a_worker_has_read_or_written_a_moment_ago_is_not_asked_for_a
                 await ask("remember", key="k", value=value)
                 assert await ask("recall", key="k") == value
             asked = [request.WhichOneof("operation") for request in control.state_requests[before:]]
-            if asked == ["get", "set", "set"]:
+            assert asked.count("set") == 2
+            if time.monotonic() - began < CACHE_SECONDS:  # else a busy machine came to some reading after more than a moment
+                assert asked == ["get", "set", "set"]
+                rounds += 1
+            if rounds == 5:
                 return
-        pytest.fail(f"it asked for what it knew: {asked}")
+        pytest.fail(f"only {rounds} rounds took less than {CACHE_SECONDS} s")
 
 
 async def test_progress_reaches_the_replica(control: Replica) -> None:
@@ -193,11 +201,21 @@ async def test_four_calls_of_a_threaded_worker_run_together(control: Replica) ->
 async def test_many_short_calls_all_come_back_once(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()
-        for i in range(20):
-            await control.value(control.call(worker, "echo", {"value": i}))
-        ids = [control.call(worker, "echo", {"value": i}) for i in range(30)]
-        answered = await control.until(
-            lambda: {r.id for r in control.heard("result")} | {r.id for r in control.heard("reject")} >= set(ids), "all of them"
-        )
-        assert answered
-        assert len([r for r in control.heard("result") if r.id in ids]) >= 2, "short calls are taken ahead of the free slot"
+        ahead = 0
+        async with asyncio.timeout(20):
+            while not ahead:  # A busy machine may have made the tool look slow for a while.
+                for i in range(20):
+                    await control.value(control.call(worker, "echo", {"value": i}))
+                ids = [control.call(worker, "echo", {"value": i}) for i in range(30)]
+                await control.until(lambda ids=ids: {r.id for r in answers(control)} >= set(ids), "all of them")  # type: ignore[misc]
+                # Whatever came after its answer would come before the answer to this.
+                await control.value(control.call(worker, "add", {"a": 1}))
+                assert sorted(r.id for r in answers(control) if r.id in ids) == ids, "each has one answer"
+                results = {r.id: json.loads(r.payload.data) for r in control.heard("result") if r.id in ids}
+                assert results == {id_: i for i, id_ in enumerate(ids) if id_ in results}
+                ahead = len(results) - 1
+        assert ahead >= 1, "short calls are taken ahead of the free slot"
+
+
+def answers(control: Replica) -> list[Any]:
+    return [*control.heard("result"), *control.heard("reject")]

@@ -113,13 +113,15 @@ async def test_a_deadline_ends_a_running_tool(pool: Pool) -> None:
 
 
 async def test_calls_spread_evenly_over_idle_workers(pool: Pool) -> None:
-    """Soon: on a busy machine a worker may not answer its agent for a moment, and gets no calls meanwhile."""
+    """As a rule: on a busy machine a worker may not answer its agent for a moment, and gets no calls meanwhile. By chance, it would be one
+    time in thirty."""
     await wait_for_workers(pool, 4)
-    served: Counter[int] = Counter()
-    async with asyncio.timeout(20):
-        while len(served) < 4 or max(served.values()) - min(served.values()) > 2:
+    even: list[bool] = []
+    async with asyncio.timeout(30):
+        while sum(even[-10:]) < 7:
             served = Counter([(await pool.call("process", timeout=10))[0] for _ in range(40)])
             print(served)
+            even.append(len(served) == 4 and max(served.values()) - min(served.values()) <= 2)
 
 
 async def test_a_full_queue_refuses_at_once_and_a_waiting_call_times_out_once(client: Client) -> None:

@@ -218,3 +218,18 @@ def test_a_worker_that_ends_nothing_for_long_is_looked_at_now_and_then(ledger: L
     assert ledger.stuck(1.6) == ["w"]
     assert ledger.stuck(1.7) == []
     assert ledger.stuck(2.2) == ["w"]
+
+
+def test_a_replica_that_was_refused_hears_when_a_suspension_ends(ledger: Ledger) -> None:
+    ledger.suspend("w", True)
+    assert ledger.refusal("w", "t") == "NO_SLOT"
+    ledger.refused("w", "r")
+    ledger.touched.clear()
+    ledger.suspend("w", True)
+    assert (ledger.owed, ledger.touched) == (set(), set())
+    ledger.suspend("w", False)
+    assert (ledger.owed, ledger.touched) == ({("r", "w")}, {"w"})
+    ledger.owed.clear()
+    ledger.suspend("w", True)
+    ledger.suspend("w", False)
+    assert ledger.owed == set(), "it was told, and asked for nothing since"

@@ -16,7 +16,7 @@ import pytest
 from snakepit.link import Dialer, Link, LinkClosed
 from snakepit.link import lane as lane_module
 from snakepit.link import link as link_module
-from snakepit.link.channels import SILENT_SECONDS
+from snakepit.link.channels import LONGEST_BYTES, SILENT_SECONDS
 from snakepit.link.dial import Replica
 from snakepit.link.lane import Lane, open_lane
 from snakepit.link.protocol import NEWEST
@@ -284,14 +284,42 @@ async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> N
         assert "lane" in client.closed[0]
 
 
-@pytest.mark.parametrize("junk", [struct.pack("<I", 1 << 31), struct.pack("<I", 4) + b"\xff\xff\xff\xff"], ids=["too long", "no message"])
-async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes) -> None:
+@pytest.mark.parametrize(
+    ("junk", "why"),
+    [
+        (struct.pack("<I", 1 << 31), f"a message of {1 << 31} bytes is over the limit of {LONGEST_BYTES}"),
+        (struct.pack("<I", 4) + b"\xff\xff\xff\xff", "what came is no message: "),
+    ],
+    ids=["too long", "no message"],
+)
+async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes, why: str) -> None:
     async with linked() as (echo, client):
         lane = client.link._lane
         assert lane is not None
         lane._transport.write(junk)  # type: ignore[union-attr]
         await client.until(lambda: bool(client.closed and echo.closed))
-        assert "over the limit" in echo.closed[0] or "no message" in echo.closed[0]
+        assert why in echo.closed[0]
+
+
+async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(await reader.readexactly(16))
+        with contextlib.suppress(ConnectionError):
+            while sent < 8 * LONGEST_BYTES:
+                writer.write(bytes(64 * 1024))
+                sent += 64 * 1024
+                await writer.drain()
+            writer.close()
+
+    async with await asyncio.start_server(pour, "127.0.0.1", 0) as server:
+        lane = await open_lane("127.0.0.1", server.sockets[0].getsockname()[1], bytes(range(16)))
+        assert lane is not None
+        assert await lane.ended == "more came than a message before it was wanted"
+        assert len(lane._data) <= 2 * LONGEST_BYTES
+        assert not lane.is_open
 
 
 @pytest.mark.parametrize("number", range(20))

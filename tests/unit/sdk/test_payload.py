@@ -201,3 +201,11 @@ def test_an_argument_that_would_spoil_them_all_is_refused_by_its_name(value: Any
 
 def test_pickle_carries_halves_of_surrogate_pairs() -> None:
     assert payload.decode(payload.encode_arguments({"a": "\ud800"}, payload.PICKLE), trusted=True) == {"a": "\ud800"}
+
+
+@pytest.mark.parametrize("number", [-1, -2, 2, 1 << 70])
+@pytest.mark.parametrize("form", ['{{"$attachment":{}}}', '[{{"$attachment":{}}}]', '{{"$float":"nan","x":{{"$attachment":{}}}}}'])
+def test_an_attachment_that_is_not_there_is_refused_also_when_it_is_counted_from_the_end(form: str, number: int) -> None:
+    attachments = (Attachment("application/octet-stream", b"a"), Attachment("application/octet-stream", b"b"))
+    with pytest.raises((InvalidArguments, ValueError), match=f"it refers to attachment {number}, and there are 2"):
+        payload.decode(Payload(form.format(number).encode(), attachments=attachments))

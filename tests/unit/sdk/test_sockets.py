@@ -158,6 +158,19 @@ def test_a_full_inbox_says_so_and_every_call_in_it_can_be_recalled_in_order() ->
         assert sockets.recall_call(theirs) is None
 
 
+def test_nobody_waits_for_room_who_said_so_also_with_descriptors() -> None:
+    ours, theirs = sockets.packet_pair()
+    with ours, theirs, Path(os.devnull).open() as descriptor:
+        for _ in range(100_000):
+            try:
+                sockets.send_packet(ours, b"x" * 100, flags=socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+        with pytest.raises(BlockingIOError):
+            sockets.send_packet(ours, b"x" * 100, [descriptor.fileno()], socket.MSG_DONTWAIT)
+        assert not sockets.send_call(ours, call(1, INLINE_BYTES))
+
+
 def test_a_batch_survives_any_cutting_of_the_stream() -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

@@ -86,7 +86,8 @@ def stream_pair() -> tuple[socket.socket, socket.socket]:
 def send_packet(sock: socket.socket, data: bytes, descriptors: Sequence[int] = (), flags: int = 0) -> None:
     """One packet, with copies of `descriptors`. BlockingIOError: full (with MSG_DONTWAIT); OSError: nobody reads any more."""
     if descriptors:
-        socket.send_fds(sock, [data], list(descriptors), flags | _NOSIGNAL)
+        # Not socket.send_fds, which forgets the flags, and so waits for room.
+        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))], flags | _NOSIGNAL)
     else:
         sock.send(data, flags | _NOSIGNAL)
 

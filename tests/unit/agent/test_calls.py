@@ -1,0 +1,155 @@
+"""A capsule's calls over a real inbox and outbox, whose other ends the test holds: when a tool is killed, what becomes of what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, cast
+
+import pytest
+
+from snakepit.local import sockets
+from snakepit.local.frames import CancelCall, Done, Payload
+from snakepit.v1 import link_pb2
+from snakepit_agent.calls import Calls
+from snakepit_agent.channel import WorkerChannel
+from snakepit_agent.endings import Ending
+from snakepit_agent.owners import Owners
+from snakepit_agent.pipes import Line
+from snakepit_agent.room import Room
+from snakepit_agent.sessions import Sessions
+from snakepit_agent.slots import HeldCall, Ledger
+
+KILL_AFTER = 5.0
+
+
+class Silent(Line):
+    """Nothing comes of it."""
+
+    async def open(self, **first: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+class Capsule:
+    """What calls ask of the rest of a capsule: a link that keeps what it is told, one worker, and no word of a process."""
+
+    def __init__(self, slots: int = 1) -> None:
+        inbox, self.inbox = sockets.packet_pair()
+        outbox, self.outbox = sockets.stream_pair()
+        self.frames: list[link_pb2.Frame] = []
+        self.killed: list[str] = []
+        self.lookout = self
+        self.ledger = Ledger()
+        self.ledger.open("w", slots)
+        ends = inbox.detach(), self.inbox.dup().detach(), outbox.detach()
+        channel = WorkerChannel("w", *ends, self._heard, lambda *_: None, lambda *_: None)
+        self.channels = {"w": channel}
+        sessions = Sessions(self.ledger, cast(Any, self), cast(Any, self))
+        self.calls = Calls(
+            self.ledger,
+            self,
+            cast(Any, self),
+            cast(Any, None),
+            sessions,
+            Room(1 << 20),
+            self._line,
+            60.0,
+            KILL_AFTER,
+            Owners(exclusive=False),
+            False,
+            lambda: None,
+            lambda: None,
+        )
+        sessions.calls = self.calls
+
+    def _heard(self, channel: WorkerChannel, said: Any) -> None:
+        for frame in said:
+            self.calls.on_done(channel.incarnation, frame)
+
+    def _line(self, held: HeldCall) -> Line | None:
+        return Silent(cast(Any, None), held.remote, "capsule", 60.0)
+
+    def send(self, replica: str, frame: link_pb2.Frame) -> bool:
+        self.frames.append(frame)
+        return True
+
+    def send_result(self, replica: str, frame: link_pb2.Frame, now: float) -> None:
+        self.frames.append(frame)
+
+    def limit(self, replica: str) -> tuple[int, str]:
+        return 1 << 20, "maxPayloadBytes"
+
+    def takes_pieces(self, replica: str) -> bool:
+        return True
+
+    def worker_id(self, incarnation: str) -> str:
+        return "capsule/0"
+
+    def kill(self, incarnation: str, reason: str, message: str) -> None:
+        self.killed.append(reason)
+
+    def ended_a_call(self, incarnation: str) -> None: ...
+    def work_came(self) -> None: ...
+    def dump(self, incarnation: str, *, anew: bool = True) -> None: ...
+    def reads_nothing(self, incarnation: str) -> None: ...
+
+    def call(self, id_: int, tool: str = "t", **fields: Any) -> HeldCall:
+        self.calls.on_call("r", link_pb2.Call(id=id_, call_id=f"c{id_}", tool=tool, incarnation="w", **fields))
+        held = self.ledger.find("r", id_)
+        assert held is not None
+        return held
+
+    def close(self) -> None:
+        for channel in self.channels.values():
+            channel.close()
+        self.inbox.close()
+        self.outbox.close()
+
+
+@pytest.fixture
+async def capsule() -> Any:
+    made = Capsule()
+    yield made
+    await made.calls.arguments.close()
+    made.close()
+
+
+async def test_a_second_cancel_gives_the_tool_no_more_time(capsule: Capsule) -> None:
+    held = capsule.call(1)
+    assert sockets.recv_call(capsule.inbox) is not None
+    capsule.calls.on_cancel("r", link_pb2.Cancel(id=1))
+    kill_at, due, step = held.kill_at, held.due, held.step
+    assert kill_at < time.monotonic() + KILL_AFTER + 0.001
+    for _ in range(3):
+        capsule.calls.on_cancel("r", link_pb2.Cancel(id=1))
+    assert (held.kill_at, held.due, held.step) == (kill_at, due, step)
+    frames = sockets.agent_frames().feed(capsule.outbox.recv(1 << 16))
+    assert frames == [CancelCall(held.id, "CANCELLED")]
+    capsule.calls.tick(kill_at)
+    capsule.calls.tick(kill_at + 1)
+    assert capsule.killed == ["ToolDidNotStop"]
+
+
+async def test_a_result_that_a_worker_said_before_it_died_is_its_calls_result(capsule: Capsule) -> None:
+    held = capsule.call(1)
+    assert sockets.recv_call(capsule.inbox) is not None
+    capsule.outbox.sendall(sockets.encode_batch([Done(held.id, Payload(b"7"), run_seconds=0.1)]))
+    capsule.calls.worker_died("w", Ending("signal 9", "signal 9"))
+    assert [frame.result.payload.data for frame in capsule.frames] == [b"7"]
+
+
+async def test_large_calls_whose_arguments_are_on_their_way_are_not_taken_for_calls_that_the_worker_runs(capsule: Capsule) -> None:
+    """Of a worker that reads nothing, as many small calls stay in its inbox as it has slots, though large ones were sent to it as well."""
+    capsule.ledger.open("w", 2)
+    capsule.call(1, pieces=link_pb2.Pieces(sections=[4]))
+    capsule.call(2)
+    for _ in range(100):
+        capsule.ledger._learn("quick", 0.00001)
+    capsule.ledger.workers["w"].backlog = 0.0
+    capsule.call(3, "quick")
+    capsule.calls.tick(time.monotonic() + 0.1)  # when calls that wait should go back, and before it counts as stuck
+    left = []
+    while (call := sockets.recall_call(capsule.inbox)) is not None:
+        left.append(call.call_id)
+    assert left == ["c2", "c3"]
+    assert not capsule.frames
