@@ -20,6 +20,7 @@ import grpc
 from snakepit.errors import SnakepitError
 from snakepit.link.status import from_rpc_error
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.simulated_agent import POOL, simulated_agent
 
@@ -97,7 +98,7 @@ async def victim(plane: Plane) -> AsyncIterator[Caller]:
 
 
 @contextlib.asynccontextmanager
-async def attacker(plane: Plane) -> AsyncIterator[grpc.aio.Channel]:
+async def attacker(plane: Plane | Running) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(plane.address, options=[*ANY_SIZE, ("grpc.use_local_subchannel_pool", 1)]) as channel:
         yield channel
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -14,12 +15,15 @@ import pytest
 from google.protobuf import struct_pb2
 
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, ToolQuota
+from snakepit.link import bulk as sdk_bulk
+from snakepit.link import lane as sdk_lane
 from snakepit.link.channels import LONGEST_BYTES
 from snakepit.link.status import from_frame
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2, session_pb2
+from snakepit_control_plane.servers import bulk as bulk_lanes
 from snakepit_control_plane.servers.converting import INLINE_BYTES, convert
 from support.attack import MIB, ByHand, Plane, attacker, called, hung_up, plane, refused, victim
-from support.control_plane import Caller, eventually, rpc
+from support.control_plane import Caller, eventually, replica, rpc
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 
 pytestmark = pytest.mark.timeout(60)
@@ -251,6 +255,58 @@ async def test_sections_that_can_not_be_are_refused(channel: grpc.aio.Channel, c
     error = await refused(read_out(carry))
     assert isinstance(error, InvalidArguments)
     assert ("attachments, 10000 is the most" if count else "pieces.sections is empty") in error.message
+
+
+async def test_one_link_has_so_many_bulk_lanes_and_no_more(channel: grpc.aio.Channel) -> None:
+    link = await ByHand(channel).open(lane=True)
+    with contextlib.ExitStack() as lanes:
+        lanes.enter_context(link.lane())
+        bulk = link.welcome.lane.bulk_ticket
+        for _ in range(bulk_lanes.MOST_OF_A_LINK):
+            lanes.enter_context(await asyncio.to_thread(link.lane, bulk))
+        one_more = lanes.enter_context(socket.create_connection(("127.0.0.1", link.welcome.lane.port), 10))
+        one_more.sendall(bulk)
+        assert await asyncio.to_thread(hung_up, one_more)
+
+
+async def test_a_bulk_lane_on_which_nothing_happens_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_lanes, "IDLE_SECONDS", 0.2)
+    async with replica() as running, attacker(running) as opened:
+        link = await ByHand(opened).open(lane=True)
+        main, idle = [await asyncio.to_thread(link.lane, ticket) for ticket in (b"", link.welcome.lane.bulk_ticket)]
+        with main, idle:
+            assert await asyncio.to_thread(hung_up, idle)
+
+
+@pytest.mark.parametrize("kind", ["lane", "bulk lane"])
+async def test_a_message_that_is_not_finished_in_time_ends_its_lane(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(sdk_lane if kind == "lane" else sdk_bulk, "UNFINISHED_SECONDS", 0.3)
+    async with replica() as running, attacker(running) as opened:
+        link = await ByHand(opened).open(lane=True)
+        main, bulk = [await asyncio.to_thread(link.lane, ticket) for ticket in (b"", link.welcome.lane.bulk_ticket)]
+        head = MIB.to_bytes(4, "little")
+        with main, bulk:
+            if kind == "lane":
+                main.sendall(head + bytes(MIB // 2))
+            else:
+                bulk.sendall(head + bytes((sdk_bulk.CARRY,)) + bytes(MIB // 2))
+            assert await asyncio.to_thread(hung_up, main if kind == "lane" else bulk)
+
+
+async def test_a_client_that_does_not_read_is_cut_off(server: Plane, good: Caller, channel: grpc.aio.Channel) -> None:
+    before = server.rss
+    link = await ByHand(channel).open(lane=True)
+    call = called(arguments=common_pb2.Payload(data=bytes(MIB)))
+    with link.lane() as lane:
+        lane.setblocking(False)
+        with contextlib.suppress(ConnectionError):
+            for call.id in range(1, 61):
+                message = link_pb2.LinkRequest(frames=[link_pb2.Frame(call=call)]).SerializeToString()
+                await asyncio.get_running_loop().sock_sendall(lane, len(message).to_bytes(4, "little") + message)
+        async with asyncio.timeout(20):
+            while await link.stream.read() is not grpc.aio.EOF:
+                continue
+    assert server.rss - before < 200
 
 
 # ---- what waits

@@ -23,6 +23,12 @@ from snakepit_control_plane.servers.rpc import EOF
 MOST_LANES = 512
 """At a replica, of all its links together: whoever comes then takes HTTP/2."""
 
+MOST_OF_A_LINK = 72
+"""Of one link: what its other end opens, and a few that it has hung up a moment ago."""
+
+IDLE_SECONDS = 20.0
+"""A lane on which no call has begun for so long is hung up. The other end does so after half of it, so that no call meets that."""
+
 SETTLE_SECONDS = 5.0
 """For the other end's END, when a call has ended."""
 
@@ -72,7 +78,8 @@ class BulkGroup:
         self._ticket = offered.bulk_ticket = self._lanes.offer_bulk(self._came)
 
     def _came(self, lane: Lane, ticket: bytes) -> None:
-        sock = None if self._closed or self._server.count >= MOST_LANES else lane.detach(ticket)
+        full = self._server.count >= MOST_LANES or len(self._tasks) >= MOST_OF_A_LINK
+        sock = None if self._closed or full else lane.detach(ticket)
         if sock is None:
             lane.abort()
             return
@@ -97,7 +104,8 @@ class BulkGroup:
     async def _serve(self, lane: Bulk) -> None:
         try:
             while True:
-                kind, first = await lane.read()
+                async with asyncio.timeout(IDLE_SECONDS):
+                    kind, first = await lane.read()
                 method = self._server.methods.get(kind & ~LAST)
                 if method is None or not isinstance(first, bytes):
                     break

@@ -40,6 +40,9 @@ from snakepit_control_plane.store.interface import Store
 
 HELLO_SECONDS = 5.0
 
+CLIENT_OUTBOX_BYTES = 16 * 1024 * 1024
+"""A client that leaves so much unread is cut off."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 log = logging.getLogger(__name__)
@@ -100,7 +103,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         try:
             read = partial(_read, context)
             first, hello = await self._hello(read)
-            link = links.Link(read, context.write, link_pb2.LinkResponse, self._on_frames, name=_name(hello, context))
+            name, outbox = _name(hello, context), CLIENT_OUTBOX_BYTES if hello.role == link_pb2.ROLE_CLIENT else 0
+            link = links.Link(read, context.write, link_pb2.LinkResponse, self._on_frames, name=name, outbox_bytes=outbox)
             offered = self._lanes.offer() if hello.takes_lane else None
             if offered is not None:
                 bulk.offer(offered[0])

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from snakepit.link.channels import LONGEST_BYTES
+from snakepit.link.channels import LONGEST_BYTES, UNFINISHED_BYTES, UNFINISHED_SECONDS
 from snakepit.link.lane import keep_alive
 from snakepit.link.readiness import Readiness
 from snakepit.link.status import CODES, TRAILER, Metadata
@@ -138,7 +138,13 @@ class Bulk:
             return kind, piece
         if size > LONGEST_BYTES:
             raise self.abort(f"a message of {size} bytes is over the limit of {LONGEST_BYTES}")
-        return kind, await self._exactly(size, amid=True) if size else b""
+        if size <= UNFINISHED_BYTES:
+            return kind, await self._exactly(size, amid=True) if size else b""
+        try:
+            async with asyncio.timeout(UNFINISHED_SECONDS):
+                return kind, await self._large(size)
+        except TimeoutError:
+            raise self.abort(f"a message was not finished within {UNFINISHED_SECONDS:g} s") from None
 
     async def until_end(self) -> None:
         """Drop what the other end still sends of a call. Raises LaneBroken."""
@@ -169,6 +175,11 @@ class Bulk:
             if not size:
                 raise self.abort("the other end has hung up")
             return size
+
+    async def _large(self, size: int) -> bytes:
+        """As it comes: what is announced takes no memory before."""
+        lefts = range(size, 0, -UNFINISHED_BYTES)
+        return b"".join([await self._exactly(min(left, UNFINISHED_BYTES), amid=True) for left in lefts])
 
     async def _exactly(self, size: int, *, amid: bool = False) -> bytes:
         """So many bytes. Who stops reading within a message could not find the next one, so the lane ends."""

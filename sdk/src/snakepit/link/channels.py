@@ -18,6 +18,11 @@ LONGEST_BYTES = MAX_PAYLOAD_BYTES + _FRAME_OVERHEAD_BYTES
 MOST_ATTACHMENTS = 10_000
 """Of one payload. Each is an object in every program that it passes through."""
 
+UNFINISHED_SECONDS = 30.0
+"""A message that has begun to come on a lane, and has more than UNFINISHED_BYTES, is whole within this time, or its lane is hung up."""
+
+UNFINISHED_BYTES = 64 * 1024
+
 MOST_FRAMES = 65_536
 """In one message of a link."""
 

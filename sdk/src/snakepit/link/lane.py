@@ -20,7 +20,14 @@ from typing import cast
 
 from google.protobuf.message import DecodeError
 
-from snakepit.link.channels import KEEPALIVE_TIMEOUT_SECONDS, LONGEST_BYTES, MOST_FRAMES, SILENT_SECONDS
+from snakepit.link.channels import (
+    KEEPALIVE_TIMEOUT_SECONDS,
+    LONGEST_BYTES,
+    MOST_FRAMES,
+    SILENT_SECONDS,
+    UNFINISHED_BYTES,
+    UNFINISHED_SECONDS,
+)
 from snakepit.v1 import link_pb2
 
 TICKET_BYTES = 16
@@ -48,6 +55,7 @@ class Lane(asyncio.Protocol):
         self._on_room: Callable[[], None] = lambda: None
         self._answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
+        self._unfinished: asyncio.TimerHandle | None = None
 
     def attach(self, take: OnMessage, on_room: Callable[[], None]) -> None:
         """`take` gets the frames of each message; `on_room` is called when the lane is full no more."""
@@ -114,10 +122,14 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._take is not None and not self._data:
             self._data += data[self._hand_over(data) :]
+            if self._data:
+                self._hurry(0)
             return
         self._data += data
         if self._take is not None:
-            del self._data[: self._hand_over(self._data)]
+            handed = self._hand_over(self._data)
+            del self._data[:handed]
+            self._hurry(handed)
         elif not self._answered.done():
             self._take_ticket()
         elif len(self._data) > LONGEST_BYTES:
@@ -128,6 +140,8 @@ class Lane(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._unfinished is not None:
+            self._unfinished.cancel()
         self._end(f"the lane broke: {error}" if error else "the lane was closed")
 
     def pause_writing(self) -> None:
@@ -138,6 +152,15 @@ class Lane(asyncio.Protocol):
         self._on_room()
 
     # ---- inside
+
+    def _hurry(self, handed: int) -> None:
+        """What has come in part must be whole in time. `handed`: bytes of what has just become so."""
+        if self._unfinished is not None and (handed or not self._data):
+            self._unfinished.cancel()
+            self._unfinished = None
+        if self._unfinished is None and len(self._data) > UNFINISHED_BYTES:
+            why = f"a message was not finished within {UNFINISHED_SECONDS:g} s"
+            self._unfinished = asyncio.get_running_loop().call_later(UNFINISHED_SECONDS, self._break, why)
 
     def _take_ticket(self) -> None:
         if len(self._data) < TICKET_BYTES:

@@ -62,7 +62,7 @@ class Link:
     `done_writing` half-closes the stream: the dialling end gives it, so that its last frames are read before it hangs up.
     `read` gives the next message or grpc.aio.EOF; `write` sends one: the methods of a grpc.aio call or of a servicer context.
     `message` is the type that this end writes. `on_frames` gets every batch that arrives, synchronously; an exception in it closes
-    the link, because a link that lost a frame must not go on.
+    the link, because a link that lost a frame must not go on. `outbox_bytes`: instead of OUTBOX_BYTES.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Link:
         *,
         name: str = "link",
         done_writing: Callable[[], Awaitable[Any]] | None = None,
+        outbox_bytes: int = 0,
     ) -> None:
         self.name = name
         self._read = read
@@ -81,6 +82,7 @@ class Link:
         self._message = message
         self._on_frames = on_frames
         self._done_writing = done_writing
+        self._outbox_bytes = outbox_bytes or OUTBOX_BYTES
         self._queued: list[bytes] = []
         self._queued_bytes = 0
         self._eager = EAGER
@@ -140,7 +142,7 @@ class Link:
         if len(queued) >= self._eager and self._lane is not None:
             self._eager *= 2
             self._flush_lane()
-        if self._queued_bytes > OUTBOX_BYTES:
+        if self._queued_bytes > self._outbox_bytes:
             self.close(f"the peer left {self._queued_bytes} bytes unread")
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
 
