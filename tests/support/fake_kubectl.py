@@ -1,7 +1,7 @@
 """A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
 
 FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead; each run leaves its words in
-`said`, each forward its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies` make it do that. What it prints is
+`said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies` make it do that. What it prints is
 what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
 """
 
@@ -23,6 +23,8 @@ def main() -> None:
     words = sys.argv[1:]
     with (FOLDER / "said").open("a") as file:
         file.write(json.dumps(words) + "\n")
+    with (FOLDER / "pids").open("a") as file:
+        file.write(f"{os.getpid()}\n")
     if words[:1] == ["--context"]:
         words = words[2:]
     if words[0] == "get":
@@ -46,8 +48,6 @@ def get(words: list[str]) -> None:
 def forward(words: list[str]) -> None:
     if (FOLDER / "refuses").exists():
         sys.exit("error: unable to forward port because pod is not running. Current status=Pending")
-    with (FOLDER / "pids").open("a") as file:
-        file.write(f"{os.getpid()}\n")
     ports = next(word for word in words if ":" in word)
     listener = socket.create_server(("127.0.0.1", int(ports.partition(":")[0] or 0)))
     print(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> {ports.partition(':')[2]}", flush=True)

@@ -126,10 +126,16 @@ class Client(Facade):
     """`snakepit.Client` without `await`; may be used from several threads. Arguments as there."""
 
     def __init__(
-        self, server: str | None = None, *, token_file: str | os.PathLike[str] | None = None, connect_timeout: float = 5.0
+        self,
+        server: str | None = None,
+        *,
+        token_file: str | os.PathLike[str] | None = None,
+        connect_timeout: float = 5.0,
+        lanes: bool | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        super().__init__(_Behind(server, token_file=token_file, connect_timeout=connect_timeout), self._run_in_loop)
+        behind = _Behind(server, token_file=token_file, connect_timeout=connect_timeout, lanes=lanes)
+        super().__init__(behind, self._run_in_loop)
 
     def pool(self, name: str, *, payload: Literal["json", "msgpack", "pickle"] = "json") -> Pool:
         """As `snakepit.Client.pool`."""

@@ -49,13 +49,9 @@ class Kubectl:
 
     @property
     def running(self) -> list[int]:
-        """Forwards that are there."""
+        """Those that are there."""
         pids = (self.folder / "pids").read_text().split() if (self.folder / "pids").exists() else []
         return [int(pid) for pid in pids if Path("/proc", pid).exists()]
-
-    @property
-    def began(self) -> bool:
-        return (self.folder / "pids").exists()
 
 
 @pytest.fixture
@@ -85,7 +81,6 @@ def test_a_command_reaches_the_release_and_leaves_no_kubectl(kubectl: Kubectl, s
     assert listing[:2] == ["get", "services"]
     assert "--all-namespaces" in listing
     assert forwarding == ["port-forward", "-n", "snakepit-system", "service/snakepit", ":7800", "--address", "127.0.0.1"]
-    assert kubectl.began
 
 
 def test_options_may_stand_after_the_command_and_the_context_goes_to_kubectl(kubectl: Kubectl, snakepit: Command) -> None:
@@ -247,6 +242,17 @@ def test_a_login_that_asks_is_shown_and_waited_for(kubectl: Kubectl) -> None:
         (kubectl.folder / "asks").unlink()
         assert calling.stdout.read() == "2\n"
         assert calling.wait(60) == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
+def test_a_login_that_nobody_answers_can_be_left(kubectl: Kubectl, number: signal.Signals, status: int) -> None:
+    kubectl.does("asks")
+    with started("--kube", "pools") as calling:
+        assert calling.stderr is not None
+        assert calling.stderr.readline() == "To sign in, open https://login.example and enter ABCD\n"
+        calling.send_signal(number)
+        assert calling.wait(30) == status
+    wait_until(lambda: not kubectl.running, "kubectl is gone")
 
 
 def test_what_is_piped_to_a_command_is_not_kubectls(kubectl: Kubectl) -> None:

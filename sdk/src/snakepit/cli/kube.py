@@ -70,9 +70,10 @@ def forwarded(kube: Kube, local_port: int = 0) -> Iterator[Forward]:
     if program is None:
         raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
     kubectl = [program, *(["--context", kube.context] if kube.context else [])]
-    service = chosen(_services(kubectl, kube), kube)
-    with _ended_by_signals(), _forwarding(kubectl, service, local_port) as forward:
-        yield forward
+    with _ended_by_signals():
+        service = chosen(_services(kubectl, kube), kube)
+        with _forwarding(kubectl, service, local_port) as forward:
+            yield forward
 
 
 def chosen(services: Sequence[Service], kube: Kube) -> Service:
