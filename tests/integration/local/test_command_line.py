@@ -23,7 +23,7 @@ from snakepit.cli import codes
 from snakepit.cli.app import run
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
-from support.dev_server import Dev, dev, pool_file, wait_until
+from support.dev_server import Dev, Program, dev, pool_file, wait_until
 from support.ports import free_port
 
 
@@ -325,42 +325,33 @@ def on_a_terminal(*words: str, columns: int) -> list[str]:
     return shown.decode().replace("\r\n", "\n").splitlines()
 
 
-def test_a_call_before_the_pool_is_ready_says_how_to_wait_and_waits_where_that_is_said(
+def test_a_call_to_a_pool_that_is_not_ready_says_how_to_wait_and_for_how_long_it_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "gated.py").write_text(GATED.format(gate=str(tmp_path / "gate")))
-    with dev(pool_file(tmp_path, "gated", "gated:Gated", replicas="1")) as server:
-        server.says("starting capsule")
-        words = ("call", "gated", "say", "text=7", "--server", server.server)
-        wait_until(lambda: "POOL_NOT_READY" in said(capsys, *words)[2], "the control plane knows the pool")
+    with dev(pool_file(tmp_path, "resting", "support.sample:Sample", suspended="true")) as server:
+        server.is_ready()
+        words = ("call", "resting", "say", "text=7", "--server", server.server)
         code, _, err = said(capsys, *words)
         assert (code, "--wait waits until it is; started: no" in err) == (codes.NEVER_STARTED, True), err
         code, _, err = said(capsys, *words, "--wait", "0.5")
         assert (code, "waited 0.5 s; started: no" in err) == (codes.NEVER_STARTED, True), err
-        command = [sys.executable, "-m", "snakepit.cli", *words, "--wait"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
-            assert waiting.stderr is not None
-            assert waiting.stdout is not None
-            assert "waiting: " in waiting.stderr.readline()
-            (tmp_path / "gate").touch()
-            assert waiting.stdout.read() == "7\n"
+        assert err.startswith("waiting: pool default/resting is suspended")
+
+
+def test_a_call_waits_for_what_has_not_even_been_started_and_a_number_for_a_text_is_a_text_then_too(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    file = pool_file(tmp_path, "late", "support.sample:Sample", replicas="1")
+    command = [sys.executable, "-m", "snakepit.cli", "call", "late", "variable", "name=42", "--server", address, "--wait", "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stdout is not None
+        assert json.loads(waiting.stderr.readline())["waiting"]["reason"] == "SERVER_UNAVAILABLE"
+        server = Program(sys.executable, "-m", "snakepit.cli", "dev", str(file), "--listen", address)
+        try:
+            assert waiting.stdout.read() == "null\n"
             assert waiting.wait(30) == 0
-
-
-GATED = """
-import time
-from pathlib import Path
-from snakepit import Adapter, tool
-
-class Gated(Adapter):
-    def setup(self) -> None:
-        while not Path({gate!r}).exists():
-            time.sleep(0.01)
-
-    @tool
-    def say(self, text: str) -> str:
-        return text
-"""
+        finally:
+            server.end()
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -26,6 +26,7 @@ from snakepit.errors import (
     PoolNotFound,
     PoolNotReady,
     SnakepitError,
+    Started,
     ToolError,
     ToolNotFound,
 )
@@ -54,6 +55,7 @@ class OneCall(msgspec.Struct, frozen=True):
     wait: float | None
     stream: bool
     options: dict[str, Any]
+    on_waiting: Callable[[SnakepitError], None]
 
 
 @reaching
@@ -101,7 +103,7 @@ def call(
     options: dict[str, Any] = {"timeout": timeout, "priority": priority.value}
     if not stream:
         options |= {"idempotency_key": idempotency_key, "on_progress": _progress(output) if progress else None}
-    asked = OneCall(reach.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options)
+    asked = OneCall(reach.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options, _waiting(output))
     with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
         try:
             reach.run(lambda client: _perform(client, asked, sink))
@@ -118,8 +120,7 @@ async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
     read = functools.cache(read_file)
     known = None if wants_schema(asked.words) else parse_arguments(asked.words, read=read)
 
-    async def once() -> None:
-        values = parse_arguments(asked.words, await _schema(pool, asked.tool), read) if known is None else known
+    async def perform(values: dict[str, Any]) -> None:
         target: Pool | Session = pool
         if asked.session is not None:
             target = pool.session(asked.session)
@@ -130,7 +131,20 @@ async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
         async for piece in target.stream(asked.tool, values, **asked.options):
             sink.put(piece, piece=True)
 
-    await until_ready(once, asked.wait)
+    async def once() -> None:
+        if known is not None:
+            await perform(known)
+            return
+        schema = await _schema(pool, asked.tool)
+        try:
+            await perform(parse_arguments(asked.words, schema, read))
+        except InvalidArguments as error:
+            # The call may have waited for the pool's first worker, and with it for the schema.
+            if schema is not None or error.started is not Started.NO or (schema := await _schema(pool, asked.tool)) is None:
+                raise
+            await perform(parse_arguments(asked.words, schema, read))
+
+    await until_ready(once, asked.wait, asked.on_waiting)
 
 
 async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
@@ -139,6 +153,16 @@ async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
         return (await pool.tool(tool)).input_schema
     except (PoolNotFound, PoolNotReady, ToolNotFound):
         return None
+
+
+def _waiting(output: Output) -> Callable[[SnakepitError], None]:
+    def show(error: SnakepitError) -> None:
+        if output.is_for_people:
+            print(f"waiting: {error}", file=sys.stderr, flush=True)
+        else:
+            failures.say({"waiting": {"reason": error.reason, "message": error.message}}, output)
+
+    return show
 
 
 def _progress(output: Output) -> Callable[[float, str], None]:

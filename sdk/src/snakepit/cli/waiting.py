@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from typer.core import TyperCommand
 
-from snakepit.errors import PoolNotFound, PoolNotReady, ServerUnavailable, Started
+from snakepit.errors import PoolNotFound, PoolNotReady, ServerUnavailable, SnakepitError, Started
 
 R = TypeVar("R")
 
@@ -19,8 +18,8 @@ PAUSE_SECONDS = 0.3
 _NOT_YET = (PoolNotReady, PoolNotFound, ServerUnavailable)
 
 
-async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None) -> R:
-    """What `work` returns; None: its first try is the only one. Says once what is waited for."""
+async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> R:
+    """What `work` returns; None: its first try is the only one. `tell` gets what is waited for, once for each reason."""
     if seconds is None:
         return await _once(work)
     now = asyncio.get_running_loop().time
@@ -34,7 +33,7 @@ async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None) -
                 raise
             if error.reason != told:
                 told = error.reason
-                print(f"waiting: {error}", file=sys.stderr, flush=True)
+                tell(error)
             await asyncio.sleep(PAUSE_SECONDS)
 
 
