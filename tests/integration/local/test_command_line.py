@@ -48,11 +48,11 @@ def test_call_prints_the_result(snakepit) -> None:  # type: ignore[no-untyped-de
 
 
 def test_what_cant_be_carried_is_a_warning_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
-    sentence = "$.odd is a _thread.lock, which can't be carried: a marker stands in its place"
+    sentence = "$.odd is a _thread.lock, which can't be carried: a marker stands in its place; "
     code, out, err = snakepit("call", "sample", "odd", "-o", "json")
-    assert (code, json.loads(err)) == (0, {"warning": {"message": sentence}})
+    assert (code, json.loads(err)["warning"]["message"].startswith(sentence)) == (0, True)
     assert json.loads(out)["fine"] == 1
-    assert snakepit("call", "sample", "odd")[2] == f"warning: {sentence}\n"
+    assert snakepit("call", "sample", "odd")[2].startswith(f"warning: {sentence}")
 
 
 def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyped-def]
