@@ -79,7 +79,7 @@ def _edges(world: World, seed: int) -> Iterator[None]:
         (dial, "grpc", SimpleNamespace(RpcError=grpc.RpcError, aio=aio)),
         (dial, "link_pb2_grpc", SimpleNamespace(LinkServiceStub=lambda channel: channel)),
         (dial, "resolve", network.resolve),
-        (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, hear, _broken: world.descriptors[pid].attach(hear)),
+        (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, hear, *_: world.descriptors[pid].attach(hear)),
         (agent_workers, "close_all", lambda _descriptors: None),
         (agent_capsule, "HELD_TICK_SECONDS", 0.02),
         (agent_capsule, "IDLE_TICK_SECONDS", 0.25),
