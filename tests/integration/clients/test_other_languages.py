@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from snakepit.foreign import REMEDY
 from snakepit.payload import NDARRAY, OCTETS
 from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
 from support.dev_server import Dev, dev, pool_file
@@ -75,7 +76,7 @@ def test_a_value_goes_both_ways_in_both_forms(answers: Any, name: str) -> None:
 
 @in_both
 def test_what_cant_be_carried_comes_with_a_warning(answers: Any) -> None:
-    warnings = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place"]
+    warnings = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place; {REMEDY}"]
     assert answers["results"]["make lock"] == {"json": MARKED["lock"].back, "warnings": warnings}
     assert answers["results"]["make payload lock"]["warnings"] == warnings
 
