@@ -222,6 +222,16 @@ TYPED = {
     ),
     "another kind": ("sed s/SnakePool/Deployment/ pool.yaml > kind.yaml; snakepit dev kind.yaml", "no SnakePool", "kind: SnakePool"),
     "a typo in a field": ("sed s/replicas/replica/ pool.yaml > field.yaml; snakepit dev field.yaml", '"spec.replica"', '"replicas"'),
+    "arguments as keywords": (
+        "python -c \"from snakepit.sync import Client\nwith Client('localhost:7800') as c: c.pool('greetings').call('greet', name='Ada')\"",
+        "'name'",
+        "one mapping",
+    ),
+    "a timeout that is text": (
+        "python -c \"from snakepit.sync import Client\nwith Client('localhost:7800') as c:c.pool('greetings').call('spell', timeout='5')\"",
+        "timeout '5'",
+        "number of seconds",
+    ),
     "an unopened client": (
         "python -c \"import asyncio, snakepit; asyncio.run(snakepit.Client('localhost:7800').pool('greetings').call('greet'))\"",
         "not open",
