@@ -38,7 +38,6 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     try:
         capsule.start()
         await stop.wait()
-        watcher.cancel()  # A pod that is told to end isn't asked any more whether it is ready; a "no" would be a Warning event.
         await _drain(capsule, settings, hurry or asyncio.Event())
     finally:
         watcher.cancel()
