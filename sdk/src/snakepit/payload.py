@@ -167,7 +167,7 @@ def _decode(payload: Payload, tables: bool) -> Any:
 
 
 def _restored(payload: Payload, tables: bool) -> list[Any]:
-    return [_made(each, tables) for each in payload.attachments]
+    return [restored(each) for each in payload.attachments] if tables else [_made(each, tables) for each in payload.attachments]
 
 
 def _made(attachment: Attachment, tables: bool) -> Any:

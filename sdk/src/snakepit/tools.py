@@ -15,14 +15,13 @@ from typing import Any
 import msgspec
 
 from snakepit import payload as payloads
-from snakepit import refusals, texts
+from snakepit import texts
 from snakepit.authoring import MARK, Adapter, AdapterError, Mark
 from snakepit.errors import InvalidArguments
 from snakepit.kinds import decode_hook
 from snakepit.local.frames import Payload, ToolInfo
 from snakepit.names import check_tool
 from snakepit.signatures import Signature, read_signature
-from snakepit.tables import settled
 
 
 class Tool:
@@ -70,9 +69,15 @@ class Tool:
         try:
             found = convert(values)
         except msgspec.ValidationError as error:
+            from snakepit import refusals  # what most workers never need isn't imported by all
+
             found = refusals.second_look(error, values, convert, signature.names, signature.input_schema)
         taken = msgspec.structs.asdict(found)
-        return {name: settled(each) for name, each in taken.items()} if signature.tables else taken
+        if not signature.tables:
+            return taken
+        from snakepit.tables import settled
+
+        return {name: settled(each) for name, each in taken.items()}
 
 
 def as_tool(function: Callable[..., Any]) -> Tool:
