@@ -231,6 +231,8 @@ class Fleet:
         self._count_recycled(pool, capsule, report)
         self._ended(pool, gone, now)
         self._usable(pool, capsule, now)
+        if not pool.ready_workers:
+            self.router.told_hopeless(pool, now)
 
     def _count_recycled(self, pool: Pool, capsule: Capsule, report: link_pb2.Report) -> None:
         """The agent counts from its start; what it had counted before this replica knew it is no news."""

@@ -23,7 +23,7 @@ from snakepit.errors import (
 )
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, outcome, rpc
+from support.control_plane import Caller, eventually, outcome, replica, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
 
 TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
@@ -490,3 +490,19 @@ async def collect(stream: object) -> list[router_pb2.ExecuteStreamResponse]:
         while (chunk := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             chunks.append(chunk)
         return chunks
+
+
+async def test_who_waits_for_a_new_pools_first_worker_is_told_why_no_worker_can_start_as_soon_as_that_is_known() -> None:
+    async with replica(told=False) as server, grpc.aio.insecure_channel(server.address) as channel:
+        server.fleet.roster.tell([settings()], [], complete=True)
+        call = Caller(channel).start("echo")
+        await eventually(lambda: waiting(server) == 1)
+        fault = {"reason": "SetupFailed", "message": "LookupError: no model"}
+        async with simulated_agent(server.address, state=pool_pb2.WORKER_STATE_STARTING, reason="Starting") as agent:
+            assert not call.done()
+            agent.state, agent.reason, agent.message = pool_pb2.WORKER_STATE_BACKOFF, fault["reason"], fault["message"]
+            agent.report()
+            told = await outcome(call)
+    assert isinstance(told, PoolNotReady)
+    assert "SetupFailed: LookupError: no model" in told.message
+    assert told.started is Started.NO

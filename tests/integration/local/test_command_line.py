@@ -26,6 +26,9 @@ from snakepit.sync import Client
 from support.dev_server import Dev, Program, dev, pool_file, wait_until
 from support.ports import free_port
 
+NOBODY = "127.0.0.1:1"
+"""An address at which nothing listens. (A parameter must be the same in each process that runs the tests.)"""
+
 
 @pytest.fixture
 def snakepit(server: Dev, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
@@ -67,10 +70,10 @@ FAILURES = [
     (("call", "sample", "add", "a"), "key=value", codes.USAGE),
     (("call", "sample", "sleep", "seconds=20", "--timeout", "0.2"), "(started: ", codes.TIMEOUT),
     (("call", "sample", "exit", "code=3"), "(started: maybe)", codes.MAY_HAVE_RUN),
-    (("call", "sample", "echo", "--server", f"127.0.0.1:{free_port()}"), "(connection refused) (started: no)", codes.NEVER_STARTED),
+    (("call", "sample", "echo", "--server", NOBODY), "(connection refused) (started: no)", codes.NEVER_STARTED),
     (("session", "get", "sample", "nobody"), "nobody", codes.USAGE),
     (("drain", "nowhere-0/0"), "nowhere-0/0", codes.USAGE),
-    (("pools", "--server", f"127.0.0.1:{free_port()}"), "is `snakepit dev` running, or is SNAKEPIT_SERVER wrong? (connection refused)", 4),
+    (("pools", "--server", NOBODY), "is `snakepit dev` running, or is SNAKEPIT_SERVER wrong? (connection refused)", 4),
     (("pools", "--server", "nobody"), "no server is named 'nobody'", codes.USAGE),
 ]
 
@@ -104,7 +107,7 @@ def test_failures_of_the_table_begin_with_their_reason(snakepit) -> None:  # typ
         (("call", "sample", "ecko"), "TOOL_NOT_FOUND"),
         (("call", "sample", "add", "a=x"), "INVALID_ARGUMENTS"),
         (("session", "get", "sample", "nobody"), "SESSION_NOT_FOUND"),
-        (("pools", "--server", f"127.0.0.1:{free_port()}"), "SERVER_UNAVAILABLE"),
+        (("pools", "--server", NOBODY), "SERVER_UNAVAILABLE"),
     ]:
         assert snakepit(*words)[2].startswith(f"snakepit: {reason}: "), words
 

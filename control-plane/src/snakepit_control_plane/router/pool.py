@@ -190,6 +190,11 @@ class Pool:
             worker.info.liveness = worker.capsule.liveness
         return [worker.info for worker in sorted(everyone, key=lambda each: (each.id, each.retiring))]
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Has every worker that is known a fault that keeps it from getting ready?"""
+        return bool(self.workers) and all(each.info.reason not in ("", "Starting") for each in self.workers.values())
+
     def why_not_ready(self) -> str:
         reason, message = reason_of(worker.info for worker in self.workers.values())
         return f"{reason}: {message}"

@@ -25,7 +25,7 @@ from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.recalls import Recalls
 from snakepit_control_plane.router.refusals import no_pool, not_known_yet, saturated, too_many, waited_too_long
 from snakepit_control_plane.router.room import Room
-from snakepit_control_plane.router.route import Wait, goes_next, patience, route
+from snakepit_control_plane.router.route import Wait, goes_next, no_worker, patience, route
 from snakepit_control_plane.router.transfers import Transfers
 from snakepit_control_plane.router.workers import SOON_SECONDS, UNKNOWN_SECONDS, Capsule, Worker
 from snakepit_control_plane.telemetry import Telemetry
@@ -390,6 +390,12 @@ class Router(OpenCalls):
             call.span.end("" if outcome == "OK" else outcome)
 
     # ---- time
+
+    def told_hopeless(self, pool: Pool, now: float) -> None:
+        """Where no worker was ever ready and each says why it can't be, those who wait are told instead of waiting on."""
+        if pool.queue.depth and pool.is_hopeless and not isinstance(refusal := no_worker(pool, now), Wait):
+            for call in pool.queue.everybody():
+                self.fail(call, refusal)
 
     def _timed_out(self, call: Call, now: float) -> None:
         if call.closed:

@@ -35,7 +35,7 @@ Outcome = Worker | Wait | SnakepitError
 def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcome:
     """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
-        return _no_worker(pool, now)
+        return no_worker(pool, now)
     if call.tool not in pool.tools:
         return unknown_tool(pool, call.tool)
     return pick(pool, call.tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
@@ -77,11 +77,12 @@ def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
 
 def patience(pool: Pool, now: float) -> float:
     """How long a call may wait in the queue: longer while it waits for a worker to come, and not for a slot to get free."""
-    outcome = None if pool.ready_workers else _no_worker(pool, now)
+    outcome = None if pool.ready_workers else no_worker(pool, now)
     return outcome.seconds if isinstance(outcome, Wait) else pool.spec.queue.timeout_seconds
 
 
-def _no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
+def no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
+    """What becomes of a call to a pool without a ready worker."""
     activation = pool.spec.queue.activation_timeout_seconds
     if pool.spec.suspended:
         return PoolNotReady(f"pool {pool.name} is suspended: set spec.suspended to false")
