@@ -25,7 +25,7 @@ from snakepit.authoring import Adapter, AdapterError
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
 from snakepit.tools import is_async, load, read_ahead
-from snakepit_worker import forking, logs, worker
+from snakepit_worker import forking, inheritance, logs, worker
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, Newborn, NotForked, decode_request, explain, must_spawn, reply
 
@@ -150,6 +150,7 @@ class Zygote:
     def _stand_by(self, orders: socket.socket) -> Child:
         """In the spare."""
         name_process("snakepit-spare")
+        inheritance.renounce()
         with orders:
             packet = recv_packet(orders)
         if packet is None or self._factory is None:
@@ -202,11 +203,12 @@ def main() -> int:
     die_with(keeper_pid)
     logs.install()
     gc.disable()
+    forking.prepare()
     with socket.socket(fileno=descriptor) as keeper:
         keeper.set_inheritable(False)
         child = Zygote(keeper).serve()
     if child is None:
-        os._exit(0)  # As a spare: what the import has registered for the exit is for workers.
+        os._exit(0)  # Workers that it has forked may still use what the import would delete at its end.
     gc.enable()
     return worker.run(child.newborn, keeper_pid, child.factory)
 
