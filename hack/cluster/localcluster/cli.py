@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from localcluster import commands, images, node, paths, sandbox
+from localcluster import binaries, commands, images, node, paths, sandbox
 from localcluster.shell import Failure
 
 NODE_COMMANDS = {
@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
     _add_images(add("load", help="bring images from buildah's storage to every node"), "IMAGE")
     for name, does in NODE_COMMANDS.items():
         add(name, help=does).add_argument("index", type=int, metavar="N")
+    add(
+        "programs", help="build Kubernetes' programs if they are missing, and print their folder (needs neither root nor a running cluster)"
+    )
     add("status", help="what runs, where its logs are")
     return top
 
@@ -72,15 +75,23 @@ def run(arguments: argparse.Namespace) -> int:
             commands.build(where, arguments.names, images.Naming(arguments.repository, arguments.tag))
         case "load":
             commands.load(where, arguments.names, images.Naming(arguments.repository, arguments.tag))
-        case "kill-node":
-            commands.kill_node(where, arguments.index)
-        case "start-node":
-            commands.start_node(where, arguments.index)
-        case "cut-node" | "join-node":
-            commands.cut_node(where, arguments.index, off=arguments.command == "cut-node")
+        case "programs":
+            print(binaries.build(where.cache))
         case "status":
             commands.status(where)
+        case command:
+            change_node(where, command, arguments.index)
     return 0
+
+
+def change_node(where: paths.Paths, command: str, index: int) -> None:
+    match command:
+        case "kill-node":
+            commands.kill_node(where, index)
+        case "start-node":
+            commands.start_node(where, index)
+        case "cut-node" | "join-node":
+            commands.cut_node(where, index, off=command == "cut-node")
 
 
 INTERNAL = {

@@ -1,11 +1,13 @@
 """Owns how other programs are run: what failed is said in a sentence, and nothing outlives the caller."""
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-CONTAINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-"""A process tree with mounts of its own that ends with the thread that started it, however that one ends."""
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+CONTAINED = (*_ENDS_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""A process tree with mounts of its own that ends with the thread that started it, however that one ends. Namespaces need root."""
 
 TAIL_LINES = 30
 
@@ -33,9 +35,9 @@ def logged(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a long command, contained, with its output in a file; a failure shows the end of it."""
+    """Run a long command, contained as far as we may, with its output in a file; a failure shows the end of it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [*CONTAINED, *map(str, argv)]
+    command = [*(CONTAINED if os.geteuid() == 0 else _ENDS_WITH_US), *map(str, argv)]
     with log.open("ab") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd, env=environment, check=False)
     if done.returncode != 0:

@@ -57,7 +57,7 @@ class Election:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._round(time.monotonic())
+            await self.round(time.monotonic())
             await asyncio.sleep(RETRY_SECONDS)
 
     async def resign(self) -> None:
@@ -73,12 +73,16 @@ class Election:
         except KubeError as error:
             log.warning("the lease could not be given up: %s", error)
 
-    async def _round(self, now: float) -> None:
+    async def round(self, now: float) -> None:
+        """Take or renew the lease. `now` is of one monotonic clock."""
+        left = self._renewed + RENEW_SECONDS - now if self.leading.is_set() else None
         try:
-            held = await self._try(now)
-        except KubeError as error:
-            log.warning("the lease %s could not be read or written: %s", self._name, error)
-            held = self.leading.is_set() and now - self._renewed < RENEW_SECONDS
+            # An API server that says nothing at all must not make a leader of somebody whose time is over.
+            async with asyncio.timeout(left):
+                held = await self._try(now)
+        except (KubeError, TimeoutError) as error:
+            log.warning("the lease %s could not be read or written: %s", self._name, error or "there was no answer in time")
+            held = left is not None and left > 0 and isinstance(error, KubeError)
         else:
             self._renewed = now if held else self._renewed
         self._set(held)
@@ -115,15 +119,15 @@ class Election:
 
     def _lease(self, before: Object | None) -> Object:
         stamp = _stamp()
-        spec = dict((before or {}).get("spec") or {})
-        moved = spec.get("holderIdentity") != self._identity
-        metadata = {"name": self._name, "namespace": self._namespace}
-        if before:
-            metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
-        return {
+        body = before or {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": metadata,
+            "metadata": {"name": self._name, "namespace": self._namespace},
+        }
+        spec = body.get("spec") or {}
+        moved = spec.get("holderIdentity") != self._identity
+        return {
+            **body,
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": LEASE_SECONDS,

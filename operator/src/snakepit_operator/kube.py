@@ -89,8 +89,8 @@ class Kube:
     async def connect(cls) -> Kube:
         """By KUBECONFIG where it is set, else as the pod's service account."""
         configuration = Configuration()
-        if os.environ.get("KUBECONFIG"):
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        if named := os.environ.get("KUBECONFIG"):
+            await config.load_kube_config(named, client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         return cls(ApiClient(configuration))

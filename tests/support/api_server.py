@@ -1,0 +1,350 @@
+"""A real API server without a cluster: etcd and kube-apiserver on loopback, no nodes, no controllers, no root.
+
+The programs are those of hack/cluster, out of its cache; where they aren't built yet, the first test that wants them builds them (once, up
+to eight minutes). What is missing of a cluster a test plays itself, as `Admin`: it binds pods, says that they run, and ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+import yaml
+
+from snakepit.names import new_id
+from snakepit.spec.crd import API_VERSION, KIND
+
+from .chart import CHART, parse
+from .go_tools import BUILD_SECONDS, ROOT
+from .ports import free_port
+
+Object = dict[str, Any]
+
+T = TypeVar("T")
+
+START_SECONDS = 60.0
+WAIT_SECONDS = 30.0
+SYSTEM = "snakepit-system"
+ADMIN, OPERATOR = "admin", "operator"
+TOKENS = f"""admin,admin,admin,"system:masters"
+operator,system:serviceaccount:{SYSTEM}:snakepit-operator,operator,"system:serviceaccounts,system:authenticated"
+"""
+"""Token, user, uid, groups: the operator is who it is in a cluster, so that it has the chart's rights and no others."""
+
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+POOLS = "/apis/snakepit.dev/v1alpha1"
+_KINDS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease")
+
+
+def programs() -> Path:
+    """Their folder. Skips the test where there is no Go, which is needed even to find them."""
+    if not (shutil.which("go") or shutil.which("/usr/local/go/bin/go")):
+        pytest.skip("there is no Go to build Kubernetes' API server with: `make test-cluster` needs it too, and hack/cluster says which")
+    command = [sys.executable, str(ROOT / "hack/cluster"), "programs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+class ApiServer:
+    """Both processes, and who may log in. The data lives until `close`, also while the API server is `down`."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs, self.folder = programs, folder
+        self.port, self._store_port = free_port(), free_port(1)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        (folder / "tokens.csv").write_text(TOKENS)
+        subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """Made by the API server at its first start, and kept; its own CA is in it."""
+        return self.folder / "certificates/apiserver.crt"
+
+    def start(self) -> None:
+        """Returns when it is ready."""
+        store = f"http://127.0.0.1:{self._store_port}"
+        peers = f"http://127.0.0.1:{self._store_port + 1}"
+        files = [f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync"]
+        self._launch("etcd", *files, f"--listen-client-urls={store}", f"--advertise-client-urls={store}", f"--listen-peer-urls={peers}")
+        self.up()
+
+    def up(self) -> None:
+        """Start the API server, and wait until it is ready."""
+        key = self.folder / "sa.key"
+        self._launch(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._store_port}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--cert-dir={self.folder / 'certificates'}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            # Nobody is here who gives each namespace its service account.
+            "--disable-admission-plugins=ServiceAccount",
+            "--allow-privileged",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            "--service-cluster-ip-range=10.0.0.0/24",
+        )
+        end = time.monotonic() + START_SECONDS
+        while not self._ready():
+            assert time.monotonic() < end, self._log("kube-apiserver")
+            time.sleep(0.05)
+
+    def down(self) -> None:
+        """As `kill -9`: every connection breaks, and nobody listens any more."""
+        self._end("kube-apiserver")
+
+    def close(self) -> None:
+        for name in list(self._running):
+            self._end(name)
+
+    def kubeconfig(self, user: str, server: str = "") -> Path:
+        """Of `ADMIN` or `OPERATOR`. `server`: where the API server is reached otherwise than at its own port."""
+        cluster = {"server": server or self.url, "certificate-authority": str(self.certificate)}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+        path = self.folder / f"{user}-{(server or self.url).rpartition(':')[2]}.kubeconfig"
+        path.write_text(json.dumps(document))
+        return path
+
+    def _launch(self, name: str, *options: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen([self.programs / name, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _end(self, name: str) -> None:
+        process = self._running.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait(START_SECONDS)
+
+    def _ready(self) -> bool:
+        for name, process in self._running.items():
+            assert process.poll() is None, self._log(name)
+        with contextlib.suppress(OSError, ssl.SSLError, subprocess.TimeoutExpired):
+            return _ask(self.port, self.certificate)
+        return False
+
+    def _log(self, name: str) -> str:
+        return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-30:])
+
+
+def _ask(port: int, certificate: Path) -> bool:
+    context = ssl.create_default_context(cafile=certificate)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2.0, context=context)
+    try:
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {ADMIN}"})
+        return connection.getresponse().read() == b"ok"
+    except http.client.HTTPException:
+        return False
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def api_server(folder: Path) -> Iterator[ApiServer]:
+    """One that serves, ended at the end."""
+    server = ApiServer(programs(), folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def equipped(folder: Path) -> Iterator[ApiServer]:
+    """One that serves, with the SnakePools' definition and the operator's rights."""
+    with api_server(folder) as server:
+        asyncio.run(_equip(server))
+        yield server
+
+
+async def _equip(server: ApiServer) -> None:
+    admin = Admin(server, SYSTEM)
+    try:
+        await admin.make_namespace()
+        await admin.define()
+        for each in rights(server.programs / "helm"):
+            await admin.ask("POST", _place(each), each)
+    finally:
+        await admin.close()
+
+
+def _place(each: Object) -> str:
+    namespace = each["metadata"].get("namespace")
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{each['apiVersion']}{within}/{each['kind'].lower()}s"
+
+
+@contextlib.asynccontextmanager
+async def namespaced(server: ApiServer) -> AsyncIterator[Admin]:
+    """The administrator in a new namespace of its own."""
+    admin = Admin(server, f"test-{new_id()[:10].lower()}")
+    try:
+        await admin.make_namespace()
+        yield admin
+    finally:
+        await admin.close()
+
+
+def crd() -> Object:
+    """The SnakePools' definition, as `make crds` wrote it."""
+    found = yaml.safe_load((ROOT / "crds/snakepit.dev_snakepools.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def rights(helm: Path) -> list[Object]:
+    """The operator's roles and its Lease, as the chart has them."""
+    command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", SYSTEM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "HOME": "/nonexistent"})
+    return [each for each in parse(done.stdout) if each["kind"] in _KINDS and "operator" in each["metadata"]["name"]]
+
+
+async def eventually(look: Callable[[], Awaitable[T]], what: str, seconds: float = WAIT_SECONDS) -> T:
+    """What `look` gives as soon as that is true."""
+    last: object = None
+    try:
+        async with asyncio.timeout(seconds):
+            while not (last := await look()):
+                await asyncio.sleep(0.02)
+            return last
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:g} s: {what}; last: {last!r}") from None
+
+
+class Refused(AssertionError):
+    """The API server said no to the test itself."""
+
+    def __init__(self, status: int, answer: Object) -> None:
+        super().__init__(f"HTTP {status}: {answer.get('message')}")
+        self.status = status
+
+
+class Admin:
+    """The cluster's administrator, scheduler and kubelet, by plain requests. `namespace` is the test's own."""
+
+    def __init__(self, server: ApiServer, namespace: str) -> None:
+        self.server, self.namespace = server, namespace
+        self._session = aiohttp.ClientSession(
+            server.url,
+            headers={"Authorization": f"Bearer {ADMIN}"},
+            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=server.certificate)),
+            timeout=aiohttp.ClientTimeout(30),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def ask(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
+        """The answer. Raises Refused."""
+        async with self._session.request(method, path, json=body, headers={"Content-Type": kind}) as response:
+            text = await response.text()
+        answer = json.loads(text) if text.startswith("{") else {"message": text}
+        if response.status >= 300:
+            raise Refused(response.status, answer)
+        return dict(answer)
+
+    async def merge(self, path: str, body: Object) -> Object:
+        return await self.ask("PATCH", path, body, "application/merge-patch+json")
+
+    async def make_namespace(self, **labels: str) -> None:
+        metadata = {"name": self.namespace, "labels": labels}
+        await self.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+    async def define(self) -> None:
+        """SnakePools are known from now on."""
+        body = crd()
+        await self.ask("POST", CRD, body)
+        await eventually(self._defined, "SnakePools are served")
+
+    async def _defined(self) -> bool:
+        with contextlib.suppress(Refused):
+            await self.ask("GET", self.pools_path())
+            return True
+        return False
+
+    def pools_path(self, name: str = "") -> str:
+        return f"{POOLS}/namespaces/{self.namespace}/snakepools/{name}".rstrip("/")
+
+    def path(self, plural: str, name: str = "") -> str:
+        """Of a core object in the test's namespace."""
+        return f"/api/v1/namespaces/{self.namespace}/{plural}/{name}".rstrip("/")
+
+    # ---- what a user does
+
+    async def make_pool(self, name: str = "digits", **spec: Any) -> Object:
+        body = {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, **spec}
+        return await self.ask(
+            "POST", self.pools_path(), {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": body}
+        )
+
+    async def pool(self, name: str = "digits") -> Object:
+        return await self.ask("GET", self.pools_path(name))
+
+    async def edit(self, name: str = "digits", **spec: Any) -> Object:
+        return await self.merge(self.pools_path(name), {"spec": spec})
+
+    async def delete(self, plural: str, name: str, **options: Any) -> None:
+        await self.ask("DELETE", self.pools_path(name) if plural == "snakepools" else self.path(plural, name), options or None)
+
+    async def every(self, plural: str) -> list[Object]:
+        return list((await self.ask("GET", self.path(plural)))["items"])
+
+    async def reason(self, name: str = "digits") -> str:
+        """The pool's one word; empty before it has any."""
+        return str(((await self.pool(name)).get("status") or {}).get("reason", ""))
+
+    # ---- what scheduler, kubelet and garbage collector do
+
+    async def bind(self, pod: str, node: str = "node-1") -> None:
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
+        await self.ask("POST", self.path("pods", pod) + "/binding", binding)
+
+    async def say(self, pod: str, **status: Any) -> None:
+        """A pod's status, as its kubelet reports it."""
+        await self.merge(self.path("pods", pod) + "/status", {"status": status})
+
+    async def run(self, pod: str) -> None:
+        """It is on a node, runs and is ready."""
+        await self.bind(pod)
+        state = {"state": {"running": {"startedAt": "2026-11-28T00:00:00Z"}}, "image": "i", "imageID": "i", "restartCount": 0}
+        worker = {"name": "worker", "ready": True, "started": True, **state}
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-28T00:00:00Z"}
+        await self.say(pod, phase="Running", conditions=[ready], containerStatuses=[worker])
+
+    async def settle(self) -> None:
+        """One look of all kubelets: what is new runs, and what is to go has gone."""
+        for pod in await self.every("pods"):
+            name = pod["metadata"]["name"]
+            if "deletionTimestamp" in pod["metadata"]:
+                await self.delete("pods", name, gracePeriodSeconds=0)
+            elif not pod["spec"].get("nodeName"):
+                await self.run(name)

@@ -1,0 +1,74 @@
+"""A door before a server: open, shut (connections break, and nobody listens), or a hole in which everything disappears without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from .ports import free_port
+
+
+class Gate:
+    """Plain bytes to the server's port and back."""
+
+    def __init__(self, behind: int) -> None:
+        self._behind = behind
+        self.port = free_port()
+        self.passed = 0
+        """Bytes towards the server."""
+        self._flows = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        self._flows.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    def swallow(self) -> None:
+        """From now on nothing that is said comes through, and no connection breaks."""
+        self._flows.clear()
+
+    async def shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for each in list(self._writers):
+            each.transport.abort()
+        self._flows.set()
+        while self._writers:
+            await asyncio.sleep(0.005)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        except OSError:
+            writer.close()
+            return
+        both = {writer, behind_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(self._copy(reader, behind_writer, True), self._copy(behind_reader, writer, False))
+        finally:
+            self._writers -= both
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                self.passed += len(data) if up else 0
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def gate(behind: int) -> AsyncIterator[Gate]:
+    """An open one, shut at the end."""
+    made = Gate(behind)
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.shut()
