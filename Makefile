@@ -30,6 +30,7 @@ demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed 
 	@$(BIN)/python examples/digits/demo
 
 # Our programs start hundreds of times there, so they are compiled first; what tests themselves write is not to be found compiled.
+# SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
 test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
 	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -52,7 +53,7 @@ bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 2 minutes of it are in `make test`
 	@$(BIN)/python -m tests.soak
 
-simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18); 2,000 are in `make test`
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS=10000 of them, or some (17:18), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
 	@$(BIN)/python -m pytest tests/simulation
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)

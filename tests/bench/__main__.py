@@ -1,6 +1,7 @@
 """`make bench`: each module of GROUPS gives rows; a table with target and verdict on the screen, JSON beside it.
 
-BENCH_ONLY=calls,tail runs only those groups. The exit status is 0 when everything could be measured, whatever was reached.
+BENCH_ONLY=calls,tail runs only those groups. The exit status is 1 if something could not be measured, or if a ratio is more than twice as
+bad as its target.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from tests.bench.plane import BUILD
 from tests.bench.rounds import ROUND_SECONDS, ROUNDS, RUN, say
-from tests.bench.rows import COLUMNS, Row, as_json, as_table
+from tests.bench.rows import COLUMNS, Row, as_json, as_table, number
 
 OUTPUT = BUILD / "bench.json"
 GROUPS = (
@@ -63,8 +64,8 @@ def measure(names: list[str]) -> tuple[list[Row], list[str]]:
 def show(rows: list[Row]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     table = Table(title=f"Medians of {ROUNDS} interleaved rounds of {ROUND_SECONDS:g} s on {os.cpu_count()} CPUs")
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if 0 < number < len(COLUMNS) - 1 else "left")
+    for place, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if 0 < place < len(COLUMNS) - 1 else "left")
     for cells in as_table(rows):
         table.add_row(*cells)
     console.print(table)
@@ -79,8 +80,10 @@ def main() -> None:
     OUTPUT.write_text(json.dumps({"rows": as_json(rows), "failed": failed}, indent=2, ensure_ascii=False) + "\n")
     show(rows)
     print(f"JSON: {OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}")
-    if failed:
-        sys.exit(f"could not be measured: {', '.join(failed)}")
+    problems = [f"could not be measured: {', '.join(failed)}"] if failed else []
+    problems += [f"far from its target of {row.target}: {row.what}, {number(row.value, row.target.unit)}" for row in rows if row.failed]
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+NOISE = 2.0
+"""A shared machine may be so many times worse at one side of a ratio than at the other, and not more: that is no noise."""
+
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType({"≥": operator.ge, "≤": operator.le, "<": operator.lt})
 
 
@@ -21,6 +24,11 @@ class Target:
 
     def is_met_by(self, value: float) -> bool:
         return _HOLDS[self.relation](value, self.value)
+
+    def is_far_from(self, value: float) -> bool:
+        """Of a ratio: it is missed by more than noise. What is no ratio depends on the machine, and only shows."""
+        room = 1 / NOISE if self.relation == "≥" else NOISE
+        return self.unit == "x" and not _HOLDS[self.relation](value, self.value * room)
 
     def __str__(self) -> str:
         return f"{self.relation} {number(self.value, self.unit)}"
@@ -49,6 +57,10 @@ class Row:
     def met(self) -> bool:
         return self.target.is_met_by(self.value)
 
+    @property
+    def failed(self) -> bool:
+        return self.target.is_far_from(self.value)
+
 
 def number(value: float, unit: str) -> str:
     """For people: three significant digits, thousands separated."""
@@ -66,7 +78,7 @@ def as_table(rows: Iterable[Row]) -> list[tuple[str, ...]]:
             number(row.value, row.target.unit),
             str(row.target),
             row.prototype,
-            "met" if row.met else "missed",
+            "met" if row.met else "FAILED" if row.failed else "missed",
         )
         for row in rows
     ]

@@ -6,7 +6,6 @@ It has Python's standard library alone, so it speaks HTTP/2 by hand, as far as o
 from __future__ import annotations
 
 import base64
-import contextlib
 import ctypes
 import os
 import re
@@ -36,12 +35,14 @@ class Intruder(Adapter):
 
     @tool
     def reach(self) -> dict[str, Any]:
-        """What else of other processes it gets at: files, memory, descriptors."""
+        """What secrets are in the files of each process that it sees, by its command line; or why it can't tell."""
         got: dict[str, Any] = {}
         for pid in _processes():
             words = " ".join(_words(pid, "cmdline"))
-            with contextlib.suppress(OSError):
+            try:
                 got[words] = sorted(each.name for each in Path(f"/proc/{pid}/root/var/run/secrets").iterdir())
+            except OSError as error:
+                got[words] = type(error).__name__
         return got
 
     @tool

@@ -1,6 +1,6 @@
 """Thousands of random schedules. A seed that fails is named, with what happened and the command that plays it again.
 
-SNAKEPIT_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not included.
+SNAKEPIT_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not included. Beside the former come fresh ones (support.seeds).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 import pytest
 from simulation.play import Failed, play
 
+from support.seeds import blocks
+
 SEEDS = 2000
 BLOCK = 25
 """So few that one test is far from its time-out on a machine with much else to do."""
@@ -19,21 +21,18 @@ BLOCK = 25
 LINES = 150
 
 
-def blocks() -> list[range]:
-    first, _, last = os.environ.get("SNAKEPIT_SEEDS", str(SEEDS)).rpartition(":")
-    seeds = range(int(first or 0), int(last))
-    return [seeds[n : n + BLOCK] for n in range(0, len(seeds), BLOCK)]
-
-
-@pytest.mark.parametrize("seeds", blocks(), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+@pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_calls_have_one_true_outcome_and_nothing_is_left_over(seeds: range) -> None:
     for seed in seeds:
+        again = f"again: SNAKEPIT_SEEDS={seed}:{seed + 1} make simulate"
         try:
             play(seed)
         except Failed as failure:
-            again = f"SNAKEPIT_SEEDS={seed}:{seed + 1} make simulate"
             print(*failure.trace[:1], *failure.trace[1:][-LINES:], sep="\n")
-            pytest.fail(f"{failure}\nagain: {again}", pytrace=False)
+            pytest.fail(f"{failure}\n{again}", pytrace=False)
+        except Exception as error:
+            error.add_note(again)
+            raise
 
 
 def test_the_seed_determines_the_run() -> None:

@@ -1,28 +1,22 @@
 """Random schedules of edits between operator and replicas. A seed that fails is named, with what happened.
 
-SNAKEPIT_SETTINGS_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not included.
+SNAKEPIT_SETTINGS_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not included. Beside the former come fresh ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 
 import pytest
 from simulation.settings_world import World
 
+from support.seeds import blocks
 from support.virtual_time import VirtualLoop
 
 SEEDS = 300
 BLOCK = 50
 LINES = 150
-
-
-def blocks() -> list[range]:
-    first, _, last = os.environ.get("SNAKEPIT_SETTINGS_SEEDS", str(SEEDS)).rpartition(":")
-    seeds = range(int(first or 0), int(last))
-    return [seeds[n : n + BLOCK] for n in range(0, len(seeds), BLOCK)]
 
 
 def play(seed: int) -> tuple[str, list[str]]:
@@ -45,10 +39,15 @@ def play(seed: int) -> tuple[str, list[str]]:
         return runner.run(program()), trace
 
 
-@pytest.mark.parametrize("seeds", blocks(), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+@pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SETTINGS_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_every_replica_ends_with_exactly_the_settings_that_are_wanted(seeds: range) -> None:
     for seed in seeds:
-        problem, trace = play(seed)
+        again = f"again: SNAKEPIT_SETTINGS_SEEDS={seed}:{seed + 1} make simulate"
+        try:
+            problem, trace = play(seed)
+        except Exception as error:
+            error.add_note(again)
+            raise
         if problem:
             print(*trace[-LINES:], sep="\n")
-            pytest.fail(f"seed {seed}: {problem}\nagain: SNAKEPIT_SETTINGS_SEEDS={seed}:{seed + 1} make simulate", pytrace=False)
+            pytest.fail(f"seed {seed}: {problem}\n{again}", pytrace=False)

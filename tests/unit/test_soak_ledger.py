@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snakepit import Started, WorkerLost
+from tests.soak.__main__ import MOST_SECONDS, recovered
 from tests.soak.ledger import GONE, OK, Ledger
 
 
@@ -67,3 +68,9 @@ def test_the_router_may_count_as_many_more_calls_as_the_sdk_may_send_again(calls
     for _ in range(calls):
         ledger.end(ledger.token(), GONE)
     assert bool(ledger.router_problems({"CANCELLED": counted})) == wrong
+
+
+def test_a_pool_that_is_weak_for_too_long_after_a_kill_is_a_problem() -> None:
+    assert recovered("without load", {"agent": 1.0, "worker": MOST_SECONDS}) == []
+    (problem,) = recovered("without load", {"agent": 1.0, "worker": MOST_SECONDS + 1})
+    assert "worker, without load" in problem

@@ -46,7 +46,8 @@ async def wait_until_ready(pool: snakepit.Pool, out: Transcript) -> None:
                 bar.update(bar.task_ids[0], completed=len(found))
                 await asyncio.sleep(0.02)
     setup = max(w.setup_seconds for w in found)
-    out.expect(True, f"{WORKERS} workers ready {time.monotonic() - began:.2f} s after the start; the slowest setup() took {setup:.2f} s")
+    seconds = time.monotonic() - began
+    out.expect(len(found) == WORKERS, f"{len(found)} workers ready {seconds:.2f} s after the start; the slowest setup() took {setup:.2f} s")
     out.say("tools: " + ", ".join(sorted(tool.name for tool in await pool.tools())))
 
 

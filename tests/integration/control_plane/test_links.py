@@ -115,6 +115,7 @@ async def test_most_of_three_agents_silent_at_once_are_not_lost_and_go_on_when_t
         await eventually(lambda: any(agent.running for agent in agents))
         pool = server.router.pools[POOL]
         for agent in agents:
+            agent.report()  # However late its last beat was, all of them are heard for the last time now.
             agent.silent = True
         await eventually(lambda: pool.silence_held)
         silent_since = min(capsule.last_beat for capsule in pool.capsules.values())

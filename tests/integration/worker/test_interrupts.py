@@ -38,10 +38,12 @@ def interrupted(worker: LocalWorker, id_: int, reason: str = "DEADLINE") -> None
     assert (failure.reason, failure.started) == (reason, 3)
 
 
-@pytest.mark.parametrize("how", WAITS)
-def test_an_interrupt_is_raised_in_the_running_frame_whatever_it_waits_for(worker: LocalWorker, profile: str, how: str) -> None:
-    if profile == "thread" and how != "a loop of Python":
-        pytest.skip("it waits in C, where the interpreter can't raise in a thread")
+IN_PYTHON = "a loop of Python"
+"""Where something waits in C, the interpreter can't raise in a thread."""
+
+
+@pytest.mark.parametrize(("profile", "how"), [*(("process", how) for how in WAITS), ("thread", IN_PYTHON)], indirect=["profile"])
+def test_an_interrupt_is_raised_in_the_running_frame_whatever_it_waits_for(worker: LocalWorker, how: str) -> None:
     interrupted(worker, begun(worker, "wait", {"how": how}))
     assert worker.call("noted")[-1] == how
 
@@ -71,9 +73,8 @@ def test_an_interrupt_breaks_no_message_and_touches_no_other_call(worker: LocalW
         assert worker.call("echo", {"value": id_}) == id_
 
 
-def test_of_two_calls_in_threads_only_the_one_that_is_meant_is_interrupted(worker: LocalWorker, profile: str) -> None:
-    if profile != "thread":
-        pytest.skip("profile thread")
+@pytest.mark.parametrize("profile", ["thread"], indirect=True)
+def test_of_two_calls_in_threads_only_the_one_that_is_meant_is_interrupted(worker: LocalWorker) -> None:
     first, second = begun(worker, "talk"), begun(worker, "talk")
     interrupted(worker, first)
     assert not any(each.id == second for each in worker.heard.all(Done))

@@ -9,7 +9,7 @@ import pytest
 
 from snakepit.spec import SnakePoolStatus
 from snakepit_operator.controller import with_later_looks
-from snakepit_operator.election import LEASE_SECONDS, RENEW_SECONDS, look
+from snakepit_operator.election import LEASE_SECONDS, look
 from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.queue import DueQueue
@@ -66,9 +66,6 @@ class TestLease:
 
     def test_one_that_was_given_up_is_free_at_once(self) -> None:
         assert look(self.lease("", "t1"), None, 100.0).expired(100.0)
-
-    def test_a_leader_stops_before_another_may_begin(self) -> None:
-        assert RENEW_SECONDS < LEASE_SECONDS
 
 
 class TestEvents:

@@ -1,0 +1,36 @@
+"""Of all tests: random ones are random in CI too, each run has seeds of its own, and where everything is required nothing is skipped.
+
+SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails, so that whatever it needs is missed where it should be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from support import seeds
+
+# Random tests are judged by what they find, never by how long an example took: other tests run beside them. Hypothesis would always take
+# the same examples where it sees that it is in CI.
+settings.register_profile("untimed", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("untimed")
+
+seeds.choose()
+
+
+def pytest_report_header() -> str:
+    return seeds.said()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("SNAKEPIT_REQUIRE_ALL") == "1":
+        path, line, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{Path(path).name}:{line}: {reason}\nNothing may be skipped here: SNAKEPIT_REQUIRE_ALL=1."
