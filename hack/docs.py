@@ -59,7 +59,10 @@ VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
 
 LINE = 120
-_SHORT = ("architecture", "caller", "clients", "environment", "errors", "local-mode", "operations", "payloads", "pool-reference", "values-reference")
+_SHORT = (
+    *("architecture", "caller", "clients", "environment", "errors", "faq", "local-mode", "operations", "payloads", "pool-reference"),
+    "values-reference",
+)
 SHORT_LINES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in _SHORT))
 """Pages that keep to it; the others are on their way."""
 
