@@ -19,6 +19,7 @@ from snakepit import (
     DeadlineExceeded,
     InvalidArguments,
     PayloadTooLarge,
+    PayloadWarning,
     SnakepitError,
     Started,
     ToolError,
@@ -112,7 +113,8 @@ def test_an_exception_arrives_with_type_message_and_the_authors_traceback(shared
 
 
 def test_a_result_that_can_not_be_encoded_becomes_a_marker(shared: LocalWorker) -> None:
-    assert shared.call("odd") == {"fine": 1, "odd": {"$unserializable": "_thread.lock"}}
+    with pytest.warns(PayloadWarning, match=r"\$\.odd is a _thread\.lock"):
+        assert shared.call("odd") == {"fine": 1, "odd": {"$unserializable": "_thread.lock"}}
 
 
 @pytest.mark.parametrize("tool", ["large", "large_stream"])
