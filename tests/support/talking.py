@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from snakepit import Adapter, AsyncContext, Context, tool
@@ -41,6 +43,32 @@ class Talking(Adapter):
             raise KeyError("missing")
         except KeyError:
             logging.getLogger("mine").exception("it went wrong")
+
+    @tool
+    def raise_deeply(self, text: str) -> None:
+        self._raise(text)
+
+    def _raise(self, text: str) -> None:
+        raise KeyError(text)
+
+    @tool
+    async def raise_later(self, text: str) -> None:
+        await asyncio.sleep(0)
+        self._raise(text)
+
+    @tool
+    async def raise_at_an_await(self, text: str) -> None:
+        async with asyncio.timeout(5):
+            await asyncio.wait_for(asyncio.to_thread(self._raise, text), 5)
+
+    @tool
+    async def raise_in_a_stream(self, text: str) -> AsyncIterator[str]:
+        yield text
+        self._raise(text)
+
+    @tool
+    def doze(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     @tool
     async def say_later(self, text: str, *, ctx: AsyncContext) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 from typing import NamedTuple
@@ -11,7 +12,11 @@ from snakepit.local.frames import CHANNEL_EXIT
 FATAL = "Fatal Python error"
 """How faulthandler begins when a signal is about to end the process."""
 
-_LAST_LINE = re.compile(r'^Current thread .*\n  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_CURRENT = re.compile(r'^Current thread .*\n((?:  File ".*\n?)+)', re.MULTILINE)
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_OURS = "/snakepit_worker/"
+_LIBRARY = re.compile(r"/lib/python3[^/]*/|/(site|dist)-packages/|/sdk/src/snakepit/|^<")
+"""Files of the standard library, of whatever is installed, and of our own SDK."""
 
 
 class Ending(NamedTuple):
@@ -41,9 +46,24 @@ def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Ending:
         return Ending(how, f"{how} ({_named(number)}): {fault}")
     if oom:
         return _OUT_OF_MEMORY
-    line = _LAST_LINE.search(stacks[stacks.rfind(FATAL) :])
-    at = f"; its last line of Python: {line[1]}, line {line[2]}, in {line[3]}" if line else ""
-    return Ending(how, f"{how} ({_named(number)}){at}")
+    return Ending(how, f"{how} ({_named(number)}){_last_line(stacks[stacks.rfind(FATAL) :])}")
+
+
+def _last_line(stacks: str) -> str:
+    """The author's, and what it had called. Where the adapter is an installed package itself, the line of the tool."""
+    current = _CURRENT.search(stacks)
+    frames = [(path, line, name) for path, line, name in _FRAME.findall(current[1] if current else "")]
+    theirs = list(itertools.takewhile(lambda frame: _OURS not in frame[0], frames)) or frames
+    if not theirs:
+        return ""
+    own = next((each for each in theirs if not _LIBRARY.search(each[0])), theirs[-1])
+    inside = f" (which had called {_place(theirs[0])})" if theirs[0] != own else ""
+    return f"; its last line of Python: {_place(own)}{inside}"
+
+
+def _place(frame: tuple[str, str, str]) -> str:
+    path, line, name = frame
+    return f"{path}, line {line}, in {name}"
 
 
 def _named(number: int) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from snakepit import payload as payloads
+from snakepit import tracebacks
 from snakepit.authoring import Adapter
 from snakepit.calling import Conversation, ToolRequest
 from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
@@ -238,7 +238,7 @@ class Harness:
             if isinstance(error, SnakepitError) and error.of_context:
                 error.started = Started.YES
                 raise
-            raise ToolError(type(error).__name__, str(error), traceback.format_exc()) from error
+            raise ToolError(type(error).__name__, str(error), tracebacks.text(error, tracebacks.machinery())) from error
         return result
 
     def _wait(self, result: Any, deadline: float | None = None) -> Any:

@@ -6,7 +6,6 @@ It never runs a tool and knows no process: the worker and the test harness do.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType, ModuleType
@@ -14,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from snakepit import loading, texts
 from snakepit import payload as payloads
-from snakepit import texts
 from snakepit.authoring import MARK, Adapter, AdapterError, Mark
 from snakepit.errors import InvalidArguments
 from snakepit.kinds import decode_hook
@@ -122,22 +121,7 @@ def load(path: str) -> Callable[[], Adapter]:
 
     Raises AdapterError where the path names no adapter, and whatever the author's module raises at its import.
     """
-    module_name, _, class_name = path.partition(":")
-    if not module_name or (":" in path and not class_name):
-        raise AdapterError(f"worker.adapter {path!r} must be package.module:Class or package.module")
-    module = importlib.import_module(module_name)
-    return _class(module, class_name) if class_name else lambda: ModuleAdapter(module)
-
-
-def _class(module: ModuleType, name: str) -> type[Adapter]:
-    found = getattr(module, name, None)
-    if found is None:
-        classes = [n for n, each in vars(module).items() if inspect.isclass(each) and issubclass(each, Adapter) and each is not Adapter]
-        hint = f"; it has {', '.join(sorted(classes))}" if classes else ""
-        raise AdapterError(f"module {module.__name__!r} has no {name!r}{hint}")
-    if not inspect.isclass(found) or not issubclass(found, Adapter):
-        raise AdapterError(f"{module.__name__}:{name} is not an Adapter: derive the class from snakepit.Adapter")
-    return found
+    return loading.load(path, ModuleAdapter)
 
 
 def is_async(factory: Callable[[], Adapter]) -> bool:

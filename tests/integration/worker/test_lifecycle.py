@@ -62,7 +62,7 @@ def test_stop_runs_teardown_and_exits_0(agent: LocalAgent, startup: str, tmp_pat
     ("adapter", "sentence"),
     [
         ("support.broken_import:X", "import: RuntimeError: this module is broken"),
-        ("support.nowhere:X", "import: ModuleNotFoundError: No module named 'support.nowhere'"),
+        ("support.nowhere:X", "adapter: AdapterError: no module is named 'support.nowhere': in "),
         ("support.sample:Smaple", "adapter: AdapterError: module 'support.sample' has no 'Smaple'"),
         ("support.sample:NotAnAdapter", "adapter: AdapterError: support.sample:NotAnAdapter is not an Adapter"),
         ("support.sample:", "adapter: AdapterError: worker.adapter 'support.sample:' must be package.module:Class or package.module"),

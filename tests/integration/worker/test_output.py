@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from snakepit import DeadlineExceeded, ToolError
 from snakepit_worker.testing import LocalAgent, LocalWorker, wait_until
 
 TALKING = "support.talking:Talking"
@@ -201,7 +203,81 @@ def test_lines_for_people_begin_with_their_tool(tmp_path: Path) -> None:
     text = log.read_text()
     assert "set up\n" in text
     assert "say [ada]: hello\n" in text
-    assert "log: WARNING snakepit.tool.log: beware\n" in text
+    assert "log: WARNING: beware\n" in text
+
+
+@pytest.mark.parametrize("profile", ["process", "thread"])
+@pytest.mark.parametrize("tool", ["raise_deeply", "raise_later", "raise_in_a_stream", "raise_at_an_await"])
+def test_what_a_tool_raises_is_one_record_with_its_call_and_the_authors_frames_alone(
+    agent: LocalAgent, log: Log, profile: str, tool: str
+) -> None:
+    worker = agent.start(TALKING, name="capsule/0", profile=profile)
+    with pytest.raises(ToolError) as told:
+        worker.call(tool, {"text": "none left"}, session_id="ada")
+    line = log.line("raised KeyError: 'none left'")
+    assert (line["level"], line["component"], line["worker"], line["session"], line["tool"]) == (
+        "error",
+        "worker",
+        "capsule/0",
+        "ada",
+        tool,
+    )
+    assert line["call"]
+    assert line["logger"] == f"snakepit.tool.{tool}"
+    assert line["exception"] == told.value.traceback
+    files = re.findall(r'File "(.*)", line', line["exception"])
+    assert files
+    assert {Path(file).name for file in files} == {"talking.py"}
+    assert line["exception"].endswith("KeyError: 'none left'\n")
+    worker.stop()
+    assert len([line for line in log.lines if "none left" in line["message"]]) == 1
+
+
+def test_what_interrupts_a_tool_is_no_exception_of_its_own(worker: LocalWorker, log: Log) -> None:
+    with pytest.raises(DeadlineExceeded):
+        worker.call("doze", {"seconds": 60.0}, timeout=0.1)
+    worker.stop()
+    assert not [line for line in log.lines if line["level"] == "error"]
+
+
+def test_exceptions_without_end_are_counted_and_a_tools_own(worker: LocalWorker, log: Log) -> None:
+    for n in range(30):
+        with pytest.raises(ToolError):
+            worker.call("raise_deeply", {"text": f"no {n}"})
+    with pytest.raises(ToolError):
+        worker.call("raise_later", {"text": "another tool's"})
+    worker.stop()
+    assert log.line('raised KeyError: "another tool\'s"')
+    told = [line["message"] for line in log.lines if line.get("logger") == "snakepit.tool.raise_deeply"]
+    assert told[0] == "raised KeyError: 'no 0'"
+    assert "(further ones of raise_deeply are told once in 10 s)" in told[9]
+    left_out = sum(int(found[1]) for each in told if (found := re.search(r"(\d+) more", each)))
+    assert len([each for each in told if each.startswith("raised")]) + left_out == 30
+    assert len(told) < 14
+
+
+def test_the_environment_says_that_callers_alone_are_told_of_exceptions(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file, LocalAgent({"SNAKEPIT_LOG_TOOL_ERRORS": "off"}, stderr=file) as agent:
+        worker = agent.start(TALKING)
+        with pytest.raises(ToolError):
+            worker.call("raise_deeply", {"text": "no"})
+        worker.call("say", {"text": "hello"})
+        worker.stop()
+    assert "hello" in log.read_text()
+    assert "raised" not in log.read_text()
+
+
+def test_an_exception_for_people_names_tool_session_and_call(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file, LocalAgent({"SNAKEPIT_LOG_FORMAT": "text"}, stderr=file) as agent:
+        worker = agent.start(TALKING)
+        with pytest.raises(ToolError):
+            worker.call("raise_deeply", {"text": "no"}, session_id="ada")
+        worker.stop()
+    first, *frames = log.read_text().partition("raise_deeply [ada]: ")[2].splitlines()
+    assert re.fullmatch(r"ERROR: raised KeyError: 'no' \(call .+\)", first)
+    assert (frames[0], frames[-1]) == ("Traceback (most recent call last):", "KeyError: 'no'")
 
 
 def test_a_result_that_can_not_be_carried_whole_is_said_to_the_author_once_for_each_tool(agent: LocalAgent, log: Log) -> None:

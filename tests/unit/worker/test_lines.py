@@ -70,7 +70,8 @@ def test_empty_fields_are_left_out() -> None:
 
 def test_lines_for_people_say_the_tool_and_the_session() -> None:
     assert as_text(Record(0.0, "info", "stdout", "hello", CALL), "worker", "c/0") == b"classify [ada]: hello\n"
-    assert as_text(Record(0.0, "error", "mine", "bad", OTHER, "Traceback"), "worker", "c/0") == b"count: ERROR mine: bad\nTraceback\n"
+    assert as_text(Record(0.0, "error", "mine", "bad", OTHER, "Trace\n"), "worker", "c/0") == b"count: ERROR mine: bad (call c2)\nTrace\n"
+    assert as_text(Record(0.0, "info", "snakepit.tool.count", "3", OTHER), "worker", "c/0") == b"count: INFO: 3\n"
     assert as_text(Record(0.0, "info", "", "bare", NO_CALL), "worker", "c/0") == b"bare\n"
 
 

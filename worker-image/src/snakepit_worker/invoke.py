@@ -37,6 +37,7 @@ from snakepit.tools import Tool
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import leave
 from snakepit_worker.logs import Calls as LineCalls
+from snakepit_worker.raised import Raised
 from snakepit_worker.running import Calls, Runner, RunningCall, is_sampled
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
@@ -95,6 +96,7 @@ class Invoker:
     # Whether the result of a quick call may wait for the next one's: only where one thread alone takes calls.
     may_hold: bool
     lines: LineCalls
+    raised: Raised
     pickle: bool = False
     warned: set[str] = field(default_factory=set)
     """Tools whose author has read that a value of theirs can't be carried."""
@@ -154,9 +156,11 @@ class Invoker:
         except BaseException as error:
             if self.channel.disowned:
                 leave(error)
+            explained = explain(error)
+            self.raised.tell(tool.name, explained, time.monotonic())
             if isinstance(error, SnakepitError) and error.of_context:
                 return Done(call.id, failure=CallFailure(error.reason, error.message, int(Started.YES), dict(error.details)))
-            return Done(call.id, tool_error=ToolFailure(**explain(_without_our_frames(error))))
+            return Done(call.id, tool_error=ToolFailure(**explained))
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
@@ -290,11 +294,3 @@ class Invoker:
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:
     return Done(frame.id, failure=CallFailure(reason, message, int(Started.NO), {key: each for key, each in details.items() if each}))
-
-
-def _without_our_frames(error: BaseException) -> BaseException:
-    """The author's traceback begins where the author's code does."""
-    trace, ours = error.__traceback__, __file__.rpartition("/")[0]
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
-        trace = trace.tb_next
-    return error.with_traceback(trace or error.__traceback__)

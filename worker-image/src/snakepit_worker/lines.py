@@ -24,6 +24,9 @@ RECORD_BYTES = 256 * 1024
 
 END = "end"
 
+TOOL_LOGGER = "snakepit.tool"
+"""A tool's own logger, `ctx.logger`, has its name behind this."""
+
 
 class Label(msgspec.Struct, array_like=True, frozen=True):
     """Which call wrote it; empty: none, or nobody knows."""
@@ -133,13 +136,16 @@ def as_json(record: Record, component: str, worker: str) -> bytes:
 
 
 def as_text(record: Record, component: str, worker: str) -> bytes:
-    """A line of the log for people: which call it was in front of it, where it was one."""
+    """A line of the log for people: which tool's it was in front of it, where it was one, and which call's where an exception follows."""
     label = record.label
     session = f" [{label.session}]" if label.session else ""
     call = f"{label.tool}{session}: " if label.call else ""
     logged = f"{record.level.upper()} {record.source}: " if record.source not in ("", "stdout", "stderr") else ""
-    exception = f"\n{record.exception}" if record.exception else ""
-    return f"{call}{logged}{record.message}{exception}\n".encode("utf-8", "backslashreplace")
+    if label.call and record.source == f"{TOOL_LOGGER}.{label.tool}":
+        logged = f"{record.level.upper()}: "
+    which = f" (call {label.call})" if label.call and record.exception else ""
+    exception = f"\n{record.exception.rstrip()}" if record.exception else ""
+    return f"{call}{logged}{record.message}{which}{exception}\n".encode("utf-8", "backslashreplace")
 
 
 def _time(when: float) -> str:

@@ -10,12 +10,12 @@ import os
 import signal
 import socket
 import sys
-import traceback as traceback_module
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from snakepit import tracebacks
 from snakepit.local.frames import StartFailed, StartWorker
 from snakepit.local.sockets import close_all, decode, packet_pair, send_packet, stream_pair
 from snakepit.texts import clipped, readable
@@ -27,6 +27,8 @@ _TEXT = 32_000
 _ROOM = 100
 _NAME = 200
 _REASON = 4000
+MACHINERY = tracebacks.machinery(__file__)
+"""Whose frames no author is shown."""
 
 
 class Newborn(NamedTuple):
@@ -159,9 +161,12 @@ def decode_reply(data: bytes) -> FromZygote:
 
 
 def explain(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does."""
+    """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does.
+
+    The traceback is the author's own, and empty where no code of theirs was reached.
+    """
     try:
-        trace = "".join(traceback_module.format_exception(error))
+        trace = tracebacks.text(error, MACHINERY)
     except Exception as again:  # not swallowed: it is the text
         trace = f"(formatting the traceback raised {type(again).__name__})"
     message = safe_text(error)

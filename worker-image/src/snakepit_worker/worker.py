@@ -38,12 +38,13 @@ from snakepit.local.frames import (
 )
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.tools import describe, discover, is_thread_safe, load
-from snakepit_worker import debugging, logs, runtime
+from snakepit_worker import debugging, logs, raised, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Invoker, ResultLimit
 from snakepit_worker.processes import die_with, name_process
+from snakepit_worker.raised import Raised
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
 from snakepit_worker.running import Calls
 from snakepit_worker.sessions import Sessions
@@ -96,6 +97,7 @@ class Worker:
         self._channel = Channel(outbox, inbox, self._interrupts)
         self._calls = Calls(self._runner)
         self._limit = ResultLimit()
+        self._raised = Raised(raised.is_wanted(os.environ))
         self._wake = Signal()
         self._stop = Signal()
         self._stopping = False
@@ -153,6 +155,7 @@ class Worker:
             pickle="pickle" in self._start.payloads,
             may_hold=self._start.profile != "thread",
             lines=logs.ManyCalls() if self._start.profile == "thread" else logs.one_call,
+            raised=self._raised,
         )
 
     def _make(self, factory: Factory | None) -> Adapter:
@@ -276,6 +279,7 @@ class Worker:
             except BaseException:  # sys.exit() in one must not skip the other
                 logger.exception("%s failed", hook.__name__)
         self._runner.close()
+        self._raised.finish()
 
     def _end(self, error: Exception) -> NoReturn:
         """Nothing can be taken or told any more."""
