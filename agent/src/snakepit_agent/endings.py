@@ -56,7 +56,8 @@ def _last_line(stacks: str) -> str:
     theirs = list(itertools.takewhile(lambda frame: _OURS not in frame[0], frames)) or frames
     if not theirs:
         return ""
-    own = next((each for each in theirs if not _LIBRARY.search(each[0])), theirs[-1])
+    outermost = theirs[-1] if len(theirs) < len(frames) else theirs[0]  # of a thread it would be the threading module's
+    own = next((each for each in theirs if not _LIBRARY.search(each[0])), outermost)
     inside = f" (which had called {_place(theirs[0])})" if theirs[0] != own else ""
     return f"; its last line of Python: {_place(own)}{inside}"
 
