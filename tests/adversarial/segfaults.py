@@ -6,7 +6,7 @@ import ctypes
 
 from snakepit import tool
 
-OUTCOME = "WORKER_LOST: * died during the call: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *.py, line *, in segfaults (which had called *, in string_at)"
+OUTCOME = "WORKER_LOST: * died during the call: signal 11 (*; its last line of Python: *, in segfaults (which had called *, in string_at)"
 
 
 @tool

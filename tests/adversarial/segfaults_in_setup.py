@@ -6,7 +6,7 @@ import ctypes
 
 from snakepit import Adapter, tool
 
-OUTCOME = "* before it was ready: signal 11 (SIGSEGV: segmentation fault); its last line of Python: *.py, line *, in setup (which had called *, in string_at)"
+OUTCOME = "* before it was ready: signal 11 (*; its last line of Python: *, in setup (which had called *, in string_at)"
 WORLD = "start"
 
 

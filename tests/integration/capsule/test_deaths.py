@@ -112,7 +112,7 @@ async def test_a_worker_that_dies_of_each_call_is_replaced_each_time_at_once(con
     [
         ("support.sample:BadSetup", {}, "SetupFailed", "no model here"),
         ("support.sample:NoTools", {}, "AdapterInvalid", "tool"),
-        ("support.nowhere:Adapter", {}, "ImportFailed", "nowhere"),
+        ("support.nowhere:Adapter", {}, "AdapterInvalid", "nowhere"),
         ("support.broken_import:Broken", {}, "ImportFailed", ""),
         ("support.sample:BadSetup", {"startup": "spawn"}, "SetupFailed", "no model here"),
         ("support.sample:Sample", {"profile": "thread"}, "AdapterInvalid", "thread_safe"),
