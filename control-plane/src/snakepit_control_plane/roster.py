@@ -128,16 +128,15 @@ class Roster:
             self._gone.popitem(last=False)
 
     def _be_patient(self, pool: Pool) -> None:
-        """Just after a start its agents may be about to link: calls wait for them, as if the pool had been ready a moment ago."""
-        wait = self._started + RETURN_SECONDS - self._router.clock()
-        pool.last_ready_at = self._router.clock() - pool.spec.queue.activation_timeout_seconds + wait
+        """Just after a start its agents may be about to link: calls wait for them, so long and no longer."""
+        pool.patient_until = self._started + RETURN_SECONDS
 
     def reported(self, pool: Pool) -> None:
         """An agent has: a pool that was as new to the store as to us, and has no ready worker, is a new one."""
         if pool.name in self._perhaps_new:
             self._perhaps_new.discard(pool.name)
             if not pool.ready_workers:
-                pool.last_ready_at = -math.inf
+                pool.patient_until = -math.inf
 
     # ---- agents
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.roster import RETURN_SECONDS
 from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.router.route import Wait, no_worker
 from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -284,8 +284,9 @@ def test_calls_wait_for_the_agents_of_pools_that_were_there_before_the_replica(b
             if by == "the operator":
                 told(fleet, [settings(A)])
             pool, now = fleet.router.pools[A], fleet.router.clock()
-            left = pool.last_ready_at + pool.spec.queue.activation_timeout_seconds - now
-            assert left == pytest.approx(RETURN_SECONDS - 1)
+            wait = no_worker(pool, now)
+            assert isinstance(wait, Wait)
+            assert wait.seconds == pytest.approx(RETURN_SECONDS - 1)
 
     run(program())
 
@@ -298,4 +299,4 @@ async def test_a_new_pool_whose_workers_fail_makes_no_call_wait() -> None:
         capsule = await fleet.join(hello(A), lambda frame: None)
         failing = pool_pb2.Worker(id="w", incarnation="i", state=pool_pb2.WORKER_STATE_BACKOFF, reason="ImportFailed")
         fleet.reported(capsule, link_pb2.Report(workers=[failing]))
-        assert fleet.router.pools[A].last_ready_at == -math.inf
+        assert isinstance(no_worker(fleet.router.pools[A], fleet.router.clock()), PoolNotReady)

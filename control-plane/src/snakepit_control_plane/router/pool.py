@@ -45,6 +45,8 @@ class Pool:
         self.slots = 0
         self.ready_workers = 0
         self.last_ready_at = -math.inf
+        # This replica has just started, and the pool's agents may be about to link.
+        self.patient_until = -math.inf
         self.failures = 0.0
         self.held_since = math.inf
         self.silence_held = False
@@ -189,6 +191,11 @@ class Pool:
         for worker in everyone:
             worker.info.liveness = worker.capsule.liveness
         return [worker.info for worker in sorted(everyone, key=lambda each: (each.id, each.retiring))]
+
+    @property
+    def was_ready(self) -> bool:
+        """Has this replica ever seen a worker of it that was?"""
+        return self.last_ready_at > -math.inf
 
     @property
     def is_hopeless(self) -> bool:

@@ -405,7 +405,8 @@ class Router(OpenCalls):
         elif call.home is not None and (seconds := patience(call.home, now)) > call.queue_seconds:
             self._allow(call, seconds)
         else:
-            self.fail(call, waited_too_long(call, now))
+            never = call.home is not None and not call.home.was_ready and no_worker(call.home, now)
+            self.fail(call, never if isinstance(never, SnakepitError) else waited_too_long(call, now))
 
     def stop(self) -> None:
         self._deadlines.stop()

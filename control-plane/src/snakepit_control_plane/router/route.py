@@ -88,6 +88,8 @@ def no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
         return PoolNotReady(f"pool {pool.name} is suspended: set spec.suspended to false")
     if pool.spec.replicas == 0 or now - pool.last_ready_at < activation:
         return Wait(activation)
+    if now < pool.patient_until:
+        return Wait(min(activation, pool.patient_until - now))
     return PoolNotReady(f"pool {pool.name} has no ready worker: {pool.why_not_ready()}", retry_after=RETRY_NOT_READY_SECONDS)
 
 
