@@ -30,6 +30,15 @@ class Talking(Adapter):
         print(text, end=end)
 
     @tool
+    def show_a_bar(self, steps: int, end: str) -> None:
+        """As tqdm does: each state begins with a carriage return, and is flushed."""
+        for step in range(steps + 1):
+            sys.stderr.write(f"\r{step}/{steps}")
+            sys.stderr.flush()
+        sys.stderr.write(end)
+        print("after")
+
+    @tool
     def complain(self, text: str) -> None:
         print(text, file=sys.stderr)
 

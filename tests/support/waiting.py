@@ -118,6 +118,25 @@ class Waiting(Adapter):
             self.notes.append(how)
 
     @tool
+    def swallows(self, *, ctx: Context) -> str:
+        """As an interpreter in the interpreter does: what a cell raises is its output."""
+        ctx.progress(0.0, "begun")
+        try:
+            _loop()
+        except BaseException as error:
+            return repr(error)
+        return "never"
+
+    @tool
+    def translates(self, *, ctx: Context) -> None:
+        """As a library does whose own C has seen to the signal."""
+        ctx.progress(0.0, "begun")
+        try:
+            _loop()
+        except BaseException:
+            raise RuntimeError("query interrupted") from None
+
+    @tool
     def holds_the_interpreter(self, seconds: float = 600, *, ctx: Context) -> str:
         """In one step of C that lets no other thread run."""
         ctx.progress(0.0, "begun")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import tempfile
 
 import pytest
 
+from snakepit import SnakepitError
 from snakepit.local.frames import StartFailed
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 from support.lying_import import LIES
@@ -78,3 +81,15 @@ def test_a_reason_to_fail_of_any_length_and_in_any_script_reaches_the_agent(agen
     assert len(text) > 5000
     assert set(failure.traceback) == {"\N{SNAKE}", "\n"}
     assert agent.start(SAMPLE).call("echo", {"value": 1}) == 1
+
+
+@pytest.mark.parametrize("startup", ["fork", "spawn"])
+def test_an_import_that_patches_threading_is_refused_with_what_to_do(agent: LocalAgent, startup: str) -> None:
+    said = "importing support.patched lets gevent patch threading, which a worker needs as it is: leave monkey.patch_all() out; "
+    with pytest.raises(SnakepitError, match=re.escape(said)) if startup == "spawn" else contextlib.nullcontext():
+        worker = settled(agent, agent.request("support.patched", startup=startup))
+        if isinstance(worker, StartFailed):
+            assert (worker.stage, worker.type) == ("adapter", "AdapterError")
+            assert worker.message.startswith(said)
+        else:
+            worker.ready()

@@ -58,6 +58,12 @@ def test_a_tool_that_was_interrupted_may_still_use_its_context(worker: LocalWork
     assert worker.call("noted")[-1] == "cleaned"
 
 
+@pytest.mark.parametrize("tool", ["swallows", "translates"])
+def test_what_a_library_makes_of_an_interrupt_is_no_outcome(worker: LocalWorker, tool: str) -> None:
+    interrupted(worker, begun(worker, tool))
+    assert worker.call("echo", {"value": 1}) == 1
+
+
 @pytest.mark.parametrize("tool", ["trickle", "pour", "trickle_later", "pour_later"])
 def test_a_cancelled_stream_closes_its_generator(worker: LocalWorker, tool: str) -> None:
     id_ = worker.begin(tool, stream=True)

@@ -103,6 +103,20 @@ def test_a_line_without_an_end_comes_out_at_the_end_of_its_call(worker: LocalWor
     assert log.line("no end")["call"] != log.line("next")["call"]
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_progress_bar_is_one_line_in_its_last_form(worker: LocalWorker, log: Log, end: str) -> None:
+    worker.call("show_a_bar", {"steps": 30, "end": end})
+    log.of("30/30", "after")
+    assert [line["message"] for line in log.lines if "/30" in line["message"]] == ["30/30"]
+
+
+def test_a_progress_bar_that_is_wiped_away_is_no_line(worker: LocalWorker, log: Log) -> None:
+    worker.call("show_a_bar", {"steps": 30, "end": "\r     \r"})
+    worker.call("say", {"text": "last"})
+    log.line("last")
+    assert not [line["message"] for line in log.lines if "/30" in line["message"]]
+
+
 def test_calls_that_run_at_once_keep_their_lines_apart(agent: LocalAgent, log: Log) -> None:
     worker = agent.start(TALKING, profile="thread", slots=3)
     ids = [worker.begin("meet_and_say", {"text": f"call {n}", "parties": 3}, session_id=f"s{n}") for n in range(3)]

@@ -149,8 +149,7 @@ class Invoker:
         try:
             return Done(call.id, payload=self.runner.guarded(call, lambda: own.run(self._execute, call, tool, arguments)))
         except Interrupted as error:
-            started = Started.YES if call.began else Started.NO
-            return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(started)))
+            return _interruption(call, tool, error)
         except _TooLarge as error:
             return Done(call.id, failure=self._too_large(tool, error))
         except BaseException as error:
@@ -160,6 +159,8 @@ class Invoker:
             self.raised.tell(tool.name, explained, time.monotonic())
             if isinstance(error, SnakepitError) and error.of_context:
                 return Done(call.id, failure=CallFailure(error.reason, error.message, int(Started.YES), dict(error.details)))
+            if call.reason:
+                return _interruption(call, tool, Interrupted(call.reason))  # It has become another on its way, as out of a library's C.
             return Done(call.id, tool_error=ToolFailure(**explained))
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
@@ -175,6 +176,8 @@ class Invoker:
             result = self.runner.wait(call, result)
         if self.channel.disowned:
             leave(None)
+        if call.reason:
+            raise Interrupted(call.reason)  # Swallowed on its way: what came instead is no result.
         encoded, size = self._encode(call, result)
         if call.frame.stream:
             self._send_chunk(call, 0, encoded, size)
@@ -294,3 +297,8 @@ class Invoker:
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:
     return Done(frame.id, failure=CallFailure(reason, message, int(Started.NO), {key: each for key, each in details.items() if each}))
+
+
+def _interruption(call: RunningCall, tool: Tool, error: Interrupted) -> Done:
+    started = Started.YES if call.began else Started.NO
+    return Done(call.id, failure=CallFailure(error.reason, f"tool {tool.name!r} was interrupted: {error}", int(started)))

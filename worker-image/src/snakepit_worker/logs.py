@@ -129,7 +129,7 @@ class Printed(io.TextIOWrapper):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         pending, frame = self._of_this_thread(), _current()
         if frame is not pending.frame:
-            self.flush()
+            self.finish()
             pending.frame = frame
         whole: str = pending.text + text
         if "\n" not in text and len(whole) <= PIECE:
@@ -137,20 +137,30 @@ class Printed(io.TextIOWrapper):
             self.is_partial = True
             return len(text)
         *lines, pending.text = whole.split("\n")
+        lines = [_as_seen(line) for line in lines]
         if len(pending.text) > PIECE:
             lines, pending.text = [*lines, pending.text], ""
         self._emit(lines, frame)
         return len(text)
 
     def flush(self) -> None:
+        """A line that begins with a carriage return is one that shall be written over, a progress bar's: it waits for its last form."""
         pending = self._of_this_thread()
-        text, pending.text = pending.text, ""
+        if pending.text.startswith("\r"):
+            pending.text = "\r" + _as_seen(pending.text)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """What has no newline yet is a line."""
+        pending = self._of_this_thread()
+        text, pending.text = _as_seen(pending.text), ""
         if text:
             self._emit([text], pending.frame)
 
     def close(self) -> None:
         """The process has one, and others write to it."""
-        self.flush()
+        self.finish()
 
     def _of_this_thread(self) -> Any:
         pending = self._pending
@@ -164,6 +174,11 @@ class Printed(io.TextIOWrapper):
         _pipe.write(b"".join(encode(Record(now, "info", self._source, piece, label)) for piece in pieces))
 
 
+def _as_seen(line: str) -> str:
+    """On a terminal, where a carriage return begins the line anew."""
+    return line.rstrip("\r").rpartition("\r")[2] if "\r" in line else line
+
+
 _streams: list[Printed] = []
 
 
@@ -172,7 +187,7 @@ def _finish_lines() -> None:
     for stream in _streams:
         if stream.is_partial:
             stream.is_partial = False
-            stream.flush()
+            stream.finish()
 
 
 class _Handler(logging.Handler):

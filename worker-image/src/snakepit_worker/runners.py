@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import errno
 import inspect
 import logging
 import os
+import select
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ class MainThreadRunner:
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._rests = False
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
         if call.reason:
@@ -68,6 +71,35 @@ class MainThreadRunner:
             return result
         with self._interrupts.shielded:
             return self._running_loop().run_until_complete(result)
+
+    def rest(self, poll: select.poll, wakers: tuple[int, int]) -> None:
+        """Between calls, until one of the descriptors has something. Tasks that a hook or a tool has left in the loop run meanwhile."""
+        loop = self._loop
+        if loop is None or loop.is_closed() or not _has_tasks(loop):
+            _wait(poll)
+            return
+        here = os.getpid()
+        for each in wakers:
+            loop.add_reader(each, loop.stop)
+        self._rests = True
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            if os.getpid() != here:
+                leave(error)
+            logger.warning("%s in a task stopped the event loop, which goes on", type(error).__name__)
+        finally:
+            self._rests = False
+            if os.getpid() == here and not loop.is_closed():
+                for each in wakers:
+                    loop.remove_reader(each)
+        if os.getpid() != here:
+            leave(None)
+
+    def disown(self) -> None:
+        """In a child that the author forked. One that a task did has no loop of its own: that is its parent's."""
+        if self._rests and self._loop is not None:
+            self._loop.stop()
 
     def close(self) -> None:
         if self._loop is not None:
@@ -120,6 +152,13 @@ class ThreadRunner:
 
         return asyncio.run_coroutine_threadsafe(_alone(result), self._running_loop()).result()
 
+    def rest(self, poll: select.poll, wakers: tuple[int, int]) -> None:
+        """Between calls, in each slot. The loop has a thread of its own."""
+        _wait(poll)
+
+    def disown(self) -> None:
+        """In a child that the author forked: `_alone` sees to its end."""
+
     def close(self) -> None:
         if self._loop is not None and self._thread is not None:
             self._closing = True
@@ -144,6 +183,18 @@ class ThreadRunner:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:  # not swallowed: a call that raised it has it
                 logger.warning("%s in a coroutine stopped the event loop, which goes on", type(error).__name__)
+
+
+def _has_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio
+
+    return bool(asyncio.all_tasks(loop))
+
+
+def _wait(poll: select.poll) -> None:
+    """Until one of them has something, or is no descriptor any more."""
+    if any(happened & select.POLLNVAL for _, happened in poll.poll()):
+        raise OSError(errno.EBADF, "a descriptor of the worker's own was closed")
 
 
 async def _alone(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -6,7 +6,6 @@ The inbox is read only when a slot is free: what lies in it has not been started
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
 import logging
 import os
@@ -37,12 +36,13 @@ from snakepit.local.frames import (
     ToWorker,
 )
 from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
-from snakepit.tools import describe, discover, is_thread_safe, load
+from snakepit.tools import describe, discover, is_thread_safe
 from snakepit_worker import debugging, logs, raised, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Invoker, ResultLimit
+from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.raised import Raised
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
@@ -160,7 +160,7 @@ class Worker:
 
     def _make(self, factory: Factory | None) -> Adapter:
         try:
-            factory = factory or load(self._start.adapter)
+            factory = factory or load_unpatched(self._start.adapter)
         except BaseException as error:
             raise StartError("adapter" if isinstance(error, AdapterError) else "import") from error
         try:
@@ -219,7 +219,7 @@ class Worker:
                 call = recv_call(self._inbox, DONTWAIT)
             except BlockingIOError:
                 self._channel.flush()
-                _wait(poll)
+                self._runner.rest(poll, (self._inbox.fileno(), wake.fileno()))
                 if sessions is not None:
                     wake.clear()
                 continue
@@ -291,13 +291,8 @@ class Worker:
         """In the author's forked children."""
         self._inbox.close()
         self._channel.disown()
+        self._runner.disown()
         faulthandler.enable(_STDERR)  # What kills a child is not the end of the worker.
-
-
-def _wait(poll: select.poll) -> None:
-    """Until one of them has something, or is no descriptor any more."""
-    if any(happened & select.POLLNVAL for _, happened in poll.poll()):
-        raise OSError(errno.EBADF, "a descriptor of the worker's own was closed")
 
 
 def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:

@@ -24,8 +24,9 @@ from typing import NamedTuple
 from snakepit.authoring import Adapter, AdapterError
 from snakepit.local.frames import StartWorker
 from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
-from snakepit.tools import is_async, load, read_ahead
+from snakepit.tools import is_async, read_ahead
 from snakepit_worker import forking, inheritance, logs, worker
+from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, Newborn, NotForked, decode_request, explain, must_spawn, reply
 
@@ -124,7 +125,7 @@ class Zygote:
         return not self._hindrance
 
     def _load(self, adapter: str) -> None:
-        self._factory = load(adapter)
+        self._factory = load_unpatched(adapter)
         if is_async(self._factory):
             import asyncio  # noqa: F401  # once here, instead of once in each worker
         read_ahead(self._factory)

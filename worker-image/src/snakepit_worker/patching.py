@@ -1,0 +1,33 @@
+"""Libraries that replace `threading` and `socket` by their own when they are told to, as gevent and eventlet do.
+
+A worker waits in threads and sockets of Python's own. Replaced ones wake it in another order, or never.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+from snakepit.authoring import Adapter, AdapterError
+from snakepit.tools import load
+
+_PATCHERS = ("gevent", "eventlet")
+
+
+def load_unpatched(adapter: str) -> Callable[[], Adapter]:
+    """Import the adapter. Raises AdapterError, and whatever the import does; a patch may be why it has failed."""
+    try:
+        return load(adapter)
+    finally:
+        _refuse(adapter)
+
+
+def _refuse(adapter: str) -> None:
+    for module in (threading, socket):
+        for value in vars(module).values():
+            if (by := str(getattr(value, "__module__", "")).partition(".")[0]) in _PATCHERS:
+                raise AdapterError(
+                    f"importing {adapter} lets {by} patch {module.__name__}, which a worker needs as it is: leave monkey.patch_all() out; "
+                    "async tools, and tools in the profile thread, wait side by side without it"
+                )
