@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulation.contents import content, parse
+from simulation.times import LATE_SECONDS, untimely
 
 from snakepit.local.frames import CallFrame, ToolAnswer
 from snakepit.v1 import common_pb2, link_pb2
@@ -22,9 +23,6 @@ from snakepit_control_plane.store.memory import MemoryStore
 if TYPE_CHECKING:
     from simulation.process import Process
     from simulation.workers import Machine
-
-LATE_SECONDS = 2.0
-"""How long after its deadline an attempt may be answered: the router's patience, and the slowest links."""
 
 NESTED_LATE_SECONDS = LOST_SECONDS + 2.0
 """A tool is told by its agent, which waits for its replica."""
@@ -62,6 +60,8 @@ class Attempt:
     """The reason of an error, or what the payload is."""
     started: int = 0
     ended: float = 0.0
+    unnoticed: float = 0.0
+    """For so long after its end no replica knew of it: its caller was killed."""
     cut_off: bool = False
     cancelled: bool = False
     patient: bool = False
@@ -69,11 +69,6 @@ class Attempt:
     chunks: int = 0
     source: str = ""
     """The run whose chunks have come."""
-
-    @property
-    def is_free(self) -> bool:
-        """A client's tool has made it, and its own caller has gone: it is nested in nothing, unless it came just before."""
-        return self.parent is not None and self.parent.machine is None and self.parent.attempt.ended > 0
 
     @property
     def arguments(self) -> bytes:
@@ -98,6 +93,8 @@ class Run:
     epoch: int
     began: float
     ended: float = 0.0
+    free: bool = False
+    """It was made by a client's tool whose own caller had gone: it is nested in nothing."""
     stopped: bool = False
     """It was told to stop."""
     chunks: int = 0
@@ -134,8 +131,12 @@ class Account:
     problems: list[str] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
     store: MemoryStore | None = None
+    steady: bool = False
+    """A worker is always ready, so that no call waits for one to come."""
     is_heard: Callable[[str], bool] = lambda _agent: False
     """Does a replica hear that agent?"""
+    is_awaited: Callable[[str], bool] = lambda _call_id: True
+    """Does a replica wait for that call of a client's tool?"""
 
     def __post_init__(self) -> None:
         self._now = asyncio.get_running_loop().time
@@ -215,6 +216,7 @@ class Account:
         self._expect(late <= most or attempt.patient, f"{attempt.call_id} was answered {late:.2f} s late")
         never = ("INTERNAL",) if attempt.parent is None else ("INTERNAL", "PAYLOAD_TOO_LARGE")
         self._expect(outcome not in never, f"{attempt.call_id} ended with {message}")
+        self._expect(not (wrong := untimely(attempt, message, steady=self.steady)), wrong)
         self._check_truth(attempt, kind, how)
 
     def _check_truth(self, attempt: Attempt, kind: str, how: str) -> None:
@@ -249,10 +251,10 @@ class Account:
         """By the time that it is told to stop, the end of its stream may be on its way, and counts."""
         self._expect(over <= 0 or run.stopped, f"{run.token} was given credit for {over} more chunks than it has sent")
 
-    def cut_off(self, attempt: Attempt) -> None:
+    def cut_off(self, attempt: Attempt, unnoticed: float = 0.0) -> None:
         """Its link broke, or it was given up: its caller knows nothing of it."""
         if not attempt.ended:
-            attempt.cut_off, attempt.ended = True, self._now()
+            attempt.cut_off, attempt.ended, attempt.unnoticed = True, self._now(), unnoticed
             self.note(f"{attempt.call_id} is cut off")
 
     def _runs_of(self, attempt: Attempt) -> list[Run]:
@@ -280,7 +282,7 @@ class Account:
         runs = self._runs_of(attempt)
         token, agent = f"{attempt.call_id}/{len(runs)}", process.machine.agent()
         where = call.tool, agent, process.incarnation, call.session_uid, call.session_epoch
-        run = Run(attempt, process.machine, call, token, *where, self._now())
+        run = Run(attempt, process.machine, call, token, *where, self._now(), free=self._is_free(attempt))
         self.note(f"{run.token} {call.tool} begins on {process.incarnation} of {run.agent} epoch={call.session_epoch}")
         runs.append(run)
         most = 1 + MOST_RERUNS if call.tool in ("twice", "stream") else 1
@@ -291,7 +293,7 @@ class Account:
             f"{attempt.call_id} begins after its caller was told that it never would ({attempt.outcome})",
         )
         self._expect(len(process.running) < process.slots, f"{attempt.call_id} begins without a slot")
-        if attempt.parent is not None and attempt.parent.frame.deadline and not attempt.is_free:
+        if attempt.parent is not None and attempt.parent.frame.deadline and not run.free:
             later = call.deadline - attempt.parent.frame.deadline
             longer = f"{attempt.call_id} may run {later:.2f} s longer than the call around it"
             self._expect(call.deadline and later < TRAVEL_SECONDS, longer)
@@ -300,6 +302,13 @@ class Account:
         else:
             self.running[""].append(run)
         return run
+
+    def _is_free(self, attempt: Attempt) -> bool:
+        """Its replica may have known before the caller did: the caller's end may still be on its way."""
+        parent = attempt.parent
+        if parent is None or parent.machine is not None:
+            return False
+        return parent.attempt.ended > 0 or not self.is_awaited(parent.frame.call_id)
 
     def ended(self, run: Run) -> None:
         run.ended = self._now()
@@ -311,14 +320,14 @@ class Account:
         """Runs that nobody has told to stop so long after nobody waited for them, or for one that they are nested in, any more."""
         before = self._now() - seconds
         runs = [run for running in self.running.values() for run in running if not run.stopped and not self._is_fenced(run)]
-        return [run.token for run in runs if any(0 < each.ended < before and not each.key for each in self._waiting(run))]
+        return [run.token for run in runs if any(0 < each.ended < before - each.unnoticed and not each.key for each in self._waiting(run))]
 
     @staticmethod
     def _waiting(run: Run) -> Iterator[Attempt]:
         """Who waits for it, and has waited when it began: what a client's tool calls after its own caller has gone is nested in nothing."""
         yield run.attempt
         around = run.attempt.parent
-        if around is not None and around.attempt.ended > run.began and not run.attempt.key:
+        if around is not None and not run.free and around.attempt.ended > run.began and not run.attempt.key:
             yield around.attempt
 
     def _begun_in_session(self, run: Run) -> None:

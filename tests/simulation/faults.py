@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulation.tools import CLIENTS_TOOLS, PLAIN
+from simulation.times import IDLE_SECONDS, QUEUE_SECONDS
+from simulation.tools import CLIENTS_TOOLS, KILLING, PLAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -94,6 +95,11 @@ class Plan:
             calls=["long", *(each for each in asks if each != "stream")] if chance.random() < 0.5 else [],
         )
 
+    @property
+    def steady(self) -> bool:
+        """No worker ends."""
+        return not self.faultiness and not KILLING.intersection((*self.tools, *self.asks, *self.calls))
+
     def sections(self, other: bool) -> dict[str, object]:
         """The pool's spec, or the other pool's."""
         thread = self.slots > 1
@@ -102,11 +108,11 @@ class Plan:
         return {
             "replicas": self.others if other else self.capsules,
             "worker": worker,
-            "queue": {"maxSize": self.queue, "timeoutSeconds": 3},
+            "queue": {"maxSize": self.queue, "timeoutSeconds": QUEUE_SECONDS},
             "heartbeat": {"intervalSeconds": 1, "timeoutSeconds": 3, "missThreshold": 2},
             "drain": {"timeoutSeconds": 3, "killAfterSeconds": 1},
             "session": {"ordered": self.ordered},
-            "call": {"streamIdleSeconds": 4},
+            "call": {"streamIdleSeconds": IDLE_SECONDS},
         }
 
 

@@ -24,6 +24,7 @@ TRAVEL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class _Frame:
+    call_id: str
     session_id: str
     deadline: float
 
@@ -44,6 +45,7 @@ class OfferedRun:
     due: float = 0.0
     """When at the latest whoever asked should begin to hear of its end; 0: it runs."""
     stopped: bool = False
+    free: bool = False
     chunks: int = 0
     waits: float = 0.0
     """Since when it may not send its next chunk."""
@@ -90,7 +92,7 @@ class Offerings:
     def begun(self, name: str, of: str, scope: Scope, call: link_pb2.Call) -> OfferedRun:
         attempt, account = self.account.attempts[of], self.account
         runs: list[Any] = account.runs[attempt.call_id]
-        frame = _Frame("", self._now() + call.timeout_seconds)
+        frame = _Frame(call.call_id, "", self._now() + call.timeout_seconds)
         run = OfferedRun(attempt, frame, f"{of}/{len(runs)}", name, self._now())
         if runs:
             account.violated(f"{of} runs again, at a client")

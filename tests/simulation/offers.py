@@ -265,11 +265,11 @@ class _Life:
             answer = await self._connection.call(link_pb2.Frame(call=call), now, now + timeout)
         except SnakepitError as error:
             if self._over:
-                account.cut_off(attempt)
+                account.cut_off(attempt, self.noticed)
             else:
                 account.settled(attempt, "error", error.reason, int(error.started), error.message, str(error.details.get("how", "")))
         except asyncio.CancelledError:
-            account.cut_off(attempt)
+            account.cut_off(attempt, self.noticed)
             raise
         else:
             if isinstance(answer, Payload):

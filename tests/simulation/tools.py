@@ -28,6 +28,9 @@ STREAMED = ("stream", "telling")
 
 PLAIN = ("quick", "slow", "long", "note", "twice", "failing", "stubborn", "deadly")
 
+KILLING = frozenset({"deadly", "stubborn"})
+"""May cost their worker: they take it along, or don't stop when they are told to."""
+
 OFFERED = [ToolInfo(name, "", "{}", streaming=name == "stream", idempotent=name in ("twice", "stream")) for name in SECONDS]
 
 MOST_CHUNKS = 8

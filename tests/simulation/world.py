@@ -48,11 +48,12 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.plan = plan = Plan.draw(self.chance)
-        self.account = Account(ordered=plan.ordered)
+        self.account = Account(ordered=plan.ordered, steady=plan.steady)
         self.network = Network(self.chance, REPLICAS[: plan.replicas], self.account.problems.append)
         self.store = SharedStore(self.account, self.chance)
         self.account.store = self.store.memory
         self.account.is_heard = self._is_heard
+        self.account.is_awaited = self._is_awaited
         self.descriptors: dict[int, Process] = {}
         self.hosts = [Host(name, self.network, self.store) for name in self.network.replicas]
         self.capsules = [self._capsule(f"c{n}", POOL) for n in range(plan.capsules)] + [
@@ -167,6 +168,9 @@ class World:
         pools = [pool for host in self.hosts if host.replica is not None for pool in host.replica.router.pools.values()]
         capsules = [pool.capsules.get(agent) for pool in pools]
         return any(capsule is not None and capsule.linked and now - capsule.heard < HEARD_SECONDS for capsule in capsules)
+
+    def _is_awaited(self, call_id: str) -> bool:
+        return any(host.replica is not None and call_id in host.replica.links.nested.client_calls for host in self.hosts)
 
     def _check(self) -> None:
         assert not self.account.problems, self.account.problems[0]

@@ -15,16 +15,17 @@ from snakepit.errors import StaleEpoch
 from snakepit.link import Link
 from snakepit.link.channels import server_options
 from snakepit.link.protocol import NEWEST
-from snakepit.link.status import to_status
+from snakepit.link.status import to_frame, to_status
 from snakepit.names import new_id
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
+from snakepit_control_plane.store.memory import stale
 
 T = TypeVar("T")
 WAIT_SECONDS = 15.0
 
 
 class Replica(link_pb2_grpc.LinkServiceServicer):
-    """Keeps everything that agents say. `state` answers state operations; `hold_pipes` stops taking chunks."""
+    """Keeps everything that agents say. `state` answers state operations of a session's newest call; `take_chunks` lets chunks be taken."""
 
     def __init__(self, id_: str = "", max_payload_bytes: int = 4 * 1024 * 1024) -> None:
         self.id = id_ or new_id()
@@ -35,6 +36,8 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         self.chunks: dict[int, list[link_pb2.Chunk]] = {}
         self.pipe_messages = 0
         self.state: dict[str, tuple[common_pb2.Payload, int]] = {}
+        self.fences: dict[str, tuple[str, int]] = {}
+        """Of each session, the uid and the epoch of its newest call."""
         self.state_requests: list[link_pb2.StateRequest] = []
         self.take_chunks = asyncio.Event()
         self.take_chunks.set()
@@ -84,7 +87,10 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
     def _on_state(self, request: link_pb2.StateRequest) -> None:
         self.state_requests.append(request)
         reply = link_pb2.StateReply(id=request.id)
-        if request.HasField("set"):
+        uid, epoch = self.fences.get(request.session_id, ("", 0))
+        if (request.session_uid, request.session_epoch) != (uid, epoch):
+            reply.error.CopyFrom(to_frame(stale(request.session_id, another_life=request.session_uid != uid)))
+        elif request.HasField("set"):
             version = self.state.get(request.set.key, (None, 0))[1] + 1
             self.state[request.set.key] = (request.set.value, version)
             reply.version, reply.written = version, True
@@ -98,7 +104,15 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
 
     def send(self, frame: link_pb2.Frame) -> None:
         assert self.link is not None
+        if frame.HasField("call"):
+            self._bind(frame.call)
         self.link.send(frame)
+
+    def _bind(self, call: link_pb2.Call) -> None:
+        """The session is where its newest call goes; one of an older epoch, as a test may send it, takes it back nowhere."""
+        uid, epoch = self.fences.get(call.session_id, ("", 0))
+        if call.session_uid != uid or call.session_epoch > epoch:
+            self.fences[call.session_id] = (call.session_uid, call.session_epoch)
 
     def call(self, worker: pool_pb2.Worker, tool: str, arguments: object = None, **fields: Any) -> int:
         """Send a call to a worker; the id."""

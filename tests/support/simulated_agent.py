@@ -19,6 +19,7 @@ from snakepit.link.dial import Replica
 from snakepit.link.token import Token
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
+from snakepit_agent.slots import HeldCall, Ledger
 
 Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
 
@@ -69,7 +70,10 @@ TOOLS: dict[str, Tool] = {"echo": echo, "hang": hang, "fail": fail, "count": cou
 
 @dataclass
 class SimulatedAgent:
-    """`workers` workers of `slots` slots. `calls` has every Call frame that arrived, `running` what is not answered."""
+    """`workers` workers of `slots` slots, which an agent's own ledger counts: it refuses what is too much.
+
+    `calls` has every Call frame that arrived, `running` what was taken and is not answered.
+    """
 
     address: str
     name: str = "capsule-0"
@@ -90,7 +94,9 @@ class SimulatedAgent:
     def __post_init__(self) -> None:
         self.incarnation = secrets.token_hex(4)
         self.lives = {f"{self.name}/{index}": secrets.token_hex(4) for index in range(self.workers)}
+        self._ledger = Ledger()
         self.calls: list[link_pb2.Call] = []
+        self._held: dict[int, HeldCall] = {}
         self.running: dict[int, tuple[link_pb2.Call, asyncio.Task[None]]] = {}
         self.most_running: dict[str, int] = {}
         self.cancelled: list[link_pb2.Cancel] = []
@@ -145,6 +151,11 @@ class SimulatedAgent:
         """Why its last dial failed."""
         return self._dialer.last_error
 
+    def learn(self, seconds: float, *tools: str) -> None:
+        """As if these had always taken so long here: the agent, too, estimates what it lets wait."""
+        for tool in tools:
+            self._ledger._learn(tool, seconds)
+
     def let_go(self) -> None:
         self.gate.set()
 
@@ -164,6 +175,7 @@ class SimulatedAgent:
                     reason="WORKER_LOST", message="signal 9", started=common_pb2.STARTED_MAYBE, details={"how": "signal 9"}
                 )
                 self._answer(call, link_pb2.Result(error=error))
+        self._ledger.remove(old)
         self.report()
 
     # ---- frames out
@@ -285,6 +297,16 @@ class SimulatedAgent:
         if self.lives.get(call.worker) != call.incarnation:
             self.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))
             return
+        if call.incarnation not in self._ledger.workers:
+            self._ledger.open(call.incarnation, self.slots)
+        replica = self.replica.id if self.replica is not None else ""
+        if reason := self._ledger.refusal(call.incarnation, call.tool, ahead=call.ahead):
+            self._ledger.refused(call.incarnation, replica)
+            self.send(reject=link_pb2.Reject(id=call.id, reason=reason))
+            return
+        held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool)
+        self._ledger.admit(held, asyncio.get_running_loop().time())
+        self._held[call.id] = held
         task = asyncio.create_task(self._run(call))
         self.running[call.id] = (call, task)
         here = sum(other.worker == call.worker for other, _ in self.running.values())
@@ -296,8 +318,16 @@ class SimulatedAgent:
 
     def _answer(self, call: link_pb2.Call, result: link_pb2.Result) -> None:
         self.running.pop(call.id, None)
+        if (held := self._held.pop(call.id, None)) is not None:
+            if result.run_seconds:
+                self._ledger.finish(held.id, result.run_seconds, asyncio.get_running_loop().time())
+            else:
+                self._ledger.release(held.id)
         result.id, result.call_id, result.worker, result.incarnation = call.id, call.call_id, call.worker, call.incarnation
         self.send(result=result)
+        if self._ledger.owed:  # Whoever was refused waits for word.
+            self._ledger.owed.clear()
+            self.report()
 
     async def _beat_forever(self) -> None:
         while True:

@@ -52,6 +52,7 @@ async def test_a_call_ahead_of_a_slot_comes_back_as_soon_as_another_worker_is_fr
     gates = Gates("first", "second", "third", "fourth")
     async with simulated_agent(server.address, workers=2, tools=gates.tools()) as agent:
         learn(server, SHORT, *gates.open)
+        agent.learn(SHORT, *gates.open)
         queue = server.router.pools[POOL].queue
         calls = {}
         for number, tool in enumerate(("first", "second")):
