@@ -62,6 +62,11 @@ class Lifecycle:
         return any(seat.is_routable for seat in self.seats)
 
     @property
+    def is_failing(self) -> bool:
+        """Did the last try to start some worker fail?"""
+        return any(not seat.ready_at and (seat.failures or seat.backoff) for seat in self.all_seats())
+
+    @property
     def is_at_rest(self) -> bool:
         """Nothing is about to happen by the passing of time alone, but for what has seconds to spare."""
         return all(seat.is_at_rest for seat in self.all_seats())

@@ -81,7 +81,8 @@ def _explain_both(old: Seat, successor: Seat) -> tuple[str, str]:
     why = WORDS[Why(old.wish)]
     if successor.failures or successor.backoff:
         what = f"{successor.reason}: {successor.message}"
-        return "SuccessorFailed", f"it should be recycled ({why}), and goes on as its successor can't start: {what}"
+        due = "" if old.wish == Why.ASKED else f" (a successor is due: {why})"
+        return "SuccessorFailed", f"it serves on, because its successor can't start: {what}{due}"
     return "Recycling", f"its successor is starting: {why}"
 
 

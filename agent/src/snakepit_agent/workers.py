@@ -20,7 +20,7 @@ from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
 from snakepit.texts import clipped
 from snakepit_agent import actions as life
-from snakepit_agent import endings
+from snakepit_agent import endings, starts
 from snakepit_agent.channel import WorkerChannel
 from snakepit_agent.endings import Ending
 from snakepit_agent.keeper import KeeperServer
@@ -29,8 +29,10 @@ from snakepit_agent.lookout import Lookout
 from snakepit_agent.oom import OomCounter
 from snakepit_agent.owners import Owners
 from snakepit_agent.recycling import Why
+from snakepit_agent.seats import Seat, State
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
+from snakepit_agent.starts import Starts
 from snakepit_agent.translate import offer_bytes
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Workers:
         self._keeper_asked = False
         self._ending = False
         self._shut: dict[str, float] = {}
+        self._starts = Starts()
 
     # ---- what calls, state and reports ask for
 
@@ -205,7 +208,8 @@ class Workers:
         self._changed()
 
     def recycle_worker(self, incarnation: str, now: float) -> None:
-        """Somebody asks for it."""
+        """Somebody asks for it, and wants to know what comes of it."""
+        self._starts.forget()
         self._apply(self.lifecycle.recycle(incarnation, Why.ASKED, now))
         self._changed()
 
@@ -290,19 +294,22 @@ class Workers:
         channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seat(frame.incarnation)
         stacks = channel.stacks.read() if channel and channel.stacks else ""
         ending = endings.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
-        if stacks:
-            log.warning("worker %s wrote before it was killed:\n%s", self.worker_id(frame.incarnation), stacks)
-        self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending)
+        self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending, stacks)
 
-    def _died(self, incarnation: str, reason: str, ending: Ending) -> None:
+    def _died(self, incarnation: str, reason: str, ending: Ending, stacks: str = "") -> None:
         name = self.worker_id(incarnation)
         self._bury(incarnation, ending)
         seat = self.lifecycle.seat(incarnation)
-        was = seat.state.value if seat is not None else ""
-        self._apply(self.lifecycle.died(incarnation, reason, ending.words, time.monotonic()))
-        if was:
+        was = seat.state if seat is not None else None
+        actions = self.lifecycle.died(incarnation, reason, ending.words, time.monotonic())
+        if seat is not None and was is State.STARTING:
+            self._start_ended(seat, name, stacks)
+        elif was is not None:
+            if stacks:
+                log.warning("worker %s wrote before it was killed:\n%s", name, stacks)
             level = logging.INFO if ending.how == "exit code 0" else logging.WARNING
-            log.log(level, "worker %s ended: %s (%s)", name, ending.words, was)
+            log.log(level, "worker %s ended: %s (%s)", name, ending.words, was.value)
+        self._apply(actions)
         self._changed()
 
     def _bury(self, incarnation: str, ending: Ending) -> None:
@@ -374,6 +381,8 @@ class Workers:
         if actions is None:
             return
         log.info("worker %s is ready after %.3f s", self.worker_id(incarnation), frame.setup_seconds)
+        if not self.lifecycle.is_failing:
+            self._starts.forget()
         self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
         self.lookout.ready(incarnation)
@@ -382,10 +391,25 @@ class Workers:
         self._changed()
 
     def _could_not_start(self, incarnation: str, stage: str, kind: str, message: str, traceback: str) -> None:
-        reason = _STAGES.get(stage, "StartFailed")
-        log.error("worker %s can't start: %s: %s: %s\n%s", self.worker_id(incarnation), reason, kind, message, traceback)
-        said = f"{kind}: {message}" if kind else message
+        reason, said = _STAGES.get(stage, "StartFailed"), f"{kind}: {message}" if kind and kind != "AdapterError" else message
+        self._say_once(self.worker_id(incarnation), reason, clip(said), traceback)
         self.lifecycle.could_not_start(incarnation, reason, clip(said), clip(traceback))
+
+    def _say_once(self, worker: str, reason: str, message: str, traceback: str) -> None:
+        """A cause that keeps workers from starting."""
+        cause = starts.cause(reason, message)
+        if self._starts.is_news(cause, time.monotonic()):
+            told = f"a worker can't start: {reason}: {message}" + (f"\n{traceback.rstrip()}" if traceback else "")
+            log.error("%s", told, extra={"worker": worker, "cause": cause})
+
+    def _start_ended(self, seat: Seat, worker: str, stacks: str) -> None:
+        """It can't start, for a reason that may have been told."""
+        self._say_once(worker, seat.reason, seat.message, seat.traceback or stacks)
+        now, cause = time.monotonic(), starts.cause(seat.reason, seat.message)
+        tries = self._starts.ended(cause, now)
+        if tries:
+            told = f"still failing, {tries} tries, next in {max(0.0, seat.retry_at - now):.0f} s: {seat.reason}: {seat.message}"
+            log.warning("%s", told, extra={"worker": worker, "cause": cause, "tries": tries})
 
     def _on_broken(self, channel: WorkerChannel, why: str) -> None:
         if self.lifecycle.seat(channel.incarnation) is None:

@@ -29,8 +29,8 @@ LINE_BYTES = 65536
 """A line without an end is cut here."""
 
 Process = asyncio.subprocess.Process
-OnLine = Callable[[str, str, str], None]
-"""`(pool, capsule, line)`: something that the capsule's programs, or the author's code, printed."""
+OnLine = Callable[[str, str, str, bool], None]
+"""`(pool, capsule, line, ours)`: something that the author's container printed, or, `ours`, a record of the agent's log."""
 
 
 class Capsule:
@@ -199,16 +199,16 @@ class Capsules:
             lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
             for line in lines:
                 if not (ours and capsule.deleting):
-                    self._on_line(capsule.local.name, capsule.name, line.decode(errors="replace"))
+                    self._on_line(capsule.local.name, capsule.name, line.decode(errors="replace"), ours)
         if rest:
-            self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"))
+            self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"), ours)
 
     def _agent_environment(self, capsule: Capsule) -> dict[str, str]:
         metadata = capsule.local.pool.metadata
         return {
-            "SNAKEPIT_LOG_FORMAT": "text",
             "SNAKEPIT_LOG_LEVEL": "warning",
             **os.environ,
+            "SNAKEPIT_LOG_FORMAT": "json",
             "SNAKEPIT_POOL": capsule.local.name,
             "SNAKEPIT_POOL_UID": metadata.uid,
             "SNAKEPIT_POOL_GENERATION": str(metadata.generation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Set
 from typing import Any
@@ -10,21 +11,23 @@ from rich.console import Console
 from rich.text import Text
 
 from snakepit.client import ToolInfo
-from snakepit_operator.model import CapsuleView, FleetView
+from snakepit_operator.model import FleetView
 
 _EXAMPLES: Mapping[str, str] = {"integer": "3", "number": "1.5", "string": "text", "boolean": "true", "array": "[...]", "object": "{...}"}
 
 _NEEDY = 5
+_MOST_CAUSES = 100
 
 
 class Reporter:
-    """Prints each change once."""
+    """Prints each change once. `say` is for events, `author_line` for output."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
         self._states: dict[str, object] = {}
-        self._capsules: dict[str, CapsuleView] = {}
+        self._causes: dict[tuple[str, str], str] = {}
+        self._reloading: set[str] = set()
 
     def say(self, text: str, style: str = "") -> None:
         self._console.print(Text(f"{time.monotonic() - self._began:7.2f}s  ", "dim") + Text(text, style), soft_wrap=True)
@@ -33,6 +36,44 @@ class Reporter:
         """A line of a capsule's output, as it came."""
         self._console.print(Text(f"{capsule} | ", "cyan") + Text.from_ansi(line), soft_wrap=True)
 
+    def agent_line(self, pool: str, capsule: str, line: str) -> str:
+        """What an agent logged, as JSON. What keeps workers from starting is said once for a pool, by the first capsule that has it.
+
+        What was printed is returned; empty: nothing.
+        """
+        try:
+            record = json.loads(line)
+            message, cause = record["message"], record.get("cause", "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.author_line(capsule, line)
+            return line
+        if cause and not self._is_its_own(pool, capsule, cause, lasting="tries" in record):
+            return ""
+        said = f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}"
+        trace = record.get("exception", "")
+        said = f"{said}\n{trace}" if trace else said
+        self.say(said, "yellow" if "tries" in record or record.get("level") == "warning" else "red")
+        return said
+
+    def _is_its_own(self, pool: str, capsule: str, cause: str, *, lasting: bool) -> bool:
+        """Nobody has told this cause, or this capsule has, and now says that it lasts."""
+        if (pool, cause) in self._causes:
+            return lasting and self._causes[pool, cause] == capsule
+        if len(self._causes) >= _MOST_CAUSES:
+            del self._causes[next(iter(self._causes))]
+        self._causes[pool, cause] = capsule
+        return True
+
+    def reloading(self, pool: str) -> None:
+        """Its code has changed: what kept the old code from starting is told anew, if it does so still."""
+        self._reloading.add(pool)
+        for key in [key for key in self._causes if key[0] == pool]:
+            del self._causes[key]
+
+    def reloaded(self, pool: str, seconds: float) -> None:
+        self._reloading.discard(pool)
+        self.say(f"pool {pool}: reloaded in {seconds:.1f} s", "green")
+
     def created(self, capsule: str, adapter: str) -> None:
         self.say(f"starting capsule {capsule} ({adapter})", "dim")
 
@@ -40,11 +81,11 @@ class Reporter:
         self.say(f"ending capsule {capsule}: {reason}{f' ({message})' if message else ''}", "yellow" if message else "dim")
 
     def pool(self, name: str, view: FleetView | None) -> None:
-        """Say what has changed: availability, restarts, workers that can't start."""
+        """Say what has changed of its availability. While its code is replaced, nothing: what counts is what is there then."""
         if view is None:
             return
-        for capsule in view.capsules.values():
-            self._capsule(capsule)
+        if name in self._reloading:
+            return
         state = (view.available, view.ready_workers)
         before = self._states.get(name)
         self._states[name] = state
@@ -60,14 +101,6 @@ class Reporter:
         for name, tools in pools.items():
             if tools:
                 self.say(f"try: {example(address, name, tools, needy[name])}", "bold")
-
-    def _capsule(self, now: CapsuleView) -> None:
-        before = self._capsules.get(now.name)
-        self._capsules[now.name] = now
-        if now.failure is not None and (before is None or before.failure != now.failure):
-            self.say(f"capsule {now.name}: a worker can't start: {now.failure[0]}: {now.failure[1]}", "red")
-        if before is not None and now.pod_uid == before.pod_uid and now.restarts > before.restarts and now.failure is None:
-            self.say(f"capsule {now.name}: a worker ended and was started again", "yellow")
 
 
 def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:

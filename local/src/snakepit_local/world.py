@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
-from snakepit.client import Client, Pool, ToolInfo
+from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running, serve
@@ -37,6 +37,9 @@ WATCH_SECONDS = 0.1
 
 WATCHING = {"PYTHONDONTWRITEBYTECODE": "1"}
 """Bytecode is taken for that of a source of the same second and size, and people save faster than that."""
+
+RELOAD_SECONDS = 0.05
+"""Between two looks at whether the new code serves."""
 
 STOP_SECONDS = 2.0
 
@@ -82,9 +85,11 @@ class World:
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
         logbook = Logbook(root, self._pools)
 
-        def on_line(pool: str, capsule: str, line: str) -> None:
-            self._reporter.author_line(capsule, line)
-            logbook.add(pool, capsule, line)
+        def on_line(pool: str, capsule: str, line: str, ours: bool) -> None:
+            if not ours:
+                self._reporter.author_line(capsule, line)
+            for each in (self._reporter.agent_line(pool, capsule, line) if ours else line).splitlines():
+                logbook.add(pool, capsule, each)
 
         self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment)
         self._fleet = Fleet(control_plane.address, self.wake)
@@ -172,27 +177,48 @@ class World:
         """Changed code replaces the workers, successors first; broken code replaces nothing."""
         before = await asyncio.to_thread(sources, folder)
         pause = WATCH_SECONDS
-        while True:
-            await asyncio.sleep(pause)
-            began = time.monotonic()
-            now = await asyncio.to_thread(sources, folder)
-            pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))
-            if now != before:
+        reload: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await asyncio.sleep(pause)
+                began = time.monotonic()
+                now = await asyncio.to_thread(sources, folder)
+                pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))
+                if now == before:
+                    continue
                 changed = [path for path, state in now.items() if before.get(path) != state]
                 before = now
-                await self._reload(pool, await asyncio.to_thread(broken, changed))
+                if problem := await asyncio.to_thread(broken, changed):
+                    self._reporter.say(f"pool {pool.name}: its code is broken, so its workers stay as they are: {problem}", "red")
+                    continue
+                if reload is not None:
+                    reload.cancel()
+                reload = asyncio.create_task(self._reload(pool, began), name=f"reload of {pool.name}")
+        finally:
+            if reload is not None:
+                reload.cancel()
 
-    async def _reload(self, pool: Pool, problem: str) -> None:
-        if problem:
-            self._reporter.say(f"pool {pool.name}: its code is broken, so its workers stay as they are: {problem}", "red")
-            return
-        self._reporter.say(f"pool {pool.name}: its code has changed, replacing its workers", "bold")
+    async def _reload(self, pool: Pool, began: float) -> None:
+        """Until no worker of the old code serves. Why one of the new code can't start, its agent says."""
+        self._reporter.reloading(pool.name)
         self._capsules.renew_code(pool.name)
         try:
+            old = set()
             for worker in await pool.workers():
+                old.add(worker.incarnation)
                 await pool.recycle_worker(worker.id)
+            while not _is_new(await pool.workers(), old):  # noqa: ASYNC110  # it changes at the control plane
+                await asyncio.sleep(RELOAD_SECONDS)
         except SnakepitError as error:
             self._reporter.say(f"pool {pool.name}: its workers can't be replaced: {error}", "red")
+        else:
+            self._reporter.reloaded(pool.name, time.monotonic() - began)
+
+
+def _is_new(workers: Sequence[WorkerInfo], old: Set[str]) -> bool:
+    """Each place is taken by a worker that was not there before; those that are finishing their calls don't count."""
+    serving = [each for each in workers if each.state != "draining"]
+    return bool(serving) and all(each.state == "ready" and each.incarnation not in old for each in serving)
 
 
 async def _first(*events: asyncio.Event, timeout: float) -> None:

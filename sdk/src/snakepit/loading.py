@@ -76,7 +76,7 @@ def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
     if package:
         prefix, folders = f"{package}.", list(getattr(sys.modules.get(package), "__path__", ()))
     else:
-        prefix, folders = "", [each for each in sys.path if not _is_library(each)]
+        prefix, folders = "", [each for each in dict.fromkeys(sys.path) if not _is_library(each) and _modules([each])]
     own = _modules(folders)
     last = missing.removeprefix(prefix)
     meant = nearest(last, own) or (nearest(last, _modules(sys.path)) if libraries else [])
@@ -89,7 +89,7 @@ def _modules(folders: Iterable[str]) -> list[str]:
     import pkgutil  # seldom needed, as all of this
 
     found = (each.name for each in pkgutil.iter_modules(folders))
-    return sorted({each for each in itertools.islice(found, _MOST_MODULES) if not each.startswith("_")})
+    return sorted({each for each in itertools.islice(found, _MOST_MODULES) if not each.startswith(("_", "snakepit"))})
 
 
 def _is_library(folder: str) -> bool:

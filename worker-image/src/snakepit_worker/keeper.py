@@ -241,7 +241,7 @@ class Keeper:
 
     def _tell_exit(self, start: StartWorker, status: int) -> None:
         code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
-        logger.log(logging.INFO if status else logging.DEBUG, "worker %s ended: %s", start.name or start.index, _how(status))
+        logger.debug("worker %s ended: %s", start.name or start.index, _how(status))
         self._tell(WorkerExited(start.index, start.incarnation, code=code, signal=number))
 
     def _sweep(self) -> None:
@@ -387,9 +387,8 @@ class Keeper:
         return pid not in known and processes.is_child(pid)
 
     def failed(self, failure: StartFailed) -> None:
-        """No process could be made."""
+        """No process could be made. The agent says so, once for each cause."""
         self.collector.close(failure.incarnation)
-        logger.error("worker %s can't start (%s): %s: %s", failure.index, failure.stage, failure.type, failure.message)
         self._tell(failure)
 
     def watch(self, sock: socket.socket, wake: Callable[[], object]) -> None:

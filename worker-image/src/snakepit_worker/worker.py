@@ -120,7 +120,6 @@ class Worker:
             cause = error.__cause__ or error
             if self._channel.disowned:
                 leave(cause)
-            logger.error("the adapter %s can't serve (%s)", self._start.adapter, error.stage, exc_info=cause)
             self._channel.send(Failed(error.stage, **explain(cause)))
             return 1
         self._serve(invoker)
