@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import cel
 import msgspec
 
 from snakepit.errors import InvalidArguments
+from snakepit.loading import of_a_file
 from snakepit.names import pool_name
 from snakepit.spec import InvalidPool, SnakePool, load_pools
 from snakepit_operator.rollout import digest
@@ -35,6 +38,7 @@ class LocalPool:
         return pool_name(self.pool.metadata.namespace, self.pool.metadata.name)
 
 
+_ADAPTER = re.compile(r'spec\.worker\.adapter: Invalid value: "([^"]*)":')
 _HOUR = 3600.0
 _WEEK = 7 * 24 * _HOUR
 
@@ -72,10 +76,17 @@ def read_pools(paths: Iterable[Path], generation: int) -> list[LocalPool]:
                     problems.append(f"{path}: pool {local.name} is there twice")
                 found[local.name] = local
         except InvalidPool as error:
-            problems += [f"{path}: {problem}" for problem in error.problems]
+            problems += [f"{path}: {problem}{_meant(str(problem))}" for problem in error.problems]
     if problems:
         raise InvalidPool(problems)
     return list(found.values())
+
+
+def _meant(problem: str) -> str:
+    """The right form of an adapter that is the path of a file."""
+    found = _ADAPTER.search(problem)
+    meant = of_a_file(found[1]) if found else None
+    return f" (did you mean {json.dumps(meant)}?)" if meant else ""
 
 
 Snapshot = Mapping[Path, tuple[int, int]]

@@ -79,3 +79,10 @@ def test_the_command_to_try_is_one_that_is_short_to_type() -> None:
     tools = [_tool("classify", {"image": "array"}), _tool("count", {"to": "integer"}, streaming=True), _tool("held_out", {})]
     assert example("127.0.0.1:7800", "default/digits", tools) == "snakepit call default/digits count to=3 --stream"
     assert example("127.0.0.1:7900", "a/b", tools[2:]) == "snakepit call a/b held_out --server 127.0.0.1:7900"
+
+
+def test_the_path_of_a_file_as_an_adapter_is_told_in_its_right_form(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPool) as caught:
+        read_pools([pool_file(tmp_path, "one", "app/tools.py:App")], 1)
+    (said,) = caught.value.problems
+    assert said.endswith('(did you mean "app.tools:App"?)')
