@@ -106,6 +106,7 @@ class Imports(Adapter):
         if note := os.environ.get("LEAVE_NOTE"):
             atexit.register(Path(note).write_text, "exit")
             self.held = tempfile.TemporaryDirectory(dir=HERE, prefix="own-")
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))  # so that only the end of the process ends it
             weakref.finalize(self, Path(note + ".finalized").write_text, "finalized")
 
     @tool
