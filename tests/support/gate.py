@@ -20,6 +20,7 @@ class Gate:
         self._flows = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         self._flows.set()
@@ -34,24 +35,34 @@ class Gate:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for each in list(self._writers):
-            each.transport.abort()
         self._flows.set()
-        while self._writers:
-            await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # who was let in at the last moment is served, too
+        for each in self._writers:
+            each.transport.abort()
+        await asyncio.gather(*self._serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._connect(reader, writer)
+        finally:
+            self._serving.remove(task)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", self._behind)
         except OSError:
-            writer.close()
+            await _close(writer)
             return
         both = {writer, behind_writer}
         self._writers |= both
-        try:
-            await asyncio.gather(self._copy(reader, behind_writer, True), self._copy(behind_reader, writer, False))
-        finally:
-            self._writers -= both
+        if self._server is None:  # shut meanwhile
+            behind_writer.transport.abort()
+            writer.transport.abort()
+        await asyncio.gather(self._copy(reader, behind_writer, True), self._copy(behind_reader, writer, False))
+        self._writers -= both
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         with contextlib.suppress(OSError):
@@ -60,7 +71,13 @@ class Gate:
                 self.passed += len(data) if up else 0
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager

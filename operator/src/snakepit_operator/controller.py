@@ -35,6 +35,8 @@ from snakepit_operator.views import pool_view
 from snakepit_operator.wake import watch_forever
 
 RESYNC_SECONDS = 30.0
+DEFINED_SECONDS = 2.0
+"""While the CRD is missing, it is looked for this often."""
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
@@ -79,7 +81,7 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
-            tasks.create_task(watch_forever(self._settings.watch_namespaces, self.wake), name="watch")
+            tasks.create_task(watch_forever(self._settings.watch_namespaces, self.wake, self._until_defined), name="watch")
             for number in range(_WORKERS):
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
 
@@ -90,6 +92,16 @@ class Controller:
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
         self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
+
+    async def _until_defined(self) -> None:
+        """Return when there are SnakePools."""
+        while True:
+            try:
+                if await self._kube.serves(POOLS):
+                    return
+            except KubeError as error:
+                log.warning("the API server could not be asked for SnakePools: %s", error)
+            await asyncio.sleep(DEFINED_SECONDS)
 
     async def _resync_forever(self) -> None:
         while True:

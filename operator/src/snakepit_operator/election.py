@@ -81,7 +81,7 @@ class Election:
             async with asyncio.timeout(left):
                 held = await self._try(now)
         except (KubeError, TimeoutError) as error:
-            log.warning("the lease %s could not be read or written: %s", self._name, error or "there was no answer in time")
+            log.warning("the lease %s could not be read or written: %s", self._name, str(error) or "no answer in time")
             held = left is not None and left > 0 and isinstance(error, KubeError)
         else:
             self._renewed = now if held else self._renewed

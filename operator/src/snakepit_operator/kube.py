@@ -19,6 +19,8 @@ from kubernetes.aio.client.configuration import Configuration
 Object = dict[str, Any]
 
 REQUEST_SECONDS = 10.0
+PAGE = 500
+"""Objects in one answer to a list."""
 FIELD_MANAGER = "snakepit-operator"
 
 _JSON = "application/json"
@@ -98,6 +100,16 @@ class Kube:
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
 
+    async def serves(self, resource: Resource) -> bool:
+        """Whether the API server knows that kind, for who asks what there is too."""
+        try:
+            found = await self._request("GET", resource.root)
+        except KubeError as error:
+            if error.missing:
+                return False
+            raise
+        return any(each.get("name") == resource.plural for each in found.get("resources") or ())
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """The object."""
         return await self._request("GET", resource.path(namespace, name))
@@ -106,7 +118,7 @@ class Kube:
         """All objects there are now (a consistent read), page by page. `selector` is of labels, `fields` of fields."""
         items: list[Object] = []
         wanted = {"labelSelector": selector, "fieldSelector": fields}
-        query = {"limit": "500", **{key: value for key, value in wanted.items() if value}}
+        query = {"limit": str(PAGE), **{key: value for key, value in wanted.items() if value}}
         while True:
             page = await self._request("GET", resource.path(namespace), query)
             items += page.get("items") or []

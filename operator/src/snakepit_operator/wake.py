@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
@@ -29,10 +29,14 @@ OnWake = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
-async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
-    """Watch, and watch again, until cancelled. `namespaces` empty: all."""
+async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_defined: Callable[[], Awaitable[None]]) -> None:
+    """Watch, and watch again, until cancelled. `namespaces` empty: all.
+
+    `until_defined` waits until pools are served: a kopf that starts sooner never watches them.
+    """
     pause, longest = RESTART_SECONDS
     while True:
+        await until_defined()
         started = asyncio.get_running_loop().time()
         await watch(namespaces, on_wake)
         if asyncio.get_running_loop().time() - started > longest:

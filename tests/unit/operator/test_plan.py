@@ -242,3 +242,21 @@ def test_a_burst_of_a_hundred_is_created_once() -> None:
     for _ in range(5):
         world.reconcile(wanted)
     assert len(world.active()) == 100
+
+
+def test_of_capsules_that_are_missed_equally_the_highest_ordinals_go() -> None:
+    pods = [pod(number) for number in (2, 0, 3, 1)]
+    made = plan(pool(replicas=2), Observed(tuple(pods), fleet(*(capsule(each) for each in pods))), NOW)
+    assert sorted(names(made)) == sorted(each.name for each in pods if each.ordinal >= 2)
+
+
+def test_a_failed_pod_that_waits_for_its_retry_goes_when_nobody_wants_its_place_any_more() -> None:
+    serving, failed = pod(0), pod(1, phase=Phase.FAILED, reason="Error", attempt=4, changed=NOW)
+    seen = Observed((serving, failed), fleet(capsule(serving)))
+    assert names(plan(pool(replicas=2), seen, NOW)) == []
+    assert names(plan(pool(replicas=1), seen, NOW)) == [failed.name]
+
+
+def test_of_failed_pods_that_wait_the_first_places_stay() -> None:
+    failed = [pod(number, phase=Phase.FAILED, reason="Error", attempt=4, changed=NOW) for number in (2, 0, 1)]
+    assert names(plan(pool(replicas=1), Observed(tuple(failed), fleet()), NOW)) == [failed[0].name, failed[2].name]

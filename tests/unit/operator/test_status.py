@@ -265,3 +265,9 @@ def test_how_full_the_sessions_are_is_told_beside_the_store(mark: int, reason: s
     verdict = conditions(look(pool(replicas=1), pod(0), seen=seen))["SessionStoreReady"]
     assert verdict[:2] == ("True", reason)
     assert ("10000" in verdict[2]) == bool(mark)
+
+
+def test_only_capsules_that_are_heard_count_as_available_whatever_workers_they_had() -> None:
+    heard, silent = pod(0), pod(1)
+    found = look(pool(replicas=2), heard, silent, seen=fleet(capsule(heard), capsule(silent, live=False)))
+    assert (found.replicas, found.available_replicas) == (2, 1)
