@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulation.contents import content, parse
+from simulation.limits import Limits
 from simulation.times import LATE_SECONDS, untimely
 
 from snakepit.local.frames import CallFrame, ToolAnswer
@@ -131,6 +132,7 @@ class Account:
     problems: list[str] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
     store: MemoryStore | None = None
+    limits: Limits = field(default_factory=Limits)
     steady: bool = False
     """A worker is always ready, so that no call waits for one to come."""
     is_heard: Callable[[str], bool] = lambda _agent: False
@@ -285,6 +287,7 @@ class Account:
         run = Run(attempt, process.machine, call, token, *where, self._now(), free=self._is_free(attempt))
         self.note(f"{run.token} {call.tool} begins on {process.incarnation} of {run.agent} epoch={call.session_epoch}")
         runs.append(run)
+        self._expect(not (wrong := self.limits.begun(run)), wrong)
         most = 1 + MOST_RERUNS if call.tool in ("twice", "stream") else 1
         self._expect(len(runs) <= most, f"{attempt.call_id} runs {len(runs)} times")
         self._expect(arguments == attempt.arguments, f"{attempt.call_id} begins with other arguments than its own, or not all of them")
@@ -316,29 +319,15 @@ class Account:
         self.fastest[known] = min(self.fastest.get(known, QUICK_SECONDS), run.ended - run.began)
         self.running[run.uid].remove(run)
 
-    def orphans(self, seconds: float) -> list[str]:
-        """Runs that nobody has told to stop so long after nobody waited for them, or for one that they are nested in, any more."""
-        before = self._now() - seconds
-        runs = [run for running in self.running.values() for run in running if not run.stopped and not self._is_fenced(run)]
-        return [run.token for run in runs if any(0 < each.ended < before - each.unnoticed and not each.key for each in self._waiting(run))]
-
-    @staticmethod
-    def _waiting(run: Run) -> Iterator[Attempt]:
-        """Who waits for it, and has waited when it began: what a client's tool calls after its own caller has gone is nested in nothing."""
-        yield run.attempt
-        around = run.attempt.parent
-        if around is not None and not run.free and around.attempt.ended > run.began and not run.attempt.key:
-            yield around.attempt
-
     def _begun_in_session(self, run: Run) -> None:
         highest = self.epochs.get(run.uid, 0)
         stale = run.epoch < highest
-        may = not self.ordered or not stale or self._is_fenced(run)
+        may = not self.ordered or not stale or self.is_fenced(run)
         self._expect(may, f"{run.attempt.call_id} begins under epoch {run.epoch}, {highest} has been seen")
         if self.ordered and not stale and not self._is_let_go(run):
             around = list(run.around())
             for other in self.running[run.uid]:
-                moved = other.epoch < run.epoch and (other.stopped or self._is_fenced(other))
+                moved = other.epoch < run.epoch and (other.stopped or self.is_fenced(other))
                 together = f"{other.attempt.call_id} and {run.attempt.call_id} of session {run.uid} run at once"
                 self._expect(moved or other in around or self._is_let_go(other), together)
             if run.attempt.parent is None:
@@ -366,7 +355,7 @@ class Account:
         self._expect(before <= attempt.number, f"{attempt.call_id} of session {attempt.session} begins after call-{before}")
         self.begun_last[way] = max(before, attempt.number)
 
-    def _is_fenced(self, run: Run) -> bool:
+    def is_fenced(self, run: Run) -> bool:
         """Its agent has been given up: nothing that it still does counts."""
         assert self.store is not None
         return run.agent in self.dead_agents or any((pool, run.agent) in self.store._lost for pool in POOLS)

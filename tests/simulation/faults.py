@@ -55,6 +55,9 @@ class Plan:
     """Names of theirs."""
     calls: list[str]
     """Tools of workers that theirs call."""
+    exclusive: bool
+    per_caller: int
+    """Calls of one caller at each replica; 0: any number."""
 
     @staticmethod
     def draw(chance: random.Random) -> Plan:
@@ -93,18 +96,23 @@ class Plan:
             offerers=offerers,
             offers=offers,
             calls=["long", *(each for each in asks if each != "stream")] if chance.random() < 0.5 else [],
+            exclusive=chance.random() < 0.15,
+            per_caller=chance.choice([0, 0, 0, 0, 1, 3]),
         )
 
     @property
     def steady(self) -> bool:
-        """No worker ends."""
-        return not self.faultiness and not KILLING.intersection((*self.tools, *self.asks, *self.calls))
+        """No worker ends, and callers may use them all."""
+        return not (self.faultiness or self.exclusive or self.per_caller) and not KILLING.intersection(
+            (*self.tools, *self.asks, *self.calls)
+        )
 
     def sections(self, other: bool) -> dict[str, object]:
         """The pool's spec, or the other pool's."""
         thread = self.slots > 1
         worker = {"adapter": "tests.tools:Tools", "profile": "thread" if thread else "process"}
         worker |= {"threads": self.slots} if thread else {"processes": self.workers}
+        worker |= {"exclusive": True} if self.exclusive else {}
         return {
             "replicas": self.others if other else self.capsules,
             "worker": worker,
@@ -112,7 +120,7 @@ class Plan:
             "heartbeat": {"intervalSeconds": 1, "timeoutSeconds": 3, "missThreshold": 2},
             "drain": {"timeoutSeconds": 3, "killAfterSeconds": 1},
             "session": {"ordered": self.ordered},
-            "call": {"streamIdleSeconds": IDLE_SECONDS},
+            "call": {"streamIdleSeconds": IDLE_SECONDS} | ({"maxConcurrentPerCaller": self.per_caller} if self.per_caller else {}),
         }
 
 
@@ -211,11 +219,20 @@ def _store_away(world: World) -> None:
 
 
 def _recycle(world: World) -> None:
+    _end_worker(world, recycle=True)
+
+
+def _drain(world: World) -> None:
+    _end_worker(world, recycle=False)
+
+
+def _end_worker(world: World, *, recycle: bool) -> None:
+    """In good order; another takes its place."""
     replica = world.chance.choice(world.hosts).replica
     workers = [worker for pool in replica.router.pools.values() for worker in pool.workers.values()] if replica is not None else []
     if replica is not None and workers:
         worker = world.chance.choice(workers)
-        replica.fleet.drain(worker.capsule, worker, recycle=True)
+        replica.fleet.drain(worker.capsule, worker, recycle=recycle)
 
 
 FAULTS: dict[str, Callable[[World], None]] = {
@@ -229,4 +246,5 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "stop replica": _stop_replica,
     "store away": _store_away,
     "recycle": _recycle,
+    "drain": _drain,
 }

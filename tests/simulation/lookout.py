@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from snakepit.v1 import pool_pb2
 
 if TYPE_CHECKING:
+    from simulation.account import Account, Attempt, Run
     from simulation.capsule import SimulatedCapsule
     from simulation.replica import Replica
     from simulation.world import World
@@ -28,7 +29,7 @@ ORPHAN_SECONDS = 0.5
 ORPHAN_SECONDS_OF_LINKS = 45.0
 """Where a link, or who was at its end, may be gone for a while."""
 
-CALM = frozenset({"kill worker", "recycle", "store away", "break stream"})
+CALM = frozenset({"kill worker", "recycle", "drain", "store away", "break stream"})
 """Faults that break no link."""
 
 
@@ -58,7 +59,7 @@ class Lookout:
         for (replica, worker), since in self._since.items():
             if now - since > WAIT_SECONDS:
                 account.violated(f"calls wait at replica {replica} though worker {worker} has had a free slot for {now - since:.2f} s")
-        for token in account.orphans(self._orphan_seconds):
+        for token in _orphans(account, now - self._orphan_seconds):
             account.violated(f"{token} runs for nobody, and was not told to stop")
         for token in self._world.offerings.unanswered(self._orphan_seconds):
             account.violated(f"{token} has ended at its client, and nobody was told")
@@ -98,5 +99,19 @@ class Lookout:
         resting = {worker.incarnation for worker in pool.workers.values() if worker.resting_until > now}
         ledger = agent.ledger
         for incarnation, worker in ledger.workers.items():
-            if ledger.has_slot(incarnation) and not worker.closed and not ledger.shut and incarnation not in resting:
+            if ledger.has_slot(incarnation) and not worker.taken and not worker.closed and not ledger.shut and incarnation not in resting:
                 yield incarnation
+
+
+def _orphans(account: Account, before: float) -> list[str]:
+    """Runs that nobody has told to stop though nobody has waited since then for them, or for one that they are nested in."""
+    runs = [run for running in account.running.values() for run in running if not run.stopped and not account.is_fenced(run)]
+    return [run.token for run in runs if any(0 < each.ended < before - each.unnoticed and not each.key for each in _waiting(run))]
+
+
+def _waiting(run: Run) -> Iterator[Attempt]:
+    """Who waits for it, and has waited when it began: what a client's tool calls after its own caller has gone is nested in nothing."""
+    yield run.attempt
+    around = run.attempt.parent
+    if around is not None and not run.free and around.attempt.ended > run.began and not run.attempt.key:
+        yield around.attempt

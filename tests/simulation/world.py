@@ -14,6 +14,7 @@ from simulation.client import Client, Wanted
 from simulation.contents import LARGEST
 from simulation.faults import LONG, Plan, befall
 from simulation.left_over import awaited_by, left_over
+from simulation.limits import Limits
 from simulation.lookout import Lookout
 from simulation.network import Network
 from simulation.offerings import Offerings
@@ -48,7 +49,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.plan = plan = Plan.draw(self.chance)
-        self.account = Account(ordered=plan.ordered, steady=plan.steady)
+        limits = Limits(exclusive=plan.exclusive, per_caller=plan.per_caller)
+        self.account = Account(ordered=plan.ordered, limits=limits, steady=plan.steady)
         self.network = Network(self.chance, REPLICAS[: plan.replicas], self.account.problems.append)
         self.store = SharedStore(self.account, self.chance)
         self.account.store = self.store.memory

@@ -106,6 +106,7 @@ class Capsule:
         for timer in (self._tick_timer, self._beat_timer):
             if timer is not None:
                 timer.cancel()
+        self._tick_timer = None  # Or what ends meanwhile would set it again.
         try:
             await self.calls.arguments.close()
             await self.streams.close()
