@@ -32,8 +32,9 @@ Generated from `sdk/src/snakepit/errors.py` by `make docs`; don't edit.
 
 Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`,
 `.status`, `.started`, `.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a
-`google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason, the details and `started`) and, where waiting helps, a
-`google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200 bytes) ends with an ellipsis.
+`google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason, the details and `started`, there in capitals) and, where
+waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200 bytes) ends with
+an ellipsis.
 
 "Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
 and `yes` are not, unless the tool can run twice. The column has what it can be:

@@ -5,6 +5,7 @@ They are the author's process's own words: bounded, and good for a sentence to t
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -22,6 +23,8 @@ _TOGETHER_SECONDS = 0.1
 _THREAD = re.compile(r"^(?:Current t|T)hread 0x([0-9a-f]+).*$", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _OURS = "snakepit_worker/"
+_BEGINS = re.compile(r"^(?=(?:Current t|T)hread 0x)", re.MULTILINE)
+_BOOTSTRAP = re.compile(r'/threading\.py", line \d+ in (?:run|_bootstrap|_bootstrap_inner)$')
 
 
 def where(text: str, thread: int = 0) -> str:
@@ -33,6 +36,30 @@ def where(text: str, thread: int = 0) -> str:
     stacks = {int(ident, 16): _FRAME.findall(frames) for ident, frames in zip(parts[1::2], parts[2::2], strict=True)}
     places = [place for ident, frames in stacks.items() if thread in (0, ident) and (place := _place(frames))]
     return places[0] if len(places) == 1 else ""
+
+
+def tell(text: str, worker: str, log: logging.Logger) -> None:
+    """In the log, of a worker that was killed; `text` may be empty."""
+    if text:
+        log.warning("worker %s wrote before it was killed:\n%s", worker, without_machinery(text))
+
+
+def without_machinery(text: str) -> str:
+    """For an author to read: neither our frames and threads, nor the list of extension modules that is written after a crash."""
+    head, *threads = _BEGINS.split(text)
+    told = [_authors(each) for each in threads]
+    return "".join([head, *told]).rstrip() if any(told) else text
+
+
+def _authors(thread: str) -> str:
+    """Empty, if no frame is the author's."""
+    kept = [each for each in thread.splitlines() if each and not each.startswith("Extension modules:") and not _is_machinery(each)]
+    return "\n".join([*kept, "", ""]) if any(map(_FRAME.match, kept)) else ""
+
+
+def _is_machinery(line: str) -> bool:
+    frame = _FRAME.match(line)
+    return frame is not None and (f"/{_OURS}" in frame[1] or frame[1] == "<frozen runpy>" or bool(_BOOTSTRAP.search(line)))
 
 
 def _place(frames: list[tuple[str, str, str]]) -> str:

@@ -32,6 +32,7 @@ from snakepit_agent.recycling import Why
 from snakepit_agent.seats import Seat, State
 from snakepit_agent.settings import Settings
 from snakepit_agent.slots import Ledger
+from snakepit_agent.stacks import tell
 from snakepit_agent.starts import Starts
 from snakepit_agent.translate import offer_bytes
 
@@ -305,8 +306,7 @@ class Workers:
         if seat is not None and was is State.STARTING:
             self._start_ended(seat, name, stacks)
         elif was is not None:
-            if stacks:
-                log.warning("worker %s wrote before it was killed:\n%s", name, stacks)
+            tell(stacks, name, log)
             level = logging.INFO if ending.how == "exit code 0" else logging.WARNING
             log.log(level, "worker %s ended: %s (%s)", name, ending.words, was.value)
         self._apply(actions)

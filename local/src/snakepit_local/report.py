@@ -92,7 +92,7 @@ class Reporter:
         if state == before or (before is None and not view.available):
             return
         if view.available:
-            self.say(f"pool {name}: {view.ready_workers} ready workers, {view.total_slots} slots", "green")
+            self.say(f"pool {name}: {_many(view.ready_workers, 'ready worker')}, {_many(view.total_slots, 'slot')}", "green")
         else:
             self.say(f"pool {name} is not available: {view.reason} {view.message}".rstrip(), "yellow")
 
@@ -122,3 +122,7 @@ def _cost(schema: Mapping[str, Any]) -> int:
 def _required(tool: ToolInfo) -> dict[str, Mapping[str, Any]]:
     properties = tool.input_schema.get("properties", {})
     return {name: properties.get(name, {}) for name in tool.input_schema.get("required", [])}
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -74,7 +74,7 @@ def _no_module(name: str, missing: str, class_name: str) -> str:
 def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
     """What there is instead: in the package, or on the path. `libraries`: what is installed is meant too."""
     if package:
-        prefix, folders = f"{package}.", list(getattr(sys.modules.get(package), "__path__", ()))
+        prefix, folders = f"{package}.", list(dict.fromkeys(getattr(sys.modules.get(package), "__path__", ())))
     else:
         prefix, folders = "", [each for each in dict.fromkeys(sys.path) if not _is_library(each) and _modules([each])]
     own = _modules(folders)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from snakepit_agent.stacks import FRESH_SECONDS, MOST_BYTES, Stacks, where
+from snakepit_agent.stacks import FRESH_SECONDS, MOST_BYTES, Stacks, where, without_machinery
 
 INVOKE = "/opt/venv/lib/python3.12/site-packages/snakepit_worker/invoke.py"
 READER = """Thread 0x00007f01 (most recent call first):
@@ -55,6 +55,29 @@ def test_of_several_tools_it_is_the_one_in_the_thread_that_is_meant() -> None:
 
 def test_the_last_word_about_a_thread_counts() -> None:
     assert where(running(TOOL) + running(OTHER)) == "digits/tools.py:40 in train"
+
+
+FATAL = "Fatal Python error: Segmentation fault\n\n"
+MAIN = f"""Current thread 0x00007f02 (most recent call first):
+  {TOOL}
+  File "{INVOKE}", line 310 in _execute
+  File "<frozen runpy>", line 88 in _run_code
+
+Extension modules: msgspec._core, numpy.linalg (total: 2)
+"""
+
+
+def test_an_author_reads_neither_our_frames_nor_the_list_of_extension_modules() -> None:
+    own = 'Thread 0x00007f03 (most recent call first):\n  File "/usr/lib/python3.12/threading.py", line 359 in wait\n'
+    started = '  File "/app/digits/tools.py", line 3 in refresh\n  File "/usr/lib/python3.12/threading.py", line 1012 in run\n'
+    assert without_machinery(f"{FATAL}{READER}\n{own}{started}\n{MAIN}") == (
+        f"{FATAL}{own}{started.splitlines()[0]}\n\nCurrent thread 0x00007f02 (most recent call first):\n  {TOOL}"
+    )
+
+
+def test_of_what_has_no_frame_of_the_authors_all_is_read() -> None:
+    assert without_machinery(FATAL + READER) == FATAL + READER
+    assert without_machinery("no such text") == "no such text"
 
 
 @pytest.fixture

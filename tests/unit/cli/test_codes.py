@@ -57,9 +57,10 @@ def test_nothing_that_may_have_started_is_ever_called_safe_to_try_again() -> Non
 
 def test_people_are_told_one_sentence_and_programs_an_object(capsys: pytest.CaptureFixture[str]) -> None:
     error = WorkerLost("it died", details={"how": "oom"}, retry_after=1.5)
-    error.add_note("started: maybe")
+    error.add_note(failures.of_started(error))
+    error.add_note("waited 3 s")
     assert failures.tell(error, Output.table) == codes.MAY_HAVE_RUN
-    assert capsys.readouterr() == ("", "snakepit: WORKER_LOST: it died (started: maybe)\n")
+    assert capsys.readouterr() == ("", "snakepit: WORKER_LOST: it died (started: maybe; waited 3 s)\n")
     failures.tell(error, Output.json)
     assert json.loads(capsys.readouterr().err) == {
         "error": {
@@ -70,7 +71,7 @@ def test_people_are_told_one_sentence_and_programs_an_object(capsys: pytest.Capt
             "started": "maybe",
             "details": {"how": "oom"},
             "retryAfterSeconds": 1.5,
-            "notes": ["started: maybe"],
+            "notes": ["waited 3 s"],
         }
     }
     failures.tell(ToolError("KeyError", "a", "Traceback …"), Output.yaml)

@@ -54,7 +54,7 @@ def test_it_is_where_such_files_are(environment: dict[str, str], found: str) -> 
         ("sever = 'a'", "/somewhere/config.toml: sever: there is no such key; did you mean server?"),
         ("zzz = 1", "there is no such key; there are namespace, server, servers"),
         ("server = 3", "/somewhere/config.toml: server: Expected `str | null`, got `int`"),
-        ("server = 'a'", "/somewhere/config.toml: server: no server is named 'a'; none has a name"),
+        ("server = 'a'", "/somewhere/config.toml: server: no server is named 'a'"),
         ("servers = 1", "/somewhere/config.toml: servers: Expected `object`, got `int`"),
         ("[servers.a]\nadress = 'b:1'", "servers.a.adress: there is no such key; did you mean address?"),
         ("[servers.a]\naddress = 1", "servers.a.address: Expected `str | null`, got `int`"),
@@ -83,8 +83,10 @@ def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:
 def test_a_server_is_a_name_or_an_address() -> None:
     found = parse(WHOLE, FILE)
     assert named(found, "here:1") == Server(address="here:1")
-    with pytest.raises(InvalidArguments, match="no server is named 'stagin'; there are production, staging; they are in /somewhere"):
+    with pytest.raises(InvalidArguments, match="'stagin'; there are production, staging; an address is host:port, and names are in /"):
         named(found, "stagin")
+    with pytest.raises(InvalidArguments, match="no server is named 'localhost'; an address is host:port, and names are in /somewhere"):
+        named(Config(FILE), "localhost")
 
 
 ANYWHERE = Config(FILE)

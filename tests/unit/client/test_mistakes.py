@@ -80,6 +80,11 @@ async def test_a_pool_that_is_no_name_is_refused() -> None:
             client.pool(3)  # type: ignore[arg-type]
 
 
+def test_a_server_that_is_no_text_is_refused_with_an_example() -> None:
+    with pytest.raises(InvalidArguments, match=r"server 7800 is not an address: write 'host:port', e\.g\. 'localhost:7800'"):
+        Client(7800)  # type: ignore[arg-type]
+
+
 async def test_an_unopened_client_says_how_it_is_opened() -> None:
     with pytest.raises(SnakepitError, match=r"use it inside `async with snakepit.Client\(\.\.\.\) as client`"):
         Client(NOWHERE).pool("digits")
@@ -93,6 +98,7 @@ def test_an_unopened_client_without_await_says_so_in_its_own_words() -> None:
 
 async def test_objects_say_what_they_are(pool: Pool) -> None:
     assert repr(pool) == "Pool('default/digits')"
+    assert repr(pool.stream("count")) == "Stream('count', pool='default/digits')"
     assert repr(pool.session("ada")) == "Session('ada', pool='default/digits')"
     assert repr(Client(NOWHERE)) == "Client('localhost:1', not open)"
     async with Client(NOWHERE) as client:

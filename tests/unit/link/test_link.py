@@ -280,7 +280,7 @@ def test_the_backoff_grows_is_jittered_and_has_an_upper_bound() -> None:
     assert backoff(5, lambda: 0.0) == 0.0
 
 
-@pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port"])
+@pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port", "http://localhost:7800"])
 def test_an_address_without_host_or_port_is_refused_with_an_example(target: str) -> None:
     with pytest.raises(ValueError, match="write host:port"):
         parse_target(target)

@@ -108,7 +108,7 @@ def call(
         try:
             reach.run(lambda client: _perform(client, asked, sink))
         except SnakepitError as error:
-            error.add_note(f"started: {failures.started(error)}")
+            error.add_note(failures.of_started(error))
             if traceback and isinstance(error, ToolError) and output.is_for_people:
                 print(error.traceback, end="", file=sys.stderr)
             raise

@@ -83,7 +83,7 @@ def named(config: Config, server: str) -> Server:
         return config.servers[server]
     if ":" in server:
         return Server(address=server)
-    raise InvalidArguments(f"{_no_server(server, config.servers)}; they are in {config.path}, and an address is host:port")
+    raise InvalidArguments(f"{_no_server(server, config.servers)}; an address is host:port, and names are in {config.path}")
 
 
 def _server(value: dict[str, Any], file: Path, name: str) -> Server:
@@ -111,7 +111,7 @@ def _convert(value: dict[str, Any], kind: type[T], file: str, prefix: str) -> T:
 
 
 def _no_server(name: str, servers: Mapping[str, object]) -> str:
-    return f"no server is named {name!r}; {_list(servers) if servers else 'none has a name'}"
+    return f"no server is named {name!r}{f'; {_list(servers)}' if servers else ''}"
 
 
 def _list(names: Mapping[str, object]) -> str:

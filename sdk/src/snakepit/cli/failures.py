@@ -13,6 +13,8 @@ from snakepit.errors import SnakepitError, ToolError
 USAGE = "USAGE"
 """The reason of what never was a request: a wrong option or configuration."""
 
+_STARTED = "started: "
+
 
 def sentence(error: Exception) -> str:
     """`REASON: message (notes)`, one line unless the message has several."""
@@ -29,9 +31,14 @@ def fields(error: Exception) -> dict[str, Any]:
         known |= {"details": dict(error.details), "retryAfterSeconds": error.retry_after}
     if isinstance(error, ToolError):
         known |= {"type": error.type, "traceback": error.traceback}
-    if notes := getattr(error, "__notes__", []):
-        known["notes"] = list(notes)
+    if notes := [each for each in getattr(error, "__notes__", []) if not each.startswith(_STARTED)]:
+        known["notes"] = notes
     return known
+
+
+def of_started(error: SnakepitError) -> str:
+    """The note that people are told; programs have a field."""
+    return f"{_STARTED}{started(error)}"
 
 
 def started(error: SnakepitError) -> str:

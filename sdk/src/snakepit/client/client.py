@@ -40,6 +40,8 @@ class Client:
         connect_timeout: float = 5.0,
         lanes: bool | None = None,
     ) -> None:
+        if server is not None and not isinstance(server, str):
+            raise InvalidArguments(f"server {server!r} is not an address: write 'host:port', e.g. 'localhost:7800'")
         self.server = server or os.environ.get("SNAKEPIT_SERVER") or DEFAULT_SERVER
         self._token_file = token_file or os.environ.get("SNAKEPIT_TOKEN_FILE")
         self._connect_timeout = connect_timeout

@@ -111,6 +111,9 @@ class Stream(AsyncIterator[Any]):
         self._source: _Carried | _Plain | None = None
         self._ended = False
 
+    def __repr__(self) -> str:
+        return f"Stream({self._call.tool!r}, pool={self._call.pool!r})"
+
     def __aiter__(self) -> Self:
         return self
 
