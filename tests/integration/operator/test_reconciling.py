@@ -132,6 +132,14 @@ async def test_a_pool_with_an_edited_template_rolls_and_one_that_is_deleted_is_l
     assert names(await admin.every("pods")) == names(pods)
 
 
+async def test_a_pool_that_is_going_gets_no_more_pods(operator: Controller, admin: Admin, name: str) -> None:
+    await admin.make_pool(replicas=1)
+    await admin.merge(admin.pools_path("digits"), {"metadata": {"finalizers": ["example.com/hold"]}})
+    await admin.delete("snakepools", "digits")
+    assert await operator.reconcile(name) is None
+    assert await admin.every("pods") == []
+
+
 async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(operator: Controller, admin: Admin, kube: Kube, name: str) -> None:
     await admin.make_pool(replicas=2)
     await operator.reconcile(name)
@@ -272,6 +280,10 @@ async def test_the_status_is_written_when_it_differs_and_only_then(operator: Con
     assert settled["metadata"]["generation"] == settled["status"]["observedGeneration"] == 1
     await operator.reconcile(name)
     assert (await admin.pool())["metadata"]["resourceVersion"] == settled["metadata"]["resourceVersion"]
+    pool = pool_view(settled)
+    assert pool.status is not None
+    assert not await operator._applier.status(pool, settled["status"], pool.status), "the API server was asked in vain"
+    assert await operator._applier.status(pool, {}, pool.status)
 
 
 async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Controller, admin: Admin, name: str) -> None:
@@ -327,6 +339,8 @@ async def test_a_list_of_many_pages_is_whole(kube: Kube, admin: Admin, monkeypat
         await admin.make_pool(f"digits-{number}")
     assert names(await kube.list(POOLS, admin.namespace)) == {f"digits-{number}" for number in range(5)}
     assert names(await kube.list(POOLS, admin.namespace, fields="metadata.name=digits-3")) == {"digits-3"}
+    await admin.merge(admin.pools_path("digits-4"), {"metadata": {"labels": {"team": "a"}}})
+    assert names(await kube.list(POOLS, admin.namespace, "team=a")) == {"digits-4"}
 
 
 async def test_each_no_of_the_api_server_is_told_from_the_others(kube: Kube, admin: Admin, door: Gate) -> None:
@@ -345,5 +359,11 @@ async def test_each_no_of_the_api_server_is_told_from_the_others(kube: Kube, adm
     assert kinds(await caught(kube.get(POOLS, admin.namespace, "nobody"))) == (404, {"missing"})
     assert kinds(await caught(kube.create(POOLS, admin.namespace, body))) == (403, {"refused"})
     assert kinds(await caught(kube.create(PODS, admin.namespace, pod))) == (422, {"refused"})
+    pod["spec"] = {"containers": [{"name": "worker", "image": "i"}]}
+    await kube.create(PODS, admin.namespace, pod)
+    assert kinds(await caught(kube.create(PODS, admin.namespace, pod))) == (409, {"exists"})
+    await admin.edit(replicas=9)
+    stale = kube.merge_status(POOLS, admin.namespace, "digits", {"release": "me"}, pool["metadata"]["resourceVersion"])
+    assert kinds(await caught(stale)) == (409, {"conflict"})
     await door.shut()
     assert kinds(await caught(kube.get(POOLS, admin.namespace, "digits"))) == (0, set())
