@@ -7,7 +7,8 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 from snakepit.authoring import Adapter, AdapterError
@@ -88,8 +89,18 @@ def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
 def _modules(folders: Iterable[str]) -> list[str]:
     import pkgutil  # seldom needed, as all of this
 
-    found = (each.name for each in pkgutil.iter_modules(folders))
+    places = list(folders)
+    found = itertools.chain((each.name for each in pkgutil.iter_modules(places)), _bare_packages(places))
     return sorted({each for each in itertools.islice(found, _MOST_MODULES) if not each.startswith(("_", "snakepit"))})
+
+
+def _bare_packages(folders: list[str]) -> Iterator[str]:
+    """Folders of modules without an `__init__.py`, which can be imported too."""
+    for folder in map(Path, folders):
+        try:
+            yield from (each.name for each in folder.iterdir() if each.name.isidentifier() and any(each.glob("*.py")))
+        except OSError:  # It may be no folder, or not to be read.
+            continue
 
 
 def _is_library(folder: str) -> bool:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from snakepit import client as aio
+from snakepit import warned
 from snakepit.client.errors import of_another_process
 from snakepit.errors import SnakepitError, Started
 from snakepit.typed import Handle, Method
@@ -175,7 +176,9 @@ class Client(Facade):
         if os.getpid() != self._pid:
             work.close()
             raise of_another_process(self._pid)
+        asked = warned.caller.set(warned.place())
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        warned.caller.reset(asked)
         try:
             return future.result()
         except BaseException:

@@ -151,6 +151,18 @@ async def test_what_cant_be_carried_is_a_marker_and_a_warning_at_the_callers_lin
         assert [chunk async for chunk in pool.stream("make_each", {"names": [name]}, timeout=10)] == [MARKED[name].back]
 
 
+def test_without_await_the_warning_is_at_the_callers_line_too(client: Client) -> None:
+    with snakepit.sync.Client(client.server) as blocking:
+        pool = blocking.pool("usual")
+        with pytest.warns(PayloadWarning, match="can't be carried") as caught:
+            pool.call("make", {"name": "lock"}, timeout=10)
+            pool.call("echo", {"value": object()}, timeout=10)
+            for _ in pool.stream("make_each", {"names": ["lock"]}, timeout=10):
+                pass
+    assert {warning.filename for warning in caught} == {__file__}
+    assert len({warning.lineno for warning in caught}) == 3
+
+
 async def test_plain_grpc_finds_the_warnings_in_the_response(stub: router_pb2_grpc.RouterServiceStub) -> None:
     expected = [f"$.odd[0] is a {LOCK}, which can't be carried: a marker stands in its place; {REMEDY}"]
     assert list((await execute(stub, "make", json={"name": "lock"})).warnings) == expected

@@ -64,6 +64,21 @@ def test_a_module_that_is_nowhere_names_a_few_of_those_that_are_there(folder: Pa
     )
 
 
+def test_a_folder_without_an_init_file_is_a_package_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bare_for_tests").mkdir()
+    (folder / "bare_for_tests" / "tools.py").write_text(TOOLS.format("Bare"))
+    (folder / "bare_of_modules").mkdir()
+    monkeypatch.setattr("sys.path", [str(folder), str(folder), str(folder / "nowhere"), str(folder / "top_for_tests.py")])
+    with pytest.raises(AdapterError, match="no module is named 'bare_for_test': did you mean bare_for_tests"):
+        load("bare_for_test.tools:Bare")
+    with pytest.raises(AdapterError) as caught:
+        load("bare_for_tests.tols:Bare")
+    own = folder / "bare_for_tests"
+    assert str(caught.value) == (
+        f"no module is named 'bare_for_tests.tols': did you mean bare_for_tests.tools? (in {own} there are bare_for_tests.tools)"
+    )
+
+
 def test_a_library_that_is_missing_stays_the_authors_error_with_a_note() -> None:
     with pytest.raises(ModuleNotFoundError, match="No module named 'numpie'\n") as caught:
         load("greetings_for_tests.needy:A")

@@ -75,7 +75,13 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
     except RecursionError:
         raise InvalidPool([TOO_DEEP]) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise InvalidPool([f"the file is not YAML: {' '.join(str(error).split())}"]) from error
+        raise InvalidPool([f"the file is not YAML: {_said_of_yaml(error)}"]) from error
+
+
+def _said_of_yaml(error: Exception) -> str:
+    """In one line, with the place in the file."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if problem and mark else " ".join(str(error).split())
 
 
 def _pools_in(document: Any) -> Iterator[dict[str, Any]]:
