@@ -12,14 +12,14 @@ from snakepit.errors import InvalidArguments
 FORMAT = "snakepit.dev/session/v1"
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """One key's payload as its writer gave it; base64 in the file."""
 
     content_type: str
     data: bytes
 
 
-class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """`pool` and `id` say where it comes from."""
 
     format: str
