@@ -25,7 +25,7 @@ class Reporter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
-        self._states: dict[str, object] = {}
+        self._states: dict[str, tuple[bool, int]] = {}
         self._causes: dict[tuple[str, str], str] = {}
         self._reloading: set[str] = set()
 
@@ -49,6 +49,9 @@ class Reporter:
             return line
         if cause and not self._is_its_own(pool, capsule, cause, lasting="tries" in record):
             return ""
+        if cause and pool in self._reloading and self._states.get(pool, (False, 0))[0]:
+            first, line_break, frames = message.partition("\n")
+            message = f"{first} (the workers of before go on){line_break}{frames}"
         said = f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}"
         trace = record.get("exception", "")
         said = f"{said}\n{trace}" if trace else said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snakepit.cli.findings import Finding, of_pool
+from snakepit.cli.findings import Finding, causes, of_pool, with_each_traceback_once
 from snakepit.client.views import PoolInfo, WorkerInfo
 
 
@@ -41,6 +41,19 @@ def test_a_pool_that_cant_serve_says_why_and_what_is_there() -> None:
 def test_a_worker_that_cant_start_is_found_with_the_authors_traceback() -> None:
     failing = worker(state="backoff", reason="SetupFailed", message="KeyError: 'MODEL'", traceback="Traceback ...")
     assert of_pool(pool(), [worker(), failing]) == [Finding("digits-0/0", "SetupFailed", "KeyError: 'MODEL'", "Traceback ...")]
+
+
+def test_what_keeps_several_workers_from_starting_is_read_once() -> None:
+    ids = ("digits-0/0", "digits-1/0", "digits-2/0")
+    same = [worker(id=each, state="backoff", reason="SetupFailed", message="KeyError: 'MODEL'", traceback="Traceback ...") for each in ids]
+    other = worker(id="digits-3/0", state="backoff", reason="SetupFailed", message="OSError: x", traceback="Traceback 2")
+    assert list(causes([*same, other, worker()])) == [
+        ("digits-0/0 and 2 more: SetupFailed: KeyError: 'MODEL'", "Traceback ..."),
+        ("digits-3/0: SetupFailed: OSError: x", "Traceback 2"),
+    ]
+    found = list(with_each_traceback_once(of_pool(pool(), [*same, other])))
+    assert [each.about for each in found] == [*ids, "digits-3/0"]
+    assert [each.traceback for each in found] == ["Traceback ...", "", "", "Traceback 2"]
 
 
 def test_a_worker_that_serves_while_its_successor_cant_start_is_found() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from snakepit.cli import codes
-from snakepit.cli.findings import Finding, of_pool
+from snakepit.cli.findings import Finding, of_pool, with_each_traceback_once
 from snakepit.cli.output import Output, OutputOption, show
 from snakepit.cli.reach import Reach, reaching
 from snakepit.client import Client
@@ -27,7 +27,7 @@ def doctor(
     if not output.is_for_people:
         show(findings, output)
     elif findings:
-        for each in findings:
+        for each in with_each_traceback_once(findings):
             typer.echo(f"{each.about}: {each.reason}: {each.message}")
             if each.traceback:
                 typer.echo("    " + each.traceback.rstrip().replace("\n", "\n    "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -19,6 +19,25 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
     message: str
     traceback: str = ""
+
+
+def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
+    """Each cause for which workers can't start, with its traceback, once: of whom it is, and what."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for each in workers:
+        if each.traceback:
+            of.setdefault((f"{each.reason}: {each.message}", each.traceback), []).append(each.id)
+    for (what, traceback), ids in of.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        yield f"{ids[0]}{more}: {what}", traceback
+
+
+def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """For people, who read it at the first worker that has it."""
+    told: set[str] = set()
+    for each in findings:
+        yield msgspec.structs.replace(each, traceback="") if each.traceback in told else each
+        told.add(each.traceback)
 
 
 def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:

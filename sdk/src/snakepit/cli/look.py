@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snakepit.cli import columns
+from snakepit.cli.findings import causes
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.reach import PoolArgument, Reach, reaching
 from snakepit.stubs import render
@@ -25,8 +26,8 @@ def workers(reach: Reach, pool: PoolArgument, output: OutputOption = Output.tabl
     found = reach.run(lambda client: client.pool(reach.pool(pool)).workers())
     show_rows(found, columns.WORKERS, output)
     if output.is_for_people:
-        for each in [each for each in found if each.traceback]:
-            typer.echo(f"\n{each.id}: {each.reason}: {each.message}\n{each.traceback}")
+        for said, traceback in causes(found):
+            typer.echo(f"\n{said}\n{traceback}")
 
 
 @reaching
