@@ -38,7 +38,10 @@ class Facade:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        found = getattr(self._behind, name)
+        try:
+            found = getattr(self._behind, name)
+        except AttributeError:
+            raise AttributeError(f"snakepit.sync.{type(self).__name__} has no {name!r}", name=name, obj=self) from None
         return self._blocking(found) if callable(found) else self._front(found)
 
     def __repr__(self) -> str:

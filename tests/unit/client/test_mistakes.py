@@ -96,6 +96,15 @@ def test_an_unopened_client_without_await_says_so_in_its_own_words() -> None:
             use(SyncClient(NOWHERE))
 
 
+def test_what_an_object_without_await_has_not_is_said_of_it_and_not_of_what_is_behind() -> None:
+    with SyncClient(NOWHERE) as client:
+        with pytest.raises(AttributeError, match=r"^snakepit\.sync\.Client has no 'pol'$"):
+            _ = client.pol
+        with pytest.raises(AttributeError, match=r"^snakepit\.sync\.Pool has no 'cal'$") as caught:
+            _ = client.pool("digits").cal
+    assert (caught.value.name, "call" in dir(caught.value.obj)) == ("cal", True)
+
+
 async def test_objects_say_what_they_are(pool: Pool) -> None:
     assert repr(pool) == "Pool('default/digits')"
     assert repr(pool.stream("count")) == "Stream('count', pool='default/digits')"
