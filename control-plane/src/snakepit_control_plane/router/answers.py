@@ -53,9 +53,11 @@ class Answers:
             return
         if result.HasField("pieces") and not call.closed:
             self._router.transfers.begin(capsule, call, frame)
-        elif call.sink is not None and not call.closed:
+        elif call.is_stream and call.sink is not None and not call.closed:
             self._end_stream(capsule, call, frame)
         else:
+            # A large result was on its way, and won't come: its worker has died, say.
+            self._router.transfers.give_up(call)
             self._router.close(call, frame)
         self._settled(pool, call, worker, now)
 

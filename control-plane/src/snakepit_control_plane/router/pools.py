@@ -229,6 +229,9 @@ class Router(OpenCalls):
         if worker is None:
             return
         worker.own -= 1
+        if worker.taken and not worker.own:
+            # It is nobody's for a call that never began; of one that did, its agent has said so.
+            worker.taken = worker.info.taken
         worker.backlog = max(0.0, worker.backlog - call.expected) if worker.own else 0.0
         if pool.workers.get(worker.id) is worker:
             pool.index.place(worker, now)

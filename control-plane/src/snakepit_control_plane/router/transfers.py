@@ -56,6 +56,11 @@ class Transfers:
             stream.on_close = lambda: self._end(capsule, id_, call.call_id)
         self._router.close(call, frame)
 
+    def give_up(self, call: Call) -> None:
+        """Its result is an error, though the pipe for a large one may be open."""
+        if isinstance(call.sink, Stream) and not call.is_stream and not call.closed:
+            call.sink.abandon()
+
     def find(self, call_id: str) -> Stream | None:
         """For the caller, who knows the id."""
         found = self._open.get(call_id)
