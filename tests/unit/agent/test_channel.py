@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import socket
@@ -72,6 +73,8 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 def open_files() -> int:
+    """Without those that earlier tests have left to be collected."""
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
