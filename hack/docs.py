@@ -60,9 +60,7 @@ VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
 
 LINE = 120
-ON_THEIR_WAY = {"command-line.md", "libraries.md", "session-memory.md", "typed-calls.md"}
-"""Pages of docs/ that don't keep to it yet."""
-_PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name not in ON_THEIR_WAY)
+_PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 SHORT_LINES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", *(f"docs/{name}" for name in _PAGES))
 
 WORKERS = ROOT / "docs/workers.md"
