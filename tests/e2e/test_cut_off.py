@@ -45,6 +45,18 @@ def nodes(component: str) -> set[str]:
 
 
 @pytest.fixture
+def spread_replicas(release: None) -> None:
+    """A control-plane replica on each node, wherever an earlier test has left them."""
+    for _ in range(5):
+        if len(nodes("control-plane")) == 2:
+            return
+        replicas = get("pods", namespace=SYSTEM, selector="app.kubernetes.io/component=control-plane")
+        kubectl("delete", "pod", replicas[0]["metadata"]["name"], "-n", SYSTEM, "--timeout=90s", timeout=120)
+        kubectl("rollout", "status", "deployment/snakepit-control-plane", "-n", SYSTEM, "--timeout=90s", timeout=120)
+    raise AssertionError("the replicas stay on one node")
+
+
+@pytest.fixture
 def spread_pool(namespace: str) -> Iterator[str]:
     """A capsule on each node."""
     document = probe_pool(POOL, replicas=2, worker={"processes": 2})
@@ -62,8 +74,9 @@ def spread_pool(namespace: str) -> Iterator[str]:
     kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--timeout=60s")
 
 
-def test_a_cut_off_node_costs_the_calls_that_it_held_and_calls_go_on_while_it_is_away(namespace: str, spread_pool: str) -> None:
-    assert len(nodes("control-plane")) == 2, "a replica on each node"
+def test_a_cut_off_node_costs_the_calls_that_it_held_and_calls_go_on_while_it_is_away(
+    namespace: str, spread_replicas: None, spread_pool: str
+) -> None:
     (home,) = nodes("redis")
     (away,) = {pod["spec"]["nodeName"] for pod in pods_of(spread_pool, namespace=namespace)} - {home}
     with Load("cut", spread_pool, namespace=namespace, server=ALL_REPLICAS, concurrency=CALLERS, node=home) as load:

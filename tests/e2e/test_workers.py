@@ -170,7 +170,7 @@ def processes_of(pod: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "adapter", "reason", "sentence"),
     [
-        ("absent", "no_such_module:Adapter", "ImportFailed", "no_such_module"),
+        ("absent", "no_such_module:Adapter", "AdapterInvalid", "no_such_module"),
         ("unsigned", "hazard:BadSignature", "AdapterInvalid", "numbers"),
     ],
 )
