@@ -1,10 +1,18 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
 
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, replica
+from support.issuer import Issuer, issuer
+
+
+@pytest.fixture
+def signs() -> Iterator[Issuer]:
+    """Whoever signs tokens, for replicas that check them."""
+    with issuer() as serving:
+        yield serving
 
 
 @pytest.fixture

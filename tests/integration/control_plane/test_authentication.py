@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -21,15 +21,9 @@ from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
-from support.issuer import AUDIENCE, Issuer, issuer, operator_claims, pod_claims, signed
+from support.issuer import AUDIENCE, Issuer, operator_claims, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, settings
 from support.tls import certificate, terminator
-
-
-@pytest.fixture
-def signs() -> Iterator[Issuer]:
-    with issuer() as serving:
-        yield serving
 
 
 @pytest.fixture

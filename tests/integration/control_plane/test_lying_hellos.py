@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
@@ -13,16 +13,10 @@ from snakepit.link.status import from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, replica
-from support.issuer import Issuer, issuer, pod_claims, signed
+from support.issuer import Issuer, pod_claims, signed
 from support.simulated_agent import SimulatedAgent, settings
 
 MINE, VICTIM = "evil/mine", "prod/victim"
-
-
-@pytest.fixture
-def signs() -> Iterator[Issuer]:
-    with issuer() as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import MOST_REST_SECONDS, Pool
 from snakepit_control_plane.router.route import pick
 from snakepit_control_plane.router.workers import AHEAD_SECONDS, FAILING, SOON_SECONDS, Capsule
@@ -168,6 +169,37 @@ def test_an_exclusive_worker_belongs_to_the_one_call_that_was_sent_there_before_
         assert [frame.call.call_id for frame in sent(agent, "call")] == [first.call_id]
         world.router.cancel(second)
         await over(world)
+
+    run(program())
+
+
+def answered(agent: Agent, world: World, call: Call, reason: str, started: common_pb2.Started) -> None:
+    """The agent says that the call has failed."""
+    error = common_pb2.Error(reason=reason, message="", started=started)
+    world.router.answers.answered(agent.capsule, link_pb2.Frame(result=link_pb2.Result(id=call.request.id, error=error)))
+
+
+def test_an_exclusive_worker_whose_call_never_began_is_the_next_ones_at_once() -> None:
+    async def program() -> None:
+        world, agent, _ = await small_world(worker={"adapter": ADAPTER, "exclusive": True})
+        first, second = world.submit(), world.submit()
+        answered(agent, world, first, "DEADLINE", common_pb2.STARTED_NO)
+        assert world.outcomes == {first.call_id: "DEADLINE"}
+        assert second.sent_at
+        await world.stop()
+
+    run(program())
+
+
+def test_a_call_whose_worker_dies_with_its_large_result_on_the_way_is_told_at_once() -> None:
+    async def program() -> None:
+        world, agent, _ = await small_world()
+        call = world.submit()
+        world.router.transfers.sink(call)  # Its pipe was open.
+        answered(agent, world, call, "WORKER_LOST", common_pb2.STARTED_MAYBE)
+        assert world.outcomes == {call.call_id: "WORKER_LOST"}
+        assert not agent.capsule.trailing
+        await world.stop()
 
     run(program())
 

@@ -2,7 +2,8 @@
 
 The stream comes first: Hello, credentials and Welcome are gRPC's. The Welcome names a port and a ticket; who shows the ticket there gets
 it back, and from then on every frame of the link takes the lane. The stream stays open, and with it the link: its keepalive finds a peer
-that has vanished. Where no lane can be had (a port-forward, a proxy, an older end), the frames stay on the stream.
+that has vanished while nothing is asked of it (else `silence` does).
+Where no lane can be had (a port-forward, a proxy, an older end), the frames stay on the stream.
 
 On the lane a message is its length, four bytes, little-endian, and a LinkRequest (LinkResponse has the same fields).
 """
