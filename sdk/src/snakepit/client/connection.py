@@ -147,6 +147,8 @@ class Connection:
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
         call = frame.call
+        if self.serving is not None:
+            deadline = self.serving.earlier(deadline)
         tries = Tries(self._budget, deadline, now, span)
         while True:
             nested, peer = False, self._next_peer(tries.avoided) if self.serving is None else None
@@ -167,6 +169,8 @@ class Connection:
 
     def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
         """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
+        if self.serving is not None:
+            deadline = self.serving.earlier(deadline)
         return Tries(self._budget, deadline, self.check_loop(), span)
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import math
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -43,11 +44,15 @@ _KINDS = frozenset({"call", "offer_reply", "cancel", "flow"})
 
 @dataclass(eq=False)
 class Within:
-    """The call of an offered function, for the calls that the function itself makes. `reason`: why it is to stop."""
+    """The call of an offered function, for the calls that the function itself makes. `reason`: why it is to stop.
+
+    `until`: its deadline, of the loop's clock.
+    """
 
     peer: Peer
     call: link_pb2.Call
     runs: Tool
+    until: float
     window: Window = field(default_factory=Window)
     reason: str = ""
     task: asyncio.Task[None] | None = None
@@ -122,13 +127,26 @@ class Serving:
         serves = within.get()
         return None if serves is None or serves.reason or not serves.peer.link.is_open else (serves.peer, serves.call.call_id)
 
+    @staticmethod
+    def earlier(deadline: float | None) -> float | None:
+        """The deadline of a call that is made now: no later than that of the offered function which makes it.
+
+        The replica sees to that too, but not where it has just given the function up. What a function does after it was told to stop
+        is its own.
+        """
+        serves = within.get()
+        if serves is None or serves.reason or serves.until == math.inf:
+            return deadline
+        return serves.until if deadline is None else min(deadline, serves.until)
+
     def _begin(self, peer: Peer, call: link_pb2.Call) -> None:
         offer = self.offers.find(call.pool, call.session_id, call.tool)
         if offer is None:
             gone = ToolNotFound(f"the client has withdrawn tool {call.tool!r}")
             _send(peer, link_pb2.Frame(result=link_pb2.Result(id=call.id, call_id=call.call_id, error=to_frame(gone))))
             return
-        running = self._running[peer, call.id] = Within(peer, call, offer.tools[call.tool])
+        until = asyncio.get_running_loop().time() + (call.timeout_seconds or math.inf)
+        running = self._running[peer, call.id] = Within(peer, call, offer.tools[call.tool], until)
         running.task = asyncio.create_task(self._serve(running), name=f"offered tool {call.tool}")
         offer.running.add(running)
         running.task.add_done_callback(lambda _: offer.running.discard(running))

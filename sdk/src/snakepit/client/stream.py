@@ -162,11 +162,10 @@ class Stream(AsyncIterator[Any]):
     async def _begin(self) -> Chunk | None:
         """The first chunk. Until it is here, the call may go out again."""
         now = self._connection.check_loop()
-        deadline = None if self._timeout is None else now + self._timeout
-        tries = self._connection.tries(deadline, self._span)
+        tries = self._connection.tries(None if self._timeout is None else now + self._timeout, self._span)
         while True:
             peer, nested = await self._connection.choose(self._call, tries)
-            self._source = source = self._open(peer, deadline)
+            self._source = source = self._open(peer, tries.deadline)
             try:
                 return await source.read()
             except SnakepitError as raised:
