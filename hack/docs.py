@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from snakepit.errors import BY_REASON, SnakepitError, Started, ToolError
-from snakepit_agent.seats import TABLE, State
+from snakepit_agent.model.seats import TABLE, State
 
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS = ROOT / "docs/errors.md"

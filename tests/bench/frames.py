@@ -25,8 +25,8 @@ import uvloop
 
 from snakepit import payload
 from snakepit.local.frames import CallFrame, Done, FromKeeper, FromWorker, KeeperHello, Ready, Shutdown, StartWorker, WorkerStarted
-from snakepit_agent.channel import WorkerChannel
-from snakepit_agent.keeper import KeeperServer
+from snakepit_agent.workers.channel import WorkerChannel
+from snakepit_agent.workers.keeper import KeeperServer
 from tests.bench.cpu import ran_seconds
 from tests.bench.direct import TEXT
 from tests.bench.peers import work

@@ -16,7 +16,7 @@ from simulation.times import LATE_SECONDS, untimely
 
 from snakepit.local.frames import CallFrame, ToolAnswer
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.nested import LATE_SECONDS as LOST_SECONDS
+from snakepit_agent.calls.nested import LATE_SECONDS as LOST_SECONDS
 from snakepit_control_plane.router.answers import MOST_RERUNS
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore

@@ -11,9 +11,9 @@ from simulation.workers import Keeper, Machine
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import link_pb2
-from snakepit_agent import workers as agent_workers
-from snakepit_agent.capsule import Capsule
+from snakepit_agent.agent import Capsule
 from snakepit_agent.settings import Settings
+from snakepit_agent.workers import workers as agent_workers
 
 if TYPE_CHECKING:
     from simulation.account import Account

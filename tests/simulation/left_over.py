@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulation.replica import Replica
     from simulation.world import World
 
-    from snakepit_agent.capsule import Capsule
+    from snakepit_agent.agent import Capsule
     from snakepit_control_plane.router.calls import Call
     from snakepit_control_plane.router.pools import Router
 

@@ -22,9 +22,9 @@ from snakepit import names
 from snakepit.link import dial, link
 from snakepit.link.window import Window
 from snakepit.local import sections
-from snakepit_agent import capsule as agent_capsule
-from snakepit_agent import pipes
-from snakepit_agent import workers as agent_workers
+from snakepit_agent import agent as agent_capsule
+from snakepit_agent.link import pipes
+from snakepit_agent.workers import workers as agent_workers
 from snakepit_control_plane.servers import offers
 from support.virtual_time import VirtualLoop
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulation.account import Attempt, Run
     from simulation.workers import Machine
 
-    from snakepit_agent.channel import OnFrames
+    from snakepit_agent.workers.channel import OnFrames
 
 
 @dataclass

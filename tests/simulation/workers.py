@@ -16,7 +16,7 @@ from snakepit.local import frames
 if TYPE_CHECKING:
     from simulation.account import Account
 
-    from snakepit_agent.keeper import KeeperEvents
+    from snakepit_agent.workers.keeper import KeeperEvents
 
 
 @dataclass(eq=False)

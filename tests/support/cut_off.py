@@ -107,7 +107,7 @@ async def play(found: Found) -> None:
             sentence, after = record.getMessage(), time.monotonic() - cut_at
             if "does not answer: new calls go elsewhere" in sentence:
                 found.noticed.append(after)
-            if record.name == "snakepit_agent.uplink" and CUT in sentence and "closed: it does not answer" in sentence:
+            if record.name == "snakepit_agent.link.uplink" and CUT in sentence and "closed: it does not answer" in sentence:
                 found.given_up.append(after)
 
         logging.getLogger().addHandler(Listener(heard))

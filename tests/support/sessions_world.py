@@ -13,13 +13,13 @@ from typing import Any
 from snakepit.local.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_agent.calls import Calls as AgentCalls
-from snakepit_agent.endings import Ending
-from snakepit_agent.owners import Owners
-from snakepit_agent.report import load
-from snakepit_agent.room import Room
-from snakepit_agent.sessions import Sessions as AgentSessions
-from snakepit_agent.slots import HeldCall, Ledger
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.calls import Calls as AgentCalls
+from snakepit_agent.calls.sessions import Sessions as AgentSessions
+from snakepit_agent.link.report import load
+from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call

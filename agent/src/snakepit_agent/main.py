@@ -14,7 +14,7 @@ import sys
 
 from snakepit.link import tracing
 from snakepit.link.logs import configure_logging
-from snakepit_agent.capsule import Capsule
+from snakepit_agent.agent import Capsule
 from snakepit_agent.health import HealthServer
 from snakepit_agent.settings import InvalidSettings, Settings, from_environment
 

@@ -9,7 +9,7 @@ import pytest
 
 from snakepit.errors import QueueTimeout
 from snakepit.v1 import session_pb2
-from snakepit_agent import owners
+from snakepit_agent.model import leases as owners
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller

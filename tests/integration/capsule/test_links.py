@@ -17,8 +17,8 @@ from snakepit.link import dial
 from snakepit.local.frames import KeeperHello
 from snakepit.local.sockets import decode_from_agent, recv_packet, send_control
 from snakepit.names import new_id
-from snakepit_agent import slots
-from snakepit_agent.capsule import ROUGHLY
+from snakepit_agent.agent import ROUGHLY
+from snakepit_agent.model import slots
 from support.capsules import capsule, frozen, spec
 from support.ports import free_port
 from support.replica import Replica, replica

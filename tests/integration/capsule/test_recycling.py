@@ -10,8 +10,8 @@ import pytest
 
 from snakepit.errors import SessionWorkerUnavailable
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_agent import slots
-from snakepit_agent.recycling import Why
+from snakepit_agent.model import slots
+from snakepit_agent.model.recycling import Why
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller

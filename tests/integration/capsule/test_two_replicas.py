@@ -20,7 +20,7 @@ import pytest
 from snakepit.errors import WorkerLost
 from snakepit.link import dial
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_agent import slots
+from snakepit_agent.model import slots
 from snakepit_control_plane.router import route, workers
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.server import Running

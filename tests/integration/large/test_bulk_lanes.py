@@ -145,7 +145,7 @@ async def test_what_has_no_lane_goes_over_http2(server: Running, pool: snakepit.
     assert not lanes(server)
 
 
-@pytest.mark.parametrize("end", ["snakepit_agent.pipes", "snakepit.client.carrying"], ids=["the agent", "the client"])
+@pytest.mark.parametrize("end", ["snakepit_agent.link.pipes", "snakepit.client.carrying"], ids=["the agent", "the client"])
 async def test_an_end_without_bulk_lanes_and_one_with_them_get_on(pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     """As in the middle of an upgrade."""
 

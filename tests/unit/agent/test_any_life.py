@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from snakepit_agent.actions import Action, Finished, Policy, Start
-from snakepit_agent.lifecycle import Lifecycle
-from snakepit_agent.recycling import Limits, Why, most_at_once
-from snakepit_agent.seats import TABLE, Event, Seat, State
+from snakepit_agent.model.actions import Action, Finished, Policy, Start
+from snakepit_agent.model.lifecycle import Lifecycle
+from snakepit_agent.model.recycling import Limits, Why, most_at_once
+from snakepit_agent.model.seats import TABLE, Event, Seat, State
 
 MOST_WALKS = 200
 """Of a dozen, some go past a rare row; not of so many."""

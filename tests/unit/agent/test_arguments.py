@@ -13,10 +13,10 @@ import pytest
 from snakepit.errors import Started
 from snakepit.link.bulk import LaneBroken
 from snakepit.local.frames import CallFailure, CallFrame, Payload
-from snakepit_agent.arguments import Arguments
-from snakepit_agent.pipes import Line
-from snakepit_agent.room import Room
-from snakepit_agent.slots import HeldCall
+from snakepit_agent.calls.arguments import Arguments
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.link.pipes import Line
+from snakepit_agent.model.slots import HeldCall
 
 HELD = HeldCall(id=1, remote=10, replica="r", incarnation="w", call_id="c", tool="t")
 FRAME = CallFrame(id=1, call_id="c", tool="t", arguments=Payload(b""), sections=(4,))

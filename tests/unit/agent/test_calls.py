@@ -11,14 +11,14 @@ import pytest
 from snakepit.local import sockets
 from snakepit.local.frames import CancelCall, Done, Payload
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls import Calls
-from snakepit_agent.channel import WorkerChannel
-from snakepit_agent.endings import Ending
-from snakepit_agent.owners import Owners
-from snakepit_agent.pipes import Line
-from snakepit_agent.room import Room
-from snakepit_agent.sessions import Sessions
-from snakepit_agent.slots import HeldCall, Ledger
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.calls import Calls
+from snakepit_agent.calls.sessions import Sessions
+from snakepit_agent.link.pipes import Line
+from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.workers.channel import WorkerChannel
 
 KILL_AFTER = 5.0
 

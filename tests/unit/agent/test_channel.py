@@ -18,7 +18,7 @@ import pytest
 from snakepit.local import sockets
 from snakepit.local.frames import INLINE_BYTES, Begin, CallFrame, Done, FromWorker, Payload
 from snakepit.local.sections import sizes, skeleton
-from snakepit_agent.channel import HANDED, WorkerChannel, WorkerLies
+from snakepit_agent.workers.channel import HANDED, WorkerChannel, WorkerLies
 
 
 @dataclass

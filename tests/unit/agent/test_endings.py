@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snakepit.local.frames import CHANNEL_EXIT
-from snakepit_agent.endings import exited, killed
+from snakepit_agent.model.exits import exited, killed
 
 STACKS = """Fatal Python error: Segmentation fault
 

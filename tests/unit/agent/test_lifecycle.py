@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import signal
 
-from snakepit_agent.actions import Action, Close, Finished, Policy, Signal, Start, Stop
-from snakepit_agent.lifecycle import Lifecycle
-from snakepit_agent.report import report
-from snakepit_agent.seats import TABLE, Event, Seat, State
-from snakepit_agent.slots import Ledger
+from snakepit_agent.link.report import report
+from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
+from snakepit_agent.model.lifecycle import Lifecycle
+from snakepit_agent.model.seats import TABLE, Event, Seat, State
+from snakepit_agent.model.slots import Ledger
 
 
 class World:

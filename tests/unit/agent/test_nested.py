@@ -8,8 +8,8 @@ import pytest
 
 from snakepit.local.frames import CallFailure, Payload, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.nested import LATE_SECONDS, NestedCalls
-from snakepit_agent.slots import HeldCall
+from snakepit_agent.calls.nested import LATE_SECONDS, NestedCalls
+from snakepit_agent.model.slots import HeldCall
 
 
 class World:

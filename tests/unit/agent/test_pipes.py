@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from snakepit_agent.pipes import Line, Pipe
+from snakepit_agent.link.pipes import Line, Pipe
 
 
 class Silent:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit.spec.fields import HeartbeatSpec
-from snakepit_agent.pulse import Pulse, Verdict
+from snakepit_agent.model.liveness import Pulse, Verdict
 
 ASK, SUSPECT, LOST = Verdict.ASK, Verdict.SUSPECT, Verdict.LOST
 

@@ -8,12 +8,12 @@ import signal
 import pytest
 
 from snakepit.v1 import pool_pb2
-from snakepit_agent.actions import Action, Close, Finished, Policy, Signal, Start, Stop
-from snakepit_agent.lifecycle import Lifecycle
-from snakepit_agent.recycling import Limits, Why
-from snakepit_agent.report import report
-from snakepit_agent.seats import Seat, State
-from snakepit_agent.slots import Ledger
+from snakepit_agent.link.report import report
+from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
+from snakepit_agent.model.lifecycle import Lifecycle
+from snakepit_agent.model.recycling import Limits, Why
+from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.slots import Ledger
 
 
 class World:

@@ -11,10 +11,10 @@ from snakepit.link.channels import SILENT_SECONDS
 from snakepit.local import threads
 from snakepit.local.frames import Attachment, CallFailure, Payload, ToolFailure
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.oom import FRESH_SECONDS, OomCounter
-from snakepit_agent.outcomes import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, Outcomes
+from snakepit_agent.link.resend import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, Outcomes
+from snakepit_agent.link.translate import payload_from_wire, payload_to_wire, result_to_wire
 from snakepit_agent.settings import InvalidSettings, from_environment
-from snakepit_agent.translate import payload_from_wire, payload_to_wire, result_to_wire
+from snakepit_agent.workers.oom import FRESH_SECONDS, OomCounter
 
 ENOUGH = {
     "SNAKEPIT_POOL": "default/digits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from snakepit_agent.room import Room
+from snakepit_agent.calls.budget import Room
 
 
 async def test_who_asks_waits_for_room_and_in_turn() -> None:

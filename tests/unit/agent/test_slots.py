@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from snakepit_agent.slots import AHEAD_CALLS, NEXT_SECONDS, SOON_SECONDS, HeldCall, Ledger, Step
+from snakepit_agent.model.slots import AHEAD_CALLS, NEXT_SECONDS, SOON_SECONDS, HeldCall, Ledger, Step
 
 
 def call(ledger: Ledger, worker: str = "w", replica: str = "r", tool: str = "t", due: float = math.inf) -> HeldCall:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from snakepit_agent.stacks import FRESH_SECONDS, MOST_BYTES, Stacks, where, without_machinery
+from snakepit_agent.workers.stacks import FRESH_SECONDS, MOST_BYTES, Stacks, where, without_machinery
 
 INVOKE = "/opt/venv/lib/python3.12/site-packages/snakepit_worker/invoke.py"
 READER = """Thread 0x00007f01 (most recent call first):

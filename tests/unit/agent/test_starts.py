@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from snakepit_agent.starts import FIRST_SECONDS, LONGEST_SECONDS, MOST_CAUSES, Starts, cause
+from snakepit_agent.model.start_failures import FIRST_SECONDS, LONGEST_SECONDS, MOST_CAUSES, Starts, cause
 
 A = cause("SetupFailed", "OSError: no model")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from snakepit.errors import Started
 from snakepit.local.frames import Payload, StateAnswer, StateOperation
 from snakepit.v1 import link_pb2
-from snakepit_agent.slots import HeldCall, Step
-from snakepit_agent.state import ANSWER_SECONDS, LATE_SECONDS, WAITING, StateForwarder
+from snakepit_agent.calls.state import ANSWER_SECONDS, LATE_SECONDS, WAITING, StateForwarder
+from snakepit_agent.model.slots import HeldCall, Step
 
 
 class World:

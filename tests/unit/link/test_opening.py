@@ -14,7 +14,7 @@ from snakepit.link import Link
 from snakepit.link.dial import Replica
 from snakepit.link.opening import write_first
 from snakepit.v1 import link_pb2
-from snakepit_agent.pipes import Broken, Line, fetch_arguments
+from snakepit_agent.link.pipes import Broken, Line, fetch_arguments
 
 SOON = 10.0
 

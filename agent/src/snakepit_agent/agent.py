@@ -12,19 +12,19 @@ from snakepit.link.token import Token
 from snakepit.local.frames import Limits, Ready
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
-from snakepit_agent import report
-from snakepit_agent.calls import Calls
-from snakepit_agent.nested import NestedCalls
-from snakepit_agent.pipes import Line
-from snakepit_agent.room import Room
-from snakepit_agent.sessions import Sessions
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.calls import Calls
+from snakepit_agent.calls.nested import NestedCalls
+from snakepit_agent.calls.sessions import Sessions
+from snakepit_agent.calls.state import StateForwarder
+from snakepit_agent.calls.streams import Streams
+from snakepit_agent.link import report
+from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.translate import tool_to_wire
+from snakepit_agent.link.uplink import Uplink
+from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_agent.settings import Settings
-from snakepit_agent.slots import HeldCall, Ledger
-from snakepit_agent.state import StateForwarder
-from snakepit_agent.streams import Streams
-from snakepit_agent.translate import tool_to_wire
-from snakepit_agent.uplink import Uplink
-from snakepit_agent.workers import Workers
+from snakepit_agent.workers.workers import Workers
 
 HELD_TICK_SECONDS = 0.005
 """While calls are here: how late a deadline or a recall may be noticed."""

@@ -10,9 +10,9 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 
-from snakepit_agent.actions import Action, Close, Finished, Policy, Signal, Start, Stop
-from snakepit_agent.recycling import Why, due, most_at_once
-from snakepit_agent.seats import Event, Seat, State
+from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
+from snakepit_agent.model.recycling import Why, due, most_at_once
+from snakepit_agent.model.seats import Event, Seat, State
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0

@@ -13,9 +13,9 @@ from snakepit.local.frames import CallFailure, Payload
 from snakepit.local.sections import fill
 from snakepit.local.sockets import FramingError, check_held, mapped
 from snakepit.v1 import link_pb2
-from snakepit_agent.endings import Ending
-from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
+from snakepit_agent.link.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
+from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.slots import HeldCall
 
 STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
 

@@ -14,9 +14,7 @@ from snakepit.link.channels import MOST_ATTACHMENTS
 from snakepit.local.frames import CallFailure, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
 from snakepit.names import new_id
 from snakepit.v1 import link_pb2
-from snakepit_agent.channel import WorkerLies
-from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import (
+from snakepit_agent.link.translate import (
     attachments,
     failure,
     failure_from_wire,
@@ -25,6 +23,8 @@ from snakepit_agent.translate import (
     payload_from_wire,
     tool_failure_from_wire,
 )
+from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.workers.channel import WorkerLies
 
 LATE_SECONDS = 1.0
 """So long after its deadline a nested call is taken to have been lost by its replica."""

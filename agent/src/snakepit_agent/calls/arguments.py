@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from snakepit.errors import Started
 from snakepit.local.frames import CallFailure, CallFrame
 from snakepit.local.sections import total
-from snakepit_agent.pipes import Broken, Line, Stalled, fetch_arguments
-from snakepit_agent.room import Room
-from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import failure
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.link.pipes import Broken, Line, Stalled, fetch_arguments
+from snakepit_agent.link.translate import failure
+from snakepit_agent.model.slots import HeldCall
 
 ROOM_SETTING = "SNAKEPIT_LARGE_BYTES"
 

@@ -16,19 +16,19 @@ from snakepit.link import tracing
 from snakepit.local.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent import results
-from snakepit_agent.arguments import Arguments
-from snakepit_agent.channel import WorkerChannel, WorkerLies
-from snakepit_agent.endings import Ending
-from snakepit_agent.lookout import Lookout
-from snakepit_agent.owners import Owners
-from snakepit_agent.pipes import Line
-from snakepit_agent.room import Room
-from snakepit_agent.sessions import Sessions
-from snakepit_agent.slots import WORD_SECONDS, HeldCall, Ledger, Step
-from snakepit_agent.stacks import where
-from snakepit_agent.streams import Streams
-from snakepit_agent.translate import LargePayload, Outcome, failure, inbox_frame, reject_to_wire
+from snakepit_agent.calls import results
+from snakepit_agent.calls.arguments import Arguments
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.sessions import Sessions
+from snakepit_agent.calls.streams import Streams
+from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.translate import LargePayload, Outcome, failure, inbox_frame, reject_to_wire
+from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.slots import WORD_SECONDS, HeldCall, Ledger, Step
+from snakepit_agent.workers.channel import WorkerChannel, WorkerLies
+from snakepit_agent.workers.monitor import Lookout
+from snakepit_agent.workers.stacks import where
 
 log = logging.getLogger(__name__)
 

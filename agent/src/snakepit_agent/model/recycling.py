@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from snakepit_agent.seats import Seat, State
+from snakepit_agent.model.seats import Seat, State
 
 
 class Why(enum.StrEnum):

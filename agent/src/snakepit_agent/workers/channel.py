@@ -26,7 +26,7 @@ from snakepit.local.sockets import (
     take_over,
     worker_frames,
 )
-from snakepit_agent.stacks import Stacks
+from snakepit_agent.workers.stacks import Stacks
 
 READ_BYTES = 64 * 1024
 """Well under what malloc takes from the kernel anew each time."""

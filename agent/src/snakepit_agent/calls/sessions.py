@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from snakepit.errors import Started
 from snakepit.local.frames import EndSession, ToWorker
 from snakepit.v1 import link_pb2
-from snakepit_agent.slots import HeldCall, Ledger
-from snakepit_agent.translate import failure, reject_to_wire
-from snakepit_agent.turns import Key, Turns, Verdict, Waiting
+from snakepit_agent.link.translate import failure, reject_to_wire
+from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.model.turns import Key, Turns, Verdict, Waiting
 
 if TYPE_CHECKING:
-    from snakepit_agent.calls import Calls
+    from snakepit_agent.calls.calls import Calls
 
 _MOVED = "the session has moved to another worker: what this call still does or says does not count"
 

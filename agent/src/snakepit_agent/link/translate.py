@@ -11,7 +11,7 @@ from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, T
 from snakepit.local.sections import counted
 from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.slots import HeldCall
+from snakepit_agent.model.slots import HeldCall
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from snakepit.local.frames import Ping, ToWorker
 from snakepit.spec.fields import HeartbeatSpec
-from snakepit_agent.channel import WorkerChannel
-from snakepit_agent.pulse import Pulse, Verdict
-from snakepit_agent.slots import Ledger
+from snakepit_agent.model.liveness import Pulse, Verdict
+from snakepit_agent.model.slots import Ledger
+from snakepit_agent.workers.channel import WorkerChannel
 
 log = logging.getLogger(__name__)
 

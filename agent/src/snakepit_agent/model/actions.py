@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snakepit.spec import quantity_bytes
-from snakepit_agent.recycling import NO_LIMITS, Limits
+from snakepit_agent.model.recycling import NO_LIMITS, Limits
 from snakepit_agent.settings import Settings
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from snakepit.local.frames import Credit, Payload, ToWorker
 from snakepit.local.sections import total
 from snakepit.v1 import link_pb2
-from snakepit_agent.pipes import Item, Line, Pipe
-from snakepit_agent.room import Room
-from snakepit_agent.slots import HeldCall
-from snakepit_agent.translate import LargePayload, Outcome, chunk_to_wire
+from snakepit_agent.calls.budget import Room
+from snakepit_agent.link.pipes import Item, Line, Pipe
+from snakepit_agent.link.translate import LargePayload, Outcome, chunk_to_wire
+from snakepit_agent.model.slots import HeldCall
 
 Tell = Callable[[str, ToWorker], None]
 SendResult = Callable[[str, link_pb2.Frame, float], None]

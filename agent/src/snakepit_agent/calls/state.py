@@ -14,9 +14,9 @@ from snakepit.link.channels import MAX_PAYLOAD_BYTES
 from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.names import STATE_KEY_BYTES
 from snakepit.v1 import link_pb2
-from snakepit_agent.owners import Owner
-from snakepit_agent.slots import HeldCall, Step
-from snakepit_agent.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
+from snakepit_agent.link.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
+from snakepit_agent.model.leases import Owner
+from snakepit_agent.model.slots import HeldCall, Step
 
 ANSWER_SECONDS = 30.0
 """A replica that leaves an operation unanswered for so long is taken to have lost it."""

@@ -10,7 +10,7 @@ import math
 import os
 import re
 
-from snakepit_agent.endings import FATAL
+from snakepit_agent.model.exits import FATAL
 
 MOST_BYTES = 64 * 1024
 

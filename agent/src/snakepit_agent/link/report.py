@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from snakepit.names import worker_id
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_agent.lifecycle import Lifecycle
-from snakepit_agent.recycling import WORDS, Why
-from snakepit_agent.seats import Seat, State
-from snakepit_agent.slots import Ledger
+from snakepit_agent.model.lifecycle import Lifecycle
+from snakepit_agent.model.recycling import WORDS, Why
+from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.slots import Ledger
 
 _STATES = {
     State.ABSENT: pool_pb2.WORKER_STATE_STARTING,

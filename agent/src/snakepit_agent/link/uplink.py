@@ -19,7 +19,7 @@ from snakepit.link.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_
 from snakepit.link.dial import Replica
 from snakepit.link.token import Token
 from snakepit.v1 import link_pb2
-from snakepit_agent.outcomes import Outcomes
+from snakepit_agent.link.resend import Outcomes
 
 log = logging.getLogger(__name__)
 

@@ -19,27 +19,28 @@ from snakepit.local import frames, threads
 from snakepit.local.sockets import close_all
 from snakepit.names import new_id, worker_id
 from snakepit.texts import clipped
-from snakepit_agent import actions as life
-from snakepit_agent import endings, starts
-from snakepit_agent.channel import WorkerChannel
-from snakepit_agent.endings import Ending
-from snakepit_agent.keeper import KeeperServer
-from snakepit_agent.lifecycle import Lifecycle
-from snakepit_agent.lookout import Lookout
-from snakepit_agent.oom import OomCounter
-from snakepit_agent.owners import Owners
-from snakepit_agent.recycling import Why
-from snakepit_agent.seats import Seat, State
+from snakepit_agent.link.translate import offer_bytes
+from snakepit_agent.model import actions as life
+from snakepit_agent.model import exits as endings
+from snakepit_agent.model import start_failures as starts
+from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.lifecycle import Lifecycle
+from snakepit_agent.model.recycling import Why
+from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.slots import Ledger
+from snakepit_agent.model.start_failures import Starts
 from snakepit_agent.settings import Settings
-from snakepit_agent.slots import Ledger
-from snakepit_agent.stacks import tell
-from snakepit_agent.starts import Starts
-from snakepit_agent.translate import offer_bytes
+from snakepit_agent.workers.channel import WorkerChannel
+from snakepit_agent.workers.keeper import KeeperServer
+from snakepit_agent.workers.monitor import Lookout
+from snakepit_agent.workers.oom import OomCounter
+from snakepit_agent.workers.stacks import tell
 
 if TYPE_CHECKING:
-    from snakepit_agent.calls import Calls
-    from snakepit_agent.nested import NestedCalls
-    from snakepit_agent.state import StateForwarder
+    from snakepit_agent.calls.calls import Calls
+    from snakepit_agent.calls.nested import NestedCalls
+    from snakepit_agent.calls.state import StateForwarder
 
 _STAGES = {"import": "ImportFailed", "adapter": "AdapterInvalid", "setup": "SetupFailed", "fork": "ForkFailed"}
 _PAGE = 4096

@@ -1,0 +1,1 @@
+"""The way to the control plane: the links, what is said on them, and the streams beside them."""
