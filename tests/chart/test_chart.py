@@ -220,7 +220,6 @@ def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render:
     pods = dict(render(release="mine", namespace="team").pod_specs())
     wanted = control_plane_settings.from_environment(environment(pods["mine-snakepit-control-plane"])).authentication
     assert wanted is not None
-    assert wanted.required
     assert wanted.operator == f"system:serviceaccount:team:{pods['mine-snakepit-operator']['serviceAccountName']}"
     operator = operator_settings.load(environment(pods["mine-snakepit-operator"]) | {"POD_NAMESPACE": "team"})
     assert operator.agent.audience == wanted.audience == "mine-snakepit.team"
@@ -235,15 +234,11 @@ def test_the_control_plane_may_read_the_api_servers_keys_and_nothing_else(render
     assert [each["roleRef"]["name"] for each in found] == ["system:service-account-issuer-discovery"]
 
 
-def test_authentication_may_be_off_or_permissive_and_nothing_else(render: Render) -> None:
+def test_authentication_may_be_off_and_nothing_else(render: Render) -> None:
     off = render("authentication=off")
     assert not any(tokens(pod) for _, pod in off.pod_specs())
     assert not any("AUTH" in name or "TOKEN" in name for _, pod in off.pod_specs() for name in environment(pod))
     assert not any("control-plane" in each["metadata"]["name"] for each in off.of("ClusterRoleBinding"))
-    pod = dict(render("authentication=permissive").pod_specs())["snakepit-control-plane"]
-    wanted = control_plane_settings.from_environment(environment(pod)).authentication
-    assert wanted is not None
-    assert not wanted.required
     with pytest.raises(Refused, match="authentication"):
         render("authentication=maybe")
 

@@ -171,15 +171,6 @@ async def test_a_pipe_is_only_for_the_agent_of_the_capsule_that_it_is_for(server
         await agent.stop()
 
 
-async def test_a_permissive_one_lets_an_agent_of_an_older_release_in_and_says_so(
-    signs: Issuer, token_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with replica(authentication=signs.settings(required=False)) as server:
-        agent = await an_agent(server, None).start()
-        await agent.stop()
-    assert "the agent of capsule test-0 sent no token and was let in" in caplog.text
-
-
 # ---- the operator
 
 

@@ -242,17 +242,10 @@ def test_odd_claims_are_nobodys_and_break_nothing() -> None:
 def test_without_a_token_nobody_is_let_in_and_of_other_credentials_the_sentence_says_what_is_wanted() -> None:
     with pytest.raises(Unauthenticated, match="the agent of capsule digits-0 sent no token"):
         asyncio.run(gate().admit_agent([], CLAIMED))
+    with pytest.raises(Unauthenticated, match="whoever syncs pools sent no token"):
+        asyncio.run(gate().admit_operator([]))
     with pytest.raises(Unauthenticated, match="must be `Bearer` and a token"):
         asyncio.run(gate().admit_agent([("authorization", "Basic dTpw")], CLAIMED))
-
-
-def test_permissive_lets_agents_in_without_a_token_but_not_with_a_wrong_one_and_never_an_operator() -> None:
-    permissive = gate(required=False)
-    asyncio.run(permissive.admit_agent([], CLAIMED))
-    with pytest.raises(Unauthenticated, match="no token"):
-        asyncio.run(permissive.admit_operator([]))
-    with pytest.raises(PermissionDenied):
-        asyncio.run(gate(required=False).admit_agent(bearer(signed(pod_claims("other", POOL))), CLAIMED))
 
 
 def test_where_nothing_is_asked_for_everybody_is_let_in() -> None:
@@ -367,17 +360,15 @@ def test_without_settings_nothing_is_asked_for() -> None:
     assert from_environment({**RIGHT, "SNAKEPIT_AUTH": "off"}).authentication is None
 
 
-def test_the_settings_are_read_and_a_permissive_one_asks_for_less() -> None:
+def test_the_settings_are_read() -> None:
     found = from_environment(RIGHT).authentication
     assert found == Issuer().settings(keys=RIGHT["SNAKEPIT_AUTH_KEYS"])
-    found = from_environment({**RIGHT, "SNAKEPIT_AUTH": "permissive"}).authentication
-    assert found == Issuer().settings(keys=RIGHT["SNAKEPIT_AUTH_KEYS"], required=False)
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"SNAKEPIT_AUTH": "on"}, "SNAKEPIT_AUTH='on' is unknown: use off, permissive or required"),
+        ({"SNAKEPIT_AUTH": "on"}, "SNAKEPIT_AUTH='on' is unknown: use off or required"),
         ({"SNAKEPIT_AUTH_KEYS": ""}, "SNAKEPIT_AUTH_KEYS is not set, and SNAKEPIT_AUTH=required needs it"),
         ({"SNAKEPIT_AUTH_KEYS": "http://issuer.example/jwks"}, "use https"),
         ({"SNAKEPIT_AUTH_KEYS": "jwks.json"}, "use an https URL, or a path that begins with /"),

@@ -35,18 +35,13 @@ class Guarded:
         self._keys = keys
         self._clock = clock
         self._checked: dict[str, tuple[Identity, float]] = {}
-        self._said = False
 
     async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
         """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
-        token, who = _bearer(metadata), f"the agent of capsule {claimed.name}"
-        if token or self._wanted.required:
-            check_agent(await self._identity(token, who), claimed, self._wanted.audience)
-        else:
-            self._say_once(who)
+        identity = await self._identity(_bearer(metadata), f"the agent of capsule {claimed.name}")
+        check_agent(identity, claimed, self._wanted.audience)
 
     async def admit_operator(self, metadata: Metadata) -> None:
-        """Always with a token: it is of the same release as the control plane."""
         identity = await self._identity(_bearer(metadata), "whoever syncs pools")
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 
@@ -75,11 +70,6 @@ class Guarded:
             self._checked.clear()
         self._checked[token] = identity, self._clock() + CHECKED_SECONDS
         return identity
-
-    def _say_once(self, who: str) -> None:
-        if not self._said:
-            log.warning("%s sent no token and was let in, as others will be: SNAKEPIT_AUTH is permissive", who)
-        self._said = True
 
 
 def _bearer(metadata: Metadata) -> str:

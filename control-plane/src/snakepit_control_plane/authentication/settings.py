@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-MODES = ("off", "permissive", "required")
+MODES = ("off", "required")
 _NEEDED = ("keys", "audience", "operator")
 _OPTIONAL = ("issuer", "ca_file", "token_file")
 _SUBJECT = "system:serviceaccount:"
@@ -29,26 +29,24 @@ class Authentication:
     """What signs the certificate of `keys`, if not one of the machine's authorities (SNAKEPIT_AUTH_CA_FILE)."""
     token_file: str = ""
     """A token that `keys` is fetched with (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
-    required: bool = True
-    """False: agents without a token are let in too, so that capsules of releases that had none go on (SNAKEPIT_AUTH=permissive)."""
 
 
 def from_environment(environment: Mapping[str, str], problems: list[str]) -> Authentication | None:
     """None: off. What is wrong is added to `problems`, a sentence each."""
     mode = environment.get("SNAKEPIT_AUTH") or "off"
     if mode not in MODES:
-        problems.append(f"SNAKEPIT_AUTH={mode!r} is unknown: use off, permissive or required")
-    if mode == "off" or mode not in MODES:
+        problems.append(f"SNAKEPIT_AUTH={mode!r} is unknown: use off or required")
+    if mode != "required":
         return None
     read = {name: environment.get(f"SNAKEPIT_AUTH_{name.upper()}", "") for name in (*_NEEDED, *_OPTIONAL)}
-    problems += [f"SNAKEPIT_AUTH_{name.upper()} is not set, and SNAKEPIT_AUTH={mode} needs it" for name in _NEEDED if not read[name]]
+    problems += [f"SNAKEPIT_AUTH_{name.upper()} is not set, and SNAKEPIT_AUTH=required needs it" for name in _NEEDED if not read[name]]
     if read["keys"] and (problem := _wrong_keys(read["keys"])):
         problems.append(f"SNAKEPIT_AUTH_KEYS={read['keys']!r}: {problem}")
     if read["operator"] and not read["operator"].startswith(_SUBJECT):
         problems.append(f"SNAKEPIT_AUTH_OPERATOR={read['operator']!r} is no service account: use {_SUBJECT}NAMESPACE:NAME")
     if not read["issuer"] and not read["token_file"]:
         problems.append("SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens, or set SNAKEPIT_AUTH_TOKEN_FILE to a token of theirs")
-    return Authentication(**read, required=mode == "required")
+    return Authentication(**read)
 
 
 def is_url(keys: str) -> bool:
