@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import uvloop
 
-from snakepit import payload
-from snakepit.local.frames import CallFrame, Done, FromKeeper, FromWorker, KeeperHello, Ready, Shutdown, StartWorker, WorkerStarted
+from snakepit._ipc.frames import CallFrame, Done, FromKeeper, FromWorker, KeeperHello, Ready, Shutdown, StartWorker, WorkerStarted
+from snakepit._values import payload
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
 from tests.bench.cpu import ran_seconds

@@ -14,7 +14,7 @@ from simulation.contents import content, parse
 from simulation.limits import Limits
 from simulation.times import LATE_SECONDS, untimely
 
-from snakepit.local.frames import CallFrame, ToolAnswer
+from snakepit._ipc.frames import CallFrame, ToolAnswer
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls.nested import LATE_SECONDS as LOST_SECONDS
 from snakepit_control_plane.router.answers import MOST_RERUNS

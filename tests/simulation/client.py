@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from simulation.account import Account, Attempt
 
-from snakepit import digests
+from snakepit._ipc import frames
+from snakepit._values import digests
+from snakepit._wire import Dialer, Link
+from snakepit._wire.dial import Replica
 from snakepit.client import carrying
 from snakepit.client.carrying import Carry
 from snakepit.client.connection import DEADLINE_GRACE_SECONDS
 from snakepit.client.peer import is_broken
 from snakepit.errors import SnakepitError
-from snakepit.link import Dialer, Link
-from snakepit.link.dial import Replica
-from snakepit.local import frames
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from snakepit.link.link import EOF
+from snakepit._wire.link import EOF
 
 Serve = Callable[[Any, Any], Awaitable[None]]
 

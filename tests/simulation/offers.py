@@ -11,12 +11,12 @@ from simulation.contents import said
 from simulation.tools import MOST_CHUNKS, STREAMED
 
 from snakepit import tool
+from snakepit._ipc.frames import Payload
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Offer, Offers
 from snakepit.client.peer import Peer
 from snakepit.client.serving import Serving, within
 from snakepit.errors import SnakepitError
-from snakepit.local.frames import Payload
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Scope
 from support.simulated_agent import POOL

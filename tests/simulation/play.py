@@ -18,10 +18,10 @@ from simulation.contents import MESSAGE_BYTES, PIECE_BYTES, WINDOW_BYTES
 from simulation.network import Channel
 from simulation.world import World
 
-from snakepit import names
-from snakepit.link import dial, link
-from snakepit.link.window import Window
-from snakepit.local import sections
+from snakepit import _names as names
+from snakepit._ipc import sections
+from snakepit._wire import dial, link
+from snakepit._wire.window import Window
 from snakepit_agent import agent as agent_capsule
 from snakepit_agent.link import pipes
 from snakepit_agent.workers import workers as agent_workers

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from simulation.contents import LARGEST, said
 from simulation.tools import CREDIT, MOST_CHUNKS, OFFERED, SECONDS, SILENT_SECONDS, STREAMED
 
+from snakepit._ipc import frames
+from snakepit._ipc.frames import CallFailure, CallFrame, Done, Payload, ToolFailure
+from snakepit._ipc.sockets import close_all, seal_memfd
 from snakepit.errors import Started
-from snakepit.local import frames
-from snakepit.local.frames import CallFailure, CallFrame, Done, Payload, ToolFailure
-from snakepit.local.sockets import close_all, seal_memfd
 
 if TYPE_CHECKING:
     from simulation.account import Attempt, Run

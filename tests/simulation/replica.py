@@ -10,7 +10,7 @@ from typing import Any
 from simulation.network import Network, unavailable
 from simulation.store import ReplicaStore, SharedStore
 
-from snakepit.names import new_id
+from snakepit._names import new_id
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.limits import Limits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakepit.local.frames import ToolInfo
+from snakepit._ipc.frames import ToolInfo
 
 SECONDS = {
     "quick": (0.00003, 0.0001),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulation.process import Process
 
-from snakepit.local import frames
+from snakepit._ipc import frames
 
 if TYPE_CHECKING:
     from simulation.account import Account

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snakepit import SnakepitError, Started, ToolError
-from snakepit.retry import FLOOR, SHARE
+from snakepit._retry import FLOOR, SHARE
 
 OK, TOOL_ERROR, GONE, REPLAYED, UNSEEN = "OK", "TOOL_ERROR", "GONE", "REPLAYED", "UNSEEN"
 """GONE: the caller cancelled it, or left its stream; whether it ran is not its business any more. REPLAYED: it got the outcome of another

@@ -24,7 +24,7 @@ import aiohttp
 import pytest
 import yaml
 
-from snakepit.names import new_id
+from snakepit._names import new_id
 from snakepit.spec.crd import API_VERSION, KIND
 
 from .chart import CHART, parse

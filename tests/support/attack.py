@@ -17,8 +17,8 @@ from typing import Any
 
 import grpc
 
+from snakepit._wire.status import from_rpc_error
 from snakepit.errors import SnakepitError
-from snakepit.link.status import from_rpc_error
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS, Caller

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snakepit.link import Dialer, Link
-from snakepit.link.dial import Replica
+from snakepit._wire import Dialer, Link
+from snakepit._wire.dial import Replica
 from snakepit.v1 import link_pb2
 from support.simulated_agent import POOL, payload
 

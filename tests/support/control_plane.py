@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
+from snakepit._wire.status import from_rpc_error
 from snakepit.errors import SnakepitError
-from snakepit.link.status import from_rpc_error
 from snakepit.v1 import (
     common_pb2,
     pool_pb2_grpc,

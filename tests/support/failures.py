@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snakepit import Client, SnakepitError, Started
-from snakepit.link import Dialer
+from snakepit._wire import Dialer
 from snakepit.spec import encode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.server import make_store

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from snakepit import tool
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     Attachment,
     Begin,
     ChunkFrame,
@@ -19,7 +19,7 @@ from snakepit.local.frames import (
     ToolCall,
     ToolFailure,
 )
-from snakepit.local.sockets import encode_batch
+from snakepit._ipc.sockets import encode_batch
 
 FORGED = Payload(b'"forged"')
 LIES: dict[str, Callable[[int], FromWorker]] = {

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import grpc
 
+from snakepit._names import new_id
+from snakepit._wire import Link
+from snakepit._wire.channels import server_options
+from snakepit._wire.protocol import NEWEST
+from snakepit._wire.status import to_frame, to_status
 from snakepit.errors import StaleEpoch
-from snakepit.link import Link
-from snakepit.link.channels import server_options
-from snakepit.link.protocol import NEWEST
-from snakepit.link.status import to_frame, to_status
-from snakepit.names import new_id
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
 from snakepit_control_plane.store.memory import stale
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import grpc
 import msgspec
 
+from snakepit._wire import Dialer, Link
+from snakepit._wire.dial import Replica
+from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
-from snakepit.link import Dialer, Link
-from snakepit.link.dial import Replica
-from snakepit.link.token import Token
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
 from snakepit_agent.model.slots import HeldCall, Ledger

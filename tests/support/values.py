@@ -31,8 +31,9 @@ import polars
 import pyarrow
 import pydantic
 
-from snakepit import Adapter, Context, payload, tool
-from snakepit.payload import UNSERIALIZABLE
+from snakepit import Adapter, Context, tool
+from snakepit._values import payload
+from snakepit._values.payload import UNSERIALIZABLE
 
 
 class Colour(enum.Enum):

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from snakepit.link.token import Token
-from snakepit.local.frames import Limits, Ready
-from snakepit.names import new_id
+from snakepit._ipc.frames import Limits, Ready
+from snakepit._names import new_id
+from snakepit._wire.token import Token
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import Room
 from snakepit_agent.calls.calls import Calls

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import snakepit.light_grpc  # noqa: F401  # before gRPC is loaded
+import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 import asyncio
@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 
-from snakepit.link import tracing
-from snakepit.link.logs import configure_logging
+from snakepit._telemetry import tracing
+from snakepit._telemetry.logs import configure_logging
 from snakepit_agent.agent import Capsule
 from snakepit_agent.health import HealthServer
 from snakepit_agent.settings import InvalidSettings, Settings, from_environment

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from snakepit._names import parse_pool
+from snakepit._wire.dial import parse_targets
 from snakepit.errors import InvalidArguments
-from snakepit.link.dial import parse_targets
-from snakepit.names import parse_pool
 from snakepit.spec import SnakePoolSpec, decode_spec
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from snakepit._names import check_tool, nearest
+from snakepit._values.text import quoted
 from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
-from snakepit.names import check_tool, nearest
-from snakepit.texts import quoted
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.pool import Pool

@@ -10,8 +10,8 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 
+from snakepit._wire.channels import FORGET_SECONDS
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
-from snakepit.link.channels import FORGET_SECONDS
 from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.roster import Roster

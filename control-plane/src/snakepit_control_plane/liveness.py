@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snakepit.link.silence import SUSPECT_SECONDS
+from snakepit._wire.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import snakepit.light_grpc  # noqa: F401  # before gRPC is loaded
+import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 import asyncio
@@ -13,8 +13,8 @@ import sys
 
 import uvloop
 
-from snakepit.link import tracing
-from snakepit.link.logs import configure_logging
+from snakepit._telemetry import tracing
+from snakepit._telemetry.logs import configure_logging
 from snakepit_control_plane.server import AddressInUse, serve
 from snakepit_control_plane.settings import InvalidSettings, Settings, from_environment
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snakepit._names import nearest
+from snakepit._values.text import quoted
 from snakepit.errors import SnakepitError, ToolNotFound
-from snakepit.names import nearest
-from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Catalogue, Offered, Scope
 from snakepit_control_plane.router.calls import Call, bad_timeout

@@ -15,10 +15,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from snakepit.link import tracing
-from snakepit.link.channels import server_options
-from snakepit.link.dial import parse_target
-from snakepit.names import new_id
+from snakepit._names import new_id
+from snakepit._telemetry import tracing
+from snakepit._wire.channels import server_options
+from snakepit._wire.dial import parse_target
 from snakepit.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,

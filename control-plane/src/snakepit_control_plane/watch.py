@@ -12,9 +12,9 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from snakepit._wire import LinkClosed
+from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
-from snakepit.link import LinkClosed
-from snakepit.link.silence import LOOK_SECONDS
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.liveness import Sign, Stalls, judge_pool
 from snakepit_control_plane.router.pool import Pool

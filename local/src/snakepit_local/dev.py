@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments, ServerUnavailable
-from snakepit.link.dial import parse_target
 
 if TYPE_CHECKING:
     from snakepit_control_plane.settings import Settings

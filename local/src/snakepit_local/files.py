@@ -13,9 +13,9 @@ from pathlib import Path
 import cel
 import msgspec
 
+from snakepit._names import pool_name
+from snakepit.author.loading import of_a_file
 from snakepit.errors import InvalidArguments
-from snakepit.loading import of_a_file
-from snakepit.names import pool_name
 from snakepit.spec import InvalidPool, SnakePool, load_pools
 from snakepit_operator.rollout import digest
 

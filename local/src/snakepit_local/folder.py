@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from snakepit.link.dial import parse_target
+from snakepit._wire.dial import parse_target
 
 _PATH_LIMIT = 80
 _PREFIX = "snakepit-"

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from snakepit._names import nearest
 from snakepit.cli.reach import Reach, reaching
 from snakepit.errors import InvalidArguments, PoolNotFound
-from snakepit.names import nearest
 from snakepit_local import folder, logbook
 
 POLL_SECONDS = 0.1

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from snakepit.names import new_id
+from snakepit._names import new_id
 from snakepit_local.files import LocalPool
 from snakepit_operator.model import Creation, Phase, PodView
 from snakepit_operator.pods import settings_json

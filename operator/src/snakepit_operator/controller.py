@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from snakepit.link.token import Token
+from snakepit._wire.token import Token
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods

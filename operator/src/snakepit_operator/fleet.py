@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import grpc
 import msgspec
 
+from snakepit._wire.channels import client_options
+from snakepit._wire.dial import backoff, resolve
+from snakepit._wire.link import EOF
+from snakepit._wire.settings import settings_digest
+from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
-from snakepit.link.channels import client_options
-from snakepit.link.dial import backoff, resolve
-from snakepit.link.link import EOF
-from snakepit.link.settings import settings_digest
-from snakepit.link.token import Token
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2
 from snakepit_operator.model import CapsuleView, FleetView
 from snakepit_operator.views import fleet_view

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from snakepit.link.logs import configure_logging
+from snakepit._telemetry.logs import configure_logging
 from snakepit_operator.controller import Controller
 from snakepit_operator.election import Election
 from snakepit_operator.http import Probes

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from snakepit.link.dial import parse_target
+from snakepit._wire.dial import parse_target
 from snakepit_operator.pods import AgentImage
 
 _PULL_POLICIES = ("", "Always", "IfNotPresent", "Never")

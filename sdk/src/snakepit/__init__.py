@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snakepit.authoring import Adapter, AdapterError, tool
+    from snakepit.author.adapter import Adapter, AdapterError, tool
+    from snakepit.author.context import AsyncContext, Context, Interrupted
     from snakepit.client import Client as Client
     from snakepit.client import Offer as Offer
     from snakepit.client import Pool as Pool
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from snakepit.client import Stream as Stream
     from snakepit.client import ToolInfo as ToolInfo
     from snakepit.client import WorkerInfo as WorkerInfo
-    from snakepit.context import AsyncContext, Context, Interrupted
     from snakepit.errors import (
         CallerLimit,
         CallTooDeep,
@@ -62,12 +62,12 @@ __version__ = "0.1.0"
 
 _CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "Snapshot", "State", "Stream", "ToolInfo", "WorkerInfo")
 _ELSEWHERE = {
-    "Adapter": "authoring",
-    "AdapterError": "authoring",
-    "AsyncContext": "context",
-    "Context": "context",
-    "Interrupted": "host",
-    "tool": "authoring",
+    "Adapter": "author.adapter",
+    "AdapterError": "author.adapter",
+    "AsyncContext": "author.context",
+    "Context": "author.context",
+    "Interrupted": "author.runtime",
+    "tool": "author.adapter",
 }
 """The other names are errors."""
 
@@ -132,9 +132,9 @@ def _caller(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snakepit"):
             raise
-        from snakepit import installing
+        from snakepit import _installing
 
-        raise ImportError(f"{error.name!r} is missing, which callers of pools need. {installing.CLIENT}") from error
+        raise ImportError(f"{error.name!r} is missing, which callers of pools need. {_installing.CLIENT}") from error
 
 
 def __dir__() -> list[str]:

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from snakepit import client as aio
-from snakepit import warned
+from snakepit._values import caller_warnings as warned
+from snakepit.author.typed import Handle, Method
 from snakepit.client.errors import of_another_process
 from snakepit.errors import SnakepitError, Started
-from snakepit.typed import Handle, Method
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import snakepit_agent.main as agent_main
-from snakepit.link import dial
-from snakepit.local.frames import KeeperHello
-from snakepit.local.sockets import decode_from_agent, recv_packet, send_control
-from snakepit.names import new_id
+from snakepit._ipc.frames import KeeperHello
+from snakepit._ipc.sockets import decode_from_agent, recv_packet, send_control
+from snakepit._names import new_id
+from snakepit._wire import dial
 from snakepit_agent.agent import ROUGHLY
 from snakepit_agent.model import slots
 from support.capsules import capsule, frozen, spec

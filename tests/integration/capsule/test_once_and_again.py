@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import snakepit
+from snakepit._wire import dial
 from snakepit.errors import Started, WorkerLost
-from snakepit.link import dial
 from snakepit_control_plane.server import Running, make_store
 from support.capsules import LocalCapsule, capsule, spec
 from support.control_plane import eventually, replica

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from snakepit._wire import dial
 from snakepit.errors import Started
-from snakepit.link import dial
 from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica

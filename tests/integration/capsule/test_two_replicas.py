@@ -17,8 +17,8 @@ from typing import NamedTuple
 import grpc
 import pytest
 
+from snakepit._wire import dial
 from snakepit.errors import WorkerLost
-from snakepit.link import dial
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent.model import slots
 from snakepit_control_plane.router import route, workers

@@ -12,7 +12,7 @@ import pytest
 
 import snakepit
 from snakepit import Client
-from snakepit.link.status import to_frame
+from snakepit._wire.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec

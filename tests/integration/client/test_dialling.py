@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from snakepit import Client
-from snakepit.link import dial
+from snakepit._wire import dial
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import eventually, replica

@@ -12,8 +12,8 @@ import pytest
 
 import snakepit
 from snakepit import Client, Started
+from snakepit._wire.protocol import NEWEST
 from snakepit.client.peer import Peer
-from snakepit.link.protocol import NEWEST
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica

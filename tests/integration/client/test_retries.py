@@ -20,9 +20,9 @@ import pytest
 
 import snakepit
 from snakepit import Client, Started
+from snakepit._retry import FLOOR, SHARE
+from snakepit._wire.status import to_frame
 from snakepit.client.peer import Peer
-from snakepit.link.status import to_frame
-from snakepit.retry import FLOOR, SHARE
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore

@@ -14,11 +14,11 @@ import grpc
 import pytest
 from google.protobuf import struct_pb2
 
+from snakepit._wire import bulk as sdk_bulk
+from snakepit._wire import lane as sdk_lane
+from snakepit._wire.channels import LONGEST_BYTES
+from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, ToolQuota
-from snakepit.link import bulk as sdk_bulk
-from snakepit.link import lane as sdk_lane
-from snakepit.link.channels import LONGEST_BYTES
-from snakepit.link.status import from_frame
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2, session_pb2
 from snakepit_control_plane.servers import bulk as bulk_lanes
 from snakepit_control_plane.servers.converting import INLINE_BYTES, convert

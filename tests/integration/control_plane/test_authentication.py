@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from snakepit import Client
+from snakepit._wire.status import from_rpc_error
+from snakepit._wire.token import Token
 from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
-from snakepit.link.status import from_rpc_error
-from snakepit.link.token import Token
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import keys
 from snakepit_control_plane.authentication.keys import Source

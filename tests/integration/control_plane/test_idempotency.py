@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 import snakepit
+from snakepit._names import new_id
 from snakepit.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -28,7 +29,6 @@ from snakepit.errors import (
     ToolError,
     WorkerLost,
 )
-from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.idempotency import calls as keyed_calls
 from snakepit_control_plane.server import Running, make_store

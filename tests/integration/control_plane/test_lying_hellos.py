@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 import pytest
 
+from snakepit._wire.protocol import NEWEST
+from snakepit._wire.status import from_rpc_error
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound, SnakepitError
-from snakepit.link.protocol import NEWEST
-from snakepit.link.status import from_rpc_error
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, replica

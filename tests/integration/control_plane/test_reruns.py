@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from snakepit._retry import FLOOR
 from snakepit.errors import Cancelled, DeadlineExceeded, PoolNotReady, Started, WorkerLost
-from snakepit.retry import FLOOR
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.answers import MOST_GONE
 from snakepit_control_plane.router.nesting import Nest, nest_of

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from snakepit import Client, ProtocolMismatch
-from snakepit.link.protocol import NEWEST, OLDEST, Range, agreed, said
+from snakepit._wire.protocol import NEWEST, OLDEST, Range, agreed, said
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec

@@ -10,10 +10,10 @@ import grpc
 import pytest
 
 import snakepit
+from snakepit._wire import bulk_calls
+from snakepit._wire.bulk import CARRY, Bulk, Piece
+from snakepit._wire.status import from_rpc_error
 from snakepit.errors import Draining, SnakepitError, Started
-from snakepit.link import bulk_calls
-from snakepit.link.bulk import CARRY, Bulk, Piece
-from snakepit.link.status import from_rpc_error
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
@@ -192,8 +192,8 @@ async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any])
 
 
 def snakepit_payload(arguments: dict[str, Any]) -> Any:
+    from snakepit._values.payload import encode
     from snakepit.client.codec import plain_wire
-    from snakepit.payload import encode
 
     return plain_wire(encode(arguments))
 

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 import snakepit
+from snakepit._values.payload import encode
+from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import InvalidArguments, PayloadTooLarge
-from snakepit.link.channels import MOST_ATTACHMENTS
-from snakepit.payload import encode
 from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.attack import ANY_SIZE, ByHand

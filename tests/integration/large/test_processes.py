@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 import snakepit
-from snakepit.link import bulk_calls
+from snakepit._wire import bulk_calls
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.dev_server import Dev, dev, pool_file
 from support.large import MIB, NARROW, POOL

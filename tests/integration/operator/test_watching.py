@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from snakepit.names import new_id
+from snakepit._names import new_id
 from snakepit_operator import controller as controller_module
 from snakepit_operator import wake as wake_module
 from snakepit_operator.controller import Controller

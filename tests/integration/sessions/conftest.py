@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from snakepit.link import dial
+from snakepit._wire import dial
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running, make_store
 from support.capsules import LocalCapsule, capsule, spec

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(90)
 
 PROGRAM = """
 import asyncio, sys, snakepit
-from snakepit.link import tracing
+from snakepit._telemetry import tracing
 
 def shout(text: str) -> str:
     return text.upper()

@@ -13,7 +13,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Pool, Session
-from snakepit.link import dial
+from snakepit._wire import dial
 from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore

@@ -11,7 +11,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Pool
-from snakepit.link.window import Window
+from snakepit._wire.window import Window
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually
 

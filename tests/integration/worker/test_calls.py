@@ -26,8 +26,7 @@ from snakepit import (
     ToolNotFound,
     payload,
 )
-from snakepit.errors import BY_REASON, from_reason
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     STREAM_CREDIT,
     Begin,
     CancelCall,
@@ -38,6 +37,7 @@ from snakepit.local.frames import (
     ProgressFrame,
     SpanFrame,
 )
+from snakepit.errors import BY_REASON, from_reason
 from snakepit_worker import testing
 from snakepit_worker.testing import LocalAgent, LocalWorker, outcome, wait_until
 from support.asking import Asking

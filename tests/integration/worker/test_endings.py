@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snakepit import ToolError
-from snakepit.local.frames import EndSession, StartFailed
+from snakepit._ipc.frames import EndSession, StartFailed
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 
 SAMPLE = "support.sample:Sample"

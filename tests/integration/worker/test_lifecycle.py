@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snakepit import SnakepitError
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     Begin,
     CancelCall,
     Done,
@@ -25,7 +25,7 @@ from snakepit.local.frames import (
     StartFailed,
     WorkerExited,
 )
-from snakepit.local.sockets import recall_call
+from snakepit._ipc.sockets import recall_call
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
 
 SAMPLE = "support.sample:Sample"

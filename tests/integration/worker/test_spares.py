@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from snakepit.local.frames import StartWorker
-from snakepit.local.sockets import packet_pair, recv_packet
+from snakepit._ipc.frames import StartWorker
+from snakepit._ipc.sockets import packet_pair, recv_packet
 from snakepit_worker.collector import Sink
 from snakepit_worker.starting import Birth, Forked, decode_reply, request
 from snakepit_worker.testing import LocalAgent, is_alive, wait_until

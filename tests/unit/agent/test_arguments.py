@@ -10,9 +10,9 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from snakepit._ipc.frames import CallFailure, CallFrame, Payload
+from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import Started
-from snakepit.link.bulk import LaneBroken
-from snakepit.local.frames import CallFailure, CallFrame, Payload
 from snakepit_agent.calls.arguments import Arguments
 from snakepit_agent.calls.budget import Room
 from snakepit_agent.link.pipes import Line

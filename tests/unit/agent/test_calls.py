@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from snakepit.local import sockets
-from snakepit.local.frames import CancelCall, Done, Payload
+from snakepit._ipc import sockets
+from snakepit._ipc.frames import CancelCall, Done, Payload
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import Room
 from snakepit_agent.calls.calls import Calls

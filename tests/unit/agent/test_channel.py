@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from snakepit.local import sockets
-from snakepit.local.frames import INLINE_BYTES, Begin, CallFrame, Done, FromWorker, Payload
-from snakepit.local.sections import sizes, skeleton
+from snakepit._ipc import sockets
+from snakepit._ipc.frames import INLINE_BYTES, Begin, CallFrame, Done, FromWorker, Payload
+from snakepit._ipc.sections import sizes, skeleton
 from snakepit_agent.workers.channel import HANDED, WorkerChannel, WorkerLies
 
 

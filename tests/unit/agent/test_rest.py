@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from snakepit.link.channels import SILENT_SECONDS
-from snakepit.local import threads
-from snakepit.local.frames import Attachment, CallFailure, Payload, ToolFailure
+from snakepit._ipc import threads
+from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure
+from snakepit._wire.channels import SILENT_SECONDS
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.link.resend import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, Outcomes
 from snakepit_agent.link.translate import payload_from_wire, payload_to_wire, result_to_wire

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from snakepit import tool
+from snakepit.author.tools import Tool, discover
 from snakepit.cli.arguments import parse_arguments, wants_schema
 from snakepit.errors import InvalidArguments
-from snakepit.tools import Tool, discover
 
 
 class Everything:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from snakepit._wire import Link
+from snakepit._wire.dial import Replica
 from snakepit.client.codec import decode, encode, encode_arguments, encode_state, outcome
 from snakepit.client.peer import NotWritten, Peer
 from snakepit.client.requests import affinity_value
 from snakepit.errors import InvalidArguments, PoolSaturated, ReplicaLost, SnakepitError, Started, ToolError
-from snakepit.link import Link
-from snakepit.link.dial import Replica
 from snakepit.v1 import common_pb2, link_pb2
 
 

@@ -12,10 +12,11 @@ import msgspec
 import pydantic
 import pytest
 
-from snakepit import Adapter, AsyncContext, Context, InvalidArguments, SnakepitError, stubs, tool
+from snakepit import Adapter, AsyncContext, Context, InvalidArguments, SnakepitError, tool
+from snakepit.author.tools import discover
+from snakepit.author.typed import Handle, Method
+from snakepit.cli import stubs
 from snakepit.client.views import ToolInfo
-from snakepit.tools import discover
-from snakepit.typed import Handle, Method
 
 
 @dataclasses.dataclass

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakepit._retry import FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget
 from snakepit.client.trying import MOST_TRIES, Tries, is_elsewhere
 from snakepit.errors import (
     Draining,
@@ -21,7 +22,6 @@ from snakepit.errors import (
     WorkerBusy,
     WorkerLost,
 )
-from snakepit.retry import FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget
 
 FREE = {"share": 1000.0}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakepit.link.silence import SUSPECT_SECONDS
+from snakepit._wire.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from snakepit._ipc.sections import piece_message
+from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
-from snakepit.link.status import to_frame
-from snakepit.local.sections import piece_message
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.streams import Stream
 from snakepit_control_plane.router.whole import take_whole

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from snakepit import Adapter
+from snakepit.author.tools import discover
 from snakepit.spec import load_pools
-from snakepit.tools import discover
 from support import pages
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import snakepit
-from snakepit import installing
+from snakepit import _installing as installing
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "local")
@@ -60,7 +60,7 @@ def fetched(rest: str) -> list[str]:
 
 def test_the_lines_are_found() -> None:
     places = {name for name, _ in lines()}
-    assert {"Dockerfile", "Makefile", "README.md", "docs/author.md", "docs/caller.md", "sdk/src/snakepit/installing.py"} <= places
+    assert {"Dockerfile", "Makefile", "README.md", "docs/author.md", "docs/caller.md", "sdk/src/snakepit/_installing.py"} <= places
 
 
 @pytest.mark.parametrize(("name", "rest"), lines(), ids=lambda value: str(value).strip()[:60])

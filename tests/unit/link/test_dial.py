@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit.link.channels import client_options, server_options
-from snakepit.link.dial import BACKOFF_SECONDS, backoff, next_attempt, resolve
+from snakepit._wire.channels import client_options, server_options
+from snakepit._wire.dial import BACKOFF_SECONDS, backoff, next_attempt, resolve
 
 FIRST, LONGEST = BACKOFF_SECONDS
 

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link import lane as lane_module
-from snakepit.link import link as link_module
-from snakepit.link.channels import LONGEST_BYTES, SILENT_SECONDS
-from snakepit.link.dial import Replica
-from snakepit.link.lane import Lane, open_lane
-from snakepit.link.protocol import NEWEST
+from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire import lane as lane_module
+from snakepit._wire import link as link_module
+from snakepit._wire.channels import LONGEST_BYTES, SILENT_SECONDS
+from snakepit._wire.dial import Replica
+from snakepit._wire.lane import Lane, open_lane
+from snakepit._wire.protocol import NEWEST
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.servers import lanes as lanes_module
 from snakepit_control_plane.servers.lanes import Lanes

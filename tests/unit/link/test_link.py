@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire import link as link_module
+from snakepit._wire.channels import server_options
+from snakepit._wire.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
+from snakepit._wire.protocol import NEWEST, OURS
+from snakepit._wire.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
-from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link import link as link_module
-from snakepit.link.channels import server_options
-from snakepit.link.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
-from snakepit.link.protocol import NEWEST, OURS
-from snakepit.link.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 
 pytestmark = pytest.mark.timeout(20)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from snakepit._wire import Link
+from snakepit._wire.dial import Replica
+from snakepit._wire.opening import write_first
 from snakepit.client.carrying import Carry
 from snakepit.errors import ServerUnavailable, SnakepitError
-from snakepit.link import Link
-from snakepit.link.dial import Replica
-from snakepit.link.opening import write_first
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.pipes import Broken, Line, fetch_arguments
 

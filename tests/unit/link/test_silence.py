@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from snakepit.link import Link
-from snakepit.link.silence import GONE_SECONDS, LOOK_SECONDS, SUSPECT_SECONDS, Sign, Silence
+from snakepit._wire import Link
+from snakepit._wire.silence import GONE_SECONDS, LOOK_SECONDS, SUSPECT_SECONDS, Sign, Silence
 from snakepit.v1 import link_pb2
 
 HEARD, EXPECTED, IDLE = {"heard": True, "expecting": True}, {"heard": False, "expecting": True}, {"heard": False, "expecting": False}

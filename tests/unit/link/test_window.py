@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from snakepit.link.window import Window
+from snakepit._wire.window import Window
 
 
 async def has_room(window: Window) -> bool:

@@ -20,8 +20,9 @@ import pydantic
 import pytest
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from snakepit import Adapter, AdapterError, InvalidArguments, payload, tool
-from snakepit.tools import discover
+from snakepit import Adapter, AdapterError, InvalidArguments, tool
+from snakepit._values import payload
+from snakepit.author.tools import discover
 
 
 class Colour(enum.Enum):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from snakepit import DeadlineExceeded, InvalidArguments, Started, ToolError, ToolNotFound
-from snakepit.calling import Conversation, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
-from snakepit.local.frames import CallFailure, Payload, ToolAnswer, ToolChunk
+from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk
+from snakepit.author.pending import Conversation, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
 from snakepit.testing import start
 from support.asking import Asking
 
@@ -151,7 +151,7 @@ async def test_a_cancelled_wait_gives_the_call_up() -> None:
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "async"])
 async def test_without_an_answer_the_deadline_ends_the_wait(monkeypatch: pytest.MonkeyPatch, blocking: bool) -> None:
-    monkeypatch.setattr("snakepit.calling.ANSWER_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("snakepit.author.pending.ANSWER_GRACE_SECONDS", 0.0)
     conversation = Told(time.monotonic() + 0.01)
     with pytest.raises(DeadlineExceeded, match="before tool 't' answered") as caught:
         wait_for(conversation, value_of) if blocking else await next_of(conversation)

@@ -4,9 +4,9 @@ import numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit import digests
+from snakepit._ipc import frames
+from snakepit._values import digests
 from snakepit.client import codec
-from snakepit.local import frames
 from snakepit.v1 import common_pb2
 
 

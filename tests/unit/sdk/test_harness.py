@@ -16,9 +16,9 @@ from snakepit import (
     ToolError,
     ToolNotFound,
 )
-from snakepit.cache import CACHE_SECONDS, StateCache
-from snakepit.context import CallInfo
-from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
+from snakepit._ipc.frames import CallFailure, StateAnswer, StateOperation
+from snakepit.author.context import CallInfo
+from snakepit.author.state_cache import CACHE_SECONDS, StateCache
 from snakepit.testing import Call, Harness, MemoryState, start
 from support.sample import BadSetup, Sample, Sessions
 

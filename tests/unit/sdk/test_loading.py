@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snakepit import AdapterError, tracebacks
-from snakepit.tools import load
+from snakepit import AdapterError
+from snakepit.author import tracebacks
+from snakepit.author.tools import load
 
 TOOLS = "from snakepit import Adapter, tool\nclass {}(Adapter):\n    @tool\n    def f(self) -> int: ...\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakepit.means import next_mean
+from snakepit._ewma import next_mean
 
 QUICK, SLOW = 0.00001, 0.01
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import snakepit
-from snakepit import installing
+from snakepit import _installing as installing
 
 BLOCKED = """
 import sys

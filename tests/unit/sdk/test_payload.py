@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakepit import InvalidArguments, payload
-from snakepit.local.frames import Attachment, Payload
+from snakepit import InvalidArguments
+from snakepit._ipc.frames import Attachment, Payload
+from snakepit._values import payload
 
 
 class Colour(enum.Enum):
@@ -174,10 +175,11 @@ def test_a_value_that_looks_like_an_attachment_is_itself_where_there_are_none() 
 
 
 def test_an_authors_import_brings_neither_numpy_nor_grpc_nor_the_client() -> None:
-    program = "import sys; from snakepit import Adapter, Context, payload, tool; payload.encode({'a': object()}); print(*sys.modules)"
+    encode = "payload.encode({'a': object()}); print(*sys.modules)"
+    program = f"import sys; from snakepit import Adapter, Context, tool; from snakepit._values import payload; {encode}"
     names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
-    assert "snakepit.context" in names
-    assert not {"numpy", "grpc", "google.protobuf", "snakepit.client", "snakepit.link", "yaml", "asyncio", "logging"} & set(names)
+    assert "snakepit.author.context" in names
+    assert not {"numpy", "grpc", "google.protobuf", "snakepit.client", "snakepit._wire", "yaml", "asyncio", "logging"} & set(names)
 
 
 def test_to_mark_tools_brings_next_to_nothing() -> None:
@@ -185,7 +187,7 @@ def test_to_mark_tools_brings_next_to_nothing() -> None:
         "import sys; from snakepit import Adapter, tool; print(*(name for name in sys.modules if name.startswith(('snakepit', 'msgspec'))))"
     )
     names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
-    assert sorted(names) == ["snakepit", "snakepit.authoring"]
+    assert sorted(names) == ["snakepit", "snakepit.author", "snakepit.author.adapter"]
 
 
 @pytest.mark.parametrize("kind", [payload.JSON, payload.MSGPACK], ids=["json", "msgpack"])

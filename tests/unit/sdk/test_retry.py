@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit.retry import FIRST_PAUSE_SECONDS, FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget, backoff
+from snakepit._retry import FIRST_PAUSE_SECONDS, FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget, backoff
 
 PAUSES = [0.0, 0.001, 0.3, 0.999, 1.0, 2.5, 9.99, 10.0, 11.5, 400.0]
 steps = st.lists(st.tuples(st.sampled_from(PAUSES), st.integers(0, 60), st.integers(0, 8)))

@@ -25,7 +25,7 @@ from jsonschema import Draft202012Validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from snakepit import Adapter, tool
-from snakepit.tools import discover, load
+from snakepit.author.tools import discover, load
 
 
 class Colour(enum.Enum):

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from snakepit.local import sockets
-from snakepit.local.frames import (
+from snakepit._ipc import sockets
+from snakepit._ipc.frames import (
     INLINE_BYTES,
     Attachment,
     Begin,
@@ -36,7 +36,7 @@ from snakepit.local.frames import (
     ToolFailure,
     WorkerStarted,
 )
-from snakepit.local.sections import sizes, skeleton, spread
+from snakepit._ipc.sections import sizes, skeleton, spread
 from snakepit_worker.starting import Forked, MustSpawn, decode_reply
 
 

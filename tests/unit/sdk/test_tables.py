@@ -17,9 +17,10 @@ import pyarrow
 import pydantic
 import pytest
 
-from snakepit import Adapter, InvalidArguments, PayloadWarning, payload, tool
-from snakepit.local.frames import Attachment, Payload
-from snakepit.tools import discover
+from snakepit import Adapter, InvalidArguments, PayloadWarning, tool
+from snakepit._ipc.frames import Attachment, Payload
+from snakepit._values import payload
+from snakepit.author.tools import discover
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.servers import json_form
 from support.values import ARROW, FOREIGN, FRAME, POLARS, TABLE, Foreign, Tensor
@@ -225,7 +226,7 @@ def test_a_tool_without_the_library_that_it_asks_for_refuses_with_a_sentence(mon
 
 def test_nothing_imports_a_library_that_nobody_has_imported() -> None:
     program = (
-        "import sys, json, snakepit.client; from snakepit import payload, tools, foreign, tables\n"
+        "import sys, json, snakepit.client; from snakepit._values import payload, foreign, tables; from snakepit.author import tools\n"
         "payload.decode(payload.encode({'a': [1, b'x', {1, 2}, 1j, object()]}))\n"
         "print(json.dumps([n for n in ('pandas', 'pyarrow', 'polars', 'numpy', 'torch', 'PIL', 'pydantic') if n in sys.modules]))"
     )

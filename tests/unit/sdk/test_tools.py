@@ -16,8 +16,9 @@ import numpy
 import pydantic
 import pytest
 
-from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, payload, tool
-from snakepit.tools import describe, discover, load
+from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, tool
+from snakepit._values import payload
+from snakepit.author.tools import describe, discover, load
 
 if TYPE_CHECKING:
     from nowhere import Missing

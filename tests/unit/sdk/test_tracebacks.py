@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from snakepit import AdapterError, tracebacks
-from snakepit.tools import load
+from snakepit import AdapterError
+from snakepit.author import tracebacks
+from snakepit.author.tools import load
 
 MACHINERY = tracebacks.machinery()
 

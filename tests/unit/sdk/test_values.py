@@ -18,11 +18,11 @@ from google.protobuf import json_format, struct_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakepit import payload
+from snakepit._ipc.frames import Payload
+from snakepit._values import payload
+from snakepit._values.to_builtins import MAX_WARNINGS
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.local.frames import Payload
 from snakepit.v1 import common_pb2
-from snakepit.writing import MAX_WARNINGS
 from snakepit_control_plane.servers import json_form
 from support.values import FOREIGN, MARKED, ROWS, Row, same
 

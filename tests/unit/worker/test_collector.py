@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import os, signal
-from snakepit.local.sockets import close_all
+from snakepit._ipc.sockets import close_all
 from snakepit_worker.collector import Collector
 
 collector = Collector()

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from snakepit.context import Interrupted
-from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Payload, Pong, ProgressFrame
-from snakepit.local.sockets import encode_batch, worker_frames
+from snakepit._ipc.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Payload, Pong, ProgressFrame
+from snakepit._ipc.sockets import encode_batch, worker_frames
+from snakepit.author.context import Interrupted
 from snakepit_worker import channel
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from snakepit.context import Interrupted
+from snakepit.author.context import Interrupted
 from snakepit_worker.interrupts import SIGNAL, Interrupts, ThreadInterrupts
 
 

@@ -17,8 +17,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from snakepit.calling import Conversation, ToolRequest
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     FromWorker,
     Payload,
     StateAnswer,
@@ -30,8 +29,9 @@ from snakepit.local.frames import (
     ToolTaken,
     ToWorker,
 )
-from snakepit.local.sections import spread
-from snakepit.local.sockets import agent_frames, encode_batch, hand_over, seal_memfd
+from snakepit._ipc.sections import spread
+from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
+from snakepit.author.pending import Conversation, ToolRequest
 from snakepit_worker.interrupts import Shielding
 
 if TYPE_CHECKING:

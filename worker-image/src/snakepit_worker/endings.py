@@ -14,8 +14,8 @@ import sys
 import traceback
 from typing import NoReturn
 
-from snakepit.local.frames import CHANNEL_EXIT, STACKS
-from snakepit.local.sockets import hand_over
+from snakepit._ipc.frames import CHANNEL_EXIT, STACKS
+from snakepit._ipc.sockets import hand_over
 
 _APART = 100
 

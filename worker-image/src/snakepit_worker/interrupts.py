@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, TypeVar
 
-from snakepit.context import Interrupted
+from snakepit.author.context import Interrupted
 
 T = TypeVar("T")
 SIGNAL = signal.SIGRTMAX - 1

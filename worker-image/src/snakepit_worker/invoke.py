@@ -16,10 +16,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from snakepit import payload as payloads
-from snakepit.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.errors import InvalidArguments, SnakepitError, Started
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     Begin,
     CallFailure,
     CallFrame,
@@ -30,10 +27,13 @@ from snakepit.local.frames import (
     SpanFrame,
     ToolFailure,
 )
-from snakepit.local.sections import LARGE_BYTES, counted, sizes, skeleton
-from snakepit.names import nearest
-from snakepit.signatures import context_of_hook
-from snakepit.tools import Tool
+from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
+from snakepit._names import nearest
+from snakepit._values import payload as payloads
+from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
+from snakepit.author.signatures import context_of_hook
+from snakepit.author.tools import Tool
+from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import leave
 from snakepit_worker.logs import Calls as LineCalls

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     PROTOCOL,
     AgentWelcome,
     FromKeeper,
@@ -34,7 +34,7 @@ from snakepit.local.frames import (
     WorkerExited,
     WorkerStarted,
 )
-from snakepit.local.sockets import FramingError, decode_from_agent, recv_packet, send_control
+from snakepit._ipc.sockets import FramingError, decode_from_agent, recv_packet, send_control
 from snakepit_worker import logs, processes, runtime
 from snakepit_worker.births import Births
 from snakepit_worker.collector import Collector

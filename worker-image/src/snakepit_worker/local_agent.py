@@ -17,11 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
-from snakepit import payload as payloads
-from snakepit.calling import ToolRequest
-from snakepit.errors import SnakepitError, Started, ToolError, WorkerLost, from_reason
-from snakepit.fakes import Fakes
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     PROTOCOL,
     AgentWelcome,
     CallFrame,
@@ -47,8 +43,8 @@ from snakepit.local.frames import (
     WorkerExited,
     WorkerStarted,
 )
-from snakepit.local.sections import fill
-from snakepit.local.sockets import (
+from snakepit._ipc.sections import fill
+from snakepit._ipc.sockets import (
     close_all,
     decode_from_keeper,
     encode_batch,
@@ -59,9 +55,13 @@ from snakepit.local.sockets import (
     take_over,
     worker_frames,
 )
-from snakepit.names import new_id
+from snakepit._names import new_id
+from snakepit._values import payload as payloads
+from snakepit._values.caller_warnings import warn
+from snakepit.author.pending import ToolRequest
+from snakepit.errors import SnakepitError, Started, ToolError, WorkerLost, from_reason
 from snakepit.testing import MemoryState
-from snakepit.warned import warn
+from snakepit.testing.doubles import Fakes
 from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
 from snakepit_worker.processes import has_ended
 

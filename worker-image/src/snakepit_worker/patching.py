@@ -9,8 +9,8 @@ import socket
 import threading
 from collections.abc import Callable
 
-from snakepit.authoring import Adapter, AdapterError
-from snakepit.tools import load
+from snakepit.author.adapter import Adapter, AdapterError
+from snakepit.author.tools import load
 
 _PATCHERS = ("gevent", "eventlet")
 

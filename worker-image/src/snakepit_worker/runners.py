@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from snakepit.context import Interrupted
+from snakepit.author.context import Interrupted
 from snakepit_worker.endings import leave
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.logs import task_call

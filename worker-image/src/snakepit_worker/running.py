@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from snakepit.calling import Conversation, ToolRequest
-from snakepit.context import Interrupted
-from snakepit.local.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload, ProgressFrame, StateAnswer
+from snakepit._ipc.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload, ProgressFrame, StateAnswer
+from snakepit.author.context import Interrupted
+from snakepit.author.pending import Conversation, ToolRequest
 from snakepit_worker.channel import Channel
 
 if TYPE_CHECKING:

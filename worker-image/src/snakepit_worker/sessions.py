@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from snakepit.authoring import Adapter
+from snakepit.author.adapter import Adapter
 
 MAX_SESSIONS = 10_000
 """The least recently used one ends for this worker when there are more."""

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from snakepit import tracebacks
-from snakepit.local.frames import StartFailed, StartWorker
-from snakepit.local.sockets import close_all, decode, packet_pair, send_packet, stream_pair
-from snakepit.texts import clipped, readable
+from snakepit._ipc.frames import StartFailed, StartWorker
+from snakepit._ipc.sockets import close_all, decode, packet_pair, send_packet, stream_pair
+from snakepit._values.text import clipped, readable
+from snakepit.author import tracebacks
 from snakepit_worker.collector import Sink
 
 _GO_BYTES = 1 << 16

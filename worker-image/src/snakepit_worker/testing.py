@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from snakepit.authoring import Adapter
-from snakepit.local import threads
-from snakepit.local.frames import WorkerExited
+from snakepit._ipc import threads
+from snakepit._ipc.frames import WorkerExited
+from snakepit.author.adapter import Adapter
 from snakepit_worker.local_agent import Heard, LocalAgent, LocalWorker, Watch, is_alive, outcome, wait_until
 
 __all__ = ["Heard", "LocalAgent", "LocalWorker", "Watch", "is_alive", "outcome", "start", "wait_until"]

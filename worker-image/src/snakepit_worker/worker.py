@@ -18,9 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from snakepit.authoring import Adapter, AdapterError
-from snakepit.context import StateCache
-from snakepit.local.frames import (
+from snakepit._ipc.frames import (
     CHANNEL_EXIT,
     CancelCall,
     Credit,
@@ -35,8 +33,10 @@ from snakepit.local.frames import (
     Stop,
     ToWorker,
 )
-from snakepit.local.sockets import DONTWAIT, FramingError, recv_call
-from snakepit.tools import describe, discover, is_thread_safe
+from snakepit._ipc.sockets import DONTWAIT, FramingError, recv_call
+from snakepit.author.adapter import Adapter, AdapterError
+from snakepit.author.context import StateCache
+from snakepit.author.tools import describe, discover, is_thread_safe
 from snakepit_worker import debugging, logs, raised, runtime
 from snakepit_worker.channel import Channel
 from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart

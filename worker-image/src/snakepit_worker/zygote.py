@@ -21,10 +21,10 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from snakepit.authoring import Adapter, AdapterError
-from snakepit.local.frames import StartWorker
-from snakepit.local.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
-from snakepit.tools import is_async, read_ahead
+from snakepit._ipc.frames import StartWorker
+from snakepit._ipc.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
+from snakepit.author.adapter import Adapter, AdapterError
+from snakepit.author.tools import is_async, read_ahead
 from snakepit_worker import forking, inheritance, logs, worker
 from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process

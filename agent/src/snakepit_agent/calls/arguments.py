@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from snakepit._ipc.frames import CallFailure, CallFrame
+from snakepit._ipc.sections import total
 from snakepit.errors import Started
-from snakepit.local.frames import CallFailure, CallFrame
-from snakepit.local.sections import total
 from snakepit_agent.calls.budget import Room
 from snakepit_agent.link.pipes import Broken, Line, Stalled, fetch_arguments
 from snakepit_agent.link.translate import failure

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from snakepit._ipc.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
+from snakepit._telemetry import tracing
+from snakepit._values.text import clipped
 from snakepit.errors import Started
-from snakepit.link import tracing
-from snakepit.local.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
-from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import results
 from snakepit_agent.calls.arguments import Arguments

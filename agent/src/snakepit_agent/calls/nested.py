@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from snakepit._ipc.frames import CallFailure, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
+from snakepit._names import new_id
+from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
-from snakepit.link.channels import MOST_ATTACHMENTS
-from snakepit.local.frames import CallFailure, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
-from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import (
     attachments,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
+from snakepit._ipc.frames import CallFailure, Payload
+from snakepit._ipc.sections import fill
+from snakepit._ipc.sockets import FramingError, check_held, mapped
+from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
-from snakepit.link.channels import MOST_ATTACHMENTS
-from snakepit.local.frames import CallFailure, Payload
-from snakepit.local.sections import fill
-from snakepit.local.sockets import FramingError, check_held, mapped
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
 from snakepit_agent.model.exits import Ending

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from snakepit._ipc.frames import EndSession, ToWorker
 from snakepit.errors import Started
-from snakepit.local.frames import EndSession, ToWorker
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import failure, reject_to_wire
 from snakepit_agent.model.slots import HeldCall, Ledger

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from snakepit._ipc.frames import CallFailure, StateAnswer, StateOperation
+from snakepit._names import STATE_KEY_BYTES
+from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
-from snakepit.local.frames import CallFailure, StateAnswer, StateOperation
-from snakepit.names import STATE_KEY_BYTES
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
 from snakepit_agent.model.leases import Owner

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit.local.frames import Credit, Payload, ToWorker
-from snakepit.local.sections import total
+from snakepit._ipc.frames import Credit, Payload, ToWorker
+from snakepit._ipc.sections import total
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import Room
 from snakepit_agent.link.pipes import Item, Line, Pipe

@@ -18,13 +18,13 @@ from typing import Any
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit.link.bulk import PIPE, Cut, LaneBroken, Piece
-from snakepit.link.bulk_calls import BulkCall, open_stream, release
-from snakepit.link.dial import Replica
-from snakepit.link.opening import write_first
-from snakepit.link.token import Token
-from snakepit.local.sections import PIECE_BYTES, PIECE_HEADER, piece_message, piece_of, total
-from snakepit.local.sockets import open_memfd, seal
+from snakepit._ipc.sections import PIECE_BYTES, PIECE_HEADER, piece_message, piece_of, total
+from snakepit._ipc.sockets import open_memfd, seal
+from snakepit._wire.bulk import PIPE, Cut, LaneBroken, Piece
+from snakepit._wire.bulk_calls import BulkCall, open_stream, release
+from snakepit._wire.dial import Replica
+from snakepit._wire.opening import write_first
+from snakepit._wire.token import Token
 from snakepit.v1 import link_pb2
 
 MESSAGE_BYTES = 128 * 1024

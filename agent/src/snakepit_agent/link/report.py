@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from snakepit.names import worker_id
+from snakepit._names import worker_id
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.model.recycling import WORDS, Why

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
+from snakepit._wire.channels import SILENT_SECONDS
 from snakepit.errors import Started
-from snakepit.link.channels import SILENT_SECONDS
 from snakepit.v1 import common_pb2, link_pb2
 
 KEEP_SECONDS = SILENT_SECONDS + 5.0

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from snakepit._ipc.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
+from snakepit._ipc.sections import counted
+from snakepit._values.text import clipped
 from snakepit.errors import Started
-from snakepit.local.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
-from snakepit.local.sections import counted
-from snakepit.texts import clipped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.model.slots import HeldCall
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
+from snakepit._wire.dial import Replica
+from snakepit._wire.token import Token
 from snakepit.errors import StaleEpoch
-from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
-from snakepit.link.dial import Replica
-from snakepit.link.token import Token
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.resend import Outcomes
 

@@ -14,8 +14,8 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from snakepit.local.frames import STACKS, CallFrame, FromWorker, ToWorker
-from snakepit.local.sockets import (
+from snakepit._ipc.frames import STACKS, CallFrame, FromWorker, ToWorker
+from snakepit._ipc.sockets import (
     DONTWAIT,
     FramingError,
     close_all,

@@ -14,8 +14,8 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from snakepit.local.frames import PROTOCOL, AgentWelcome, FromAgent, FromKeeper, KeeperHello
-from snakepit.local.sockets import FramingError, Packet, close_all, decode_from_keeper, recv_packet, send_control
+from snakepit._ipc.frames import PROTOCOL, AgentWelcome, FromAgent, FromKeeper, KeeperHello
+from snakepit._ipc.sockets import FramingError, Packet, close_all, decode_from_keeper, recv_packet, send_control
 
 SOCKET = "control.sock"
 MODE = 0o660

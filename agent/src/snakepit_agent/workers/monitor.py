@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Protocol
 
-from snakepit.local.frames import Ping, ToWorker
+from snakepit._ipc.frames import Ping, ToWorker
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit_agent.model.liveness import Pulse, Verdict
 from snakepit_agent.model.slots import Ledger

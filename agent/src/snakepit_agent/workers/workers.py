@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snakepit.link import tracing
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
-from snakepit.local import frames, threads
-from snakepit.local.sockets import close_all
-from snakepit.names import new_id, worker_id
-from snakepit.texts import clipped
+from snakepit._ipc import frames, threads
+from snakepit._ipc.sockets import close_all
+from snakepit._names import new_id, worker_id
+from snakepit._telemetry import tracing
+from snakepit._values.text import clipped
+from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit_agent.link.translate import offer_bytes
 from snakepit_agent.model import actions as life
 from snakepit_agent.model import exits as endings

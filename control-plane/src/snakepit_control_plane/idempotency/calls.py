@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from snakepit._names import new_id
+from snakepit._wire.status import to_frame
 from snakepit.errors import SnakepitError, Started, StoreUnavailable
-from snakepit.link.status import to_frame
-from snakepit.names import new_id
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.idempotency.entry import Entry
 from snakepit_control_plane.idempotency.upkeep import Upkeep

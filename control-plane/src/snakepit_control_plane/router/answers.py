@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from snakepit._retry import backoff
 from snakepit.errors import PoolNotReady, WorkerBusy, WorkerLost
-from snakepit.retry import backoff
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool

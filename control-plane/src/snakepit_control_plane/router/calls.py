@@ -10,18 +10,18 @@ import math
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from snakepit import payload
+from snakepit._ipc.sections import counted
+from snakepit._values import payload
+from snakepit._values.text import quoted
+from snakepit._wire.channels import MOST_ATTACHMENTS
+from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
-from snakepit.link.channels import MOST_ATTACHMENTS
-from snakepit.link.status import to_frame
-from snakepit.local.sections import counted
-from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.limits import Limits
 
 if TYPE_CHECKING:
-    from snakepit.link.bulk import Piece
-    from snakepit.link.tracing import Span
+    from snakepit._telemetry.tracing import Span
+    from snakepit._wire.bulk import Piece
     from snakepit_control_plane.router.nesting import Nest
     from snakepit_control_plane.router.pool import Pool
     from snakepit_control_plane.router.queue import Line

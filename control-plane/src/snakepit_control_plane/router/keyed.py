@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from snakepit import digests
+from snakepit._values import digests
+from snakepit._wire.status import to_frame
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, WorkerLost
-from snakepit.link.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.limits import Limits
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from snakepit._values.text import quoted
 from snakepit.errors import CallTooDeep, WouldDeadlock
-from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2
 
 if TYPE_CHECKING:

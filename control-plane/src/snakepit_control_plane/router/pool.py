@@ -6,9 +6,9 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from snakepit.link.settings import settings_digest
-from snakepit.means import next_mean
-from snakepit.retry import RetryBudget
+from snakepit._ewma import next_mean
+from snakepit._retry import RetryBudget
+from snakepit._wire.settings import settings_digest
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.router.callers import Callers

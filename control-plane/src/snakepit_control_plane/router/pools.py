@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from snakepit._telemetry import tracing
+from snakepit._wire import LinkClosed
 from snakepit.errors import Cancelled, PoolNotReady, SnakepitError, Started
-from snakepit.link import LinkClosed, tracing
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.answers import Answers

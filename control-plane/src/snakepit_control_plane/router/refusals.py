@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from snakepit._names import nearest
+from snakepit._values.text import quoted
 from snakepit.errors import CallerLimit, PoolNotFound, PoolNotReady, PoolSaturated, QueueTimeout
-from snakepit.names import nearest
-from snakepit.texts import quoted
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS
 
 if TYPE_CHECKING:

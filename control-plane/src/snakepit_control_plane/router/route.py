@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snakepit._names import nearest
+from snakepit._values.text import quoted
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
-from snakepit.names import nearest
-from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
 

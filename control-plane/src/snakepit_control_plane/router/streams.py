@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from snakepit._ipc.sections import piece_of, total
+from snakepit._wire.bulk import Piece
+from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
-from snakepit.link.bulk import Piece
-from snakepit.link.status import from_frame, to_frame
-from snakepit.local.sections import piece_of, total
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import Call
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
+from snakepit._ipc.sections import Gathering, piece_of
+from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Started, WorkerLost
-from snakepit.link.bulk import Cut, Piece
-from snakepit.local.sections import Gathering, piece_of
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.router.calls import too_large
 from snakepit_control_plane.router.streams import Stream, error_of

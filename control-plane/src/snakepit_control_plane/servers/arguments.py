@@ -11,11 +11,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from snakepit import digests
+from snakepit._ipc.frames import Attachment, Payload
+from snakepit._ipc.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
+from snakepit._values import digests
+from snakepit._wire.bulk import Piece
 from snakepit.errors import Cancelled, Started
-from snakepit.link.bulk import Piece
-from snakepit.local.frames import Attachment, Payload
-from snakepit.local.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.calls import payload_bytes
 from snakepit_control_plane.servers.rpc import EOF

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from snakepit import link as links
+from snakepit import _wire as links
+from snakepit._wire import LinkClosed
+from snakepit._wire.status import to_frame
+from snakepit._wire.window import Window
 from snakepit.errors import Cancelled, SnakepitError, Started
-from snakepit.link import LinkClosed
-from snakepit.link.status import to_frame
-from snakepit.link.window import Window
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.nested import NestedCalls, Target
 from snakepit_control_plane.router.calls import Call, payload_bytes

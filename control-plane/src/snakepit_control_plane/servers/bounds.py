@@ -1,16 +1,16 @@
 """What a peer may say at most, looked at before anything is done with it: of a Hello, and of an agent's frames. Pure.
 
-What one call may have is in `router.calls`, what a message of a link may have in `snakepit.link.lane`.
+What one call may have is in `router.calls`, what a message of a link may have in `snakepit._wire.lane`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+from snakepit._names import POOL_CHARACTERS
+from snakepit._values.text import ECHOED
+from snakepit._wire.channels import MOST_FRAMES
 from snakepit.errors import InvalidArguments
-from snakepit.link.channels import MOST_FRAMES
-from snakepit.names import POOL_CHARACTERS
-from snakepit.texts import ECHOED
 from snakepit.v1 import link_pb2
 
 NAME_CHARACTERS = 253

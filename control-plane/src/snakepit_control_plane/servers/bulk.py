@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
+from snakepit._ipc.sections import PIECE_HEADER, piece_of
+from snakepit._wire.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece, opened
+from snakepit._wire.lane import Lane
+from snakepit._wire.status import TRAILER, Metadata, to_status
 from snakepit.errors import SnakepitError
-from snakepit.link.bulk import END, FAILED, LAST, MESSAGE, PIECE, Bulk, LaneBroken, Moved, Piece, opened
-from snakepit.link.lane import Lane
-from snakepit.link.status import TRAILER, Metadata, to_status
-from snakepit.local.sections import PIECE_HEADER, piece_of
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.rpc import EOF

@@ -14,9 +14,9 @@ from typing import Any
 
 import grpc
 
+from snakepit._values.text import quoted
+from snakepit._wire.bulk import Cut, Moved, Piece
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
-from snakepit.link.bulk import Cut, Moved, Piece
-from snakepit.texts import quoted
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call, check_sections

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 from google.protobuf import struct_pb2
 
-from snakepit import payload as payloads
+from snakepit._ipc.frames import Attachment, Payload
+from snakepit._values import payload as payloads
+from snakepit._values.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
+from snakepit._values.text import ECHOED, quoted
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.local.frames import Attachment, Payload
-from snakepit.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
-from snakepit.texts import ECHOED, quoted
 from snakepit.v1 import common_pb2
 
 BASE64 = "$base64"

@@ -7,8 +7,8 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from snakepit.link.dial import parse_target
-from snakepit.link.lane import TICKET_BYTES, Lane
+from snakepit._wire.dial import parse_target
+from snakepit._wire.lane import TICKET_BYTES, Lane
 from snakepit.v1 import link_pb2
 
 TICKET_SECONDS = 5.0

@@ -12,13 +12,13 @@ from typing import Any, Protocol, cast
 import grpc
 
 from snakepit import __version__
-from snakepit import link as links
+from snakepit import _wire as links
+from snakepit._wire import LinkClosed
+from snakepit._wire.bulk import CARRY, PIPE
+from snakepit._wire.channels import MOST_FRAMES
+from snakepit._wire.lane import Lane
+from snakepit._wire.protocol import KEEPS_ORDER, agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
-from snakepit.link import LinkClosed
-from snakepit.link.bulk import CARRY, PIPE
-from snakepit.link.channels import MOST_FRAMES
-from snakepit.link.lane import Lane
-from snakepit.link.protocol import KEEPS_ORDER, agreed, said
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed

@@ -6,7 +6,12 @@ import asyncio
 import contextlib
 from typing import Protocol
 
-from snakepit import link as links
+from snakepit import _wire as links
+from snakepit._telemetry import tracing
+from snakepit._values.text import quoted
+from snakepit._wire import LinkClosed
+from snakepit._wire.status import to_frame
+from snakepit._wire.window import WINDOW_BYTES, Window
 from snakepit.errors import (
     BY_REASON,
     Cancelled,
@@ -19,10 +24,6 @@ from snakepit.errors import (
     ToolError,
     WorkerLost,
 )
-from snakepit.link import LinkClosed, tracing
-from snakepit.link.status import to_frame
-from snakepit.link.window import WINDOW_BYTES, Window
-from snakepit.texts import quoted
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.nested import NestedCalls, Target

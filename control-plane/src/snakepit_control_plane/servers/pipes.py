@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from snakepit._ipc.sections import PIECE_HEADER, piece_of, total
+from snakepit._values.text import quoted
+from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError, StaleEpoch, Started
-from snakepit.link.bulk import Cut, Piece
-from snakepit.local.sections import PIECE_HEADER, piece_of, total
-from snakepit.texts import quoted
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Claimed

@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 
+from snakepit._values.text import quoted
 from snakepit.errors import InvalidArguments
-from snakepit.texts import quoted
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.router.pools import Router

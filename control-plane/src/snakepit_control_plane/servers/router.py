@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 
+from snakepit._names import call_id
+from snakepit._values.payload import JSON
+from snakepit._wire.channels import MOST_ATTACHMENTS
+from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.link.channels import MOST_ATTACHMENTS
-from snakepit.link.status import from_frame
-from snakepit.names import call_id
-from snakepit.payload import JSON
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata

@@ -12,12 +12,12 @@ from typing import Any, TypeVar, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from snakepit._ipc.sections import piece_of
+from snakepit._names import parse_pool, pool_name
+from snakepit._wire.bulk import Moved, Piece
+from snakepit._wire.channels import PARENT_HEADER
+from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.link.bulk import Moved, Piece
-from snakepit.link.channels import PARENT_HEADER
-from snakepit.link.status import to_status
-from snakepit.local.sections import piece_of
-from snakepit.names import parse_pool, pool_name
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from snakepit._names import check_session, check_state_key, new_id
 from snakepit.errors import InvalidArguments, SessionQuota
-from snakepit.names import check_session, check_state_key, new_id
 from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router

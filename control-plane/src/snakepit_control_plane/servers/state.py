@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from snakepit._names import check_state_key
+from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SnakepitError, Started
-from snakepit.link.status import to_frame
-from snakepit.names import check_state_key
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router

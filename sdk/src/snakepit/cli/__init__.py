@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command in sys.argv and exit with one of the statuses of `codes`. A failure is one sentence on stderr."""
     # gRPC complains whenever a program with threads starts another; `snakepit dev` starts many, and forks none.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    import snakepit.light_grpc  # noqa: F401
+    import snakepit._grpc_threads  # noqa: F401
 
     try:
         try:
@@ -29,6 +29,6 @@ def main() -> None:
 
 
 def _explain(missing: ModuleNotFoundError) -> None:
-    from snakepit import installing
+    from snakepit import _installing
 
-    print(f"snakepit: the module {missing.name!r} is missing. {installing.CLIENT}", file=sys.stderr)
+    print(f"snakepit: the module {missing.name!r} is missing. {_installing.CLIENT}", file=sys.stderr)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from snakepit._names import nearest
 from snakepit.errors import InvalidArguments
-from snakepit.names import nearest
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -11,7 +11,7 @@ from snakepit.cli import columns
 from snakepit.cli.findings import causes
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.reach import PoolArgument, Reach, reaching
-from snakepit.stubs import render
+from snakepit.cli.stubs import render
 
 
 @reaching

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from snakepit._names import parse_worker
 from snakepit.cli.reach import Reach, reaching
 from snakepit.client import Client, Pool
 from snakepit.errors import InvalidArguments
-from snakepit.names import parse_worker
 
 WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/index, as `snakepit workers` shows it.")]
 

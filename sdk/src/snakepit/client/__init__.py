@@ -2,7 +2,7 @@
 
 import logging
 
-import snakepit.link  # noqa: F401  # before gRPC is loaded
+import snakepit._wire  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 from snakepit.client.client import Client

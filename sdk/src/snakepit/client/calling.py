@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Never, TypeVar, cast
 
-from snakepit.calling import misplaced, seconds
+from snakepit._ipc import frames
+from snakepit._telemetry import tracing
+from snakepit.author.pending import misplaced, seconds
+from snakepit.author.typed import Handle, Method
 from snakepit.client import codec, requests
 from snakepit.client.carrying import Watch
 from snakepit.client.connection import Connection
 from snakepit.client.stream import Stream
 from snakepit.errors import Cancelled, SnakepitError
-from snakepit.link import tracing
-from snakepit.local import frames
-from snakepit.typed import Handle, Method
 from snakepit.v1 import link_pb2
 
 T = TypeVar("T")

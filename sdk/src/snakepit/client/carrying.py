@@ -14,15 +14,15 @@ from typing import Any
 
 import grpc
 
+from snakepit._ipc import frames
+from snakepit._ipc.sections import PIECE_HEADER, Bytes, Gathering, fill, piece_of
+from snakepit._wire.bulk import CARRY, Cut, Piece
+from snakepit._wire.bulk_calls import BulkCall, open_stream, release, write_payload
+from snakepit._wire.dial import Replica
+from snakepit._wire.link import EOF
+from snakepit._wire.opening import write_first
+from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.errors import ServerUnavailable, SnakepitError, Started
-from snakepit.link.bulk import CARRY, Cut, Piece
-from snakepit.link.bulk_calls import BulkCall, open_stream, release, write_payload
-from snakepit.link.dial import Replica
-from snakepit.link.link import EOF
-from snakepit.link.opening import write_first
-from snakepit.link.status import Metadata, from_cancelled, from_frame, from_rpc_error
-from snakepit.local import frames
-from snakepit.local.sections import PIECE_HEADER, Bytes, Gathering, fill, piece_of
 from snakepit.v1 import common_pb2, link_pb2
 
 Watch = Callable[[float, str], object]

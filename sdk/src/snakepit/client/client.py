@@ -6,6 +6,8 @@ import os
 from types import TracebackType
 from typing import ClassVar, Self
 
+from snakepit._names import parse_pool, pool_name
+from snakepit._telemetry import tracing
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
@@ -14,8 +16,6 @@ from snakepit.client.requests import Encoding
 from snakepit.client.serving import Serving
 from snakepit.client.session import Session
 from snakepit.errors import InvalidArguments, SnakepitError, Started
-from snakepit.link import tracing
-from snakepit.names import parse_pool, pool_name
 from snakepit.v1 import pool_pb2
 
 DEFAULT_SERVER = "localhost:7800"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snakepit import payload
+from snakepit._ipc import frames
+from snakepit._ipc.sections import LARGE_BYTES, skeleton
+from snakepit._values import payload
+from snakepit._values.caller_warnings import warn
+from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments, SnakepitError, Started, ToolError
-from snakepit.link.status import from_frame
-from snakepit.local import frames
-from snakepit.local.sections import LARGE_BYTES, skeleton
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit.warned import warn
 
 
 def content_type(encoding: str) -> str:

@@ -17,6 +17,15 @@ from typing import TypeVar
 import grpc
 
 from snakepit import __version__
+from snakepit._ipc import frames
+from snakepit._ipc.sections import spread
+from snakepit._retry import RetryBudget
+from snakepit._telemetry.tracing import Span
+from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire.dial import Replica
+from snakepit._wire.forks import forked_from
+from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
+from snakepit._wire.token import Token
 from snakepit.client import carrying
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Watch
@@ -24,15 +33,6 @@ from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broke
 from snakepit.client.serving import Serving
 from snakepit.client.trying import Tries, is_elsewhere
 from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
-from snakepit.link import Dialer, Link, LinkClosed
-from snakepit.link.dial import Replica
-from snakepit.link.forks import forked_from
-from snakepit.link.status import from_cancelled, from_frame, from_rpc_error
-from snakepit.link.token import Token
-from snakepit.link.tracing import Span
-from snakepit.local import frames
-from snakepit.local.sections import spread
-from snakepit.retry import RetryBudget
 from snakepit.v1 import link_pb2, tool_pb2
 
 DEADLINE_GRACE_SECONDS = 0.5

@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from snakepit.authoring import AdapterError
+from snakepit._names import new_id
+from snakepit._wire import LinkClosed
+from snakepit._wire.status import from_frame
+from snakepit.author.adapter import AdapterError
+from snakepit.author.tools import Tool, as_tool
 from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError, Started
-from snakepit.link import LinkClosed
-from snakepit.link.status import from_frame
-from snakepit.names import new_id
-from snakepit.tools import Tool, as_tool
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:

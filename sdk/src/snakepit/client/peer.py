@@ -7,16 +7,16 @@ import contextlib
 from functools import cached_property
 from typing import Any
 
-from snakepit import payload as payloads
+from snakepit._ipc import frames
+from snakepit._ipc.sections import counted, sizes
+from snakepit._values import payload as payloads
+from snakepit._wire import Link, LinkClosed
+from snakepit._wire.channels import MAX_PAYLOAD_BYTES
+from snakepit._wire.dial import Replica
 from snakepit.client import carrying, codec
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Watch
 from snakepit.errors import Cancelled, DeadlineExceeded, ServerUnavailable, SnakepitError, Started
-from snakepit.link import Link, LinkClosed
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
-from snakepit.link.dial import Replica
-from snakepit.local import frames
-from snakepit.local.sections import counted, sizes
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
 
 

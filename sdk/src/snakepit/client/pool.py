@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
 from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
 from snakepit.client.session import Session
-from snakepit.names import new_id, parse_pool, pool_name
 from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
 
 _PAGE = 1000

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from snakepit import digests
+from snakepit._ipc import frames
+from snakepit._ipc.sections import sizes
+from snakepit._names import call_id, check_tool
+from snakepit._values import digests
+from snakepit._values.payload import JSON, PICKLE
+from snakepit._values.text import check
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
-from snakepit.local import frames
-from snakepit.local.sections import sizes
-from snakepit.names import call_id, check_tool
-from snakepit.payload import JSON, PICKLE
-from snakepit.texts import check
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
 Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]

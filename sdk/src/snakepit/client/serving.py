@@ -17,18 +17,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from snakepit import payload as payloads
-from snakepit.calling import Conversation, ToolRequest
+from snakepit._ipc.frames import Payload, StateAnswer
+from snakepit._telemetry import tracing
+from snakepit._values import payload as payloads
+from snakepit._values.text import readable
+from snakepit._wire import LinkClosed
+from snakepit._wire.channels import MAX_PAYLOAD_BYTES
+from snakepit._wire.status import to_frame
+from snakepit._wire.window import Window
+from snakepit.author.context import AsyncContext, CallInfo, Context, StateCache
+from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.tools import Tool
 from snakepit.client import codec
-from snakepit.context import AsyncContext, CallInfo, Context, StateCache
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, ToolError, ToolNotFound
-from snakepit.link import LinkClosed, tracing
-from snakepit.link.channels import MAX_PAYLOAD_BYTES
-from snakepit.link.status import to_frame
-from snakepit.link.window import Window
-from snakepit.local.frames import Payload, StateAnswer
-from snakepit.texts import readable
-from snakepit.tools import Tool
 from snakepit.v1 import common_pb2, link_pb2
 
 if TYPE_CHECKING:

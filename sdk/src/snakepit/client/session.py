@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from snakepit._names import check_session, check_state_key
 from snakepit.client import codec, requests, snapshot, views
 from snakepit.client.calling import Caller
 from snakepit.client.connection import Connection
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit.names import check_session, check_state_key
 from snakepit.v1 import common_pb2, session_pb2, tool_pb2
 
 _EXPORT_ATTEMPTS = 5

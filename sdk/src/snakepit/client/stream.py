@@ -10,17 +10,17 @@ from typing import Any, Self
 
 import grpc
 
+from snakepit._ipc import frames
+from snakepit._telemetry.tracing import Span
+from snakepit._wire.channels import PARENT_HEADER
+from snakepit._wire.link import EOF
+from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
 from snakepit.client import codec, requests
 from snakepit.client import errors as sentences
 from snakepit.client.carrying import Carry
 from snakepit.client.connection import Connection
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError
-from snakepit.link.channels import PARENT_HEADER
-from snakepit.link.link import EOF
-from snakepit.link.status import from_cancelled, from_frame, from_rpc_error
-from snakepit.link.tracing import Span
-from snakepit.local import frames
 from snakepit.v1 import link_pb2, router_pb2
 
 Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse

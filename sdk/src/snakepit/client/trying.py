@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+from snakepit._retry import RetryBudget, backoff
+from snakepit._telemetry.tracing import Span
 from snakepit.errors import Draining, SnakepitError, Started, Status
-from snakepit.link.tracing import Span
-from snakepit.retry import RetryBudget, backoff
 
 MOST_TRIES = 5
 """A call goes out no more often, and so often at most a link may break under it before it has left."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from snakepit import texts
+from snakepit._values import text as texts
+from snakepit._values.text import quoted
 from snakepit.errors import InvalidArguments
-from snakepit.texts import quoted
 
 MOST_CHARACTERS = 512 * 1024
 MOST_VALUES = 100_000

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from snakepit.names import nearest
+from snakepit._names import nearest
 from snakepit.spec.crd import API_VERSION, KIND, pool_schema
 from snakepit.spec.schema import OPEN, RULES, Schema
 

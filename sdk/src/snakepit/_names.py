@@ -1,0 +1,105 @@
+"""One constructor and one parser for each kind of name. Two spellings of one thing are how locks get lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import islice
+
+from snakepit._values import text as texts
+from snakepit._values.text import quoted
+from snakepit.errors import InvalidArguments
+
+_random = random.Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_POOL = re.compile(rf"{_LABEL}/{_LABEL}")
+POOL_CHARACTERS = 127
+TOOL_CHARACTERS = 64
+SESSION_CHARACTERS = 128
+STATE_KEY_BYTES = 256
+_TOOL = re.compile(rf"[a-z0-9_.-]{{1,{TOOL_CHARACTERS}}}")
+_SESSION = re.compile(rf"[A-Za-z0-9_.:@/-]{{1,{SESSION_CHARACTERS}}}")
+
+MOST_COMPARED = 200
+"""So many known names are compared with one that is not."""
+
+
+def pool_name(namespace: str, name: str) -> str:
+    """`namespace/name`: how a pool is called everywhere."""
+    return f"{namespace}/{name}"
+
+
+def parse_pool(pool: str) -> tuple[str, str]:
+    """Split a pool's name; a bare `name` means namespace `default`. Raises InvalidArguments."""
+    return _parse_pool(pool if type(pool) is str else texts.text("pool's name", pool))
+
+
+@lru_cache(1024)
+def _parse_pool(pool: str) -> tuple[str, str]:
+    full = pool if len(pool) > POOL_CHARACTERS or "/" in pool else f"default/{pool}"
+    if not _POOL.fullmatch(full):
+        raise InvalidArguments(f"pool {quoted(pool)} is not a pool's name: write namespace/name in lower-case letters, digits and '-'")
+    namespace, name = full.split("/")
+    return namespace, name
+
+
+@lru_cache(1024)
+def worker_id(capsule: str, index: int) -> str:
+    """`capsule/index`."""
+    return f"{capsule}/{index}"
+
+
+def parse_worker(worker: str) -> tuple[str, int]:
+    """The inverse of `worker_id`. Raises InvalidArguments."""
+    capsule, _, index = worker.rpartition("/")
+    if not capsule or not index.isdecimal():
+        raise InvalidArguments(f"worker {quoted(worker)} is not a worker's name: write capsule/index")
+    return capsule, int(index)
+
+
+def check_tool(name: str) -> str:
+    """The name itself. Raises InvalidArguments."""
+    if not _TOOL.fullmatch(texts.text("tool name", name)):
+        raise InvalidArguments(f"tool name {quoted(name)} must be 1 to {TOOL_CHARACTERS} characters of a-z, 0-9, '_', '.', '-'")
+    return name
+
+
+def check_session(session: str) -> str:
+    """The id itself. Raises InvalidArguments."""
+    if not _SESSION.fullmatch(texts.text("session id", session)):
+        raise InvalidArguments(f"session id {quoted(session)} must be 1 to {SESSION_CHARACTERS} characters of letters, digits and _.:@/-")
+    return session
+
+
+def check_state_key(key: str) -> str:
+    """The key itself. Raises InvalidArguments."""
+    if not key or len(texts.text("state key", key)) > STATE_KEY_BYTES or len(texts.check("state key", key).encode()) > STATE_KEY_BYTES:
+        raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
+    return key
+
+
+def new_id() -> str:
+    """A random id of 64 bits that nobody can guess, for sessions and incarnations."""
+    return os.urandom(8).hex()
+
+
+def call_id() -> str:
+    """A random id of 64 bits for a call: it proves nothing, and every call needs one, so it asks nothing of the kernel."""
+    return f"{_random.getrandbits(64):016x}"
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three known names that the writer may have meant, best first. Of many known ones, those that begin alike are compared."""
+    if len(name) > POOL_CHARACTERS:
+        return []
+    import difflib  # seldom needed, and slow to import
+
+    compared = sorted(known)
+    if len(compared) > MOST_COMPARED:
+        compared = list(islice((other for other in compared if other[:1] == name[:1]), MOST_COMPARED))
+    return difflib.get_close_matches(name, compared, n=3, cutoff=0.6)

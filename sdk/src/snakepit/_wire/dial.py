@@ -1,0 +1,342 @@
+"""Keeps one link open to every replica behind an address: resolves the name again, dials again with jittered backoff.
+
+Used by agents and by client SDKs. It knows nothing about calls: it hands each open link to its owner and says when one has closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from snakepit._wire.bulk_calls import BulkLanes
+from snakepit._wire.channels import client_options
+from snakepit._wire.lane import Lane, open_lane
+from snakepit._wire.link import EOF, Link, LinkClosed, OnFrames
+from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
+from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
+from snakepit._wire.status import Metadata, from_rpc_error
+from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
+from snakepit.v1 import link_pb2, link_pb2_grpc
+
+RESOLVE_SECONDS = 5.0
+"""The name is looked up again this often; once a second while no link is open."""
+
+BACKOFF_SECONDS = (0.05, 3.0)
+"""First and longest pause before a replica is dialled again; doubling, with full jitter."""
+
+WELCOME_SECONDS = 5.0
+
+_PING = link_pb2.Frame(ping=link_pb2.Ping())
+
+log = logging.getLogger(__name__)
+
+
+class Uses:
+    """How many RPCs and streams beside a link are not over."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def begin(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def end(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
+    async def over(self) -> None:
+        """Wait until all of them are. Each has its deadline, and ends when its connection breaks."""
+        await self._none.wait()
+
+
+@dataclass(frozen=True)
+class Replica:
+    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any.
+    `uses`: what has to be over before they are closed, where the replica stops as it should. `silence`: does it answer?"""
+
+    link: Link
+    channel: grpc.aio.Channel
+    address: str
+    id: str
+    max_payload_bytes: int
+    max_large_payload_bytes: int = 0
+    bulk: BulkLanes | None = None
+    uses: Uses = field(default_factory=Uses)
+    silence: Silence = field(default_factory=Silence)
+
+
+def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
+    """Seconds to wait before dial number `attempt` (from 0): exponential with full jitter, never above the longest."""
+    first, longest = BACKOFF_SECONDS
+    return min(longest, first * 2.0 ** min(attempt, 16)) * random_()
+
+
+def next_attempt(attempt: int, open_seconds: float) -> int:
+    """The number of the next dial. Only a link that lasted lets it begin anew: one that is hung up on at once is no success."""
+    return 0 if open_seconds >= BACKOFF_SECONDS[1] else attempt + 1
+
+
+def parse_target(target: str) -> tuple[str, int]:
+    """`host:port`, `dns:///host:port` or `[v6]:port` as (host, port). Raises ValueError with a sentence."""
+    host, _, port = target.removeprefix("dns:///").rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise ValueError(f"server {target!r} is not an address: write host:port, e.g. localhost:7800")
+    return host.strip("[]"), int(port)
+
+
+def parse_targets(target: str) -> list[tuple[str, int]]:
+    """Comma-separated addresses, for replicas that no one name stands for. Raises ValueError with a sentence."""
+    return [parse_target(each.strip()) for each in target.split(",")]
+
+
+async def resolve(target: str) -> set[str]:
+    """Every address behind the names, as `ip:port`. Empty when none of them can be looked up now."""
+    found = await asyncio.gather(*(_look_up(host, port) for host, port in parse_targets(target)))
+    return set().union(*found)
+
+
+async def _look_up(host: str, port: int) -> set[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return set()
+    # A name like localhost has a v4 and a v6 address of the same listener: one family is enough.
+    families = {family for family, *_ in found}
+    chosen = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+    return {f"{a[0]}:{port}" if family == socket.AF_INET else f"[{a[0]}]:{port}" for family, _, _, _, a in found if family == chosen}
+
+
+class Dialer:
+    """Dials every replica of `target` and keeps dialling.
+
+    `hello` makes the first frame of each link (it may differ per dial: running calls), without the protocols, which are added here.
+    `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
+    the reason. `metadata` is asked at every dial, because tokens rotate. `expects`: does anybody wait for that replica? While so, or
+    while anything is sent to any replica, one that falls silent becomes suspect within 2 s, and its link closes within 5 s, if another
+    one speaks (see `silence`). `lanes`: may links have them?
+    """
+
+    def __init__(
+        self,
+        target: str,
+        hello: Callable[[str], link_pb2.Hello],
+        on_frames: OnFrames,
+        on_open: Callable[[Replica], None],
+        on_close: Callable[[Replica, str], None],
+        *,
+        metadata: Callable[[], Metadata] = lambda: (),
+        lanes: bool = True,
+        expects: Callable[[Replica], bool] = lambda _: False,
+    ) -> None:
+        parse_targets(target)
+        self.target = target
+        self.replicas: dict[str, Replica] = {}
+        self.last_error: SnakepitError | None = None
+        self._hello = hello
+        self._on_frames = on_frames
+        self._on_open = on_open
+        self._on_close = on_close
+        self._metadata = metadata
+        self._lanes = lanes
+        self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._resolver: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
+        self._expects = expects
+        self.any_suspect = False
+        """Is there a replica that does not answer, though somebody waits for it?"""
+        self._linked: list[Replica] = []
+        self._look: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._resolver = asyncio.create_task(self._resolve_forever(), name=f"resolve {self.target}")
+
+    async def stop(self) -> None:
+        """Close every link and wait until their tasks have ended."""
+        tasks = [*self._dialling.values(), *self._retiring, *([self._resolver] if self._resolver else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
+    @property
+    def all_linked(self) -> bool:
+        """Is there an open link to each address that the name has?"""
+        return bool(self._dialling) and self._dialling.keys() <= self.replicas.keys()
+
+    def renew(self, replica: Replica) -> None:
+        """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there.
+
+        The old link stays until it ends by itself, and its channel until nothing beside the link needs it: what a replica has said before
+        it stopped may still be on its way to a slow reader.
+        """
+        if self.replicas.get(replica.address) is not replica:
+            return
+        del self.replicas[replica.address]
+        old = self._dialling[replica.address]
+        self._retiring.add(old)
+        old.add_done_callback(self._retiring.discard)
+        self._start_dialling(replica.address)
+
+    def _start_dialling(self, address: str) -> None:
+        self._dialling[address] = asyncio.create_task(self._dial_forever(address), name=f"dial {address}")
+
+    async def _resolve_forever(self) -> None:
+        while True:
+            wanted = await resolve(self.target)
+            for address in sorted(wanted - self._dialling.keys()):
+                self._start_dialling(address)
+            for address in sorted(self._dialling.keys() - wanted):
+                # A name that can't be looked up says nothing about the links that are open.
+                if wanted and address not in self.replicas:
+                    self._dialling.pop(address).cancel()
+            self._again.clear()
+            # Not wait_for: before Python 3.12 it can swallow a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESOLVE_SECONDS if self.replicas else 1.0):
+                    await self._again.wait()
+
+    async def _dial_forever(self, address: str) -> None:
+        attempt = 0
+        while asyncio.current_task() not in self._retiring:
+            attempt = next_attempt(attempt, await self._try(address))
+            self._again.set()
+            await asyncio.sleep(backoff(attempt))
+
+    def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(LOOK_SECONDS, self._look_at_all, loop) if self._linked else None
+
+    def _look_at_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Who is silent?"""
+        active = any(replica.link.said for replica in self._linked)
+        gone = [replica for replica in self._linked if self._is_gone(replica, loop.time(), active=active)]
+        self.any_suspect = any(replica.silence.is_suspect for replica in self._linked)
+        if any(not replica.silence.is_suspect for replica in self._linked):  # Else it is rather we who hear nobody.
+            for replica in gone:
+                replica.link.give_up("it does not answer, and said nothing for 5 s")
+        self._look_again()
+
+    def _is_gone(self, replica: Replica, now: float, *, active: bool) -> bool:
+        link, was_suspect = replica.link, replica.silence.is_suspect
+        sign = replica.silence.look(now, heard=link.heard, expecting=active or self._expects(replica))
+        if sign is Sign.ASK:
+            with contextlib.suppress(LinkClosed):
+                link.send(_PING)
+        link.heard = link.said = False
+        if replica.silence.is_suspect and not was_suspect:
+            log.warning("control-plane replica %s at %s does not answer: new calls go elsewhere", replica.id, replica.address)
+        return sign is Sign.GONE
+
+    async def _try(self, address: str) -> float:
+        """Whatever goes wrong in a dial, another one follows: nobody else would ever dial that address."""
+        try:
+            return await self._dial(address)
+        except asyncio.InvalidStateError:
+            return self._failed(address, ServerUnavailable(f"{address} ended the link while it was opened"))
+        except Exception as error:
+            return self._failed(address, ServerUnavailable(f"the link to {address} could not be opened: {error!r}"), error)
+
+    async def _dial(self, address: str) -> float:
+        """One life of one link: how long it was open."""
+        async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
+            try:
+                replica, run = await self._open(address, channel)
+            except grpc.RpcError as error:
+                return self._failed(address, from_rpc_error(error))
+            except TimeoutError:
+                return self._failed(address, ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s"))
+            except SnakepitError as error:
+                return self._failed(address, error)
+            self.replicas[address] = replica
+            self._linked.append(replica)
+            if self._look is None:
+                self._look_again()
+            opened = asyncio.get_running_loop().time()
+            self.last_error = None
+            try:
+                await self._until_closed(replica, run)
+                lasted = asyncio.get_running_loop().time() - opened
+                if asyncio.current_task() in self._retiring:
+                    if replica.bulk is not None:
+                        replica.bulk.close()
+                    await replica.uses.over()
+            finally:
+                if replica.bulk is not None:
+                    replica.bulk.cut()
+            return lasted
+
+    async def _until_closed(self, replica: Replica, run: asyncio.Task[str]) -> None:
+        reason = "cancelled"
+        try:
+            reason = await run
+        finally:
+            run.cancel()
+            replica.link.abort()
+            self._linked.remove(replica)
+            if self.replicas.get(replica.address) is replica:
+                del self.replicas[replica.address]
+            self._on_close(replica, reason)
+
+    def _failed(self, address: str, error: SnakepitError, cause: BaseException | None = None) -> float:
+        if self.last_error is None or str(self.last_error) != str(error):
+            log.warning("no link to %s: %s", address, error, exc_info=cause)
+        self.last_error = error
+        return 0.0
+
+    async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
+        call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
+        async with asyncio.timeout(WELCOME_SECONDS):
+            hello = self._hello(address)
+            hello.takes_lane = self._lanes
+            if not hello.protocol:
+                hello.protocol, hello.newest_protocol = OLDEST, NEWEST
+            await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
+            first = await call.read()
+        if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "welcome":
+            raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
+        welcome = first.frames[0].welcome
+        agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
+        offered = welcome.lane
+        lane = await _lane(address, welcome, call)
+        link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
+        bulk = None
+        if lane is not None:
+            link.use(lane)
+            if offered.bulk_ticket:
+                bulk = BulkLanes(offered.host or parse_target(address)[0], offered.port, offered.bulk_ticket)
+        limits = welcome.max_payload_bytes, welcome.max_large_payload_bytes
+        replica = Replica(link, channel, address, welcome.replica, *limits, bulk)
+        self._on_open(replica)
+        if len(first.frames) > 1:
+            self._on_frames(link, first.frames[1:])
+        return replica, asyncio.create_task(link.run(), name=link.name)
+
+
+async def _lane(address: str, welcome: link_pb2.Welcome, call: Any) -> Lane | None:
+    """The lane that the replica offers, if it can be had; else the replica is told that the stream is all there is."""
+    if not welcome.HasField("lane"):
+        return None
+    offered = welcome.lane
+    lane = await open_lane(offered.host or parse_target(address)[0], offered.port, offered.ticket)
+    if lane is None:
+        await call.write(link_pb2.LinkRequest())
+    return lane

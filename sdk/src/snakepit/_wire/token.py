@@ -1,0 +1,28 @@
+"""The bearer token of whoever dials: a file that is read again whenever the token is needed, because it is replaced before it expires."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from snakepit._wire.status import Metadata
+from snakepit.errors import SnakepitError, Started
+
+
+class Token:
+    """`file` None: there is none."""
+
+    def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
+        self._file = Path(file) if file else None
+        self._last = ""
+
+    def metadata(self) -> Metadata:
+        """What goes with an RPC: the token, or the last one if the file can't be read now. Raises SnakepitError if it never could."""
+        if self._file is None:
+            return ()
+        try:
+            self._last = self._file.read_text().strip()
+        except OSError as error:
+            if not self._last:
+                raise SnakepitError(f"the token file {self._file} can't be read: {error.strerror}", started=Started.NO) from None
+        return (("authorization", f"Bearer {self._last}"),)

@@ -1,0 +1,131 @@
+"""From `worker.adapter` to a maker of adapters, and what was meant where it names none."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from snakepit._names import nearest
+from snakepit.author.adapter import Adapter, AdapterError
+
+FORM = "package.module:Class or package.module"
+MOST_NAMED = 8
+"""So many modules, classes or folders are named in a sentence."""
+
+_MOST_MODULES = 5000
+_FILE = re.compile(r"(?P<module>.+)\.py(:(?P<class>.*))?")
+
+
+def load(path: str, of_module: Callable[[ModuleType], Adapter]) -> Callable[[], Adapter]:
+    """`package.module:Class` or `package.module` as a maker of adapters; `of_module` makes one of a bare module.
+
+    Raises AdapterError where the path names no adapter, and whatever the author's module raises at its import.
+    """
+    if (meant := of_a_file(path)) is not None:
+        raise AdapterError(f"worker.adapter {path!r} is a file, and has to be {FORM}: write {meant}")
+    module_name, _, class_name = path.partition(":")
+    if not module_name or (":" in path and not class_name):
+        raise AdapterError(f"worker.adapter {path!r} must be {FORM}")
+    module = _import(module_name, class_name)
+    return _class(module, class_name) if class_name else lambda: of_module(module)
+
+
+def of_a_file(path: str) -> str | None:
+    """The right form of `app/tools.py:App`, and of the like; None: it is no file."""
+    file = _FILE.fullmatch(path)
+    if file is None and "/" not in path:
+        return None
+    module, class_name = (file["module"], file["class"] or "") if file else path.partition(":")[::2]
+    dotted = module.removeprefix("./").strip("/").replace("/", ".")
+    return f"{dotted}:{class_name}" if class_name else dotted
+
+
+def _import(name: str, class_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            raise AdapterError(_no_module(name, missing, class_name)) from None
+        error.add_note(_where(missing.partition(".")[0], libraries=True))
+        raise
+
+
+def _no_module(name: str, missing: str, class_name: str) -> str:
+    """Of the adapter's own module, or of a package that it is in."""
+    parent, _, last = name.rpartition(".")
+    if (
+        missing == name
+        and parent
+        and not class_name
+        and (holder := sys.modules.get(parent))
+        and inspect.isclass(getattr(holder, last, None))
+    ):
+        return f"worker.adapter {name!r} has a dot before the class, and has to be {FORM}: write {parent}:{last}"
+    above = missing.rpartition(".")[0]
+    return f"no module is named {missing!r}: {_where(missing, above)}"
+
+
+def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
+    """What there is instead: in the package, or on the path. `libraries`: what is installed is meant too."""
+    if package:
+        prefix, folders = f"{package}.", list(dict.fromkeys(getattr(sys.modules.get(package), "__path__", ())))
+    else:
+        prefix, folders = "", [each for each in dict.fromkeys(sys.path) if not _is_library(each) and _modules([each])]
+    own = _modules(folders)
+    last = missing.removeprefix(prefix)
+    meant = nearest(last, own) or (nearest(last, _modules(sys.path)) if libraries else [])
+    there = f"in {_listed(folders)} there are {_listed([prefix + each for each in own])}" if own else f"in {_listed(folders)} there is none"
+    installed = ", and it is not installed here" if libraries else ""
+    return f"did you mean {prefix}{meant[0]}? ({there}{installed})" if meant else f"{there}{installed}"
+
+
+def _modules(folders: Iterable[str]) -> list[str]:
+    import pkgutil  # seldom needed, as all of this
+
+    places = list(folders)
+    found = itertools.chain((each.name for each in pkgutil.iter_modules(places)), _bare_packages(places))
+    return sorted({each for each in itertools.islice(found, _MOST_MODULES) if not each.startswith(("_", "snakepit"))})
+
+
+def _bare_packages(folders: list[str]) -> Iterator[str]:
+    """Folders of modules without an `__init__.py`, which can be imported too."""
+    for folder in map(Path, folders):
+        try:
+            yield from (each.name for each in folder.iterdir() if each.name.isidentifier() and any(each.glob("*.py")))
+        except OSError:  # It may be no folder, or not to be read.
+            continue
+
+
+def _is_library(folder: str) -> bool:
+    """What Python brings, and what is installed."""
+    import sysconfig
+
+    return folder.endswith((".zip", "-packages")) or folder.startswith(sysconfig.get_path("stdlib"))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(each or '.' for each in names[:MOST_NAMED])}{more}"
+
+
+def _class(module: ModuleType, name: str) -> type[Adapter]:
+    found = getattr(module, name, None)
+    if found is None:
+        raise AdapterError(f"module {module.__name__!r} has no {name!r}{_instead(module, name)}")
+    if not inspect.isclass(found) or not issubclass(found, Adapter):
+        raise AdapterError(f"{module.__name__}:{name} is not an Adapter: derive the class from snakepit.Adapter")
+    return found
+
+
+def _instead(module: ModuleType, name: str) -> str:
+    classes = [n for n, each in vars(module).items() if inspect.isclass(each) and issubclass(each, Adapter) and each is not Adapter]
+    if meant := nearest(name, classes):
+        return f": did you mean {module.__name__}:{meant[0]}?"
+    return f"; it has {_listed(sorted(classes))}" if classes else ", and no class that derives from snakepit.Adapter"

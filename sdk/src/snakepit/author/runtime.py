@@ -1,0 +1,57 @@
+"""What a running tool's context is made of, and what it needs of whoever runs the call. It does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from snakepit._ipc.frames import Payload, StateAnswer
+from snakepit.author.pending import Conversation, ToolRequest
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+
+class Interrupted(BaseException):
+    """The call is over: its caller has gone, or its deadline has passed (`reason`: CANCELLED or DEADLINE). Clean up and let it through.
+
+    Not an Exception, so that a tool's `except Exception` doesn't keep it running.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the deadline has passed" if reason == "DEADLINE" else "the caller has cancelled")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """The call as its tool sees it. `deadline`: seconds of time.monotonic(); None: none."""
+
+    call_id: str
+    tool: str
+    session_id: str = ""
+    session_epoch: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    deadline: float | None = None
+    session_uid: str = ""
+
+
+class Host(Protocol):
+    """What a context needs of whoever runs the call."""
+
+    def interruption(self) -> str:
+        """CANCELLED, DEADLINE, or nothing."""
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Pass it on; never blocks for an answer."""
+
+    def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        """Carry out get, set, delete or keys on the call's session."""
+
+    def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        """The same from a task of the running loop; the operations of one of its turns may leave together."""
+
+    def tool(self, request: ToolRequest) -> Conversation:
+        """Have a tool called; its chunks and its answer come through the conversation."""

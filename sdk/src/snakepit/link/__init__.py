@@ -1,9 +1,0 @@
-"""The coalescing link (extra `client`): one class for both ends of the stream, and what it takes to keep one open to every replica."""
-
-from snakepit.link import forks as forks  # before gRPC is loaded
-
-# isort: split
-from snakepit.link.dial import Dialer
-from snakepit.link.link import Link, LinkClosed
-
-__all__ = ["Dialer", "Link", "LinkClosed"]
