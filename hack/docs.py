@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from snakepit.errors import BY_REASON, SnakepitError, Started, ToolError
-from snakepit_agent.model.seats import TABLE, State
+from snakepit_agent.model.seats import TABLE, SeatState
 
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS = ROOT / "docs/errors.md"
@@ -75,7 +75,7 @@ def workers_page() -> str:
 
 def picture() -> str:
     """The table of worker states, in Mermaid's words."""
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.ABSENT.name}"]
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {SeatState.ABSENT.name}"]
     lines += [f"    {state.name}: {state.name}<br/>{state.value}" for state in TABLE]
     for state, row in TABLE.items():
         lines += [f"    {state.name} --> {to.name}: {event.value}" for event, to in row.items()]

@@ -11,7 +11,7 @@ from simulation.workers import Keeper, Machine
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import link_pb2
-from snakepit_agent.agent import Capsule
+from snakepit_agent.agent import Agent
 from snakepit_agent.settings import Settings
 from snakepit_agent.workers import workers as agent_workers
 
@@ -44,7 +44,7 @@ class SimulatedCapsule:
             max_nested_calls=plan.nested_calls,
         )
         self._machine: Machine | None = None
-        self.agent: Capsule | None = None
+        self.agent: Agent | None = None
 
     @property
     def processes(self) -> list[Process]:
@@ -54,11 +54,11 @@ class SimulatedCapsule:
         machine = self._machine = Machine(self._account, self._network.chance, self._descriptors, self._incarnation, self._slots)
         machine.asks, machine.pools = tuple(self._plan.asks), self._plan.pools
         with patch.object(agent_workers, "KeeperServer", lambda _folder, events: Keeper(machine, events)):
-            self.agent = Capsule(self._settings)
+            self.agent = Agent(self._settings)
         self._listen(self.agent)
         self.agent.start()
 
-    def _listen(self, agent: Capsule) -> None:
+    def _listen(self, agent: Agent) -> None:
         """The order in which an agent hears of calls is the one that it has to keep."""
         handlers: Any = agent.uplink._handlers
         on_call = handlers["call"]

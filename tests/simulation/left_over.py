@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulation.replica import Replica
     from simulation.world import World
 
-    from snakepit_agent.agent import Capsule
+    from snakepit_agent.agent import Agent
     from snakepit_control_plane.router.calls import Call
     from snakepit_control_plane.router.pools import Router
 
@@ -98,14 +98,14 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
         yield "a replica is not linked"
 
 
-def _of_large(agent: Capsule) -> Iterator[str]:
+def _of_large(agent: Agent) -> Iterator[str]:
     """What goes beside the links, and what tools have asked for."""
-    arguments, room = agent.calls.arguments, agent.room
+    arguments, budget = agent.calls.arguments, agent.budget
     if agent.nested._waiting or agent.nested._numbers:
         yield f"nested calls {agent.nested._waiting}"
     if arguments._fetches or arguments._sizes:
         yield f"large arguments {arguments._fetches} {arguments._sizes}"
-    if room.used or room.trailing or room._waiting:
-        yield f"room: {room.used} used, {room.trailing} trailing, {len(room._waiting)} waiting"
+    if budget.used or budget.trailing or budget._waiting:
+        yield f"memory budget: {budget.used} used, {budget.trailing} trailing, {len(budget._waiting)} waiting"
     if agent.streams._streams:
         yield f"streams {[stream.call.call_id for stream in agent.streams._streams.values()]}"

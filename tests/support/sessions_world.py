@@ -13,12 +13,12 @@ from typing import Any
 from snakepit._ipc.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls as AgentCalls
 from snakepit_agent.calls.sessions import Sessions as AgentSessions
 from snakepit_agent.link.report import load
-from snakepit_agent.model.exits import Ending
-from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.exits import Exit
+from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_control_plane.fleet import Fleet
 from snakepit_control_plane.limits import Limits
@@ -84,11 +84,11 @@ class Agent:
             self,
             None,
             self.sessions,
-            Room(1 << 30),
+            MemoryBudget(1 << 30),
             lambda _: None,
             60,
             5,
-            Owners(exclusive=False),
+            ExclusiveLeases(exclusive=False),
             False,
             self.flush,
             self.flush,  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ class Agent:
         self.deaths += 1
         life = self.lives[worker]
         self.running = {id_: held for id_, held in self.running.items() if held.incarnation != life}
-        self.calls.worker_died(life, Ending("signal 9", "signal 9"))
+        self.calls.worker_died(life, Exit("signal 9", "signal 9"))
         del self.channels[life]
         self.lives[worker] = f"{worker}-{self.deaths}"
         self._open(self.lives[worker])

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from snakepit._ipc.frames import Limits, Ready
+from snakepit._ipc.frames import Ready, SetResultLimit
 from snakepit._names import new_id
 from snakepit._wire.token import Token
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
 from snakepit_agent.calls.nested import NestedCalls
 from snakepit_agent.calls.sessions import Sessions
@@ -42,7 +42,7 @@ many. Whether a slot is free, it hears at once."""
 log = logging.getLogger(__name__)
 
 
-class Capsule:
+class Agent:
     """Runs from `start` to `stop`. `finished`: set when a drain is over. `on_change` is called after each change of a worker."""
 
     def __init__(self, settings: Settings, on_change: Callable[[], None] = lambda: None) -> None:
@@ -53,15 +53,15 @@ class Capsule:
         self.workers = Workers(settings, self.ledger, self._changed, self.finished.set, self._offered, self._work_came, self._touched)
         self._token = Token(settings.token_file)
         self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token)
-        self.room = Room(settings.large_bytes)
+        self.budget = MemoryBudget(settings.large_bytes)
         self.streams = Streams(
-            self.room,
+            self.budget,
             self._line,
             self.workers.tell,
             self.uplink.send_result,
             lambda call: self.calls.consumer_went(call),
             lambda call: self.calls.tool_idles(call),
-            self._room_changed,
+            self._budget_changed,
         )
         self.sessions = Sessions(self.ledger, self.uplink, self.workers)
         self.calls = Calls(
@@ -70,11 +70,11 @@ class Capsule:
             self.workers,
             self.streams,
             self.sessions,
-            self.room,
+            self.budget,
             self._line,
             settings.spec.call.stream_idle_seconds,
             settings.spec.drain.kill_after_seconds,
-            self.workers.owners,
+            self.workers.leases,
             settings.spec.affinity != "hint",
             self._touched,
             self._flush_loads,
@@ -198,13 +198,13 @@ class Capsule:
         idle = self.settings.spec.call.stream_idle_seconds
         return None if replica is None else Line(replica, call.remote, self.incarnation, idle, self._token)
 
-    def _room_changed(self) -> None:
-        if self.room.is_shut != self.ledger.shut:
-            self.ledger.set_shut(self.room.is_shut)
+    def _budget_changed(self) -> None:
+        if self.budget.is_shut != self.ledger.shut:
+            self.ledger.set_shut(self.budget.is_shut)
             self._touched()
 
-    def _limits(self) -> Limits:
-        return Limits(*self.uplink.largest_limit())
+    def _limits(self) -> SetResultLimit:
+        return SetResultLimit(*self.uplink.largest_limit())
 
     # ---- what replicas are told
 
@@ -295,7 +295,7 @@ class Capsule:
 
     def _ask_after_owners(self, now: float) -> None:
         """worker.exclusive: the word that a session has ended may have been lost with a link or a replica."""
-        for owner in self.workers.owners.doubtful(now):
+        for owner in self.workers.leases.doubtful(now):
             linked = self.uplink.linked
             if linked:
                 self.state.ask_after(owner.replica if owner.replica in linked else linked[0], owner, now)
@@ -304,7 +304,7 @@ class Capsule:
         self._beat_timer = self._loop.call_later(self.settings.spec.heartbeat.interval_seconds, self._beat)
         now = time.monotonic()
         self.workers.observe_memory(now)
-        self.workers.lookout.beat(now)
+        self.workers.monitor.beat(now)
         self.uplink.tick(now)
         if self.uplink.is_fenced:
             self._start_over()

@@ -14,7 +14,7 @@ import sys
 
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging
-from snakepit_agent.agent import Capsule
+from snakepit_agent.agent import Agent
 from snakepit_agent.health import HealthServer
 from snakepit_agent.settings import InvalidSettings, Settings, from_environment
 
@@ -30,7 +30,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     Raises OSError: a folder or port can't be used.
     """
     changed = asyncio.Event()
-    capsule = Capsule(settings, changed.set)
+    capsule = Agent(settings, changed.set)
     health = HealthServer(settings.health_port) if settings.health_port else None
     if health is not None:
         await health.start()
@@ -47,14 +47,14 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
             await health.stop()
 
 
-async def _watch_health(capsule: Capsule, health: HealthServer | None, changed: asyncio.Event) -> None:
+async def _watch_health(capsule: Agent, health: HealthServer | None, changed: asyncio.Event) -> None:
     while health is not None:
         await changed.wait()
         changed.clear()
         await health.set_ready(capsule.is_ready)
 
 
-async def _drain(capsule: Capsule, settings: Settings, hurry: asyncio.Event) -> None:
+async def _drain(capsule: Agent, settings: Settings, hurry: asyncio.Event) -> None:
     log.info("draining: running calls have %g s", settings.spec.drain.timeout_seconds)
     capsule.drain()
     hurried = asyncio.create_task(_hurry(capsule, hurry), name="hurry")
@@ -68,7 +68,7 @@ async def _drain(capsule: Capsule, settings: Settings, hurry: asyncio.Event) -> 
             await capsule.settle()
 
 
-async def _hurry(capsule: Capsule, hurry: asyncio.Event) -> None:
+async def _hurry(capsule: Agent, hurry: asyncio.Event) -> None:
     await hurry.wait()
     capsule.hurry()
 

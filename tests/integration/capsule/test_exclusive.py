@@ -9,7 +9,7 @@ import pytest
 
 from snakepit.errors import QueueTimeout
 from snakepit.v1 import session_pb2
-from snakepit_agent.model import leases as owners
+from snakepit_agent.model import leases
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
@@ -79,7 +79,7 @@ async def test_every_call_without_a_session_has_a_fresh_worker(server: Running, 
 
 
 async def test_a_session_whose_end_nobody_told_is_found_out(server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owners, "DOUBT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "DOUBT_SECONDS", 0.1)
     beat = {"heartbeat": {"intervalSeconds": 0.1, "timeoutSeconds": 10}}
     async with capsule(exclusive(1, **beat), port(server), pool=POOL):  # type: ignore[arg-type]
         (worker,) = await ready(caller, 1)

@@ -11,8 +11,8 @@ import pytest
 
 from snakepit_agent.model.actions import Action, Finished, Policy, Start
 from snakepit_agent.model.lifecycle import Lifecycle
-from snakepit_agent.model.recycling import Limits, Why, most_at_once
-from snakepit_agent.model.seats import TABLE, Event, Seat, State
+from snakepit_agent.model.recycling import RecycleLimits, Why, most_at_once
+from snakepit_agent.model.seats import TABLE, Seat, SeatEvent, SeatState
 
 MOST_WALKS = 200
 """Of a dozen, some go past a rare row; not of so many."""
@@ -27,7 +27,7 @@ class Walk:
         ids = itertools.count(1)
         self.chance = random.Random(seed)
         self.exclusive = exclusive
-        limits = Limits(age=40.0, calls=15, memory=1000)
+        limits = RecycleLimits(age=40.0, calls=15, memory=1000)
         self.policy = Policy(workers=workers, limits=limits, drain_timeout=5.0, setup_timeout=10.0)
         self.lifecycle = Lifecycle(self.policy, lambda: f"i{next(ids)}", self.chance.random)
         self.alive: set[str] = set()
@@ -104,8 +104,8 @@ class Walk:
         assert not lifecycle.successors.keys() & lifecycle.leaving.keys(), "three processes of one index"
         for index, seat in enumerate(lifecycle.seats):
             assert seat.index == index
-            assert (seat.state is State.REPLACING) == (index in lifecycle.successors), "a successor belongs to one that serves"
-            assert seat.state not in (State.DRAINING, State.STOPPING, State.STOPPED), "nobody asked for fewer workers"
+            assert (seat.state is SeatState.REPLACING) == (index in lifecycle.successors), "a successor belongs to one that serves"
+            assert seat.state not in (SeatState.DRAINING, SeatState.STOPPING, SeatState.STOPPED), "nobody asked for fewer workers"
         if not self.exclusive:
             assert len(lifecycle.successors) + len(lifecycle.leaving) <= most_at_once(self.policy.workers)
 
@@ -134,10 +134,10 @@ def test_capacity_never_falls_for_recycling_no_index_has_three_processes_and_a_d
 
 
 def test_the_walk_goes_through_every_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone: set[tuple[State, Event]] = set()
+    gone: set[tuple[SeatState, SeatEvent]] = set()
     move = Seat.move
 
-    def note(seat: Seat, event: Event) -> None:
+    def note(seat: Seat, event: SeatEvent) -> None:
         gone.add((seat.state, event))
         move(seat, event)
 

@@ -14,7 +14,7 @@ from snakepit._ipc.frames import CallFailure, CallFrame, Payload
 from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import Started
 from snakepit_agent.calls.arguments import Arguments
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Line
 from snakepit_agent.model.slots import HeldCall
 
@@ -35,7 +35,7 @@ class Failing(Line):
 
 async def fetch(error: Exception) -> tuple[HeldCall, CallFailure | None]:
     failed: asyncio.Future[tuple[HeldCall, CallFailure | None]] = asyncio.get_running_loop().create_future()
-    arguments = Arguments(Room(100), lambda *_: pytest.fail("there is nothing to deliver"), lambda *how: failed.set_result(how))
+    arguments = Arguments(MemoryBudget(100), lambda *_: pytest.fail("there is nothing to deliver"), lambda *how: failed.set_result(how))
     arguments.fetch(HELD, FRAME, Failing(error))
     async with asyncio.timeout(10):
         how = await failed

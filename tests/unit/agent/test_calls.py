@@ -11,12 +11,12 @@ import pytest
 from snakepit._ipc import sockets
 from snakepit._ipc.frames import CancelCall, Done, Payload
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
 from snakepit_agent.calls.sessions import Sessions
 from snakepit_agent.link.pipes import Line
-from snakepit_agent.model.exits import Ending
-from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.exits import Exit
+from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_agent.workers.channel import WorkerChannel
 
@@ -38,7 +38,7 @@ class Capsule:
         outbox, self.outbox = sockets.stream_pair()
         self.frames: list[link_pb2.Frame] = []
         self.killed: list[str] = []
-        self.lookout = self
+        self.monitor = self
         self.ledger = Ledger()
         self.ledger.open("w", slots)
         ends = inbox.detach(), self.inbox.dup().detach(), outbox.detach()
@@ -51,11 +51,11 @@ class Capsule:
             cast(Any, self),
             cast(Any, None),
             sessions,
-            Room(1 << 20),
+            MemoryBudget(1 << 20),
             self._line,
             60.0,
             KILL_AFTER,
-            Owners(exclusive=False),
+            ExclusiveLeases(exclusive=False),
             False,
             lambda: None,
             lambda: None,
@@ -134,7 +134,7 @@ async def test_a_result_that_a_worker_said_before_it_died_is_its_calls_result(ca
     held = capsule.call(1)
     assert sockets.recv_call(capsule.inbox) is not None
     capsule.outbox.sendall(sockets.encode_batch([Done(held.id, Payload(b"7"), run_seconds=0.1)]))
-    capsule.calls.worker_died("w", Ending("signal 9", "signal 9"))
+    capsule.calls.worker_died("w", Exit("signal 9", "signal 9"))
     assert [frame.result.payload.data for frame in capsule.frames] == [b"7"]
 
 

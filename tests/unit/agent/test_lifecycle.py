@@ -8,7 +8,7 @@ import signal
 from snakepit_agent.link.report import report
 from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
 from snakepit_agent.model.lifecycle import Lifecycle
-from snakepit_agent.model.seats import TABLE, Event, Seat, State
+from snakepit_agent.model.seats import TABLE, Seat, SeatEvent, SeatState
 from snakepit_agent.model.slots import Ledger
 
 
@@ -32,7 +32,7 @@ class World:
 
     def ready(self, now: float = 0.0) -> None:
         for seat in self.lifecycle.seats:
-            if seat.state is State.STARTING:
+            if seat.state is SeatState.STARTING:
                 assert self.lifecycle.became_ready(seat.incarnation, 0.1, now) == []
 
     def die(self, now: float) -> list[Action]:
@@ -68,7 +68,7 @@ def test_more_exits_than_allowed_before_a_first_call_lead_to_backoff() -> None:
         assert world.die(at) != []
     world.ready(0.4)
     assert world.die(0.4) == []
-    assert world.seat.state is State.BACKOFF
+    assert world.seat.state is SeatState.BACKOFF
     assert (world.seat.reason, world.seat.message) == ("Crashed", "the worker ended: exit code 1")
     assert world.lifecycle.tick(1.3, ()) == []
     assert world.lifecycle.tick(1.4, ()) == [Start(0, "i5")]
@@ -110,7 +110,7 @@ def test_backoff_doubles_to_a_minute_and_a_healthy_minute_resets_it() -> None:
 def test_other_workers_go_on_while_one_backs_off() -> None:
     world = World(2, max_restarts=0)
     world.die(0.1)
-    assert world.seat.state is State.BACKOFF
+    assert world.seat.state is SeatState.BACKOFF
     world.lifecycle.became_ready("i2", 0.1, 0.2)
     assert world.lifecycle.is_ready
 
@@ -119,7 +119,7 @@ def test_the_reason_of_the_last_life_stays_until_the_next_is_ready() -> None:
     world = World()
     world.lifecycle.could_not_start("i1", "ImportFailed", "ModuleNotFoundError: no digits")
     world.die(0.1)
-    assert (world.seat.state, world.seat.reason) == (State.STARTING, "ImportFailed")
+    assert (world.seat.state, world.seat.reason) == (SeatState.STARTING, "ImportFailed")
     world.ready(0.2)
     assert (world.seat.reason, world.seat.message) == ("", "")
 
@@ -145,7 +145,7 @@ def test_a_worker_that_has_said_why_it_can_t_start_and_does_not_end_is_killed_an
     assert world.lifecycle.tick(7.0, ()) == [Signal("i1", signal.SIGKILL)]
     assert world.lifecycle.tick(7.1, ()) == []
     world.die(7.2)
-    assert (world.seat.state, world.seat.reason, world.seat.message) == (State.BACKOFF, "SetupFailed", "RuntimeError: no model")
+    assert (world.seat.state, world.seat.reason, world.seat.message) == (SeatState.BACKOFF, "SetupFailed", "RuntimeError: no model")
 
 
 def test_a_drain_waits_for_calls_then_stops_then_finishes() -> None:
@@ -156,7 +156,7 @@ def test_a_drain_waits_for_calls_then_stops_then_finishes() -> None:
     assert world.lifecycle.tick(2.0, {"i1"}) == []
     assert world.lifecycle.tick(3.0, ()) == [Stop("i1")]
     assert world.die(3.5) == [Finished()]
-    assert world.seat.state is State.STOPPED
+    assert world.seat.state is SeatState.STOPPED
 
 
 def test_a_call_beyond_the_drain_gets_term_and_then_kill() -> None:
@@ -218,7 +218,7 @@ def test_a_drained_worker_is_replaced_when_it_has_ended_and_that_is_no_fault_of_
     assert world.lifecycle.drain_worker("i1", 2.0) == [Close("i1")]
     assert world.lifecycle.tick(2.1, ()) == [Stop("i1")]
     assert world.die(2.2) == [Start(0, "i2")]
-    assert world.seat.state is State.STARTING
+    assert world.seat.state is SeatState.STARTING
     assert not world.seat.failures
 
 
@@ -230,7 +230,7 @@ def test_a_worker_that_is_drained_while_the_capsule_ends_or_its_keeper_has_gone_
     ending.lifecycle.drain(2.1)
     assert ending.die(2.2) == [Finished()]
     assert alone.lifecycle.keeper_went() == []
-    assert alone.seat.state is State.STOPPED
+    assert alone.seat.state is SeatState.STOPPED
     assert alone.lifecycle.keeper_came(2.3) == [Start(0, "i2")]
 
 
@@ -238,9 +238,9 @@ def test_the_death_of_a_former_incarnation_changes_nothing() -> None:
     world = World()
     world.ready()
     assert world.lifecycle.died("i0", "Crashed", "signal 9", 1.0) == []
-    assert world.seat.state is State.READY
+    assert world.seat.state is SeatState.READY
 
 
 def test_the_table_knows_every_state_and_leads_only_to_states() -> None:
-    assert set(TABLE) == set(State)
-    assert {event for row in TABLE.values() for event in row} == set(Event)
+    assert set(TABLE) == set(SeatState)
+    assert {event for row in TABLE.values() for event in row} == set(SeatEvent)

@@ -11,15 +11,15 @@ from snakepit.v1 import pool_pb2
 from snakepit_agent.link.report import report
 from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
 from snakepit_agent.model.lifecycle import Lifecycle
-from snakepit_agent.model.recycling import Limits, Why
-from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.recycling import RecycleLimits, Why
+from snakepit_agent.model.seats import Seat, SeatState
 from snakepit_agent.model.slots import Ledger
 
 
 class World:
     """Workers that are ready since 0, named i1, i2, ...; no jitter unless `chance` says so."""
 
-    def __init__(self, workers: int = 1, limits: Limits = Limits(), chance: float = 0.0) -> None:  # noqa: B008  # frozen
+    def __init__(self, workers: int = 1, limits: RecycleLimits = RecycleLimits(), chance: float = 0.0) -> None:  # noqa: B008  # frozen
         ids = itertools.count(1)
         self.lifecycle = Lifecycle(Policy(workers=workers, limits=limits), lambda: f"i{next(ids)}", lambda: chance)
         self.lifecycle.keeper_came(0.0)
@@ -112,7 +112,7 @@ def test_a_worker_that_can_t_start_is_tried_at_once_by_who_asks_for_another() ->
     world = World()
     world.lifecycle.policy = Policy(workers=1, max_restarts=0)
     world.fail_to_start("i1", 1.0)
-    assert world.seat.state is State.BACKOFF
+    assert world.seat.state is SeatState.BACKOFF
     assert world.ask(1.1) == [Start(0, "i2")]
 
 
@@ -120,7 +120,7 @@ def test_an_old_one_that_dies_while_its_successor_starts_has_it_for_its_replacem
     world = World()
     world.ask(1.0)
     assert world.lifecycle.died("i1", "Crashed", "signal 9", 1.1) == []
-    assert (world.seat.incarnation, world.seat.state) == ("i2", State.STARTING)
+    assert (world.seat.incarnation, world.seat.state) == ("i2", SeatState.STARTING)
     assert world.lifecycle.became_ready("i2", 0.1, 1.2) == []
 
 
@@ -133,10 +133,14 @@ def test_an_old_one_that_dies_while_its_successor_can_t_start_is_replaced_at_onc
 
 @pytest.mark.parametrize(
     ("limits", "why"),
-    [(Limits(age=100.0, jitter=0.0), "age"), (Limits(calls=3, jitter=0.0), "calls"), (Limits(memory=1000, jitter=0.0), "memory")],
+    [
+        (RecycleLimits(age=100.0, jitter=0.0), "age"),
+        (RecycleLimits(calls=3, jitter=0.0), "calls"),
+        (RecycleLimits(memory=1000, jitter=0.0), "memory"),
+    ],
     ids=["age", "calls", "memory"],
 )
-def test_each_limit_recycles_a_worker_that_reaches_it_and_not_before(limits: Limits, why: str) -> None:
+def test_each_limit_recycles_a_worker_that_reaches_it_and_not_before(limits: RecycleLimits, why: str) -> None:
     world = World(limits=limits)
     for _ in range(2):
         world.lifecycle.ended_a_call("i1")
@@ -150,17 +154,17 @@ def test_each_limit_recycles_a_worker_that_reaches_it_and_not_before(limits: Lim
 
 
 def test_a_worker_that_is_too_large_before_its_first_call_is_left_alone_as_its_successor_would_be_no_smaller() -> None:
-    world = World(limits=Limits(memory=1000))
+    world = World(limits=RecycleLimits(memory=1000))
     world.lifecycle.measured("i1", 5000, 5000)
     assert world.lifecycle.tick(1.0, ()) == []
 
 
 def test_jitter_takes_up_to_its_share_off_each_limit_and_draws_anew_in_each_life() -> None:
-    world = World(limits=Limits(age=100.0, jitter=0.2), chance=0.5)
+    world = World(limits=RecycleLimits(age=100.0, jitter=0.2), chance=0.5)
     assert world.lifecycle.tick(89.9, ()) == []
     assert world.lifecycle.tick(90.0, ()) == [Start(0, "i2")]
     draws = iter([0.0, 0.25, 0.5, 0.75, 1.0])
-    limits, names = Limits(calls=100, jitter=0.5), itertools.count(1)
+    limits, names = RecycleLimits(calls=100, jitter=0.5), itertools.count(1)
     lifecycle = Lifecycle(Policy(workers=5, limits=limits), lambda: f"i{next(names)}", lambda: next(draws))
     lifecycle.keeper_came(0.0)
     assert [seat.share * limits.calls for seat in lifecycle.seats] == [100, 87.5, 75, 62.5, 50]
@@ -223,5 +227,5 @@ def test_a_keeper_that_goes_takes_successors_and_old_ones_along() -> None:
     world = World(2)
     world.ask(1.0)
     world.lifecycle.keeper_went()
-    assert [seat.state for seat in world.lifecycle.all_seats()] == [State.ABSENT, State.ABSENT]
+    assert [seat.state for seat in world.lifecycle.all_seats()] == [SeatState.ABSENT, SeatState.ABSENT]
     assert len(world.lifecycle.keeper_came(2.0)) == 2

@@ -11,7 +11,7 @@ from snakepit._ipc import threads
 from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure
 from snakepit._wire.channels import SILENT_SECONDS
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.link.resend import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, Outcomes
+from snakepit_agent.link.resend import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, ResendBuffer
 from snakepit_agent.link.translate import payload_from_wire, payload_to_wire, result_to_wire
 from snakepit_agent.settings import InvalidSettings, from_environment
 from snakepit_agent.workers.oom import FRESH_SECONDS, OomCounter
@@ -50,7 +50,7 @@ def result(id_: int, size: int = 10) -> link_pb2.Frame:
 
 
 def test_results_are_kept_for_a_moment_and_told_again_in_order() -> None:
-    outcomes = Outcomes()
+    outcomes = ResendBuffer()
     for id_ in (1, 2, 3):
         outcomes.remember(result(id_), float(id_))
     outcomes.expire(1.0 + KEEP_SECONDS + 0.5)
@@ -60,7 +60,7 @@ def test_results_are_kept_for_a_moment_and_told_again_in_order() -> None:
 
 
 def test_kept_results_are_bounded_in_number_and_bytes() -> None:
-    outcomes = Outcomes()
+    outcomes = ResendBuffer()
     for id_ in range(KEEP_RESULTS + 10):
         outcomes.remember(result(id_), 0.0)
     assert len(list(outcomes.ids())) == KEEP_RESULTS
@@ -72,7 +72,7 @@ def test_kept_results_are_bounded_in_number_and_bytes() -> None:
 
 
 def test_of_results_that_are_too_many_to_be_kept_is_kept_that_their_tools_have_run() -> None:
-    outcomes = Outcomes()
+    outcomes = ResendBuffer()
     for id_ in range(100):
         outcomes.remember(result(id_, 200_000), float(id_) / 100)
     assert list(outcomes.ids()) == list(range(100))
@@ -83,7 +83,7 @@ def test_of_results_that_are_too_many_to_be_kept_is_kept_that_their_tools_have_r
 
 
 def test_results_are_kept_until_a_silent_link_is_known_to_be_broken() -> None:
-    outcomes = Outcomes()
+    outcomes = ResendBuffer()
     outcomes.remember(result(1), 0.0)
     outcomes.expire(SILENT_SECONDS)
     assert list(outcomes.ids()) == [1]
@@ -92,7 +92,7 @@ def test_results_are_kept_until_a_silent_link_is_known_to_be_broken() -> None:
 
 
 def test_a_large_result_is_remembered_as_lost_on_the_way() -> None:
-    outcomes = Outcomes()
+    outcomes = ResendBuffer()
     outcomes.remember(result(7, 1_000_000), 0.0)
     (kept,) = outcomes.take()
     assert (kept.result.id, kept.result.error.reason, kept.result.error.started) == (7, "REPLICA_LOST", 3)

@@ -25,10 +25,10 @@ from snakepit._ipc.frames import (
     EndSession,
     Failed,
     Flush,
-    Limits,
     Ping,
     Pong,
     Ready,
+    SetResultLimit,
     StartWorker,
     Stop,
     ToWorker,
@@ -252,7 +252,7 @@ class Worker:
                     self._calls.interrupt(frame.id, frame.reason)
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
-            case Limits():
+            case SetResultLimit():
                 self._limit.set(frame.max_bytes, frame.name)
             case EndSession():
                 self._ended_sessions.append(frame)

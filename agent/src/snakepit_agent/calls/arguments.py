@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snakepit._ipc.frames import CallFailure, CallFrame
 from snakepit._ipc.sections import total
 from snakepit.errors import Started
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Broken, Line, Stalled, fetch_arguments
 from snakepit_agent.link.translate import failure
 from snakepit_agent.model.slots import HeldCall
@@ -36,8 +36,8 @@ class Arguments:
     """`deliver` gets the call with the descriptor of its arguments, which is then its own. `failed(held, failure)`: they can't be had;
     without a failure, another attempt may succeed."""
 
-    def __init__(self, room: Room, deliver: Deliver, failed: Failed) -> None:
-        self._room = room
+    def __init__(self, budget: MemoryBudget, deliver: Deliver, failed: Failed) -> None:
+        self._budget = budget
         self._deliver = deliver
         self._failed = failed
         self._fetches: dict[int, _Fetch] = {}
@@ -46,9 +46,9 @@ class Arguments:
     def fetch(self, held: HeldCall, frame: CallFrame, line: Line | None) -> None:
         """`held` is admitted; `frame` has its sections. `line` None: its replica has gone, and the link's end will settle the call."""
         size = total(frame.sections)
-        if size > self._room.limit:
-            message = f"the arguments have {size} bytes, and this capsule's agent takes {self._room.limit} ({ROOM_SETTING})"
-            details = {"limit": ROOM_SETTING, "bytes": str(self._room.limit)}
+        if size > self._budget.limit:
+            message = f"the arguments have {size} bytes, and this capsule's agent takes {self._budget.limit} ({ROOM_SETTING})"
+            details = {"limit": ROOM_SETTING, "bytes": str(self._budget.limit)}
             self._failed(held, failure("PAYLOAD_TOO_LARGE", message, Started.NO, details))
         elif line is not None:
             task = asyncio.create_task(self._run(held, frame, size, line), name=f"arguments of call {held.remote}")
@@ -72,7 +72,7 @@ class Arguments:
         """The call is here no more: so are its arguments."""
         size = self._sizes.pop(id_, 0)
         if size:
-            self._room.leave(size)
+            self._budget.leave(size)
 
     async def close(self) -> None:
         tasks = [fetch.task for fetch in self._fetches.values()]
@@ -101,11 +101,11 @@ class Arguments:
             self._failed(held, problem)
 
     async def _enter(self, id_: int, size: int) -> None:
-        room = self._room.ask(size)
+        room = self._budget.ask(size)
         try:
             await room
         except asyncio.CancelledError:
             if not room.cancel() and not room.cancelled():
-                self._room.leave(size)
+                self._budget.leave(size)
             raise
         self._sizes[id_] = size

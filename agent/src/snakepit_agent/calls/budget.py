@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 
-class Room:
+class MemoryBudget:
     """`limit` bytes of arguments at a time, and so many of results before new calls are refused."""
 
     def __init__(self, limit: int) -> None:

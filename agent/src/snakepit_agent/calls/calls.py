@@ -18,16 +18,16 @@ from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import results
 from snakepit_agent.calls.arguments import Arguments
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.sessions import Sessions
 from snakepit_agent.calls.streams import Streams
 from snakepit_agent.link.pipes import Line
 from snakepit_agent.link.translate import LargePayload, Outcome, failure, inbox_frame, reject_to_wire
-from snakepit_agent.model.exits import Ending
-from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.exits import Exit
+from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import WORD_SECONDS, HeldCall, Ledger, Step
 from snakepit_agent.workers.channel import WorkerChannel, WorkerLies
-from snakepit_agent.workers.monitor import Lookout
+from snakepit_agent.workers.monitor import Monitor
 from snakepit_agent.workers.stacks import where
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Workers(Protocol):
     """What of the workers' owner calls need."""
 
     channels: dict[str, WorkerChannel]
-    lookout: Lookout
+    monitor: Monitor
 
     def worker_id(self, incarnation: str) -> str: ...
     def ended_a_call(self, incarnation: str) -> None: ...
@@ -75,11 +75,11 @@ class Calls:
         workers: Workers,
         streams: Streams,
         sessions: Sessions,
-        room: Room,
+        budget: MemoryBudget,
         line: Callable[[HeldCall], Line | None],
         idle_seconds: float,
         kill_after: float,
-        owners: Owners,
+        leases: ExclusiveLeases,
         strict: bool,
         touched: Callable[[], None],
         flush: Callable[[], None],
@@ -91,9 +91,9 @@ class Calls:
         self._sessions = sessions
         self._line = line
         self._idle_seconds = idle_seconds
-        self.arguments = Arguments(room, self._deliver_large, self._arguments_failed)
+        self.arguments = Arguments(budget, self._deliver_large, self._arguments_failed)
         self._kill_after = kill_after
-        self._owners = owners
+        self._leases = leases
         self._strict = strict
         self._touched = touched
         self._flush = flush
@@ -116,7 +116,7 @@ class Calls:
     def begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         """Admit or reject the call; `in_turn`: it waited for its session's turn, and gets in before the worker's slots are counted."""
         refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict, ahead=call.ahead)
-        if not refusal and not self._owners.admits(held):
+        if not refusal and not self._leases.admits(held):
             refusal = "NO_SLOT"
         large = call.HasField("pieces")
         if large and not refusal and not self._ledger.has_slot(held.incarnation):
@@ -128,7 +128,7 @@ class Calls:
             self._trace(held)
         now = time.monotonic()
         self._ledger.admit(held, now)
-        if self._owners.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT):
+        if self._leases.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT):
             self._workers.taken(held.incarnation)
         if held.session_id:
             self._sessions.turns.begin(held)
@@ -257,7 +257,7 @@ class Calls:
             progress = link_pb2.Progress(id=held.remote, fraction=frame.fraction, message=clipped(frame.message, _MOST_PROGRESS))
             self._links.send(held.replica, link_pb2.Frame(progress=progress))
 
-    def worker_died(self, incarnation: str, ending: Ending) -> None:
+    def worker_died(self, incarnation: str, ending: Exit) -> None:
         """Its death is proven: what it had not begun goes back, what is left is lost."""
         channel = self._workers.channels[incarnation]
         self._ledger.close(incarnation, "WORKER_GONE")
@@ -301,7 +301,7 @@ class Calls:
             unread = self._workers.channels[incarnation].recall()
             self._give_back(unread, "RECALLED")
             if unread and not self._ledger.workers[incarnation].held:
-                self._workers.lookout.reads_nothing(incarnation)
+                self._workers.monitor.reads_nothing(incarnation)
 
     # ---- the ends of a call
 
@@ -357,7 +357,7 @@ class Calls:
 
     def _release(self, id_: int) -> HeldCall | None:
         held = self._ledger.release(id_)
-        if held is not None and self._owners.give_back(held):
+        if held is not None and self._leases.give_back(held):
             self._workers.taken(held.incarnation)
         if held is not None and held.large:
             self.arguments.ended(id_)

@@ -14,7 +14,7 @@ from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
-from snakepit_agent.model.exits import Ending
+from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import HeldCall
 
 STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
@@ -71,7 +71,7 @@ def unstopped(held: HeldCall) -> str:
     return f"{STOPPED.get(held.stopping, held.stopping)}, and tool {held.tool} did not stop{at}"
 
 
-def lost(held: HeldCall, worker: str, ending: Ending) -> CallFailure:
+def lost(held: HeldCall, worker: str, ending: Exit) -> CallFailure:
     """Its worker died while it ran."""
     if held.stopping:
         message = f"{STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"

@@ -14,7 +14,7 @@ from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import failure, reject_to_wire
 from snakepit_agent.model.slots import HeldCall, Ledger
-from snakepit_agent.model.turns import Key, Turns, Verdict, Waiting
+from snakepit_agent.model.turns import Admission, Key, Turns, Waiting
 
 if TYPE_CHECKING:
     from snakepit_agent.calls.calls import Calls
@@ -46,16 +46,16 @@ class Sessions:
 
     def may_begin(self, held: HeldCall, call: link_pb2.Call, now: float) -> bool:
         """Is it the call's turn? If not, it waits here, or has been rejected."""
-        verdict = self.turns.judge(held, call.turn)
-        if verdict is Verdict.BEGIN:
+        admission = self.turns.judge(held, call.turn)
+        if admission is Admission.BEGIN:
             if old := self.turns.superseded(held):
                 self._fence(old, now)
             return True
-        if verdict is Verdict.WAIT:
+        if admission is Admission.WAIT:
             self.turns.wait(Waiting(held, call))
             self._expect(held)
         else:
-            self._links.send(held.replica, reject_to_wire(held.remote, verdict.value))
+            self._links.send(held.replica, reject_to_wire(held.remote, admission.value))
         return False
 
     def left(self, held: HeldCall) -> None:

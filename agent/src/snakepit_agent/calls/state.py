@@ -15,7 +15,7 @@ from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
-from snakepit_agent.model.leases import Owner
+from snakepit_agent.model.leases import Lease
 from snakepit_agent.model.slots import HeldCall, Step
 
 ANSWER_SECONDS = 30.0
@@ -69,7 +69,7 @@ class StateForwarder:
         if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation, now))):
             self._fail(self._last_id, "the link to the control plane is broken")
 
-    def ask_after(self, replica: str, owner: Owner, now: float) -> None:
+    def ask_after(self, replica: str, owner: Lease, now: float) -> None:
         """Is the session still bound here? Reading a key that is not there tells, and does not keep the session alive."""
         self._last_id += 1
         request = link_pb2.StateRequest(id=self._last_id, pool=self._pool, session_id=owner.session_id, session_uid=owner.uid)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snakepit._ipc.frames import Credit, Payload, ToWorker
 from snakepit._ipc.sections import total
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls.budget import Room
+from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Item, Line, Pipe
 from snakepit_agent.link.translate import LargePayload, Outcome, chunk_to_wire
 from snakepit_agent.model.slots import HeldCall
@@ -36,27 +36,27 @@ class _Stream:
 class Streams:
     """`line` finds a call's way to its replica; `tell` gives a frame to a worker; `send_result` ends a call on the link.
 
-    `consumer_went` is told of a running call that nobody listens to any more, `idle` of one whose tool says nothing. `room_changed`:
+    `consumer_went` is told of a running call that nobody listens to any more, `idle` of one whose tool says nothing. `budget_changed`:
     results in memfds have come or gone.
     """
 
     def __init__(
         self,
-        room: Room,
+        budget: MemoryBudget,
         line: FindLine,
         tell: Tell,
         send_result: SendResult,
         consumer_went: Stopped,
         idle: Stopped,
-        room_changed: Callable[[], None],
+        budget_changed: Callable[[], None],
     ) -> None:
-        self._room = room
+        self._budget = budget
         self._line = line
         self._tell = tell
         self._send_result = send_result
         self._consumer_went = consumer_went
         self._idle = idle
-        self._room_changed = room_changed
+        self._budget_changed = budget_changed
         self._streams: dict[int, _Stream] = {}
 
     def chunk(self, call: HeldCall, payload: Payload | LargePayload) -> None:
@@ -115,8 +115,8 @@ class Streams:
             stream.pipe.push(item)
 
     def _trail(self, bytes: int) -> None:
-        self._room.trailing += bytes
-        self._room_changed()
+        self._budget.trailing += bytes
+        self._budget_changed()
 
     def _ended(self, stream: _Stream, why: str) -> None:
         if stream.ended:

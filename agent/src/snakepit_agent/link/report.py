@@ -8,18 +8,18 @@ from snakepit._names import worker_id
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.model.recycling import WORDS, Why
-from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.seats import Seat, SeatState
 from snakepit_agent.model.slots import Ledger
 
 _STATES = {
-    State.ABSENT: pool_pb2.WORKER_STATE_STARTING,
-    State.STARTING: pool_pb2.WORKER_STATE_STARTING,
-    State.READY: pool_pb2.WORKER_STATE_READY,
-    State.REPLACING: pool_pb2.WORKER_STATE_READY,
-    State.DRAINING: pool_pb2.WORKER_STATE_DRAINING,
-    State.STOPPING: pool_pb2.WORKER_STATE_DRAINING,
-    State.BACKOFF: pool_pb2.WORKER_STATE_BACKOFF,
-    State.STOPPED: pool_pb2.WORKER_STATE_STOPPED,
+    SeatState.ABSENT: pool_pb2.WORKER_STATE_STARTING,
+    SeatState.STARTING: pool_pb2.WORKER_STATE_STARTING,
+    SeatState.READY: pool_pb2.WORKER_STATE_READY,
+    SeatState.REPLACING: pool_pb2.WORKER_STATE_READY,
+    SeatState.DRAINING: pool_pb2.WORKER_STATE_DRAINING,
+    SeatState.STOPPING: pool_pb2.WORKER_STATE_DRAINING,
+    SeatState.BACKOFF: pool_pb2.WORKER_STATE_BACKOFF,
+    SeatState.STOPPED: pool_pb2.WORKER_STATE_STOPPED,
 }
 
 Rss = Callable[[int], int]
@@ -51,7 +51,7 @@ def _say_once(workers: Iterable[pool_pb2.Worker]) -> None:
 
 
 def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> pool_pb2.Worker:
-    successor = lifecycle.successors.get(seat.index) if seat.state is State.REPLACING else None
+    successor = lifecycle.successors.get(seat.index) if seat.state is SeatState.REPLACING else None
     reason, message = _explain(seat, now) if successor is None else _explain_both(seat, successor)
     counted = ledger.workers.get(seat.incarnation)
     return pool_pb2.Worker(
@@ -88,13 +88,13 @@ def _explain_both(old: Seat, successor: Seat) -> tuple[str, str]:
 
 def _explain(seat: Seat, now: float) -> tuple[str, str]:
     """Why it isn't ready; a worker in a long setup() says so with its age."""
-    if seat.state is State.DRAINING:
+    if seat.state is SeatState.DRAINING:
         return "Recycled", f"finishing its calls: {WORDS[Why(seat.wish)]}" if seat.wish else "finishing its calls"
-    if seat.state is State.ABSENT and not seat.reason:
+    if seat.state is SeatState.ABSENT and not seat.reason:
         return "Starting", "the worker container has not connected: it is still starting, or does not run snakepit-keeper"
-    if seat.state is State.STARTING and seat.fault:
+    if seat.state is SeatState.STARTING and seat.fault:
         return seat.fault[:2]
-    if seat.reason or seat.state is not State.STARTING:
+    if seat.reason or seat.state is not SeatState.STARTING:
         return seat.reason, seat.message
     return "Starting", f"setup() has been running for {now - seat.since:.0f} s"
 

@@ -28,7 +28,7 @@ Kept = tuple[float, int, bytes]
 """When it was told, the replica's id of the call, and the Result's frame as it went over the link."""
 
 
-class Outcomes:
+class ResendBuffer:
     """What one replica was told lately: whole the latest, and before them, as far as KEEP_BYTES don't reach, only that they ran."""
 
     def __init__(self) -> None:

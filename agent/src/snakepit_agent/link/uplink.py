@@ -19,7 +19,7 @@ from snakepit._wire.dial import Replica
 from snakepit._wire.token import Token
 from snakepit.errors import StaleEpoch
 from snakepit.v1 import link_pb2
-from snakepit_agent.link.resend import Outcomes
+from snakepit_agent.link.resend import ResendBuffer
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class _Known:
     address: str
     replica: Replica | None = None
     since: float = 0.0
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    outcomes: ResendBuffer = field(default_factory=ResendBuffer)
 
 
 class Uplink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snakepit.spec import quantity_bytes
-from snakepit_agent.model.recycling import NO_LIMITS, Limits
+from snakepit_agent.model.recycling import NO_LIMITS, RecycleLimits
 from snakepit_agent.settings import Settings
 
 
@@ -59,7 +59,7 @@ class Policy:
     drain_timeout: float = 60.0
     kill_after: float = 6.0
     setup_timeout: float = 600.0
-    limits: Limits = NO_LIMITS
+    limits: RecycleLimits = NO_LIMITS
 
 
 def policy(settings: Settings) -> Policy:
@@ -72,7 +72,7 @@ def policy(settings: Settings) -> Policy:
         drain_timeout=spec.drain.timeout_seconds,
         kill_after=spec.drain.kill_after_seconds,
         setup_timeout=settings.setup_timeout,
-        limits=Limits(
+        limits=RecycleLimits(
             age=spec.recycle.max_age_seconds or 0.0,
             calls=spec.recycle.max_calls or 0,
             memory=quantity_bytes(spec.recycle.max_memory or 0),

@@ -19,34 +19,34 @@ _LIBRARY = re.compile(r"/lib/python3[^/]*/|/(site|dist)-packages/|/sdk/src/snake
 """Files of the standard library, of whatever is installed, and of our own SDK."""
 
 
-class Ending(NamedTuple):
+class Exit(NamedTuple):
     """`how`: one of few values, for programs: exit code N, signal N, oom. `words`: the same with what is known about it."""
 
     how: str
     words: str
 
 
-CONTAINER_ENDED = Ending("the worker's container ended", "the worker's container ended")
-CONTAINER_OUT_OF_MEMORY = Ending("oom", "the worker's container ran out of memory, and the kernel killed all of it")
-_OUT_OF_MEMORY = Ending("oom", "out of memory: the kernel killed it")
+CONTAINER_ENDED = Exit("the worker's container ended", "the worker's container ended")
+CONTAINER_OUT_OF_MEMORY = Exit("oom", "the worker's container ran out of memory, and the kernel killed all of it")
+_OUT_OF_MEMORY = Exit("oom", "out of memory: the kernel killed it")
 
 
-def exited(code: int) -> Ending:
+def exited(code: int) -> Exit:
     """By itself."""
     how = f"exit code {code}"
     if code == CHANNEL_EXIT:
-        return Ending(how, f"{how} (the tool closed or replaced a descriptor of the worker's own, or code that the worker needs)")
-    return Ending(how, f"{how} (its own code ended the process)")
+        return Exit(how, f"{how} (the tool closed or replaced a descriptor of the worker's own, or code that the worker needs)")
+    return Exit(how, f"{how} (its own code ended the process)")
 
 
-def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Ending:
+def killed(number: int, stacks: str, fault: str, *, oom: bool) -> Exit:
     """By a signal. `stacks`: what faulthandler wrote; `fault`: why we sent it, if we did."""
     how = f"signal {number}"
     if fault and number in (signal.SIGTERM, signal.SIGKILL):
-        return Ending(how, f"{how} ({_named(number)}): {fault}")
+        return Exit(how, f"{how} ({_named(number)}): {fault}")
     if oom:
         return _OUT_OF_MEMORY
-    return Ending(how, f"{how} ({_named(number)}){_last_line(stacks[stacks.rfind(FATAL) :])}")
+    return Exit(how, f"{how} ({_named(number)}){_last_line(stacks[stacks.rfind(FATAL) :])}")
 
 
 def _last_line(stacks: str) -> str:

@@ -15,7 +15,7 @@ DOUBT_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class Owner:
+class Lease:
     """`over`: it will not come back. `replica`: through which it came last."""
 
     session_id: str = ""
@@ -26,31 +26,31 @@ class Owner:
     since: float = 0.0
 
 
-class Owners:
+class ExclusiveLeases:
     """Of one capsule. In a pool that is not exclusive, no worker is anybody's."""
 
     def __init__(self, *, exclusive: bool) -> None:
         self._exclusive = exclusive
-        self._owners: dict[str, Owner] = {}
+        self._leases: dict[str, Lease] = {}
 
     def owns(self, incarnation: str) -> bool:
         """Does the worker belong to somebody?"""
-        return incarnation in self._owners
+        return incarnation in self._leases
 
     def admits(self, held: HeldCall) -> bool:
         """May the call go to the worker that its replica has chosen?"""
-        owner = self._owners.get(held.incarnation)
+        owner = self._leases.get(held.incarnation)
         return owner is None or (bool(owner.uid) and owner.uid == held.session_uid)
 
     def take(self, held: HeldCall, now: float, *, within: bool) -> bool:
         """The call has been admitted; True: the worker is somebody's from now on. `within`: it belongs to the turn of its parent."""
         if not self._exclusive:
             return False
-        owner = self._owners.get(held.incarnation)
+        owner = self._leases.get(held.incarnation)
         if owner is None:
             alone = within or not held.session_uid
-            owner = Owner(over=True) if alone else Owner(held.session_id, held.session_uid)
-            self._owners[held.incarnation] = owner
+            owner = Lease(over=True) if alone else Lease(held.session_id, held.session_uid)
+            self._leases[held.incarnation] = owner
             owner.replica, owner.since = held.replica, now
             owner.epoch = held.session_epoch
             return True
@@ -59,31 +59,31 @@ class Owners:
 
     def give_back(self, held: HeldCall) -> bool:
         """The call never started: if it was to be the worker's only one, the worker is as good as new, and nobody's (True)."""
-        owner = self._owners.get(held.incarnation)
+        owner = self._leases.get(held.incarnation)
         if owner is None or owner.uid:
             return False
-        del self._owners[held.incarnation]
+        del self._leases[held.incarnation]
         return True
 
     def leave(self, uid: str) -> list[str]:
         """The session has ended, or moved: workers that were its own."""
-        found = [incarnation for incarnation, owner in self._owners.items() if owner.uid == uid] if uid else []
+        found = [incarnation for incarnation, owner in self._leases.items() if owner.uid == uid] if uid else []
         for incarnation in found:
-            self._owners[incarnation].over = True
+            self._leases[incarnation].over = True
         return found
 
     def is_over(self, incarnation: str) -> bool:
         """Nobody else may use the worker, and its owner is done with it, but for what still runs."""
-        owner = self._owners.get(incarnation)
+        owner = self._leases.get(incarnation)
         return owner is not None and owner.over
 
     def forget(self, incarnation: str) -> None:
         """The worker is dead."""
-        self._owners.pop(incarnation, None)
+        self._leases.pop(incarnation, None)
 
-    def doubtful(self, now: float) -> list[Owner]:
+    def doubtful(self, now: float) -> list[Lease]:
         """Sessions to ask after; each again when as long has passed."""
-        found = [owner for owner in self._owners.values() if owner.uid and not owner.over and now - owner.since >= DOUBT_SECONDS]
+        found = [owner for owner in self._leases.values() if owner.uid and not owner.over and now - owner.since >= DOUBT_SECONDS]
         for owner in found:
             owner.since = now
         return found

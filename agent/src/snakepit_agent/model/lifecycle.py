@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator
 
 from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
 from snakepit_agent.model.recycling import Why, due, most_at_once
-from snakepit_agent.model.seats import Event, Seat, State
+from snakepit_agent.model.seats import Seat, SeatEvent, SeatState
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -76,13 +76,14 @@ class Lifecycle:
     def keeper_came(self, now: float) -> list[Action]:
         """A keeper is there, without processes: start the workers, unless the capsule is ending."""
         self._has_keeper = True
-        return [] if self.draining else [self._start(seat, now) for seat in self.seats if seat.state in (State.ABSENT, State.STOPPED)]
+        wanted = [seat for seat in self.seats if seat.state in (SeatState.ABSENT, SeatState.STOPPED)]
+        return [] if self.draining else [self._start(seat, now) for seat in wanted]
 
     def keeper_went(self, reason: str = "KeeperLost", message: str = "the worker's container ended") -> list[Action]:
         """The keeper is gone, and with it every process. That is no fault of a worker's: nothing counts towards a backoff."""
         self._has_keeper = False
         for seat in [seat for seat in self.seats if seat.has_process]:
-            seat.move(Event.ENDED if seat.state in (State.DRAINING, State.STOPPING) else Event.GONE)
+            seat.move(SeatEvent.ENDED if seat.state in (SeatState.DRAINING, SeatState.STOPPING) else SeatEvent.GONE)
             seat.reason, seat.message, seat.traceback = reason, message, ""
         self.successors.clear()
         self.leaving.clear()
@@ -101,9 +102,9 @@ class Lifecycle:
     def became_ready(self, incarnation: str, setup_seconds: float, now: float, python: str = "") -> list[Action] | None:
         """`setup()` has returned; None when it is too late, as the worker is being stopped. A predecessor that it has makes room."""
         seat = self._by_incarnation.get(incarnation)
-        if seat is None or seat.state is not State.STARTING:
+        if seat is None or seat.state is not SeatState.STARTING:
             return None
-        seat.move(Event.READY)
+        seat.move(SeatEvent.READY)
         seat.ready_at, seat.setup_seconds, seat.python = now, setup_seconds, python
         seat.reason, seat.message, seat.traceback = ("NotForked", seat.note, "") if seat.note else ("", "", "")
         return self._succeed(self.seats[seat.index], now) if self.successors.get(seat.index) is seat else []
@@ -117,7 +118,7 @@ class Lifecycle:
     def suspect(self, incarnation: str, suspect: bool) -> None:
         """It does not answer, or does again; for whoever looks at the workers."""
         seat = self._by_incarnation.get(incarnation)
-        if seat is not None and seat.state is State.READY:
+        if seat is not None and seat.state is SeatState.READY:
             seat.reason = "NotAnswering" if suspect else ""
             seat.message = "it runs no call and does not answer: it gets no new ones" if suspect else ""
 
@@ -153,17 +154,17 @@ class Lifecycle:
             f"the worker ended: {how}" if was_ready else f"the worker ended before it was ready: {how}",
             "",
         )
-        if seat.state in (State.DRAINING, State.STOPPING):
+        if seat.state in (SeatState.DRAINING, SeatState.STOPPING):
             return self._left(seat, now)
-        if seat.state is State.REPLACING:
-            seat.move(Event.ENDED)
+        if seat.state is SeatState.REPLACING:
+            seat.move(SeatEvent.ENDED)
             return self._promote(seat, now)
         if self.successors.get(seat.index) is seat or self._is_failing(seat, now):
-            seat.move(Event.FAILING)
+            seat.move(SeatEvent.FAILING)
             seat.backoff = min(LONGEST_BACKOFF_SECONDS, seat.backoff * 2) if seat.backoff else FIRST_BACKOFF_SECONDS
             seat.retry_at = now + seat.backoff
             return []
-        seat.move(Event.GONE)
+        seat.move(SeatEvent.GONE)
         return [self._start(seat, now)] if self._has_keeper else []
 
     # ---- recycling
@@ -173,7 +174,7 @@ class Lifecycle:
         seat = next((seat for seat in self.seats if seat.incarnation == incarnation), None)
         if seat is None:
             return []
-        if seat.state is State.BACKOFF:
+        if seat.state is SeatState.BACKOFF:
             return self._hasten(seat, now)
         seat.wish = seat.wish or why
         if (successor := self.successors.get(seat.index)) is not None:
@@ -189,7 +190,7 @@ class Lifecycle:
         seat.wish = Why.SESSION
         if seat.index in self.leaving:
             return [Close(incarnation)]  # Two processes are enough: as soon as the one before it has ended.
-        if seat.state is State.READY:
+        if seat.state is SeatState.READY:
             self._call_successor(seat, now)
         return [*self._succeed(seat, now, keep=False), *self._hasten(self.seats[seat.index], now)]
 
@@ -210,7 +211,7 @@ class Lifecycle:
         return actions
 
     def _call_successor(self, seat: Seat, now: float) -> Seat:
-        seat.move(Event.RECYCLE)
+        seat.move(SeatEvent.RECYCLE)
         successor = self.successors[seat.index] = Seat(seat.index, lives=seat.lives, retry_at=now)
         return successor
 
@@ -229,7 +230,8 @@ class Lifecycle:
         return self._hasten(successor, now)
 
     def _hasten(self, seat: Seat, now: float) -> list[Action]:
-        return [self._start(seat, now)] if seat.state in (State.ABSENT, State.BACKOFF) and self._has_keeper and not self.draining else []
+        waits = seat.state in (SeatState.ABSENT, SeatState.BACKOFF)
+        return [self._start(seat, now)] if waits and self._has_keeper and not self.draining else []
 
     # ---- maintenance
 
@@ -245,7 +247,7 @@ class Lifecycle:
     def hurry(self, now: float) -> None:
         """What is being drained or stopped gets no more time than from TERM to KILL."""
         for seat in self.all_seats():
-            if seat.state in (State.DRAINING, State.STOPPING) and seat.term_at < float("inf"):
+            if seat.state in (SeatState.DRAINING, SeatState.STOPPING) and seat.term_at < float("inf"):
                 seat.term_at = min(seat.term_at, now)
 
     def undrain(self) -> None:
@@ -268,21 +270,21 @@ class Lifecycle:
         return actions + self._recycle_due(now)
 
     def _tick(self, seat: Seat, now: float, busy: Container[str], kept: Container[str]) -> list[Action]:
-        if seat.state is State.BACKOFF:
+        if seat.state is SeatState.BACKOFF:
             return [self._start(seat, now)] if now >= seat.retry_at and self._has_keeper else []
-        if seat.state is State.STARTING:
+        if seat.state is SeatState.STARTING:
             return self._check_setup(seat, now)
-        if seat.state is State.READY and seat.failures and now - seat.ready_at >= HEALTHY_SECONDS:
+        if seat.state is SeatState.READY and seat.failures and now - seat.ready_at >= HEALTHY_SECONDS:
             self._forgive(seat)
-        if seat.state is State.DRAINING:
+        if seat.state is SeatState.DRAINING:
             return self._finish_calls(seat, now, busy=seat.incarnation in busy, kept=seat.incarnation in kept)
-        return self._press(seat, now) if seat.state is State.STOPPING else []
+        return self._press(seat, now) if seat.state is SeatState.STOPPING else []
 
     def _finish_calls(self, seat: Seat, now: float, *, busy: bool, kept: bool) -> list[Action]:
         late = now >= seat.term_at
         if not late and (busy or kept):
             return []
-        seat.move(Event.STOP)
+        seat.move(SeatEvent.STOP)
         if busy:
             return self._press(seat, now)
         if late:
@@ -316,7 +318,7 @@ class Lifecycle:
         return self.kill(seat.incarnation, "SetupTimeout", f"setup() did not return within {self.policy.setup_timeout:g} s")
 
     def _start(self, seat: Seat, now: float) -> Start:
-        seat.move(Event.START)
+        seat.move(SeatEvent.START)
         seat.incarnation = self._new_incarnation()
         seat.lives += 1
         seat.since, seat.ready_at, seat.setup_seconds, seat.pid = now, 0.0, 0.0, 0
@@ -329,13 +331,13 @@ class Lifecycle:
         return Start(seat.index, seat.incarnation)
 
     def _drain(self, seat: Seat, now: float, *, keep: bool = False) -> list[Action]:
-        if seat.state is State.DRAINING:
+        if seat.state is SeatState.DRAINING:
             seat.term_at = min(seat.term_at, now + self.policy.drain_timeout)
             return [Close(seat.incarnation)]
-        if seat.state in (State.STOPPING, State.STOPPED):
+        if seat.state in (SeatState.STOPPING, SeatState.STOPPED):
             return []
-        starting = seat.state is State.STARTING
-        seat.move(Event.DRAIN)
+        starting = seat.state is SeatState.STARTING
+        seat.move(SeatEvent.DRAIN)
         if not seat.has_process:
             return []
         # What is still in setup() has nothing to finish, and reads nothing.
@@ -344,7 +346,7 @@ class Lifecycle:
 
     def _left(self, seat: Seat, now: float) -> list[Action]:
         """What was drained has ended. Only the capsule's own end leaves its place empty."""
-        seat.move(Event.ENDED)
+        seat.move(SeatEvent.ENDED)
         seat.reason, seat.message, seat.traceback = "Drained", "the worker was drained", ""
         self._forget_stopped()
         if self.seats[seat.index] is seat and self._has_keeper and not self.draining:
@@ -353,7 +355,7 @@ class Lifecycle:
 
     def _forget_stopped(self) -> None:
         for beside in (self.successors, self.leaving):
-            for index in [index for index, seat in beside.items() if seat.state is State.STOPPED]:
+            for index in [index for index, seat in beside.items() if seat.state is SeatState.STOPPED]:
                 del beside[index]
 
     def _finish(self) -> list[Action]:

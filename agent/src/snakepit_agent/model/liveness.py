@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snakepit.spec.fields import HeartbeatSpec
 
 
-class Verdict(enum.Enum):
+class Reaction(enum.Enum):
     """What is to be done about a worker."""
 
     ASK = "it said nothing lately: ask it"
@@ -30,7 +30,7 @@ class _Sign:
     suspect: bool = False
 
 
-class Pulse:
+class Liveness:
     """All ready workers of one capsule, by incarnation."""
 
     def __init__(self, heartbeat: HeartbeatSpec) -> None:
@@ -50,18 +50,18 @@ class Pulse:
         if (sign := self._signs.get(incarnation)) is not None:
             sign.asked, sign.suspect = None, False
 
-    def unread(self, incarnation: str, now: float) -> list[Verdict]:
+    def unread(self, incarnation: str, now: float) -> list[Reaction]:
         """It has left its calls unread, though it runs none."""
         sign = self._signs.get(incarnation)
         if sign is None or sign.suspect:
             return []
         sign.suspect = True
         if sign.asked is not None:
-            return [Verdict.SUSPECT]
+            return [Reaction.SUSPECT]
         sign.asked = now
-        return [Verdict.SUSPECT, Verdict.ASK]
+        return [Reaction.SUSPECT, Reaction.ASK]
 
-    def beat(self, now: float, heard: Container[str], busy: Container[str]) -> list[tuple[str, Verdict]]:
+    def beat(self, now: float, heard: Container[str], busy: Container[str]) -> list[tuple[str, Reaction]]:
         """Once a heartbeat. `heard`: who has said something since the last one; `busy`: who holds calls."""
         stalled = self._beaten is not None and now - self._beaten > 2 * self._spec.interval_seconds
         self._beaten = now
@@ -69,19 +69,19 @@ class Pulse:
         for incarnation, sign in self._signs.items():
             if incarnation in heard:
                 sign.asked = None
-            elif incarnation not in busy and now >= sign.quiet_until and (verdict := self._judge(sign, now, stalled=stalled)):
-                found.append((incarnation, verdict))
+            elif incarnation not in busy and now >= sign.quiet_until and (reaction := self._judge(sign, now, stalled=stalled)):
+                found.append((incarnation, reaction))
         return found
 
-    def _judge(self, sign: _Sign, now: float, *, stalled: bool) -> Verdict | None:
+    def _judge(self, sign: _Sign, now: float, *, stalled: bool) -> Reaction | None:
         """`stalled`: we had no time ourselves, as in a frozen pod, and then nor had the workers."""
         if sign.asked is None or stalled:
             sign.asked = now
-            return Verdict.ASK
+            return Reaction.ASK
         silence = now - sign.asked
         if silence >= self._spec.timeout_seconds:
-            return Verdict.LOST
+            return Reaction.LOST
         if not sign.suspect and silence >= self._spec.miss_threshold * self._spec.interval_seconds:
             sign.suspect = True
-            return Verdict.SUSPECT
+            return Reaction.SUSPECT
         return None

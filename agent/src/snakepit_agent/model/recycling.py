@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.seats import Seat, SeatState
 
 
 class Why(enum.StrEnum):
@@ -28,7 +28,7 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class RecycleLimits:
     """Of one life; 0: none. `jitter`: up to this share of each limit is taken off, another one in each life."""
 
     age: float = 0.0
@@ -41,15 +41,15 @@ class Limits:
         return 1.0 - self.jitter * chance
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = RecycleLimits()
 
 
-def due(seat: Seat, limits: Limits, now: float) -> Why | None:
+def due(seat: Seat, limits: RecycleLimits, now: float) -> Why | None:
     """Why the worker should be recycled now; None while it need not.
 
     Memory counts from the first call on: what a worker has right after setup(), its successor would have too.
     """
-    if seat.state is not State.READY:
+    if seat.state is not SeatState.READY:
         return None
     if seat.wish:
         return Why(seat.wish)

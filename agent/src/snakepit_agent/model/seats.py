@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 
-class State(enum.Enum):
+class SeatState(enum.Enum):
     ABSENT = "no process yet"
     STARTING = "setup() has not returned"
     READY = "serving"
@@ -21,7 +21,7 @@ class State(enum.Enum):
     STOPPED = "not wanted any more"
 
 
-class Event(enum.Enum):
+class SeatEvent(enum.Enum):
     START = "a process was asked for"
     READY = "setup() returned"
     RECYCLE = "a successor was asked for"
@@ -32,28 +32,28 @@ class Event(enum.Enum):
     STOP = "stop now"
 
 
-TABLE: dict[State, dict[Event, State]] = {
-    State.ABSENT: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
-    State.STARTING: {
-        Event.READY: State.READY,
-        Event.GONE: State.ABSENT,
-        Event.FAILING: State.BACKOFF,
-        Event.DRAIN: State.STOPPING,
+TABLE: dict[SeatState, dict[SeatEvent, SeatState]] = {
+    SeatState.ABSENT: {SeatEvent.START: SeatState.STARTING, SeatEvent.DRAIN: SeatState.STOPPED},
+    SeatState.STARTING: {
+        SeatEvent.READY: SeatState.READY,
+        SeatEvent.GONE: SeatState.ABSENT,
+        SeatEvent.FAILING: SeatState.BACKOFF,
+        SeatEvent.DRAIN: SeatState.STOPPING,
     },
-    State.READY: {
-        Event.RECYCLE: State.REPLACING,
-        Event.GONE: State.ABSENT,
-        Event.FAILING: State.BACKOFF,
-        Event.DRAIN: State.DRAINING,
+    SeatState.READY: {
+        SeatEvent.RECYCLE: SeatState.REPLACING,
+        SeatEvent.GONE: SeatState.ABSENT,
+        SeatEvent.FAILING: SeatState.BACKOFF,
+        SeatEvent.DRAIN: SeatState.DRAINING,
     },
-    State.REPLACING: {Event.DRAIN: State.DRAINING, Event.GONE: State.ABSENT, Event.ENDED: State.STOPPED},
-    State.DRAINING: {Event.STOP: State.STOPPING, Event.ENDED: State.STOPPED},
-    State.STOPPING: {Event.ENDED: State.STOPPED},
-    State.BACKOFF: {Event.START: State.STARTING, Event.DRAIN: State.STOPPED},
-    State.STOPPED: {Event.START: State.STARTING},
+    SeatState.REPLACING: {SeatEvent.DRAIN: SeatState.DRAINING, SeatEvent.GONE: SeatState.ABSENT, SeatEvent.ENDED: SeatState.STOPPED},
+    SeatState.DRAINING: {SeatEvent.STOP: SeatState.STOPPING, SeatEvent.ENDED: SeatState.STOPPED},
+    SeatState.STOPPING: {SeatEvent.ENDED: SeatState.STOPPED},
+    SeatState.BACKOFF: {SeatEvent.START: SeatState.STARTING, SeatEvent.DRAIN: SeatState.STOPPED},
+    SeatState.STOPPED: {SeatEvent.START: SeatState.STARTING},
 }
 
-_ALIVE = (State.STARTING, State.READY, State.REPLACING, State.DRAINING, State.STOPPING)
+_ALIVE = (SeatState.STARTING, SeatState.READY, SeatState.REPLACING, SeatState.DRAINING, SeatState.STOPPING)
 
 
 @dataclass(eq=False)
@@ -65,7 +65,7 @@ class Seat:
     """
 
     index: int
-    state: State = State.ABSENT
+    state: SeatState = SeatState.ABSENT
     incarnation: str = ""
     pid: int = 0
     since: float = 0.0
@@ -93,16 +93,16 @@ class Seat:
 
     @property
     def is_routable(self) -> bool:
-        return self.state in (State.READY, State.REPLACING)
+        return self.state in (SeatState.READY, SeatState.REPLACING)
 
     @property
     def is_at_rest(self) -> bool:
-        return self.state in (State.READY, State.STOPPED)
+        return self.state in (SeatState.READY, SeatState.STOPPED)
 
     @property
     def has_process(self) -> bool:
         return self.state in _ALIVE
 
-    def move(self, event: Event) -> None:
+    def move(self, event: SeatEvent) -> None:
         """Follow the table. KeyError: the event is impossible in this state, which is a mistake of ours."""
         self.state = TABLE[self.state][event]

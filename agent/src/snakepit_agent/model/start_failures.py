@@ -27,7 +27,7 @@ def cause(reason: str, message: str) -> str:
     return _VARYING.sub("#", f"{reason}: {message}")
 
 
-class Starts:
+class StartFailures:
     """Of one capsule: its workers mostly fail alike. `now`: monotonic seconds."""
 
     def __init__(self) -> None:

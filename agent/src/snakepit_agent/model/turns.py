@@ -27,7 +27,7 @@ REMEMBER_SECONDS = 180.0
 Key = tuple[str, int]
 
 
-class Verdict(enum.Enum):
+class Admission(enum.Enum):
     """What becomes of a call that came in; the value is the reason of its Reject."""
 
     BEGIN = ""
@@ -71,20 +71,20 @@ class Turns:
 
     # ---- a call comes in
 
-    def judge(self, held: HeldCall, turn: int) -> Verdict:
+    def judge(self, held: HeldCall, turn: int) -> Admission:
         """May it begin now? Nothing is changed by the question."""
         if (held.session_uid, held.session_epoch) in self._released:
-            return Verdict.RELEASED
+            return Admission.RELEASED
         session = self._sessions.get(held.session_uid)
         if session is None or held.session_epoch > session.epoch:
-            return Verdict.BEGIN
+            return Admission.BEGIN
         if held.session_epoch < session.epoch:
-            return Verdict.RELEASED
+            return Admission.RELEASED
         if turn not in (link_pb2.TURN_WAIT, link_pb2.TURN_NOW) or not (session.running or session.waiting):
-            return Verdict.BEGIN
+            return Admission.BEGIN
         if turn == link_pb2.TURN_NOW:
-            return Verdict.BUSY
-        return Verdict.WAIT if len(self._waiting) < MOST_WAITING else Verdict.FULL
+            return Admission.BUSY
+        return Admission.WAIT if len(self._waiting) < MOST_WAITING else Admission.FULL
 
     def superseded(self, held: HeldCall) -> Key | None:
         """The older epoch of the call's session that still has calls here: it has moved on without this capsule's word."""
@@ -96,7 +96,7 @@ class Turns:
         self._of(held).running.add(held.id)
 
     def wait(self, waiting: Waiting) -> None:
-        """The verdict was WAIT."""
+        """The admission was WAIT."""
         held = waiting.held
         self._of(held).waiting.append(waiting)
         self._waiting[held.id] = waiting

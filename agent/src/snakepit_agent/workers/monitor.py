@@ -1,4 +1,4 @@
-"""Looks after workers that run no call: carries out what `pulse` decides about their silence."""
+"""Looks after workers that run no call: carries out what `liveness` decides about their silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from snakepit._ipc.frames import Ping, ToWorker
 from snakepit.spec.fields import HeartbeatSpec
-from snakepit_agent.model.liveness import Pulse, Verdict
+from snakepit_agent.model.liveness import Liveness, Reaction
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.channel import WorkerChannel
 
@@ -27,24 +27,24 @@ class Workers(Protocol):
     def suspect(self, incarnation: str, suspect: bool) -> None: ...
 
 
-class Lookout:
+class Monitor:
     def __init__(self, heartbeat: HeartbeatSpec, ledger: Ledger, workers: Workers) -> None:
-        self._pulse = Pulse(heartbeat)
+        self._liveness = Liveness(heartbeat)
         self._seconds = heartbeat.timeout_seconds
         self._ledger = ledger
         self._workers = workers
 
     def ready(self, incarnation: str) -> None:
-        self._pulse.ready(incarnation, time.monotonic())
+        self._liveness.ready(incarnation, time.monotonic())
         if self._workers.channels[incarnation].stacks is None:
             log.debug("worker %s can't show its stacks", self._workers.worker_id(incarnation))
 
     def gone(self, incarnation: str) -> None:
-        self._pulse.gone(incarnation)
+        self._liveness.gone(incarnation)
 
     def heard(self, channel: WorkerChannel) -> None:
         """Something was, of a suspect one."""
-        self._pulse.heard(channel.incarnation)
+        self._liveness.heard(channel.incarnation)
         self._suspect(channel, False)
 
     def beat(self, now: float) -> None:
@@ -54,8 +54,8 @@ class Lookout:
             self._workers.channels[incarnation].heard = False
         self._tell_stacks(now)
         busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held or worker.closed}
-        for incarnation, verdict in self._pulse.beat(now, heard, busy):
-            self._carry_out(incarnation, verdict)
+        for incarnation, reaction in self._liveness.beat(now, heard, busy):
+            self._carry_out(incarnation, reaction)
 
     def _tell_stacks(self, now: float) -> None:
         for incarnation, channel in self._workers.channels.items():
@@ -64,20 +64,20 @@ class Lookout:
 
     def reads_nothing(self, incarnation: str) -> None:
         """It has left all its calls unread."""
-        for verdict in self._pulse.unread(incarnation, time.monotonic()):
-            self._carry_out(incarnation, verdict)
+        for reaction in self._liveness.unread(incarnation, time.monotonic()):
+            self._carry_out(incarnation, reaction)
 
-    def _carry_out(self, incarnation: str, verdict: Verdict) -> None:
-        match verdict:
-            case Verdict.ASK:
+    def _carry_out(self, incarnation: str, reaction: Reaction) -> None:
+        match reaction:
+            case Reaction.ASK:
                 self._workers.tell(incarnation, Ping())
-            case Verdict.SUSPECT:
+            case Reaction.SUSPECT:
                 name = self._workers.worker_id(incarnation)
                 log.warning("worker %s runs no call and does not answer: it gets no new ones until it does", name)
                 self._suspect(self._workers.channels[incarnation], True)
                 self._workers.dump(incarnation)
-            case Verdict.LOST:
-                self._pulse.gone(incarnation)
+            case Reaction.LOST:
+                self._liveness.gone(incarnation)
                 why = f"it ran no call and did not answer for {self._seconds:g} s: it was stopped, or something in it held the interpreter"
                 self._workers.kill(incarnation, "NotAnswering", why)
 

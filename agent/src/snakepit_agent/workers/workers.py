@@ -23,17 +23,17 @@ from snakepit_agent.link.translate import offer_bytes
 from snakepit_agent.model import actions as life
 from snakepit_agent.model import exits as endings
 from snakepit_agent.model import start_failures as starts
-from snakepit_agent.model.exits import Ending
-from snakepit_agent.model.leases import Owners
+from snakepit_agent.model.exits import Exit
+from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.model.recycling import Why
-from snakepit_agent.model.seats import Seat, State
+from snakepit_agent.model.seats import Seat, SeatState
 from snakepit_agent.model.slots import Ledger
-from snakepit_agent.model.start_failures import Starts
+from snakepit_agent.model.start_failures import StartFailures
 from snakepit_agent.settings import Settings
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
-from snakepit_agent.workers.monitor import Lookout
+from snakepit_agent.workers.monitor import Monitor
 from snakepit_agent.workers.oom import OomCounter
 from snakepit_agent.workers.stacks import tell
 
@@ -65,7 +65,7 @@ class Workers:
 
     calls: Calls
     state: StateForwarder
-    limits: Callable[[], frames.Limits]
+    limits: Callable[[], frames.SetResultLimit]
     nested: NestedCalls
 
     def __init__(
@@ -81,7 +81,7 @@ class Workers:
         self.channels: dict[str, WorkerChannel] = {}
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
         self.lifecycle = Lifecycle(life.policy(settings), new_id, random.random)
-        self.owners = Owners(exclusive=settings.spec.worker.exclusive)
+        self.leases = ExclusiveLeases(exclusive=settings.spec.worker.exclusive)
         self.keeper = KeeperServer(settings.run_dir, self)
         self.work_came = work_came
         self._settings = settings
@@ -90,7 +90,7 @@ class Workers:
         self._finished = finished
         self._offered = offered
         self._touched = touched
-        self.lookout = Lookout(settings.spec.heartbeat, ledger, self)
+        self.monitor = Monitor(settings.spec.heartbeat, ledger, self)
         self._oom: OomCounter | None = None
         self._same_processes = False
         self._cpus = 0.0
@@ -98,7 +98,7 @@ class Workers:
         self._keeper_asked = False
         self._ending = False
         self._shut: dict[str, float] = {}
-        self._starts = Starts()
+        self._starts = StartFailures()
 
     # ---- what calls, state and reports ask for
 
@@ -109,17 +109,17 @@ class Workers:
 
     def ended_a_call(self, incarnation: str) -> None:
         self.lifecycle.ended_a_call(incarnation)
-        if self.owners.is_over(incarnation):
+        if self.leases.is_over(incarnation):
             self._retire(incarnation)
 
     def taken(self, incarnation: str) -> None:
         """worker.exclusive: the worker is somebody's from now on, or not any more."""
-        self._ledger.workers[incarnation].taken = self.owners.owns(incarnation)
+        self._ledger.workers[incarnation].taken = self.leases.owns(incarnation)
         self._changed()
 
     def session_left(self, uid: str) -> None:
         """worker.exclusive: the session has ended, or moved; what was its own is recycled."""
-        for incarnation in self.owners.leave(uid):
+        for incarnation in self.leases.leave(uid):
             self._retire(incarnation)
 
     def _retire(self, incarnation: str) -> None:
@@ -248,7 +248,7 @@ class Workers:
                 self._exited(frame)
             case frames.StartFailed():
                 self._could_not_start(frame.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
-                self._died(frame.incarnation, "StartFailed", Ending(frame.message, frame.message))
+                self._died(frame.incarnation, "StartFailed", Exit(frame.message, frame.message))
             case frames.MemoryMeasured():
                 for incarnation, rss, own in frame.workers:
                     self.lifecycle.measured(incarnation, rss, own)
@@ -298,13 +298,13 @@ class Workers:
         ending = endings.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
         self._died(frame.incarnation, "OutOfMemory" if ending.how == "oom" else "Crashed", ending, stacks)
 
-    def _died(self, incarnation: str, reason: str, ending: Ending, stacks: str = "") -> None:
+    def _died(self, incarnation: str, reason: str, ending: Exit, stacks: str = "") -> None:
         name = self.worker_id(incarnation)
         self._bury(incarnation, ending)
         seat = self.lifecycle.seat(incarnation)
         was = seat.state if seat is not None else None
         actions = self.lifecycle.died(incarnation, reason, ending.words, time.monotonic())
-        if seat is not None and was is State.STARTING:
+        if seat is not None and was is SeatState.STARTING:
             self._start_ended(seat, name, stacks)
         elif was is not None:
             tell(stacks, name, log)
@@ -313,13 +313,13 @@ class Workers:
         self._apply(actions)
         self._changed()
 
-    def _bury(self, incarnation: str, ending: Ending) -> None:
-        self.lookout.gone(incarnation)
+    def _bury(self, incarnation: str, ending: Exit) -> None:
+        self.monitor.gone(incarnation)
         if incarnation in self.channels:
             self.calls.worker_died(incarnation, ending)
             self.state.worker_died(incarnation)
             self.nested.worker_died(incarnation)
-            self.owners.forget(incarnation)
+            self.leases.forget(incarnation)
             self.channels.pop(incarnation).close()
         self._shut.pop(incarnation, None)
 
@@ -328,7 +328,7 @@ class Workers:
     def _on_frames(self, channel: WorkerChannel, said: Sequence[frames.FromWorker]) -> None:
         channel.heard = True
         if channel.suspect:
-            self.lookout.heard(channel)
+            self.monitor.heard(channel)
         for frame in said:
             if type(frame) is frames.Done:
                 self.calls.on_done(channel.incarnation, frame)
@@ -386,7 +386,7 @@ class Workers:
             self._starts.forget()
         self.tell(incarnation, self.limits())
         self._ledger.open(incarnation, self.slots)
-        self.lookout.ready(incarnation)
+        self.monitor.ready(incarnation)
         self._offered(frame)
         self._apply(actions)
         self._changed()

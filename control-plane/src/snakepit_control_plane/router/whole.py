@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from snakepit._ipc.sections import Gathering, piece_of
+from snakepit._ipc.sections import Assembler, piece_of
 from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
@@ -29,7 +29,7 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     sections = list(chunk.pieces.sections)
     if sum(sections) > limit:
         raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
-    gathering = Gathering(sections)
+    gathering = Assembler(sections)
     try:
         await _gather(stream, gathering)
         fill(chunk.payload, gathering)
@@ -39,7 +39,7 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     chunk.ClearField("pieces")
 
 
-async def _gather(stream: Stream, gathering: Gathering) -> None:
+async def _gather(stream: Stream, gathering: Assembler) -> None:
     while not gathering.complete:
         item = await stream.take()
         if isinstance(item, Piece):
@@ -51,7 +51,7 @@ async def _gather(stream: Stream, gathering: Gathering) -> None:
         gathering.add(piece_of(item))
 
 
-def fill(skeleton: common_pb2.Payload, gathering: Gathering) -> None:
+def fill(skeleton: common_pb2.Payload, gathering: Assembler) -> None:
     """Give a payload its bytes."""
     data, *attached = gathering.contents()
     skeleton.data = bytes(data)

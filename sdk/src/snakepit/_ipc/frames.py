@@ -353,7 +353,7 @@ class Credit(_Frame, tag="credit"):
     chunks: int
 
 
-class Limits(_Frame, tag="limits"):
+class SetResultLimit(_Frame, tag="limits"):
     """The largest result that the control plane takes, in bytes, and the name of that limit."""
 
     max_bytes: int
@@ -383,7 +383,7 @@ class Stop(_Frame, tag="stop"):
 FromWorker = (
     Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
 )
-ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | Limits | EndSession | Flush | Ping | Stop
+ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | SetResultLimit | EndSession | Flush | Ping | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""

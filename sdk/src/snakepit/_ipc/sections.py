@@ -126,7 +126,7 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-class Gathering:
+class Assembler:
     """Sections out of pieces that were cut anywhere: each byte is copied once."""
 
     def __init__(self, sections: Sections) -> None:

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from snakepit._ipc.sections import PIECE_BYTES, Bytes, Gathering, piece_message
+from snakepit._ipc.sections import PIECE_BYTES, Assembler, Bytes, piece_message
 from snakepit._wire.channels import LONGEST_BYTES, UNFINISHED_BYTES, UNFINISHED_SECONDS
 from snakepit._wire.lane import keep_alive
 from snakepit._wire.readiness import Readiness
@@ -344,7 +344,7 @@ class Piece:
             await lane.write(PIECE, _room[:size], borrowed=True)
             moved(size)
 
-    async def gather(self, gathering: Gathering, moved: Moved = lambda size: None) -> None:
+    async def gather(self, gathering: Assembler, moved: Moved = lambda size: None) -> None:
         """Where it belongs. Raises Cut, and ValueError for more than was announced."""
         if self.left > gathering.left:
             raise ValueError(f"{self.left} bytes came where {gathering.left} were left")

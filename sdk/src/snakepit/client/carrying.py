@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from snakepit._ipc import frames
-from snakepit._ipc.sections import PIECE_HEADER, Bytes, Gathering, fill, piece_of
+from snakepit._ipc.sections import PIECE_HEADER, Assembler, Bytes, fill, piece_of
 from snakepit._wire.bulk import CARRY, Cut, Piece
 from snakepit._wire.bulk_calls import BulkCall, open_stream, release, write_payload
 from snakepit._wire.dial import Replica
@@ -121,7 +121,7 @@ class Carry:
 
     async def payload(self, skeleton: common_pb2.Payload, pieces: link_pb2.Pieces) -> frames.Payload:
         """The pieces that follow, put together. Raises SnakepitError for what comes instead."""
-        gathering = Gathering(pieces.sections)
+        gathering = Assembler(pieces.sections)
         while not gathering.complete:
             message = await self.read()
             if isinstance(message, Piece):
@@ -135,7 +135,7 @@ class Carry:
         empty = frames.Payload(b"", skeleton.content_type, attachments, tuple(skeleton.warnings))
         return fill(empty, gathering.contents())
 
-    async def _gather(self, piece: Piece, gathering: Gathering) -> None:
+    async def _gather(self, piece: Piece, gathering: Assembler) -> None:
         try:
             await piece.gather(gathering)
         except Cut as cut_off:

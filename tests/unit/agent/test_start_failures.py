@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from snakepit_agent.model.start_failures import FIRST_SECONDS, LONGEST_SECONDS, MOST_CAUSES, Starts, cause
+from snakepit_agent.model.start_failures import FIRST_SECONDS, LONGEST_SECONDS, MOST_CAUSES, StartFailures, cause
 
 A = cause("SetupFailed", "OSError: no model")
 
 
 def test_a_cause_is_news_once() -> None:
-    starts = Starts()
+    starts = StartFailures()
     assert [starts.is_news(A, 0.0), starts.is_news(A, 0.1)] == [True, False]
     assert starts.is_news(cause("SetupFailed", "OSError: no other model"), 0.2)
     starts.forget()
@@ -22,7 +22,7 @@ def test_addresses_and_numbers_make_no_other_cause() -> None:
 
 
 def test_that_it_lasts_is_said_at_growing_intervals() -> None:
-    starts = Starts()
+    starts = StartFailures()
     assert starts.is_news(A, 0.0)
     said = [(second, tries) for second in range(1, 4 * 3600) if (tries := starts.ended(A, float(second)))]
     assert said[:4] == [(10, 10), (30, 30), (70, 70), (150, 150)]
@@ -33,7 +33,7 @@ def test_that_it_lasts_is_said_at_growing_intervals() -> None:
 
 
 def test_causes_without_end_are_forgotten_oldest_first() -> None:
-    starts = Starts()
+    starts = StartFailures()
     names = [cause("SetupFailed", "x" * n) for n in range(1, MOST_CAUSES + 2)]
     assert all(starts.is_news(each, 0.0) for each in names)
     assert not starts.is_news(names[-1], 0.0)
