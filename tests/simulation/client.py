@@ -62,7 +62,7 @@ class Client:
         await asyncio.gather(*self._carrying.values(), return_exceptions=True)
 
     def _hello(self, _address: str) -> link_pb2.Hello:
-        return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version="simulated", takes_pieces=True)
+        return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version="simulated")
 
     def _on_open(self, replica: Replica) -> None:
         self._open[replica.link] = {}

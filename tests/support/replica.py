@@ -56,7 +56,9 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
             code, message, trailers = to_status(StaleEpoch("declared lost"))
             await context.abort(code, message, trailers)
         self.hellos.append(first.frames[0].hello)
-        welcome = link_pb2.Welcome(protocol=NEWEST, replica=self.id, max_payload_bytes=self.max_payload_bytes)
+        welcome = link_pb2.Welcome(
+            protocol=NEWEST, replica=self.id, max_payload_bytes=self.max_payload_bytes, max_large_payload_bytes=64 << 20
+        )
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
         self.link = Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name="replica")
         self._changed.set()

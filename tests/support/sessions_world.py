@@ -120,9 +120,6 @@ class Agent:
     def limit(self, _: str) -> tuple[int, str]:
         return 1 << 30, "none"
 
-    def takes_pieces(self, _: str) -> bool:
-        return False
-
     def worker_id(self, incarnation: str) -> str:
         return next((worker for worker, life in self.lives.items() if life == incarnation), "")
 

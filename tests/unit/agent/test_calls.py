@@ -79,9 +79,6 @@ class Capsule:
     def limit(self, replica: str) -> tuple[int, str]:
         return 1 << 20, "maxPayloadBytes"
 
-    def takes_pieces(self, replica: str) -> bool:
-        return True
-
     def worker_id(self, incarnation: str) -> str:
         return "capsule/0"
 

@@ -28,11 +28,3 @@ async def test_an_answer_to_a_look_lets_nothing_go_though_somebody_has_asked_for
     assert not forced.done(), "the agent may still begin calls of that epoch"
     releases.answered(answer())
     assert await forced is True
-
-
-async def test_an_answer_of_an_agent_that_does_not_say_that_it_only_looked_is_for_whoever_asks() -> None:
-    releases, capsule = Releases(lambda *_: None), Capsule("c", "a", "default/p", "", 0.0)
-    looked = asyncio.create_task(releases.ask(capsule, RECORD, look=True))
-    await asyncio.sleep(0)
-    releases.answered(answer())
-    assert await looked is True

@@ -45,7 +45,6 @@ class Links(Protocol):
     def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
     def send_result(self, id_: str, frame: link_pb2.Frame, now: float) -> None: ...
     def limit(self, id_: str) -> tuple[int, str]: ...
-    def takes_pieces(self, id_: str) -> bool: ...
 
 
 class Workers(Protocol):
@@ -393,7 +392,7 @@ class Calls:
 
     def _taken_over(self, held: HeldCall, payload: Payload, sections: tuple[int, ...]) -> Outcome:
         large = LargePayload(payload, sections, self._workers.channels[held.incarnation].take_over(held.id))
-        return results.taken_over(large, self._links.limit(held.replica)[0], pieces=self._links.takes_pieces(held.replica))
+        return results.taken_over(large)
 
     def _trace(self, held: HeldCall) -> None:
         held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})

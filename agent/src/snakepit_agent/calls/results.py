@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 
 from snakepit._ipc.frames import CallFailure, Payload
-from snakepit._ipc.sections import fill
-from snakepit._ipc.sockets import FramingError, check_held, mapped
+from snakepit._ipc.sockets import FramingError, check_held
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
@@ -36,19 +35,16 @@ def limited(tool: str, outcome: Outcome, limit: int, name: str) -> Outcome:
     return failure("PAYLOAD_TOO_LARGE", message, Started.YES, {"limit": name, "bytes": str(limit)})
 
 
-def taken_over(large: LargePayload, limit: int, *, pieces: bool) -> Outcome:
-    """A large result, or chunk, that its worker has handed over; whole for a replica that takes no `pieces`."""
+def taken_over(large: LargePayload) -> Outcome:
+    """A large result, or chunk, that its worker has handed over."""
     if large.descriptor < 0:
         return failure("WORKER_LOST", f"the worker announced {payload_bytes(large)} bytes and did not hand them over", Started.YES)
     try:
         check_held(large.descriptor, large.payload, large.sections)
-        if pieces or payload_bytes(large) > limit:
-            return large
-        whole: Outcome = fill(large.payload, [bytes(view) for view in mapped(large.descriptor, large.sections)])
     except FramingError as problem:
-        whole = failure("WORKER_LOST", f"the worker's result can't be passed on: {problem}", Started.YES)
-    drop(large)
-    return whole
+        drop(large)
+        return failure("WORKER_LOST", f"the worker's result can't be passed on: {problem}", Started.YES)
+    return large
 
 
 def result(held: HeldCall, worker: str, final: Outcome, outcome: Outcome, run_seconds: float) -> tuple[link_pb2.Frame, Outcome]:

@@ -103,22 +103,16 @@ class Uplink:
     def inline_limit(self, id_: str) -> int:
         """The largest payload within a frame to that replica, in bytes (its maxPayloadBytes)."""
         replica = self.replica(id_)
-        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES
+        return replica.max_payload_bytes if replica else MAX_PAYLOAD_BYTES
 
     def limit(self, id_: str) -> tuple[int, str]:
         """The largest result that the replica takes, in bytes, and the limit's name."""
         replica = self.replica(id_)
-        if replica is not None and replica.max_large_payload_bytes:
-            return replica.max_large_payload_bytes, "maxLargePayloadBytes"
-        return (replica.max_payload_bytes if replica else 0) or MAX_PAYLOAD_BYTES, "maxPayloadBytes"
+        return replica.max_large_payload_bytes if replica else MAX_LARGE_PAYLOAD_BYTES, "maxLargePayloadBytes"
 
     def largest_limit(self) -> tuple[int, str]:
         """Of all linked replicas: what a worker need not even encode, none of them would take."""
         return max(map(self.limit, self.linked), default=(MAX_LARGE_PAYLOAD_BYTES, "maxLargePayloadBytes"))
-
-    def takes_pieces(self, id_: str) -> bool:
-        replica = self.replica(id_)
-        return replica is not None and replica.max_large_payload_bytes > 0
 
     def send(self, id_: str, frame: link_pb2.Frame) -> bool:
         """Queue a frame; False when there is no link to that replica."""
@@ -178,7 +172,6 @@ class Uplink:
             version=self._version,
             capsule=self._capsule(),
             running=sorted(running),
-            takes_pieces=True,
         )
 
     def _on_open(self, replica: Replica) -> None:

@@ -171,8 +171,6 @@ class Capsule:
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
-        # It sequences sessions. Agents of the first release don't: see snakepit._wire.protocol.
-        self.keeps_order = True
 
     def heard_at(self, now: float) -> None:
         """Something came from its agent."""

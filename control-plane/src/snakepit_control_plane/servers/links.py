@@ -17,7 +17,7 @@ from snakepit._wire import LinkClosed
 from snakepit._wire.bulk import CARRY, PIPE
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.lane import Lane
-from snakepit._wire.protocol import KEEPS_ORDER, agreed, said
+from snakepit._wire.protocol import agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
@@ -150,13 +150,12 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await self._gate.admit_agent(metadata(context), Claimed(about.name, about.pool, about.pod_uid))
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             capsule = await self.fleet.join(hello, link.send)
-            capsule.keeps_order = protocol >= KEEPS_ORDER
             peer = AgentPeer(self, capsule, link)
         elif hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link, who, takes_pieces=hello.takes_pieces)
+            peer = ClientPeer(self.router, self.nested, link, who)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
@@ -212,10 +211,9 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, caller: str, *, takes_pieces: bool) -> None:
+    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, caller: str) -> None:
         self._router = router
         self._caller = caller
-        self._takes_pieces = takes_pieces
         self._nested = nested
         self._provider = Provider(nested, link)
         self._link = link
@@ -245,7 +243,7 @@ class ClientPeer:
             self._hang_up(f"two calls of this link have the id {call.id}: give each open call an id of its own")
             return
         self._last_call = call.id
-        call.takes_pieces, call.came_with_others = self._takes_pieces, with_others
+        call.takes_pieces, call.came_with_others = True, with_others
         request = call.request
         if request.stream or request.HasField("pieces"):
             self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))

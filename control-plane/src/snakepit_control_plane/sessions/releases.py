@@ -10,9 +10,7 @@ from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.store.interface import SessionRecord
 
 ANSWER_SECONDS = 2.0
-"""An agent that does not know the question leaves it unanswered: it is asked again when a call comes."""
-
-LOOK_SECONDS = 0.05
+"""An agent that has not answered by then is asked again when a call comes."""
 
 Tell = Callable[[Capsule, link_pb2.Frame], None]
 
@@ -30,8 +28,6 @@ class Releases:
 
         `wait`: the answer comes when it is idle; `force`: whatever runs is stopped; `look`: nothing is let go.
         """
-        if not capsule.keeps_order:
-            return await self._assume(capsule, record, how)
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         key = (record.incarnation, record.uid, record.epoch)
         asked = answer, how.get("look", False)
@@ -46,20 +42,6 @@ class Releases:
             self._asked[key].remove(asked)
             if not self._asked[key]:
                 del self._asked[key]
-
-    @staticmethod
-    async def _assume(capsule: Capsule, record: SessionRecord, how: Mapping[str, bool]) -> bool | None:
-        """An agent of the first release doesn't know the question: as in that release, what this replica has sent it is what counts."""
-        if how.get("look"):
-            return True if capsule.workers else None  # before its first report nothing is known of its workers
-        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
-        while not how.get("force") and any(call.request.session_uid == record.uid for call in capsule.inflight.values()):
-            if not how.get("wait"):
-                return False
-            if asyncio.get_running_loop().time() > until:
-                return None
-            await asyncio.sleep(LOOK_SECONDS)
-        return True
 
     def answered(self, reply: link_pb2.SessionReleased) -> None:
         """An answer is for everybody who asks about that epoch of the session; but who only looked has let nothing go."""

@@ -3,8 +3,7 @@
 A new kind of frame or field needs no new protocol: ends that don't know it pass it over. A number is added only where an older
 end would misunderstand; it is dropped again when no release that needs it is supported any more.
 
-* 1: the first release.
-* 2: agents keep the order of sessions (Turn), and say when one may move (SessionRelease). One that speaks 1 is not asked.
+So far there is one, 1.
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ from typing import NamedTuple
 from snakepit.errors import ProtocolMismatch
 
 OLDEST = 1
-NEWEST = 2
-
-KEEPS_ORDER = 2
+NEWEST = 1
 
 
 class Range(NamedTuple):
@@ -33,7 +30,7 @@ OURS = Range(OLDEST, NEWEST)
 
 
 def said(protocol: int, newest_protocol: int) -> Range:
-    """What a Hello says. The first release wrote `protocol` alone, and compares it for equality: so it is the oldest."""
+    """What a Hello says; 0 as the newest: it speaks `protocol` alone."""
     return Range(protocol, max(protocol, newest_protocol))
 
 

@@ -429,4 +429,4 @@ class Connection:
 
 
 def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__, takes_pieces=True)
+    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__)

@@ -106,14 +106,13 @@ class Pong(_message.Message):
     def __init__(self) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_pieces", "takes_lane")
+    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_lane")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPSULE_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     NEWEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
-    TAKES_PIECES_FIELD_NUMBER: _ClassVar[int]
     TAKES_LANE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     role: Role
@@ -121,9 +120,8 @@ class Hello(_message.Message):
     capsule: Capsule
     running: _containers.RepeatedScalarFieldContainer[int]
     newest_protocol: int
-    takes_pieces: bool
     takes_lane: bool
-    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_pieces: _Optional[bool] = ..., takes_lane: _Optional[bool] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_lane: _Optional[bool] = ...) -> None: ...
 
 class Capsule(_message.Message):
     __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings")
