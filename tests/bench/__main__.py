@@ -1,7 +1,7 @@
 """`make bench`: each module of GROUPS gives rows; a table with target and verdict on the screen, JSON beside it.
 
-BENCH_ONLY=calls,tail runs only those groups. The exit status is 1 if something could not be measured, or if a ratio is more than twice as
-bad as its target.
+BENCH_ONLY=calls,tail runs only those groups; BENCH_AGAINST=FOLDER compares them with those of another checkout, see `against`. The exit
+status is 1 if something could not be measured, or if a ratio is more than twice as bad as its target.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import against
 from tests.bench.plane import BUILD
 from tests.bench.rounds import ROUND_SECONDS, ROUNDS, RUN, say
 from tests.bench.rows import COLUMNS, Row, as_json, as_table, number
@@ -28,6 +29,7 @@ GROUPS = (
     "plain",
     "large",
     "peers",
+    "broker",
     "replicas",
     "capacity",
     "state",
@@ -76,6 +78,9 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     BUILD.mkdir(exist_ok=True)
+    if there := os.environ.get("BENCH_AGAINST"):
+        against.main(BUILD.parent, Path(there).resolve(), chosen_groups())
+        return
     rows, failed = measure(chosen_groups())
     OUTPUT.write_text(json.dumps({"rows": as_json(rows), "failed": failed}, indent=2, ensure_ascii=False) + "\n")
     show(rows)

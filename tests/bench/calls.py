@@ -7,9 +7,9 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.bench.cpu import Meter
-from tests.bench.direct import TEXT, direct
+from tests.bench.direct import direct
 from tests.bench.plane import plane
-from tests.bench.rounds import Call, Load, chosen, closed_loop, interleave, median, say
+from tests.bench.rounds import TEXT, Call, Load, chosen, closed_loop, interleave, median, say
 from tests.bench.rows import Row, Target
 
 TARGETS = {1: (0.75, "0.7x"), 16: (3.0, "2.5x"), 64: (7.0, "6x"), 256: (13.0, "15x")}

@@ -17,11 +17,7 @@ import grpc
 import uvloop
 
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
-from tests.bench.rounds import Call
-
-TEXT = "x" * 89
-"""With quotes, key and braces: 100 bytes of JSON."""
-
+from tests.bench.rounds import TEXT, Call
 
 CHUNK_BYTES = 1024 * 1024
 CHUNKS = 64

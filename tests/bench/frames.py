@@ -28,10 +28,9 @@ from snakepit._values import payload
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
 from tests.bench.cpu import ran_seconds
-from tests.bench.direct import TEXT
 from tests.bench.peers import work
 from tests.bench.plane import ADAPTER, HERE
-from tests.bench.rounds import ROUND_SECONDS, RUN, interleave, median
+from tests.bench.rounds import ROUND_SECONDS, RUN, TEXT, interleave, median
 from tests.bench.rows import Row, Target
 
 IN_FLIGHT = (1, 16, 64)

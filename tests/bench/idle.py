@@ -17,9 +17,8 @@ import snakepit
 from tests.bench.births import ready, replica, spec
 from tests.bench.capacity import POOLS, in_groups
 from tests.bench.cpu import ran_seconds, resident_mib, wake_ups
-from tests.bench.direct import TEXT
 from tests.bench.plane import ADAPTER, BUILD, POOL, Plane, until_up
-from tests.bench.rounds import RUN, Load, closed_loop, say
+from tests.bench.rounds import RUN, TEXT, Load, closed_loop, say
 from tests.bench.rows import Row, Target
 from tests.support.simulated_agent import SimulatedAgent, settings
 

@@ -10,9 +10,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import snakepit
-from tests.bench.direct import TEXT
 from tests.bench.plane import plane
-from tests.bench.rounds import ROUND_SECONDS, Load, closed_loop, interleave, median
+from tests.bench.rounds import ROUND_SECONDS, TEXT, Load, closed_loop, interleave, median
 from tests.bench.rows import Row, Target
 from tests.bench.waits import Spell, longest_wrong_wait
 

@@ -22,6 +22,9 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 ROUND_SECONDS = float(os.environ.get("BENCH_ROUND_SECONDS", "2"))
 RUN = uvloop.run if os.environ.get("BENCH_UVLOOP") else asyncio.run
 
+TEXT = "x" * 89
+"""What is echoed: with quotes, key and braces 100 bytes of JSON."""
+
 Call = Callable[[], Awaitable[object]]
 T = TypeVar("T")
 
@@ -68,6 +71,12 @@ async def closed_loop(call: Call, callers: int, seconds: float = ROUND_SECONDS) 
     await asyncio.gather(*(caller() for _ in range(callers)))
     load.seconds = clock() - began
     return load
+
+
+async def answer(call: Call) -> None:
+    """What a program that we compare with does, see `sides`: a line is a number of callers, and its answer the calls/s of a round."""
+    for line in sys.stdin:
+        print((await closed_loop(call, int(line))).per_second, flush=True)
 
 
 async def open_loop(call: Call, per_second: float, seconds: float = ROUND_SECONDS) -> Load:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.bench.direct import TEXT
 from tests.bench.plane import plane
-from tests.bench.rounds import Load, closed_loop, interleave, median, open_loop, say
+from tests.bench.rounds import TEXT, Load, closed_loop, interleave, median, open_loop, say
 from tests.bench.rows import Row, Target
 
 CALLERS = 256
