@@ -13,7 +13,7 @@ from collections import deque
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool

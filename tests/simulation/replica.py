@@ -11,7 +11,7 @@ from simulation.network import Network, unavailable
 from simulation.store import ReplicaStore, SharedStore
 
 from snakepit._names import new_id
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.pools import Router

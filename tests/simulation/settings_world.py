@@ -21,8 +21,8 @@ from simulation.store import SharedStore
 from snakepit._wire.settings import settings_digest
 from snakepit.errors import SnakepitError
 from snakepit.v1 import fleet_pb2, link_pb2
-from snakepit_control_plane import roster
 from snakepit_control_plane.authentication import Open
+from snakepit_control_plane.fleet import roster
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_operator import fleet as operator_fleet
 from snakepit_operator.fleet import Fleet

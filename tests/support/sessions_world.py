@@ -20,7 +20,7 @@ from snakepit_agent.link.report import load
 from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import HeldCall, Ledger
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool

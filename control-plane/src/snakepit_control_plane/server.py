@@ -32,7 +32,7 @@ from snakepit.v1 import (
     tool_pb2_grpc,
 )
 from snakepit_control_plane.authentication import make_gate
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.idempotency import Idempotency
 from snakepit_control_plane.quota import SessionCount
 from snakepit_control_plane.router.pools import Router

@@ -5,7 +5,7 @@ import pytest
 from snakepit._wire.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool
+from snakepit_control_plane.fleet.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool
 
 BEAT = HeartbeatSpec()
 LIVE, SUSPECT, LOST = pool_pb2.LIVENESS_LIVE, pool_pb2.LIVENESS_SUSPECT, pool_pb2.LIVENESS_LOST

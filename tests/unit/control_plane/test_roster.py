@@ -11,9 +11,9 @@ import pytest
 
 from snakepit.errors import PoolNotFound, PoolNotReady, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
+from snakepit_control_plane.fleet.roster import RETURN_SECONDS
 from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.roster import RETURN_SECONDS
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.route import Wait, no_worker
 from snakepit_control_plane.sessions import Sessions

@@ -12,7 +12,7 @@ from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.catalogue import Scope
-from snakepit_control_plane.fleet import REMEMBERED_SECONDS, Fleet
+from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
 from snakepit_control_plane.limits import Limits
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call

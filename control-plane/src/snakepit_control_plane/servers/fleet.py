@@ -11,7 +11,7 @@ import grpc
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, pool_pb2
 from snakepit_control_plane.authentication import Gate
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.workers import Capsule
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata

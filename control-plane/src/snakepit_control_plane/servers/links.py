@@ -22,7 +22,7 @@ from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.nested import NestedCalls
 from snakepit_control_plane.router.calls import Call, result_frame
 from snakepit_control_plane.router.pools import Router

@@ -9,7 +9,7 @@ import grpc
 from snakepit._values.text import quoted
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
-from snakepit_control_plane.fleet import Fleet
+from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Worker
 from snakepit_control_plane.servers.rpc import full_name, rich

@@ -14,13 +14,13 @@ from snakepit._wire.channels import FORGET_SECONDS
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
 from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.roster import Roster
+from snakepit_control_plane.fleet.monitor import Monitor
+from snakepit_control_plane.fleet.roster import Roster
 from snakepit_control_plane.router.calls import Call
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router, Send
 from snakepit_control_plane.router.workers import Capsule, Worker
 from snakepit_control_plane.store.interface import Store
-from snakepit_control_plane.watch import Watch
 
 TICK_SECONDS = 0.25
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
@@ -64,7 +64,7 @@ class Fleet:
         self.roster = Roster(router, store, self._ended_pool, self._moved_pool, self.changes.tell)
         self._cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
-        self.watch = Watch(router, store, self)
+        self.monitor = Monitor(router, store, self)
         router.knows_pools = self.roster.returned
 
     # ---- settings
@@ -123,7 +123,7 @@ class Fleet:
         check_capsule(about)
         pool = await self.roster.adopt(about)
         self._check_place(pool, about)
-        await self.watch.check_lease(pool, about)
+        await self.monitor.check_lease(pool, about)
         if self.router.pools.get(pool.name) is not pool:
             raise PoolNotFound(f"capsule {about.name} belongs to pool {pool.name!r}, which has just been deleted")
         now = self.router.clock()
@@ -274,14 +274,14 @@ class Fleet:
     # ---- time
 
     async def run(self) -> None:
-        """Keep in step with the store, and watch; ends when cancelled."""
+        """Keep in step with the store, and monitor the agents; ends when cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.roster.run(), name="roster")
             while True:
                 due = self.router.clock() + TICK_SECONDS
                 await asyncio.sleep(TICK_SECONDS)
                 now = self.router.clock()
-                self.watch.tick(now, now - due)
+                self.monitor.tick(now, now - due)
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
@@ -303,7 +303,7 @@ class Fleet:
         self.changes.tell()
 
     async def stop(self) -> None:
-        await self.watch.stop()
+        await self.monitor.stop()
 
 
 def check_capsule(about: link_pb2.Capsule) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.fleet import TICK_SECONDS
+from snakepit_control_plane.fleet.fleet import TICK_SECONDS
 from snakepit_control_plane.router.workers import Capsule
 from support import virtual_time
 from support.router_world import World
@@ -18,7 +18,7 @@ LOST = pool_pb2.LIVENESS_LOST
 
 
 class Looks:
-    """A world of capsules that beat only when the test says so, and a watch that looks in time only when the test does not."""
+    """A world of capsules that beat only when the test says so, and a monitor that looks in time only when the test does not."""
 
     def __init__(self, capsules: int) -> None:
         self.world = World(capsules=capsules, workers=1, heartbeat=BEAT)
@@ -38,13 +38,13 @@ class Looks:
         while self.loop.time() < end:
             await self.world.turn(TICK_SECONDS)
             self.beat(*beating)
-            self.world.fleet.watch.tick(self.loop.time(), 0.0)
+            self.world.fleet.monitor.tick(self.loop.time(), 0.0)
             await self.world.turn()
 
     async def stall(self, seconds: float) -> None:
         """The replica is stopped for so long: one look, late, before anything was read."""
         await self.world.turn(seconds)
-        self.world.fleet.watch.tick(self.loop.time(), seconds - TICK_SECONDS)
+        self.world.fleet.monitor.tick(self.loop.time(), seconds - TICK_SECONDS)
         await self.world.turn()
 
     @property

@@ -1,7 +1,7 @@
-"""Watches agents: renews the leases of those that are heard, and carries out the verdicts of `liveness` on those that are not.
+"""The monitor of agents: it renews the leases of those that are heard, and acts on what `liveness` says of those that are not.
 
-A verdict of Lost counts when the store agrees, so that two replicas never differ; the store being away makes nobody lost, nor does its
-coming back with leases that nobody could renew.
+Lost counts when the store agrees, so that two replicas never differ. A store that is away makes nobody lost, nor does one that comes
+back with leases that nobody could renew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from snakepit._wire import LinkClosed
 from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.liveness import Sign, Stalls, judge_pool
+from snakepit_control_plane.fleet.liveness import Sign, Stalls, judge_pool
 from snakepit_control_plane.router.pool import Pool
 from snakepit_control_plane.router.pools import Router
 from snakepit_control_plane.router.workers import Capsule
@@ -31,21 +31,21 @@ _PING = link_pb2.Frame(ping=link_pb2.Ping())
 log = logging.getLogger(__name__)
 
 
-class Verdicts(Protocol):
-    """Whoever acts on them."""
+class Listener(Protocol):
+    """Whoever is told when an agent's liveness becomes worse."""
 
     def suspect(self, pool: Pool, capsule: Capsule) -> None: ...
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None: ...
 
 
-class Watch:
-    """Over every agent of this replica; `tick` is called by the owner's clock."""
+class Monitor:
+    """Looks after every agent of this replica. Its owner calls `tick` by its own clock."""
 
-    def __init__(self, router: Router, store: Store, events: Verdicts) -> None:
+    def __init__(self, router: Router, store: Store, listener: Listener) -> None:
         self._router = router
         self._store = store
-        self._events = events
+        self._listener = listener
         self._stalls = Stalls()
         self._renewed: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,7 +84,7 @@ class Watch:
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, verdict in zip(capsules, verdicts, strict=True):
             if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
-                self._events.suspect(pool, capsule)
+                self._listener.suspect(pool, capsule)
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
                 self._spawn(self._ask_whether_lost(pool, capsule))
@@ -106,7 +106,7 @@ class Watch:
     async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
         try:
             if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
-                self._events.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+                self._listener.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
         except StoreUnavailable as error:
             pool.store_away_at = self._router.clock()
             log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
@@ -130,7 +130,7 @@ class Watch:
             return
         for incarnation in lost:
             if incarnation in pool.capsules:
-                self._events.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
+                self._listener.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

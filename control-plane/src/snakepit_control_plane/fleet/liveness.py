@@ -1,6 +1,6 @@
 """Live, Suspect, Lost: what silence and broken links say about an agent, and when they rather say something about us. Pure.
 
-It decides; the router carries out. Lost is a wish until the store agrees that no replica hears the agent.
+It decides, and `monitor` acts. Nobody is lost before the store agrees that no replica hears the agent.
 """
 
 from __future__ import annotations
