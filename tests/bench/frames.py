@@ -24,7 +24,7 @@ from typing import NamedTuple
 import uvloop
 
 from snakepit._ipc.frames import CallFrame, Done, FromKeeper, FromWorker, KeeperHello, Ready, Shutdown, StartWorker, WorkerStarted
-from snakepit._values import payload
+from snakepit._values import payloads
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
 from tests.bench.cpu import ran_seconds
@@ -130,7 +130,7 @@ class Link:
 
     async def run(self, in_flight: int) -> int:
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        arguments = payload.encode({"text": TEXT})
+        arguments = payloads.encode({"text": TEXT})
         numbers = iter(range(1, 1 << 60))
         done = sent = 0
 

@@ -11,7 +11,7 @@ import grpc
 import snakepit
 from snakepit._ipc.frames import Attachment, Payload
 from snakepit._ipc.sections import cut, piece_message, sizes, spread
-from snakepit._values.payload import encode
+from snakepit._values.payloads import encode
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS

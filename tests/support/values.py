@@ -32,8 +32,8 @@ import pyarrow
 import pydantic
 
 from snakepit import Adapter, Context, tool
-from snakepit._values import payload
-from snakepit._values.payload import UNSERIALIZABLE
+from snakepit._values import payloads
+from snakepit._values.payloads import UNSERIALIZABLE
 
 
 class Colour(enum.Enum):
@@ -305,12 +305,12 @@ FOREIGN: dict[str, Foreign] = {
     "table of arrow": Foreign("tables", TABLE, ARROW, "pyarrow.Table", pyarrow.Table, lambda each: each.to_pylist()),
     "batch of arrow": Foreign("tables", TABLE.to_batches()[0], ARROW, "pyarrow.Table", pyarrow.Table, lambda each: each.to_pylist()),
     "tensor": Foreign(
-        "tensors of torch", Tensor(PIXELS), payload.NDARRAY, "<f4", numpy.ndarray, lambda each: numpy.asarray(each).tobytes()
+        "tensors of torch", Tensor(PIXELS), payloads.NDARRAY, "<f4", numpy.ndarray, lambda each: numpy.asarray(each).tobytes()
     ),
     "tensor that numpy has not": Foreign(
         "tensors of torch",
         Tensor(PIXELS, numpy_has_it=False),
-        payload.NDARRAY,
+        payloads.NDARRAY,
         "<f4",
         numpy.ndarray,
         octets,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from snakepit._names import check_tool, nearest
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.limits import Limits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snakepit._names import nearest
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import SnakepitError, ToolNotFound
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.catalogue import Catalogue, Offered, Scope

@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snakepit._ipc.frames import Attachment
     from snakepit.author.adapter import Adapter, AdapterError, tool
     from snakepit.author.context import AsyncContext, Context, Interrupted
+    from snakepit.client import OMITTED as OMITTED
     from snakepit.client import Client as Client
     from snakepit.client import Offer as Offer
     from snakepit.client import Pool as Pool
@@ -60,11 +62,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CALLERS = ("Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "Snapshot", "State", "Stream", "ToolInfo", "WorkerInfo")
+_CALLERS = (
+    "OMITTED",
+    "Client",
+    "Offer",
+    "Pool",
+    "PoolInfo",
+    "Session",
+    "SessionInfo",
+    "Snapshot",
+    "State",
+    "Stream",
+    "ToolInfo",
+    "WorkerInfo",
+)
 _ELSEWHERE = {
     "Adapter": "author.adapter",
     "AdapterError": "author.adapter",
     "AsyncContext": "author.context",
+    "Attachment": "_ipc.frames",
     "Context": "author.context",
     "Interrupted": "author.runtime",
     "tool": "author.adapter",
@@ -75,6 +91,7 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AsyncContext",
+    "Attachment",
     "CallTooDeep",
     "CallerLimit",
     "Cancelled",
@@ -132,9 +149,9 @@ def _caller(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snakepit"):
             raise
-        from snakepit import _installing
+        from snakepit import _extras
 
-        raise ImportError(f"{error.name!r} is missing, which callers of pools need. {_installing.CLIENT}") from error
+        raise ImportError(f"{error.name!r} is missing, which callers of pools need. {_extras.CLIENT}") from error
 
 
 def __dir__() -> list[str]:

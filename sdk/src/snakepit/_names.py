@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
 
-from snakepit._values import text as texts
-from snakepit._values.text import quoted
+from snakepit._values import strings
+from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 
 _random = random.Random()
@@ -36,7 +36,7 @@ def pool_name(namespace: str, name: str) -> str:
 
 def parse_pool(pool: str) -> tuple[str, str]:
     """Split a pool's name; a bare `name` means namespace `default`. Raises InvalidArguments."""
-    return _parse_pool(pool if type(pool) is str else texts.text("pool's name", pool))
+    return _parse_pool(pool if type(pool) is str else strings.check_type("pool's name", pool))
 
 
 @lru_cache(1024)
@@ -64,21 +64,21 @@ def parse_worker(worker: str) -> tuple[str, int]:
 
 def check_tool(name: str) -> str:
     """The name itself. Raises InvalidArguments."""
-    if not _TOOL.fullmatch(texts.text("tool name", name)):
+    if not _TOOL.fullmatch(strings.check_type("tool name", name)):
         raise InvalidArguments(f"tool name {quoted(name)} must be 1 to {TOOL_CHARACTERS} characters of a-z, 0-9, '_', '.', '-'")
     return name
 
 
 def check_session(session: str) -> str:
     """The id itself. Raises InvalidArguments."""
-    if not _SESSION.fullmatch(texts.text("session id", session)):
+    if not _SESSION.fullmatch(strings.check_type("session id", session)):
         raise InvalidArguments(f"session id {quoted(session)} must be 1 to {SESSION_CHARACTERS} characters of letters, digits and _.:@/-")
     return session
 
 
 def check_state_key(key: str) -> str:
     """The key itself. Raises InvalidArguments."""
-    if not key or len(texts.text("state key", key)) > STATE_KEY_BYTES or len(texts.check("state key", key).encode()) > STATE_KEY_BYTES:
+    if not strings.check_type("state key", key) or len(strings.check("state key", key).encode()) > STATE_KEY_BYTES:
         raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
     return key
 

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from snakepit import client as aio
-from snakepit._values import caller_warnings as warned
-from snakepit.author.typed import Handle, Method
-from snakepit.client.errors import of_another_process
+from snakepit._values import payload_warnings as warned
+from snakepit.client.local_errors import of_another_process
+from snakepit.client.typed import Handle, Method
 from snakepit.errors import SnakepitError, Started
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Facade:
                 self._run(self._behind.aclose())
 
 
-class Caller(Facade):
+class Calls(Facade):
     """Before a pool or a session."""
 
     def typed(
@@ -107,11 +107,11 @@ class Caller(Facade):
         return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
 
 
-class Session(Caller):
+class Session(Calls):
     """`snakepit.Session` without `await`."""
 
 
-class Pool(Caller):
+class Pool(Calls):
     """`snakepit.Pool` without `await`."""
 
     def session(self, *arguments: Any, **keywords: Any) -> Session:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from snakepit._values.foreign import REMEDY
-from snakepit._values.payload import NDARRAY, OCTETS
+from snakepit._values.payloads import NDARRAY, OCTETS
 from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
 from support.dev_server import Dev, dev, pool_file
 from support.values import LOCK, MARKED, ROWS, Row

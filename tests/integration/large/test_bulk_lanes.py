@@ -192,7 +192,7 @@ async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any])
 
 
 def snakepit_payload(arguments: dict[str, Any]) -> Any:
-    from snakepit._values.payload import encode
+    from snakepit._values.payloads import encode
     from snakepit.client.codec import plain_wire
 
     return plain_wire(encode(arguments))

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 import snakepit
-from snakepit._values.payload import encode
+from snakepit._values.payloads import encode
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import InvalidArguments, PayloadTooLarge
 from snakepit.v1 import link_pb2, router_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit.client.errors import no_server
+from snakepit.client.local_errors import no_server
 from snakepit.errors import ServerUnavailable
 
 ALL = "no answer from the control plane: failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1:"

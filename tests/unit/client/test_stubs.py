@@ -14,8 +14,8 @@ import pytest
 
 from snakepit import Adapter, AsyncContext, Context, InvalidArguments, SnakepitError, tool
 from snakepit.author.tools import discover
-from snakepit.author.typed import Handle, Method
 from snakepit.cli import stubs
+from snakepit.client.typed import Handle, Method
 from snakepit.client.views import ToolInfo
 
 

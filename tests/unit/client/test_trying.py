@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit._retry import FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget
-from snakepit.client.trying import MOST_TRIES, Tries, is_elsewhere
+from snakepit.client.retries import MOST_TRIES, Tries, is_elsewhere
 from snakepit.errors import (
     Draining,
     PoolNotReady,

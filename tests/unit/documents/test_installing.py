@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import snakepit
-from snakepit import _installing as installing
+from snakepit import _extras
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "local")
@@ -60,7 +60,7 @@ def fetched(rest: str) -> list[str]:
 
 def test_the_lines_are_found() -> None:
     places = {name for name, _ in lines()}
-    assert {"Dockerfile", "Makefile", "README.md", "docs/author.md", "docs/caller.md", "sdk/src/snakepit/_installing.py"} <= places
+    assert {"Dockerfile", "Makefile", "README.md", "docs/author.md", "docs/caller.md", "sdk/src/snakepit/_extras.py"} <= places
 
 
 @pytest.mark.parametrize(("name", "rest"), lines(), ids=lambda value: str(value).strip()[:60])
@@ -94,8 +94,8 @@ def test_distributions_need_each_other_under_our_names_and_in_one_version() -> N
 
 
 def test_the_hints_of_programs_name_wheels_that_make_wheels_builds() -> None:
-    assert f"dist/snakepit_sdk-{ours()['snakepit-sdk']}-py3-none-any.whl[client]" in installing.CLIENT
-    assert "dist/*.whl" in installing.WHOLE
+    assert f"dist/snakepit_sdk-{ours()['snakepit-sdk']}-py3-none-any.whl[client]" in _extras.CLIENT
+    assert "dist/*.whl" in _extras.WHOLE
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/author.md", "docs/caller.md", "docs/operations.md"])

@@ -21,7 +21,7 @@ import pytest
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from snakepit import Adapter, AdapterError, InvalidArguments, tool
-from snakepit._values import payload
+from snakepit._values import payloads
 from snakepit.author.tools import discover
 
 
@@ -117,7 +117,7 @@ TOOLS = discover(Tools())
 
 
 def decode(name: str, **arguments: Any) -> dict[str, Any]:
-    return TOOLS[name].decode(payload.encode(arguments))
+    return TOOLS[name].decode(payloads.encode(arguments))
 
 
 def refusal(name: str, **arguments: Any) -> str:
@@ -300,4 +300,4 @@ def test_a_number_of_numpy_may_be_a_default() -> None:
         @tool
         def f(self, x: float = numpy.float64(1.0), n: Any = numpy.int64(3)) -> None: ...  # noqa: B008
 
-    assert discover(Fine())["f"].decode(payload.encode({})) == {"x": 1.0, "n": 3}
+    assert discover(Fine())["f"].decode(payloads.encode({})) == {"x": 1.0, "n": 3}

@@ -12,7 +12,7 @@ import pytest
 
 from snakepit import DeadlineExceeded, InvalidArguments, Started, ToolError, ToolNotFound
 from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk
-from snakepit.author.pending import Conversation, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
+from snakepit.author.pending_call import PendingCall, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
 from snakepit.testing import start
 from support.asking import Asking
 
@@ -46,7 +46,7 @@ def test_a_test_gives_the_tools_that_its_adapter_calls() -> None:
             assert list(asking.stream(tool, {"name": "numbers", "arguments": {"to": 3}})) == [0, 1, 2]
             assert list(asking.stream(tool, {"name": "numbers_later", "arguments": {"to": 2}})) == [0, 1]
         assert asking.call("ask_all", {"name": "shout", "values": []}) == []
-        assert [each.name for each in asking.fakes.asked[:2]] == ["shout", "shout_later"]
+        assert [each.name for each in asking.doubles.asked[:2]] == ["shout", "shout_later"]
 
 
 def test_tools_of_another_pool_are_given_by_its_name() -> None:
@@ -76,7 +76,7 @@ def test_a_name_a_pool_or_arguments_that_can_not_be_are_refused_before_anything_
     for arguments in ({"name": "Not A Name"}, {"name": "x", "pool": "a/b/c"}):
         with start(Asking) as asking:
             assert asking.call("refused", arguments)[0] == "InvalidArguments"
-            assert not asking.fakes.asked
+            assert not asking.doubles.asked
     with pytest.raises(InvalidArguments, match="must be a mapping"):
         ToolRequest.of("x", [1], None, None, stream=False)  # type: ignore[arg-type]
 
@@ -93,10 +93,10 @@ def test_the_earlier_of_two_deadlines_holds() -> None:
         assert deadline_of(None, endless) < now + 366 * 86400  # type: ignore[operator]
 
 
-# ---- the conversation itself
+# ---- the pending call itself
 
 
-class Told(Conversation):
+class Told(PendingCall):
     """Counts what its host is told."""
 
     def __init__(self, deadline: float | None = None, *, stream: bool = True) -> None:
@@ -111,52 +111,52 @@ class Told(Conversation):
 
 
 def test_parts_come_in_order_from_another_thread_and_the_host_hears_what_was_taken() -> None:
-    conversation = Told()
+    pending = Told()
 
     def feed() -> None:
         for i in range(50):
-            conversation.add(ToolChunk(1, Payload(str(i).encode())))
-        conversation.add(ToolAnswer(1))
+            pending.add(ToolChunk(1, Payload(str(i).encode())))
+        pending.add(ToolAnswer(1))
 
     thread = threading.Thread(target=feed)
     thread.start()
     got: list[Any] = []
-    while (chunk := wait_for(conversation, chunk_of)) is not None:
+    while (chunk := wait_for(pending, chunk_of)) is not None:
         got.append(int(chunk.data))
     thread.join()
     assert got == list(range(50))
-    conversation.close()
-    assert (conversation.taken, conversation.dropped) == (50, 0)
+    pending.close()
+    assert (pending.taken, pending.dropped) == (50, 0)
 
 
 def test_who_stops_listening_before_the_answer_says_so_once() -> None:
-    conversation = Told()
-    conversation.add(ToolChunk(1, Payload(b"1")))
-    wait_for(conversation, chunk_of)
-    conversation.close()
-    conversation.close()
-    assert (conversation.taken, conversation.dropped) == (1, 1)
+    pending = Told()
+    pending.add(ToolChunk(1, Payload(b"1")))
+    wait_for(pending, chunk_of)
+    pending.close()
+    pending.close()
+    assert (pending.taken, pending.dropped) == (1, 1)
 
 
 async def test_a_cancelled_wait_gives_the_call_up() -> None:
-    conversation = Told()
-    waiting = asyncio.ensure_future(next_of(conversation))
+    pending = Told()
+    waiting = asyncio.ensure_future(next_of(pending))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert conversation.dropped == 1
-    conversation.add(ToolAnswer(1))
+    assert pending.dropped == 1
+    pending.add(ToolAnswer(1))
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "async"])
 async def test_without_an_answer_the_deadline_ends_the_wait(monkeypatch: pytest.MonkeyPatch, blocking: bool) -> None:
-    monkeypatch.setattr("snakepit.author.pending.ANSWER_GRACE_SECONDS", 0.0)
-    conversation = Told(time.monotonic() + 0.01)
+    monkeypatch.setattr("snakepit.author.pending_call.ANSWER_GRACE_SECONDS", 0.0)
+    pending = Told(time.monotonic() + 0.01)
     with pytest.raises(DeadlineExceeded, match="before tool 't' answered") as caught:
-        wait_for(conversation, value_of) if blocking else await next_of(conversation)
+        wait_for(pending, value_of) if blocking else await next_of(pending)
     assert caught.value.started is Started.MAYBE
-    assert conversation.dropped == 1
+    assert pending.dropped == 1
 
 
 def test_an_answer_is_a_value_or_an_exception_that_keeps_its_reason_when_the_tool_lets_it_through() -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import snakepit
-from snakepit import _installing as installing
+from snakepit import _extras
 
 BLOCKED = """
 import sys
@@ -40,4 +40,4 @@ def test_without_grpc_authors_can_work_and_callers_are_told_what_to_install() ->
     done = subprocess.run([sys.executable, "-c", BLOCKED], check=True, capture_output=True, text=True, timeout=30)
     adapter, sentence = done.stdout.splitlines()
     assert adapter == "Adapter"
-    assert sentence.endswith(f" is missing, which callers of pools need. {installing.CLIENT}")
+    assert sentence.endswith(f" is missing, which callers of pools need. {_extras.CLIENT}")

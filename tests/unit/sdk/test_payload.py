@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from snakepit import InvalidArguments
 from snakepit._ipc.frames import Attachment, Payload
-from snakepit._values import payload
+from snakepit._values import payloads
 
 
 class Colour(enum.Enum):
@@ -54,7 +54,7 @@ class Hostile:
 
 
 def round_trip(value: Any) -> Any:
-    return payload.decode(payload.encode(value))
+    return payloads.decode(payloads.encode(value))
 
 
 JSON = st.recursive(
@@ -73,9 +73,9 @@ def test_every_json_value_comes_back_as_it_was(value: Any) -> None:
 @given(st.recursive(JSON | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(min_size=1, max_size=3), inner)))
 def test_bytes_come_back_wherever_they_are_also_inline(value: Any) -> None:
     assert round_trip(value) == value
-    inline = payload.encode_inline(value)
+    inline = payloads.encode_inline(value)
     assert not inline.attachments
-    assert payload.decode(inline) == value
+    assert payloads.decode(inline) == value
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_one_odd_value_does_not_spoil_its_neighbours() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "complex128", "datetime64[s]", ">i2"])
 def test_arrays_keep_dtype_shape_and_values(dtype: str) -> None:
     array = numpy.arange(12).reshape(3, 4).astype(dtype)
-    for encoded in (payload.encode([array]), payload.encode_inline([array])):
-        (back,) = payload.decode(encoded)
+    for encoded in (payloads.encode([array]), payloads.encode_inline([array])):
+        (back,) = payloads.decode(encoded)
         assert back.dtype == array.dtype
         assert numpy.array_equal(back, array)
 
@@ -150,24 +150,24 @@ def test_arrays_of_objects_and_records_travel_as_lists() -> None:
 
 
 def test_msgpack_is_read_too() -> None:
-    assert payload.decode(Payload(msgspec.msgpack.encode({"a": b"x"}), payload.MSGPACK)) == {"a": b"x"}
+    assert payloads.decode(Payload(msgspec.msgpack.encode({"a": b"x"}), payloads.MSGPACK)) == {"a": b"x"}
 
 
 @pytest.mark.parametrize(
     "broken",
     [
         Payload(b"{"),
-        Payload(b"\xc1", payload.MSGPACK),
+        Payload(b"\xc1", payloads.MSGPACK),
         Payload(b"x", "application/x-pickle"),
         Payload(b'{"$attachment":1}', attachments=(Attachment("a/b", b""),)),
-        Payload(b'{"$attachment":0}', attachments=(Attachment(payload.NDARRAY, b"123", "f8", (1,)),)),
-        Payload(b'{"$attachment":0}', attachments=(Attachment(payload.NDARRAY, b"12345678", "O", (1,)),)),
+        Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, b"123", "f8", (1,)),)),
+        Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, b"12345678", "O", (1,)),)),
     ],
     ids=["json", "msgpack", "content type", "attachment number", "array size", "array of objects"],
 )
 def test_a_payload_that_is_not_what_it_says_is_refused(broken: Payload) -> None:
     with pytest.raises(InvalidArguments):
-        payload.decode(broken)
+        payloads.decode(broken)
 
 
 def test_a_value_that_looks_like_an_attachment_is_itself_where_there_are_none() -> None:
@@ -175,8 +175,8 @@ def test_a_value_that_looks_like_an_attachment_is_itself_where_there_are_none() 
 
 
 def test_an_authors_import_brings_neither_numpy_nor_grpc_nor_the_client() -> None:
-    encode = "payload.encode({'a': object()}); print(*sys.modules)"
-    program = f"import sys; from snakepit import Adapter, Context, tool; from snakepit._values import payload; {encode}"
+    encode = "payloads.encode({'a': object()}); print(*sys.modules)"
+    program = f"import sys; from snakepit import Adapter, Context, tool; from snakepit._values import payloads; {encode}"
     names = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout.split()
     assert "snakepit.author.context" in names
     assert not {"numpy", "grpc", "google.protobuf", "snakepit.client", "snakepit._wire", "yaml", "asyncio", "logging"} & set(names)
@@ -190,7 +190,7 @@ def test_to_mark_tools_brings_next_to_nothing() -> None:
     assert sorted(names) == ["snakepit", "snakepit.author", "snakepit.author.adapter"]
 
 
-@pytest.mark.parametrize("kind", [payload.JSON, payload.MSGPACK], ids=["json", "msgpack"])
+@pytest.mark.parametrize("kind", [payloads.JSON, payloads.MSGPACK], ids=["json", "msgpack"])
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [("\ud800", "argument 'odd' has '.ud800', half of a surrogate pair"), (cycle(), "argument 'odd' holds itself")],
@@ -198,11 +198,11 @@ def test_to_mark_tools_brings_next_to_nothing() -> None:
 )
 def test_an_argument_that_would_spoil_them_all_is_refused_by_its_name(value: Any, sentence: str, kind: str) -> None:
     with pytest.raises(InvalidArguments, match=sentence):
-        payload.encode_arguments({"a": 1, "odd": [value]}, kind)
+        payloads.encode_arguments({"a": 1, "odd": [value]}, kind)
 
 
 def test_pickle_carries_halves_of_surrogate_pairs() -> None:
-    assert payload.decode(payload.encode_arguments({"a": "\ud800"}, payload.PICKLE), trusted=True) == {"a": "\ud800"}
+    assert payloads.decode(payloads.encode_arguments({"a": "\ud800"}, payloads.PICKLE), trusted=True) == {"a": "\ud800"}
 
 
 @pytest.mark.parametrize("number", [-1, -2, 2, 1 << 70])
@@ -210,4 +210,4 @@ def test_pickle_carries_halves_of_surrogate_pairs() -> None:
 def test_an_attachment_that_is_not_there_is_refused_also_when_it_is_counted_from_the_end(form: str, number: int) -> None:
     attachments = (Attachment("application/octet-stream", b"a"), Attachment("application/octet-stream", b"b"))
     with pytest.raises((InvalidArguments, ValueError), match=f"it refers to attachment {number}, and there are 2"):
-        payload.decode(Payload(form.format(number).encode(), attachments=attachments))
+        payloads.decode(Payload(form.format(number).encode(), attachments=attachments))

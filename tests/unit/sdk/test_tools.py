@@ -17,7 +17,7 @@ import pydantic
 import pytest
 
 from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, tool
-from snakepit._values import payload
+from snakepit._values import payloads
 from snakepit.author.tools import describe, discover, load
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ TOOLS = discover(Everything())
 
 
 def decode(name: str, arguments: Any) -> dict[str, Any]:
-    return TOOLS[name].decode(payload.encode(arguments))
+    return TOOLS[name].decode(payloads.encode(arguments))
 
 
 def test_the_schema_comes_from_the_signature() -> None:
@@ -187,7 +187,7 @@ def test_a_pydantic_error_names_the_argument_too() -> None:
 
 def test_arguments_that_are_no_json_are_refused() -> None:
     with pytest.raises(InvalidArguments, match="the arguments are not application/json"):
-        TOOLS["plain"].decode(msgspec.structs.replace(payload.encode({}), data=b"{"))
+        TOOLS["plain"].decode(msgspec.structs.replace(payloads.encode({}), data=b"{"))
 
 
 def test_functions_can_be_decorated_below_and_above() -> None:
@@ -205,7 +205,7 @@ def test_functions_can_be_decorated_below_and_above() -> None:
             return text
 
     found = discover(Wrapped())["below"]
-    assert found.function(**found.decode(payload.encode({"text": "a"}))) == "a!"
+    assert found.function(**found.decode(payloads.encode({"text": "a"}))) == "a!"
 
 
 class Duplicate(Adapter):

@@ -18,9 +18,9 @@ from google.protobuf import json_format, struct_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakepit._ipc.frames import Payload
-from snakepit._values import payload
-from snakepit._values.to_builtins import MAX_WARNINGS
+from snakepit._ipc.frames import Attachment, Payload
+from snakepit._values import payloads
+from snakepit._values.serializer import MAX_WARNINGS
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.servers import json_form
@@ -56,40 +56,40 @@ def test_the_table_and_these_tests_speak_of_the_same_kinds() -> None:
 
 @every_row
 def test_json_is_written_as_the_table_says_and_read_back(row: Row) -> None:
-    encoded = payload.encode(row.value)
+    encoded = payloads.encode(row.value)
     assert encoded.data.decode() == row.text
     assert tuple((bytes(a.data), a.dtype, a.shape) for a in encoded.attachments) == row.attachments
     assert encoded.warnings == ()
-    assert same(payload.decode(encoded), row.back)
+    assert same(payloads.decode(encoded), row.back)
 
 
 @every_row
 @pytest.mark.parametrize("around", [lambda value: [value], lambda value: {"a": {"b": value, "c": 1}}], ids=["in a list", "in an object"])
 def test_a_value_travels_the_same_inside_another(row: Row, around: Any) -> None:
-    assert same(payload.decode(payload.encode(around(row.value))), around(row.back))
+    assert same(payloads.decode(payloads.encode(around(row.value))), around(row.back))
 
 
 @every_row
 def test_msgpack_gives_the_same_back_without_attachments(row: Row) -> None:
-    encoded = payload.encode(row.value, payload.MSGPACK)
-    assert (encoded.content_type, encoded.attachments, encoded.warnings) == (payload.MSGPACK, (), ())
-    assert same(payload.decode(encoded), row.back)
+    encoded = payloads.encode(row.value, payloads.MSGPACK)
+    assert (encoded.content_type, encoded.attachments, encoded.warnings) == (payloads.MSGPACK, (), ())
+    assert same(payloads.decode(encoded), row.back)
 
 
 @every_row
 def test_state_gives_the_same_back(row: Row) -> None:
-    encoded = payload.encode_inline(row.value)
+    encoded = payloads.encode_inline(row.value)
     assert not encoded.attachments
-    assert same(payload.decode(encoded), row.back)
+    assert same(payloads.decode(encoded), row.back)
 
 
 @every_row
-@pytest.mark.parametrize("content_type", [payload.JSON, payload.MSGPACK])
+@pytest.mark.parametrize("content_type", [payloads.JSON, payloads.MSGPACK])
 def test_the_json_form_shows_it_and_takes_it_back(row: Row, content_type: str) -> None:
-    shown = as_python(json_form.to_value(on_the_wire(payload.encode(row.value, content_type))))
+    shown = as_python(json_form.to_value(on_the_wire(payloads.encode(row.value, content_type))))
     assert shown == row.json_form
     taken = json_form.from_struct(as_struct(row.json_form))
-    assert taken.content_type == payload.JSON
+    assert taken.content_type == payloads.JSON
     attachments = tuple((a.data, a.dtype, tuple(a.shape)) for a in taken.attachments)
     assert (json.loads(taken.data), attachments) == ({"value": json.loads(row.text)}, row.attachments)
 
@@ -128,15 +128,15 @@ def test_an_object_with_a_key_of_ours_that_is_not_what_it_says_is_refused(value:
 def test_a_key_of_ours_beside_others_is_an_ordinary_key() -> None:
     value = {"$integer": "x", "other": 1}
     assert json.loads(json_form.from_struct(as_struct(value)).data) == {"value": value}
-    assert payload.decode(payload.encode({"$float": "NaN", "a": math.nan}))["$float"] == "NaN"
+    assert payloads.decode(payloads.encode({"$float": "NaN", "a": math.nan}))["$float"] == "NaN"
 
 
-@pytest.mark.parametrize("content_type", [payload.JSON, payload.MSGPACK, payload.PICKLE])
+@pytest.mark.parametrize("content_type", [payloads.JSON, payloads.MSGPACK, payloads.PICKLE])
 @pytest.mark.parametrize("row", MARKED.values(), ids=MARKED)
 def test_what_can_not_be_carried_becomes_a_marker_and_a_warning_without_its_repr(row: Row, content_type: str) -> None:
-    encoded = payload.encode(row.value, content_type)
-    back = payload.decode(encoded, trusted=True)
-    if encoded.content_type == payload.PICKLE:  # which carries more
+    encoded = payloads.encode(row.value, content_type)
+    back = payloads.decode(encoded, trusted=True)
+    if encoded.content_type == payloads.PICKLE:  # which carries more
         assert repr(back) == repr(row.value)
         return
     assert same(back, row.back)
@@ -150,9 +150,9 @@ INSTEAD = "a marker stands in its place; turn it into text, numbers, a list, a d
 
 def test_warnings_say_where_and_are_bounded() -> None:
     lock = threading.Lock()
-    assert payload.encode({"a": [1, lock]}).warnings == (f"$.a[1] is a _thread.lock, which can't be carried: {INSTEAD}",)
-    assert payload.encode({lock: 1}).warnings[0].startswith("a key of $ is a _thread.lock")
-    many = payload.encode([lock] * 100).warnings
+    assert payloads.encode({"a": [1, lock]}).warnings == (f"$.a[1] is a _thread.lock, which can't be carried: {INSTEAD}",)
+    assert payloads.encode({lock: 1}).warnings[0].startswith("a key of $ is a _thread.lock")
+    many = payloads.encode([lock] * 100).warnings
     assert len(many) == MAX_WARNINGS
     assert many[-1].startswith("93 more")
 
@@ -160,34 +160,34 @@ def test_warnings_say_where_and_are_bounded() -> None:
 def test_a_cycle_is_a_marker_in_every_encoding_but_pickle() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    for content_type in (payload.JSON, payload.MSGPACK):
-        encoded = payload.encode(cycle, content_type)
-        assert payload.decode(encoded) == {"$unserializable": "builtins.list"}
+    for content_type in (payloads.JSON, payloads.MSGPACK):
+        encoded = payloads.encode(cycle, content_type)
+        assert payloads.decode(encoded) == {"$unserializable": "builtins.list"}
         assert len(encoded.warnings) == 1
 
 
 def test_pickle_is_read_only_where_it_is_trusted() -> None:
-    encoded = payload.encode({"a": {1, 2}, "b": 1j}, payload.PICKLE)
-    assert payload.decode(encoded, trusted=True) == {"a": {1, 2}, "b": 1j}
+    encoded = payloads.encode({"a": {1, 2}, "b": 1j}, payloads.PICKLE)
+    assert payloads.decode(encoded, trusted=True) == {"a": {1, 2}, "b": 1j}
     with pytest.raises(InvalidArguments, match="pickle only where both ends agreed"):
-        payload.decode(encoded)
+        payloads.decode(encoded)
     with pytest.raises(InvalidArguments, match="application/x-python-pickle"):
-        payload.decode(Payload(pickle.dumps(1)[:-1], payload.PICKLE), trusted=True)
+        payloads.decode(Payload(pickle.dumps(1)[:-1], payloads.PICKLE), trusted=True)
 
 
 def test_large_values_are_not_copied_on_their_way_into_the_frame_nor_into_the_array() -> None:
     array = numpy.zeros(1000)
-    (attachment,) = payload.encode(array).attachments
+    (attachment,) = payloads.encode(array).attachments
     assert numpy.shares_memory(numpy.frombuffer(attachment.data), array)
     received = bytes(attachment.data)
-    arrived = payload.decode(Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, received, "<f8", (1000,)),)))
+    arrived = payloads.decode(Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, received, "<f8", (1000,)),)))
     assert numpy.shares_memory(arrived, numpy.frombuffer(received))
 
 
 def test_without_numpy_an_array_arrives_as_a_memoryview(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = payload.encode([ROWS["array"].value, ROWS["big-endian array"].value])
+    encoded = payloads.encode([ROWS["array"].value, ROWS["big-endian array"].value])
     monkeypatch.setitem(__import__("sys").modules, "numpy", None)
-    view, foreign = payload.decode(encoded)
+    view, foreign = payloads.decode(encoded)
     assert (view.format, view.shape, view[0, 0]) == ("f", (2, 2), 1.5)
     assert (foreign.dtype, foreign.shape) == (">i2", (2,))
 
@@ -202,31 +202,31 @@ DEEP = b"[" * 5000 + b"]" * 5000
     "poison",
     [
         Payload(DEEP),
-        Payload(b"[" * 600 + b"]" * 600, attachments=(payload.Attachment(payload.OCTETS, b""),)),
-        Payload(b"\x91" * 5000 + b"\xc0", payload.MSGPACK),
+        Payload(b"[" * 600 + b"]" * 600, attachments=(Attachment(payloads.OCTETS, b""),)),
+        Payload(b"\x91" * 5000 + b"\xc0", payloads.MSGPACK),
         Payload(b"9" * 10_000),
-        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "<f8", (-2, 3)),)),
-        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "nonsense", (1,)),)),
-        Payload(b'{"$attachment":0}', attachments=(payload.Attachment(payload.NDARRAY, b"12345678", "V0", (1,)),)),
-        Payload(msgspec.msgpack.encode({"$ndarray": [1, 2]}), payload.MSGPACK),
-        Payload(msgspec.msgpack.encode({"$integer": "9" * 5000}), payload.MSGPACK),
+        Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, b"12345678", "<f8", (-2, 3)),)),
+        Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, b"12345678", "nonsense", (1,)),)),
+        Payload(b'{"$attachment":0}', attachments=(Attachment(payloads.NDARRAY, b"12345678", "V0", (1,)),)),
+        Payload(msgspec.msgpack.encode({"$ndarray": [1, 2]}), payloads.MSGPACK),
+        Payload(msgspec.msgpack.encode({"$integer": "9" * 5000}), payloads.MSGPACK),
     ],
     ids=["deep", "deep beside attachments", "deep msgpack", "long number", "shape", "dtype", "empty dtype", "no array", "long integer"],
 )
 def test_a_hostile_payload_is_refused_and_no_other_error(poison: Payload) -> None:
     with pytest.raises(InvalidArguments):
-        payload.decode(poison)
+        payloads.decode(poison)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.binary(max_size=40), st.sampled_from(["", payload.JSON, payload.MSGPACK, "text/plain"]), st.binary(max_size=9), st.text(max_size=4)
+    st.binary(max_size=40), st.sampled_from(["", payloads.JSON, payloads.MSGPACK, "text/plain"]), st.binary(max_size=9), st.text(max_size=4)
 )
 def test_random_bytes_are_a_value_or_refused(data: bytes, content_type: str, attached: bytes, dtype: str) -> None:
-    attachment = payload.Attachment(payload.NDARRAY if dtype else "", attached, dtype, (len(attached),))
+    attachment = Attachment(payloads.NDARRAY if dtype else "", attached, dtype, (len(attached),))
     for attachments in ((), (attachment,)):
         with contextlib.suppress(InvalidArguments):
-            payload.decode(Payload(data, content_type, attachments))
+            payloads.decode(Payload(data, content_type, attachments))
 
 
 def test_a_result_that_is_too_deep_for_a_value_says_what_to_ask_for() -> None:

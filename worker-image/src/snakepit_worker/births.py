@@ -14,7 +14,7 @@ from typing import Protocol
 from snakepit._ipc.frames import StartFailed, StartWorker
 from snakepit._ipc.sockets import FramingError, Packet, close_all, packet_pair, recv_packet
 from snakepit._names import new_id
-from snakepit._values.text import clipped
+from snakepit._values.strings import clipped
 from snakepit_worker import starting
 from snakepit_worker.collector import Collector
 from snakepit_worker.processes import signal_process

@@ -31,7 +31,7 @@ from snakepit._ipc.frames import (
 )
 from snakepit._ipc.sections import spread
 from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit_worker.interrupts import Shielding
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Channel:
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[StateAnswer] | asyncio.Future[StateAnswer]] = {}
         self._to_flush = False
-        self._tools: dict[int, Conversation] = {}
+        self._tools: dict[int, PendingCall] = {}
         self.disowned = False
 
     @property
@@ -117,8 +117,8 @@ class Channel:
         self._to_flush = False
         self.flush()
 
-    def converse(self, id: int, request: ToolRequest, traceparent: str) -> Conversation:
-        """The call `id` calls a tool; chunks and the answer come through the conversation."""
+    def pending_call(self, id: int, request: ToolRequest, traceparent: str) -> PendingCall:
+        """The call `id` calls a tool; chunks and the answer come through the PendingCall."""
         number = next(self._numbers)
 
         def taken() -> None:
@@ -128,10 +128,10 @@ class Channel:
             if self._tools.pop(number, None) is not None:
                 self.send(ToolDropped(number))
 
-        conversation = self._tools[number] = Conversation(request, taken, dropped)
+        pending = self._tools[number] = PendingCall(request, taken, dropped)
         deadline = request.deadline or 0.0
         self.send(ToolCall(number, id, request.name, request.arguments, request.pool, deadline, request.stream, traceparent))
-        return conversation
+        return pending
 
     def read(self, take: Callable[[ToWorker], None]) -> None:
         """Until the agent goes away: answers to whoever asked, the rest to `take`. OSError, FramingError: likewise the end."""
@@ -158,9 +158,9 @@ class Channel:
 
     def _came_back(self, frame: ToolChunk | ToolAnswer) -> None:
         ended = isinstance(frame, ToolAnswer)
-        conversation = self._tools.pop(frame.operation_id, None) if ended else self._tools.get(frame.operation_id)
-        if conversation is not None:
-            conversation.add(frame)
+        pending = self._tools.pop(frame.operation_id, None) if ended else self._tools.get(frame.operation_id)
+        if pending is not None:
+            pending.add(frame)
 
     def disown(self) -> None:
         """In a child that the author forked: this end is not its own."""

@@ -29,7 +29,7 @@ from snakepit._ipc.frames import (
 )
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit._names import nearest
-from snakepit._values import payload as payloads
+from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
 from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool

@@ -56,12 +56,12 @@ from snakepit._ipc.sockets import (
     worker_frames,
 )
 from snakepit._names import new_id
-from snakepit._values import payload as payloads
-from snakepit._values.caller_warnings import warn
-from snakepit.author.pending import ToolRequest
+from snakepit._values import payloads
+from snakepit._values.payload_warnings import warn
+from snakepit.author.pending_call import ToolRequest
 from snakepit.errors import SnakepitError, Started, ToolError, WorkerLost, from_reason
 from snakepit.testing import MemoryState
-from snakepit.testing.doubles import Fakes
+from snakepit.testing.doubles import ToolDoubles
 from snakepit_worker.keeper import RUN_DIR_VARIABLE, SOCKET
 from snakepit_worker.processes import has_ended
 
@@ -111,7 +111,7 @@ class Heard:
 
 
 class LocalWorker:
-    """The agent's view of one worker. `heard` has its frames; the agent's `state` and `fakes` answer what its tools ask for."""
+    """The agent's view of one worker. `heard` has its frames; the agent's `state` and `doubles` answer what its tools ask for."""
 
     def __init__(self, started: WorkerStarted, descriptors: list[int], agent: LocalAgent) -> None:
         self.incarnation = started.incarnation
@@ -219,7 +219,7 @@ class LocalWorker:
 
     def offer(self, *functions: Callable[..., Any], pool: str = "") -> None:
         """Functions for `ctx.call_tool` to find: in the place of a client's tools or, with `pool`, of another pool's."""
-        self._agent.fakes.offer(*functions, pool=pool)
+        self._agent.doubles.offer(*functions, pool=pool)
 
     def stop(self) -> WorkerExited:
         """In good order."""
@@ -257,7 +257,7 @@ class LocalWorker:
             self.send(self._agent.state.answer(self._sessions[frame.id], frame))
         elif isinstance(frame, ToolCall):
             request = ToolRequest(frame.name, frame.arguments, frame.pool, frame.deadline or None, frame.stream)
-            self._agent.fakes.answer(request, frame.operation_id, self.send)
+            self._agent.doubles.answer(request, frame.operation_id, self.send)
 
     def _handed_over(self, frame: Done | ChunkFrame) -> Payload | None:
         """The whole payload; one worker's calls are taken in order here."""
@@ -291,7 +291,7 @@ class LocalAgent:
     def __init__(self, environment: Mapping[str, str] | None = None, protocol: int = PROTOCOL, stderr: IO[bytes] | None = None) -> None:
         self.heard = Heard()
         self.state = MemoryState()
-        self.fakes = Fakes()
+        self.doubles = ToolDoubles()
         self.workers: list[LocalWorker] = []
         self._protocol = protocol
         self._keeper: socket.socket | None = None
@@ -348,7 +348,7 @@ class LocalAgent:
         for worker in self.workers:
             worker.close()
         self.workers.clear()
-        self.state, self.fakes = MemoryState(), Fakes()
+        self.state, self.doubles = MemoryState(), ToolDoubles()
 
     def close(self) -> int:
         """Shut everything down; the keeper's exit code."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from snakepit._ipc.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload, ProgressFrame, StateAnswer
 from snakepit.author.context import Interrupted
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit_worker.channel import Channel
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Credits:
 
 
 class RunningCall:
-    """A call between its `CallFrame` and its `Done`; the `Host` of its context."""
+    """A call between its `CallFrame` and its `Done`; the `Runtime` of its context."""
 
     def __init__(self, frame: CallFrame, channel: Channel) -> None:
         self.frame = frame
@@ -121,9 +121,9 @@ class RunningCall:
         self._check()
         return self._channel.ask_soon(self.id, operation, key, value, expected_version)
 
-    def tool(self, request: ToolRequest) -> Conversation:
+    def tool(self, request: ToolRequest) -> PendingCall:
         self._check()
-        return self._channel.converse(self.id, request, self._traceparent())
+        return self._channel.pending_call(self.id, request, self._traceparent())
 
     def _traceparent(self) -> str:
         """What the tool calls belongs under the tool's own span, which is exported when it ends."""

@@ -17,7 +17,7 @@ import msgspec
 
 from snakepit._ipc.frames import StartFailed, StartWorker
 from snakepit._ipc.sockets import close_all, decode, packet_pair, send_packet, stream_pair
-from snakepit._values.text import clipped, readable
+from snakepit._values.strings import clipped, readable
 from snakepit.author import tracebacks
 from snakepit_worker.collector import Sink
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from snakepit._ipc.frames import Begin, CallFailure, CallFrame, CancelCall, ChunkFrame, Done, Flush, Payload, ProgressFrame
 from snakepit._telemetry import tracing
-from snakepit._values.text import clipped
+from snakepit._values.strings import clipped
 from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import results

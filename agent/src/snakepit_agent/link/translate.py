@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from snakepit._ipc.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
 from snakepit._ipc.sections import counted
-from snakepit._values.text import clipped
+from snakepit._values.strings import clipped
 from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.model.slots import HeldCall

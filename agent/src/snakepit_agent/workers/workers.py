@@ -17,7 +17,7 @@ from snakepit._ipc import frames, threads
 from snakepit._ipc.sockets import close_all
 from snakepit._names import new_id, worker_id
 from snakepit._telemetry import tracing
-from snakepit._values.text import clipped
+from snakepit._values.strings import clipped
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit_agent.link.translate import offer_bytes
 from snakepit_agent.model import actions as life

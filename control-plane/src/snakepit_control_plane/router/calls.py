@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from snakepit._ipc.sections import counted
-from snakepit._values import payload
-from snakepit._values.text import quoted
+from snakepit._values import payloads
+from snakepit._values.strings import quoted
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
 
-ALWAYS = frozenset({"", payload.JSON})
+ALWAYS = frozenset({"", payloads.JSON})
 """Content types of arguments that every pool takes."""
 
-_ENCODINGS = {payload.MSGPACK: "msgpack", payload.PICKLE: "pickle"}
+_ENCODINGS = {payloads.MSGPACK: "msgpack", payloads.PICKLE: "pickle"}
 
 MOST_BESIDE_BYTES = 64 * 1024
 """Of a call, beside its arguments' bytes: ids, names, metadata."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import CallTooDeep, WouldDeadlock
 from snakepit.v1 import pool_pb2
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from snakepit._names import nearest
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import CallerLimit, PoolNotFound, PoolNotReady, PoolSaturated, QueueTimeout
 from snakepit_control_plane.router.workers import UNKNOWN_SECONDS
 

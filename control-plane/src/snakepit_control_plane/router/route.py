@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snakepit._names import nearest
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.router.workers import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex

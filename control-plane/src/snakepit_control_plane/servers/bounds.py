@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from snakepit._names import POOL_CHARACTERS
-from snakepit._values.text import ECHOED
+from snakepit._values.strings import ECHOED
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import link_pb2

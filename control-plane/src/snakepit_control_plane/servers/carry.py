@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit._wire.bulk import Cut, Moved, Piece
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.v1 import link_pb2

@@ -16,9 +16,9 @@ import msgspec
 from google.protobuf import struct_pb2
 
 from snakepit._ipc.frames import Attachment, Payload
-from snakepit._values import payload as payloads
-from snakepit._values.payload import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
-from snakepit._values.text import ECHOED, quoted
+from snakepit._values import payloads
+from snakepit._values.payloads import ATTACHMENT, FLOAT, INLINE_INTEGER, JSON, MSGPACK, NDARRAY, OCTETS
+from snakepit._values.strings import ECHOED, quoted
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from snakepit import _wire as links
 from snakepit._telemetry import tracing
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import to_frame
 from snakepit._wire.window import WINDOW_BYTES, Window

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from snakepit._ipc.sections import PIECE_HEADER, piece_of, total
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Cancelled, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.v1 import link_pb2

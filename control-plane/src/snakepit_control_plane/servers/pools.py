@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from snakepit._names import call_id
-from snakepit._values.payload import JSON
+from snakepit._values.payloads import JSON
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments, SnakepitError

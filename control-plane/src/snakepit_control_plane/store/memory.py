@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from snakepit._values.text import quoted
+from snakepit._values.strings import quoted
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.claims import MemoryClaims

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from snakepit._ipc.frames import Attachment
 from snakepit._values.buffers import ARROW
-from snakepit._values.caller_warnings import warn
+from snakepit._values.payload_warnings import warn
 
 FRAME, SERIES = "pandas.DataFrame", "pandas.Series"
 POLARS_FRAME, POLARS_SERIES = "polars.DataFrame", "polars.Series"

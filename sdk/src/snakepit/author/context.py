@@ -1,6 +1,6 @@
 """What a running tool may ask for: `Context` blocks, `AsyncContext` is awaited; the names are the same.
 
-It talks to a small `Host`, which the worker and the test harness provide; it knows no socket and no process.
+It talks to a small `Runtime`, which the worker and the test harness provide; it knows no socket and no process.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snakepit._ipc.frames import Payload, StateAnswer
-from snakepit._values import payload as payloads
-from snakepit._values.text import check, readable
-from snakepit.author.pending import Conversation, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
-from snakepit.author.runtime import CallInfo, Host, Interrupted
+from snakepit._values import payloads
+from snakepit._values.strings import check, readable
+from snakepit.author.pending_call import PendingCall, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
+from snakepit.author.runtime import CallInfo, Interrupted, Runtime
 from snakepit.author.state_cache import StateCache
 from snakepit.errors import InvalidArguments, PayloadWarning, SnakepitError, Started, StoreUnavailable, from_reason
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import logging
     from concurrent.futures import Future
 
-__all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Host", "Interrupted", "State", "StateCache"]
+__all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Interrupted", "Runtime", "State", "StateCache"]
 
 ANSWER_SECONDS = 30.0
 """How long a state operation of a call without a deadline waits for its answer."""
@@ -33,10 +33,10 @@ ANSWER_SECONDS = 30.0
 class _CallContext:
     """What both contexts share: everything that never waits."""
 
-    def __init__(self, call: CallInfo, host: Host, cache: StateCache) -> None:
-        self._host = host
+    def __init__(self, call: CallInfo, runtime: Runtime, cache: StateCache) -> None:
+        self._runtime = runtime
         self._call = call
-        self._operations = _Operations(call, host, cache)
+        self._operations = _Operations(call, runtime, cache)
 
     @property
     def call_id(self) -> str:
@@ -76,7 +76,7 @@ class _CallContext:
 
     def check(self) -> None:
         """Call it now and then in long loops: raises Interrupted when the caller has gone or the deadline has passed."""
-        reason = self._host.interruption() or ("DEADLINE" if self.remaining() == 0.0 else "")
+        reason = self._runtime.interruption() or ("DEADLINE" if self.remaining() == 0.0 else "")
         if reason:
             raise Interrupted(reason)
 
@@ -84,38 +84,38 @@ class _CallContext:
         """Tell the caller how far the call is; `fraction` from 0 to 1. It also shows that the call is alive."""
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"fraction {fraction!r} must be from 0 to 1")
-        self._host.progress(float(fraction), readable(message))
+        self._runtime.progress(float(fraction), readable(message))
 
     def _timeout(self) -> float:
         remaining = self.remaining()
         return ANSWER_SECONDS if remaining is None else remaining
 
-    def _ask(self, name: str, arguments: Mapping[str, Any] | None, pool: str | None, timeout: float | None, stream: bool) -> Conversation:
+    def _ask(self, name: str, arguments: Mapping[str, Any] | None, pool: str | None, timeout: float | None, stream: bool) -> PendingCall:
         end = deadline_of(self._call.deadline, timeout)
-        return self._host.tool(ToolRequest.of(name, arguments, pool, end, stream=stream))
+        return self._runtime.tool(ToolRequest.of(name, arguments, pool, end, stream=stream))
 
 
 class _Operations:
     """State operations as questions and answers, without waiting: each method gives a future or reads one's answer."""
 
-    def __init__(self, call: CallInfo, host: Host, cache: StateCache) -> None:
+    def __init__(self, call: CallInfo, runtime: Runtime, cache: StateCache) -> None:
         self._named = bool(call.session_id)
         # The uid where there is one: another session of the same name has values of its own.
         self._session = (call.session_uid or call.session_id, call.session_epoch)
-        self._host = host
+        self._runtime = runtime
         self._cache = cache
 
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
         if not self._named:
             raise _no_session()
-        return self._host.state(operation, check("state key", key), value, expected_version)
+        return self._runtime.state(operation, check("state key", key), value, expected_version)
 
     def ask_soon(
         self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1
     ) -> asyncio.Future[StateAnswer]:
         if not self._named:
             raise _no_session()
-        return self._host.state_soon(operation, check("state key", key), value, expected_version)
+        return self._runtime.state_soon(operation, check("state key", key), value, expected_version)
 
     def cached(self, key: str) -> StateAnswer | None:
         return self._cache.get(self._session, key, time.monotonic())
@@ -286,12 +286,12 @@ class Context(_CallContext):
         self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
     ) -> Iterator[Any]:
         """As `call_tool`, for the chunks of a stream one by one. Leaving the loop stops their producer."""
-        conversation = self._ask(name, arguments, pool, timeout, stream=True)
+        pending = self._ask(name, arguments, pool, timeout, stream=True)
         try:
-            while (chunk := wait_for(conversation, chunk_of)) is not None:
+            while (chunk := wait_for(pending, chunk_of)) is not None:
                 yield payloads.decode(chunk)
         finally:
-            conversation.close()
+            pending.close()
 
 
 class AsyncContext(_CallContext):
@@ -312,9 +312,9 @@ class AsyncContext(_CallContext):
         self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
     ) -> AsyncIterator[Any]:
         """As `call_tool`, for the chunks of a stream one by one. Leaving the loop stops their producer."""
-        conversation = self._ask(name, arguments, pool, timeout, stream=True)
+        pending = self._ask(name, arguments, pool, timeout, stream=True)
         try:
-            while (chunk := chunk_of(await next_of(conversation))) is not None:
+            while (chunk := chunk_of(await next_of(pending))) is not None:
                 yield payloads.decode(chunk)
         finally:
-            conversation.close()
+            pending.close()

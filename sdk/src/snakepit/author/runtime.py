@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from snakepit._ipc.frames import Payload, StateAnswer
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.pending_call import PendingCall, ToolRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,7 +38,7 @@ class CallInfo:
     session_uid: str = ""
 
 
-class Host(Protocol):
+class Runtime(Protocol):
     """What a context needs of whoever runs the call."""
 
     def interruption(self) -> str:
@@ -53,5 +53,5 @@ class Host(Protocol):
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         """The same from a task of the running loop; the operations of one of its turns may leave together."""
 
-    def tool(self, request: ToolRequest) -> Conversation:
-        """Have a tool called; its chunks and its answer come through the conversation."""
+    def tool(self, request: ToolRequest) -> PendingCall:
+        """Have a tool called; its chunks and its answer come through the PendingCall."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from snakepit._values import coercion as kinds
 from snakepit._values import pydantic_types
-from snakepit._values import types as kinds
-from snakepit._values.to_builtins import Writer
+from snakepit._values.serializer import Serializer
 
 _REF = "#/$defs/"
 Mode = typing.Literal["validation", "serialization"]
@@ -27,9 +27,9 @@ def of_arguments(arguments: type[Any], defaults: Mapping[str, Any]) -> str:
     root.pop("title", None)
     properties = root.setdefault("properties", {})
     for name, default in defaults.items():
-        writer = Writer()
-        plain = writer.plain(default)
-        if not writer.marked and not writer.attachments:
+        serializer = Serializer()
+        plain = serializer.plain(default)
+        if not serializer.marked and not serializer.attachments:
             properties[name]["default"] = plain
     return _text(root, definitions)
 

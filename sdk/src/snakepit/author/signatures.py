@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from snakepit._values import pydantic_types
-from snakepit._values.types import decode_hook, is_table
+from snakepit._values.coercion import decode_hook, is_table
 from snakepit.author import schemas
 from snakepit.author.context import AsyncContext, Context
 

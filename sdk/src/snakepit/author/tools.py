@@ -15,9 +15,8 @@ import msgspec
 
 from snakepit._ipc.frames import Payload, ToolInfo
 from snakepit._names import check_tool
-from snakepit._values import payload as payloads
-from snakepit._values import text as texts
-from snakepit._values.types import decode_hook
+from snakepit._values import payloads, strings
+from snakepit._values.coercion import decode_hook
 from snakepit.author import loading
 from snakepit.author.adapter import MARK, Adapter, AdapterError, Mark
 from snakepit.author.signatures import Signature, read_signature
@@ -34,7 +33,7 @@ class Tool:
         self.streaming = self.signature.streaming
         self.info = ToolInfo(
             name=self.name,
-            description=texts.readable(mark.description if mark.description is not None else inspect.getdoc(function) or ""),
+            description=strings.readable(mark.description if mark.description is not None else inspect.getdoc(function) or ""),
             input_schema=self.signature.input_schema,
             output_schema=self.signature.output_schema,
             streaming=self.streaming,
@@ -51,7 +50,7 @@ class Tool:
         except msgspec.ValidationError:
             return self._converted(msgspec.json.decode(arguments.data or b"{}"), arguments)  # which says more when looked at twice
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            why = texts.why_unreadable(arguments.data, error)
+            why = strings.why_unreadable(arguments.data, error)
             raise InvalidArguments(f"the arguments are not {arguments.content_type}: {why}") from error
         except RecursionError as error:
             raise InvalidArguments("the arguments are nested too deeply") from error
@@ -69,9 +68,9 @@ class Tool:
         try:
             found = convert(values)
         except msgspec.ValidationError as error:
-            from snakepit.author import refusals  # what most workers never need isn't imported by all
+            from snakepit.author import argument_errors  # what most workers never need isn't imported by all
 
-            found = refusals.second_look(error, values, convert, signature.names, signature.input_schema)
+            found = argument_errors.second_look(error, values, convert, signature.names, signature.input_schema)
         taken = msgspec.structs.asdict(found)
         if not signature.tables:
             return taken

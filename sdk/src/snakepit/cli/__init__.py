@@ -29,6 +29,6 @@ def main() -> None:
 
 
 def _explain(missing: ModuleNotFoundError) -> None:
-    from snakepit import _installing
+    from snakepit import _extras
 
-    print(f"snakepit: the module {missing.name!r} is missing. {_installing.CLIENT}", file=sys.stderr)
+    print(f"snakepit: the module {missing.name!r} is missing. {_extras.CLIENT}", file=sys.stderr)

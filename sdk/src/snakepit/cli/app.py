@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from snakepit import __version__, _installing
+from snakepit import __version__, _extras
 from snakepit.cli import call, connect, doctor, failures, look, maintain, session
 from snakepit.cli.examples import EXAMPLES
 from snakepit.cli.output import Output
@@ -104,6 +104,6 @@ def _load(point: EntryPoint) -> Callable[..., Any]:
 
 def _missing(name: str) -> Callable[[], None]:
     def command() -> None:
-        raise InvalidArguments(f"the command {name!r} is in another package, {_MISSING[name]}, which is not installed. {_installing.WHOLE}")
+        raise InvalidArguments(f"the command {name!r} is in another package, {_MISSING[name]}, which is not installed. {_extras.WHOLE}")
 
     return command

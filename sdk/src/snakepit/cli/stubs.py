@@ -43,8 +43,7 @@ def render(pool: str, tools: Iterable[Tool]) -> str:
         "from __future__ import annotations\n",
         "from collections.abc import AsyncIterator, Iterator",
         "from typing import Any, Literal, NotRequired, TypedDict\n",
-        "from snakepit import tool",
-        "from snakepit.author.typed import OMITTED",
+        "from snakepit import OMITTED, tool",
     ]
     return "\n".join([head, *imports, *(f"\n\n{each}" for each in (*records.texts, *body))]) + "\n"
 

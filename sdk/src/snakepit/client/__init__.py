@@ -11,9 +11,23 @@ from snakepit.client.pool import Pool
 from snakepit.client.session import Session, State
 from snakepit.client.snapshot import Snapshot
 from snakepit.client.stream import Stream
+from snakepit.client.typed import OMITTED
 from snakepit.client.views import PoolInfo, SessionInfo, ToolInfo, WorkerInfo
 
-__all__ = ["Client", "Offer", "Pool", "PoolInfo", "Session", "SessionInfo", "Snapshot", "State", "Stream", "ToolInfo", "WorkerInfo"]
+__all__ = [
+    "OMITTED",
+    "Client",
+    "Offer",
+    "Pool",
+    "PoolInfo",
+    "Session",
+    "SessionInfo",
+    "Snapshot",
+    "State",
+    "Stream",
+    "ToolInfo",
+    "WorkerInfo",
+]
 
 # A library says nothing on its own: whoever configures logging sees what links and dials say.
 logging.getLogger("snakepit").addHandler(logging.NullHandler())

@@ -7,8 +7,8 @@ from typing import Any
 
 from snakepit._ipc import frames
 from snakepit._ipc.sections import LARGE_BYTES, skeleton
-from snakepit._values import payload
-from snakepit._values.caller_warnings import warn
+from snakepit._values import payloads
+from snakepit._values.payload_warnings import warn
 from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments, SnakepitError, Started, ToolError
 from snakepit.v1 import common_pb2, link_pb2
@@ -16,28 +16,28 @@ from snakepit.v1 import common_pb2, link_pb2
 
 def content_type(encoding: str) -> str:
     """Of one of the words of a pool's call.payloads. Raises InvalidArguments for another."""
-    if encoding not in payload.CONTENT_TYPES:
-        raise InvalidArguments(f"payload {encoding!r} is unknown: use {', '.join(payload.CONTENT_TYPES)}")
-    return payload.CONTENT_TYPES[encoding]
+    if encoding not in payloads.CONTENT_TYPES:
+        raise InvalidArguments(f"payload {encoding!r} is unknown: use {', '.join(payloads.CONTENT_TYPES)}")
+    return payloads.CONTENT_TYPES[encoding]
 
 
-def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> common_pb2.Payload:
+def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payloads.JSON) -> common_pb2.Payload:
     """As `fill_arguments`, on its own."""
     wire = common_pb2.Payload()
     fill_arguments(wire, arguments, kind)
     return wire
 
 
-def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payload.JSON) -> frames.Payload | None:
+def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payloads.JSON) -> frames.Payload | None:
     """Into an empty message; large ones are returned, and the message has but their skeleton.
 
     Warns of what can't be carried. Raises InvalidArguments for what is no mapping of names to values, or none that can be sent.
     """
-    if not arguments and kind == payload.JSON:
-        wire.content_type, wire.data = payload.JSON, b"{}"
+    if not arguments and kind == payloads.JSON:
+        wire.content_type, wire.data = payloads.JSON, b"{}"
         return None
-    encoded = payload.encode_arguments(arguments or {}, kind)
-    if payload.size(encoded) <= LARGE_BYTES:
+    encoded = payloads.encode_arguments(arguments or {}, kind)
+    if payloads.size(encoded) <= LARGE_BYTES:
         _fill(wire, encoded)
         return None
     _fill(wire, skeleton(encoded))
@@ -45,12 +45,12 @@ def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None
 
 
 def encode(value: Any) -> common_pb2.Payload:
-    return _wire(payload.encode(value))
+    return _wire(payloads.encode(value))
 
 
 def encode_answer(value: Any) -> common_pb2.Payload:
     """Of an offered function: what can't be carried is for the asker to know, so the warnings travel."""
-    encoded = payload.encode(value)
+    encoded = payloads.encode(value)
     answer = plain_wire(encoded)
     answer.warnings.extend(encoded.warnings)
     return answer
@@ -58,7 +58,7 @@ def encode_answer(value: Any) -> common_pb2.Payload:
 
 def encode_state(value: Any) -> common_pb2.Payload:
     """As state is kept: without attachments."""
-    return _wire(payload.encode_inline(value))
+    return _wire(payloads.encode_inline(value))
 
 
 def _wire(encoded: frames.Payload) -> common_pb2.Payload:
@@ -107,7 +107,7 @@ def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
     if not attached and not data:
         return None
     try:
-        return payload.decode(plain(wire) if attached else frames.Payload(data, wire.content_type), trusted=trusted)
+        return payloads.decode(plain(wire) if attached else frames.Payload(data, wire.content_type), trusted=trusted)
     except InvalidArguments as error:  # of the other side's making: the tool has run
         raise SnakepitError(error.message, started=Started.YES) from error
 
@@ -116,7 +116,7 @@ def decode_large(whole: frames.Payload, *, trusted: bool = False) -> Any:
     """The value of a payload that came in pieces: arrays are read-only views of what was received."""
     if whole.warnings:
         warn(whole.warnings)
-    return payload.decode(whole, trusted=trusted)
+    return payloads.decode(whole, trusted=trusted)
 
 
 def tool_error(error: common_pb2.ToolError) -> ToolError:

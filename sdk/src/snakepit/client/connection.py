@@ -26,12 +26,11 @@ from snakepit._wire.dial import Replica
 from snakepit._wire.forks import forked_from
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
 from snakepit._wire.token import Token
-from snakepit.client import carrying
-from snakepit.client import errors as sentences
+from snakepit.client import carrying, local_errors
 from snakepit.client.carrying import Watch
 from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broken
+from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.serving import Serving
-from snakepit.client.trying import Tries, is_elsewhere
 from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
 from snakepit.v1 import link_pb2, tool_pb2
 
@@ -81,7 +80,7 @@ class Connection:
     def start(self) -> None:
         """Raises SnakepitError in a process that was forked while gRPC ran."""
         if parent := forked_from():
-            raise sentences.forked(parent)
+            raise local_errors.forked(parent)
         self._loop = asyncio.get_running_loop()
         self._dialer.start()
 
@@ -93,7 +92,7 @@ class Connection:
     def check_process(self) -> None:
         """Raises SnakepitError in a forked child."""
         if self.is_forked:
-            raise sentences.of_another_process(self._pid)
+            raise local_errors.of_another_process(self._pid)
 
     def check_loop(self) -> float:
         """The loop's time. Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
@@ -104,7 +103,7 @@ class Connection:
             raise
         if loop is not self._loop:
             self.check_process()
-            raise sentences.of_another_loop()
+            raise local_errors.of_another_loop()
         return loop.time()
 
     async def stop(self) -> None:
@@ -195,7 +194,7 @@ class Connection:
         """Return when a call that has failed may go out once more; else raise how it failed."""
         if nested or self._stopped:
             raise (
-                sentences.replica_lost(peer.replica.address, "it never got the call", Started.NO)
+                local_errors.replica_lost(peer.replica.address, "it never got the call", Started.NO)
                 if isinstance(failure, NotWritten)
                 else failure
             )
@@ -209,7 +208,7 @@ class Connection:
         if isinstance(failure, NotWritten):
             self.retire(peer)
             if not tries.still_unsent():
-                raise tries.told(sentences.no_server(self.target, self._dialer.last_error))
+                raise tries.told(local_errors.no_server(self.target, self._dialer.last_error))
             return
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
@@ -270,7 +269,7 @@ class Connection:
                 peer.replica.uses.end()
             if is_broken(error):
                 self.retire(peer)
-                error = sentences.replica_lost(peer.replica.address, error.message)
+                error = local_errors.replica_lost(peer.replica.address, error.message)
             if self._stopped:
                 raise error
             await self._pause(peer, tries, error, twice)
@@ -309,7 +308,7 @@ class Connection:
             error = self._dialer.last_error
             refused = error is not None and not self._ever_open and now() - begin > REFUSED_SECONDS
             if now() >= end or refused or self._stopped:
-                raise sentences.no_server(self.target, error)
+                raise local_errors.no_server(self.target, error)
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
@@ -359,7 +358,7 @@ class Connection:
                 raise
             if not carry.has_lane:
                 self.retire(peer)
-            raise sentences.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
+            raise local_errors.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
         finally:
             carry.cancel()
 
@@ -382,7 +381,7 @@ class Connection:
             peer.cancel(result.id)  # The stream may never have reached the replica.
             raise
         except SnakepitError as error:
-            raise (sentences.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
+            raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
             carry.cancel()
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from snakepit._ipc import frames
 from snakepit._ipc.sections import counted, sizes
-from snakepit._values import payload as payloads
+from snakepit._values import payloads
 from snakepit._wire import Link, LinkClosed
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import Replica
-from snakepit.client import carrying, codec
-from snakepit.client import errors as sentences
+from snakepit.client import carrying, codec, local_errors
 from snakepit.client.carrying import Watch
 from snakepit.errors import Cancelled, DeadlineExceeded, ServerUnavailable, SnakepitError, Started
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
@@ -80,9 +79,9 @@ class Peer:
             if id_ in unwritten:
                 future.set_exception(NotWritten())
             elif self.taken is not None and id_ > self.taken:
-                future.set_exception(sentences.never_taken(self.replica.address))
+                future.set_exception(local_errors.never_taken(self.replica.address))
             else:
-                future.set_exception(sentences.replica_lost(self.replica.address, reason))
+                future.set_exception(local_errors.replica_lost(self.replica.address, reason))
 
     def cancel(self, id_: int) -> None:
         with contextlib.suppress(LinkClosed):
@@ -95,7 +94,7 @@ def check_size(replica: Replica, payload: frames.Payload) -> None:
     if not limit:
         size, limit, name = payloads.size(payload), replica.max_payload_bytes or MAX_PAYLOAD_BYTES, "maxPayloadBytes"
     if size > limit:
-        raise sentences.too_large(size, limit, name)
+        raise local_errors.too_large(size, limit, name)
 
 
 def inlined(call: link_pb2.Call, large: frames.Payload) -> link_pb2.Call:

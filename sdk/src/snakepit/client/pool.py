@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
-from snakepit.client.calling import Caller
+from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.client.session import Session
 from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
@@ -14,7 +14,7 @@ from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
 _PAGE = 1000
 
 
-class Pool(Caller):
+class Pool(Calls):
     """A handle: making one asks nothing of the control plane, so a pool that doesn't exist shows at the first call."""
 
     def __init__(self, connection: Connection, name: str, payload: requests.Encoding = "json") -> None:

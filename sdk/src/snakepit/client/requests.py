@@ -11,8 +11,8 @@ from snakepit._ipc import frames
 from snakepit._ipc.sections import sizes
 from snakepit._names import call_id, check_tool
 from snakepit._values import digests
-from snakepit._values.payload import JSON, PICKLE
-from snakepit._values.text import check
+from snakepit._values.payloads import JSON, PICKLE
+from snakepit._values.strings import check
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import common_pb2, link_pb2, router_pb2

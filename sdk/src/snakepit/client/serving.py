@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from snakepit._ipc.frames import Payload, StateAnswer
 from snakepit._telemetry import tracing
-from snakepit._values import payload as payloads
-from snakepit._values.text import readable
+from snakepit._values import payloads
+from snakepit._values.strings import readable
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.status import to_frame
 from snakepit._wire.window import Window
 from snakepit.author.context import AsyncContext, CallInfo, Context, StateCache
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.tools import Tool
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, ToolError, ToolNotFound
@@ -64,7 +64,7 @@ class Within:
         if self.task is not None:
             self.task.cancel()
 
-    # ---- the host of the function's context
+    # ---- the runtime of the function's context
 
     def interruption(self) -> str:
         return self.reason
@@ -78,7 +78,7 @@ class Within:
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         raise InvalidArguments("an offered function has no ctx.state: use session.state of the client")
 
-    def tool(self, request: ToolRequest) -> Conversation:
+    def tool(self, request: ToolRequest) -> PendingCall:
         raise InvalidArguments("an offered function has no ctx.call_tool: call tools through the client")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from snakepit._names import check_session, check_state_key
 from snakepit.client import codec, requests, snapshot, views
-from snakepit.client.calling import Caller
+from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2, session_pb2, tool_pb2
@@ -97,7 +97,7 @@ def _ttl(seconds: float) -> float:
     return float(seconds)
 
 
-class Session(Caller):
+class Session(Calls):
     """A handle on one session; see `Pool.session`."""
 
     def __init__(

@@ -15,8 +15,7 @@ from snakepit._telemetry.tracing import Span
 from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.link import EOF
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
-from snakepit.client import codec, requests
-from snakepit.client import errors as sentences
+from snakepit.client import codec, local_errors, requests
 from snakepit.client.carrying import Carry
 from snakepit.client.connection import Connection
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
@@ -203,7 +202,7 @@ class Stream(AsyncIterator[Any]):
     def _said(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
         if not is_broken(raised):
             return raised
-        return sentences.broken(self._address, raised.message, never_started=source.never_started)
+        return local_errors.broken(self._address, raised.message, never_started=source.never_started)
 
     def _failed(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
         error = self._said(source, raised)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from snakepit._values import text as texts
-from snakepit._values.text import quoted
+from snakepit._values import strings
+from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 
 MOST_CHARACTERS = 512 * 1024
@@ -62,13 +62,13 @@ def _parts(value: dict[Any, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
 def _below(path: str, name: object, value: object) -> str:
     """Its end, where it is long."""
     here = f"{path}[{name}]" if isinstance(value, list) else f"{path}.{name}" if path else str(name)
-    return here if len(here) <= texts.ECHOED else f"…{here[-texts.ECHOED :]}"
+    return here if len(here) <= strings.ECHOED else f"…{here[-strings.ECHOED :]}"
 
 
 def _wrong(value: Any) -> str:
     if isinstance(value, str):
         try:
-            texts.check("it", value)
+            strings.check("it", value)
         except InvalidArguments as error:
             return error.message
         return ""

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple, Self
 
 from snakepit._ipc.frames import Payload, StateAnswer, StateOperation, ToolInfo
 from snakepit._names import nearest, new_id
-from snakepit._values import payload as payloads
-from snakepit._values.caller_warnings import warn
+from snakepit._values import payloads
+from snakepit._values.payload_warnings import warn
 from snakepit.author import tracebacks
 from snakepit.author.adapter import Adapter
 from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool, discover, load
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, ToolError, ToolNotFound
-from snakepit.testing.doubles import Fakes
+from snakepit.testing.doubles import ToolDoubles
 
 Watch = Callable[[float, str], object]
 
@@ -64,14 +64,14 @@ class MemoryState:
 
 
 class Call:
-    """One call of the harness, and the host of its context. `cancel` may be called from the tool or another thread."""
+    """One call of the harness, and the runtime of its context. `cancel` may be called from the tool or another thread."""
 
-    def __init__(self, session_id: str, state: MemoryState, fakes: Fakes | None = None, watch: Watch | None = None) -> None:
+    def __init__(self, session_id: str, state: MemoryState, doubles: ToolDoubles | None = None, watch: Watch | None = None) -> None:
         self.progressed: list[tuple[float, str]] = []
         self._watch = watch
         self._session_id = session_id
         self._state = state
-        self._fakes = fakes or Fakes()
+        self._doubles = doubles or ToolDoubles()
         self._reason = ""
 
     def cancel(self) -> None:
@@ -94,8 +94,8 @@ class Call:
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         return asyncio.wrap_future(self.state(operation, key, value, expected_version))
 
-    def tool(self, request: ToolRequest) -> Conversation:
-        return self._fakes.converse(request)
+    def tool(self, request: ToolRequest) -> PendingCall:
+        return self._doubles.pending_call(request)
 
 
 class _Run(NamedTuple):
@@ -107,12 +107,12 @@ class _Run(NamedTuple):
 
 
 class Harness:
-    """A living adapter; see `start`. `calls` has every call made, for its `progressed`; `fakes` what `ctx.call_tool` finds."""
+    """A living adapter; see `start`. `calls` has every call made, for its `progressed`; `doubles` what `ctx.call_tool` finds."""
 
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.state = MemoryState()
-        self.fakes = Fakes()
+        self.doubles = ToolDoubles()
         self.calls: list[Call] = []
         self._sessions: set[str] = set()
         self._tools = discover(adapter)
@@ -147,7 +147,7 @@ class Harness:
 
     def offer(self, *functions: Callable[..., Any], pool: str = "") -> None:
         """Functions for `ctx.call_tool` to find: in the place of a client's tools or, with `pool`, of another pool's."""
-        self.fakes.offer(*functions, pool=pool)
+        self.doubles.offer(*functions, pool=pool)
 
     def end_session(self, session_id: str) -> None:
         """As if the session had been deleted."""
@@ -183,7 +183,7 @@ class Harness:
         encoded = payloads.encode_arguments(arguments or {})
         warn(encoded.warnings)
         values = tool.decode(encoded)
-        call = Call(session_id, self.state, self.fakes, on_progress)
+        call = Call(session_id, self.state, self.doubles, on_progress)
         self.calls.append(call)
         timeout = timeout or tool.info.timeout_seconds or None
         deadline = None if timeout is None else time.monotonic() + timeout

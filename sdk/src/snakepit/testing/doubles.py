@@ -14,15 +14,15 @@ from typing import Any
 
 from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk, ToolFailure
 from snakepit._names import nearest, parse_pool, pool_name
-from snakepit._values import payload as payloads
-from snakepit.author.pending import Conversation, ToolRequest
+from snakepit._values import payloads
+from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.tools import Tool, as_tool
 from snakepit.errors import SnakepitError, ToolNotFound
 
 Send = Callable[[ToolChunk | ToolAnswer], None]
 
 
-class Fakes:
+class ToolDoubles:
     """`offer` functions; `asked` has every request so far."""
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class Fakes:
             tool = as_tool(function)
             self._tools[pool_name(*parse_pool(pool)) if pool else "", tool.name] = tool
 
-    def converse(self, request: ToolRequest) -> Conversation:
+    def pending_call(self, request: ToolRequest) -> PendingCall:
         """Answer one request within this process."""
-        conversation = Conversation(request, lambda: None, lambda: None)
-        self.answer(request, 0, conversation.add)
-        return conversation
+        pending = PendingCall(request, lambda: None, lambda: None)
+        self.answer(request, 0, pending.add)
+        return pending
 
     def answer(self, request: ToolRequest, operation_id: int, send: Send) -> None:
         """Run the tool; `send` gets what comes back, in order, from another thread."""

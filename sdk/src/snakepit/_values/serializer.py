@@ -1,6 +1,6 @@
 """Values on their way out, made of what JSON or msgpack has: the converted value, its attachments, and what could not be carried. Pure.
 
-It converts and never encodes: `snakepit._values.payload` does.
+It converts and never encodes: `snakepit._values.payloads` does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def marker(value: Any) -> dict[str, str]:
     return {UNSERIALIZABLE: f"{kind.__module__}.{kind.__qualname__}"}
 
 
-class Writer:
+class Serializer:
     """One value on its way into JSON; collects its attachments, and the remedies for what could not be carried, by type."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ def _names_of_fields(value: Any) -> list[tuple[str, str]]:
     return [(name, name) for name in found if hasattr(value, name)]
 
 
-class InlineWriter(Writer):
+class InlineSerializer(Serializer):
     """One value on its way into msgpack, which has bytes of its own."""
 
     def attach(self, attachment: Attachment) -> Any:

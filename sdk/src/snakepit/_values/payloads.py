@@ -14,17 +14,17 @@ from typing import Any
 import msgspec
 
 from snakepit._ipc.frames import Attachment, Payload
-from snakepit._values import text as texts
+from snakepit._values import strings
 from snakepit._values.buffers import ARROW, NDARRAY, OCTETS, restored
-from snakepit._values.to_builtins import (
+from snakepit._values.serializer import (
     ATTACHMENT,
     FLOAT,
     INLINE_ARRAY,
     INLINE_INTEGER,
     PLAIN,
     UNSERIALIZABLE,
-    InlineWriter,
-    Writer,
+    InlineSerializer,
+    Serializer,
     complaints,
     finite,
     fitting,
@@ -80,7 +80,7 @@ def _check_argument(name: Any, value: Any, content_type: str) -> None:
     try:
         _attempt({name: value}, content_type)
     except UnicodeEncodeError as error:
-        raise texts.refusal(f"argument {name!r}", error) from None
+        raise strings.refusal(f"argument {name!r}", error) from None
     except Exception as error:
         raise InvalidArguments(f"argument {name!r} holds itself, or is nested too deeply: {error}") from None
 
@@ -103,18 +103,18 @@ def _encode_with_null(value: Any, data: bytes) -> Payload:
 
 
 def _encode_json(value: Any) -> Payload:
-    writer = Writer()
-    plain = writer.plain(value)
+    serializer = Serializer()
+    plain = serializer.plain(value)
     data = _json.encode(plain)
     if b"null" in data and may_be_non_finite(plain):
         data = _json.encode(finite(plain))
-    return Payload(data, JSON, tuple(writer.attachments), complaints(plain, writer.remedies) if writer.marked else ())
+    return Payload(data, JSON, tuple(serializer.attachments), complaints(plain, serializer.remedies) if serializer.marked else ())
 
 
 def _encode_msgpack(value: Any) -> Payload:
-    writer = InlineWriter()
-    plain = writer.plain(value)
-    warnings = complaints(plain, writer.remedies) if writer.marked else ()
+    serializer = InlineSerializer()
+    plain = serializer.plain(value)
+    warnings = complaints(plain, serializer.remedies) if serializer.marked else ()
     try:
         return Payload(_msgpack.encode(plain), MSGPACK, (), warnings)
     except OverflowError:
@@ -149,7 +149,9 @@ def decode(payload: Payload, *, trusted: bool = False, tables: bool = True) -> A
     try:
         return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload, tables)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise InvalidArguments(f"the payload is not {payload.content_type or JSON}: {texts.why_unreadable(payload.data, error)}") from error
+        raise InvalidArguments(
+            f"the payload is not {payload.content_type or JSON}: {strings.why_unreadable(payload.data, error)}"
+        ) from error
     except RecursionError as error:
         raise InvalidArguments("the payload is nested too deeply") from error
 

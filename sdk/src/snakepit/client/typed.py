@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from snakepit._names import check_tool, nearest
-from snakepit._values.types import decode_hook
+from snakepit._values.coercion import decode_hook
 from snakepit.author.adapter import MARK, Adapter, Mark
 from snakepit.author.context import AsyncContext, Context
 from snakepit.author.signatures import is_streaming, streamed

@@ -1,6 +1,6 @@
-"""A tool that calls a tool: what it asks for, and the conversation in which chunks and the answer come back.
+"""A tool that calls a tool: what it asks for, and the call itself until its answer is here, as its asker sees it.
 
-It knows neither sockets nor processes: whoever hosts the call feeds the conversation, from any thread.
+It knows neither sockets nor processes: whoever runs the call feeds it, from any thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakepit._ipc.frames import Payload, ToolAnswer, ToolChunk
 from snakepit._names import check_tool, nearest, parse_pool, pool_name
-from snakepit._values import payload as payloads
+from snakepit._values import payloads
 from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started, ToolError, from_reason
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def misplaced(method: str, tool: str, names: Collection[str], options: Collectio
     return TypeError(f"{method}() has no option {name!r}: the tool's arguments are one mapping, {method}({tool!r}, {{{shown}}})")
 
 
-class Conversation:
-    """The asker's end of one call: `add` is for the host, the rest for the asker.
+class PendingCall:
+    """The asker's end of one call: `add` is for the runtime, the rest for the asker.
 
     `taken` is told of each chunk that the asker took, `dropped` when it stops listening before the answer.
     """
@@ -132,38 +132,38 @@ class Conversation:
         return error
 
 
-def wait_for(conversation: Conversation, read: Callable[[Part], T]) -> T:
+def wait_for(pending: PendingCall, read: Callable[[Part], T]) -> T:
     """Block for the next part. However the wait ends without one, the call is given up."""
     part = None
     try:
-        part = conversation.next().result(conversation.seconds())
+        part = pending.next().result(pending.seconds())
     except TimeoutError as error:
-        raise conversation.too_late() from error
+        raise pending.too_late() from error
     finally:
-        _settle(conversation, part)
+        _settle(pending, part)
     return read(part)
 
 
-async def next_of(conversation: Conversation) -> Part:
+async def next_of(pending: PendingCall) -> Part:
     """As `wait_for`, without blocking."""
     import asyncio
 
     part = None
     try:
-        async with asyncio.timeout(conversation.seconds()):
-            part = await asyncio.wrap_future(conversation.next())
+        async with asyncio.timeout(pending.seconds()):
+            part = await asyncio.wrap_future(pending.next())
     except TimeoutError as error:
-        raise conversation.too_late() from error
+        raise pending.too_late() from error
     finally:
-        _settle(conversation, part)
+        _settle(pending, part)
     return part
 
 
-def _settle(conversation: Conversation, part: Part | None) -> None:
+def _settle(pending: PendingCall, part: Part | None) -> None:
     if part is None:
-        conversation.close()
+        pending.close()
     elif isinstance(part, ToolChunk):
-        conversation.took()
+        pending.took()
 
 
 def value_of(part: Part) -> Any:

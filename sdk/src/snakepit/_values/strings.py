@@ -40,7 +40,7 @@ def refusal(what: str, error: UnicodeEncodeError) -> InvalidArguments:
     return InvalidArguments(f"{what} has {error.object[error.start]!r}, {_WHAT}")
 
 
-def text(what: str, value: Any) -> str:
+def check_type(what: str, value: Any) -> str:
     """The value itself, which is text. Raises InvalidArguments."""
     if not isinstance(value, str):
         raise InvalidArguments(f"{what} {value!r:.40} must be text, not {type(value).__name__}")

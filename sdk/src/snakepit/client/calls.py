@@ -8,19 +8,19 @@ from typing import Any, Never, TypeVar, cast
 
 from snakepit._ipc import frames
 from snakepit._telemetry import tracing
-from snakepit.author.pending import misplaced, seconds
-from snakepit.author.typed import Handle, Method
+from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
 from snakepit.client.carrying import Watch
 from snakepit.client.connection import Connection
 from snakepit.client.stream import Stream
+from snakepit.client.typed import Handle, Method
 from snakepit.errors import Cancelled, SnakepitError
 from snakepit.v1 import link_pb2
 
 T = TypeVar("T")
 
 
-class Caller:
+class Calls:
     """What pools and sessions share: `call` and `stream`."""
 
     def __init__(self, connection: Connection, target: requests.Target) -> None:
