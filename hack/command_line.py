@@ -7,9 +7,8 @@ from typing import Any
 
 import typer
 
-from snakepit.cli.app import make_app
-from snakepit.cli.examples import EXAMPLES
-from snakepit.cli.reach import PANEL
+from snakepit.cli.app import EXAMPLES, make_app
+from snakepit.cli.target import PANEL
 
 MARK = "<!-- From here on generated from the program by `make docs`; don't edit. -->\n"
 _TYPERS_OWN = {"install_completion", "show_completion", "help"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit.cli import codes
+from snakepit.cli.failures import ExitStatus
 from support.incluster import call, probe_pool
 from support.kube import CommandFailed, apply, condition, eventually, get, is_ready, kubectl, pods_of, run, wait_available
 
@@ -108,7 +108,7 @@ def test_a_deleted_pool_leaves_nothing_behind(namespace: str) -> None:
         "snakepit.snakepit-system:7800",
         check=False,
     )
-    assert refused.returncode == codes.USAGE
+    assert refused.returncode == ExitStatus.USAGE
     assert "gone" in refused.stderr
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from snakepit.cli import codes
+from snakepit.cli.failures import ExitStatus
 from support.incluster import probe_pool
 from support.kube import SYSTEM, apply, kubectl, wait_available
 
@@ -85,7 +85,7 @@ def test_connect_serves_programs_until_it_is_ended(namespace: str, pool: str, nu
 
 def test_a_context_that_is_not_there_is_one_sentence(cluster: None) -> None:
     done = snakepit("--kube", "--context", "nowhere", "pools")
-    assert done.returncode == codes.NEVER_STARTED
+    assert done.returncode == ExitStatus.NEVER_STARTED
     assert done.stderr.startswith("snakepit: SERVER_UNAVAILABLE: kubectl can't list the cluster's Services: ")
     assert "nowhere" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -108,7 +108,7 @@ def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(nam
         done = snakepit("--kube", "-n", SYSTEM, "call", f"{namespace}/{pool}", "echo", "value=mine", KUBECONFIG=str(config))
         assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
         refused = snakepit("--kube", "-n", namespace, "pools", KUBECONFIG=str(config))
-        assert refused.returncode == codes.NEVER_STARTED
+        assert refused.returncode == ExitStatus.NEVER_STARTED
         assert "forbidden" in refused.stderr
         assert refused.stderr.count("\n") == 1
     finally:

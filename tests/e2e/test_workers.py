@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from snakepit.cli import codes
+from snakepit.cli.failures import ExitStatus
 from support.containers import process_of
 from support.incluster import SERVICE, Load, call, probe_pool, workers
 from support.kube import HERMETIC, apply, condition, eventually, get, is_ready, kubectl, pods_of, run, wait_available
@@ -72,7 +72,7 @@ def identity(pod: dict[str, Any]) -> tuple[str, int]:
 def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(namespace: str, pool: str) -> None:
     before = {each["incarnation"] for each in ready(namespace)}
     ended = told("sleep", {"seconds": 60}, namespace, timeout=1)
-    assert ended.returncode == codes.TIMEOUT
+    assert ended.returncode == ExitStatus.TIMEOUT
     assert "deadline" in ended.stderr
     assert {each["incarnation"] for each in ready(namespace)} == before
 
@@ -113,7 +113,7 @@ def test_a_frozen_agent_is_suspect_and_then_lost_its_call_is_told_and_its_capsul
         finally:
             with contextlib.suppress(ProcessLookupError):  # the grace of its pod is over
                 os.kill(agent, signal.SIGCONT)
-    assert ended.returncode == codes.MAY_HAVE_RUN
+    assert ended.returncode == ExitStatus.MAY_HAVE_RUN
     assert "lost" in ended.stderr
     ready(namespace)
     assert call("whoami", {}, pool=pool, namespace=namespace) > 0
@@ -135,7 +135,7 @@ def test_a_worker_out_of_memory_is_told_at_once_with_the_agent_linked_and_the_po
     began = time.monotonic()
     ended = told("eat", {"mebibytes": 400}, namespace)
     print(f"told after {time.monotonic() - began:.1f} s: {ended.stderr.strip()}")
-    assert ended.returncode == codes.MAY_HAVE_RUN
+    assert ended.returncode == ExitStatus.MAY_HAVE_RUN
     assert "died during the call" in ended.stderr
     assert "memory" in ended.stderr
     ready(namespace)

@@ -11,16 +11,16 @@ from typing import Annotated
 import typer
 
 from snakepit._names import nearest
-from snakepit.cli.reach import Reach, reaching
+from snakepit.cli.target import Target, with_target
 from snakepit.errors import InvalidArguments, PoolNotFound
 from snakepit_local import folder, logbook
 
 POLL_SECONDS = 0.1
 
 
-@reaching
+@with_target
 def logs(
-    reach: Reach,
+    target: Target,
     of: Annotated[
         str | None, typer.Argument(metavar="[POOL | CAPSULE]", help="Of one pool, or of one of its capsules; else of all pools.")
     ] = None,
@@ -29,8 +29,8 @@ def logs(
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Put the time, in UTC, before each line.")] = False,
 ) -> None:
     """Show what the workers of a running `snakepit dev` have printed, the last MiB or two of each pool."""
-    root = _root(reach)
-    pool, capsule = _which(reach, logbook.pools(root), of)
+    root = _root(target)
+    pool, capsule = _which(target, logbook.pools(root), of)
 
     def show(lines: Sequence[logbook.Line]) -> None:
         for line in lines:
@@ -49,22 +49,22 @@ def logs(
             time.sleep(POLL_SECONDS)
 
 
-def _root(reach: Reach) -> Path:
-    if reach.target.kube is not None:
+def _root(target: Target) -> Path:
+    if target.kube is not None:
         raise InvalidArguments("logs shows those of `snakepit dev`; on a cluster: kubectl logs -l snakepit.dev/pool=NAME --prefix --follow")
     known = folder.running()
-    root = folder.at(reach.target.address, known)
+    root = folder.at(target.address, known)
     if root is None:
         there = f"it runs at {', '.join(sorted(known))}: say which with --server" if known else "start it, or on a cluster use kubectl logs"
-        raise InvalidArguments(f"no `snakepit dev` of yours runs at {reach.target.address} on this machine: {there}")
+        raise InvalidArguments(f"no `snakepit dev` of yours runs at {target.address} on this machine: {there}")
     return root
 
 
-def _which(reach: Reach, known: Sequence[str], of: str | None) -> tuple[str | None, str | None]:
+def _which(target: Target, known: Sequence[str], of: str | None) -> tuple[str | None, str | None]:
     """The pool and the capsule that are meant; None: all of them. A worker's name stands for its capsule's."""
     if of is None:
         return None, None
-    if (pool := reach.pool(of)) in known:
+    if (pool := target.pool(of)) in known:
         return pool, None
     capsule = of.partition("/")[0]
     homes = [each for each in known if capsule.startswith(f"{each.partition('/')[2]}-")]

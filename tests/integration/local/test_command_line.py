@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import yaml
 
-from snakepit.cli import codes
 from snakepit.cli.app import run
+from snakepit.cli.failures import ExitStatus
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
 from support.dev_server import Dev, Program, dev, pool_file, wait_until
@@ -63,18 +63,18 @@ def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyp
 
 
 FAILURES = [
-    (("call", "sample", "fail", "message=gone"), "LookupError: gone (started: yes)", codes.RAISED),
-    (("call", "nowhere", "echo"), "default/nowhere", codes.USAGE),
-    (("call", "sample", "ecko"), "echo", codes.USAGE),
-    (("call", "sample", "add", "a=x"), "argument `a` is a whole number, and 'x' is none: write a=3 (started: no)", codes.USAGE),
-    (("call", "sample", "add", "a"), "key=value", codes.USAGE),
-    (("call", "sample", "sleep", "seconds=20", "--timeout", "0.2"), "(started: ", codes.TIMEOUT),
-    (("call", "sample", "exit", "code=3"), "(started: maybe)", codes.MAY_HAVE_RUN),
-    (("call", "sample", "echo", "--server", NOBODY), "(connection refused) (started: no)", codes.NEVER_STARTED),
-    (("session", "get", "sample", "nobody"), "nobody", codes.USAGE),
-    (("drain", "nowhere-0/0"), "nowhere-0/0", codes.USAGE),
+    (("call", "sample", "fail", "message=gone"), "LookupError: gone (started: yes)", ExitStatus.RAISED),
+    (("call", "nowhere", "echo"), "default/nowhere", ExitStatus.USAGE),
+    (("call", "sample", "ecko"), "echo", ExitStatus.USAGE),
+    (("call", "sample", "add", "a=x"), "argument `a` is a whole number, and 'x' is none: write a=3 (started: no)", ExitStatus.USAGE),
+    (("call", "sample", "add", "a"), "key=value", ExitStatus.USAGE),
+    (("call", "sample", "sleep", "seconds=20", "--timeout", "0.2"), "(started: ", ExitStatus.TIMEOUT),
+    (("call", "sample", "exit", "code=3"), "(started: maybe)", ExitStatus.MAY_HAVE_RUN),
+    (("call", "sample", "echo", "--server", NOBODY), "(connection refused) (started: no)", ExitStatus.NEVER_STARTED),
+    (("session", "get", "sample", "nobody"), "nobody", ExitStatus.USAGE),
+    (("drain", "nowhere-0/0"), "nowhere-0/0", ExitStatus.USAGE),
     (("pools", "--server", NOBODY), "is `snakepit dev` running, or is SNAKEPIT_SERVER wrong? (connection refused)", 4),
-    (("pools", "--server", "nobody"), "no server is named 'nobody'", codes.USAGE),
+    (("pools", "--server", "nobody"), "no server is named 'nobody'", ExitStatus.USAGE),
 ]
 
 
@@ -93,7 +93,7 @@ def test_a_failure_is_one_sentence_on_stderr_and_a_status_that_says_what_may_be_
 def test_a_failure_is_an_object_where_json_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]
     code, out, err = snakepit("call", "sample", "fail", "message=gone", "-o", "json")
     told = json.loads(err)["error"]
-    assert (code, out) == (codes.RAISED, "")
+    assert (code, out) == (ExitStatus.RAISED, "")
     assert (told["reason"], told["started"], told["type"], told["message"]) == ("TOOL_ERROR", "yes", "LookupError", "gone")
     assert told["exitCode"] == code
     assert "raise LookupError(message)" in told["traceback"]
@@ -144,7 +144,7 @@ def test_a_session_is_exported_to_a_file_and_imported_under_another_id_and_pool(
         for key, value in values.items():
             assert np.array_equal(made.state.get(key), value), key
         code, _, err = snakepit("session", "import", "tiny", str(file))
-        assert code == codes.USAGE
+        assert code == ExitStatus.USAGE
         assert "has a session 'from' already" in err
         for name in ("from", "to"):
             assert snakepit("session", "delete", "tiny", name)[0] == 0
@@ -162,7 +162,7 @@ def test_what_is_no_session_file_is_refused_with_a_sentence(snakepit, tmp_path: 
     ]:
         file.write_text(text)
         code, out, err = snakepit("session", "import", "sample", str(file))
-        assert (code, out) == (codes.USAGE, "")
+        assert (code, out) == (ExitStatus.USAGE, "")
         assert err.startswith("snakepit: INVALID_ARGUMENTS: ")
         assert sentence in err
         assert err.count("\n") == 1
@@ -175,7 +175,7 @@ def test_an_import_that_does_not_fit_leaves_nothing_behind(snakepit, server: Dev
     file = tmp_path / "large"
     file.write_bytes(encode(Snapshot(FORMAT, "default/sample", "large", 60.0, {}, state)))
     code, _, err = snakepit("session", "import", "sample", str(file))
-    assert code == codes.NEVER_STARTED
+    assert code == ExitStatus.NEVER_STARTED
     assert "STATE_QUOTA" in err
     assert "SESSION_NOT_FOUND" in snakepit("session", "get", "sample", "large")[2]
 
@@ -187,13 +187,13 @@ def test_a_session_is_made_looked_at_moved_and_deleted(snakepit) -> None:  # typ
     assert "typed" in snakepit("sessions", "sample")[1]
     assert snakepit("session", "rebind", "sample", "typed")[0] == 0
     assert snakepit("session", "delete", "sample", "typed")[0] == 0
-    assert snakepit("session", "delete", "sample", "typed")[0] == codes.USAGE
+    assert snakepit("session", "delete", "sample", "typed")[0] == ExitStatus.USAGE
 
 
 def test_call_shows_progress_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "steps", "steps=2", "--progress") == (0, "done\n", " 50% step 1\n100% step 2\n")
     code, _, err = snakepit("call", "sample", "count", "to=3", "--stream", "--progress")
-    assert (code, err.strip().endswith("give --stream or --progress")) == (codes.USAGE, True)
+    assert (code, err.strip().endswith("give --stream or --progress")) == (ExitStatus.USAGE, True)
 
 
 def test_recycle_replaces_a_worker_while_all_of_them_serve(snakepit) -> None:  # type: ignore[no-untyped-def]
@@ -236,10 +236,10 @@ def test_bytes_go_into_a_file_or_a_pipe_as_they_are(snakepit, tmp_path: Path, se
 
 def test_a_file_that_can_not_be_written_is_refused_before_the_call_and_a_failure_leaves_it_alone(snakepit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, _, err = snakepit("call", "sample", "echo", "-O", str(tmp_path / "nowhere" / "file"))
-    assert (code, "can't be written" in err) == (codes.USAGE, True)
+    assert (code, "can't be written" in err) == (ExitStatus.USAGE, True)
     file = tmp_path / "kept"
     file.write_text("before")
-    assert snakepit("call", "sample", "fail", "message=x", "-O", str(file))[0] == codes.RAISED
+    assert snakepit("call", "sample", "fail", "message=x", "-O", str(file))[0] == ExitStatus.RAISED
     assert file.read_text() == "before"
 
 
@@ -258,13 +258,13 @@ def test_a_key_makes_a_tool_run_once(snakepit, tmp_path: Path) -> None:  # type:
     assert snakepit(*words)[:2] == (0, "written\n")
     assert file.read_text() == "ran\n"
     snakepit("session", "delete", "sample", "once")
-    assert snakepit("call", "sample", "count", "to=1", "--stream", "--idempotency-key", "a")[0] == codes.USAGE
+    assert snakepit("call", "sample", "count", "to=1", "--stream", "--idempotency-key", "a")[0] == ExitStatus.USAGE
 
 
 def test_arguments_travel_as_the_payload_that_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "add", "a=1", "--payload", "msgpack")[:2] == (0, "2\n")
     code, _, err = snakepit("call", "sample", "add", "a=1", "--payload", "pickle")
-    assert (code, "application/x-python-pickle" in err) == (codes.USAGE, True)
+    assert (code, "application/x-python-pickle" in err) == (ExitStatus.USAGE, True)
 
 
 def test_a_pool_without_a_slash_is_in_the_namespace_that_was_said(snakepit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -336,9 +336,9 @@ def test_a_call_to_a_pool_that_is_not_ready_says_how_to_wait_and_for_how_long_it
         server.is_ready()
         words = ("call", "resting", "say", "text=7", "--server", server.server)
         code, _, err = said(capsys, *words)
-        assert (code, "--wait waits until it is; started: no" in err) == (codes.NEVER_STARTED, True), err
+        assert (code, "--wait waits until it is; started: no" in err) == (ExitStatus.NEVER_STARTED, True), err
         code, _, err = said(capsys, *words, "--wait", "0.5")
-        assert (code, "waited 0.5 s; started: no" in err) == (codes.NEVER_STARTED, True), err
+        assert (code, "waited 0.5 s; started: no" in err) == (ExitStatus.NEVER_STARTED, True), err
         assert err.startswith("waiting: pool default/resting is suspended")
 
 

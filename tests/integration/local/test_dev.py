@@ -15,7 +15,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, sync
-from snakepit.cli import codes
+from snakepit.cli.failures import ExitStatus
 from support.dev_server import Program, dev, pool_file, wait_until
 from support.ports import free_port
 from support.redis_server import RedisServer, binaries
@@ -150,7 +150,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(sample: Path) -> None:
         port = taken.getsockname()[1]
         program = Program(sys.executable, "-m", "snakepit.cli", "dev", str(sample), "--listen", f"127.0.0.1:{port}")
         try:
-            assert program.wait() == codes.NEVER_STARTED
+            assert program.wait() == ExitStatus.NEVER_STARTED
             assert len(program.lines) == 1, program.output
             assert f"port {port}" in program.output
             assert "--listen" in program.output
@@ -172,14 +172,14 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(sample: Path) -> None:
 )
 def test_a_wrong_pool_file_is_refused_in_the_api_servers_words(tmp_path: Path, spec: dict[str, str], sentence: str) -> None:
     with dev(pool_file(tmp_path, "wrong", "support.sample:Sample", **spec)) as program:
-        assert program.wait() == codes.USAGE
+        assert program.wait() == ExitStatus.USAGE
         assert sentence in program.output
         assert "wrong.yaml" in program.output
 
 
 def test_a_pool_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with dev(tmp_path / "nowhere.yaml") as program:
-        assert program.wait() == codes.USAGE
+        assert program.wait() == ExitStatus.USAGE
         assert "nowhere.yaml can't be read: No such file or directory" in program.output
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from snakepit.cli import codes
 from snakepit.cli.app import run
+from snakepit.cli.failures import ExitStatus
 from support import fake_kubectl as fake
 from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
@@ -120,7 +120,7 @@ def links(http: str, *words: str) -> set[str]:
 
 
 def test_a_failure_of_the_command_leaves_no_kubectl_either(kubectl: Kubectl, snakepit: Command) -> None:
-    assert snakepit("--kube", "call", "sample", "fail", "message=gone")[0] == codes.RAISED
+    assert snakepit("--kube", "call", "sample", "fail", "message=gone")[0] == ExitStatus.RAISED
 
 
 def test_an_account_that_may_not_list_all_namespaces_looks_into_its_own(kubectl: Kubectl, snakepit: Command) -> None:
@@ -146,13 +146,13 @@ def test_an_account_that_may_not_list_all_namespaces_looks_into_its_own(kubectl:
 )
 def test_what_kubectl_can_not_do_is_one_sentence_with_its_own_words(kubectl: Kubectl, snakepit: Command, deed: str, sentence: str) -> None:
     kubectl.does(deed)
-    assert snakepit("--kube", "pools") == (codes.NEVER_STARTED, "", sentence)
+    assert snakepit("--kube", "pools") == (ExitStatus.NEVER_STARTED, "", sentence)
 
 
 def test_a_forward_that_dies_is_in_the_sentence(kubectl: Kubectl, snakepit: Command) -> None:
     kubectl.does("dies")
     code, _, err = snakepit("--kube", "pools")
-    assert code == codes.NEVER_STARTED
+    assert code == ExitStatus.NEVER_STARTED
     assert "(kubectl's port-forward has ended: lost connection to pod)" in err
     assert err.count("\n") == 1
 
@@ -162,20 +162,20 @@ def test_without_kubectl_or_a_release_or_with_several_the_sentence_says_what_to_
 ) -> None:
     kubectl.lists(fake.service("a", "one"), fake.service("b", "two"))
     code, _, err = snakepit("--kube", "pools")
-    assert (code, "there are several releases, a/one, b/two: say which with --release" in err) == (codes.USAGE, True)
+    assert (code, "there are several releases, a/one, b/two: say which with --release" in err) == (ExitStatus.USAGE, True)
     kubectl.lists()
     code, _, err = snakepit("--kube", "pools")
-    assert (code, "no release of Snakepit was found in kubectl's current context" in err) == (codes.NEVER_STARTED, True)
+    assert (code, "no release of Snakepit was found in kubectl's current context" in err) == (ExitStatus.NEVER_STARTED, True)
     (kubectl.folder / "services.json").write_text("[]")
     assert "kubectl's list of Services can't be read" in snakepit("--kube", "pools")[2]
     monkeypatch.setenv("PATH", str(kubectl.folder / "nowhere"))
     code, _, err = snakepit("--kube", "pools")
-    assert (code, "there is no kubectl on the PATH, which --kube needs" in err) == (codes.NEVER_STARTED, True)
+    assert (code, "there is no kubectl on the PATH, which --kube needs" in err) == (ExitStatus.NEVER_STARTED, True)
 
 
 def test_connect_needs_a_cluster(kubectl: Kubectl, snakepit: Command) -> None:
     code, _, err = snakepit("connect")
-    assert (code, "connect forwards a port to a cluster: give --kube" in err) == (codes.USAGE, True)
+    assert (code, "connect forwards a port to a cluster: give --kube" in err) == (ExitStatus.USAGE, True)
 
 
 def started(*words: str, **environment: str) -> subprocess.Popen[str]:
@@ -215,7 +215,7 @@ def test_connect_ends_with_a_sentence_when_its_forward_does(kubectl: Kubectl) ->
         assert connected.stdout.readline().startswith("export ")
         (pid,) = kubectl.running
         os.kill(pid, signal.SIGKILL)
-        assert connected.wait(30) == codes.NEVER_STARTED
+        assert connected.wait(30) == ExitStatus.NEVER_STARTED
         assert connected.stderr is not None
         assert connected.stderr.read().endswith("snakepit: SERVER_UNAVAILABLE: kubectl's port-forward has ended: status -9\n")
 

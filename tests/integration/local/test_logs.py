@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from snakepit.cli import codes
 from snakepit.cli.app import run
+from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
 from support.dev_server import Dev, dev, pool_file
 from support.ports import free_port
@@ -61,7 +61,7 @@ def test_what_is_not_there_is_said_with_what_is(server: Dev, logs: Command) -> N
         (("--kube",), "give --server or --kube"),
     ]:
         code, out, err = logs(*words)
-        assert (code, out) == (codes.USAGE, "")
+        assert (code, out) == (ExitStatus.USAGE, "")
         assert sentence in err
     assert server.server in logs("--server", f"127.0.0.1:{free_port()}")[2], "where one does run"
     assert "kubectl logs -l snakepit.dev/pool=NAME" in logs_of_a_cluster()
@@ -69,7 +69,7 @@ def test_what_is_not_there_is_said_with_what_is(server: Dev, logs: Command) -> N
 
 def logs_of_a_cluster() -> str:
     done = subprocess.run([sys.executable, "-m", "snakepit.cli", "logs", "--kube"], capture_output=True, text=True, check=False)
-    assert done.returncode == codes.USAGE
+    assert done.returncode == ExitStatus.USAGE
     return done.stderr
 
 

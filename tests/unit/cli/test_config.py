@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snakepit.cli.config import Config, Kube, Server, load, named, parse, path
-from snakepit.cli.reach import Asked, Target, resolve
+from snakepit.cli.target import Target, TargetOptions, resolve
 from snakepit.errors import InvalidArguments
 
 FILE = Path("/somewhere/config.toml")
@@ -96,36 +96,38 @@ FOUND = parse(WHOLE, FILE)
 @pytest.mark.parametrize(
     ("asked", "environment", "settings", "target"),
     [
-        (Asked(), {}, ANYWHERE, Target()),
-        (Asked(), {"SNAKEPIT_SERVER": "a:1", "SNAKEPIT_TOKEN_FILE": "/t"}, ANYWHERE, Target("a:1", "/t")),
-        (Asked(server="b:1"), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("b:1", None, "team")),
-        (Asked(), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("a:1", None, "team")),
-        (Asked(), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "team")),
-        (Asked(namespace="mine"), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "mine")),
-        (Asked(server="production"), {}, FOUND, Target("", None, "shop", Kube("prod", "snakepit-system", "snakepit"))),
-        (Asked(server="production", context="x"), {}, FOUND, Target("", None, "shop", Kube("x", "snakepit-system", "snakepit"))),
-        (Asked(kube=True), {"SNAKEPIT_SERVER": "a:1"}, ANYWHERE, Target("", None, "default", Kube())),
-        (Asked(kube=True, namespace="n", release="r"), {}, ANYWHERE, Target("", None, "n", Kube(None, "n", "r"))),
+        (TargetOptions(), {}, ANYWHERE, Target()),
+        (TargetOptions(), {"SNAKEPIT_SERVER": "a:1", "SNAKEPIT_TOKEN_FILE": "/t"}, ANYWHERE, Target("a:1", "/t")),
+        (TargetOptions(server="b:1"), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("b:1", None, "team")),
+        (TargetOptions(), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("a:1", None, "team")),
+        (TargetOptions(), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "team")),
+        (TargetOptions(namespace="mine"), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "mine")),
+        (TargetOptions(server="production"), {}, FOUND, Target("", None, "shop", Kube("prod", "snakepit-system", "snakepit"))),
+        (TargetOptions(server="production", context="x"), {}, FOUND, Target("", None, "shop", Kube("x", "snakepit-system", "snakepit"))),
+        (TargetOptions(kube=True), {"SNAKEPIT_SERVER": "a:1"}, ANYWHERE, Target("", None, "default", Kube())),
+        (TargetOptions(kube=True, namespace="n", release="r"), {}, ANYWHERE, Target("", None, "n", Kube(None, "n", "r"))),
     ],
 )
 def test_options_come_before_the_environment_and_that_before_the_file(
-    asked: Asked, environment: dict[str, str], settings: Config, target: Target
+    asked: TargetOptions, environment: dict[str, str], settings: Config, target: Target
 ) -> None:
     assert resolve(asked, environment, settings) == target
 
 
 def test_options_after_the_command_come_before_those_in_front_of_it() -> None:
-    assert Asked(server="b:1", namespace="n").over(Asked(server="a:1", kube=True)) == Asked(server="b:1", kube=True, namespace="n")
+    assert TargetOptions(server="b:1", namespace="n").over(TargetOptions(server="a:1", kube=True)) == TargetOptions(
+        server="b:1", kube=True, namespace="n"
+    )
 
 
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        (Asked(kube=True, server="a:1"), "give --server or --kube, not both"),
-        (Asked(context="c"), "give --kube too"),
-        (Asked(release="r"), "give --kube too"),
+        (TargetOptions(kube=True, server="a:1"), "give --server or --kube, not both"),
+        (TargetOptions(context="c"), "give --kube too"),
+        (TargetOptions(release="r"), "give --kube too"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(asked: Asked, sentence: str) -> None:
+def test_options_that_contradict_each_other_are_refused(asked: TargetOptions, sentence: str) -> None:
     with pytest.raises(InvalidArguments, match=sentence):
         resolve(asked, {}, ANYWHERE)

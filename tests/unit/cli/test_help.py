@@ -15,9 +15,8 @@ import pytest
 import typer
 
 from snakepit import __version__
-from snakepit.cli import codes
-from snakepit.cli.app import make_app, run
-from snakepit.cli.examples import EXAMPLES
+from snakepit.cli.app import EXAMPLES, make_app, run
+from snakepit.cli.failures import ExitStatus
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/command-line.md"
 SCRIPT = f'#!/bin/sh\nexec {sys.executable} -m snakepit.cli "$@"\n'
@@ -61,7 +60,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 def test_the_page_has_every_exit_status() -> None:
     table = PAGE.read_text().split("## Exit statuses")[1].split("\n## ")[0]
     listed = {int(number) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for number in row.split(",")}
-    assert {value for name, value in vars(codes).items() if name.isupper() and isinstance(value, int)} <= listed
+    assert {each.value for each in ExitStatus} <= listed
 
 
 @pytest.fixture

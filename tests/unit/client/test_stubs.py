@@ -14,7 +14,7 @@ import pytest
 
 from snakepit import Adapter, AsyncContext, Context, InvalidArguments, SnakepitError, tool
 from snakepit.author.tools import discover
-from snakepit.cli import stubs
+from snakepit.cli import type_stubs
 from snakepit.client.typed import Handle, Method
 from snakepit.client.views import ToolInfo
 
@@ -72,7 +72,7 @@ def catalogue() -> list[ToolInfo]:
     ]
 
 
-TEXT = stubs.render("default/web-shop", catalogue())
+TEXT = type_stubs.render("default/web-shop", catalogue())
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_results_are_what_their_annotations_say() -> None:
 def test_names_of_any_catalogue_are_names_of_python() -> None:
     names = ("9-lives", ".x", "class", "a.b-c")
     odd = [ToolInfo(name, 'say "this" \\ and\n  that', {"type": "object"}, {"enum": [1.5]}, False, False, 0.0) for name in names]
-    exec(compile(stubs.render("n/3-d", odd), "made", "exec"), made := {})
+    exec(compile(type_stubs.render("n/3-d", odd), "made", "exec"), made := {})
     assert {"Pool3D", "SyncPool3D"} <= set(made)
     assert Method(made["Pool3D"], "tool_9_lives").tool == "9-lives"
     assert Method(made["Pool3D"], "class_").tool == "class"

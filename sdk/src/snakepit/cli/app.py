@@ -12,11 +12,9 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from snakepit import __version__, _extras
-from snakepit.cli import call, connect, doctor, failures, look, maintain, session
-from snakepit.cli.examples import EXAMPLES
+from snakepit.cli import call, commands, doctor, failures, session
 from snakepit.cli.output import Output
-from snakepit.cli.reach import Asked, signed
-from snakepit.cli.waiting import WaitingCommand
+from snakepit.cli.target import TargetOptions, signed
 from snakepit.errors import InvalidArguments, SnakepitError
 
 GROUP = "snakepit.commands"
@@ -25,15 +23,46 @@ _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
 
 _COMMANDS: Mapping[str, Callable[..., None]] = {
-    "pools": look.pools,
-    "workers": look.workers,
-    "tools": look.tools,
-    "sessions": look.sessions,
+    "pools": commands.pools,
+    "workers": commands.workers,
+    "tools": commands.tools,
+    "sessions": commands.sessions,
     "doctor": doctor.doctor,
-    "drain": maintain.drain,
-    "recycle": maintain.recycle,
-    "connect": connect.connect,
+    "drain": commands.drain,
+    "recycle": commands.recycle,
+    "connect": commands.connect,
 }
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "snakepit": (
+        "snakepit dev pool.yaml",
+        "snakepit call default/greetings greet name=Ada",
+        "snakepit --kube call default/greetings greet name=Ada",
+    ),
+    "call": (
+        "snakepit call digits classify image=@image.json --timeout 5",
+        "snakepit call digits count to=3 --stream",
+        "snakepit call notes remember key=a value:='[1, 2]' --session user-42",
+        "snakepit call reports render data=@report.csv -O report.pdf --wait",
+    ),
+    "pools": ("snakepit pools", "snakepit pools -o wide"),
+    "workers": ("snakepit workers default/digits", "snakepit workers digits -n team -o json"),
+    "tools": ("snakepit tools digits", "snakepit tools digits classify -o yaml"),
+    "sessions": ("snakepit sessions digits",),
+    "session get": ("snakepit session get digits user-42",),
+    "session delete": ("snakepit session delete digits user-42",),
+    "session rebind": ("snakepit session rebind digits user-42",),
+    "session state": ("snakepit session state digits user-42 -o yaml",),
+    "session export": ("snakepit session export digits user-42 -O user-42.json",),
+    "session import": ("snakepit session import digits user-42.json --id user-42-again",),
+    "doctor": ("snakepit doctor", "snakepit doctor default/digits"),
+    "drain": ("snakepit drain digits-0/1",),
+    "recycle": ("snakepit recycle digits-0/1",),
+    "connect": ("snakepit --kube connect", "snakepit connect --server production --port 7800"),
+    "dev": ("snakepit dev pool.yaml --watch", "snakepit dev pools/*.yaml --store redis://localhost:6379/0"),
+    "logs": ("snakepit logs", "snakepit logs digits --follow"),
+}
+"""Of each command: shown by its help, and on the page of the command line."""
 
 
 def _with_examples(name: str) -> str:
@@ -59,7 +88,7 @@ def _root(
     **asked: Any,
 ) -> None:
     """Warm pools of Python workers: call tools, look at pools, run them here."""
-    ctx.obj = Asked(**asked)
+    ctx.obj = TargetOptions(**asked)
 
 
 def make_app() -> typer.Typer:
@@ -67,7 +96,7 @@ def make_app() -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
     own = [each for each in inspect.signature(_root, eval_str=True).parameters.values() if each.name == "show_version"]
     app.callback(epilog=_with_examples("snakepit"))(signed(_root, own))
-    _add(app, "call", call.call, WaitingCommand)
+    _add(app, "call", call.call, call.WaitingCommand)
     for name, command in _COMMANDS.items():
         _add(app, name, command)
     sessions = typer.Typer(no_args_is_help=True, help="Look at one session, or change it.")

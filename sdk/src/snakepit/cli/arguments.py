@@ -1,16 +1,138 @@
-"""What a person types as a tool's arguments, as values. Reads standard input and the files that are named."""
+"""What a person types as a tool's arguments, as values: by the tool's schema, where it is known.
+
+A text parameter takes `42` as it stands, a number parameter refuses `abc` before anything is called. What the schema doesn't say is
+left to the tool.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from snakepit.cli import schemas
 from snakepit.errors import InvalidArguments
+
+# ---- one argument, as its schema has it
+
+
+Schema = Mapping[str, Any]
+
+BYTES = "bytes"
+_WORDS = {
+    "string": "a text",
+    BYTES: "bytes",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a JSON list",
+    "object": "a JSON object",
+    "null": "null",
+}
+_DEEPEST = 16
+
+
+def kinds(schema: Schema, of: Schema) -> list[str]:
+    """JSON's types, and `bytes`, that the schema of one argument allows, out of that of all; empty: it doesn't say."""
+    return list(dict.fromkeys(_kinds(schema, of.get("$defs", {}), 0)))
+
+
+def of_text(name: str, text: str, allowed: list[str]) -> Any:
+    """The value of `name=text`. Raises InvalidArguments, which names it."""
+    if BYTES in allowed:
+        return text.encode()
+    if "string" in allowed and not set(allowed) - {"string", "null"}:
+        return text
+    value, is_json = _decoded(text)
+    if not allowed:
+        return value if is_json else text
+    if is_json and _is_one_of(value, allowed):
+        return value
+    if "string" in allowed:
+        return text
+    raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and {_shown(text)} is none: {_remedy(name, allowed)}")
+
+
+def of_file(name: str, data: bytes, allowed: list[str], file: str) -> Any:
+    """The value of `name=@file`. Raises InvalidArguments, which names it."""
+    if BYTES in allowed:
+        return data
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        if not allowed:
+            return data
+        raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and {file} is not UTF-8 text") from None
+    if not allowed or "string" in allowed:
+        return text
+    value, is_json = _decoded(text)
+    if is_json and _is_one_of(value, allowed):
+        return value
+    raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and what {file} holds is none")
+
+
+def of_json(name: str, data: bytes) -> Any:
+    """The value of `name:=JSON`. Raises InvalidArguments, which names it."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        shown = _shown(data.decode(errors="replace"))
+        raise InvalidArguments(f"argument `{name}`: {shown} is not JSON: {error}; write {name}=… for a text") from None
+
+
+def _kinds(schema: Schema, definitions: Schema, depth: int) -> Iterator[str]:
+    if depth > _DEEPEST:
+        return
+    if reference := str(schema.get("$ref", "")):
+        yield from _kinds(definitions.get(reference.rpartition("/")[2], {}), definitions, depth + 1)
+    for each in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        yield from _kinds(each, definitions, depth + 1) if isinstance(each, Mapping) else ()
+    for value in [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]:
+        yield _kind(value)
+    stated = schema.get("type", ())
+    for word in [stated] if isinstance(stated, str) else stated:
+        yield BYTES if word == "string" and schema.get("contentEncoding") == "base64" else word
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
+    return names[type(value)]
+
+
+def _is_one_of(value: Any, allowed: list[str]) -> bool:
+    return _kind(value) in allowed or (type(value) is int and "number" in allowed)
+
+
+def _decoded(text: str) -> tuple[Any, bool]:
+    try:
+        return msgspec.json.decode(text), True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, False
+
+
+def _listed(allowed: list[str]) -> str:
+    return " or ".join(_WORDS.get(each, each) for each in allowed)
+
+
+def _remedy(name: str, allowed: list[str]) -> str:
+    if "array" in allowed:
+        return f"write {name}='[1, 2]', or {name}=@FILE with such a file"
+    if "object" in allowed:
+        return f"write {name}='{{\"key\": 1}}', or {name}=@FILE with such a file"
+    example = {"integer": "3", "number": "1.5", "boolean": "true", "null": "null"}[allowed[0]]
+    return f"write {name}={example}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+# ---- all of them
+
 
 FORMS = "write key=value, key=@FILE or key:=JSON words, one JSON object, or - for a JSON object on standard input"
 
@@ -25,7 +147,7 @@ def read_file(file: str) -> bytes:
     return sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
 
 
-def parse_arguments(words: list[str], schema: schemas.Schema | None = None, read: Callable[[str], bytes] = read_file) -> dict[str, Any]:
+def parse_arguments(words: list[str], schema: Schema | None = None, read: Callable[[str], bytes] = read_file) -> dict[str, Any]:
     """The arguments, by the tool's schema where it is known. Raises InvalidArguments."""
     if words == ["-"]:
         return _object(read("-"), "standard input")
@@ -44,7 +166,7 @@ def _is_object(words: list[str]) -> bool:
     return len(words) == 1 and words[0].lstrip().startswith("{")
 
 
-def _pair(word: str, schema: schemas.Schema, read: Callable[[str], bytes]) -> tuple[str, Any]:
+def _pair(word: str, schema: Schema, read: Callable[[str], bytes]) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     name = key.removesuffix(":")
     if not equals or not name:
@@ -52,10 +174,10 @@ def _pair(word: str, schema: schemas.Schema, read: Callable[[str], bytes]) -> tu
     file = text[1:] if text.startswith("@") else None
     data = _content(name, file, read) if file is not None else text.encode("utf-8", "surrogateescape")
     if key.endswith(":"):
-        return name, schemas.of_json(name, data)
+        return name, of_json(name, data)
     own = schema.get("properties", {}).get(name, {})
-    allowed = schemas.kinds(own, schema) if isinstance(own, dict) else []
-    return name, schemas.of_text(name, text, allowed) if file is None else schemas.of_file(name, data, allowed, file)
+    allowed = kinds(own, schema) if isinstance(own, dict) else []
+    return name, of_text(name, text, allowed) if file is None else of_file(name, data, allowed, file)
 
 
 def _content(name: str, file: str, read: Callable[[str], bytes]) -> bytes:

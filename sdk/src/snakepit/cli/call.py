@@ -1,35 +1,92 @@
-"""`snakepit call`: run a tool once."""
+"""`snakepit call`: run a tool once; with `--wait`, as soon as its pool is ready."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
+from typer.core import TyperCommand
 
 from snakepit.cli import failures
 from snakepit.cli.arguments import parse_arguments, read_file, wants_schema
 from snakepit.cli.output import Output, OutputOption, Sink
-from snakepit.cli.reach import PoolArgument, Reach, reaching
-from snakepit.cli.waiting import until_ready
+from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.client import Client, Pool, Session
 from snakepit.errors import (
     InvalidArguments,
     PayloadWarning,
     PoolNotFound,
     PoolNotReady,
+    ServerUnavailable,
     SnakepitError,
     Started,
     ToolError,
     ToolNotFound,
 )
+
+R = TypeVar("R")
+
+USUAL_SECONDS = 120.0
+PAUSE_SECONDS = 0.3
+
+_NOT_YET = (PoolNotReady, PoolNotFound, ServerUnavailable)
+
+
+async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> R:
+    """What `work` returns; None: its first try is the only one. `tell` gets what is waited for, once for each reason."""
+    if seconds is None:
+        return await _once(work)
+    now = asyncio.get_running_loop().time
+    end, told = now() + seconds, ""
+    while True:
+        try:
+            return await work()
+        except _NOT_YET as error:
+            if error.started is not Started.NO or now() + PAUSE_SECONDS > end:
+                error.add_note(f"waited {seconds:g} s")
+                raise
+            if error.reason != told:
+                told = error.reason
+                tell(error)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _once(work: Callable[[], Awaitable[R]]) -> R:
+    try:
+        return await work()
+    except PoolNotReady as error:
+        error.add_note("--wait waits until it is")
+        raise
+
+
+class WaitingCommand(TyperCommand):
+    """A command whose `--wait` may have its seconds after it, or nothing."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own types are not public
+        return super().parse_args(ctx, [each for i, word in enumerate(args) for each in _spelled(word, args[i + 1 : i + 2])])
+
+
+def _spelled(word: str, following: list[str]) -> list[str]:
+    if word != "--wait" or (following and _is_number(following[0])):
+        return [word]
+    return [word, str(USUAL_SECONDS)]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 class Priority(enum.StrEnum):
@@ -58,9 +115,9 @@ class OneCall(msgspec.Struct, frozen=True):
     on_waiting: Callable[[SnakepitError], None]
 
 
-@reaching
+@with_target
 def call(
-    reach: Reach,
+    target: Target,
     pool: PoolArgument,
     tool: Annotated[str, typer.Argument(metavar="TOOL", help="One of those that `snakepit tools POOL` lists.")],
     arguments: Annotated[
@@ -103,10 +160,10 @@ def call(
     options: dict[str, Any] = {"timeout": timeout, "priority": priority.value}
     if not stream:
         options |= {"idempotency_key": idempotency_key, "on_progress": _progress(output) if progress else None}
-    asked = OneCall(reach.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options, _waiting(output))
+    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options, _waiting(output))
     with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
         try:
-            reach.run(lambda client: _perform(client, asked, sink))
+            target.run(lambda client: _perform(client, asked, sink))
         except SnakepitError as error:
             error.add_note(failures.of_started(error))
             if traceback and isinstance(error, ToolError) and output.is_for_people:

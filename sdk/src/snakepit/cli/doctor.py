@@ -1,29 +1,84 @@
-"""`snakepit doctor`: what is wrong, and nothing else."""
+"""`snakepit doctor`: what keeps pools from serving and workers from starting, and nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 
-from snakepit.cli import codes
-from snakepit.cli.findings import Finding, of_pool, with_each_traceback_once
+from snakepit.cli.failures import ExitStatus
 from snakepit.cli.output import Output, OutputOption, show
-from snakepit.cli.reach import Reach, reaching
+from snakepit.cli.target import Target, with_target
 from snakepit.client import Client
+from snakepit.client.views import PoolInfo, WorkerInfo
+
+_STARTING = "starting"
+_IN_ORDER = ("starting", "ready", "draining", "stopped")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """`about`: a pool or a worker. `reason` in one word, `message` in a sentence; `traceback`: the author's, where there is one."""
+
+    about: str
+    reason: str
+    message: str
+    traceback: str = ""
+
+
+def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
+    """Each cause for which workers can't start, with its traceback, once: of whom it is, and what."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for each in workers:
+        if each.traceback:
+            of.setdefault((f"{each.reason}: {each.message}", each.traceback), []).append(each.id)
+    for (what, traceback), ids in of.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        yield f"{ids[0]}{more}: {what}", traceback
+
+
+def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """For people, who read it at the first worker that has it."""
+    told: set[str] = set()
+    for each in findings:
+        yield msgspec.structs.replace(each, traceback="") if each.traceback in told else each
+        told.add(each.traceback)
+
+
+def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
+    """Empty: it is well, or has been told to have no workers."""
+    found = [] if pool.available or not pool.desired_capsules else [Finding(pool.name, pool.reason, _of(pool))]
+    return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
+
+
+def _of(pool: PoolInfo) -> str:
+    capsules = f"{pool.live_capsules} of {pool.desired_capsules} capsules are there, with {pool.ready_workers} ready workers"
+    return f"{pool.message} ({capsules})" if pool.message else capsules
+
+
+def _of_worker(worker: WorkerInfo) -> Finding | None:
+    if worker.liveness != "live":
+        return Finding(worker.id, worker.liveness, f"its capsule is silent: {worker.message or 'look at its agent and its node'}")
+    if worker.traceback or worker.state not in _IN_ORDER:
+        return Finding(worker.id, worker.reason or worker.state, worker.message or f"it is in {worker.state}", worker.traceback)
+    if worker.state == _STARTING and worker.reason:
+        return Finding(worker.id, worker.reason, f"it is started again, as {worker.message}")
+    return None
+
 
 _AT_ONCE = 16
 
 
-@reaching
+@with_target
 def doctor(
-    reach: Reach,
+    target: Target,
     pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="One pool, instead of all.")] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Say what keeps pools from serving, and which workers can't start and why. Exit status 1 if there is anything."""
-    checked, findings = reach.run(lambda client: _examine(client, reach.pool(pool) if pool else None))
+    checked, findings = target.run(lambda client: _examine(client, target.pool(pool) if pool else None))
     if not output.is_for_people:
         show(findings, output)
     elif findings:
@@ -34,7 +89,7 @@ def doctor(
     else:
         typer.echo(f"nothing is wrong with {pool}" if pool else f"nothing is wrong with {checked} {'pool' if checked == 1 else 'pools'}")
     if findings:
-        raise typer.Exit(codes.FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 async def _examine(client: Client, pool: str | None) -> tuple[int, list[Finding]]:

@@ -1,16 +1,61 @@
-"""Tells of what went wrong, on standard error: a sentence for people, one JSON object or YAML document for programs."""
+"""What went wrong: the exit status, for scripts, and what is said of it on standard error, for people and for programs.
+
+docs/command-line.md has the table of statuses.
+"""
 
 from __future__ import annotations
 
+import enum
 import sys
 from typing import Any
 
-from snakepit.cli import codes
-from snakepit.cli.output import Output
-from snakepit.cli.plain import as_json, as_yaml
-from snakepit.errors import SnakepitError, ToolError
+from snakepit.cli.output import Output, as_json, as_yaml
+from snakepit.errors import DeadlineExceeded, PayloadTooLarge, SnakepitError, Started, Status, ToolError
 
-USAGE = "USAGE"
+
+class ExitStatus(enum.IntEnum):
+    """What a script may do after a command has ended with this status."""
+
+    OK = 0
+    FAILED = 1
+    """Something else than a request failed, or `doctor` found something."""
+    USAGE = 2
+    """Nothing ran, and the same again fails again: wrong options, arguments, names or credentials."""
+    RAISED = 3
+    """The tool ran and raised."""
+    NEVER_STARTED = 4
+    """Nothing ran: the same may be tried again."""
+    MAY_HAVE_RUN = 5
+    """Nobody knows whether the tool has run."""
+    TIMEOUT = 6
+    """The deadline passed; `started` says whether the tool may have run."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells have it."""
+
+
+_AGAIN_FAILS_AGAIN = {
+    Status.INVALID_ARGUMENT,
+    Status.NOT_FOUND,
+    Status.PERMISSION_DENIED,
+    Status.UNAUTHENTICATED,
+    Status.FAILED_PRECONDITION,
+}
+
+
+def exit_status(error: Exception) -> ExitStatus:
+    """The exit status after this failure."""
+    if isinstance(error, ToolError):
+        return ExitStatus.RAISED
+    if not isinstance(error, SnakepitError):
+        return ExitStatus.USAGE if isinstance(error, ValueError) else ExitStatus.FAILED
+    if isinstance(error, DeadlineExceeded):
+        return ExitStatus.TIMEOUT
+    if error.started is not Started.NO:
+        return ExitStatus.MAY_HAVE_RUN
+    return ExitStatus.USAGE if error.status in _AGAIN_FAILS_AGAIN or isinstance(error, PayloadTooLarge) else ExitStatus.NEVER_STARTED
+
+
+USAGE_REASON = "USAGE"
 """The reason of what never was a request: a wrong option or configuration."""
 
 _STARTED = "started: "
@@ -25,7 +70,7 @@ def sentence(error: Exception) -> str:
 
 def fields(error: Exception) -> dict[str, Any]:
     """What programs are told; documented as stable."""
-    known: dict[str, Any] = {"reason": USAGE, "message": str(error), "exitCode": codes.of(error)}
+    known: dict[str, Any] = {"reason": USAGE_REASON, "message": str(error), "exitCode": exit_status(error)}
     if isinstance(error, SnakepitError):
         known |= {"reason": error.reason, "message": error.message, "status": error.status.name, "started": started(error)}
         known |= {"details": dict(error.details), "retryAfterSeconds": error.retry_after}
@@ -52,7 +97,7 @@ def tell(error: Exception, output: Output) -> int:
         print(f"snakepit: {sentence(error)}", file=sys.stderr)
     else:
         say({"error": fields(error)}, output)
-    return codes.of(error)
+    return exit_status(error)
 
 
 def say(what: dict[str, Any], output: Output) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from snakepit.cli.table import GAP, Column, age, lines, size
+from snakepit.cli.tables import GAP, Column, age, lines, size
 
 
 def column(index: int, title: str, rank: int = 1) -> Column:

@@ -28,7 +28,7 @@ PANEL = "Where the pools are"
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="namespace/name; a bare name is in the namespace of -n, else `default`.")]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class TargetOptions(msgspec.Struct, frozen=True):
     """The options of a command line, before or after the command's name."""
 
     server: Annotated[
@@ -61,21 +61,54 @@ class Asked(msgspec.Struct, frozen=True):
         typer.Option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.", rich_help_panel=PANEL),
     ] = None
 
-    def over(self, before: Asked) -> Asked:
+    def over(self, before: TargetOptions) -> TargetOptions:
         """These options, and those given before the command where they say nothing."""
-        return Asked(*(getattr(self, name) or getattr(before, name) for name in self.__struct_fields__))
+        return TargetOptions(*(getattr(self, name) or getattr(before, name) for name in self.__struct_fields__))
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where to go: an address, or a release. `namespace`: of bare pool names."""
+    """Where a command's pools are: at an address, or in a release. Nothing is connected before `run`.
+
+    `namespace`: of bare pool names.
+    """
 
     address: str = DEFAULT_SERVER
     token_file: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     kube: Kube | None = None
 
+    def pool(self, name: str) -> str:
+        """The whole name of a pool."""
+        return name if "/" in name else f"{self.namespace}/{name}"
 
-def resolve(asked: Asked, environment: Mapping[str, str], settings: Config) -> Target:
+    def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
+        """Run `work` with an open client, and close what was opened for it."""
+        with self._reached() as address:
+
+            async def run() -> R:
+                async with Client(address, token_file=self.token_file, lanes=False if self.kube else None) as client:
+                    return await work(client)
+
+            return asyncio.run(run())
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[str]:
+        """The control plane's address; through kubectl where that is the way, until the block is left."""
+        if self.kube is None:
+            yield self.address
+            return
+        from snakepit.cli.kubectl import forwarded
+
+        with forwarded(self.kube) as forward:
+            try:
+                yield forward.address
+            except SnakepitError as error:
+                if ended := forward.ended():
+                    error.add_note(ended)
+                raise
+
+
+def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Config) -> Target:
     """Options come before the environment, and that before the configuration. Raises InvalidArguments."""
     if asked.kube and asked.server:
         raise InvalidArguments("--kube finds the server itself: give --server or --kube, not both")
@@ -93,52 +126,15 @@ def resolve(asked: Asked, environment: Mapping[str, str], settings: Config) -> T
     return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube)
 
 
-class Reach:
-    """What a command is given: where its pools are. Nothing is connected before `run`."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-
-    def pool(self, name: str) -> str:
-        """The whole name of a pool."""
-        return name if "/" in name else f"{self.target.namespace}/{name}"
-
-    def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
-        """Run `work` with an open client, and close what was opened for it."""
-        with self.address() as address:
-
-            async def run() -> R:
-                async with Client(address, token_file=self.target.token_file, lanes=False if self.target.kube else None) as client:
-                    return await work(client)
-
-            return asyncio.run(run())
-
-    @contextlib.contextmanager
-    def address(self) -> Iterator[str]:
-        """Of the control plane; through kubectl where that is the way, until the block is left."""
-        if self.target.kube is None:
-            yield self.target.address
-            return
-        from snakepit.cli.kube import forwarded
-
-        with forwarded(self.target.kube) as forward:
-            try:
-                yield forward.address
-            except SnakepitError as error:
-                if ended := forward.ended():
-                    error.add_note(ended)
-                raise
-
-
-def reaching(command: Callable[Concatenate[Reach, P], None]) -> Callable[..., None]:
-    """A command for typer: takes the options of `Asked` beside its own, and tells of failures in the output that was asked for."""
+def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[..., None]:
+    """A command for typer: takes the options of `TargetOptions` beside its own, and tells of failures in the output that was asked for."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     perform: Callable[..., None] = command
 
     def run(ctx: typer.Context, **given: Any) -> None:
-        asked = Asked(**{name: given.pop(name) for name in Asked.__struct_fields__})
+        asked = TargetOptions(**{name: given.pop(name) for name in TargetOptions.__struct_fields__})
         try:
-            perform(Reach(_target(ctx, asked)), **given)
+            perform(_target(ctx, asked), **given)
         except (SnakepitError, ValueError) as error:
             raise typer.Exit(failures.tell(error, given.get("output", Output.table))) from error
 
@@ -147,8 +143,8 @@ def reaching(command: Callable[Concatenate[Reach, P], None]) -> Callable[..., No
 
 
 def signed(run: Callable[..., None], own: list[inspect.Parameter]) -> Callable[..., None]:
-    """With a signature that typer can read: the context, `own` parameters, the options of `Asked`."""
-    asked = inspect.signature(Asked, eval_str=True).parameters.values()
+    """With a signature that typer can read: the context, `own` parameters, the options of `TargetOptions`."""
+    asked = inspect.signature(TargetOptions, eval_str=True).parameters.values()
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *asked))]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -156,6 +152,6 @@ def signed(run: Callable[..., None], own: list[inspect.Parameter]) -> Callable[.
     return run
 
 
-def _target(ctx: typer.Context, asked: Asked) -> Target:
+def _target(ctx: typer.Context, asked: TargetOptions) -> Target:
     before = ctx.find_root().obj
-    return resolve(asked.over(before) if isinstance(before, Asked) else asked, os.environ, config.load(config.path(os.environ)))
+    return resolve(asked.over(before) if isinstance(before, TargetOptions) else asked, os.environ, config.load(config.path(os.environ)))

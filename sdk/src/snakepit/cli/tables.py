@@ -1,11 +1,100 @@
-"""The columns of each table. Pure: ages count from `now`."""
+"""Tables for people: the columns of each, in whole lines that are never folded. Pure: ages count from `now`.
+
+What a terminal has no room for is left out, the least wanted column first, and the last column is cut; in a pipe everything is there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
-from snakepit.cli.table import Column, age, size
+import msgspec
+from rich.cells import cell_len, set_cell_size
+
 from snakepit.client.views import SessionInfo, ToolInfo, WorkerInfo
+
+GAP = "   "
+NOTHING = "-"
+"""An empty cell: programs that split lines into words still find every column."""
+
+_LEAST_TEXT = 16
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`rank`: the higher, the sooner it gives way on a narrow terminal; 0 never does. `wide`: only with `-o wide`."""
+
+    title: str
+    cell: Callable[[Any], object]
+    rank: int = 1
+    wide: bool = False
+
+
+def lines(columns: Sequence[Column], rows: Sequence[Any], *, width: int | None) -> list[str]:
+    """A header and a line for each row, none longer than `width`; None: as long as they are."""
+    cells = [[each.title, *(_text(each.cell(row)) for row in rows)] for each in columns]
+    widths = [max(map(cell_len, column)) for column in cells]
+    kept = list(range(len(columns)))
+    if width is not None:
+        kept = _fitting(columns, widths, width)
+        last = kept[-1]
+        widths[last] = max(1, min(widths[last], width - _total(widths, kept[:-1]) - (len(GAP) if kept[:-1] else 0)))
+    return [_line([(_fit(cells[i][row], widths[i]), widths[i]) for i in kept]) for row in range(len(rows) + 1)]
+
+
+def age(seconds: float) -> str:
+    """As kubectl has it: 19s, 3m, 2h, 4d, 1y."""
+    whole = max(0, int(seconds))
+    for size, unit in ((365 * _DAY, "y"), (_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def size(count: int) -> str:
+    """Bytes as Kubernetes writes them: 512Ki, 38Mi."""
+    for unit, most in (("", 1024), ("Ki", 1024), ("Mi", 10 * 1024)):
+        if count < most:
+            return f"{count}{unit}"
+        count //= 1024
+    return f"{count}Gi"
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """The columns that there is room for, if the last of them may be cut."""
+    kept = list(range(len(columns)))
+    while len(kept) > 1:
+        least = [*(widths[i] for i in kept[:-1]), min(widths[kept[-1]], max(_LEAST_TEXT, cell_len(columns[kept[-1]].title)))]
+        if sum(least) + len(GAP) * (len(kept) - 1) <= width:
+            break
+        goes = max(kept, key=lambda i: (columns[i].rank, i))
+        if columns[goes].rank == 0:
+            break
+        kept.remove(goes)
+    return kept
+
+
+def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
+    return sum(widths[i] for i in kept) + len(GAP) * max(0, len(kept) - 1)
+
+
+def _line(cells: Sequence[tuple[str, int]]) -> str:
+    return GAP.join(text + " " * (width - cell_len(text)) for text, width in cells).rstrip()
+
+
+def _fit(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(str(value).split()) or NOTHING
+
+
+# ---- the tables
+
 
 POOLS = (
     Column("NAME", lambda pool: pool.name, 0),

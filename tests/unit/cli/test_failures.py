@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from snakepit.cli import codes, failures
+from snakepit.cli import failures
+from snakepit.cli.failures import ExitStatus, exit_status
 from snakepit.cli.output import Output
 from snakepit.errors import (
     BY_REASON,
@@ -27,39 +28,39 @@ from snakepit.errors import (
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ToolError("KeyError", "a"), codes.RAISED),
-        (DeadlineExceeded("late", started=Started.NO), codes.TIMEOUT),
-        (DeadlineExceeded("late", started=Started.MAYBE), codes.TIMEOUT),
-        (PoolSaturated("full"), codes.NEVER_STARTED),
-        (PoolNotReady("not yet"), codes.NEVER_STARTED),
-        (PoolSaturated("full", started=Started.MAYBE), codes.MAY_HAVE_RUN),
-        (WorkerLost("gone"), codes.MAY_HAVE_RUN),
-        (SnakepitError("who knows"), codes.MAY_HAVE_RUN),
-        (PayloadTooLarge("the result", started=Started.YES), codes.MAY_HAVE_RUN),
-        (PayloadTooLarge("the arguments"), codes.USAGE),
-        (InvalidArguments("wrong"), codes.USAGE),
-        (PoolNotFound("none"), codes.USAGE),
-        (Unauthenticated("who?"), codes.USAGE),
-        (ValueError("no address"), codes.USAGE),
-        (OSError("broken"), codes.FAILED),
+        (ToolError("KeyError", "a"), ExitStatus.RAISED),
+        (DeadlineExceeded("late", started=Started.NO), ExitStatus.TIMEOUT),
+        (DeadlineExceeded("late", started=Started.MAYBE), ExitStatus.TIMEOUT),
+        (PoolSaturated("full"), ExitStatus.NEVER_STARTED),
+        (PoolNotReady("not yet"), ExitStatus.NEVER_STARTED),
+        (PoolSaturated("full", started=Started.MAYBE), ExitStatus.MAY_HAVE_RUN),
+        (WorkerLost("gone"), ExitStatus.MAY_HAVE_RUN),
+        (SnakepitError("who knows"), ExitStatus.MAY_HAVE_RUN),
+        (PayloadTooLarge("the result", started=Started.YES), ExitStatus.MAY_HAVE_RUN),
+        (PayloadTooLarge("the arguments"), ExitStatus.USAGE),
+        (InvalidArguments("wrong"), ExitStatus.USAGE),
+        (PoolNotFound("none"), ExitStatus.USAGE),
+        (Unauthenticated("who?"), ExitStatus.USAGE),
+        (ValueError("no address"), ExitStatus.USAGE),
+        (OSError("broken"), ExitStatus.FAILED),
     ],
     ids=lambda value: f"{type(value).__name__}" if isinstance(value, Exception) else None,
 )
 def test_a_failure_has_the_status_that_says_what_may_be_done(error: Exception, code: int) -> None:
-    assert codes.of(error) == code
+    assert exit_status(error) == code
 
 
 def test_nothing_that_may_have_started_is_ever_called_safe_to_try_again() -> None:
     for kind in BY_REASON.values():
         for started in (Started.MAYBE, Started.YES, Started.UNKNOWN):
-            assert codes.of(kind("a sentence", started=started)) in (codes.MAY_HAVE_RUN, codes.TIMEOUT), kind
+            assert exit_status(kind("a sentence", started=started)) in (ExitStatus.MAY_HAVE_RUN, ExitStatus.TIMEOUT), kind
 
 
 def test_people_are_told_one_sentence_and_programs_an_object(capsys: pytest.CaptureFixture[str]) -> None:
     error = WorkerLost("it died", details={"how": "oom"}, retry_after=1.5)
     error.add_note(failures.of_started(error))
     error.add_note("waited 3 s")
-    assert failures.tell(error, Output.table) == codes.MAY_HAVE_RUN
+    assert failures.tell(error, Output.table) == ExitStatus.MAY_HAVE_RUN
     assert capsys.readouterr() == ("", "snakepit: WORKER_LOST: it died (started: maybe; waited 3 s)\n")
     failures.tell(error, Output.json)
     assert json.loads(capsys.readouterr().err) == {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snakepit.cli.findings import Finding, causes, of_pool, with_each_traceback_once
+from snakepit.cli.doctor import Finding, causes, of_pool, with_each_traceback_once
 from snakepit.client.views import PoolInfo, WorkerInfo
 
 

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from snakepit.cli.output import Output, rendered
-from snakepit.cli.plain import as_json, as_yaml, camel
+from snakepit.cli.output import Output, as_json, as_yaml, camel, rendered
 from snakepit.client.views import ToolInfo
 
 

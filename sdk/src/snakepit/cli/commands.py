@@ -1,0 +1,110 @@
+"""The commands that say what there is, or see to one worker: `pools`, `workers`, `tools`, `sessions`, `drain`, `recycle`, `connect`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from snakepit._names import parse_worker
+from snakepit.cli import tables
+from snakepit.cli.doctor import causes
+from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.target import PoolArgument, Target, with_target
+from snakepit.cli.type_stubs import render
+from snakepit.client import Client, Pool
+from snakepit.errors import InvalidArguments, ServerUnavailable
+
+
+@with_target
+def pools(target: Target, output: OutputOption = Output.table) -> None:
+    """List every pool."""
+    show_rows(target.run(lambda client: client.pools()), tables.POOLS, output)
+
+
+@with_target
+def workers(target: Target, pool: PoolArgument, output: OutputOption = Output.table) -> None:
+    """List a pool's workers, and why those that can't start can't."""
+    found = target.run(lambda client: client.pool(target.pool(pool)).workers())
+    show_rows(found, tables.WORKERS, output)
+    if output.is_for_people:
+        for said, traceback in causes(found):
+            typer.echo(f"\n{said}\n{traceback}")
+
+
+@with_target
+def tools(
+    target: Target,
+    pool: PoolArgument,
+    tool: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="One tool, with its schema.")] = None,
+    stubs: Annotated[bool, typer.Option("--stubs", help="Print Python classes for typed calls: `pool.typed(...)`.")] = False,
+    output: OutputOption = Output.table,
+) -> None:
+    """List a pool's tools, or show one of them. ARGUMENTS that may be left out have a question mark."""
+    if stubs:
+        found = target.run(lambda client: client.pool(target.pool(pool)).tools())
+        typer.echo(render(target.pool(pool), [each for each in found if tool in (None, each.name)]), nl=False)
+    elif tool is None:
+        show_rows(target.run(lambda client: client.pool(target.pool(pool)).tools()), tables.TOOLS, output)
+    else:
+        name = tool
+        show(target.run(lambda client: client.pool(target.pool(pool)).tool(name)), output)
+
+
+@with_target
+def sessions(target: Target, pool: PoolArgument, output: OutputOption = Output.table) -> None:
+    """List a pool's sessions."""
+    found = target.run(lambda client: client.pool(target.pool(pool)).sessions())
+    show_rows(found, tables.sessions(datetime.now(UTC)), output)
+
+
+WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/index, as `snakepit workers` shows it.")]
+
+
+@with_target
+def drain(target: Target, worker: WorkerArgument) -> None:
+    """Send a worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
+
+    async def run(client: Client) -> None:
+        await (await _pool_of(client, worker)).drain_worker(worker)
+
+    target.run(run)
+
+
+@with_target
+def recycle(target: Target, worker: WorkerArgument) -> None:
+    """Replace a worker: when its successor is ready, it takes no new calls, and ends when it has finished its own."""
+
+    async def run(client: Client) -> None:
+        await (await _pool_of(client, worker)).recycle_worker(worker)
+
+    target.run(run)
+
+
+async def _pool_of(client: Client, worker: str) -> Pool:
+    """Raises InvalidArguments when no pool has the worker."""
+    parse_worker(worker)
+    for info in await client.pools():
+        pool = client.pool(info.name)
+        if any(each.id == worker for each in await pool.workers()):
+            return pool
+    raise InvalidArguments(f"worker {worker!r} is in no pool: `snakepit workers POOL` lists them")
+
+
+@with_target
+def connect(
+    target: Target,
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The local port; 0: any that is free.")] = 0,
+) -> None:
+    """Forward a port to the release in a cluster, print what programs need to be told, and stay until Ctrl-C."""
+    if target.kube is None:
+        raise InvalidArguments("connect forwards a port to a cluster: give --kube, or --server with a name whose entry has kube")
+    from snakepit.cli.kubectl import forwarded
+
+    with forwarded(target.kube, port) as forward:
+        # A lane is at its replica's own address, which no forward leads to.
+        print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off", flush=True)
+        print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
+        raise ServerUnavailable(forward.wait())
