@@ -14,13 +14,13 @@ from collections import deque
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.route import route
-from snakepit_control_plane.router.workers import Capsule, Worker
-from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.placement import route
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from tests.bench.rounds import ROUNDS
@@ -37,7 +37,7 @@ class LargeFleet:
     """A router with all of its workers ready, half of them busy, and sessions bound to a thousand of them."""
 
     def __init__(self) -> None:
-        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
+        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         self.router.sessions = Sessions(self.router, MemoryStore())
         self.fleet = Fleet(self.router, MemoryStore())
         given = settings(replicas=CAPSULES)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from snakepit_control_plane import settings as control_plane_settings
-from snakepit_control_plane.limits import Limits
+from snakepit_control_plane.model.limits import Limits
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
     from snakepit_agent.agent import Agent
-    from snakepit_control_plane.router.calls import Call
-    from snakepit_control_plane.router.pools import Router
+    from snakepit_control_plane.flow.dispatcher import Dispatcher
+    from snakepit_control_plane.model.call import Call
 
 
 def left_over(world: World) -> list[str]:
@@ -27,7 +27,7 @@ def left_over(world: World) -> list[str]:
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
 
 
-def awaited_by(router: Router) -> Collection[Call]:
+def awaited_by(router: Dispatcher) -> Collection[Call]:
     """The calls that a replica will give up at some time."""
     return router._deadlines._wheel._slot.keys()
 

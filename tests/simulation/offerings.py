@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from snakepit.client.offers import Offer
 from snakepit.client.peer import Peer
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.catalogue import Scope
+from snakepit_control_plane.model.catalogue import Scope
 from support.simulated_agent import POOL
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from snakepit.client.peer import Peer
 from snakepit.client.serving import Serving, within
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.catalogue import Scope
+from snakepit_control_plane.model.catalogue import Scope
 from support.simulated_agent import POOL
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from simulation.store import ReplicaStore, SharedStore
 
 from snakepit._names import new_id
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.idempotency import Idempotency
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
-from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.telemetry import Telemetry
 
 _TELEMETRY = Telemetry()
@@ -45,7 +45,7 @@ class Replica:
         self.id = new_id()
         self.store = ReplicaStore(shared)
         store: Any = self.store
-        self.router = Router(_TELEMETRY, LIMITS)
+        self.router = Dispatcher(_TELEMETRY, LIMITS)
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.id)
         self.fleet = Fleet(self.router, store)

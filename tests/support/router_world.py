@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -179,7 +179,7 @@ class World:
         self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 0, mixed: bool = False, **spec: object
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
+        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         self.store = MemoryStore()
         self.router.sessions = Sessions(self.router, self.store)
         self.fleet = Fleet(self.router, self.store)

@@ -21,13 +21,13 @@ from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.sessions import Sessions
-from snakepit_control_plane.sessions.moving import rebind
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.sessions.rebinding import rebind
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -194,7 +194,7 @@ class World:
 
     def __init__(self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 2) -> None:
         self.store = MemoryStore()
-        self.routers: dict[str, Router] = {}
+        self.routers: dict[str, Dispatcher] = {}
         self.fleets: dict[str, Fleet] = {}
         self.names = [f"s{n}" for n in range(sessions)]
         self.calls: list[Call] = []
@@ -211,7 +211,7 @@ class World:
                 self._know(replica, agent)
 
     def _add(self, replica: str) -> None:
-        router = self.routers[replica] = Router(Telemetry(), Limits(max_payload_bytes=1000))
+        router = self.routers[replica] = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         router.sessions = Sessions(router, self.store)
         self.fleets[replica] = Fleet(router, self.store)
         given = settings()

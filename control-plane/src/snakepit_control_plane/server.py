@@ -33,9 +33,10 @@ from snakepit.v1 import (
 )
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.idempotency import Idempotency
-from snakepit_control_plane.quota import SessionCount
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.session_count import SessionCount
+from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.http import METRICS, PROBES, HttpServer
 from snakepit_control_plane.servers.lanes import Lanes
@@ -45,7 +46,6 @@ from snakepit_control_plane.servers.router import RouterServicer
 from snakepit_control_plane.servers.rpc import Unregistered
 from snakepit_control_plane.servers.sessions import SessionServicer
 from snakepit_control_plane.servers.tools import ToolServicer
-from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
@@ -82,7 +82,7 @@ class Running:
         self.replica = new_id()
         self.telemetry = Telemetry()
         store.measure(self.telemetry.store_seconds.observe)
-        self.router = Router(self.telemetry, settings)
+        self.router = Dispatcher(self.telemetry, settings)
         self.router.sessions = self.sessions = Sessions(self.router, store)
         self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
         self.fleet = Fleet(self.router, store)

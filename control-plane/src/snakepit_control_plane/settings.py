@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
-from snakepit_control_plane.limits import Limits, variable
+from snakepit_control_plane.model.limits import Limits, variable
 from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
 
 

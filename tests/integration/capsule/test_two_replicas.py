@@ -21,8 +21,9 @@ from snakepit._wire import dial
 from snakepit.errors import WorkerLost
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_agent.model import slots
-from snakepit_control_plane.router import route, workers
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.model import capsule as workers
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.policy import placement as route
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec

@@ -30,7 +30,7 @@ from snakepit.errors import (
     WorkerLost,
 )
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.idempotency import calls as keyed_calls
+from snakepit_control_plane.flow.idempotency import calls as keyed_calls
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import Caller, eventually, outcome, replica

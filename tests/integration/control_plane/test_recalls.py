@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router import recalls
-from snakepit_control_plane.router.workers import AHEAD_SECONDS
+from snakepit_control_plane.flow import recalls
+from snakepit_control_plane.model.capsule import AHEAD_SECONDS
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent

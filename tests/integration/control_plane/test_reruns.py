@@ -9,8 +9,8 @@ import pytest
 from snakepit._retry import FLOOR
 from snakepit.errors import Cancelled, DeadlineExceeded, PoolNotReady, Started, WorkerLost
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.answers import MOST_GONE
-from snakepit_control_plane.router.nesting import Nest, nest_of
+from snakepit_control_plane.flow.outcomes import MOST_GONE
+from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success

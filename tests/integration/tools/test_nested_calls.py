@@ -14,7 +14,7 @@ import pytest
 import snakepit
 from snakepit import Client, Pool, Session
 from snakepit._wire import dial
-from snakepit_control_plane.catalogue import Scope
+from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import eventually, replica

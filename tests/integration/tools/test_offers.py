@@ -12,7 +12,7 @@ import pytest_asyncio
 import snakepit
 import snakepit.sync
 from snakepit import AsyncContext, Client, Context, Pool
-from snakepit_control_plane.catalogue import Scope
+from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
 from support.nesting import asking

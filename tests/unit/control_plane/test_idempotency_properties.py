@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.idempotency import Idempotency
-from snakepit_control_plane.idempotency.upkeep import RENEW_SECONDS
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.idempotency.upkeep import RENEW_SECONDS
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.claims import Found, MemoryClaims, Run, State
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -124,7 +124,7 @@ class Replica:
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
-        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
+        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         store = MemoryStore()
         self.router.sessions = Sessions(self.router, store)
         store.claims = world.claims  # type: ignore[assignment]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit_control_plane.router.marks import MARKS, SLACK, Mark
+from snakepit_control_plane.model.quotas import MARKS, SLACK, Mark
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.fleet.fleet import TICK_SECONDS
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.model.capsule import Capsule
 from support import virtual_time
 from support.router_world import World
 from support.simulated_agent import POOL

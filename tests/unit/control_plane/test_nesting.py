@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from snakepit.errors import CallTooDeep, WouldDeadlock
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.nesting import Nest, nest_of, too_deep, waits_for_itself
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.nesting import Nest, nest_of, too_deep, waits_for_itself
+from snakepit_control_plane.model.pool import Pool
 from support.simulated_agent import POOL
 from support.simulated_agent import settings as pool_settings
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.queue import PoolQueue
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.queue import PoolQueue
 
 HIGH, NORMAL, LOW = common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_NORMAL, common_pb2.PRIORITY_LOW
 AGE = 1.0
@@ -36,7 +36,7 @@ class Exit:
         return call
 
     def pick(self) -> Call | None:
-        """As `Router.freed` does with one slot."""
+        """As `Dispatcher.freed` does with one slot."""
         call = self.queue.next_for(self.worker, self.now) or self.queue.anybody.head(self.now)
         call = call or self.queue.next_for(self.worker, self.now, alone=True)
         if call is not None:

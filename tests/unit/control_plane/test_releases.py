@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.workers import Capsule
-from snakepit_control_plane.sessions.releases import Releases
+from snakepit_control_plane.flow.sessions.releases import Releases
+from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.store.interface import SessionRecord
 
 RECORD = SessionRecord(

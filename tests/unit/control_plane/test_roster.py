@@ -13,10 +13,10 @@ from snakepit.errors import PoolNotFound, PoolNotReady, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.fleet.roster import RETURN_SECONDS
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.route import Wait, no_worker
-from snakepit_control_plane.sessions import Sessions
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.policy.placement import Wait, no_worker
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import settings
@@ -49,7 +49,7 @@ class Store(MemoryStore):
 @asynccontextmanager
 async def started(store: MemoryStore) -> AsyncIterator[Fleet]:
     """A replica, as its server starts it."""
-    fleet = Fleet(router := Router(TELEMETRY, Limits()), store)
+    fleet = Fleet(router := Dispatcher(TELEMETRY, Limits()), store)
     router.sessions = Sessions(router, store)
     await fleet.roster.load()
     running = asyncio.create_task(fleet.run())

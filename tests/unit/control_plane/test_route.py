@@ -7,10 +7,10 @@ import pytest
 from snakepit.errors import PoolNotReady, ToolNotFound
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.route import RETRY_NOT_READY_SECONDS, Wait, patience, route
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.placement import RETRY_NOT_READY_SECONDS, Wait, patience, route
 from support.simulated_agent import POOL, settings
 
 READY, STARTING = pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_STARTING

@@ -11,16 +11,16 @@ import pytest
 from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.catalogue import Scope
 from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
-from snakepit_control_plane.limits import Limits
-from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.catalogue import Scope
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers.offers import Provider
-from snakepit_control_plane.sessions import Sessions
 from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -45,7 +45,7 @@ class Replica:
 
     def __init__(self) -> None:
         self.store = Leases(asyncio.get_running_loop().time)
-        self.router = Router(Telemetry(), Limits(max_payload_bytes=1000))
+        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         self.router.sessions = Sessions(self.router, self.store)
         self.fleet = Fleet(self.router, self.store)
         given = settings()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, pool_pb2
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.route import pick
-from snakepit_control_plane.router.workers import AHEAD_CALLS, AHEAD_SECONDS, NEXT_SECONDS, WAKE_SECONDS, Capsule, Worker
+from snakepit_control_plane.model.capsule import AHEAD_CALLS, AHEAD_SECONDS, NEXT_SECONDS, WAKE_SECONDS, Capsule, Worker
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.placement import pick
 from support.simulated_agent import settings
 
 

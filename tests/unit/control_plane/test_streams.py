@@ -10,8 +10,8 @@ from snakepit._ipc.sections import piece_message
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.router.whole import take_whole
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole import take_whole
 from support.virtual_time import run
 
 

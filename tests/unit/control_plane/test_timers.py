@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit_control_plane.router.timers import TICK_SECONDS, Wheel
+from snakepit_control_plane.flow.deadlines import TICK_SECONDS, Wheel
 
 operations = st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.floats(0, 5))), max_size=60)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit.v1 import common_pb2
-from snakepit_control_plane.router.toolset import Toolset
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.toolset import Toolset
 
 OFFERS = [{name: common_pb2.Tool(name=name) for name in names} for names in ("", "a", "ab", "b", "abc")]
 

@@ -10,10 +10,10 @@ import pytest
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import MOST_REST_SECONDS, Pool
-from snakepit_control_plane.router.route import pick
-from snakepit_control_plane.router.workers import AHEAD_SECONDS, FAILING, SOON_SECONDS, Capsule
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import AHEAD_SECONDS, FAILING, SOON_SECONDS, Capsule
+from snakepit_control_plane.model.pool import MOST_REST_SECONDS, Pool
+from snakepit_control_plane.policy.placement import pick
 from support import virtual_time
 from support.router_world import QUICK, SLOW, Agent, Life, World
 from support.simulated_agent import settings

@@ -16,10 +16,10 @@ from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.monitor import Monitor
 from snakepit_control_plane.fleet.roster import Roster
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router, Send
-from snakepit_control_plane.router.workers import Capsule, Worker
+from snakepit_control_plane.flow.dispatcher import Dispatcher, Send
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
 TICK_SECONDS = 0.25
@@ -57,7 +57,7 @@ class Changes:
 class Fleet:
     """All pools of this replica, and every agent that has linked to it."""
 
-    def __init__(self, router: Router, store: Store) -> None:
+    def __init__(self, router: Dispatcher, store: Store) -> None:
         self.router = router
         self.store = store
         self.changes = Changes()

@@ -17,9 +17,9 @@ from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.liveness import Sign, Stalls, judge_pool
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
 FENCE_SECONDS = 600.0
@@ -42,7 +42,7 @@ class Listener(Protocol):
 class Monitor:
     """Looks after every agent of this replica. Its owner calls `tick` by its own clock."""
 
-    def __init__(self, router: Router, store: Store, listener: Listener) -> None:
+    def __init__(self, router: Dispatcher, store: Store, listener: Listener) -> None:
         self._router = router
         self._store = store
         self._listener = listener

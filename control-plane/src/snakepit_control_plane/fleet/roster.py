@@ -17,8 +17,8 @@ from snakepit._wire.settings import settings_digest
 from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
 from snakepit.spec import InvalidPool, SnakePoolSpec, decode_spec
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
 RETURN_SECONDS = 10.0
@@ -42,7 +42,7 @@ class Roster:
     """`ended` is told each pool that is gone, `moved` each that has become another of its name, `changed` that anything is different."""
 
     def __init__(
-        self, router: Router, store: Store, ended: Callable[[Pool], None], moved: Callable[[Pool], None], changed: Callable[[], None]
+        self, router: Dispatcher, store: Store, ended: Callable[[Pool], None], moved: Callable[[Pool], None], changed: Callable[[], None]
     ) -> None:
         self._router = router
         self._store = store

@@ -13,11 +13,11 @@ from snakepit._wire.status import to_frame
 from snakepit._wire.window import Window
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.nested import NestedCalls, Target
-from snakepit_control_plane.router.calls import Call, payload_bytes
-from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.router.whole import take_whole
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.flow.nested import NestedCalls, Target
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole import take_whole
+from snakepit_control_plane.model.call import Call, payload_bytes
+from snakepit_control_plane.model.capsule import Capsule
 
 
 class Open(Protocol):

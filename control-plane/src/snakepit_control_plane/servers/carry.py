@@ -18,10 +18,10 @@ from snakepit._values.strings import quoted
 from snakepit._wire.bulk import Cut, Moved, Piece
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import Call, check_sections
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.streams import Stream
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.model.call import Call, check_sections
 from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, pass_on, readable
 
@@ -31,7 +31,7 @@ PROGRESS_KEPT = 16
 """Of a call whose caller doesn't read: older news are dropped."""
 
 
-async def serve_carry(router: Router, nested: NestedCalls, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
+async def serve_carry(router: Dispatcher, nested: NestedCalls, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
     """One call, or the large result of one whose Result went over the link. `is_closed`: is nothing more taken?"""
     message: Any = await context.read()
     if message is EOF:
@@ -66,7 +66,7 @@ def _opening(message: bytes) -> link_pb2.CarryRequest:
     return first
 
 
-async def _fetch(router: Router, call_id: str, context: Context) -> None:
+async def _fetch(router: Dispatcher, call_id: str, context: Context) -> None:
     stream = router.transfers.find(call_id)
     if stream is None:
         raise StaleEpoch(f"no result of call {quoted(call_id)} waits here", started=Started.YES)
@@ -89,7 +89,7 @@ async def pass_down(stream: Stream, send: Callable[[bytes | Piece, Moved], Await
 class _Carry:
     """One call from its first message to its end."""
 
-    def __init__(self, router: Router, nested: NestedCalls, context: Context, caller: str, first: link_pb2.CarryRequest) -> None:
+    def __init__(self, router: Dispatcher, nested: NestedCalls, context: Context, caller: str, first: link_pb2.CarryRequest) -> None:
         frame = link_pb2.Frame(call=first.call)
         self._router = router
         self._nested = nested

@@ -12,8 +12,8 @@ from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, pool_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
 
 CHANGE_SECONDS = 1.0

@@ -19,7 +19,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
 
 ANSWER_SECONDS = 2.0
 """A loop that gives no answer for so long does not turn."""
@@ -51,7 +51,7 @@ Answer = tuple[str, bytes]
 class HttpServer:
     """Serves from `start` to `stop`. `not_ready` says why calls should go elsewhere; empty when they may come."""
 
-    def __init__(self, router: Router, not_ready: Callable[[], str]) -> None:
+    def __init__(self, router: Dispatcher, not_ready: Callable[[], str]) -> None:
         self._router = router
         self._not_ready = not_ready
         self._loop = asyncio.get_running_loop()
@@ -187,7 +187,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Who hangs up early is no error."""
 
 
-def _set_gauges(router: Router) -> None:
+def _set_gauges(router: Dispatcher) -> None:
     """Gauges are read off the pools when somebody asks, not kept on the path of calls."""
     telemetry = router.telemetry
     telemetry.tasks.set(len(asyncio.all_tasks(router.loop)))

@@ -23,10 +23,10 @@ from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import Call, result_frame
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.model.call import Call, result_frame
+from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.bounds import Refusals, check_hello, overlong
 from snakepit_control_plane.servers.bulk import BulkGroup, BulkServer
@@ -62,7 +62,7 @@ class Peer(Protocol):
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
-    def __init__(self, router: Router, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
+    def __init__(self, router: Dispatcher, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
         self._gate = gate or Open()
         self._lanes = lanes
         self.router = router
@@ -211,7 +211,7 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Router, nested: NestedCalls, link: links.Link, caller: str) -> None:
+    def __init__(self, router: Dispatcher, nested: NestedCalls, link: links.Link, caller: str) -> None:
         self._router = router
         self._caller = caller
         self._nested = nested

@@ -25,9 +25,9 @@ from snakepit.errors import (
     WorkerLost,
 )
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.catalogue import Scope
-from snakepit_control_plane.nested import NestedCalls, Target
-from snakepit_control_plane.router.calls import payload_bytes
+from snakepit_control_plane.flow.nested import NestedCalls, Target
+from snakepit_control_plane.model.call import payload_bytes
+from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.servers.rpc import full_name
 
 PROVIDER_CHARACTERS = 64

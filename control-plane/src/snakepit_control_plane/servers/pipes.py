@@ -18,10 +18,10 @@ from snakepit.errors import Cancelled, InvalidArguments, SnakepitError, StaleEpo
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Claimed
-from snakepit_control_plane.router.calls import Call
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.router.workers import Capsule
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata, pass_on, readable, write
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -31,7 +31,7 @@ _read = readable(link_pb2.PipeRequest)
 _TAKEN = link_pb2.PipeResponse().SerializeToString()
 
 
-async def serve_pipe(router: Router, gate: Gate, context: Context) -> None:
+async def serve_pipe(router: Dispatcher, gate: Gate, context: Context) -> None:
     """Pass on one stream until its last chunk, or until the caller has gone: then the RPC ends with CANCELLED."""
     message: Any = await context.read()
     if message is EOF:
@@ -54,7 +54,7 @@ async def serve_pipe(router: Router, gate: Gate, context: Context) -> None:
         await _take_chunks(router.transfers.sink(call), opening, context)
 
 
-async def _give_arguments(router: Router, call: Call, context: Context) -> None:
+async def _give_arguments(router: Dispatcher, call: Call, context: Context) -> None:
     if call.source is None or call.closed:
         await abort(context, StaleEpoch(f"call {call.call_id} has no large arguments to give"))
         return

@@ -10,15 +10,15 @@ from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.workers import Worker
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.servers.rpc import full_name, rich
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
-    def __init__(self, router: Router, fleet: Fleet) -> None:
+    def __init__(self, router: Dispatcher, fleet: Fleet) -> None:
         self._router = router
         self._fleet = fleet
 

@@ -16,17 +16,17 @@ from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
-from snakepit_control_plane.nested import NestedCalls
-from snakepit_control_plane.router.calls import (
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole import take_whole
+from snakepit_control_plane.model.call import (
     MOST_BESIDE_BYTES,
     Call,
     payload_bytes,
     too_many_attachments,
     too_much_beside,
 )
-from snakepit_control_plane.router.pools import Router
-from snakepit_control_plane.router.streams import Stream
-from snakepit_control_plane.router.whole import take_whole
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.converting import convert
@@ -52,7 +52,7 @@ _PRIORITIES = frozenset(common_pb2.Priority.values())
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    def __init__(self, router: Router, nested: NestedCalls, gate: Gate) -> None:
+    def __init__(self, router: Dispatcher, nested: NestedCalls, gate: Gate) -> None:
         self._gate = gate
         self._router = router
         self._nested = nested

@@ -13,13 +13,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from snakepit._names import check_session, check_state_key, new_id
 from snakepit.errors import InvalidArguments, SessionQuota
 from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.sessions.rebinding import rebind
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.converting import convert
 from snakepit_control_plane.servers.rpc import full_name, rich
 from snakepit_control_plane.servers.state import limits_of
-from snakepit_control_plane.sessions.moving import rebind
 from snakepit_control_plane.store.interface import SessionRecord, Store, StoredKey, StoredValue
 
 DEFAULT_PAGE = 100
@@ -36,7 +36,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     """`refused` hears of pools whose sessions are all in use."""
 
-    def __init__(self, router: Router, store: Store, refused: Callable[[Pool], None]) -> None:
+    def __init__(self, router: Dispatcher, store: Store, refused: Callable[[Pool], None]) -> None:
         self._refused = refused
         self._router = router
         self._store = store

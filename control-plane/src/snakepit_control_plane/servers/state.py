@@ -8,8 +8,8 @@ from snakepit._names import check_state_key
 from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SnakepitError, Started
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.router.pool import Pool
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Fence, Limits, Store
 
 _WRITES = ("set", "delete")
@@ -20,7 +20,7 @@ def limits_of(pool: Pool) -> Limits:
     return Limits(session.max_keys, session.max_value_bytes, session.max_bytes)
 
 
-async def answer_state(router: Router, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
+async def answer_state(router: Dispatcher, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     """Carry out one operation. The pool is the agent's own, whatever the request says."""
     reply = link_pb2.StateReply(id=request.id)
     try:

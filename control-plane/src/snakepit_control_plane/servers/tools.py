@@ -7,15 +7,15 @@ from typing import Any
 import grpc
 
 from snakepit.v1 import tool_pb2, tool_pb2_grpc
-from snakepit_control_plane.catalogue import Catalogue, get_tool, list_tools
-from snakepit_control_plane.router.pools import Router
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
 from snakepit_control_plane.servers.rpc import full_name, rich
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
-    def __init__(self, router: Router, offered: Catalogue[Any]) -> None:
+    def __init__(self, router: Dispatcher, offered: Catalogue[Any]) -> None:
         self._router = router
         self._offered = offered
 

@@ -1,0 +1,71 @@
+"""Questions to agents whether a session may move away from them, and their answers. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.store.interface import SessionRecord
+
+ANSWER_SECONDS = 2.0
+"""An agent that has not answered by then is asked again when a call comes."""
+
+Tell = Callable[[Capsule, link_pb2.Frame], None]
+
+
+class Releases:
+    """`tell` sends a frame to an agent."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        # By life of the worker, uid and epoch; with each, whether it only looks.
+        self._asked: dict[tuple[str, str, int], list[tuple[asyncio.Future[bool | None], bool]]] = {}
+
+    async def ask(self, capsule: Capsule, record: SessionRecord, **how: bool) -> bool | None:
+        """True: the agent has let the session go. False: a call of it is there. None: no answer.
+
+        `wait`: the answer comes when it is idle; `force`: whatever runs is stopped; `look`: nothing is let go.
+        """
+        answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        key = (record.incarnation, record.uid, record.epoch)
+        asked = answer, how.get("look", False)
+        self._asked.setdefault(key, []).append(asked)
+        self._tell(capsule, _question(record, how))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._asked[key].remove(asked)
+            if not self._asked[key]:
+                del self._asked[key]
+
+    def answered(self, reply: link_pb2.SessionReleased) -> None:
+        """An answer is for everybody who asks about that epoch of the session; but who only looked has let nothing go."""
+        for key in [key for key in self._asked if key[1:] == (reply.session_uid, reply.session_epoch)]:
+            self._settle(key, reply.released, look=reply.look)
+
+    def unanswered(self, incarnation: str) -> None:
+        """That life of a worker is over, or its agent can't be heard any more."""
+        for key in [key for key in self._asked if key[0] == incarnation]:
+            self._settle(key, None)
+
+    def _settle(self, key: tuple[str, str, int], released: bool | None, *, look: bool = False) -> None:
+        for answer, looks in self._asked[key]:
+            if not answer.done() and (looks or not look):
+                answer.set_result(released)
+
+
+def _question(record: SessionRecord, how: Mapping[str, bool]) -> link_pb2.Frame:
+    body = link_pb2.SessionRelease(
+        session_id=record.id,
+        session_uid=record.uid,
+        session_epoch=record.epoch,
+        worker=record.worker,
+        incarnation=record.incarnation,
+        **how,
+    )
+    return link_pb2.Frame(session_release=body)

@@ -1,0 +1,247 @@
+"""What an agent's pipe brings for one caller, chunks and pieces, handed over one message at a time, so that flow control is gRPC's.
+
+It holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from snakepit._ipc.sections import piece_of, total
+from snakepit._wire.bulk import Piece
+from snakepit._wire.status import from_frame, to_frame
+from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.call import Call
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.flow.dispatcher import Dispatcher
+
+PIPE_SECONDS = 1.0
+"""After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
+
+UNOPENED_SECONDS = 10.0
+"""After the Result of a large payload has come: so long its pipe may take to open."""
+
+Item = link_pb2.Chunk | bytes | Piece
+"""A chunk; or a message with a piece of the chunk before it, as it came; or such a piece that is still at the agent: whoever takes it
+reads it, and tells `moved`."""
+
+
+class Stream:
+    """`on_end` is called when the stream's own end has been taken by the caller; `on_close` once, however it ends."""
+
+    def __init__(self, on_end: Callable[[link_pb2.Frame], None] = lambda frame: None, idle_seconds: float = 60.0) -> None:
+        self.opened = False
+        # Nothing more is handed over; the caller has had the end, which says how it ended; the caller has gone.
+        self.ended = False
+        self.finished = False
+        self.gone = False
+        self.idle_seconds = idle_seconds
+        self.on_close: Callable[[], None] = lambda: None
+        self._on_end = on_end
+        self._on_stall: Callable[[SnakepitError], None] = lambda error: None
+        self._items: deque[Item] = deque()
+        self._index = 0
+        # What the agent has yet to send: bytes of pieces, and a last chunk.
+        self._due = 0
+        self._last_came = False
+        # Of the chunk that was taken last: bytes of its pieces that were not, and whether it is the last.
+        self._left = 0
+        self._last: link_pb2.Chunk | None = None
+        # The Piece that the caller's side reads; when something was taken last.
+        self._piece: Piece | None = None
+        self._moved_at = 0.0
+        self._taking: asyncio.TimerHandle | None = None
+        self._ready = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._error: common_pb2.Error | None = None
+
+    def watch(self, router: Dispatcher, call: Call) -> None:
+        """The pool's idle time holds, and ends the call."""
+        if call.home is not None:
+            self.idle_seconds = call.home.spec.call.stream_idle_seconds
+        self._on_stall = lambda error: router.cancel(call, error)
+
+    # ---- the agent's side
+
+    async def put(self, items: list[Item]) -> bool:
+        """Hand over one message; returns when the caller has taken it, False when it has gone, or took nothing for the idle time."""
+        if self.ended:
+            return False
+        for item in items:
+            self._expect(item)
+        self._items.extend(items)
+        self._ready.set()
+        loop = asyncio.get_running_loop()
+        self._moved_at = loop.time()
+        while (self._items or (self._piece is not None and self._piece.left)) and not self.ended:
+            self._taken.clear()
+            try:
+                async with asyncio.timeout_at(self._moved_at + self.idle_seconds):
+                    await self._taken.wait()
+            except TimeoutError:
+                if loop.time() < self._moved_at + self.idle_seconds:
+                    continue
+                if self._piece is not None and self._piece.is_awaited:
+                    self._moved_at = loop.time()  # It is not the caller who is slow.
+                    continue
+                self._stall()
+                return False
+        return not self.ended or not self._items
+
+    def _expect(self, item: Item) -> None:
+        if isinstance(item, bytes):
+            self._due -= len(piece_of(item))
+        elif isinstance(item, link_pb2.Chunk):
+            self._due = total(item.pieces.sections) if item.HasField("pieces") else 0
+            self._last_came = item.last
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._last_came and self._due <= 0
+
+    def broken(self) -> None:
+        """The pipe has ended. Too early: the Result says why, if it comes soon."""
+        if self._error is not None:
+            self._finish_lost()
+        elif not self._is_complete:
+            asyncio.get_running_loop().call_later(PIPE_SECONDS, self._finish_lost)
+
+    def fail(self, error: common_pb2.Error) -> None:
+        """The agent's Result says how the call ended. Chunks that are on their way come first."""
+        self._error = error
+        if not self.opened:
+            patience = 0.0 if error.started == int(Started.NO) else PIPE_SECONDS
+            asyncio.get_running_loop().call_later(patience, self._finish_unopened)
+
+    def await_pipe(self) -> None:
+        """A Result has said that there is something to come."""
+        asyncio.get_running_loop().call_later(UNOPENED_SECONDS, self._finish_unopened)
+
+    # ---- the router's side
+
+    def reply(self, call: Call, frame: link_pb2.Frame) -> None:
+        """The call was closed: by the router, with an error, or by the stream's own end."""
+        if frame.result.WhichOneof("outcome") == "error":
+            self._finish(frame.result.error)
+
+    # ---- the caller's side
+
+    async def take(self) -> Item:
+        """The next chunk or piece, in order; the one before it counts as taken. Raises Cancelled when it was given up meanwhile."""
+        self._piece = None
+        self._taken.set()
+        while not self._items:
+            if self.gone:
+                raise Cancelled("the call was cancelled", started=Started.YES)
+            self._ready.clear()
+            await self._ready.wait()
+        self._moved_at = asyncio.get_running_loop().time()
+        item = self._items.popleft()
+        if isinstance(item, Piece):
+            self._piece = item
+            return item
+        self._count(item)
+        self._finish_if_last()
+        return item
+
+    def take_more(self) -> list[link_pb2.Chunk]:
+        """Chunks that are there besides, up to one whose pieces follow."""
+        more: list[link_pb2.Chunk] = []
+        while self._items and not self._left and isinstance(self._items[0], link_pb2.Chunk):
+            more.append(self._items.popleft())  # type: ignore[arg-type]  # mypy doesn't see through the deque
+            self._count(more[-1])
+            self._finish_if_last()
+        return more
+
+    def abandon(self) -> None:
+        """The caller takes nothing more: it has gone, or has had all."""
+        self.gone = not self.ended
+        self._close()
+        self._ready.set()
+
+    def _count(self, item: link_pb2.Chunk | bytes) -> None:
+        if isinstance(item, bytes):
+            self._left -= len(piece_of(item))
+        else:
+            item.index = self._index
+            self._index += 1
+            self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
+            self._last = item if item.last else None
+
+    def moved(self, size: int) -> None:
+        """So much of the Piece that was taken last has gone to the caller."""
+        self._moved_at = asyncio.get_running_loop().time()
+        self._due -= size
+        self._left -= size
+        if self._piece is not None and not self._piece.left:
+            self._taken.set()
+        self._finish_if_last()
+
+    def _finish_if_last(self) -> None:
+        if self._last is not None and self._left <= 0 and not self.finished:
+            self.finished = True
+            self._close()
+            self._on_end(_end(self._last))
+
+    def _close(self) -> None:
+        self._taken.set()
+        if self._taking is not None:
+            self._taking.cancel()
+        if not self.ended:
+            self.ended = True
+            self.on_close()
+
+    def _stall(self) -> None:
+        message = f"the caller took nothing of the stream for {self.idle_seconds:g} s (call.streamIdleSeconds)"
+        error = DeadlineExceeded(message, started=Started.YES, details={"limit": "call.streamIdleSeconds"})
+        self._items.clear()
+        self._last_came = False
+        self._finish(to_frame(error))
+        self.gone = True
+        self._close()
+        self._on_stall(error)
+
+    def _finish_unopened(self) -> None:
+        if not self.opened:
+            self._finish_lost()
+
+    def _finish_lost(self) -> None:
+        lost = to_frame(WorkerLost("the stream broke off before its last chunk", details={"how": "stream broken"}))
+        self._finish(self._error or lost)
+
+    def _finish(self, error: common_pb2.Error) -> None:
+        if self.ended or self._is_complete:
+            return
+        self._last_came, self._due = True, 0
+        self._items.append(link_pb2.Chunk(error=error, last=True))
+        self._ready.set()
+        self._await_taker()
+
+    def _await_taker(self) -> None:
+        """No agent waits any more for the caller to take what there is: it is not kept for ever for one that never comes."""
+        self._taking = asyncio.get_running_loop().call_later(self.idle_seconds, self._forsake, self._moved_at)
+
+    def _forsake(self, moved_at: float) -> None:
+        if self._moved_at == moved_at:
+            self._close()
+        else:
+            self._await_taker()
+
+
+def _end(chunk: link_pb2.Chunk) -> link_pb2.Frame:
+    """The Result that a stream's last chunk stands for."""
+    result = link_pb2.Result()
+    if chunk.WhichOneof("outcome") == "error":
+        result.error.CopyFrom(chunk.error)
+    elif chunk.WhichOneof("outcome") == "tool_error":
+        result.tool_error.CopyFrom(chunk.tool_error)
+    return link_pb2.Frame(result=result)
+
+
+def error_of(chunk: link_pb2.Chunk) -> SnakepitError | None:
+    return from_frame(chunk.error) if chunk.WhichOneof("outcome") == "error" else None

@@ -1,0 +1,59 @@
+"""A large payload for a caller that takes it in one message: collected, as large as one message may be."""
+
+from __future__ import annotations
+
+import contextlib
+
+from snakepit._ipc.sections import Assembler, piece_of
+from snakepit._wire.bulk import Cut, Piece
+from snakepit.errors import Started, WorkerLost
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.flow.streams import Stream, error_of
+from snakepit_control_plane.model.call import too_large
+
+
+async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:
+    """The next chunk, with all of its payload. Raises the error that it is instead, PayloadTooLarge, and what it breaks off with."""
+    chunk = await stream.take()
+    if not isinstance(chunk, link_pb2.Chunk):
+        raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
+    failure = error_of(chunk)
+    if failure is not None:
+        raise failure
+    if chunk.HasField("pieces"):
+        await _collect(chunk, stream, limit)
+    return chunk
+
+
+async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
+    sections = list(chunk.pieces.sections)
+    if sum(sections) > limit:
+        raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
+    gathering = Assembler(sections)
+    try:
+        await _gather(stream, gathering)
+        fill(chunk.payload, gathering)
+    except ValueError as error:
+        message = f"the pieces of a payload don't make it up: {error}"
+        raise WorkerLost(message, started=Started.YES, details={"how": "stream broken"}) from error
+    chunk.ClearField("pieces")
+
+
+async def _gather(stream: Stream, gathering: Assembler) -> None:
+    while not gathering.complete:
+        item = await stream.take()
+        if isinstance(item, Piece):
+            with contextlib.suppress(Cut):  # The stream says why.
+                await item.gather(gathering, stream.moved)
+            continue
+        if not isinstance(item, bytes):
+            raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
+        gathering.add(piece_of(item))
+
+
+def fill(skeleton: common_pb2.Payload, gathering: Assembler) -> None:
+    """Give a payload its bytes."""
+    data, *attached = gathering.contents()
+    skeleton.data = bytes(data)
+    for attachment, content in zip(skeleton.attachments, attached, strict=True):
+        attachment.data = bytes(content)

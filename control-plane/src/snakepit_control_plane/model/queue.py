@@ -1,0 +1,218 @@
+"""Where calls wait: one bounded queue for each pool, with a line for anybody's calls and one for each worker that calls are pinned to.
+
+Pure. In a line, priority comes first, and among calls of one priority their callers take turns, each with its calls in the order in
+which they came. Entering and leaving are O(1), and a caller without a waiting call is forgotten.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.flow.sessions import SessionEntry
+    from snakepit_control_plane.model.call import Call
+    from snakepit_control_plane.model.capsule import Worker
+
+RANKS = 3
+"""High, normal, low."""
+
+_arrival = attrgetter("arrival")
+
+
+class Band:
+    """Calls of one priority. Those that have had their turn and came back go first, by arrival number; then the callers in turn."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        # The line's count when a call of this band went last.
+        self.served = 0
+        self.since: OrderedDict[Call, float] = OrderedDict()
+        self._again: list[Call] = []
+        self._callers: OrderedDict[Hashable, OrderedDict[Call, None]] = OrderedDict()
+
+    def push(self, call: Call, now: float) -> None:
+        if call.requeued:
+            self.since[call] = call.queued_at - call.waited
+            insort(self._again, call, key=_arrival)
+            return
+        self.since[call] = now
+        calls = self._callers.get(call.caller)
+        if calls is None:
+            calls = self._callers[call.caller] = OrderedDict()
+        calls[call] = None
+
+    def head(self) -> Call:
+        """The band must not be empty."""
+        return self._again[0] if self._again else next(iter(next(iter(self._callers.values()))))
+
+    def remove(self, call: Call) -> bool:
+        """Take the call out; has its caller others that wait for a turn?"""
+        del self.since[call]
+        if call.requeued:
+            del self._again[bisect_left(self._again, call.arrival, key=_arrival)]
+            return False
+        calls = self._callers[call.caller]
+        del calls[call]
+        if not calls:
+            del self._callers[call.caller]
+        return bool(calls)
+
+    def turn(self, call: Call) -> None:
+        """Take the call out to go to a worker: it is the next caller's turn."""
+        if self.remove(call):
+            self._callers.move_to_end(call.caller)
+        call.requeued = True
+
+    def rank_at(self, now: float, age_seconds: float) -> int:
+        """What the band counts as: one rank better for each `age_seconds` that its oldest call has waited."""
+        oldest = next(iter(self.since.values()))
+        if self._again:
+            oldest = min(oldest, self.since[self._again[0]])
+        return max(0, self.rank - int((now - oldest) / age_seconds))
+
+
+class Line:
+    """Calls that may go where the line leads. `yields`: the worker's last call came from here, so it is the other line's turn."""
+
+    def __init__(self, age_seconds: float) -> None:
+        self.age_seconds = age_seconds
+        self.yields = False
+        self._bands = tuple(Band(rank) for rank in range(RANKS))
+        self._served = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def __iter__(self) -> Iterator[Call]:
+        return (call for band in self._bands for call in band.since)
+
+    def push(self, call: Call, now: float) -> None:
+        call.line = self
+        self._waiting += 1
+        self._bands[call.rank].push(call, now)
+
+    def remove(self, call: Call) -> None:
+        """The call waits no more, without having had its turn."""
+        call.line = None
+        self._waiting -= 1
+        self._bands[call.rank].remove(call)
+
+    def turn(self, call: Call) -> None:
+        """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
+        call.line = None
+        self._waiting -= 1
+        band = self._bands[call.rank]
+        band.turn(call)
+        self._served += 1
+        band.served = self._served
+
+    def head(self, now: float) -> Call | None:
+        band = self._next(now)
+        return None if band is None else band.head()
+
+    def rank(self, now: float) -> int:
+        """What the head counts as, 0 being the best; RANKS when nobody waits."""
+        band = self._next(now)
+        return RANKS if band is None else band.rank_at(now, self.age_seconds)
+
+    def _next(self, now: float) -> Band | None:
+        """The band whose turn it is: the best one; those that count the same take turns, so a lower band always moves in the end."""
+        waiting = [band for band in self._bands if band.since]
+        if len(waiting) < 2:
+            return waiting[0] if waiting else None
+        return min(waiting, key=lambda band: (band.rank_at(now, self.age_seconds), band.served))
+
+
+class PoolQueue:
+    """All that waits in one pool at this replica. `depth` includes calls that wait for their session's turn."""
+
+    def __init__(self, max_size: int, age_seconds: float) -> None:
+        self.max_size = max_size
+        self.depth = 0
+        self.anybody = Line(age_seconds)
+        # Calls that wait for the outcome of another with their idempotency key: they need no slot, but count in the bound.
+        self.joined = 0
+        self.pinned: dict[Worker, Line] = {}
+
+    def configure(self, max_size: int, age_seconds: float) -> None:
+        self.max_size = max_size
+        for line in (self.anybody, *self.pinned.values()):
+            line.age_seconds = age_seconds
+
+    @property
+    def is_full(self) -> bool:
+        return self.depth + self.joined >= self.max_size
+
+    def enter(self, call: Call) -> None:
+        """Count the call as waiting (once, however often it changes lines)."""
+        if not call.waiting:
+            call.waiting = True
+            self.depth += 1
+
+    def leave(self, call: Call) -> None:
+        """The call goes to a worker, or has ended."""
+        if call.line is not None:
+            call.line.remove(call)
+        if call.waiting:
+            call.waiting = False
+            self.depth -= 1
+
+    def push(self, call: Call, now: float, pin: Worker | None = None) -> None:
+        self.enter(call)
+        line = self.anybody if pin is None else self.pinned.get(pin)
+        if line is None:
+            line = self.pinned[pin] = Line(self.anybody.age_seconds)  # type: ignore[index]  # it is a worker: see the line above
+        line.push(call, now)
+
+    def turn(self, call: Call, worker: Worker) -> None:
+        """The call leaves its line to go to that worker."""
+        line = call.line
+        if line is None:
+            return
+        line.turn(call)
+        own = self.pinned.get(worker) if self.pinned else None
+        if own is not None:
+            own.yields = line is own
+
+    def next_for(self, worker: Worker, now: float, *, alone: bool = False) -> Call | None:
+        """The head of the worker's own line, if it goes before the head of the common one: the better rank does, equals take turns.
+
+        `alone`: the common line has no use for the worker.
+        """
+        line = self.pinned.get(worker)
+        mine = line.head(now) if line is not None else None
+        if line is None or mine is None:
+            self.pinned.pop(worker, None)
+            return None
+        if alone:
+            return mine
+        rank, other = line.rank(now), self.anybody.rank(now)
+        return mine if rank < other or (rank == other and not line.yields) else None
+
+    def unpin(self, worker: Worker) -> list[Call]:
+        """Take out all calls that waited for this worker, in order; they still count as waiting."""
+        line = self.pinned.pop(worker, ())
+        calls = sorted(line, key=_arrival)
+        for call in calls:
+            if call.line is not None:
+                call.line.remove(call)
+        return calls
+
+    def pinned_of(self, worker: Worker, session: SessionEntry) -> list[Call]:
+        """Take out a session's calls that waited for this worker, in order."""
+        line = self.pinned.get(worker, ())
+        calls = sorted((call for call in line if call.session is session), key=_arrival)
+        for call in calls:
+            if call.line is not None:
+                call.line.remove(call)
+        return calls
+
+    def everybody(self) -> list[Call]:
+        """All that stand in a line."""
+        lines = [self.anybody, *self.pinned.values()]
+        return [call for line in lines for call in line]

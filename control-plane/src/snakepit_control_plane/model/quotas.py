@@ -1,0 +1,105 @@
+"""What is counted against a limit: calls of one caller in a pool, bytes of calls that wait, and how full something is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snakepit.errors import PoolSaturated
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.model.call import Call
+
+MARKS = (80, 100)
+SLACK = 5
+"""A mark stands until the share is so many points below it: a count that goes to and fro is one crossing."""
+
+
+@dataclass
+class Mark:
+    """The highest percentage in MARKS that was reached and still stands; 0: none."""
+
+    standing: int = 0
+
+    def update(self, count: int, most: int) -> bool:
+        """Is it another mark now?"""
+        share = 100 * count / most if most > 0 else 100
+        reached = max((mark for mark in MARKS if share >= mark or (mark <= self.standing and share > mark - SLACK)), default=0)
+        changed, self.standing = reached != self.standing, reached
+        return changed
+
+
+class Callers:
+    """How many calls each caller has open in one pool, where the pool sets a limit (`call.maxConcurrentPerCaller`).
+
+    A call counts until its caller has been answered and its slot is free again: who cancels a call that doesn't stop has not got rid of
+    it. `limit` 0: none, and nothing is counted. A caller without an open call is forgotten.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._open: dict[Hashable, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, call: Call) -> bool:
+        """Count the call, unless its caller has as many as it may have."""
+        count = self._open.get(call.caller, 0)
+        if count >= self.limit:
+            return False
+        self._open[call.caller] = count + 1
+        call.capped = True
+        return True
+
+    def done(self, call: Call) -> None:
+        """The call was counted, and is over."""
+        call.capped = False
+        left = self._open[call.caller] - 1
+        if left:
+            self._open[call.caller] = left
+        else:
+            del self._open[call.caller]
+
+
+SMALL_BYTES = 4 * 1024
+"""A call up to here is not counted: the queues bound how many there are."""
+
+RETRY_SECONDS = 1.0
+
+
+class MemoryBudget:
+    """How many bytes calls that wait may hold at this replica, whatever pool they wait in: `most`; half of it may be one caller's."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._callers: dict[Hashable, int] = {}
+
+    def take(self, call: Call, *, anyway: bool = False) -> bool:
+        """Count the call, which begins to wait. False: there is no room. `anyway`: it has waited before, and came back."""
+        size = call.bytes
+        if size <= SMALL_BYTES or call.room:
+            return True
+        mine = self._callers.get(call.caller, 0) + size
+        if not anyway and (self.taken + size > self.most or (mine > size and mine > self.most // 2)):
+            return False
+        self.taken += size
+        self._callers[call.caller] = mine
+        call.room = size
+        return True
+
+    def give_back(self, call: Call) -> None:
+        """It waits no more."""
+        size, call.room = call.room, 0
+        self.taken -= size
+        left = self._callers.pop(call.caller) - size
+        if left:
+            self._callers[call.caller] = left
+
+    def full(self, call: Call) -> PoolSaturated:
+        """The refusal of a call that found none."""
+        limit = f"maxWaitingBytes allows {self.most}, half of it to one caller"
+        message = f"calls that wait hold {self.taken} bytes here, and this one has {call.bytes}: {limit}"
+        return PoolSaturated(message, retry_after=RETRY_SECONDS, details={"limit": "maxWaitingBytes", "bytes": str(self.most)})

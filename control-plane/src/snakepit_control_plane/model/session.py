@@ -1,0 +1,57 @@
+"""One session as this replica has it in its cache. Pure: state, and the questions that it answers by itself."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.model.call import Call
+    from snakepit_control_plane.store.interface import Fence, SessionRecord
+
+IDLE_SECONDS = 60.0
+"""A session that nobody used for this long is forgotten by the replica (it stays in the store)."""
+
+
+class SessionEntry:
+    """`active`: calls whose turn it is; `waiting`: those behind them, in order."""
+
+    __slots__ = ("active", "asking", "busy", "dirty", "fresh", "id", "in_use", "last_used", "pool", "record", "released", "waiting")
+
+    def __init__(self, pool: str, session: str) -> None:
+        self.pool = pool
+        self.id = session
+        self.record: SessionRecord | None = None
+        # The binding that its agent has let go: no call under it any more.
+        self.released: Fence | None = None
+        # The agent has just said that a call of another replica is there: the next one waits behind it.
+        self.in_use = False
+        self.active = 0
+        # Somebody is being asked about it; calls wait for the answer.
+        self.busy = False
+        # It is the agent that is being asked, so what is known still holds: calls made within a running one need not wait.
+        self.asking = False
+        # The record was read from the store for the call that comes next.
+        self.fresh = False
+        self.dirty = False
+        self.last_used = 0.0
+        self.waiting: OrderedDict[Call, None] = OrderedDict()
+
+    @property
+    def is_released(self) -> bool:
+        return self.record is not None and self.record.fence == self.released
+
+    def may_have_expired(self, now: float) -> bool:
+        """Nobody here has used it for its whole TTL: whether it still exists, the store knows."""
+        return self.record is not None and not self._occupied and now - self.last_used >= self.record.ttl_seconds
+
+    def must_wait(self, call: Call) -> bool:
+        """For an answer, before anything can be done with the call."""
+        return self.record is None or (self.busy and not (self.asking and call.in_turn))
+
+    def is_idle(self, now: float) -> bool:
+        return not self._occupied and now - self.last_used > IDLE_SECONDS
+
+    @property
+    def _occupied(self) -> bool:
+        return bool(self.active or self.waiting or self.busy)

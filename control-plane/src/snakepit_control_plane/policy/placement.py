@@ -1,0 +1,113 @@
+"""Filter, score, pick: which worker a call goes to now, that it waits, or why it is refused. Pure; O(1) in the number of workers.
+
+The first filter that leaves nothing names the refusal. It never sends, never waits and never touches a session's binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snakepit._names import nearest
+from snakepit._values.strings import quoted
+from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
+from snakepit.v1 import pool_pb2
+from snakepit_control_plane.model.capsule import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.model.call import Call
+    from snakepit_control_plane.model.pool import Pool
+
+RETRY_NOT_READY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait in the queue, for `seconds` at most."""
+
+    seconds: float
+
+
+Outcome = Worker | Wait | SnakepitError
+
+
+def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcome:
+    """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
+    if not pool.ready_workers:
+        return no_worker(pool, now)
+    if call.tool not in pool.tools:
+        return unknown_tool(pool, call.tool)
+    return pick(pool, call.tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
+
+
+def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) -> Worker | None:
+    """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to (but no `large` arguments)."""
+    if not pool.uniform:
+        return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
+    seconds = pool.mean_seconds(tool)
+    if seconds <= AHEAD_SECONDS and not large:
+        return _pick_quick(pool.index, seconds)
+    free = pool.index.pick_free()
+    most = NEXT_SECONDS if others else SOON_SECONDS
+    return free if free is not None or seconds > most or large else pool.index.pick_next(seconds, most)
+
+
+def goes_next(pool: Pool, tool: str) -> bool:
+    """Might a call of it go ahead of a slot because others wait behind it?"""
+    return AHEAD_SECONDS < pool.mean_seconds(tool) <= NEXT_SECONDS
+
+
+def has_free(pool: Pool, tool: str) -> bool:
+    """Is a slot free for that tool now?"""
+    if pool.uniform:
+        return pool.index.pick_free() is not None
+    return pick(pool, tool) is not None
+
+
+def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
+    worker = index.pick_awake(seconds)
+    if worker is not None:
+        return worker
+    worker = index.pick_free() or index.pick_ahead(seconds)
+    if worker is not None:
+        index.fill(worker)
+    return worker
+
+
+def patience(pool: Pool, now: float) -> float:
+    """How long a call may wait in the queue: longer while it waits for a worker to come, and not for a slot to get free."""
+    outcome = None if pool.ready_workers else no_worker(pool, now)
+    return outcome.seconds if isinstance(outcome, Wait) else pool.spec.queue.timeout_seconds
+
+
+def no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
+    """What becomes of a call to a pool without a ready worker."""
+    activation = pool.spec.queue.activation_timeout_seconds
+    if pool.spec.suspended:
+        return PoolNotReady(f"pool {pool.name} is suspended: set spec.suspended to false")
+    if pool.spec.replicas == 0 or now - pool.last_ready_at < activation:
+        return Wait(activation)
+    if now < pool.patient_until:
+        return Wait(min(activation, pool.patient_until - now))
+    return PoolNotReady(f"pool {pool.name} has no ready worker: {pool.why_not_ready()}", retry_after=RETRY_NOT_READY_SECONDS)
+
+
+def unknown_tool(pool: Pool, tool: str) -> ToolNotFound:
+    """The refusal of a tool that no worker offers."""
+    names = nearest(tool, pool.tools)
+    hint = f"did you mean {' or '.join(names)}?" if names else f"it has {', '.join(sorted(pool.tools)[:10]) or 'none'}"
+    return ToolNotFound(f"pool {pool.name} has no tool {quoted(tool)}: {hint}", details={"nearest": ",".join(names)})
+
+
+def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
+    """Why a pool's workers are not ready, in their own words: CamelCase reason and a sentence."""
+    known = list(workers)
+    if not known:
+        return "NoCapsule", "no capsule is connected"
+    telling = [worker for worker in known if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY]
+    # A fault says more than that another worker is still on its way.
+    for worker in sorted(telling, key=lambda each: each.reason == "Starting"):
+        return worker.reason, worker.message
+    starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
+    return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")
