@@ -1,19 +1,23 @@
-"""An API server's memory for tests of the operator's loop: pools, pods and events of one namespace, and refusals that a test asks for.
+"""An API server's memory, for tests of the operator's loop that need none of its processes: what `Kube` is to the operator.
 
-It is no API server: tests/e2e plays the same scenes on a real one.
+tests/contract/kube holds it against a real one. What it lacks: schemas, rights and namespaces, for which a test says what is refused; and
+lists in pages.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
-from snakepit_operator.kube import EVENTS, PODS, POOLS, KubeError
-
-Object = dict[str, Any]
+from snakepit_operator.kube import EVENTS, LEASES, PODS, POOLS, KubeError, Object, Resource
 
 UNTIL_NOW = "2026-11-28T00:00:00Z"
 TERMINATING = KubeError(403, "Forbidden", "namespace default is being terminated", ("NamespaceTerminating",))
+NAMESPACE = "default"
+
+Patch = dict[str, Any]
 
 
 class PretendApi:
@@ -23,57 +27,20 @@ class PretendApi:
     """
 
     def __init__(self, *pools: Object) -> None:
-        self.objects: dict[str, dict[str, Object]] = {"snakepools": {each["metadata"]["name"]: each for each in pools}}
+        self._objects: dict[tuple[str, str], dict[str, Object]] = {}
+        self._applied: dict[tuple[str, str, str], Object] = {}
+        self._numbers = itertools.count(1)
         self.refuse: KubeError | None = None
         self.refuse_events: KubeError | None = None
         self.asked: dict[str, int] = {}
-        self.born = 0
+        for each in pools:
+            self.of(POOLS.plural)[each["metadata"]["name"]] = {**each, "metadata": {"resourceVersion": self._next(), **each["metadata"]}}
 
-    def of(self, plural: str) -> dict[str, Object]:
-        return self.objects.setdefault(plural, {})
+    # ---- what a test sees, and changes as others would
 
-    async def get(self, resource: Any, namespace: str, name: str) -> Object:
-        found = self.of(resource.plural).get(name)
-        if found is None:
-            raise KubeError(404, "NotFound", f"{resource.plural} {name} not found")
-        return copy.deepcopy(found)
-
-    async def list(self, resource: Any, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
-        return list(self.of(resource.plural).values())
-
-    async def create(self, resource: Any, namespace: str, body: Object) -> Object:
-        self.asked[resource.plural] = self.asked.get(resource.plural, 0) + 1
-        refusal = {PODS: self.refuse, EVENTS: self.refuse_events}.get(resource)
-        if refusal is not None:
-            raise refusal
-        name = body["metadata"]["name"]
-        if name in self.of(resource.plural):
-            raise KubeError(409, "AlreadyExists", f"{name} is there")
-        self.born += 1
-        metadata = {**body["metadata"], "uid": f"uid-{self.born}", "creationTimestamp": UNTIL_NOW}
-        made = self.of(resource.plural)[name] = {**body, "metadata": metadata}
-        return made
-
-    async def delete(self, resource: Any, namespace: str, name: str, uid: str = "") -> None:
-        self.of(resource.plural).pop(name, None)
-
-    async def apply(self, resource: Any, namespace: str, name: str, body: Object) -> Object:
-        self.of(resource.plural)[name] = body
-        return body
-
-    async def merge_status(self, resource: Any, namespace: str, name: str, status: Object, version: str = "") -> Object:
-        found = self.of(resource.plural)[name]
-        if version and version != found["metadata"].get("resourceVersion", ""):
-            raise KubeError(409, "Conflict", "the object has been modified")
-        self.born += 1
-        found["metadata"]["resourceVersion"] = str(self.born)
-        merged = {**found.get("status", {}), **status}
-        found["status"] = {key: value for key, value in merged.items() if value is not None}
-        return found
-
-    async def merge(self, resource: Any, namespace: str, name: str, body: Object) -> Object:
-        self.of(resource.plural)[name].update(body)
-        return self.of(resource.plural)[name]
+    def of(self, plural: str, namespace: str = NAMESPACE) -> dict[str, Object]:
+        """The objects of that kind themselves, by name."""
+        return self._objects.setdefault((plural, namespace), {})
 
     def told(self) -> list[tuple[str, str]]:
         """Type and reason of each event."""
@@ -82,3 +49,151 @@ class PretendApi:
     def reason(self, pool: str = "digits") -> str:
         """The pool's one word."""
         return str(self.of(POOLS.plural)[pool]["status"]["reason"])
+
+    # ---- what the operator asks
+
+    async def serves(self, resource: Resource) -> bool:
+        return True
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        return copy.deepcopy(self._found(resource, namespace, name))
+
+    async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
+        found = [
+            each
+            for (plural, within), objects in sorted(self._objects.items())
+            for _, each in sorted(objects.items())
+            if plural == resource.plural and namespace in (None, within)
+        ]
+        return copy.deepcopy([each for each in found if _labelled(each, selector) and _has(each, fields)])
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        self.asked[resource.plural] = self.asked.get(resource.plural, 0) + 1
+        refusal = {PODS: self.refuse, EVENTS: self.refuse_events}.get(resource)
+        if refusal is not None:
+            raise refusal
+        name = body["metadata"]["name"]
+        if name in self.of(resource.plural, namespace):
+            raise KubeError(409, "AlreadyExists", f'{resource.plural} "{name}" already exists')
+        return self._make(resource, namespace, name, body)
+
+    async def replace(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """Of leases alone, one that isn't there is made."""
+        version = body["metadata"].get("resourceVersion", "")
+        if resource is LEASES and name not in self.of(resource.plural, namespace):
+            _check({"metadata": {}}, version)
+            return self._make(resource, namespace, name, body)
+        found = self._found(resource, namespace, name)
+        _check(found, version)
+        return self._write(resource, found, {**copy.deepcopy(body), "metadata": _merged(found["metadata"], body["metadata"])})
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+        """A pod that is on a node stays, as one that is going: its kubelet ends it, which is the test."""
+        found = self.of(resource.plural, namespace).get(name)
+        if found is None or uid not in ("", found["metadata"].get("uid")):
+            return
+        if resource is PODS and (found.get("spec") or {}).get("nodeName"):
+            self._write(resource, found, _merged(found, {"metadata": {"deletionTimestamp": UNTIL_NOW}}))
+        else:
+            del self.of(resource.plural, namespace)[name]
+
+    async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """What was applied before and no more is goes; what others wrote stays."""
+        key = resource.plural, namespace, name
+        before, self._applied[key] = self._applied.get(key, {}), copy.deepcopy(body)
+        found = self.of(resource.plural, namespace).get(name)
+        if found is None:
+            return self._make(resource, namespace, name, body)
+        return self._write(resource, found, _merged(_merged(found, _dropped(before, body)), body))
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
+        found = self._found(resource, namespace, name)
+        _check(found, version)
+        return self._write(resource, found, _merged(found, {"status": status}))
+
+    async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        found = self._found(resource, namespace, name)
+        _check(found, body.get("metadata", {}).get("resourceVersion", ""))
+        patch = {key: value for key, value in body.items() if resource is not POOLS or key != "status"}
+        return self._write(resource, found, _merged(found, patch))
+
+    # ---- its memory
+
+    def _next(self) -> str:
+        return str(next(self._numbers))
+
+    def _found(self, resource: Resource, namespace: str, name: str) -> Object:
+        try:
+            return self.of(resource.plural, namespace)[name]
+        except KeyError:
+            raise KubeError(404, "NotFound", f'{resource.plural} "{name}" not found') from None
+
+    def _make(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        made = copy.deepcopy(body)
+        own = {"name": name, "namespace": namespace, "creationTimestamp": UNTIL_NOW, "resourceVersion": self._next()}
+        made["metadata"] = {**made["metadata"], **own, "uid": f"uid-{own['resourceVersion']}"}
+        if resource is POOLS:
+            made.pop("status", None)
+            made["metadata"]["generation"] = 1
+        self.of(resource.plural, namespace)[name] = made
+        return copy.deepcopy(made)
+
+    def _write(self, resource: Resource, before: Object, after: Object) -> Object:
+        """The same object again is no new version; a pool's new spec is a new generation."""
+        metadata = after["metadata"] = {**after["metadata"], "resourceVersion": before["metadata"].get("resourceVersion", "")}
+        if resource is POOLS and after.get("spec") != before.get("spec"):
+            metadata["generation"] = before["metadata"].get("generation", 0) + 1
+        if after != before:
+            metadata["resourceVersion"] = self._next()
+        self.of(resource.plural, metadata.get("namespace", NAMESPACE))[metadata["name"]] = after
+        return copy.deepcopy(after)
+
+
+def _check(found: Object, version: str) -> None:
+    if version and version != found["metadata"].get("resourceVersion", ""):
+        raise KubeError(409, "Conflict", "the object has been modified; please apply your changes to the latest version")
+
+
+def _pairs(selector: str) -> Iterator[tuple[str, str]]:
+    for term in filter(None, selector.split(",")):
+        name, equals, value = term.partition("=")
+        if not equals or name.endswith("!"):
+            raise NotImplementedError(f"the pretend API server knows only NAME=VALUE, not {term}")
+        yield name, value.lstrip("=")
+
+
+def _labelled(found: Object, selector: str) -> bool:
+    labels = found["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in _pairs(selector))
+
+
+def _has(found: Object, fields: str) -> bool:
+    def at(path: str) -> Any:
+        value: Any = found
+        for name in path.split("."):
+            value = (value or {}).get(name)
+        return value
+
+    return all(at(path) == value for path, value in _pairs(fields))
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """RFC 7386: objects are merged, null removes, all else is replaced."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
+
+
+def _dropped(before: Object, after: Object) -> Patch:
+    """A patch that removes the fields of `before` that `after` hasn't."""
+    patch: Patch = dict.fromkeys(before.keys() - after.keys())
+    for name in before.keys() & after.keys():
+        if isinstance(before[name], dict) and isinstance(after[name], dict):
+            patch[name] = _dropped(before[name], after[name])
+    return patch

@@ -23,7 +23,7 @@ def raw() -> dict[str, Any]:
 
 def release(api: PretendApi, name: str) -> Controller:
     """The operator of a release that is installed: its Lease is there."""
-    api.of("leases")[f"{name}-operator"] = {}
+    api.of("leases", name)[f"{name}-operator"] = {}
     agent = AgentImage(image=f"agent:{name}", control_plane="127.0.0.1:1")
     return Controller(cast(Kube, api), Settings(namespace=name, identity="me", agent=agent, lease_name=f"{name}-operator"))
 
@@ -63,7 +63,7 @@ async def test_when_its_release_is_uninstalled_the_other_takes_over_without_touc
     one, other = release(api, "one"), release(api, "other")
     await one.reconcile(POOL)
     pods = set(api.of("pods"))
-    del api.of("leases")["one-operator"]
+    del api.of("leases", "one")["one-operator"]
     await other.reconcile(POOL)
     assert mark(api) == "other/other-operator"
     assert set(api.of("pods")) == pods
