@@ -11,6 +11,7 @@ from importlib.metadata import version
 from snakepit._ipc.frames import Ready, SetResultLimit
 from snakepit._names import new_id
 from snakepit._wire.token import Token
+from snakepit._wire.tools import tool_to_wire
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
@@ -20,7 +21,6 @@ from snakepit_agent.calls.state import StateForwarder
 from snakepit_agent.calls.streams import Streams
 from snakepit_agent.link import report
 from snakepit_agent.link.pipes import Line
-from snakepit_agent.link.translate import tool_to_wire
 from snakepit_agent.link.uplink import Uplink
 from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_agent.settings import Settings

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snakepit._names import new_id
+from snakepit._tasks import Tasks
 from snakepit_local.files import LocalPool
 from snakepit_operator.model import Creation, Phase, PodView
 from snakepit_operator.pods import settings_json
@@ -87,7 +88,7 @@ class Capsules:
         self._wake = wake
         self._on_line = on_line
         self._capsules: dict[str, Capsule] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._count = 0
 
     def of(self, pool: str) -> list[Capsule]:
@@ -105,14 +106,14 @@ class Capsules:
         run_dir = self._root / str(self._count)
         run_dir.mkdir(mode=0o700)
         capsule = self._capsules[creation.name] = Capsule(local, creation, run_dir)
-        self._spawn(self._live(capsule), f"capsule {creation.name}")
+        self._tasks.spawn(self._live(capsule), f"capsule {creation.name}")
 
     def delete(self, name: str) -> None:
         """Drain and end it; it is gone when `of` doesn't list it any more."""
         capsule = self._capsules.get(name)
         if capsule is not None and not capsule.deleting:
             capsule.deleting = True
-            self._spawn(self._end(capsule), f"end of {name}")
+            self._tasks.spawn(self._end(capsule), f"end of {name}")
 
     def renew_code(self, pool: str) -> None:
         """Workers that are started from now on import their code anew."""
@@ -130,12 +131,7 @@ class Capsules:
         """Kill what is left and wait for its end."""
         while self._tasks:
             self.kill_all()
-            await asyncio.wait(self._tasks, timeout=1.0)
-
-    def _spawn(self, work: object, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            await self._tasks.wait(1.0)
 
     async def _live(self, capsule: Capsule) -> None:
         """Both processes, until either ends; then neither is left."""
@@ -187,7 +183,7 @@ class Capsules:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        self._spawn(self._copy_lines(capsule, process, ours=module == AGENT), f"output of {capsule.name}")
+        self._tasks.spawn(self._copy_lines(capsule, process, ours=module == AGENT), f"output of {capsule.name}")
         return process
 
     async def _copy_lines(self, capsule: Capsule, process: Process, *, ours: bool) -> None:

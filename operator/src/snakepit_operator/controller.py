@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from snakepit._retry import Backoff
 from snakepit._wire.token import Token
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
@@ -45,7 +46,7 @@ COUNTS_SECONDS = 5.0
 CONFIRM_SECONDS = 0.5
 """New settings are with every replica within this time, or the status says that they aren't yet."""
 BUDGET_SECONDS = 300.0
-RETRY_SECONDS = (1.0, 60.0)
+RETRY_SECONDS = Backoff(1.0, 60.0)
 OTHERS_SECONDS = 1800.0
 """That a pool is another release's is said this often: the API server forgets Events after an hour."""
 _WORKERS = 4
@@ -186,8 +187,7 @@ class Controller:
 
     def _failed(self, pool: str, why: str) -> float:
         attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
-        first, longest = RETRY_SECONDS
-        pause = min(longest, first * 2.0 ** min(attempt - 1, 10)) * (0.5 + random.random() / 2)
+        pause = RETRY_SECONDS.seconds(attempt) * (0.5 + random.random() / 2)
         if why:
             log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause)
         return pause

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ import grpc
 import msgspec
 
 from snakepit._wire.channels import client_options
-from snakepit._wire.dial import backoff, resolve
+from snakepit._wire.dial import BACKOFF_SECONDS, resolve
 from snakepit._wire.link import EOF
 from snakepit._wire.settings import settings_digest
 from snakepit._wire.token import Token
@@ -231,7 +232,7 @@ class Fleet:
                     del self._replicas[address]
                 self._compare()
             attempt = 0 if heard else attempt + 1
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
 
     async def _talk(self, address: str, replica: _Replica) -> None:
         async with self._connect(address) as call:

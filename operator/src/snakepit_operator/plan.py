@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from snakepit._retry import Backoff
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.model import Creation, Deletion, Observed, Phase, Plan, PodView
 from snakepit_operator.reasons import Reason
@@ -20,7 +21,7 @@ CREATIONS_PER_PASS = 50
 PENDING_WHILE_STUCK = 10
 """While pods of this template are stuck, no more than this many are waiting to become ready."""
 
-RETRY_SECONDS = (5.0, 300.0)
+RETRY_SECONDS = Backoff(5.0, 300.0)
 """First and longest pause before a pod that failed is replaced; the very first replacement comes at once."""
 
 HEALTHY_SECONDS = 600.0
@@ -34,10 +35,9 @@ def plan(pool: SnakePool, observed: Observed, now: float) -> Plan:
 
 def retry_at(pod: PodView) -> float:
     """When a finished pod may be replaced: at once the first time, then ever later."""
-    first, longest = RETRY_SECONDS
     if pod.attempt == 0 or pod.changed - pod.created > HEALTHY_SECONDS:
         return pod.changed
-    return pod.changed + min(longest, first * 2.0 ** min(pod.attempt - 1, 16))
+    return pod.changed + RETRY_SECONDS.seconds(pod.attempt)
 
 
 def give_up_at(pod: PodView, deadline: float) -> float:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from snakepit._retry import Backoff
 from snakepit.spec.fields import SnakePool
 
-RETRY_SECONDS = (1.0, 60.0)
+RETRY_SECONDS = Backoff(1.0, 60.0)
 """First and longest pause. It doubles with each refusal of the same spec."""
 
 
@@ -41,8 +42,7 @@ class Refusals:
         """Remember it; each in a row is held longer."""
         before = self._known.get(name)
         attempt = before.attempt + 1 if before is not None and before.is_of(pool) else 0
-        first, longest = RETRY_SECONDS
-        until = now + min(longest, first * 2.0 ** min(attempt, 16))
+        until = now + RETRY_SECONDS.seconds(attempt + 1)
         refusal = self._known[name] = Refusal(pool.metadata.uid, pool.metadata.generation, attempt, until, problem)
         return refusal
 

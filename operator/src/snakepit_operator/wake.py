@@ -16,10 +16,11 @@ from typing import Any
 
 import kopf
 
+from snakepit._retry import Backoff
 from snakepit.spec.crd import GROUP, PLURAL, VERSION
 from snakepit_operator.pods import POOL_LABEL
 
-RESTART_SECONDS = (1.0, 30.0)
+RESTART_SECONDS = Backoff(1.0, 30.0)
 STOP_SECONDS = 5.0
 IDENTITY: Any = "snakepit-operator"
 """kopf wants one even where it has no peers."""
@@ -34,16 +35,16 @@ async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_defi
 
     `until_defined` waits until pools are served: a kopf that starts sooner never watches them.
     """
-    pause, longest = RESTART_SECONDS
+    pause = RESTART_SECONDS.first
     while True:
         await until_defined()
         started = asyncio.get_running_loop().time()
         await watch(namespaces, on_wake)
-        if asyncio.get_running_loop().time() - started > longest:
-            pause = RESTART_SECONDS[0]
+        if asyncio.get_running_loop().time() - started > RESTART_SECONDS.longest:
+            pause = RESTART_SECONDS.first
         log.warning("the watch ended; again in %g s", pause)
         await asyncio.sleep(pause)
-        pause = min(longest, pause * 2)
+        pause = RESTART_SECONDS.after(pause)
 
 
 async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:

@@ -6,6 +6,7 @@ Which failures may be tried again is not decided here; that is each side's knowl
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 WINDOW_SECONDS = 10
 """A budget looks back so far."""
@@ -17,8 +18,31 @@ one, for what the client has sent, first tries and others alike; so together the
 FLOOR = 3
 """So many are always allowed in that time: a caller that makes few calls may retry too."""
 
-FIRST_PAUSE_SECONDS = 0.02
-MOST_PAUSE_SECONDS = 2.0
+
+class Backoff(NamedTuple):
+    """Pauses between tries of one thing, in seconds: `first`, doubled after each failure in a row, and never above `longest`."""
+
+    first: float
+    longest: float
+
+    def seconds(self, failures: int) -> float:
+        """The pause after so many failures in a row (1, 2, …)."""
+        return min(self.longest, self.first * 2.0 ** min(max(0, failures - 1), 30))
+
+    def jittered(self, failures: int, random: Callable[[], float]) -> float:
+        """Anywhere between no pause and `seconds`, so that many who failed together don't come back together.
+
+        `random` gives numbers from 0 to 1, as `random.random` does.
+        """
+        return random() * self.seconds(failures)
+
+    def after(self, pause: float) -> float:
+        """The pause that follows this one; 0: the first."""
+        return min(self.longest, pause * 2) if pause else self.first
+
+
+CALLS = Backoff(0.02, 2.0)
+"""Between the tries of one call."""
 
 
 class RetryBudget:
@@ -62,11 +86,3 @@ class RetryBudget:
         if passed:
             self._calls = [*self._calls[passed:], *[0] * passed][-self._window :]
             self._extra = [*self._extra[passed:], *[0] * passed][-self._window - 1 :]
-
-
-def backoff(attempt: int, random: Callable[[], float]) -> float:
-    """Seconds to wait before the try after `attempt` failed ones (1, 2, …): doubling, bounded, and anywhere between none and all of it.
-
-    `random` gives numbers from 0 to 1, as `random.random` does.
-    """
-    return random() * min(MOST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(max(0, attempt - 1), 30))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from snakepit._names import new_id
+from snakepit._retry import Backoff
 from snakepit_operator import controller as controller_module
 from snakepit_operator import wake as wake_module
 from snakepit_operator.controller import Controller
@@ -281,7 +282,7 @@ async def test_an_operator_that_is_there_before_the_definition_watches_when_that
 async def test_an_operator_lives_on_when_the_definition_is_deleted_and_comes_back(
     leader: Controller, admin: Admin, undefined: None, no_resync: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wake_module, "RESTART_SECONDS", (0.2, 1.0))
+    monkeypatch.setattr(wake_module, "RESTART_SECONDS", Backoff(0.2, 1.0))
     await admin.define()
     async with task(leader.run()):
         await admin.make_pool(replicas=1)

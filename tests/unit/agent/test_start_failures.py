@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from snakepit_agent.model.start_failures import FIRST_SECONDS, LONGEST_SECONDS, MOST_CAUSES, StartFailures, cause
+from snakepit_agent.model.start_failures import MOST_CAUSES, PAUSES, StartFailures, cause
 
 A = cause("SetupFailed", "OSError: no model")
 
@@ -27,8 +27,8 @@ def test_that_it_lasts_is_said_at_growing_intervals() -> None:
     said = [(second, tries) for second in range(1, 4 * 3600) if (tries := starts.ended(A, float(second)))]
     assert said[:4] == [(10, 10), (30, 30), (70, 70), (150, 150)]
     pauses = [after[0] - before[0] for before, after in itertools.pairwise(said)]
-    assert pauses[0] == 2 * FIRST_SECONDS
-    assert max(pauses) == LONGEST_SECONDS
+    assert pauses[0] == 2 * PAUSES.first
+    assert max(pauses) == PAUSES.longest
     assert pauses == sorted(pauses)
 
 

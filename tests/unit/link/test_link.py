@@ -12,7 +12,7 @@ import pytest
 from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire import link as link_module
 from snakepit._wire.channels import server_options
-from snakepit._wire.dial import BACKOFF_SECONDS, Replica, backoff, parse_target, resolve
+from snakepit._wire.dial import Replica, parse_target, resolve
 from snakepit._wire.protocol import NEWEST, OURS
 from snakepit._wire.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
@@ -272,12 +272,6 @@ async def test_another_protocol_version_is_refused_with_a_sentence_that_names_bo
         assert "protocol 99" in str(client.dialer.last_error)
         assert f"this program {OURS}: upgrade this program" in str(client.dialer.last_error)
         assert not client.opened
-
-
-def test_the_backoff_grows_is_jittered_and_has_an_upper_bound() -> None:
-    assert backoff(0, lambda: 1.0) < backoff(3, lambda: 1.0) < backoff(9, lambda: 1.0)
-    assert backoff(1000, lambda: 1.0) == BACKOFF_SECONDS[1]
-    assert backoff(5, lambda: 0.0) == 0.0
 
 
 @pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port", "http://localhost:7800"])

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit._retry import FIRST_PAUSE_SECONDS, FLOOR, MOST_PAUSE_SECONDS, SHARE, WINDOW_SECONDS, RetryBudget, backoff
+from snakepit._retry import FLOOR, SHARE, WINDOW_SECONDS, Backoff, RetryBudget
 
 PAUSES = [0.0, 0.001, 0.3, 0.999, 1.0, 2.5, 9.99, 10.0, 11.5, 400.0]
 steps = st.lists(st.tuples(st.sampled_from(PAUSES), st.integers(0, 60), st.integers(0, 8)))
@@ -64,9 +64,25 @@ def test_a_caller_that_makes_few_calls_may_retry_too() -> None:
     assert not RetryBudget(floor=0).spend(0.0)
 
 
-@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
-def test_pauses_grow_are_bounded_and_jittered(attempt: int, source: random.Random) -> None:
-    pauses = [backoff(attempt, source.random) for _ in range(5)]
-    assert all(0 <= pause <= MOST_PAUSE_SECONDS for pause in pauses)
-    assert backoff(1, lambda: 1.0) == FIRST_PAUSE_SECONDS
-    assert backoff(3, lambda: 1.0) == 4 * FIRST_PAUSE_SECONDS
+PAUSES = Backoff(0.05, 3.0)
+
+
+@given(st.integers(1, 100_000), st.randoms(use_true_random=False))
+def test_a_pause_is_anywhere_between_none_and_its_bound_which_doubles_up_to_the_longest(failures: int, source: random.Random) -> None:
+    bound = PAUSES.seconds(failures)
+    assert bound == min(3.0, 0.05 * 2 ** min(failures - 1, 20))
+    assert all(0 <= PAUSES.jittered(failures, source.random) <= bound for _ in range(5))
+    assert (PAUSES.jittered(failures, lambda: 0.0), PAUSES.jittered(failures, lambda: 1.0)) == (0.0, bound)
+
+
+def test_one_pause_after_the_other_is_what_so_many_failures_give() -> None:
+    pause = 0.0
+    for failures in range(1, 20):
+        pause = PAUSES.after(pause)
+        assert pause == PAUSES.seconds(failures)
+
+
+def test_two_that_failed_together_come_back_at_different_times() -> None:
+    pauses = [PAUSES.jittered(4, random.random) for _ in range(200)]
+    assert len(set(pauses)) == 200
+    assert max(pauses) - min(pauses) > PAUSES.seconds(4) / 2

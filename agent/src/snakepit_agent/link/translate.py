@@ -146,15 +146,3 @@ def result_to_wire(remote: int, call_id: str, worker: str, incarnation: str, out
 
 def reject_to_wire(remote: int, reason: str) -> link_pb2.Frame:
     return link_pb2.Frame(reject=link_pb2.Reject(id=remote, reason=reason))
-
-
-def tool_to_wire(tool: ToolInfo) -> common_pb2.Tool:
-    return common_pb2.Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
-        streaming=tool.streaming,
-        idempotent=tool.idempotent,
-        timeout_seconds=tool.timeout_seconds,
-    )

@@ -10,12 +10,12 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 
+from snakepit._retry import Backoff
 from snakepit_agent.model.actions import Action, Close, Finished, Policy, Signal, Start, Stop
 from snakepit_agent.model.recycling import Why, due, most_at_once
 from snakepit_agent.model.seats import Seat, SeatEvent, SeatState
 
-FIRST_BACKOFF_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 60.0
+BACKOFF_SECONDS = Backoff(1.0, 60.0)
 HEALTHY_SECONDS = 60.0
 """A worker that was ready for so long has forgotten its index's failures."""
 
@@ -161,7 +161,7 @@ class Lifecycle:
             return self._promote(seat, now)
         if self.successors.get(seat.index) is seat or self._is_failing(seat, now):
             seat.move(SeatEvent.FAILING)
-            seat.backoff = min(LONGEST_BACKOFF_SECONDS, seat.backoff * 2) if seat.backoff else FIRST_BACKOFF_SECONDS
+            seat.backoff = BACKOFF_SECONDS.after(seat.backoff)
             seat.retry_at = now + seat.backoff
             return []
         seat.move(SeatEvent.GONE)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-FIRST_SECONDS = 10.0
-LONGEST_SECONDS = 600.0
-"""Between two lines that say that a cause lasts; doubled from the first to the longest."""
+from snakepit._retry import Backoff
+
+PAUSES = Backoff(10.0, 600.0)
+"""Between two lines that say that a cause lasts; in seconds."""
 
 MOST_CAUSES = 16
 """The oldest is forgotten: when it comes again, it is told again."""
@@ -19,7 +20,7 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 class _Cause:
     tries: int = 0
     next_at: float = 0.0
-    pause: float = FIRST_SECONDS
+    pause: float = PAUSES.first
 
 
 def cause(reason: str, message: str) -> str:
@@ -39,7 +40,7 @@ class StartFailures:
             return False
         if len(self._causes) >= MOST_CAUSES:
             del self._causes[next(iter(self._causes))]
-        self._causes[cause] = _Cause(next_at=now + FIRST_SECONDS)
+        self._causes[cause] = _Cause(next_at=now + PAUSES.first)
         return True
 
     def ended(self, cause: str, now: float) -> int:
@@ -48,7 +49,7 @@ class StartFailures:
         known.tries += 1
         if now < known.next_at:
             return 0
-        known.pause = min(LONGEST_SECONDS, known.pause * 2)
+        known.pause = PAUSES.after(known.pause)
         known.next_at = now + known.pause
         return known.tries
 

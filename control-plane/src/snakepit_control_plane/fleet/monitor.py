@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
+from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
 from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
@@ -48,7 +49,7 @@ class Monitor:
         self._listener = listener
         self._stalls = Stalls()
         self._renewed: dict[str, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def check_lease(self, pool: Pool, about: link_pb2.Capsule) -> None:
         """Raises StaleEpoch for an agent that was declared lost. The store being away refuses nobody."""
@@ -87,7 +88,7 @@ class Monitor:
                 self._listener.suspect(pool, capsule)
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
-                self._spawn(self._ask_whether_lost(pool, capsule))
+                self._tasks.spawn(self._ask_whether_lost(pool, capsule))
 
     def _listened(self, since: float, now: float) -> float:
         """For how many seconds since then."""
@@ -120,7 +121,7 @@ class Monitor:
         self._renewed[pool.name] = now
         heard = [c.incarnation for c in pool.capsules.values() if c.linked and c.last_beat >= since]
         if heard:
-            self._spawn(self._renew_leases(pool, heard))
+            self._tasks.spawn(self._renew_leases(pool, heard))
 
     async def _renew_leases(self, pool: Pool, heard: list[str]) -> None:
         try:
@@ -132,15 +133,8 @@ class Monitor:
             if incarnation in pool.capsules:
                 self._listener.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
 
 def _any_silent(verdicts: Sequence[pool_pb2.Liveness]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from snakepit._retry import backoff
+from snakepit._retry import CALLS
 from snakepit.errors import PoolNotReady, WorkerBusy, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call
@@ -139,7 +139,7 @@ class Answers:
         call.worker, call.sent_at = None, 0.0
         call.fetches += 1
         self._router.remind(call, call.deadline)
-        self._router.loop.call_later(backoff(call.fetches, random.random), self._rerun, pool, call)
+        self._router.loop.call_later(CALLS.jittered(call.fetches, random.random), self._rerun, pool, call)
         self._free(pool, worker, now)
 
     def again(self, pool: Pool, call: Call, now: float) -> None:
@@ -181,7 +181,7 @@ class Answers:
         if call.nest is not None:
             call.nest.desert()
         self._router.telemetry.reruns.labels(pool.name).inc()
-        self._router.loop.call_later(backoff(call.reruns, random.random), self._rerun, pool, call)
+        self._router.loop.call_later(CALLS.jittered(call.reruns, random.random), self._rerun, pool, call)
         return True
 
     def _rerun(self, pool: Pool, call: Call) -> None:

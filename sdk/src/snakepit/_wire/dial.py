@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 
+from snakepit._retry import Backoff
 from snakepit._wire.bulk_calls import BulkLanes
 from snakepit._wire.channels import client_options
 from snakepit._wire.lane import Lane, open_lane
@@ -29,7 +30,7 @@ from snakepit.v1 import link_pb2, link_pb2_grpc
 RESOLVE_SECONDS = 5.0
 """The name is looked up again this often; once a second while no link is open."""
 
-BACKOFF_SECONDS = (0.05, 3.0)
+BACKOFF_SECONDS = Backoff(0.05, 3.0)
 """First and longest pause before a replica is dialled again; doubling, with full jitter."""
 
 WELCOME_SECONDS = 5.0
@@ -79,12 +80,6 @@ class Replica:
     bulk: BulkLanes | None = None
     uses: Uses = field(default_factory=Uses)
     silence: Silence = field(default_factory=Silence)
-
-
-def backoff(attempt: int, random_: Callable[[], float] = random.random) -> float:
-    """Seconds to wait before dial number `attempt` (from 0): exponential with full jitter, never above the longest."""
-    first, longest = BACKOFF_SECONDS
-    return min(longest, first * 2.0 ** min(attempt, 16)) * random_()
 
 
 def next_attempt(attempt: int, open_seconds: float) -> int:
@@ -219,7 +214,7 @@ class Dialer:
         while asyncio.current_task() not in self._retiring:
             attempt = next_attempt(attempt, await self._try(address))
             self._again.set()
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
 
     def _look_again(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,17 +9,19 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from snakepit._names import new_id
+from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import from_frame
+from snakepit._wire.tools import tool_to_wire
 from snakepit.author.adapter import AdapterError
 from snakepit.author.tools import Tool, as_tool
 from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError, Started
-from snakepit.v1 import common_pb2, link_pb2
+from snakepit.v1 import link_pb2
 
 if TYPE_CHECKING:
     from snakepit.client.connection import Connection
@@ -69,7 +71,7 @@ class Offer:
         await asyncio.gather(*[each.task for each in others if each.task is not None], return_exceptions=True)
 
     def frame(self, provider: str, *, withdrawn: bool = False) -> link_pb2.Frame:
-        tools = [] if withdrawn else [_wire(tool) for tool in self.tools.values()]
+        tools = [] if withdrawn else [tool_to_wire(tool.info) for tool in self.tools.values()]
         offer = link_pb2.Offer(tools=tools, id=self.number, provider=provider, pool=self.pool, session_id=self.session_id)
         return link_pb2.Frame(offer=offer)
 
@@ -83,7 +85,7 @@ class Offers:
         self._numbers = itertools.count(1)
         self._open: dict[int, Offer] = {}
         self._replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def find(self, pool: str, session_id: str, name: str) -> Offer | None:
         """Who offers that tool; the session's own comes before the pool's."""
@@ -120,15 +122,14 @@ class Offers:
                     peer.link.send(offer.frame(self.client, withdrawn=True))
 
     def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     # ---- links
 
     def linked(self, peer: Peer) -> None:
         """A link has opened: it gets every offer, and again where it refuses (somebody may have to leave first)."""
         for offer in self._open.values():
-            self._spawn(self._insist(peer, offer))
+            self._tasks.spawn(self._insist(peer, offer))
 
     def unlinked(self, peer: Peer) -> None:
         for key in [key for key in self._replies if key[0] is peer]:
@@ -160,11 +161,6 @@ class Offers:
             log.warning("tools %s are not on offer at replica %s: %s", ", ".join(offer.names), peer.replica.address, refused)
             await asyncio.sleep(AGAIN_SECONDS)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _answer(waiting: asyncio.Future[SnakepitError | None], answer: SnakepitError | None) -> None:
     if not waiting.done():
@@ -185,16 +181,3 @@ def _tools(functions: Functions) -> Mapping[str, Tool]:
     if not tools:
         raise InvalidArguments("there is nothing to offer: give a function, or several")
     return tools
-
-
-def _wire(tool: Tool) -> common_pb2.Tool:
-    info = tool.info
-    return common_pb2.Tool(
-        name=info.name,
-        description=info.description,
-        input_schema=info.input_schema,
-        output_schema=info.output_schema,
-        streaming=info.streaming,
-        idempotent=info.idempotent,
-        timeout_seconds=info.timeout_seconds,
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from snakepit._retry import RetryBudget, backoff
+from snakepit._retry import CALLS, RetryBudget
 from snakepit._telemetry.tracing import Span
 from snakepit.errors import Draining, SnakepitError, Started, Status
 
@@ -32,7 +32,7 @@ class Tries:
 
     def once_more(self, now: float, random: Callable[[], float]) -> float | None:
         """Seconds to wait before it goes out again; None: it doesn't. Not None counts as a try."""
-        pause = backoff(self.number, random)
+        pause = CALLS.jittered(self.number, random)
         if self.number >= MOST_TRIES or (self.deadline is not None and now + pause >= self.deadline):
             return None
         if not self._budget.spend(now):
