@@ -24,7 +24,6 @@ from snakepit import (
     Started,
     ToolError,
     ToolNotFound,
-    payload,
 )
 from snakepit._ipc.frames import (
     STREAM_CREDIT,
@@ -37,6 +36,7 @@ from snakepit._ipc.frames import (
     SetResultLimit,
     SpanFrame,
 )
+from snakepit._values import payloads
 from snakepit.errors import BY_REASON, from_reason
 from snakepit_worker import testing
 from snakepit_worker.testing import LocalAgent, LocalWorker, outcome, wait_until
@@ -274,7 +274,7 @@ def test_large_results_and_chunks_come_as_memfds(shared: LocalWorker) -> None:
     id = shared.begin("large_stream", stream=True)
     for index in range(20):
         chunk = shared.heard.wait(ChunkFrame, lambda frame, index=index: frame.id == id and frame.index == index)
-        assert (chunk.sections[1:], len(payload.decode(chunk.payload))) == ((1_000_000,), 1_000_000)
+        assert (chunk.sections[1:], len(payloads.decode(chunk.payload))) == ((1_000_000,), 1_000_000)
         assert len([frame for frame in shared.heard.all(ChunkFrame) if frame.id == id]) <= index + 2
         shared.send(Credit(id, 1))
     shared.send(CancelCall(id, "CANCELLED"))

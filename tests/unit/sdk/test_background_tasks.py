@@ -39,5 +39,5 @@ async def test_what_runs_is_cancelled_and_waited_for_when_its_owner_stops() -> N
     await tasks.wait(0.001)
     assert tasks, "a wait that is over ends nothing"
     await tasks.stop()
-    assert (cleaned, bool(tasks)) == ([0, 1, 2], False)
+    assert (sorted(cleaned), bool(tasks)) == ([0, 1, 2], False)
     await tasks.stop()
