@@ -44,6 +44,12 @@ class Sample(Adapter):
         return value
 
     @tool
+    def count_down(self, left: int) -> int:
+        if not left:
+            os._exit(3)
+        return left
+
+    @tool
     def fail(self, message: str) -> None:
         raise LookupError(message)
 

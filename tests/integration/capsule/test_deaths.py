@@ -84,6 +84,23 @@ async def test_a_worker_that_exits_says_with_which_code(control: Replica) -> Non
         assert (result.error.reason, result.error.details["how"]) == ("WORKER_LOST", "exit code 3")
 
 
+async def test_a_call_that_had_ended_has_its_result_though_the_next_one_ends_the_worker(control: Replica) -> None:
+    async with capsule(spec("support.sample:Sample"), control.port):
+        deaths = 0
+        while deaths < 3:
+            (worker,) = await control.ready()
+            for _ in range(30):
+                await control.value(control.call(worker, "count_down", {"left": 1}))
+            ids = {control.call(worker, "count_down", {"left": left}) for left in range(8, -1, -1)}
+            # On a busy machine some come back unstarted.
+            await control.until(lambda ids=ids: ids <= {each.id for each in (*control.heard("result"), *control.heard("reject"))})
+            lost = [result.id for result in control.heard("result") if result.id in ids and result.error.reason == "WORKER_LOST"]
+            assert lost in ([], [max(ids)])
+            deaths += len(lost)
+            if lost:
+                await control.until(lambda dead=worker: control.workers()[0].incarnation != dead.incarnation)
+
+
 async def test_a_stream_of_a_killed_worker_ends_with_worker_lost(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control.port):
         (worker,) = await control.ready()

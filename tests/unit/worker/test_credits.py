@@ -146,11 +146,10 @@ def test_an_interrupt_of_a_thread_that_comes_while_a_message_is_made_breaks_it_n
         return encode_batch(frames)
 
     monkeypatch.setattr(channel, "encode_batch", encode)
-    outbox.hold(Pong())
     theirs.setblocking(False)
     with ours, theirs:
         with pytest.raises(Interrupted):
-            interrupts.run(call, lambda: outbox.send(ProgressFrame(7, 0.5, "half")))
+            interrupts.run(call, lambda: outbox.send(Pong(), ProgressFrame(7, 0.5, "half")))
         assert worker_frames().feed(theirs.recv(1000)) == [Pong(), ProgressFrame(7, 0.5, "half")]
 
 

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from snakepit._ipc.frames import (
+    Done,
     FromWorker,
     Payload,
     StateAnswer,
@@ -29,6 +30,7 @@ from snakepit._ipc.frames import (
     ToolTaken,
     ToWorker,
 )
+from snakepit._ipc.held import HeldResults
 from snakepit._ipc.sections import spread
 from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
 from snakepit.author.pending_call import PendingCall, ToolRequest
@@ -39,21 +41,19 @@ if TYPE_CHECKING:
 
 _READ = 1 << 16
 
-HOLD_FRAMES = 32
-
 
 class Channel:
-    """`interrupts` is told not to break a message in two."""
+    """`interrupts` is told not to break a message in two. `held`: where results may wait for each other; None: nowhere."""
 
-    def __init__(self, outbox: socket.socket, inbox: socket.socket, interrupts: Shielding) -> None:
+    def __init__(self, outbox: socket.socket, inbox: socket.socket, interrupts: Shielding, held: HeldResults | None = None) -> None:
         self._outbox = outbox
         self._inbox = inbox
         self._interrupts = interrupts
         self._lock = threading.Lock()
-        self._held: list[FromWorker] = []
+        self._held = held
         self._numbers = itertools.count(1)
         self._asked: dict[int, Future[StateAnswer] | asyncio.Future[StateAnswer]] = {}
-        self._to_flush = False
+        self._soon: list[StateOperation] = []
         self._tools: dict[int, PendingCall] = {}
         self.disowned = False
 
@@ -67,16 +67,18 @@ class Channel:
         if self.disowned:
             raise RuntimeError("this process was forked in a tool: the call, and its ctx, belong to the process that forked")
         with self._interrupts.shielded, self._lock:
-            message = encode_batch((*self._held, *frames) if self._held else frames)
-            self._held = []
-            self._outbox.sendall(message)
+            if not self._held:
+                self._outbox.sendall(encode_batch(frames))
+                return
+            self._outbox.sendall(self._held.message(*frames))
+            self._held.clear()
 
-    def hold(self, frame: FromWorker) -> None:
-        """Let the frame wait for the next `send` or `flush`, or until HOLD_FRAMES do."""
+    def hold(self, result: Done) -> None:
+        """Let the result wait for the next `send` or `flush`, where it may."""
         with self._lock:
-            self._held.append(frame)
-        if len(self._held) >= HOLD_FRAMES:
-            self.send()
+            waits = self._held is not None and self._held.add(result)
+        if not waits:
+            self.send(result)
 
     def flush(self) -> None:
         """Send what is held, if anything is."""
@@ -107,15 +109,14 @@ class Channel:
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         answer = self._asked[number] = loop.create_future()
-        if not self._to_flush:
-            self._to_flush = True
-            loop.call_soon(self._flush_asked)
-        self.hold(StateOperation(number, id, operation, key, value, expected_version))
+        loop.call_soon(self._ask_together)
+        self._soon.append(StateOperation(number, id, operation, key, value, expected_version))
         return answer
 
-    def _flush_asked(self) -> None:
-        self._to_flush = False
-        self.flush()
+    def _ask_together(self) -> None:
+        asked, self._soon = self._soon, []
+        if asked:
+            self.send(*asked)
 
     def pending_call(self, id: int, request: ToolRequest, traceparent: str) -> PendingCall:
         """The call `id` calls a tool; chunks and the answer come through the PendingCall."""
@@ -166,7 +167,7 @@ class Channel:
         """In a child that the author forked: this end is not its own."""
         self.disowned = True
         self._lock = threading.Lock()  # Another thread may have held it, and is not here.
-        self._held = []
+        self._held, self._soon = None, []
         self._outbox.close()
 
 

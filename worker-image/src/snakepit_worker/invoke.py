@@ -49,7 +49,8 @@ logger = logging.getLogger("snakepit.worker")
 
 HOLD_SECONDS = 0.00005
 """The result of a tool with a running mean below this waits for those of the calls that are in the inbox already: one message, and one
-wake-up of the agent, instead of one each. When the next call is unexpectedly slow, the agent asks for what is held (`Flush`)."""
+wake-up of the agent, instead of one each. It is not lost with the process (`snakepit._ipc.held`), and when the next call is unexpectedly
+slow, the agent asks for what is held (`Flush`)."""
 
 
 class ResultLimit:
@@ -93,8 +94,6 @@ class Invoker:
     cache: StateCache
     limit: ResultLimit
     means: dict[str, float]
-    # Whether the result of a quick call may wait for the next one's: only where one thread alone takes calls.
-    may_hold: bool
     lines: LineCalls
     raised: Raised
     pickle: bool = False
@@ -126,7 +125,7 @@ class Invoker:
             self.channel.hold(done)
 
     def _is_quick(self, tool: str) -> bool:
-        return self.may_hold and self.means.get(tool, 1.0) < HOLD_SECONDS
+        return self.means.get(tool, 1.0) < HOLD_SECONDS
 
     def _outcome(self, call: RunningCall, now: float) -> Done:
         frame = call.frame

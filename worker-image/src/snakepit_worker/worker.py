@@ -33,6 +33,7 @@ from snakepit._ipc.frames import (
     Stop,
     ToWorker,
 )
+from snakepit._ipc.held import HeldResults
 from snakepit._ipc.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
@@ -94,7 +95,8 @@ class Worker:
         else:
             self._interrupts = main = Interrupts()
             self._runner = MainThreadRunner(main)
-        self._channel = Channel(outbox, inbox, self._interrupts)
+        held = None if start.profile == "thread" else HeldResults(inbox)
+        self._channel = Channel(outbox, inbox, self._interrupts, held)
         self._calls = Calls(self._runner)
         self._limit = ResultLimit()
         self._raised = Raised(raised.is_wanted(os.environ))
@@ -152,7 +154,6 @@ class Worker:
             limit=self._limit,
             means={},
             pickle="pickle" in self._start.payloads,
-            may_hold=self._start.profile != "thread",
             lines=logs.ManyCalls() if self._start.profile == "thread" else logs.one_call,
             raised=self._raised,
         )

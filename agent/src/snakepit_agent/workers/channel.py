@@ -14,7 +14,8 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from snakepit._ipc.frames import STACKS, CallFrame, FromWorker, ToWorker
+from snakepit._ipc.frames import HELD, STACKS, CallFrame, FromWorker, ToWorker
+from snakepit._ipc.held import left_behind
 from snakepit._ipc.sockets import (
     DONTWAIT,
     FramingError,
@@ -313,6 +314,9 @@ class WorkerChannel:
         with contextlib.suppress(BlockingIOError):
             while self._read_once():
                 pass
+        if not self._distrusted and (descriptor := self.take_over(HELD)) >= 0:
+            self._hand_over(list(left_behind(descriptor)))
+            os.close(descriptor)
 
     # ---- the end
 

@@ -394,5 +394,8 @@ STREAM_BYTES = 512 * 1024
 STACKS = 0
 """Handed over first of all, as if of a call of this id: the memfd that gets the worker's Python stacks when a signal kills it."""
 
+HELD = (1 << 64) - 1
+"""The same for the memory in which a worker keeps results that wait to leave together (see `snakepit._ipc.held`)."""
+
 CHANNEL_EXIT = 113
 """The exit code of a worker that can't use its inbox or outbox any more."""

@@ -50,6 +50,7 @@ class _Room(threading.local):
 _room = _Room()
 
 _encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
 _calls = msgspec.msgpack.Decoder(CallFrame)
 _from_keeper: msgspec.msgpack.Decoder[FromKeeper] = msgspec.msgpack.Decoder(FromKeeper)
 _from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
@@ -265,6 +266,11 @@ def encode_batch(frames: Sequence[FromWorker] | Sequence[ToWorker]) -> bytes:
     """One message of an outbox: a length, and everything that the sender had to say."""
     data = _encoder.encode(frames)
     return _LENGTH.pack(len(data)) + data
+
+
+def batch_of(count: int, encoded: bytes) -> bytes:
+    """The same of frames that were encoded one by one, `count` of them in a row. Raises OverflowError for more than 65,535."""
+    return b"".join((_LENGTH.pack(len(encoded) + 3), b"\xdc", count.to_bytes(2, "big"), encoded))  # an array 16 of msgpack's
 
 
 class OutboxBuffer(Generic[F]):
