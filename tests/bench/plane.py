@@ -58,7 +58,7 @@ class Plane:
 
     def start_replica(self, store: str = "memory:", **environment: str) -> str:
         address = f"127.0.0.1:{free_port()}"
-        own = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_STORE": store}
+        own = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_STORE": store}
         own |= {"SNAKEPIT_LINGER_SECONDS": "0", "SNAKEPIT_DRAIN_SECONDS": "0", **environment}
         self.replicas[address] = self._start("snakepit_control_plane.main", own)
         return address

@@ -70,7 +70,7 @@ def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Re
     variables = environment(pod) | {"POD_NAME": "snakepit-operator-0", "POD_NAMESPACE": "snakepit-system"}
     settings = operator_settings.load(variables)
     assert settings.lease_name == "snakepit-operator"
-    assert settings.http_port == pod["containers"][0]["ports"][0]["containerPort"]
+    assert settings.health == f"0.0.0.0:{pod['containers'][0]['ports'][0]['containerPort']}"
     assert settings.agent.control_plane == "dns:///snakepit-control-plane.snakepit-system:7800"
     assert settings.agent.image == "snakepit/agent:dev"
     assert settings.agent.resources["limits"] == {"memory": "256Mi"}
@@ -85,7 +85,7 @@ def test_the_control_planes_own_settings_reader_takes_what_the_chart_gives(rende
     settings = control_plane_settings.from_environment(environment(pod))
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
     assert settings.listen == f"0.0.0.0:{ports['grpc']}"
-    assert settings.http == f"0.0.0.0:{ports['http']}"
+    assert (settings.metrics, settings.health) == (f"0.0.0.0:{ports['metrics']}", f"0.0.0.0:{ports['health']}")
     assert {name: getattr(settings, name) for name in limits} == limits
     assert settings.linger_seconds + settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
@@ -109,9 +109,9 @@ def test_every_service_and_budget_selects_the_pods_of_one_workload(render: Rende
 def test_ports_that_services_and_probes_name_exist(render: Render) -> None:
     for name, pod in render().pod_specs():
         container = pod["containers"][0]
-        ports = {port["name"] for port in container["ports"]}
+        ports = {port[key] for port in container["ports"] for key in ("name", "containerPort")}
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe") if probe in container]
-        assert {probe.get("httpGet", probe.get("tcpSocket"))["port"] for probe in probes} <= ports, name
+        assert {(probe.get("grpc") or probe["tcpSocket"])["port"] for probe in probes} <= ports, name
         assert probes, name
 
 

@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import msgspec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -131,7 +133,7 @@ class World:
             address, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
             own = {
                 "SNAKEPIT_LISTEN": address,
-                "SNAKEPIT_HTTP_LISTEN": metrics,
+                "SNAKEPIT_METRICS_LISTEN": metrics,
                 "SNAKEPIT_STORE": self.redis.url,
                 "SNAKEPIT_LINGER_SECONDS": "1",
             }
@@ -212,7 +214,7 @@ class World:
         self.gone += counters
         self.unread += unread
         async with asyncio.timeout(START_SECONDS):
-            while not await asyncio.to_thread(_is_ready, address):
+            while not await _is_ready(self.addresses[list(self.replicas).index(address)]):
                 await asyncio.sleep(0.05)
 
     def _kill_worker(self) -> None:
@@ -325,7 +327,9 @@ def _counters(address: str) -> list[Metric]:
     return [metric for metric in _metrics(address) if metric.type == "counter"]
 
 
-def _is_ready(address: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/readyz", timeout=10) as page:
-        return bool(page.status == 200)
+async def _is_ready(address: str) -> bool:
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        async with grpc.aio.insecure_channel(address) as channel:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False

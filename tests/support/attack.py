@@ -49,7 +49,7 @@ class Plane:
 @contextlib.contextmanager
 def plane(**environment: str) -> Iterator[Plane]:
     """Killed at the end."""
-    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
+    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         program = [sys.executable, "-m", "snakepit_control_plane.main"]

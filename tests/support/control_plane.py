@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 20.0
 @contextlib.asynccontextmanager
 async def replica(store: Store | None = None, *, told: bool = True, **settings: Any) -> AsyncIterator[Running]:
     """A replica on free loopback ports, which waits for no operator; stopped without lingering."""
-    running = await serve(Settings(**{"listen": "127.0.0.1:0", "http": "127.0.0.1:0", "linger_seconds": 0.0, **settings}), store)
+    running = await serve(Settings(**{"listen": "127.0.0.1:0", "metrics": "127.0.0.1:0", "linger_seconds": 0.0, **settings}), store)
     if told:
         running.fleet.sync([], complete=True, drain=[], names=list(running.router.pools))
     try:

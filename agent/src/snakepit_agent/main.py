@@ -14,8 +14,8 @@ import sys
 
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging
+from snakepit._wire.health import HealthServer
 from snakepit_agent.agent import Agent
-from snakepit_agent.health import HealthServer
 from snakepit_agent.settings import InvalidSettings, Settings, from_environment
 
 LINGER_SECONDS = 5.0
@@ -31,7 +31,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     """
     changed = asyncio.Event()
     capsule = Agent(settings, changed.set)
-    health = HealthServer(settings.health_port) if settings.health_port else None
+    health = HealthServer(f"[::]:{settings.health_port}") if settings.health_port else None
     if health is not None:
         await health.start()
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from snakepit._names import new_id
 from snakepit._telemetry import tracing
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
+from snakepit._wire.health import HealthServer
 from snakepit.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,
@@ -38,9 +39,9 @@ from snakepit_control_plane.flow.idempotency import Idempotency
 from snakepit_control_plane.flow.session_count import SessionCount
 from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.servers.fleet import FleetServicer
-from snakepit_control_plane.servers.http import METRICS, PROBES, HttpServer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
+from snakepit_control_plane.servers.metrics import MetricsServer
 from snakepit_control_plane.servers.pools import PoolServicer
 from snakepit_control_plane.servers.router import RouterServicer
 from snakepit_control_plane.servers.rpc import Unregistered
@@ -50,10 +51,16 @@ from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.store.urls import parse_store_url
-from snakepit_control_plane.telemetry import Telemetry
+from snakepit_control_plane.telemetry import PoolGauges, Telemetry
 
 FAREWELL_SECONDS = 10.0
 """A slow reader may take so long for what is in the kernel's buffers when all calls have ended."""
+
+START_SECONDS = 12.0
+"""So long the kubelet waits for a replica to be ready for the first time, before it takes the start to be over all the same."""
+
+PROBE_CONNECTIONS = 2048
+"""That may be open. A kubelet opens three; each of others' takes 13 KiB, for two seconds."""
 
 SERVICES = [
     router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
@@ -73,8 +80,7 @@ class AddressInUse(OSError):
 
 
 class Running:
-    """A replica that serves. `address` is host:port of gRPC, `http_address` of probes and metrics, `probes_address` of
-    probes alone (empty: none)."""
+    """A replica that serves. `address` is host:port of gRPC, `metrics_address` of metrics, `health_address` of probes (empty: none)."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
@@ -91,11 +97,13 @@ class Running:
         self.gate = make_gate(settings.authentication)
         self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes, self.gate)
         self.address = ""
-        self.http_address = self.probes_address = ""
+        self.metrics_address = self.health_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
         self._grpc = grpc.aio.server(options=server_options())
-        self._http = HttpServer(self.router, self.not_ready)
+        PoolGauges(self.router.loop, self._pools, self.telemetry.registry)
+        self._metrics = MetricsServer(self.telemetry.application())
+        self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -106,8 +114,11 @@ class Running:
         await self.store.start()
         await self.fleet.roster.load()
         await self._grpc.start()
-        self.http_address = await self._start_http(self.settings.http, "SNAKEPIT_HTTP_LISTEN")
-        self.probes_address = await self._start_http(self.settings.probes, "SNAKEPIT_PROBES_LISTEN", PROBES)
+        try:
+            await self._start_probes_and_metrics()
+        except OSError:
+            await self.stop(linger=0.0, drain=0.0)
+            raise
         upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
         for work in (self.fleet.run(), *upkeep, self.count.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
@@ -145,18 +156,21 @@ class Running:
                 raise AddressInUse(_taken(listen, "SNAKEPIT_LANE_LISTEN")) from error
             raise
 
-    async def _start_http(self, address: str | None, setting: str, paths: Sequence[str] = (*PROBES, METRICS)) -> str:
-        """Where these are served; empty: nowhere."""
-        if address is None:
-            return ""
-        host, port = parse_target(address)
-        try:
-            return f"127.0.0.1:{self._http.start(host, port, paths)}"
-        except OSError as error:
-            await self.stop(linger=0.0, drain=0.0)
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(_taken(address, setting)) from error
-            raise
+    async def _start_probes_and_metrics(self) -> None:
+        """Raises AddressInUse, or OSError for another reason."""
+        if self.settings.metrics is not None:
+            try:
+                self.metrics_address = f"127.0.0.1:{self._metrics.start(*parse_target(self.settings.metrics))}"
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise AddressInUse(_taken(self.settings.metrics, "SNAKEPIT_METRICS_LISTEN")) from error
+                raise
+        if self._probes is not None:
+            try:
+                await self._probes.start()
+            except OSError as error:
+                raise AddressInUse(_taken(self._probes.address, "SNAKEPIT_HEALTH_LISTEN")) from error
+            self.health_address = self._probes.address
 
     # ---- while it serves
 
@@ -166,11 +180,18 @@ class Running:
             return "stopping"
         return "" if self.fleet.roster.returned() else "waiting for the agents to link"
 
+    def _pools(self) -> Iterator[tuple[pool_pb2.Pool, int]]:
+        """As metrics want them."""
+        return ((pool.describe(), pool.spec.session.max_sessions) for pool in self.router.pools.values())
+
     async def _tell_health(self) -> None:
         while True:
-            serving = health_pb2.HealthCheckResponse.NOT_SERVING if self.not_ready() else health_pb2.HealthCheckResponse.SERVING
+            ready = not self.not_ready()
+            serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
             for service in ("", *SERVICES):
                 await self._health.set(service, serving)
+            if self._probes is not None:
+                await self._probes.set_ready(ready)
             await asyncio.sleep(0.25)
 
     async def _forever(self, work: Coroutine[Any, Any, None]) -> None:
@@ -194,6 +215,8 @@ class Running:
         drain = self.settings.drain_seconds if drain is None else drain
         self.stopping = True
         await self._health.enter_graceful_shutdown()
+        if self._probes is not None:
+            await self._probes.set_ready(False)
         self.links.go_away()
         await self._until_idle(self.settings.linger_seconds if linger is None else linger, patient=True)
         end = asyncio.get_running_loop().time() + drain
@@ -208,7 +231,9 @@ class Running:
         await self.lanes.stop()
         await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
         self.router.stop()
-        await self._http.stop()
+        await self._metrics.stop()
+        if self._probes is not None:
+            await self._probes.stop()
         await self.store.close()
 
     async def _until_idle(self, seconds: float, *, patient: bool) -> None:

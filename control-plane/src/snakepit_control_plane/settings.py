@@ -18,15 +18,15 @@ class InvalidSettings(ValueError):
 
 @dataclass(frozen=True)
 class Settings(Limits):
-    """The limits, and where and how a replica serves. `http` is None where no probes are wanted. Times in seconds."""
+    """The limits, and where and how a replica serves. Times in seconds."""
 
     listen: str = "0.0.0.0:7800"
     """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
-    http: str | None = "0.0.0.0:7801"
-    """Address of /livez, /readyz and /metrics (SNAKEPIT_HTTP_LISTEN; `off`: none)."""
-    probes: str | None = None
-    """Address of /livez and /readyz alone, for who must not be kept waiting by those who ask for metrics (SNAKEPIT_PROBES_LISTEN; `off`,
-    which is the default: `http` has to do)."""
+    metrics: str | None = "0.0.0.0:7801"
+    """Address of /metrics (SNAKEPIT_METRICS_LISTEN; `off`: none)."""
+    health: str | None = None
+    """Address of the gRPC health service for the kubelet, whom no call keeps waiting there (SNAKEPIT_HEALTH_LISTEN; `off`, which is the
+    default: it is on `listen` alone)."""
     lane: str | None = ""
     """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`, `off`: no lanes)."""
     lane_host: str = ""
@@ -58,8 +58,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
     values = {
         "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
-        "http": read("SNAKEPIT_HTTP_LISTEN", _address_or_off, Settings.http),
-        "probes": read("SNAKEPIT_PROBES_LISTEN", _address_or_off, Settings.probes),
+        "metrics": read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
+        "health": read("SNAKEPIT_HEALTH_LISTEN", _address_or_off, Settings.health),
         "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
         "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),

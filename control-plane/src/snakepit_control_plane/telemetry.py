@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from snakepit.v1 import pool_pb2
+
+ANSWER_SECONDS = 2.0
+"""A loop that gives no answer for so long does not turn: what only it can say is left out then."""
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -67,6 +74,46 @@ class Durations(Collector):
         yield family
 
 
+Pools = Callable[[], Iterable[tuple[pool_pb2.Pool, int]]]
+"""Each pool as it is now, and how many sessions it may have."""
+
+
+class PoolGauges(Collector):
+    """Gauges that are read off the pools when somebody scrapes, not kept on the path of calls: in the loop, whose state they are."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Pools, registry: CollectorRegistry) -> None:
+        self._loop, self._pools = loop, pools
+        registry.register(self)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Called in a thread of whoever scrapes."""
+        reading = self._read()
+        try:
+            return asyncio.run_coroutine_threadsafe(reading, self._loop).result(ANSWER_SECONDS)
+        except TimeoutError:
+            return ()
+        except RuntimeError:  # the loop is closed
+            reading.close()
+            return ()
+
+    async def _read(self) -> list[GaugeMetricFamily]:
+        depth = GaugeMetricFamily("snakepit_queue_depth", "Calls that wait at this replica.", labels=("pool",))
+        slots = GaugeMetricFamily("snakepit_slots", "Slots of ready workers.", labels=("pool", "state"))
+        workers = GaugeMetricFamily("snakepit_workers_ready", "Workers that may be called.", labels=("pool",))
+        most_sessions = GaugeMetricFamily("snakepit_sessions_limit", "session.maxSessions.", labels=("pool",))
+        sessions = GaugeMetricFamily("snakepit_sessions", "Sessions in the store.", labels=("pool",))
+        for pool, limit in self._pools():
+            depth.add_metric([pool.name], pool.queue_depth)
+            slots.add_metric([pool.name, "busy"], pool.busy_slots)
+            slots.add_metric([pool.name, "free"], pool.total_slots - pool.busy_slots)
+            workers.add_metric([pool.name], pool.ready_workers)
+            most_sessions.add_metric([pool.name], limit)
+            sessions.add_metric([pool.name], pool.sessions)
+        text = "Tasks of the event loop: those of links, streams and requests."
+        tasks = GaugeMetricFamily("snakepit_tasks", text, len(asyncio.all_tasks()))
+        return [depth, slots, workers, most_sessions, sessions, tasks]
+
+
 class Telemetry:
     """One registry for each server, so that two in one process (local mode, tests) don't share numbers."""
 
@@ -93,15 +140,9 @@ class Telemetry:
         )
         self.lost = Counter("snakepit_capsules_lost", "Agents declared lost by this replica.", ("pool",), registry=registry)
         self.missed = Counter("snakepit_heartbeats_missed", "Agents that turned Suspect.", ("pool",), registry=registry)
-        self.depth = Gauge("snakepit_queue_depth", "Calls that wait at this replica.", ("pool",), registry=registry)
-        self.slots = Gauge("snakepit_slots", "Slots of ready workers.", ("pool", "state"), registry=registry)
-        self.workers = Gauge("snakepit_workers_ready", "Workers that may be called.", ("pool",), registry=registry)
-        self.most_sessions = Gauge("snakepit_sessions_limit", "session.maxSessions.", ("pool",), registry=registry)
-        self.sessions = Gauge("snakepit_sessions", "Sessions in the store.", ("pool",), registry=registry)
         self.store_seconds = Histogram("snakepit_store_seconds", "Time of a round trip to the store.", registry=registry, buckets=_BUCKETS)
         self.links = Gauge("snakepit_links", "Open links, and what their frames take.", ("role", "way"), registry=registry)
-        self.tasks = Gauge("snakepit_tasks", "Tasks of the event loop: those of links, streams and requests.", registry=registry)
 
-    def render(self) -> bytes:
-        """The Prometheus text format."""
-        return generate_latest(self.registry)
+    def application(self) -> Callable[..., Any]:
+        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
+        return make_wsgi_app(self.registry)

@@ -29,7 +29,7 @@ INTERRUPTED = 130
 def dev(
     files: Annotated[list[Path], typer.Argument(metavar="POOL.yaml...", help="Pool files; each adapter is found beside its file.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the control plane listens.")] = "127.0.0.1:7800",
-    http: Annotated[str, typer.Option("--http", metavar="HOST:PORT", help="Address of /livez, /readyz and /metrics; off: none.")] = "off",
+    metrics: Annotated[str, typer.Option("--metrics", metavar="HOST:PORT", help="Address of /metrics, for Prometheus; off: none.")] = "off",
     store: Annotated[
         str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
     ] = "memory:",
@@ -47,7 +47,7 @@ def dev(
     from snakepit_local.files import for_debugging, read_pools
 
     settings = Settings(
-        listen=listen, http=None if http == "off" else http, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0
+        listen=listen, metrics=None if metrics == "off" else metrics, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0
     )
     check_free(listen)
     terminal = _terminal() if debug else ""
@@ -58,7 +58,7 @@ def dev(
     try:
         code = uvloop.run(_run(pools, settings, watch, terminal))
     except AddressInUse as error:
-        raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --http)") from error
+        raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --metrics)") from error
     if code:
         raise typer.Exit(code)
 

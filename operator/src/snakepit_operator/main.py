@@ -9,14 +9,17 @@ import sys
 import time
 
 from snakepit._telemetry.logs import configure_logging
+from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
 from snakepit_operator.election import Election
-from snakepit_operator.http import Probes
 from snakepit_operator.kube import Kube
 from snakepit_operator.settings import InvalidSettings, Settings, load
 
 STALE_SECONDS = 120.0
-"""Without a round of the leader's loop for this long, /livez fails and the kubelet restarts us."""
+"""Without a round of the leader's loop for this long, the liveness probe fails and the kubelet restarts us."""
+
+HEALTH_SECONDS = 1.0
+"""What the kubelet is told is at most this old."""
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +35,10 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Raises OSError when the port is taken."""
-        probes = Probes(self._settings.http_host, self._settings.http_port, self.livez, self.readyz)
-        await probes.start()
-        tasks = [asyncio.create_task(self._election.run(), name="election"), asyncio.create_task(self._lead_forever(), name="lead")]
+        health = HealthServer(self._settings.health)
+        await health.start()
+        work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
+        tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -45,7 +49,7 @@ class Operator:
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
             await self._election.resign()
-            await probes.stop()
+            await health.stop()
 
     async def _lead_forever(self) -> None:
         while True:
@@ -67,15 +71,18 @@ class Operator:
             await asyncio.gather(reign, over, return_exceptions=True)
             self._controller = None
 
-    def livez(self) -> str:
-        """Empty, or what is stale."""
-        controller = self._controller
-        age = time.monotonic() - controller.beat if controller else 0.0
-        return f"the loop has not come round for {age:.0f} s" if age > STALE_SECONDS else ""
-
-    def readyz(self) -> str:
+    async def _tell_health(self, health: HealthServer) -> None:
         """A follower is ready too: it can take over."""
-        return self.livez()
+        was_alive = True
+        while True:
+            age = time.monotonic() - self._controller.beat if self._controller else 0.0
+            alive = age <= STALE_SECONDS
+            if was_alive and not alive:
+                log.error("the loop has not come round for %.0f s: the kubelet is told to start this container again", age)
+            was_alive = alive
+            await health.set_alive(alive)
+            await health.set_ready(alive)
+            await asyncio.sleep(HEALTH_SECONDS)
 
 
 async def _run(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -24,8 +24,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent: AgentImage
     watch_namespaces: tuple[str, ...] = ()
     lease_name: str = "snakepit-operator"
-    http_host: str = "0.0.0.0"
-    http_port: int = 7801
+    health: str = "0.0.0.0:7803"
+    """Where the kubelet's probes are answered (SNAKEPIT_HEALTH_LISTEN)."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
@@ -46,16 +46,14 @@ class _Reader:
 
     def settings(self) -> Settings:
         namespace = self.required("POD_NAMESPACE", "the operator's own namespace")
-        control_plane = self.environ.get("SNAKEPIT_CONTROL_PLANE") or f"dns:///snakepit-control-plane.{namespace}:7800"
-        self.check("SNAKEPIT_CONTROL_PLANE", lambda: parse_target(control_plane))
+        control_plane = self.address("SNAKEPIT_CONTROL_PLANE", f"dns:///snakepit-control-plane.{namespace}:7800")
         found = Settings(
             namespace=namespace,
             identity=self.environ.get("POD_NAME") or socket.gethostname(),
             agent=self.agent(control_plane),
             watch_namespaces=self.words("WATCH_NAMESPACES"),
             lease_name=self.environ.get("SNAKEPIT_LEASE_NAME") or "snakepit-operator",
-            http_host=self.environ.get("SNAKEPIT_HTTP_HOST") or "0.0.0.0",
-            http_port=self.port("SNAKEPIT_HTTP_PORT", 7801),
+            health=self.address("SNAKEPIT_HEALTH_LISTEN", "0.0.0.0:7803"),
             token_file=self.environ.get("SNAKEPIT_TOKEN_FILE", ""),
         )
         if self.problems:
@@ -85,12 +83,13 @@ class _Reader:
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in self.environ.get(name, "").split(",") if word.strip())
 
-    def port(self, name: str, default: int) -> int:
-        text = self.environ.get(name) or str(default)
-        if not text.isdecimal() or not 0 <= int(text) <= 65535:
-            self.problems.append(f"{name}={text!r} is no port: use a number from 0 to 65535")
-            return default
-        return int(text)
+    def address(self, name: str, default: str) -> str:
+        address = self.environ.get(name) or default
+        try:
+            parse_target(address)
+        except ValueError as error:
+            self.problems.append(f"{name}: {error}")
+        return address
 
     def json(self, name: str, kind: type, what: str) -> Any:
         text = self.environ.get(name)
@@ -105,9 +104,3 @@ class _Reader:
             self.problems.append(f"{name} must be {what}, as JSON")
             return None
         return value
-
-    def check(self, name: str, parse: Callable[[], object]) -> None:
-        try:
-            parse()
-        except ValueError as error:
-            self.problems.append(f"{name}: {error}")

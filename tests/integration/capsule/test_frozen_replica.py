@@ -27,7 +27,7 @@ HEARTBEAT = {"intervalSeconds": 0.2, "timeoutSeconds": TIMEOUT_SECONDS, "missThr
 async def control_plane(**environment: str) -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
     """The program itself: its port and its process."""
     port = free_port()
-    settings = {"SNAKEPIT_LISTEN": f"127.0.0.1:{port}", "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
+    settings = {"SNAKEPIT_LISTEN": f"127.0.0.1:{port}", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "snakepit_control_plane.main", env={**os.environ, **settings})
     try:
         yield port, process

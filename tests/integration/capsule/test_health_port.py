@@ -1,4 +1,4 @@
-"""The agent's health port, which every pod can dial: what a stranger does there costs a few megabytes, and the kubelet is answered."""
+"""The health port of an agent, which every pod can dial: what a stranger does there costs a few megabytes, and the kubelet is answered."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MIB = 1024 * 1024
 ROOM = 32 * MIB
 PROGRAM = """
 import asyncio
-from snakepit_agent.health import HealthServer
+from snakepit._wire.health import HealthServer
 
 async def main():
-    server = HealthServer(0, "127.0.0.1")
+    server = HealthServer("127.0.0.1:0")
     await server.start()
-    print(server.port, flush=True)
+    print(server.address.rpartition(":")[2], flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())

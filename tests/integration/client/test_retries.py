@@ -277,7 +277,7 @@ class Process(Program):
             "-m",
             "snakepit_control_plane.main",
             SNAKEPIT_LISTEN="127.0.0.1:0",
-            SNAKEPIT_HTTP_LISTEN="off",
+            SNAKEPIT_METRICS_LISTEN="off",
             SNAKEPIT_LINGER_SECONDS="0",
         )
 

@@ -471,7 +471,7 @@ async def test_a_replica_that_stops_stores_the_outcome_of_what_it_lets_finish(sh
 @contextlib.contextmanager
 def replica_process(store: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     address = f"127.0.0.1:{free_port()}"
-    environment = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_STORE": store}
+    environment = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_STORE": store}
     with log.open("wb") as output, subprocess.Popen(PROGRAM, env={**os.environ, **environment}, stderr=output) as process:
         try:
             yield process, address

@@ -19,7 +19,7 @@ PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]
 @contextlib.contextmanager
 def program(**environment: str) -> Iterator[subprocess.Popen[str]]:
     """Killed at the end, if it still runs."""
-    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_HTTP_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
+    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
     with subprocess.Popen(PROGRAM, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -50,7 +50,7 @@ def test_it_says_that_it_serves_on_all_addresses_where_it_does() -> None:
         assert "serves on 0.0.0.0:" in process.stderr.readline()
 
 
-@pytest.mark.parametrize("setting", ["SNAKEPIT_LISTEN", "SNAKEPIT_HTTP_LISTEN", "SNAKEPIT_PROBES_LISTEN", "SNAKEPIT_LANE_LISTEN"])
+@pytest.mark.parametrize("setting", ["SNAKEPIT_LISTEN", "SNAKEPIT_METRICS_LISTEN", "SNAKEPIT_HEALTH_LISTEN", "SNAKEPIT_LANE_LISTEN"])
 def test_a_port_already_taken_is_one_sentence_that_names_port_and_setting(taken: int, setting: str) -> None:
     with program(**{setting: f"127.0.0.1:{taken}"}) as process:
         _, errors = process.communicate(timeout=20)

@@ -98,21 +98,21 @@ def test_a_named_server_may_be_a_release(kubectl: Kubectl, snakepit: Command, tm
 
 def test_links_through_a_forward_try_no_lane(kubectl: Kubectl) -> None:
     """A lane would be tried at the replica's own address: in a cluster that is half a second for nothing."""
-    http = f"127.0.0.1:{free_port()}"
-    with dev(pool_file(kubectl.folder, "sample", "support.sample:Sample", replicas="1"), "--http", http) as alone:
+    metrics = f"127.0.0.1:{free_port()}"
+    with dev(pool_file(kubectl.folder, "sample", "support.sample:Sample", replicas="1"), "--metrics", metrics) as alone:
         alone.is_ready()
         (kubectl.folder / "target").write_text(alone.server)
         words = ("call", "sample", "count", "to=100000000", "--stream")
-        assert links(http, *words, "--kube") == {"stream"}
-        assert links(http, *words, "--server", alone.server) == {"lane"}
+        assert links(metrics, *words, "--kube") == {"stream"}
+        assert links(metrics, *words, "--server", alone.server) == {"lane"}
 
 
-def links(http: str, *words: str) -> set[str]:
+def links(address: str, *words: str) -> set[str]:
     """The ways of clients' links while such a call runs."""
     with started(*words) as calling:
         assert calling.stdout is not None
         assert calling.stdout.readline() == "0\n"
-        metrics = urllib.request.urlopen(f"http://{http}/metrics", timeout=10).read().decode()
+        metrics = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
         calling.terminate()
         calling.stdout.read()
     found = re.findall(r'snakepit_links{role="client",way="(\w+)"} (\d+)', metrics)

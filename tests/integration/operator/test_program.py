@@ -11,8 +11,9 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import aiohttp
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from snakepit_operator import election as election_module
 from snakepit_operator import main as main_module
@@ -50,8 +51,7 @@ def start(server: ApiServer, admin: Admin, tmp_path: Path) -> Iterator[Start]:
             "WATCH_NAMESPACES": admin.namespace,
             "SNAKEPIT_AGENT_IMAGE": "agent:1",
             "SNAKEPIT_CONTROL_PLANE": "127.0.0.1:1",
-            "SNAKEPIT_HTTP_HOST": "127.0.0.1",
-            "SNAKEPIT_HTTP_PORT": str(port),
+            "SNAKEPIT_HEALTH_LISTEN": f"127.0.0.1:{port}",
             **variables,
         }
         with (tmp_path / f"{name}.log").open("ab") as log:
@@ -77,9 +77,10 @@ async def held_by(admin: Admin, name: str) -> None:
     await eventually(look, f"{name} leads")
 
 
-async def answer(port: int, path: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
-        return response.status, await response.text()
+async def healthy(address: str, service: str = "") -> bool:
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def pods(admin: Admin, count: int) -> None:
@@ -98,9 +99,8 @@ async def test_the_leader_works_and_at_term_gives_the_lease_to_the_one_that_wait
     await pods(admin, 2)
 
     async def both_answer() -> bool:
-        with contextlib.suppress(aiohttp.ClientError):
-            found = [await answer(port, path) for port in (first_port, second_port) for path in ("/livez", "/readyz")]
-            return found == [(200, "ok\n")] * 4
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return all([await healthy(f"127.0.0.1:{port}", service) for port in (first_port, second_port) for service in ("", "ready")])
         return False
 
     await eventually(both_answer, "leader and follower are alive and ready")
@@ -146,8 +146,7 @@ async def operator(kube: Kube, admin: Admin, hasty: None) -> AsyncIterator[Opera
         identity="inside",
         agent=AgentImage(image="agent:1", control_plane="127.0.0.1:1"),
         watch_namespaces=(admin.namespace,),
-        http_host="127.0.0.1",
-        http_port=free_port(),
+        health=f"127.0.0.1:{free_port()}",
     )
     made, stop = Operator(kube, settings), asyncio.Event()
     running = asyncio.create_task(made.run(stop))
@@ -179,7 +178,7 @@ async def test_who_can_not_reach_the_api_server_stops_leading_and_leads_again_wh
     await pods(admin, 1)
     await door.shut()
     await leads(operator, False)
-    assert operator.livez() == operator.readyz() == ""
+    assert await healthy(operator._settings.health)
     await admin.edit(replicas=3)
     await door.open()
     await leads(operator, True)
@@ -211,14 +210,16 @@ async def test_who_sees_another_lead_stops_and_makes_no_pods_any_more(operator: 
 
 
 async def test_a_leader_whose_loop_does_not_come_round_is_not_alive_and_says_so(
-    operator: Operator, admin: Admin, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, admin: Admin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await leads(operator, True)
     await admin.make_pool(replicas=1)
     await watched(admin, 2, 3)
-    port = operator._settings.http_port
-    assert await answer(port, "/livez") == (200, "ok\n")
+    assert await healthy(operator._settings.health)
     monkeypatch.setattr(main_module, "STALE_SECONDS", -1.0)
-    status, text = await answer(port, "/livez")
-    assert status == 503
-    assert "has not come round" in text
+
+    async def is_not() -> bool:
+        return not await healthy(operator._settings.health) and not await healthy(operator._settings.health, "ready")
+
+    await eventually(is_not, "the kubelet is told")
+    assert "has not come round" in caplog.text

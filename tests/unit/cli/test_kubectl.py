@@ -63,7 +63,7 @@ def test_where_none_or_several_could_be_meant_the_sentence_names_them(
 
 def test_the_headless_service_is_not_for_callers() -> None:
     labels = {"app.kubernetes.io/instance": "snakepit"}
-    ports = [{"name": "grpc", "port": 7800}, {"name": "http", "port": 7801}]
+    ports = [{"name": "grpc", "port": 7800}, {"name": "metrics", "port": 7801}]
     items = [
         {"metadata": {"namespace": "s", "name": "snakepit-control-plane", "labels": labels}, "spec": {"clusterIP": "None", "ports": ports}},
         {"metadata": {"namespace": "s", "name": "snakepit", "labels": labels}, "spec": {"clusterIP": "10.1.2.3", "ports": ports[:1]}},

@@ -25,13 +25,13 @@ def test_everything_said() -> None:
             "SNAKEPIT_AGENT_ENV": '[{"name": "A", "value": "b"}]',
             "SNAKEPIT_AGENT_PULL_SECRETS": "one,two",
             "SNAKEPIT_AGENT_IMAGE_PULL_POLICY": "Always",
-            "SNAKEPIT_HTTP_PORT": "8080",
+            "SNAKEPIT_HEALTH_LISTEN": "0.0.0.0:8080",
         }
     )
     assert found.watch_namespaces == ("a", "b")
     assert found.agent.resources == {"limits": {"memory": "128Mi"}}
     assert found.agent.pull_secrets == ("one", "two")
-    assert found.http_port == 8080
+    assert found.health == "0.0.0.0:8080"
 
 
 def test_all_faults_are_named_at_once() -> None:
@@ -39,7 +39,7 @@ def test_all_faults_are_named_at_once() -> None:
         "SNAKEPIT_AGENT_IMAGE_PULL_POLICY": "Sometimes",
         "SNAKEPIT_AGENT_RESOURCES": "[]",
         "SNAKEPIT_AGENT_ENV": "{",
-        "SNAKEPIT_HTTP_PORT": "http",
+        "SNAKEPIT_HEALTH_LISTEN": "http",
         "SNAKEPIT_CONTROL_PLANE": "nowhere",
     }
     with pytest.raises(InvalidSettings) as raised:

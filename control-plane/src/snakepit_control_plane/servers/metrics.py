@@ -1,0 +1,110 @@
+"""/metrics for Prometheus: prometheus_client's application, in the standard library's server as prometheus_client's own, but with bounds.
+
+That one gives each connection a thread for as long as its peer likes, and lets five wait for one. Here a connection has an end, and there
+are at most so many: with one more, the oldest is hung up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+CLIENT_SECONDS = 5.0
+"""Who says or takes nothing for so long is hung up on."""
+
+LIFE_SECONDS = 15.0
+"""After so long a connection is hung up, whatever it does."""
+
+POLL_SECONDS = 0.1
+"""How long a stop may take to be noticed, and a connection that is too old."""
+
+MOST_CONNECTIONS = 64
+
+Application = Callable[..., Any]
+"""Of WSGI; it is called in a thread of the request's own."""
+
+
+class MetricsServer:
+    """Serves from `start` to `stop`."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._server: _Server | None = None
+
+    def start(self, host: str, port: int) -> int:
+        """The port. Raises OSError when the address can't be listened on."""
+        self._server = server = _Server(host, port)
+        server.set_app(self._application)
+        threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="metrics", daemon=True).start()
+        return int(server.server_address[1])
+
+    async def stop(self) -> None:
+        """Whoever is being answered may lose the answer."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.shutdown)
+            self._server.server_close()
+            self._server.hang_up(0)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = CLIENT_SECONDS
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Scrapes come every few seconds: nobody wants to read of them."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+    # Five by default: the kernel would let further ones wait for seconds.
+    request_queue_size = 1024
+
+    def __init__(self, host: str, port: int) -> None:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        self.address_family = family
+        # By age, with the time when each came. The thread that accepts looks at them, and each connection's own takes it out.
+        self._open: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address[:2], _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's question to the DNS, which may take seconds."""
+        TCPServer.server_bind(self)
+        host, port = self.server_address[:2]
+        self.server_name, self.server_port = str(host), port
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open[request] = time.monotonic()
+        self.hang_up(MOST_CONNECTIONS)
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """After each POLL_SECONDS, or each connection that came."""
+        self.hang_up(MOST_CONNECTIONS)
+
+    def hang_up(self, most: int) -> None:
+        """On the oldest that are too many or too old. The thread of each, which waits for it, sees the end, and closes it."""
+        with self._lock:
+            for request, came in list(self._open.items()):
+                if len(self._open) <= most and came >= time.monotonic() - LIFE_SECONDS:
+                    break
+                del self._open[request]
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up early is no error."""

@@ -1,0 +1,166 @@
+"""Metrics over HTTP and probes over gRPC, each on a port of its own: nobody can keep others from asking there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from snakepit_control_plane import server as server_module
+from snakepit_control_plane import telemetry
+from snakepit_control_plane.server import Running
+from snakepit_control_plane.servers import metrics
+from support.attack import hung_up
+from support.control_plane import eventually, replica
+
+pytestmark = pytest.mark.timeout(30)
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def get(address: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+async def scrape(server: Running) -> tuple[int, str]:
+    return await asyncio.to_thread(get, server.metrics_address)
+
+
+async def probe(server: Running, service: str, seconds: float = 10.0) -> int:
+    """As a kubelet: by a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(server.health_address, options=options) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return int((await health_pb2_grpc.HealthStub(channel).Check(request, timeout=seconds)).status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica(health="127.0.0.1:0") as running:
+        yield running
+
+
+@pytest.fixture
+def crowd() -> Iterator[Callable[[str], socket.socket]]:
+    """Opens connections that say nothing."""
+    with ExitStack() as stack:
+
+        def open_(address: str) -> socket.socket:
+            host, _, port = address.rpartition(":")
+            return stack.enter_context(socket.create_connection((host, int(port)), 10))
+
+        yield open_
+
+
+# ---- probes
+
+
+async def test_probes_are_answered(server: Running) -> None:
+    for service in ("", "ready", "started"):
+        assert await probe(server, service) == SERVING
+
+
+async def test_a_replica_that_stops_is_alive_and_not_ready(server: Running) -> None:
+    assert await probe(server, "ready") == SERVING
+    server.stopping = True
+
+    async with asyncio.timeout(5):
+        while await probe(server, "ready") != NOT_SERVING:
+            await asyncio.sleep(0.05)
+    assert await probe(server, "") == SERVING
+
+
+async def test_a_start_that_makes_nothing_ready_is_over_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "START_SECONDS", 0.3)
+    monkeypatch.setattr(Running, "not_ready", lambda self: "waiting for the agents to link")
+    async with replica(health="127.0.0.1:0") as server:
+        assert await probe(server, "started") == SERVING
+        assert await probe(server, "ready") == NOT_SERVING
+
+
+async def test_however_many_say_nothing_the_kubelet_is_answered(server: Running, crowd: Callable[[str], socket.socket]) -> None:
+    silent = [crowd(server.health_address) for _ in range(300)]
+    for _ in range(3):
+        assert await probe(server, "ready", seconds=2) == SERVING
+    # After gRPC's own first words.
+    while not await asyncio.to_thread(hung_up, silent[0]):
+        pass
+
+
+async def test_who_floods_the_metrics_keeps_no_probe_waiting(server: Running, crowd: Callable[[str], socket.socket]) -> None:
+    _ = [crowd(server.metrics_address) for _ in range(2 * metrics.MOST_CONNECTIONS)]
+    for service in ("", "ready"):
+        assert await probe(server, service, seconds=2) == SERVING
+
+
+# ---- metrics
+
+
+async def test_a_scrape_is_answered(server: Running) -> None:
+    status, text = await scrape(server)
+    assert status == 200
+    assert "snakepit_tasks" in text
+
+
+async def test_a_loop_that_does_not_turn_leaves_out_what_only_it_knows(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "ANSWER_SECONDS", 0.1)
+    asked = asyncio.create_task(scrape(server))
+    await asyncio.sleep(0)
+    time.sleep(1)  # noqa: ASYNC251  # What a loop must never do.
+    status, text = await asked
+    assert status == 200
+    assert "snakepit_links" in text
+    assert "snakepit_tasks" not in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "BREW"])
+async def test_metrics_are_read_and_nothing_else(server: Running, method: str) -> None:
+    def ask() -> int:
+        with contextlib.closing(http.client.HTTPConnection(server.metrics_address, timeout=10)) as connection:
+            connection.request(method, "/metrics")
+            return connection.getresponse().status
+
+    assert await asyncio.to_thread(ask) == 405
+
+
+async def test_however_many_say_nothing_everybody_who_scrapes_is_answered(server: Running, crowd: Callable[[str], socket.socket]) -> None:
+    silent = [crowd(server.metrics_address) for _ in range(2 * metrics.MOST_CONNECTIONS)]
+    for _ in range(3):
+        assert (await scrape(server))[0] == 200
+    assert await asyncio.to_thread(hung_up, silent[0])
+    assert threading.active_count() < 4 * metrics.MOST_CONNECTIONS
+
+
+async def test_who_says_nothing_or_a_byte_at_a_time_is_hung_up_on(
+    server: Running, crowd: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics._Handler, "timeout", 0.3)
+    monkeypatch.setattr(metrics, "LIFE_SECONDS", 0.6)
+    silent, slow = crowd(server.metrics_address), crowd(server.metrics_address)
+    slow.setblocking(False)
+
+    def gone() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            slow.send(b"G")
+            return slow.recv(1) == b""
+        return False
+
+    with contextlib.suppress(ConnectionError):
+        await eventually(gone)
+    assert await asyncio.to_thread(hung_up, silent)
