@@ -11,8 +11,9 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,6 +22,24 @@ from snakepit_agent.main import run
 from snakepit_agent.settings import Settings
 
 TESTS = Path(__file__).parents[1]
+
+
+class Serving(Protocol):
+    """A replica, whoever plays it."""
+
+    @property
+    def address(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class At:
+    """A port of this machine, whoever is there."""
+
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
 
 def spec(adapter: str, **sections: Any) -> SnakePoolSpec:
@@ -77,11 +96,12 @@ class LocalCapsule:
 
 
 @asynccontextmanager
-async def capsule(pool_spec: SnakePoolSpec, server: int, *, keeper: bool = True, **settings: Any) -> AsyncIterator[LocalCapsule]:
-    """A capsule whose agent dials 127.0.0.1 at port `server`; the keeper is killed at the end if it is still there."""
+async def capsule(pool_spec: SnakePoolSpec, *servers: Serving, keeper: bool = True, **settings: Any) -> AsyncIterator[LocalCapsule]:
+    """A capsule whose agent dials these replicas; the keeper is killed at the end if it is still there."""
     folder = Path(tempfile.mkdtemp(prefix="capsule-"))
     given: dict[str, Any] = {"capsule": "sample-0", "pool": "default/sample", "health_port": 0, **settings}
-    values = Settings(server=f"127.0.0.1:{server}", spec=pool_spec, spec_json=encode_spec(pool_spec), run_dir=folder, **given)
+    addresses = ",".join(each.address for each in servers)
+    values = Settings(server=addresses, spec=pool_spec, spec_json=encode_spec(pool_spec), run_dir=folder, **given)
     local = LocalCapsule(values)
     try:
         if keeper:

@@ -98,6 +98,12 @@ async def rpc(call: Any) -> Any:
         raise from_rpc_error(error) from None
 
 
+@contextlib.asynccontextmanager
+async def calling(address: str) -> AsyncIterator[Caller]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield Caller(channel)
+
+
 async def outcome(task: asyncio.Task[Any]) -> Any:
     """The answer or the SnakepitError of a call that was started."""
     try:

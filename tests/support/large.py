@@ -13,7 +13,6 @@ from snakepit._ipc.frames import Attachment, Payload
 from snakepit._ipc.sections import cut, piece_message, sizes, spread
 from snakepit._values.payloads import encode
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS
 
 MIB = 1024 * 1024
@@ -22,10 +21,6 @@ NARROW = [("grpc.http2.lookahead_bytes", 256 * 1024), ("grpc.http2.bdp_probe", 0
 """Options of a plain reader, whose own gRPC would else take as many megabytes as its guess at the network's speed says."""
 
 SAMPLE = "support.bulky:Bulky"
-
-
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
 
 
 async def ready(pool: snakepit.Pool, count: int = 1) -> snakepit.Pool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from snakepit import Client, Pool, SnakepitError
@@ -24,16 +24,14 @@ async def until_ready(pool: Pool, workers: int) -> None:
             await asyncio.sleep(0.01)
 
 
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
-
-
 @contextlib.asynccontextmanager
-async def asking(server: Running, client: Client, name: str = "asking", processes: int = 2, **sections: Any) -> AsyncIterator[Pool]:
-    """A pool of one capsule, which is all that it will ever have."""
+async def asking(
+    server: Running, client: Client, name: str = "asking", processes: int = 2, *, also: Iterable[Running] = (), **sections: Any
+) -> AsyncIterator[Pool]:
+    """A pool of one capsule, which is all that it will ever have. It dials `server`, and `also` others."""
     worker = {"processes": processes, **sections.pop("worker", {})}
     pool_spec = spec(ASKING, worker=worker, **{"replicas": 1, **sections})
-    async with capsule(pool_spec, port(server), pool=f"default/{name}"):
+    async with capsule(pool_spec, server, *also, pool=f"default/{name}"):
         pool = client.pool(name)
         await until_ready(pool, 1 if worker.get("profile") == "thread" else processes)
         yield pool

@@ -16,10 +16,6 @@ from support.simulated_agent import POOL
 READY = pool_pb2.WORKER_STATE_READY
 
 
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
-
-
 async def pid(caller: Caller, seconds: float = 0.0, **fields: Any) -> int:
     """Which process ran the call."""
     return int((await caller.call("pid", {"seconds": seconds}, **fields)).json.number_value)

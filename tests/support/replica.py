@@ -143,6 +143,11 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         except TimeoutError:
             raise AssertionError(f"never happened: {what or condition}; heard: {self.frames[-8:]}") from None
 
+    @property
+    def address(self) -> str:
+        """Of its gRPC, once it serves; also while it is stopped."""
+        return f"127.0.0.1:{self.port}"
+
     def heard(self, kind: str) -> list[Any]:
         return [getattr(frame, kind) for frame in self.frames if frame.WhichOneof("kind") == kind]
 

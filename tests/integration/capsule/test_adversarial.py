@@ -137,7 +137,7 @@ def in_words(result: link_pb2.Result) -> str:
 @asynccontextmanager
 async def world(adapter: str, size: int, **worker: object) -> AsyncIterator[World]:
     settings = spec(adapter, worker=worker, drain={"timeoutSeconds": 1, "killAfterSeconds": 1}, restart={"maxRestarts": 0})
-    async with replica() as control, capsule(settings, control.port, keeper=False) as local:
+    async with replica() as control, capsule(settings, control, keeper=False) as local:
         made = World(control, local, size)
         try:
             yield made

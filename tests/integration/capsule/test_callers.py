@@ -14,7 +14,7 @@ from snakepit.v1 import router_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller, rpc
-from support.pool_of_one import port, ready, workers
+from support.pool_of_one import ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(50)
 async def test_the_tool_of_a_program_that_is_gone_stops_and_cleans_up(
     server: Running, caller: Caller, words: tuple[str, ...], noted: str, number: signal.Signals
 ) -> None:
-    async with capsule(spec("support.waiting:Waiting"), port(server), pool=POOL):
+    async with capsule(spec("support.waiting:Waiting"), server, pool=POOL):
         await ready(caller, 1)
         command = ("-m", "snakepit.cli", "call", POOL, *words, "--server", server.address, "--timeout", "600")
         program = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, start_new_session=True)
@@ -44,7 +44,7 @@ async def test_the_tool_of_a_program_that_is_gone_stops_and_cleans_up(
 
 
 async def test_the_tools_own_time_out_counts_when_the_caller_gives_none_and_the_callers_otherwise(server: Running, caller: Caller) -> None:
-    async with capsule(spec("support.authored:Timed"), port(server), pool=POOL):
+    async with capsule(spec("support.authored:Timed"), server, pool=POOL):
         await ready(caller, 1)
         request = router_pb2.ExecuteRequest(pool=POOL, tool="short")
         request.json.update({"seconds": 600})
@@ -57,7 +57,7 @@ async def test_the_tools_own_time_out_counts_when_the_caller_gives_none_and_the_
 async def test_a_tool_knows_its_call_by_the_callers_name_for_it_and_has_a_deadline_though_the_caller_gave_none(
     server: Running, caller: Caller
 ) -> None:
-    async with capsule(spec("support.authored:Timed"), port(server), pool=POOL):
+    async with capsule(spec("support.authored:Timed"), server, pool=POOL):
         await ready(caller, 1)
         response = await rpc(caller.router.Execute(router_pb2.ExecuteRequest(pool=POOL, tool="named", json={})))
         assert list(response.json.list_value) == [response.call_id, True]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,20 +17,14 @@ from support.replica import Replica, replica
 pytestmark = pytest.mark.timeout(40)
 
 
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
-
-
 async def test_a_call_comes_back_with_its_value(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         assert await control.value(control.call(worker, "add", {"a": 2, "b": 3})) == 5
 
 
 async def test_the_tools_are_offered_and_the_workers_reported(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), control.port):
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), control):
         workers = await control.ready(2)
         assert [worker.id for worker in workers] == ["sample-0/0", "sample-0/1"]
         assert all(worker.pid and worker.slots == 1 and worker.incarnation and worker.rss_bytes for worker in workers)
@@ -44,7 +37,7 @@ async def test_the_tools_are_offered_and_the_workers_reported(control: Replica) 
 
 
 async def test_an_exception_of_the_tool_is_a_result(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "fail", {"message": "no such digit"}))
         assert (result.tool_error.type, result.tool_error.message) == ("LookupError", "no such digit")
@@ -52,21 +45,21 @@ async def test_an_exception_of_the_tool_is_a_result(control: Replica) -> None:
 
 
 async def test_bad_arguments_are_refused_and_never_started(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "add", {"a": "x"}))
         assert (result.error.reason, result.error.started) == ("INVALID_ARGUMENTS", 1)
 
 
 async def test_a_large_call_reaches_the_tool_and_comes_back(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         text = "x" * 1_000_000
         assert await control.value(control.call(worker, "echo", {"value": text})) == text
 
 
 async def test_a_result_over_the_limit_is_refused_with_the_limits_name() -> None:
-    async with replica(max_payload_bytes=10_000) as control, capsule(spec("support.sample:Sample"), control.port):
+    async with replica(max_payload_bytes=10_000) as control, capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "large", {"size": 20_000}))
         assert (result.error.reason, result.error.started) == ("PAYLOAD_TOO_LARGE", 3)
@@ -75,7 +68,7 @@ async def test_a_result_over_the_limit_is_refused_with_the_limits_name() -> None
 
 
 async def test_a_second_call_on_a_busy_worker_is_rejected_at_once(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         running = control.call(worker, "sleep", {"seconds": 0.3})
         rejected = await control.rejected(control.call(worker, "echo"))
@@ -84,14 +77,14 @@ async def test_a_second_call_on_a_busy_worker_is_rejected_at_once(control: Repli
 
 
 async def test_a_call_to_a_former_incarnation_is_rejected(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         worker.incarnation = "0" * 16
         assert (await control.rejected(control.call(worker, "echo"))).reason == "WORKER_GONE"
 
 
 async def test_chunks_arrive_in_order_one_by_one_and_the_last_is_marked(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "count", {"to": 100}, stream=True)
         result = await control.streamed(id_)
@@ -104,7 +97,7 @@ async def test_chunks_arrive_in_order_one_by_one_and_the_last_is_marked(control:
 
 
 async def test_an_exception_in_mid_stream_arrives_as_itself(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "break_off", stream=True)
         result = await control.streamed(id_)
@@ -113,7 +106,7 @@ async def test_an_exception_in_mid_stream_arrives_as_itself(control: Replica) ->
 
 
 async def test_a_unary_tool_called_as_a_stream_gives_one_chunk(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "add", {"a": 1}, stream=True)
         await control.streamed(id_)
@@ -122,7 +115,7 @@ async def test_a_unary_tool_called_as_a_stream_gives_one_chunk(control: Replica)
 
 
 async def test_a_consumer_that_takes_nothing_holds_the_tool_back(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         control.take_chunks.clear()
         id_ = control.call(worker, "count", {"to": 500}, stream=True)
@@ -135,7 +128,7 @@ async def test_a_consumer_that_takes_nothing_holds_the_tool_back(control: Replic
 
 
 async def test_a_consumer_that_goes_away_stops_the_tool_and_frees_the_slot(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         control.break_pipes = True
         id_ = control.call(worker, "large_stream", stream=True)
@@ -145,7 +138,7 @@ async def test_a_consumer_that_goes_away_stops_the_tool_and_frees_the_slot(contr
 
 
 async def test_state_operations_carry_the_sessions_uid_and_epoch(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         session = {"session_id": "s", "session_uid": "uid-1", "session_epoch": 7}
         assert await control.value(control.call(worker, "remember", {"key": "k", "value": [1]}, **session)) == 1
@@ -157,7 +150,7 @@ async def test_state_operations_carry_the_sessions_uid_and_epoch(control: Replic
 
 async def test_what_a_worker_has_read_or_written_a_moment_ago_is_not_asked_for_again_and_every_write_goes_through(control: Replica) -> None:
     control.state["outside"] = (common_pb2.Payload(content_type="application/json", data=b"7"), 1)
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         rounds = 0
         for epoch in range(1, 100):
@@ -182,7 +175,7 @@ async def test_what_a_worker_has_read_or_written_a_moment_ago_is_not_asked_for_a
 
 
 async def test_progress_reaches_the_replica(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "report", session_id="s", session_uid="u", metadata={"user": "ada"}, timeout_seconds=20)
         assert await control.value(id_) == ["s", {"user": "ada"}, True, "s"]
@@ -191,7 +184,7 @@ async def test_progress_reaches_the_replica(control: Replica) -> None:
 
 async def test_four_calls_of_a_threaded_worker_run_together(control: Replica) -> None:
     threaded = spec("support.sample:Together", worker={"profile": "thread", "threads": 4})
-    async with capsule(threaded, control.port):
+    async with capsule(threaded, control):
         (worker,) = await control.ready()
         assert worker.slots == 4
         ids = [control.call(worker, "meet", {"parties": 4}) for _ in range(4)]
@@ -199,7 +192,7 @@ async def test_four_calls_of_a_threaded_worker_run_together(control: Replica) ->
 
 
 async def test_many_short_calls_all_come_back_once(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         ahead = 0
         async with asyncio.timeout(20):

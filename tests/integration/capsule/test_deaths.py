@@ -7,28 +7,21 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 import snakepit_agent.main as agent_main
 from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, frozen, spec
-from support.replica import Replica, replica
+from support.replica import Replica
 
 pytestmark = pytest.mark.timeout(40)
 
 NO, MAYBE, YES = 1, 2, 3
 
 
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
-
-
 async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: Replica, caplog: pytest.LogCaptureFixture) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 60})
         await control.begun(id_)
@@ -48,7 +41,7 @@ async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: R
 
 @pytest.mark.parametrize("killed", ["worker", "keeper"])
 async def test_a_call_that_a_killed_worker_had_not_read_goes_back_unstarted(control: Replica, killed: str) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         (worker,) = await control.ready()
         assert local.keeper is not None
         async with frozen(worker.pid):
@@ -61,7 +54,7 @@ async def test_a_call_that_a_killed_worker_had_not_read_goes_back_unstarted(cont
 
 
 async def test_when_the_keeper_is_killed_only_the_calls_that_had_begun_are_lost(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), control) as local:
         first, second = await control.ready(2)
         begun = control.call(first, "hold", {"seconds": 60})
         await control.begun(begun)
@@ -78,7 +71,7 @@ async def test_when_the_keeper_is_killed_only_the_calls_that_had_begun_are_lost(
 
 
 async def test_a_worker_that_exits_says_with_which_code(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "exit", {"code": 3}))
         assert (result.error.reason, result.error.details["how"]) == ("WORKER_LOST", "exit code 3")
@@ -102,7 +95,7 @@ async def test_a_call_that_had_ended_has_its_result_though_the_next_one_ends_the
 
 
 async def test_a_stream_of_a_killed_worker_ends_with_worker_lost(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         control.take_chunks.clear()
         id_ = control.call(worker, "count", {"to": 10_000}, stream=True)
@@ -115,7 +108,7 @@ async def test_a_stream_of_a_killed_worker_ends_with_worker_lost(control: Replic
 
 
 async def test_a_worker_that_dies_of_each_call_is_replaced_each_time_at_once(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         for _ in range(5):
             (worker,) = await control.ready()
             await control.value(control.call(worker, "add", {"a": 1}))
@@ -139,7 +132,7 @@ async def test_a_worker_that_dies_of_each_call_is_replaced_each_time_at_once(con
 async def test_a_worker_that_cannot_start_backs_off_and_says_why(
     control: Replica, adapter: str, worker: dict[str, object], reason: str, says: str
 ) -> None:
-    async with capsule(spec(adapter, worker=worker), control.port):
+    async with capsule(spec(adapter, worker=worker), control):
         failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
         assert failing.reason == reason
         assert says in failing.message
@@ -148,7 +141,7 @@ async def test_a_worker_that_cannot_start_backs_off_and_says_why(
 
 async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(control: Replica) -> None:
     quick = spec("support.sample:EndlessSetup", heartbeat={"intervalSeconds": 0.1}, restart={"maxRestarts": 0})
-    async with capsule(quick, control.port, setup_timeout=0.5):
+    async with capsule(quick, control, setup_timeout=0.5):
         await control.until(
             lambda: any(w.reason == "Starting" and "setup() has been running" in w.message for w in control.workers()),
             "setup() and its age",
@@ -158,7 +151,7 @@ async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(co
 
 
 async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=0.2))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
@@ -172,7 +165,7 @@ async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(
     control: Replica, caplog: pytest.LogCaptureFixture, tool: str
 ) -> None:
     stubborn = spec("support.waiting:Waiting", worker={"processes": 2}, drain={"killAfterSeconds": 1})
-    async with capsule(stubborn, control.port):
+    async with capsule(stubborn, control):
         first, second = await control.ready(2)
         result = await control.result(control.call(first, tool, timeout_seconds=0.3))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
@@ -194,7 +187,7 @@ async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(
 
 async def test_in_the_thread_profile_a_tool_that_will_not_stop_takes_its_neighbours_along_and_each_is_told_why(control: Replica) -> None:
     threads = spec("support.waiting:Waiting", worker={"profile": "thread", "threads": 3}, drain={"killAfterSeconds": 1})
-    async with capsule(threads, control.port):
+    async with capsule(threads, control):
         (worker,) = await control.ready()
         neighbour = control.call(worker, "wait", {"how": "event.wait"})
         clinging = control.call(worker, "clings", timeout_seconds=0.3)
@@ -210,7 +203,7 @@ async def test_whoever_asks_a_worker_for_its_stacks_finds_them_in_the_agents_log
     control: Replica, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    async with capsule(spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 0.1}), control.port):
+    async with capsule(spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 0.1}), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 60})
         await control.begun(id_)
@@ -220,7 +213,7 @@ async def test_whoever_asks_a_worker_for_its_stacks_finds_them_in_the_agents_log
 
 
 async def test_a_cancelled_call_ends_and_frees_its_slot(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 60})
         await control.begun(id_)
@@ -235,7 +228,7 @@ def cancel(id_: int) -> link_pb2.Frame:
 
 
 async def test_a_call_cancelled_before_it_began_never_runs(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         for _ in range(20):
             await control.value(control.call(worker, "echo"))
@@ -247,7 +240,7 @@ async def test_a_call_cancelled_before_it_began_never_runs(control: Replica) -> 
 
 
 async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         for _ in range(20):
             # A busy machine may make a short tool look slow for a while: then nothing goes ahead.
@@ -263,7 +256,7 @@ async def test_calls_sent_ahead_of_a_stuck_worker_come_back_unstarted(control: R
 
 
 async def test_a_dead_keeper_loses_its_calls_and_the_next_keeper_starts_anew(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 60})
         await control.begun(id_)
@@ -277,7 +270,7 @@ async def test_a_dead_keeper_loses_its_calls_and_the_next_keeper_starts_anew(con
 
 
 async def test_term_lets_the_running_call_finish_and_ends_everything_with_code_0(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 0.5})
         await control.begun(id_)
@@ -295,7 +288,7 @@ async def test_term_at_the_keeper_drains_too_and_the_next_container_serves_and_d
     control: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_main, "LINGER_SECONDS", 0.05)
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 0.5})
         await control.begun(id_)
@@ -314,7 +307,7 @@ async def test_term_at_the_keeper_drains_too_and_the_next_container_serves_and_d
 
 
 async def test_a_capsule_that_the_control_plane_drains_keeps_its_container_until_that_is_stopped(control: Replica) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         (worker,) = await control.ready()
         control.send(link_pb2.Frame(drain=link_pb2.Drain()))
         await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
@@ -330,7 +323,7 @@ async def test_a_container_that_starts_again_in_a_drained_capsule_ends_when_it_i
     control: Replica, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    async with capsule(spec("support.stubborn:Stubborn"), control.port) as local:
+    async with capsule(spec("support.stubborn:Stubborn"), control) as local:
         await control.ready()
         control.send(link_pb2.Frame(drain=link_pb2.Drain()))
         await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
@@ -345,7 +338,7 @@ async def test_a_container_that_starts_again_in_a_drained_capsule_ends_when_it_i
 
 async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Replica) -> None:
     short = spec("support.stubborn:Stubborn", drain={"timeoutSeconds": 1, "killAfterSeconds": 1})
-    async with capsule(short, control.port) as local:
+    async with capsule(short, control) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "cling")
         await control.begun(id_)
@@ -361,7 +354,7 @@ async def test_a_call_longer_than_the_drain_is_ended_with_its_worker(control: Re
 
 
 async def test_a_drained_worker_is_replaced_as_a_recycled_one_is(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), control.port):
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), control):
         first, second = await control.ready(2)
         control.send(link_pb2.Frame(drain=link_pb2.Drain(worker=first.id, incarnation=first.incarnation)))
         control.send(link_pb2.Frame(drain=link_pb2.Drain(worker=second.id, incarnation=second.incarnation, recycle=True)))

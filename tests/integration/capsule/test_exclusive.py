@@ -13,7 +13,7 @@ from snakepit_agent.model import leases
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.pool_of_one import counted, pid, port, ready, workers
+from support.pool_of_one import counted, pid, ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -24,7 +24,7 @@ def exclusive(processes: int, **sections: object) -> object:
 
 
 async def test_each_session_has_a_worker_of_its_own_and_the_next_one_a_fresh_one(server: Running, caller: Caller) -> None:
-    async with capsule(exclusive(2, queue={"timeoutSeconds": 0.3}), port(server), pool=POOL):  # type: ignore[arg-type]
+    async with capsule(exclusive(2, queue={"timeoutSeconds": 0.3}), server, pool=POOL):  # type: ignore[arg-type]
         await ready(caller, 2)
         seen = {}
         for name in ("a", "b"):
@@ -49,7 +49,7 @@ async def test_the_threads_of_a_worker_serve_its_session_alone(server: Running, 
     gate = tmp_path / "gate"
     threads = {"profile": "thread", "threads": 2, "exclusive": True}
     async with capsule(
-        spec("support.hoarder:Shared", worker=threads, session={"ordered": False}, queue={"timeoutSeconds": 0.3}), port(server), pool=POOL
+        spec("support.hoarder:Shared", worker=threads, session={"ordered": False}, queue={"timeoutSeconds": 0.3}), server, pool=POOL
     ):
         await ready(caller, 1)
         await caller.create("a")
@@ -72,7 +72,7 @@ async def test_the_threads_of_a_worker_serve_its_session_alone(server: Running, 
 
 
 async def test_every_call_without_a_session_has_a_fresh_worker(server: Running, caller: Caller) -> None:
-    async with capsule(exclusive(2), port(server), pool=POOL):  # type: ignore[arg-type]
+    async with capsule(exclusive(2), server, pool=POOL):  # type: ignore[arg-type]
         await ready(caller, 2)
         pids = await asyncio.gather(*(pid(caller) for _ in range(8)))
         assert len(set(pids)) == 8
@@ -81,7 +81,7 @@ async def test_every_call_without_a_session_has_a_fresh_worker(server: Running, 
 async def test_a_session_whose_end_nobody_told_is_found_out(server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "DOUBT_SECONDS", 0.1)
     beat = {"heartbeat": {"intervalSeconds": 0.1, "timeoutSeconds": 10}}
-    async with capsule(exclusive(1, **beat), port(server), pool=POOL):  # type: ignore[arg-type]
+    async with capsule(exclusive(1, **beat), server, pool=POOL):  # type: ignore[arg-type]
         (worker,) = await ready(caller, 1)
         await caller.create("a")
         assert await pid(caller, session_id="a") == worker.pid

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from snakepit.v1 import pool_pb2
-from support.capsules import capsule, frozen, spec
+from support.capsules import At, capsule, frozen, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.ports import free_port
 from support.simulated_agent import POOL
@@ -59,7 +59,7 @@ async def test_a_replica_that_was_stopped_takes_its_own_silence_for_nobody_elses
     pool = spec("support.sample:Sample", worker={"processes": 2}, heartbeat=HEARTBEAT)
     async with (
         control_plane(**({"SNAKEPIT_LANE_LISTEN": lanes} if lanes else {})) as (port, process),
-        capsule(pool, port, pool=POOL),
+        capsule(pool, At(port), pool=POOL),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         caller = Caller(channel)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
 
 from snakepit.v1 import pool_pb2
 from support.capsules import capsule, frozen, spec
-from support.replica import Replica, replica
+from support.replica import Replica
 
 pytestmark = pytest.mark.timeout(40)
 
 QUICK = spec("support.waiting:Waiting", heartbeat={"intervalSeconds": 0.1, "missThreshold": 3, "timeoutSeconds": 0.8})
 PATIENT = spec("support.waiting:Waiting", heartbeat={"intervalSeconds": 0.1, "missThreshold": 3, "timeoutSeconds": 60})
-
-
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
 
 
 async def replaced(control: Replica, worker: pool_pb2.Worker) -> pool_pb2.Worker:
@@ -32,7 +25,7 @@ async def replaced(control: Replica, worker: pool_pb2.Worker) -> pool_pb2.Worker
 
 
 async def test_a_stopped_worker_is_found_and_replaced(control: Replica, caplog: pytest.LogCaptureFixture) -> None:
-    async with capsule(QUICK, control.port):
+    async with capsule(QUICK, control):
         (worker,) = await control.ready()
         os.kill(worker.pid, signal.SIGSTOP)
         successor = await replaced(control, worker)
@@ -41,14 +34,14 @@ async def test_a_stopped_worker_is_found_and_replaced(control: Replica, caplog: 
 
 
 async def test_a_worker_whose_interpreter_is_held_while_no_call_runs_is_replaced(control: Replica) -> None:
-    async with capsule(QUICK, control.port):
+    async with capsule(QUICK, control):
         (worker,) = await control.ready()
         await control.value(control.call(worker, "leaves_a_thread_that_holds_the_interpreter"))
         await replaced(control, worker)
 
 
 async def test_a_call_that_holds_the_interpreter_is_busy_and_heartbeats_go_on(control: Replica) -> None:
-    async with capsule(QUICK, control.port):
+    async with capsule(QUICK, control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "holds_the_interpreter", {"seconds": 2.0})
         await control.begun(id_)
@@ -59,7 +52,7 @@ async def test_a_call_that_holds_the_interpreter_is_busy_and_heartbeats_go_on(co
 
 
 async def test_a_worker_that_does_not_answer_gets_no_calls_until_it_does(control: Replica) -> None:
-    async with capsule(PATIENT, control.port):
+    async with capsule(PATIENT, control):
         (worker,) = await control.ready()
         async with frozen(worker.pid):
             silent = await control.until(lambda: next((w for w in control.workers() if w.reason == "NotAnswering"), None))
@@ -71,7 +64,7 @@ async def test_a_worker_that_does_not_answer_gets_no_calls_until_it_does(control
 
 async def test_a_worker_that_reads_no_call_is_not_sent_the_same_again(control: Replica) -> None:
     rare = spec("support.waiting:Waiting", heartbeat={"intervalSeconds": 60, "timeoutSeconds": 300})
-    async with capsule(rare, control.port):
+    async with capsule(rare, control):
         (worker,) = await control.ready()
         async with frozen(worker.pid):
             assert (await control.rejected(control.call(worker, "echo"))).reason == "RECALLED"
@@ -81,7 +74,7 @@ async def test_a_worker_that_reads_no_call_is_not_sent_the_same_again(control: R
 
 
 async def test_a_stopped_worker_under_calls_is_replaced_too_and_they_come_back_unstarted(control: Replica) -> None:
-    async with capsule(QUICK, control.port):
+    async with capsule(QUICK, control):
         (worker,) = await control.ready()
         os.kill(worker.pid, signal.SIGSTOP)
         assert (await control.rejected(control.call(worker, "echo"))).reason == "RECALLED"

@@ -16,10 +16,9 @@ import snakepit_agent.main as agent_main
 from snakepit._ipc.frames import KeeperHello
 from snakepit._ipc.sockets import decode_from_agent, recv_packet, send_control
 from snakepit._names import new_id
-from snakepit._wire import dial
 from snakepit_agent.agent import ROUGHLY
 from snakepit_agent.model import slots
-from support.capsules import capsule, frozen, spec
+from support.capsules import At, capsule, frozen, spec
 from support.ports import free_port
 from support.replica import Replica, replica
 
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.timeout(40)
 
 
 async def test_a_link_that_comes_back_learns_which_calls_run_and_gets_their_results() -> None:
-    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 1.0})
         await control.begun(id_)
@@ -40,7 +39,7 @@ async def test_a_link_that_comes_back_learns_which_calls_run_and_gets_their_resu
 
 
 async def test_a_result_that_was_on_its_way_when_the_link_broke_is_told_again() -> None:
-    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "echo", {"value": 5})
         await control.value(id_)
@@ -53,7 +52,7 @@ async def test_a_result_that_was_on_its_way_when_the_link_broke_is_told_again() 
 
 
 async def test_calls_that_were_not_begun_are_dropped_when_their_link_breaks() -> None:
-    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         for _ in range(10):
             await control.value(control.call(worker, "echo"))
@@ -66,7 +65,7 @@ async def test_calls_that_were_not_begun_are_dropped_when_their_link_breaks() ->
 
 
 async def test_another_replica_at_the_same_address_ends_the_calls_of_the_first() -> None:
-    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port):
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 600})
         await control.begun(id_)
@@ -86,7 +85,7 @@ async def test_another_replica_at_the_same_address_ends_the_calls_of_the_first()
 
 async def test_a_capsule_that_was_declared_lost_comes_back_as_another_one() -> None:
     quick = spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 0.1})
-    async with replica() as control, capsule(quick, control.port):
+    async with replica() as control, capsule(quick, control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 600})
         await control.begun(id_)
@@ -102,34 +101,28 @@ async def test_a_capsule_that_was_declared_lost_comes_back_as_another_one() -> N
         assert not control.heard("result")[:-1], "nothing of the former incarnation is told"
 
 
-async def test_each_replica_is_told_of_slots_that_the_other_one_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with replica() as first, replica() as second:
-
-        async def both(target: str) -> set[str]:
-            return {f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"}
-
-        monkeypatch.setattr(dial, "resolve", both)
-        async with capsule(spec("support.stubborn:Stubborn"), first.port):
-            (worker,) = await first.ready()
-            await second.ready()
-            id_ = first.call(worker, "hold", {"seconds": 600})
-            await first.begun(id_)
-            taken = await second.until(lambda: second.heard("load"), "a load")
-            assert [(w.worker, w.incarnation, w.elsewhere) for w in taken[-1].workers] == [(worker.id, worker.incarnation, 1)]
-            assert not first.heard("load"), "its own calls it counts itself"
-            rejected = second.call(worker, "echo")
-            assert (await second.rejected(rejected)).reason == "NO_SLOT"
-            os.kill(worker.pid, signal.SIGKILL)
-            await first.result(id_)
-            (successor,) = await second.until(lambda: [w for w in second.workers() if w.state == 2 and w.incarnation != worker.incarnation])
-            assert await second.value(second.call(successor, "echo", {"value": 1})) == 1
+async def test_each_replica_is_told_of_slots_that_the_other_one_uses() -> None:
+    async with replica() as first, replica() as second, capsule(spec("support.stubborn:Stubborn"), first, second):
+        (worker,) = await first.ready()
+        await second.ready()
+        id_ = first.call(worker, "hold", {"seconds": 600})
+        await first.begun(id_)
+        taken = await second.until(lambda: second.heard("load"), "a load")
+        assert [(w.worker, w.incarnation, w.elsewhere) for w in taken[-1].workers] == [(worker.id, worker.incarnation, 1)]
+        assert not first.heard("load"), "its own calls it counts itself"
+        rejected = second.call(worker, "echo")
+        assert (await second.rejected(rejected)).reason == "NO_SLOT"
+        os.kill(worker.pid, signal.SIGKILL)
+        await first.result(id_)
+        (successor,) = await second.until(lambda: [w for w in second.workers() if w.state == 2 and w.incarnation != worker.incarnation])
+        assert await second.value(second.call(successor, "echo", {"value": 1})) == 1
 
 
 async def test_the_kubelet_sees_ready_when_a_worker_is_warm() -> None:
     port = free_port()
     async with (
         replica() as control,
-        capsule(spec("support.stubborn:Stubborn"), control.port, keeper=False, health_port=port) as local,
+        capsule(spec("support.stubborn:Stubborn"), control, keeper=False, health_port=port) as local,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         health = health_pb2_grpc.HealthStub(channel)
@@ -146,7 +139,7 @@ async def test_the_kubelet_sees_ready_when_a_worker_is_warm() -> None:
 
 
 async def test_a_keeper_of_another_release_is_refused() -> None:
-    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control.port, keeper=False) as local:
+    async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control, keeper=False) as local:
         await control.until(lambda: control.hellos)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper:
             keeper.settimeout(10)
@@ -162,7 +155,7 @@ async def test_a_health_port_that_is_taken_is_one_sentence(tmp_path: Path) -> No
     with socket.socket(socket.AF_INET6) as taken:
         taken.bind(("::", 0))
         taken.listen()
-        async with capsule(spec("support.stubborn:Stubborn"), 1, keeper=False) as local:
+        async with capsule(spec("support.stubborn:Stubborn"), At(1), keeper=False) as local:
             settings = local.settings.__class__(**{**vars(local.settings), "health_port": taken.getsockname()[1], "run_dir": tmp_path})
             with pytest.raises(OSError, match="SNAKEPIT_HEALTH_PORT"):
                 await asyncio.wait_for(agent_main.run(settings, asyncio.Event()), 10)
@@ -172,14 +165,9 @@ async def test_a_replica_hears_roughly_how_many_calls_of_others_wait_at_a_worker
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with replica() as first, replica() as second:
-
-        async def both(target: str) -> set[str]:
-            return {f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"}
-
-        monkeypatch.setattr(dial, "resolve", both)
         for setting, seconds in (("RECALL_AFTER_SECONDS", 60.0), ("UNREAD_SECONDS", 60.0), ("AHEAD_SECONDS", 1.0)):
             monkeypatch.setattr(slots, setting, seconds)  # The frozen worker keeps what it is given.
-        async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), first.port):
+        async with capsule(spec("support.stubborn:Stubborn", worker={"processes": 2}), first, second):
             worker, other = await first.ready(2)
             await second.ready(2)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import snakepit
-from snakepit._wire import dial
 from snakepit.errors import Started, WorkerLost
 from snakepit_control_plane.server import Running, make_store
 from support.capsules import LocalCapsule, capsule, spec
@@ -23,29 +22,22 @@ CRASHERS = {"worker": {"processes": 2}, "restart": {"maxRestarts": 100}, "heartb
 
 
 @pytest.fixture
-async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, Running]]:
+async def replicas() -> AsyncIterator[tuple[Running, Running]]:
     with redis_server() as redis:
         async with replica(make_store(redis.url)) as first, replica(make_store(redis.url)) as second:
-            addresses = {first.address, second.address}
-
-            async def both(target: str) -> set[str]:
-                return addresses
-
-            monkeypatch.setattr(dial, "resolve", both)
             yield first, second
 
 
 @pytest.fixture
 async def local(replicas: tuple[Running, Running]) -> AsyncIterator[LocalCapsule]:
-    port = int(replicas[0].address.rpartition(":")[2])
-    async with capsule(spec("support.fatal:Fatal", **CRASHERS), port, pool=POOL) as running:
+    async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL) as running:
         await eventually(lambda: all(each.router.pools.get(POOL) and each.router.pools[POOL].ready_workers == 2 for each in replicas))
         yield running
 
 
 @pytest.fixture
 async def pool(replicas: tuple[Running, Running], local: LocalCapsule) -> AsyncIterator[snakepit.Pool]:
-    async with snakepit.Client(replicas[0].address) as client:
+    async with snakepit.Client(",".join(each.address for each in replicas)) as client:
         await client.pools()
         yield client.pool(POOL)
 
@@ -94,11 +86,10 @@ async def test_a_dead_agent_is_maybe_and_only_idempotent_tools_run_again(
     replicas: tuple[Running, Running], local: LocalCapsule, pool: snakepit.Pool, tmp_path: Path
 ) -> None:
     """Its keeper kills the workers; another capsule takes over what may run twice."""
-    port = int(replicas[0].address.rpartition(":")[2])
     work = asyncio.create_task(pool.call("work", {"path": str(tmp_path / "work"), "seconds": 30}, timeout=20))
     again = asyncio.create_task(pool.call("hang_first", {"path": str(tmp_path / "again")}, timeout=20))
     await eventually(lambda: runs(tmp_path / "work") == runs(tmp_path / "again") == 1)
-    async with capsule(spec("support.fatal:Fatal", **CRASHERS), port, pool=POOL, capsule="sample-1"):
+    async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL, capsule="sample-1"):
         local.agent.cancel()
         with pytest.raises(WorkerLost) as lost:
             await work

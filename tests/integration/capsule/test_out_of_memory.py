@@ -14,15 +14,9 @@ import pytest
 from snakepit.v1 import pool_pb2
 from support.capsules import LocalCapsule, capsule, spec
 from support.families import descendants
-from support.replica import Replica, replica
+from support.replica import Replica
 
 pytestmark = pytest.mark.timeout(40)
-
-
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
 
 
 class Cgroup:
@@ -45,7 +39,7 @@ class Cgroup:
 @asynccontextmanager
 async def counted(control: Replica, cgroup: Cgroup, workers: int) -> AsyncIterator[LocalCapsule]:
     settings = spec("support.stubborn:Stubborn", worker={"processes": workers})
-    async with capsule(settings, control.port, keeper=False) as local:
+    async with capsule(settings, control, keeper=False) as local:
         await local.start_keeper("support.counted_keeper", MEMORY_EVENTS=str(cgroup.path))
         yield local
 

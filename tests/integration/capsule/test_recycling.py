@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,14 @@ from snakepit_agent.model.recycling import Why
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.pool_of_one import counted, pid, port, ready, workers
-from support.replica import Replica, replica
+from support.pool_of_one import counted, pid, ready, workers
+from support.replica import Replica
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
 
 ADAPTER = "support.hoarder:Hoarder"
 READY, DRAINING = pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_DRAINING
-
-
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
 
 
 def recycle(control: Replica, worker: pool_pb2.Worker) -> None:
@@ -59,7 +52,7 @@ def always_ready(control: Replica) -> bool:
 
 async def test_a_worker_recycled_by_hand_has_a_ready_successor_and_finishes_its_call(control: Replica, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    async with capsule(spec(ADAPTER, worker={"processes": 2}), control.port):
+    async with capsule(spec(ADAPTER, worker={"processes": 2}), control):
         worker, other = await control.ready(2)
         id_ = control.call(worker, "wait", {"gate": str(gate)})
         await control.begun(id_)
@@ -78,7 +71,7 @@ async def test_a_worker_recycled_by_hand_has_a_ready_successor_and_finishes_its_
 
 async def test_a_threaded_worker_finishes_all_of_its_calls_beside_its_successor(control: Replica, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 3}), control.port):
+    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 3}), control):
         (worker,) = await control.ready()
         running = [control.call(worker, "wait", {"gate": str(gate)}) for _ in range(3)]
         for id_ in running:
@@ -95,7 +88,7 @@ async def test_a_threaded_worker_finishes_all_of_its_calls_beside_its_successor(
 
 
 async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_interpreter_is_held(control: Replica) -> None:
-    async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi"}), control.port):
+    async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi"}), control):
         (worker,) = await control.ready()
         await control.value(control.call(worker, "pid"))
         id_ = control.call(worker, "spin_in_c", {"mebibytes": 80})
@@ -113,7 +106,7 @@ async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_inte
 async def test_calls_and_age_recycle_again_and_again_under_load_and_no_call_is_lost(
     server: Running, caller: Caller, limits: dict[str, float], reason: str
 ) -> None:
-    async with capsule(spec(ADAPTER, worker={"processes": 3}, recycle={**limits, "jitterPercent": 50}), port(server), pool=POOL):
+    async with capsule(spec(ADAPTER, worker={"processes": 3}, recycle={**limits, "jitterPercent": 50}), server, pool=POOL):
         await ready(caller, 3)
         pids: set[int] = set()
 
@@ -130,7 +123,7 @@ async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_
     server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slots, "STRICT_IDLE_SECONDS", 0.5)
-    async with capsule(spec(ADAPTER), port(server), pool=POOL):
+    async with capsule(spec(ADAPTER), server, pool=POOL):
         (worker,) = await ready(caller, 1)
         await caller.create("hint")
         await caller.create("strict")
@@ -156,7 +149,7 @@ async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_
 
 async def test_a_successor_that_can_t_start_is_named_at_the_worker_that_goes_on(server: Running, caller: Caller, tmp_path: Path) -> None:
     shut = tmp_path / "shut"
-    async with capsule(spec(ADAPTER), port(server), pool=POOL, keeper=False) as local:
+    async with capsule(spec(ADAPTER), server, pool=POOL, keeper=False) as local:
         await local.start_keeper(SHUT=str(shut))
         (worker,) = await ready(caller, 1)
         shut.touch()

@@ -14,7 +14,7 @@ from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.pool_of_one import pid, port, ready, workers
+from support.pool_of_one import pid, ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -34,7 +34,7 @@ async def test_a_worker_that_can_t_start_tells_its_traceback_while_the_others_se
 ) -> None:
     shut = tmp_path / "shut"
     pool = spec("support.hoarder:Hoarder", worker={"processes": 3}, restart={"maxRestarts": 0})
-    async with capsule(pool, port(server), pool=POOL, keeper=False) as local:
+    async with capsule(pool, server, pool=POOL, keeper=False) as local:
         await local.start_keeper(SHUT=str(shut))
         first, second, third = await ready(caller, 3)
         shut.touch()
@@ -52,7 +52,7 @@ async def test_a_worker_that_can_t_start_tells_its_traceback_while_the_others_se
 
 async def test_callers_of_a_pool_whose_workers_can_t_start_are_told_why(server: Running, caller: Caller) -> None:
     pool = spec("support.sample:BadSetup", restart={"maxRestarts": 0})
-    async with capsule(pool, port(server), pool=POOL):
+    async with capsule(pool, server, pool=POOL):
         async with asyncio.timeout(PATIENCE_SECONDS):
             while POOL not in server.router.pools or not server.router.pools[POOL].workers:
                 await asyncio.sleep(0.01)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from snakepit_agent import main as agent_main
 from support.capsules import LocalCapsule, capsule, spec
-from support.replica import Replica, replica
+from support.replica import Replica
 
 pytestmark = pytest.mark.timeout(40)
-
-
-@pytest.fixture
-async def control() -> AsyncIterator[Replica]:
-    async with replica() as serving:
-        yield serving
 
 
 def agent_asked(local: LocalCapsule) -> None:
@@ -40,7 +34,7 @@ async def test_the_capsule_says_that_it_drains_then_calls_finish_then_on_drain_t
     control: Replica, tmp_path: Path, ask: Callable[[LocalCapsule], None]
 ) -> None:
     gate, notes = tmp_path / "gate", tmp_path / "notes"
-    async with capsule(spec("support.hoarder:Hoarder"), control.port, keeper=False) as local:
+    async with capsule(spec("support.hoarder:Hoarder"), control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         (worker,) = await control.ready()
         id_ = control.call(worker, "wait", {"gate": str(gate)})
@@ -57,7 +51,7 @@ async def test_the_capsule_says_that_it_drains_then_calls_finish_then_on_drain_t
 
 async def test_all_calls_of_a_threaded_worker_finish_before_its_hooks_run(control: Replica, tmp_path: Path) -> None:
     gates, notes = [tmp_path / "one", tmp_path / "two"], tmp_path / "notes"
-    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 2}), control.port, keeper=False) as local:
+    async with capsule(spec("support.hoarder:Shared", worker={"profile": "thread", "threads": 2}), control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         (worker,) = await control.ready()
         running = [control.call(worker, "wait", {"gate": str(gate)}) for gate in gates]
@@ -79,7 +73,7 @@ async def test_who_asks_twice_does_not_wait_for_a_call_that_goes_on(
 ) -> None:
     monkeypatch.setattr(agent_main, "LINGER_SECONDS", 0.05)
     patient = spec("support.stubborn:Stubborn", drain={"timeoutSeconds": 3600, "killAfterSeconds": 3600})
-    async with capsule(patient, control.port) as local:
+    async with capsule(patient, control) as local:
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 3600})
         await control.begun(id_)
@@ -94,7 +88,7 @@ async def test_who_asks_twice_does_not_wait_for_a_call_that_goes_on(
 
 async def test_what_is_registered_for_the_end_of_the_interpreter_runs_after_teardown(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    async with capsule(spec("support.hoarder:Late"), control.port, keeper=False) as local:
+    async with capsule(spec("support.hoarder:Late"), control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         await control.ready()
         local.stop.set()
@@ -106,7 +100,7 @@ async def test_what_is_registered_for_the_end_of_the_interpreter_runs_after_tear
 async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     short = spec("support.hoarder:Clinging", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 0.3})
-    async with capsule(short, control.port, keeper=False) as local:
+    async with capsule(short, control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         (worker,) = await control.ready()
         local.stop.set()
@@ -119,7 +113,7 @@ async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, t
 async def test_term_reaches_a_workers_children_too_and_kill_comes_later(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     short = spec("support.hoarder:Parental", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 3600})
-    async with capsule(short, control.port, keeper=False) as local:
+    async with capsule(short, control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         (worker,) = await control.ready()
         local.stop.set()

@@ -23,7 +23,7 @@ async def test_a_worker_that_speaks_of_a_siblings_call_is_ended_and_the_call_is_
 ) -> None:
     caplog.set_level(logging.WARNING)
     go = tmp_path / "go"
-    async with replica() as control, capsule(spec(ADAPTER, worker={"processes": 2}), control.port):
+    async with replica() as control, capsule(spec(ADAPTER, worker={"processes": 2}), control):
         victim, forger = await control.ready(2)
         session = {"session_id": "s", "session_uid": "u", "session_epoch": 1}
         waiting = control.call(victim, "wait", {"path": str(go)}, **session)
@@ -44,7 +44,7 @@ async def test_a_worker_that_speaks_of_a_siblings_call_is_ended_and_the_call_is_
 @pytest.mark.parametrize("lie", ODD)
 async def test_whatever_a_worker_says_of_its_own_call_harms_neither_the_link_nor_its_siblings(lie: str, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    async with replica() as control, capsule(spec(ADAPTER, worker={"processes": 2}, drain={"killAfterSeconds": 1}), control.port):
+    async with replica() as control, capsule(spec(ADAPTER, worker={"processes": 2}, drain={"killAfterSeconds": 1}), control):
         sibling, odd = await control.ready(2)
         waiting = control.call(sibling, "wait", {"path": str(go)})
         session = {"session_id": "s", "session_uid": "u", "session_epoch": 1}

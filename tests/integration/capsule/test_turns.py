@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from snakepit._wire import dial
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, spec
@@ -24,19 +23,14 @@ FIRST = {"session_id": "s", "session_uid": "u", "session_epoch": 1, "turn": link
 
 
 @pytest.fixture
-async def sides(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Replica]]:
+async def sides() -> AsyncIterator[list[Replica]]:
     async with replica(id_="one") as one, replica(id_="two") as two:
-
-        async def both(target: str) -> set[str]:
-            return {f"127.0.0.1:{one.port}", f"127.0.0.1:{two.port}"}
-
-        monkeypatch.setattr(dial, "resolve", both)
         yield [one, two]
 
 
 @asynccontextmanager
 async def workers(sides: list[Replica], adapter: str = "support.threaded:Threaded", **worker: Any) -> AsyncIterator[pool_pb2.Worker]:
-    async with capsule(spec(adapter, worker=worker or THREADS, heartbeat=QUIET), 1):
+    async with capsule(spec(adapter, worker=worker or THREADS, heartbeat=QUIET), *sides):
         for side in sides:
             (ready,) = await side.ready()
         yield ready

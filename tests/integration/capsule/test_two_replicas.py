@@ -14,12 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import grpc
 import pytest
 
-from snakepit._wire import dial
 from snakepit.errors import WorkerLost
-from snakepit.v1 import link_pb2, pool_pb2
+from snakepit.v1 import link_pb2
 from snakepit_agent.model import slots
 from snakepit_control_plane.model import capsule as workers
 from snakepit_control_plane.model.capsule import Capsule
@@ -27,7 +25,8 @@ from snakepit_control_plane.policy import placement as route
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, eventually, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, calling, eventually, replica
+from support.pool_of_one import ready
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -46,31 +45,16 @@ class Spell(NamedTuple):
 
 
 @pytest.fixture
-async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, Running]]:
+async def replicas() -> AsyncIterator[tuple[Running, Running]]:
     store = MemoryStore()
     async with replica(store) as first, replica(store) as second:
-
-        async def both(target: str) -> set[str]:
-            return {first.address, second.address}
-
-        monkeypatch.setattr(dial, "resolve", both)
         yield first, second
 
 
 @contextlib.asynccontextmanager
 async def callers(*replicas: Running) -> AsyncIterator[list[Caller]]:
     async with contextlib.AsyncExitStack() as stack:
-        yield [Caller(await stack.enter_async_context(grpc.aio.insecure_channel(each.address))) for each in replicas]
-
-
-async def until_ready(caller: Caller, count: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):  # The pool is not known yet.
-                response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL))
-                if sum(worker.state == pool_pb2.WORKER_STATE_READY for worker in response.workers) == count:
-                    return
-            await asyncio.sleep(0.01)
+        yield [await stack.enter_async_context(calling(each.address)) for each in replicas]
 
 
 async def spell(caller: Caller, seconds: float) -> Spell:
@@ -99,9 +83,9 @@ async def test_slots_are_never_exceeded_by_two_replicas_that_race(replicas: tupl
     print(f"seed {seed}")
     chance = random.Random(seed)
     threads = {"profile": "thread", "threads": 3}
-    async with capsule(spec(ADAPTER, worker=threads, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as sides:
+    async with capsule(spec(ADAPTER, worker=threads, heartbeat=NO_BEAT), *replicas, pool=POOL), callers(*replicas) as sides:
         for side in sides:
-            await until_ready(side, 1)
+            await ready(side, 1)
         began = time.monotonic()
         spells = await asyncio.gather(*[spell(chance.choice(sides), chance.uniform(0.002, 0.02)) for _ in range(200)])
         took = time.monotonic() - began
@@ -113,17 +97,17 @@ async def test_slots_are_never_exceeded_by_two_replicas_that_race(replicas: tupl
 async def test_twenty_slow_calls_on_eight_workers_take_less_than_one_and_a_half_times_the_least_that_they_can() -> None:
     seconds = 0.4
     eight = spec(ADAPTER, worker={"processes": 8}, heartbeat=NO_BEAT)
-    async with replica() as server, callers(server) as (caller,), capsule(eight, port(server), pool=POOL):
-        await until_ready(caller, 8)
+    async with replica() as server, callers(server) as (caller,), capsule(eight, server, pool=POOL):
+        await ready(caller, 8)
         began = time.monotonic()
         await asyncio.gather(*[spell(caller, seconds) for _ in range(20)])
         assert time.monotonic() - began < 1.5 * math.ceil(20 / 8) * seconds
 
 
 async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(replicas: tuple[Running, Running]) -> None:
-    async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as (one, other):
-        await until_ready(one, 2)
-        await until_ready(other, 2)
+    async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), *replicas, pool=POOL), callers(*replicas) as (one, other):
+        await ready(one, 2)
+        await ready(other, 2)
         first = [asyncio.create_task(spell(one, 0.3)) for _ in range(2)]
         await eventually(lambda: [worker.own for worker in replicas[0].router.pools[POOL].workers.values()] == [1, 1])
         second = [asyncio.create_task(spell(other, 0.1)) for _ in range(4)]
@@ -137,9 +121,9 @@ async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(repl
 async def test_a_replica_that_was_refused_hears_when_the_worker_is_free_however_short_the_others_call_was(
     replicas: tuple[Running, Running],
 ) -> None:
-    async with capsule(spec(ADAPTER, heartbeat=NO_BEAT), 1, pool=POOL), callers(*replicas) as sides:
+    async with capsule(spec(ADAPTER, heartbeat=NO_BEAT), *replicas, pool=POOL), callers(*replicas) as sides:
         for side in sides:
-            await until_ready(side, 1)
+            await ready(side, 1)
         began = time.monotonic()
         for _ in range(100):
             await asyncio.gather(*[spell(side, 0.002) for side in sides])
@@ -154,8 +138,8 @@ async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_
     chance = random.Random(seed)
     async with replica() as server, callers(server) as (caller,):
         recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
-            await until_ready(caller, 2)
+        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
+            await ready(caller, 2)
             for number in range(20):
                 before = len(recalled)
                 await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
@@ -172,8 +156,8 @@ async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_
     monkeypatch.setattr(slots, "UNREAD_SECONDS", 60.0)
     async with replica() as server, callers(server) as (caller,):
         recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
-            await until_ready(caller, 2)
+        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
+            await ready(caller, 2)
             for number in range(20):
                 before = len(recalled)
                 await one_slow_among_quick_ones(caller, tmp_path / str(number), number % 5)
@@ -190,8 +174,8 @@ async def test_a_quick_call_waits_a_few_milliseconds_behind_a_slow_one_while_a_s
     waits: list[float] = []
     async with replica() as server, callers(server) as (caller,):
         recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), port(server), pool=POOL):
-            await until_ready(caller, 2)
+        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
+            await ready(caller, 2)
             for number in range(100):
                 before = len(recalled)
                 waited = await longest_wait_behind_a_slow_call(caller, tmp_path / str(number))
@@ -227,13 +211,13 @@ async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_
     ):
         monkeypatch.setattr(room, setting, seconds)
     journal = tmp_path / "journal"
-    async with replica() as server, callers(server) as (caller,), capsule(spec(ADAPTER, heartbeat=NO_BEAT), port(server), pool=POOL):
+    async with replica() as server, callers(server) as (caller,), capsule(spec(ADAPTER, heartbeat=NO_BEAT), server, pool=POOL):
 
         async def step(number: int, seconds: float = 0.0) -> int:
             answer = await caller.call("step", {"number": number, "journal": str(journal), "seconds": seconds}, timeout=30)
             return int(answer.json.list_value.values[0].number_value)
 
-        await until_ready(caller, 1)
+        await ready(caller, 1)
         process = {await step(number) for number in range(100)}.pop()
         slow = asyncio.create_task(step(1000, 30))
         await eventually(lambda: "1000" in journal.read_text().split())
@@ -246,10 +230,6 @@ async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_
             await slow
         ran = (await asyncio.to_thread(journal.read_text)).split()
         assert sorted(map(int, ran)) == [*range(100), 1000, *range(2000, 2005)]
-
-
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
 
 
 def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from snakepit.errors import SnakepitError, WorkerLost
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, outcome, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, outcome
 from support.families import HELPERS, descendants
+from support.pool_of_one import ready, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -26,41 +24,9 @@ pytestmark = pytest.mark.timeout(50)
 CRASHERS = {"worker": {"processes": 8}, "restart": {"maxRestarts": 100}}
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(server: Running) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield Caller(channel)
-
-
-def port(server: Running) -> int:
-    return int(server.address.rpartition(":")[2])
-
-
-async def workers(caller: Caller) -> list[pool_pb2.Worker]:
-    response = await caller.pools.ListWorkers(pool_pb2.ListWorkersRequest(pool=POOL), timeout=PATIENCE_SECONDS)
-    return list(response.workers)
-
-
-async def until_ready(caller: Caller, count: int) -> list[pool_pb2.Worker]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            found: list[pool_pb2.Worker] = []
-            with contextlib.suppress(grpc.aio.AioRpcError):  # The pool is not known yet.
-                found = [w for w in await workers(caller) if w.state == pool_pb2.WORKER_STATE_READY]
-            if len(found) == count:
-                return found
-            await asyncio.sleep(0.01)
-
-
 async def test_calls_streams_and_sessions_go_all_the_way(server: Running, caller: Caller) -> None:
-    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), port(server), pool=POOL):
-        await until_ready(caller, 2)
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), server, pool=POOL):
+        await ready(caller, 2)
         assert (await caller.call("add", {"a": 2, "b": 3})).json.number_value == 5
         pieces = [response async for response in caller.stream("count", {"to": 20})]
         assert [piece.json.number_value for piece in pieces if piece.WhichOneof("outcome")] == list(range(20))
@@ -70,8 +36,8 @@ async def test_calls_streams_and_sessions_go_all_the_way(server: Running, caller
 
 
 async def test_many_calls_at_once_all_come_back(server: Running, caller: Caller) -> None:
-    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), port(server), pool=POOL):
-        await until_ready(caller, 2)
+    async with capsule(spec("support.sample:Sample", worker={"processes": 2}), server, pool=POOL):
+        await ready(caller, 2)
         answers = await asyncio.gather(*[caller.call("echo", {"value": i}) for i in range(500)])
         assert [answer.json.number_value for answer in answers] == list(range(500))
 
@@ -81,8 +47,8 @@ async def test_a_crash_storm_under_load_is_accounted_for_call_by_call(server: Ru
     print(f"seed {seed}")
     chance = random.Random(seed)
     kills = 0
-    async with capsule(spec("support.stubborn:Stubborn", **CRASHERS), port(server), pool=POOL) as local:
-        await until_ready(caller, 8)
+    async with capsule(spec("support.stubborn:Stubborn", **CRASHERS), server, pool=POOL) as local:
+        await ready(caller, 8)
         load = [asyncio.create_task(keep_calling(caller, i)) for i in range(16)]
         for _ in range(40):
             for worker in chance.sample(await workers(caller), 2):
@@ -93,7 +59,7 @@ async def test_a_crash_storm_under_load_is_accounted_for_call_by_call(server: Ru
         failed = [error for task in load for error in await task]
         assert {(type(error), error.details.get("how")) for error in failed} == {(WorkerLost, "signal 9")}, "the storm took calls with it"
         assert len(failed) <= kills, "a worker of one slot takes one call with it"
-        await until_ready(caller, 8)
+        await ready(caller, 8)
         assert (await caller.call("echo", {"value": 7})).json.number_value == 7
         assert local.keeper is not None
         await only(8, local.keeper.pid)
@@ -130,12 +96,12 @@ async def keep_calling(caller: Caller, number: int) -> list[SnakepitError]:
 
 
 async def test_whoever_drains_every_worker_of_a_pool_has_not_ended_it(server: Running, caller: Caller) -> None:
-    async with capsule(spec("support.sample:Sample", worker={"processes": 3}), port(server), pool=POOL):
-        before = {worker.id: worker.incarnation for worker in await until_ready(caller, 3)}
+    async with capsule(spec("support.sample:Sample", worker={"processes": 3}), server, pool=POOL):
+        before = {worker.id: worker.incarnation for worker in await ready(caller, 3)}
         for worker in before:
             await caller.pools.DrainWorker(pool_pb2.DrainWorkerRequest(pool=POOL, worker=worker), timeout=PATIENCE_SECONDS)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while set(before.values()) & {worker.incarnation for worker in await workers(caller)}:
                 assert (await caller.call("echo", {"value": 1})).json.number_value == 1
-        assert {worker.id for worker in await until_ready(caller, 3)} == set(before)
+        assert {worker.id for worker in await ready(caller, 3)} == set(before)
         assert (await caller.call("echo", {"value": 2})).json.number_value == 2

@@ -104,7 +104,7 @@ async def test_every_call_within_a_call_has_less_than_the_one_around_it() -> Non
 
 
 async def test_a_workers_calls_and_state_operations_tell_the_control_plane_what_is_left() -> None:
-    async with only_links() as control, capsule(spec(ASKING), control.port):
+    async with only_links() as control, capsule(spec(ASKING), control):
         (worker,) = await control.ready()
         fields = {"timeout_seconds": TIMEOUT, "session_id": "s", "session_uid": "u", "session_epoch": 1}
         await control.result(control.call(worker, "remember", {"key": "k", "value": 1}, **fields))

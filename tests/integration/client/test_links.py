@@ -21,12 +21,6 @@ from support.ports import free_port
 from support.simulated_agent import POOL, simulated_agent
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-
-
 def peers(client: Client) -> list[Peer]:
     return list(client._connection._peers.values())
 

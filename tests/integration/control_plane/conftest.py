@@ -1,10 +1,10 @@
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, replica
+from support.bare_client import Client
+from support.control_plane import eventually
 from support.issuer import Issuer, issuer
 
 
@@ -16,12 +16,9 @@ def signs() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-
-
-@pytest.fixture
-async def caller(server: Running) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        yield Caller(channel)
+async def client(server: Running) -> AsyncIterator[Client]:
+    """One end of a link and no more: it says what a test wants said."""
+    made = Client(server.address)
+    await eventually(lambda: made.replica)
+    yield made
+    await made.stop()

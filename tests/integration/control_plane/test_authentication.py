@@ -79,8 +79,7 @@ async def test_a_real_agent_serves_streams_and_large_payloads_with_its_token(ser
     """Each of them has a pipe of its own, which brings the token too."""
     put(tmp_path / "token", signed(pod_claims("capsule-0", POOL)))
     own = {"pool": POOL, "capsule": "capsule-0", "pod_uid": "pod-uid", "token_file": tmp_path / "token"}
-    port = int(server.address.rpartition(":")[2])
-    async with capsule(spec("support.sample:Sample"), port, **own), Client(server.address) as client:
+    async with capsule(spec("support.sample:Sample"), server, **own), Client(server.address) as client:
         pool = client.pool(POOL)
         await eventually(lambda: is_ready(server), "a worker is ready")
         assert [each async for each in pool.stream("count", {"to": 3}, timeout=20)] == [0, 1, 2]

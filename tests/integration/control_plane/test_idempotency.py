@@ -33,7 +33,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.idempotency import calls as keyed_calls
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import Caller, eventually, outcome, replica
+from support.control_plane import Caller, calling, eventually, outcome, replica
 from support.ports import free_port
 from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
@@ -57,12 +57,6 @@ def own_redis() -> Iterator[RedisServer]:
     """For tests that hurt it, or whose pool has settings of its own."""
     with redis_server() as running:
         yield running
-
-
-@contextlib.asynccontextmanager
-async def calling(address: str) -> AsyncIterator[Caller]:
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield Caller(channel)
 
 
 class Pair:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import aiohttp
 import grpc
@@ -19,14 +18,6 @@ from support.simulated_agent import POOL, SimulatedAgent, payload, settings, sim
 
 QUICK_TIMEOUT = 0.5
 QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIMEOUT, "missThreshold": 2})
-
-
-@pytest.fixture
-async def client(server: Running) -> AsyncIterator[Client]:
-    made = Client(server.address)
-    await eventually(lambda: made.replica)
-    yield made
-    await made.stop()
 
 
 async def test_open_links_are_counted_by_role_and_by_what_their_frames_take(server: Running, client: Client) -> None:

@@ -19,7 +19,7 @@ from snakepit.errors import (
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, outcome, replica, rpc
+from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, calling, eventually, outcome, replica, rpc
 from support.redis_server import redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
@@ -453,8 +453,7 @@ async def occupy(caller: Caller, agent: SimulatedAgent, worker: str) -> None:
 async def test_a_replica_that_starts_without_its_store_does_not_say_that_there_is_no_pool_before_it_can_know() -> None:
     with redis_server() as redis:
         redis.kill()
-        async with replica(make_store(redis.url)) as server, grpc.aio.insecure_channel(server.address) as channel:
-            caller = Caller(channel)
+        async with replica(make_store(redis.url)) as server, calling(server.address) as caller:
             with pytest.raises(PoolNotReady, match="not known here yet"):
                 await caller.call("echo")
             redis.start()

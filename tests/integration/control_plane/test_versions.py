@@ -61,7 +61,7 @@ async def test_a_newer_hello_is_answered_with_the_newest_protocol_of_both(server
 
 async def test_frames_of_a_newer_control_plane_are_passed_over_by_the_agent_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    async with replica() as server, capsule(spec("support.sample:Sample"), server.port):
+    async with replica() as server, capsule(spec("support.sample:Sample"), server):
         worker = await ready(server)
         for _ in range(5):
             server.send(link_pb2.Frame.FromString(UNKNOWN_FIELD))

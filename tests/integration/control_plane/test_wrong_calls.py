@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,14 +18,6 @@ MOST = 40.0
 SHORT = settings(call={"timeoutSeconds": 20, "streamTimeoutSeconds": 20, "maxTimeoutSeconds": MOST})
 ENDLESS = [math.inf, 1e308, 1e306, MOST + 1]
 NONSENSE = [math.nan, -1.0, -math.inf]
-
-
-@pytest.fixture
-async def client(server: Running) -> AsyncIterator[Client]:
-    made = Client(server.address)
-    await eventually(lambda: made.replica)
-    yield made
-    await made.stop()
 
 
 async def nothing_is_left(server: Running, caller: Caller) -> None:

@@ -11,7 +11,7 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.settings import Settings
 from support.capsules import capsule, spec
 from support.control_plane import replica
-from support.large import POOL, SAMPLE, port, ready
+from support.large import POOL, SAMPLE, ready
 
 
 @pytest.fixture(params=[Settings.lane, None], ids=["bulk lanes", "HTTP/2"])
@@ -23,5 +23,5 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def pool(server: Running) -> AsyncIterator[snakepit.Pool]:
-    async with capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
         yield await ready(client.pool(POOL))

@@ -19,14 +19,14 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
 from support.capsules import capsule, spec
 from support.control_plane import eventually, replica
-from support.large import MIB, POOL, SAMPLE, port, ready
+from support.large import MIB, POOL, SAMPLE, ready
 
 pytestmark = pytest.mark.timeout(50)
 
 
 @pytest.fixture
 async def client(server: Running) -> AsyncIterator[snakepit.Client]:
-    async with capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
         await ready(client.pool(POOL))
         yield client
 
@@ -161,7 +161,7 @@ async def test_an_end_without_bulk_lanes_and_one_with_them_get_on(pool: snakepit
 async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) -> None:
     idle = 0.5
     async with (
-        capsule(spec(SAMPLE, call={"streamIdleSeconds": idle}), port(server), pool=POOL),
+        capsule(spec(SAMPLE, call={"streamIdleSeconds": idle}), server, pool=POOL),
         snakepit.Client(server.address) as client,
     ):
         await ready(client.pool(POOL))

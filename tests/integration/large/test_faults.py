@@ -20,7 +20,7 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.settings import Settings
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
-from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, port, ready, tasks
+from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, ready, tasks
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -48,7 +48,7 @@ def nothing_left(server: Running) -> bool:
 
 async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call_runs_elsewhere(server: Running) -> None:
     async with (
-        capsule(spec(SAMPLE, worker={"processes": 2}), port(server), pool=POOL),
+        capsule(spec(SAMPLE, worker={"processes": 2}), server, pool=POOL),
         snakepit.Client(server.address) as client,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
@@ -109,7 +109,7 @@ async def settled(pool: snakepit.Pool, stream: snakepit.Stream, before: int) -> 
 
 
 async def test_small_calls_go_on_at_their_speed_beside_a_large_one(server: Running) -> None:
-    async with capsule(spec(SAMPLE, worker={"processes": 3}), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with capsule(spec(SAMPLE, worker={"processes": 3}), server, pool=POOL), snakepit.Client(server.address) as client:
         pool = await ready(client.pool(POOL), 3)
         await small_calls(pool, 50)
         alone = await small_calls(pool, 200)
@@ -139,7 +139,7 @@ async def small_calls(pool: snakepit.Pool, count: int) -> float:
 async def impatient(server: Running):  # type: ignore[no-untyped-def]
     """A pool whose streams may idle for a moment only."""
     async with (
-        capsule(spec(SAMPLE, call={"streamIdleSeconds": 0.3}), port(server), pool=POOL),
+        capsule(spec(SAMPLE, call={"streamIdleSeconds": 0.3}), server, pool=POOL),
         snakepit.Client(server.address) as client,
     ):
         yield await ready(client.pool(POOL))
@@ -188,7 +188,7 @@ async def test_arguments_that_stop_coming_end_the_call_before_it_began(server: R
 
 async def test_large_arguments_wait_for_room_at_the_agent_and_what_never_fits_is_refused(server: Running) -> None:
     four = spec(SAMPLE, worker={"processes": 4})
-    async with capsule(four, port(server), pool=POOL, large_bytes=3 * MIB), snakepit.Client(server.address) as client:
+    async with capsule(four, server, pool=POOL, large_bytes=3 * MIB), snakepit.Client(server.address) as client:
         pool = await ready(client.pool(POOL), 4)
         calls = [pool.call("size", {"value": bytes(2 * MIB)}, timeout=30) for _ in range(8)]
         assert await asyncio.gather(*calls) == [2 * MIB] * 8
@@ -199,7 +199,7 @@ async def test_large_arguments_wait_for_room_at_the_agent_and_what_never_fits_is
 
 
 async def test_a_replica_that_stops_brings_a_large_result_to_its_caller_first() -> None:
-    async with replica() as server, capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with replica() as server, capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
         pool = await ready(client.pool(POOL))
         call = asyncio.create_task(pool.call("make", {"size": 60 * MIB}, timeout=30))
         await eventually(lambda: len(server.router.transfers))
@@ -209,7 +209,7 @@ async def test_a_replica_that_stops_brings_a_large_result_to_its_caller_first() 
 
 @pytest.mark.parametrize("lane", [Settings.lane, None], ids=["bulk lanes", "HTTP/2"])
 async def test_a_replica_that_stops_leaves_a_slow_reader_all_of_its_stream(lane: str | None) -> None:
-    async with replica(lane=lane) as server, capsule(spec(SAMPLE), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with replica(lane=lane) as server, capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
         pool = await ready(client.pool(POOL))
         sizes = [20_000] * 100
         stream = pool.stream("chunks", {"sizes": sizes}, timeout=30)

@@ -19,7 +19,7 @@ from snakepit_control_plane.server import Running
 from support.attack import ANY_SIZE, ByHand
 from support.capsules import capsule, spec
 from support.control_plane import Caller, replica, rpc
-from support.large import POOL, SAMPLE, port, ready
+from support.large import POOL, SAMPLE, ready
 
 pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
 
@@ -33,7 +33,7 @@ async def server() -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def pool(server: Running) -> AsyncIterator[snakepit.Pool]:
-    async with capsule(spec(SAMPLE, worker={"processes": 2}), port(server), pool=POOL), snakepit.Client(server.address) as client:
+    async with capsule(spec(SAMPLE, worker={"processes": 2}), server, pool=POOL), snakepit.Client(server.address) as client:
         yield await ready(client.pool(POOL), 2)
 
 

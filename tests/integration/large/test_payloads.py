@@ -13,8 +13,8 @@ from snakepit.errors import InvalidArguments, PayloadTooLarge, Started, ToolErro
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
-from support.control_plane import Caller, replica
-from support.large import MIB, POOL, SAMPLE, ByHand, port, ready
+from support.control_plane import Caller, calling, replica
+from support.large import MIB, POOL, SAMPLE, ByHand, ready
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -87,7 +87,7 @@ async def test_a_stream_takes_large_arguments_and_an_exception_in_it_arrives_as_
 async def test_more_than_the_limit_is_refused_with_the_limits_name() -> None:
     async with (
         replica(max_large_payload_bytes=MIB) as server,
-        capsule(spec(SAMPLE), port(server), pool=POOL),
+        capsule(spec(SAMPLE), server, pool=POOL),
         snakepit.Client(server.address) as client,
     ):
         pool = await ready(client.pool(POOL))
@@ -144,8 +144,7 @@ async def test_a_large_result_goes_to_its_first_caller_alone(pool: snakepit.Pool
 
 
 async def test_plain_grpc_has_keys_for_large_arguments_too(server: Running, pool: snakepit.Pool) -> None:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        caller = Caller(channel)
+    async with calling(server.address) as caller:
         for _ in range(2):
             response = await caller.call("size", {"value": "x" * MIB}, pool=POOL, idempotency_key="plain", timeout=30)
             assert response.json.number_value == MIB

@@ -11,11 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
-from snakepit._wire import dial
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running, make_store
 from support.capsules import LocalCapsule, capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, eventually, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, calling, eventually, replica
 from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL
 
@@ -64,7 +63,7 @@ class World:
         before = [len(await self.workers(side)) for side in self.sides]
         worker = options.pop("worker", {"processes": processes})
         pool_spec = spec("support.diary:Diary", worker=worker, **{"heartbeat": BEAT, "drain": {"killAfterSeconds": 1}, **options})
-        async with capsule(pool_spec, 1, pool=POOL, capsule=f"sample-{index}") as local:
+        async with capsule(pool_spec, *self.servers, pool=POOL, capsule=f"sample-{index}") as local:
             for side, known in zip(self.sides, before, strict=True):
                 await self.until_ready(side, known + (1 if "threads" in worker else processes))
             yield local
@@ -84,21 +83,10 @@ class World:
                 await asyncio.sleep(0.01)
 
 
-@contextlib.asynccontextmanager
-async def world_of(redis: RedisServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(redis: RedisServer, tmp_path: Path) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(replica(make_store(redis.url))) for _ in range(2)]
-
-        async def both(target: str) -> set[str]:
-            return {server.address for server in servers}
-
-        monkeypatch.setattr(dial, "resolve", both)
-        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(server.address)) for server in servers]
-        yield World(servers, [Caller(channel) for channel in channels], folder)
-
-
-@pytest.fixture
-async def world(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with world_of(redis, tmp_path, monkeypatch) as made:
-        yield made
+        sides = [await stack.enter_async_context(calling(each.address)) for each in servers]
+        yield World(servers, sides, tmp_path)
     redis.command("FLUSHALL")

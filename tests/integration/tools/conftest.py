@@ -8,20 +8,7 @@ import pytest
 
 from snakepit import Client, Pool
 from snakepit_control_plane.server import Running
-from support.control_plane import replica
 from support.nesting import asking
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.address) as client:
-        yield client
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from snakepit import Client
 from snakepit_control_plane.model.limits import Limits
 from support.capsules import capsule, spec
 from support.control_plane import replica
-from support.nesting import ASKING, THREADS, port, until_ready
+from support.nesting import ASKING, THREADS, until_ready
 
 
 @contextlib.asynccontextmanager
@@ -24,7 +24,7 @@ async def asking_under(limits: Limits, **agent: int) -> AsyncIterator[tuple[Clie
     async with (
         replica(**vars(limits)) as server,
         Client(server.address) as client,
-        capsule(pool_spec, port(server), pool="default/asking", **agent),
+        capsule(pool_spec, server, pool="default/asking", **agent),
     ):
         await until_ready(pool := client.pool("asking"), 1)
         yield client, pool

@@ -13,7 +13,6 @@ import pytest
 
 import snakepit
 from snakepit import Client, Pool, Session
-from snakepit._wire import dial
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
@@ -219,18 +218,13 @@ async def test_when_the_link_breaks_the_nested_call_is_lost_and_the_call_around_
 # ---- two replicas
 
 
-async def test_a_clients_tools_are_there_at_every_replica_and_refused_at_all_where_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clients_tools_are_there_at_every_replica_and_refused_at_all_where_one_refuses() -> None:
     async with contextlib.AsyncExitStack() as stack:
         store = MemoryStore()
         one, other = [await stack.enter_async_context(replica(store)) for _ in range(2)]
-
-        async def both(target: str) -> set[str]:
-            return {one.address} if target.startswith("dns:///") else {one.address, other.address}
-
-        monkeypatch.setattr(dial, "resolve", both)
-        alone = await stack.enter_async_context(Client(f"dns:///{one.address}"))
-        client = await stack.enter_async_context(Client("localhost:1"))
-        pool = await stack.enter_async_context(asking(one, client))
+        alone = await stack.enter_async_context(Client(one.address))
+        client = await stack.enter_async_context(Client(f"{one.address},{other.address}"))
+        pool = await stack.enter_async_context(asking(one, client, also=[other]))
         for server in (one, other):
             direct = await stack.enter_async_context(Client(server.address))
             await until_ready(direct.pool("asking"), 2)
