@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 #
-# The images of the agent, the control plane and the operator: `docker build --target agent .`
+# The images of the agent, the control plane, the operator and the command line: `docker build --target agent .`
 #
 # Each is a Python with one virtual environment in /opt/snakepit. Its dependencies are a layer of their own, below the one
 # with our code, so that a change of code moves kilobytes. Nothing is written at run time: bytecode is compiled here.
@@ -41,6 +41,13 @@ COPY sdk sdk
 COPY operator operator
 RUN install-own sdk operator
 
+FROM tools AS cli-dependencies
+COPY requirements/cli.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/cli.txt
+FROM cli-dependencies AS cli-own
+COPY sdk sdk
+RUN install-own sdk
+
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
@@ -61,3 +68,8 @@ FROM runtime AS operator
 COPY --from=operator-dependencies /opt/snakepit /opt/snakepit
 COPY --from=operator-own /own /
 ENTRYPOINT ["snakepit-operator"]
+
+FROM runtime AS cli
+COPY --from=cli-dependencies /opt/snakepit /opt/snakepit
+COPY --from=cli-own /own /
+ENTRYPOINT ["snakepit"]

@@ -42,7 +42,7 @@ def digits(namespace: str):
 def test_a_job_classifies_the_held_out_digits_through_the_service(digits: str, namespace: str) -> None:
     kubectl("delete", "-n", "default", "-f", str(EXAMPLE / "job.yaml"), "--ignore-not-found")
     apply(config_map("classify-digits", EXAMPLE / "classify_job.py"), namespace="default")
-    text = (EXAMPLE / "job.yaml").read_text().replace("snakepit/agent:dev", f"{IMAGE_REPOSITORY}/agent:{IMAGE_TAG}")
+    text = (EXAMPLE / "job.yaml").read_text().replace("snakepit/cli:dev", f"{IMAGE_REPOSITORY}/cli:{IMAGE_TAG}")
     kubectl("apply", "-n", "default", "-f", "-", stdin=text)
     kubectl("wait", "--for=condition=Complete", "job/classify-digits", "-n", "default", "--timeout=120s", timeout=150)
     log = kubectl("logs", "job/classify-digits", "-n", "default")

@@ -14,8 +14,7 @@ ALL_REPLICAS = f"dns:///snakepit-control-plane.{SYSTEM}:7800"
 
 RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-CLIENT_IMAGE = f"{IMAGE_REPOSITORY}/agent:{IMAGE_TAG}"
-"""Any image with `snakepit-sdk[client]` would do; the agent's has it."""
+CLIENT_IMAGE = f"{IMAGE_REPOSITORY}/cli:{IMAGE_TAG}"
 
 
 def config_map(name: str, *files: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ IMAGES = (
     Image("agent", "Dockerfile", ("requirements/agent.txt", *COMMON, "agent"), target="agent"),
     Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *COMMON, "control-plane"), target="control-plane"),
     Image("operator", "Dockerfile", ("requirements/operator.txt", *COMMON, "operator"), target="operator"),
+    Image("cli", "Dockerfile", ("requirements/cli.txt", *COMMON), target="cli"),
     Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *COMMON, "worker-image"), target="worker"),
     Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),
     Image("redis", "hack/cluster/redis/Dockerfile", ("hack/cluster/redis",), target="redis"),

@@ -7,5 +7,14 @@ from __future__ import annotations
 
 from snakepit import __version__
 
-CLIENT = f"In a checkout of Snakepit: make wheels, then pip install 'dist/snakepit_sdk-{__version__}-py3-none-any.whl[client]'"
+_SDK = f"In a checkout of Snakepit: make wheels, then pip install 'dist/snakepit_sdk-{__version__}-py3-none-any.whl"
+CLIENT = f"{_SDK}[client]'"
+"""What callers of pools need: grpcio and protobuf."""
+
+CLI = f"{_SDK}[cli]'"
+"""The command line's libraries, and those of callers."""
+
+OTEL = f"{_SDK}[otel]'"
+"""What sends traces."""
+
 WHOLE = "In a checkout of Snakepit: make wheels, then pip install dist/*.whl"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snakepit import _extras
 from support.dev_server import Program, pool_file
 from support.pages import ROOT, Shell, blocks, checkout_in
 from support.ports import free_port
@@ -21,11 +22,13 @@ LINES = {
     "all": "pip install dist/*.whl",
     "image": "pip install dist/snakepit_sdk-*.whl dist/snakepit_worker-*.whl",
     "caller": "pip install 'dist/snakepit_sdk-0.1.0-py3-none-any.whl[client]'",
+    "command line": "pip install 'dist/snakepit_sdk-0.1.0-py3-none-any.whl[cli]'",
 }
 WHERE = {
     "all": ("README.md", "docs/author.md", "docs/local-mode.md"),
     "image": ("docs/author.md", "docs/operations.md"),
     "caller": ("docs/caller.md",),
+    "command line": ("docs/caller.md",),
 }
 TOOLS = """
 import google.protobuf
@@ -164,6 +167,15 @@ def test_the_line_for_callers_brings_the_client_and_a_protobuf_of_today(
     (environment.folder / "call.py").write_text(CALLING)
     total, protobuf = environment.run(f"SNAKEPIT_SERVER={server} python call.py").split()
     assert (total, protobuf.split(".")[0] >= "7") == ("3", True)
+    missing = environment.fails("snakepit pools")
+    assert missing == f"snakepit: the module 'typer' is missing. {_extras.CLI}\n"
+
+
+def test_the_line_for_the_command_line_brings_it_to_whoever_had_the_client_alone(
+    whole: tuple[Environment, str], environment: Environment, checkout: Path
+) -> None:
+    _, server = whole
+    environment.run(LINES["command line"], checkout)
     assert environment.run(f"snakepit call frames total 'numbers=[1, 2]' --server {server}") == "3\n"
     assert "in another package, snakepit-local" in environment.fails("snakepit dev pool.yaml --watch")
 

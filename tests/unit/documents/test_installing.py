@@ -89,12 +89,13 @@ def test_distributions_need_each_other_under_our_names_and_in_one_version() -> N
     for folder in FOLDERS:
         for need in tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"].get("dependencies", []):
             if need.startswith("snakepit"):
-                name, version = re.sub(r"\[\w+\]", "", need).split("==")
+                name, version = re.sub(r"\[[\w,]+\]", "", need).split("==")
                 assert names[name] == version
 
 
 def test_the_hints_of_programs_name_wheels_that_make_wheels_builds() -> None:
-    assert f"dist/snakepit_sdk-{ours()['snakepit-sdk']}-py3-none-any.whl[client]" in _extras.CLIENT
+    for extra, hint in (("client", _extras.CLIENT), ("cli", _extras.CLI), ("otel", _extras.OTEL)):
+        assert f"dist/snakepit_sdk-{ours()['snakepit-sdk']}-py3-none-any.whl[{extra}]" in hint
     assert "dist/*.whl" in _extras.WHOLE
 
 
@@ -102,3 +103,35 @@ def test_the_hints_of_programs_name_wheels_that_make_wheels_builds() -> None:
 def test_a_wheel_that_a_page_names_has_todays_version(page: str) -> None:
     wheels = re.findall(r"dist/snakepit_\w+-([\d.]+)-py3", (ROOT / page).read_text())
     assert set(wheels) <= {snakepit.__version__}
+
+
+SDK = tomllib.loads((ROOT / "sdk/pyproject.toml").read_text())["project"]["optional-dependencies"]
+COMMAND_LINE = {"typer", "rich", "pyyaml", "pydantic"}
+
+
+def pinned(image: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", (ROOT / f"requirements/{image}.txt").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", ["agent", "control-plane", "worker"])
+def test_an_image_that_nobody_types_in_has_no_command_line(image: str) -> None:
+    assert pinned(image) & COMMAND_LINE == set()
+
+
+@pytest.mark.parametrize(
+    ("image", "extras"), [("agent", "client otel"), ("control-plane", "client otel"), ("operator", "client otel"), ("cli", "cli client")]
+)
+def test_what_the_extras_name_is_pinned_for_the_images_that_need_them(image: str, extras: str) -> None:
+    wanted = {re.split(r"[><=\[]", need)[0] for extra in extras.split() for need in SDK[extra]} - {"snakepit-sdk"}
+    assert wanted <= pinned(image)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_distribution_but_the_local_one_asks_for_the_command_line(folder: str) -> None:
+    needs = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"].get("dependencies", [])
+    assert [need for need in needs if re.search(r"\[.*\bcli\b", need)] == (["snakepit-sdk[cli]==0.1.0"] if folder == "local" else [])
+
+
+def test_pinned_requirements_name_no_index() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        assert not re.search(r"^\s*--(?!hash)|://", path.read_text(), re.MULTILINE), path

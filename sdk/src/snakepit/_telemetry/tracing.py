@@ -1,7 +1,7 @@
 """Hand-placed spans over OTLP, configured by the standard OTEL_* variables; without an endpoint every function here is a no-op.
 
 Owns the process's tracer. The trace context travels as the W3C `traceparent` text in the frames, never in a context variable. The
-OpenTelemetry SDK is imported by `configure` alone, and only when there is somewhere to send spans to.
+OpenTelemetry SDK (extra `otel`) is imported by `configure` alone, and only when there is somewhere to send spans to.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any
+
+from snakepit import _extras
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,11 @@ def configure(service_name: str, *, adopt: bool = False) -> bool:
         return True
     if not _wanted(os.environ):
         return False
-    _set_up(service_name)
+    try:
+        _set_up(service_name)
+    except ModuleNotFoundError as missing:
+        log.warning("nothing is traced: the module %r is missing, which sends spans. %s", missing.name, _extras.OTEL)
+        return False
     return True
 
 

@@ -31,4 +31,4 @@ def main() -> None:
 def _explain(missing: ModuleNotFoundError) -> None:
     from snakepit import _extras
 
-    print(f"snakepit: the module {missing.name!r} is missing. {_extras.CLIENT}", file=sys.stderr)
+    print(f"snakepit: the module {missing.name!r} is missing. {_extras.CLI}", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from snakepit import _extras
 from snakepit.errors import InvalidArguments
 from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
@@ -61,9 +62,17 @@ def _told(problem: Problem) -> str:
     return f"{problem} (did you mean {problem.hint}?)" if problem.hint else str(problem)
 
 
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    import yaml  # only a person's file is YAML: agents never get here
+def _yaml() -> Any:
+    """Only a person's file is YAML: agents never get here, and their images have no library for it."""
+    try:
+        import yaml
+    except ModuleNotFoundError as missing:
+        raise InvalidPool([f"the module {missing.name!r} is missing, which reads pool files. {_extras.CLI}"]) from missing
+    return yaml
 
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    yaml = _yaml()
     if len(text) > MOST_CHARACTERS:
         raise InvalidPool([f"the file has {len(text)} characters, {MOST_CHARACTERS} is the most: put its pools into several files"])
     values = Values()
