@@ -78,7 +78,7 @@ async def test_a_worker_that_exits_says_with_which_code(control: Replica) -> Non
 
 
 async def test_a_call_that_had_ended_has_its_result_though_the_next_one_ends_the_worker(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control.port):
+    async with capsule(spec("support.sample:Sample"), control):
         deaths = 0
         while deaths < 3:
             (worker,) = await control.ready()
