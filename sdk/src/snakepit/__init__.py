@@ -2,6 +2,10 @@
 
 Every name is imported when first used: an author's module loads no more than it says, and what only callers need (`Client` and what it
 returns) comes from the extra `client`.
+
+The rooms, by who they are for: `author` for those who write tools, and `testing` for their tests; `client` and `sync` for those who call
+them; `cli` is the command line; `spec` the pool file; `errors` for all. What begins with an underscore is private: `_wire` between
+clients, agents and the control plane, `_ipc` inside a capsule, `_values`, `_telemetry`. `v1` is generated from proto/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many bytes of large payloads a capsule holds at a time: those of arguments wait for room, those of results shut the door.
 
 Arguments lie in memfds that count against the agent's memory; results that wait for slow callers in memfds that count against the
-worker's. Pure but for the futures that it hands out.
+worker's. It has no clock and starts nothing: whoever asks waits for a future.
 """
 
 from __future__ import annotations

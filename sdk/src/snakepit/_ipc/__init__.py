@@ -1,1 +1,1 @@
-"""What agent, keeper and worker say to each other on one machine: msgspec frames over Unix sockets, no network, no grpcio."""
+"""How agent, keeper and worker of one capsule talk on one machine: sockets, frames, and memory that is handed over. Private."""

@@ -1,1 +1,1 @@
-"""Values between Python and the wire: how arguments and results become payloads, and payloads what a signature says."""
+"""Values between Python and the wire: how arguments and results become payloads, and payloads what a signature says. Private."""

@@ -1,1 +1,4 @@
-"""What an author's tools are made of: the adapter and its `@tool` methods, their signatures, the context of a running call."""
+"""The author's side: adapters, tools, contexts, and what reads them. It needs msgspec and nothing else.
+
+An author imports the names that `snakepit` itself has: `Adapter`, `tool`, `Context`, `AsyncContext`, `Interrupted`, `Attachment`.
+"""

@@ -1,4 +1,7 @@
-"""The caller's side (extra `client`): call tools, keep sessions, look at pools."""
+"""The caller's side (extra `client`): call tools, keep sessions, look at pools.
+
+A caller imports these names from `snakepit` itself; `snakepit.sync` has the same without `await`.
+"""
 
 import logging
 
