@@ -14,8 +14,7 @@ from collections import deque
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.limits import Limits
@@ -25,6 +24,7 @@ from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from tests.bench.rounds import ROUNDS
 from tests.bench.rows import Row, Target
+from tests.support.calls import make_call
 from tests.support.simulated_agent import POOL, settings
 
 CAPSULES, WORKERS_EACH, SESSIONS = 5_000, 2, 1_000
@@ -37,11 +37,10 @@ class LargeFleet:
     """A router with all of its workers ready, half of them busy, and sessions bound to a thousand of them."""
 
     def __init__(self) -> None:
-        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
-        self.router.sessions = Sessions(self.router, MemoryStore())
-        self.fleet = Fleet(self.router, MemoryStore())
+        self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), MemoryStore(), "replica")
+        self.fleet = Fleet(self.flow, MemoryStore())
         given = settings(replicas=CAPSULES)
-        self.pool = self.router.pools[POOL] = Pool(given, decode_spec(given.spec), 0.0)
+        self.pool = self.flow.pools[POOL] = Pool(given, decode_spec(given.spec), 0.0)
         self.capsules = [self._capsule(f"c{number}") for number in range(CAPSULES)]
         self.pool.learn("tool", 0.05)
         self.bound = [(worker.id, worker.incarnation) for worker in itertools.islice(self.pool.workers.values(), SESSIONS)]
@@ -64,24 +63,24 @@ class LargeFleet:
 
     @staticmethod
     def _call(number: int) -> Call:
-        return Call(link_pb2.Frame(call=link_pb2.Call(id=number, pool=POOL, tool="tool")), lambda *_: None, 0.0)
+        return make_call(id=number, pool=POOL, tool="tool")
 
     def decide(self, count: int) -> None:
         """So many decisions; as many calls end as begin."""
-        router, pool = self.router, self.pool
+        flow, pool = self.flow, self.pool
         for number in range(count):
-            now = router.clock()
+            now = flow.clock()
             call = self.calls.popleft()
             worker = self._bound() if number & 1 else None
             if worker is None:
                 outcome = route(pool, call, now)
                 assert isinstance(outcome, Worker)
                 worker = outcome
-            router.reserve(pool, call, worker, now)
+            flow.dispatcher.reserve(pool, call, worker, now)
             self.sent.append(call)
             if len(self.sent) > IN_FLIGHT:
                 ended = self.sent.popleft()
-                router.release(pool, ended, now)
+                flow.dispatcher.give_back(pool, ended, now)
                 self.calls.append(ended)
 
     def _bound(self) -> Worker | None:
@@ -110,7 +109,7 @@ async def rows() -> list[Row]:
     fleet.decide(4 * IN_FLIGHT)
     await asyncio.sleep(0)
     rounds = [(fleet.decisions_per_second(), fleet.reports_per_second()) for _ in range(ROUNDS)]
-    fleet.router.stop()
+    await fleet.flow.stop()
     decisions, reports = (statistics.median(each) for each in zip(*rounds, strict=True))
     what = f"router decisions/s, {CAPSULES * WORKERS_EACH:,} workers in {CAPSULES:,} capsules, {SESSIONS:,} sessions"
     beats = f"heartbeats/s taken in, {CAPSULES:,} capsules"

@@ -17,8 +17,8 @@ from simulation.times import LATE_SECONDS, untimely
 from snakepit._ipc.frames import CallFrame, ToolAnswer
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls.nested import LATE_SECONDS as LOST_SECONDS
-from snakepit_control_plane.flow.outcomes import MOST_RERUNS
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.policy.reruns import MOST_RERUNS
 from snakepit_control_plane.store.memory import MemoryStore
 
 if TYPE_CHECKING:

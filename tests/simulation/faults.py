@@ -229,7 +229,7 @@ def _drain(world: World) -> None:
 def _end_worker(world: World, *, recycle: bool) -> None:
     """In good order; another takes its place."""
     replica = world.chance.choice(world.hosts).replica
-    workers = [worker for pool in replica.router.pools.values() for worker in pool.workers.values()] if replica is not None else []
+    workers = [worker for pool in replica.flow.pools.values() for worker in pool.workers.values()] if replica is not None else []
     if replica is not None and workers:
         worker = world.chance.choice(workers)
         replica.fleet.drain(worker.capsule, worker, recycle=recycle)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
     from snakepit_agent.agent import Agent
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
+    from snakepit_control_plane.flow.flow import Flow
     from snakepit_control_plane.model.call import Call
 
 
@@ -27,27 +27,27 @@ def left_over(world: World) -> list[str]:
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
 
 
-def awaited_by(router: Dispatcher) -> Collection[Call]:
+def awaited_by(flow: Flow) -> Collection[Call]:
     """The calls that a replica will give up at some time."""
-    return router._deadlines._wheel._slot.keys()
+    return flow.calls.deadlines._wheel._slot.keys()
 
 
 def _of_replica(replica: Replica) -> Iterator[str]:
-    router = replica.router
+    flow = replica.flow
     things = {
-        "open calls": router.open_calls,
-        "deadlines": len(awaited_by(router)),
-        "recalls": len(router.recalls._watched),
+        "open calls": flow.calls.count,
+        "deadlines": len(awaited_by(flow)),
+        "recalls": len(flow.recalls._watched),
         "questions to agents": len(replica.sessions.releases._asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
         "doubtful claims": len(replica.idempotency.upkeep._doubtful),
-        "transfers": len(router.transfers._open) + len(router.transfers._collecting),
-        "streams that are delivered": router._delivering,
+        "transfers": len(flow.transfers._open) + len(flow.transfers._collecting),
+        "streams that are delivered": flow.calls._delivering,
         "nested calls": sum(len(peer._asking._open) + len(peer._asking._tasks) for peer in _agents(replica)),
-        "calls of clients' tools": len(replica.links.nested.client_calls),
+        "calls of clients' tools": len(flow.nested.client_calls),
     }
     yield from (f"{count} {what}" for what, count in things.items() if count)
-    for pool in router.pools.values():
+    for pool in flow.pools.values():
         if pool.queue.depth or pool.queue.joined or any(pool.queue.pinned.values()):
             yield f"{pool.queue.depth} calls in the queue, {pool.queue.joined} joined"
         if len(pool.callers):

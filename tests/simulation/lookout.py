@@ -74,7 +74,7 @@ class Lookout:
         """Pairs of a replica whose calls wait, and a worker with a free slot of an agent that it is linked to."""
         for host in self._world.hosts:
             replica = host.replica
-            if replica is None or not any(pool.queue.anybody for pool in replica.router.pools.values()):
+            if replica is None or not any(pool.queue.anybody for pool in replica.flow.pools.values()):
                 continue
             for capsule in self._world.capsules:
                 if self._are_linked(host.name, capsule, replica):
@@ -90,12 +90,12 @@ class Lookout:
         return connection is not None and not connection.up.lost and not connection.down.lost
 
     def _free(self, capsule: SimulatedCapsule, replica: Replica) -> Iterator[str]:
-        agent, pool = capsule.agent, replica.router.pools.get(capsule.pool)
+        agent, pool = capsule.agent, replica.flow.pools.get(capsule.pool)
         assert agent is not None
         known = pool.capsules.get(agent.incarnation) if pool is not None else None
         if pool is None or not pool.queue.anybody or known is None or known.liveness != pool_pb2.LIVENESS_LIVE or known.draining:
             return
-        now = replica.router.clock()
+        now = replica.flow.clock()
         resting = {worker.incarnation for worker in pool.workers.values() if worker.resting_until > now}
         ledger = agent.ledger
         for incarnation, worker in ledger.workers.items():

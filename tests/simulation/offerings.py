@@ -135,7 +135,7 @@ class Offerings:
 
     def stale(self, replica: Replica) -> Iterator[tuple[str, float]]:
         """What a replica has on offer though nobody offers it any more, and for how long."""
-        for provider, offers in replica.links.nested.catalogue._offers.items():
+        for provider, offers in replica.flow.nested.catalogue._offers.items():
             for number in offers:
                 which = provider.client, number
                 if which not in self.open:
@@ -144,8 +144,8 @@ class Offerings:
     def missing(self, replica: Replica) -> Iterator[str]:
         """What a replica does not have on offer, though somebody offers it and none of its names is anybody else's there."""
         for (client, number), offer in self.open.items():
-            workers = replica.router.pools[offer.pool].tools if offer.pool in replica.router.pools and not offer.session_id else {}
-            found = [replica.links.nested.catalogue.find(Scope(offer.pool, offer.session_id), name) for name in offer.tools]
+            workers = replica.flow.pools[offer.pool].tools if offer.pool in replica.flow.pools and not offer.session_id else {}
+            found = [replica.flow.nested.catalogue.find(Scope(offer.pool, offer.session_id), name) for name in offer.tools]
             if not any(found) and workers.keys().isdisjoint(offer.tools):
                 yield f"offer {number} of client {client}"
 

@@ -12,9 +12,7 @@ from simulation.store import ReplicaStore, SharedStore
 
 from snakepit._names import new_id
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.idempotency import Idempotency
-from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
@@ -45,11 +43,10 @@ class Replica:
         self.id = new_id()
         self.store = ReplicaStore(shared)
         store: Any = self.store
-        self.router = Dispatcher(_TELEMETRY, LIMITS)
-        self.router.sessions = self.sessions = Sessions(self.router, store)
-        self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.id)
-        self.fleet = Fleet(self.router, store)
-        self.links = LinkServicer(self.router, self.fleet, store, self.id, Lanes())
+        self.flow = Flow(_TELEMETRY, LIMITS, store, self.id)
+        self.sessions, self.idempotency = self.flow.sessions, self.flow.idempotency
+        self.fleet = Fleet(self.flow, store)
+        self.links = LinkServicer(self.flow, self.fleet, store, self.id, Lanes())
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -67,12 +64,11 @@ class Replica:
         """What the server's own stop does in the end."""
         self._stopped = True
         self.links.close("this replica stops")
-        tasks = [*self._tasks, *self.router.transfers._collecting.values()]
+        tasks = [*self._tasks, *self.flow.transfers._collecting.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
-        self.router.stop()
+        await asyncio.gather(self.fleet.stop(), self.flow.stop())
 
 
 class Host:
@@ -115,7 +111,7 @@ class Host:
         replica.links.go_away()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
-                await replica.router.idle()
+                await replica.flow.calls.idle()
         if self.replica is replica:
             self._take_down()
             replica.links.close("this replica stops")

@@ -58,7 +58,7 @@ class Process(Replica):
         await self.stop()
 
     def held(self) -> dict[str, bytes]:
-        return {name: settings_digest(pool.settings) for name, pool in self.fleet.router.pools.items()}
+        return {name: settings_digest(pool.settings) for name, pool in self.fleet.flow.pools.items()}
 
 
 class Call:
@@ -338,7 +338,7 @@ class World:
         view = self.operator.fleet.view(name)
         if view is None or view.behind or view.unheard:
             return
-        want, pool = self.wanted.get(name), process.fleet.router.pools.get(name)
+        want, pool = self.wanted.get(name), process.fleet.flow.pools.get(name)
         has = pool.settings if pool is not None else None
         assert has == want, f"{address} has {_brief(has)}, and {_brief(want)} is confirmed"
 

@@ -26,7 +26,7 @@ from simulation.store import SharedStore
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.flow.sessions.rebinding import rebind
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 from support.simulated_agent import POOL, settings
 
 OTHER = "default/other"
@@ -149,9 +149,9 @@ class World:
 
     async def _rebind(self, host: Host, session: str) -> None:
         replica = host.replica
-        if replica is not None and POOL in replica.router.pools:
+        if replica is not None and POOL in replica.flow.pools:
             with contextlib.suppress(SnakepitError):
-                await rebind(replica.sessions, replica.router.pools[POOL], session)
+                await rebind(replica.sessions, replica.flow.pools[POOL], session)
 
     def spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -167,23 +167,23 @@ class World:
 
     def _is_heard(self, agent: str) -> bool:
         now = asyncio.get_running_loop().time()
-        pools = [pool for host in self.hosts if host.replica is not None for pool in host.replica.router.pools.values()]
+        pools = [pool for host in self.hosts if host.replica is not None for pool in host.replica.flow.pools.values()]
         capsules = [pool.capsules.get(agent) for pool in pools]
         return any(capsule is not None and capsule.linked and now - capsule.heard < HEARD_SECONDS for capsule in capsules)
 
     def _is_awaited(self, call_id: str) -> bool:
-        return any(host.replica is not None and call_id in host.replica.links.nested.client_calls for host in self.hosts)
+        return any(host.replica is not None and call_id in host.replica.flow.nested.client_calls for host in self.hosts)
 
     def _check(self) -> None:
         assert not self.account.problems, self.account.problems[0]
         for host in self.hosts:
-            router = host.replica.router if host.replica is not None else None
-            if router is None:
+            flow = host.replica.flow if host.replica is not None else None
+            if flow is None:
                 continue
-            awaited = awaited_by(router)
-            assert len(awaited) <= router.open_calls, "a call that has ended has a deadline"
-            for pool in router.pools.values():
-                again = sum(call.waiting and call.requeued for call in awaited if call.home is pool)
+            awaited = awaited_by(flow)
+            assert len(awaited) <= flow.calls.count, "a call that has ended has a deadline"
+            for pool in flow.pools.values():
+                again = sum(call.place.requeued for call in awaited if call.pool is pool and call.place is not None and call.place.counted)
                 assert pool.queue.depth + pool.queue.joined <= pool.queue.max_size + again, "the queue holds more than its bound"
                 assert all(worker.own >= 0 for worker in pool.workers.values()), "a worker's calls are counted wrongly"
                 free = pool.uniform and pool.index.pick_free() is not None

@@ -33,7 +33,7 @@ async def replica(store: Store | None = None, *, told: bool = True, **settings: 
     """A replica on free loopback ports, which waits for no operator; stopped without lingering."""
     running = await serve(Settings(**{"listen": "127.0.0.1:0", "metrics": "127.0.0.1:0", "linger_seconds": 0.0, **settings}), store)
     if told:
-        running.fleet.sync([], complete=True, drain=[], names=list(running.router.pools))
+        running.fleet.sync([], complete=True, drain=[], names=list(running.flow.pools))
     try:
         yield running
     finally:

@@ -112,7 +112,7 @@ async def play(found: Found) -> None:
 
         logging.getLogger().addHandler(Listener(heard))
         await until(lambda: len(client._connection.peers) == 2, "the client is linked to both")
-        await until(lambda: whole.router.pools.get(POOL) and any(c.linked for c in whole.router.pools[POOL].capsules.values()), "an agent")
+        await until(lambda: whole.flow.pools.get(POOL) and any(c.linked for c in whole.flow.pools[POOL].capsules.values()), "an agent")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 with contextlib.suppress(SnakepitError):

@@ -339,7 +339,7 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
         agent = SimulatedAgent(server.address, settings=settings(heartbeat=quick), beat_seconds=0.05)
         await agent.start()
         agent.silent = True
-        await eventually(lambda: agent.incarnation not in server.router.pools[POOL].capsules)
+        await eventually(lambda: agent.incarnation not in server.flow.pools[POOL].capsules)
         await agent.stop()
         spec = {"pool": POOL, "uid": "uid-1", "generation": 1, "spec": encode_spec(pool_spec(heartbeat=quick))}
         capsule = {"name": agent.name, "incarnation": agent.incarnation, "pool": POOL, "settings": spec}

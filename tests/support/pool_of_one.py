@@ -37,4 +37,4 @@ async def ready(caller: Caller, count: int) -> list[pool_pb2.Worker]:
 
 def counted(server: Running, reason: str) -> float:
     """Of the metric."""
-    return server.router.telemetry.recycles.labels(POOL, reason)._value.get()
+    return server.flow.telemetry.recycles.labels(POOL, reason)._value.get()

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.sessions import Sessions
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.model.call import RESERVED, Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL
@@ -179,18 +178,17 @@ class World:
         self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 0, mixed: bool = False, **spec: object
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         self.store = MemoryStore()
-        self.router.sessions = Sessions(self.router, self.store)
-        self.fleet = Fleet(self.router, self.store)
+        self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
+        self.fleet = Fleet(self.flow, self.store)
         settings = pool_settings(**spec)
         self.pool = Pool(settings, decode_spec(settings.spec), 0.0)
-        self.router.pools[POOL] = self.pool
+        self.flow.pools[POOL] = self.pool
         offers = [[QUICK, SLOW] if mixed and n else [QUICK, SLOW, RARE] for n in range(capsules)]
         self.agents = [Agent(self, f"c{n}", workers, slots, offers[n]) for n in range(capsules)]
         for agent in self.agents:
             self.pool.capsules[agent.capsule.incarnation] = agent.capsule
-            self.router.senders[agent.capsule] = agent.send
+            self.flow.agents.senders[agent.capsule] = agent.send
             self.fleet.reported(agent.capsule, agent.report().report)
         self.sessions = [f"s{n}" for n in range(sessions)]
         self.calls: list[Call] = []
@@ -218,9 +216,8 @@ class World:
         frame = link_pb2.Frame(
             call=link_pb2.Call(id=len(self.calls), call_id=name, pool=POOL, tool=tool, timeout_seconds=timeout, **fields)  # type: ignore[arg-type]
         )
-        call = Call(frame, self._answered, self.router.clock(), caller=caller)
+        call = self.flow.intake.open(frame, self._answered, self.flow.clock(), caller=caller)
         self.calls.append(call)
-        self.router.submit(call)
         return call
 
     def _answered(self, call: Call, frame: link_pb2.Frame) -> None:
@@ -239,10 +236,10 @@ class World:
         kind = frame.WhichOneof("kind")
         if kind == "result":
             self._heard(agent, agent.capsule.inflight.get(frame.result.id), refused=False)
-            self.router.answers.answered(agent.capsule, frame)
+            self.flow.outcomes.answered(agent.capsule, frame)
         elif kind == "reject":
             self._heard(agent, agent.capsule.inflight.get(frame.reject.id), refused=True)
-            self.router.answers.rejected(agent.capsule, frame.reject)
+            self.flow.outcomes.rejected(agent.capsule, frame.reject)
         elif kind == "load":
             for life in agent.lives:
                 life.refused = False
@@ -294,10 +291,12 @@ class World:
     def check(self) -> None:
         queue = self.pool.queue
         assert all(count == 1 for count in self.answers.values()), "a call was answered twice"
-        assert queue.depth == sum(call.waiting for call in self.calls)
-        assert queue.depth <= queue.max_size + sum(call.requeued and call.waiting for call in self.calls)
-        assert self.router.open_calls == sum(not call.closed for call in self.calls)
-        assert len(queue.everybody()) == sum(call.line is not None for call in self.calls)
+        assert queue.depth == sum(call.is_waiting for call in self.calls)
+        assert queue.depth <= queue.max_size + sum(
+            call.place.requeued for call in self.calls if call.place is not None and call.place.counted
+        )
+        assert self.flow.calls.count == sum(not call.answered for call in self.calls)
+        assert len(queue.everybody()) == sum(call.place is not None and call.place.line is not None for call in self.calls)
         for _, life in self.lives():
             assert len(life.running) + life.elsewhere <= life.slots, "more calls than slots"
         self._check_counts()
@@ -309,11 +308,11 @@ class World:
             inflight = agent.capsule.inflight
             for worker in agent.capsule.workers.values():
                 mine = sum(call.worker is worker for call in inflight.values())
-                bound = sum(call.worker is worker and not call.sent_at for call in self.calls)
+                bound = sum(call.worker is worker and call.state is RESERVED for call in self.calls)
                 assert worker.own in (mine, mine + bound), (worker.id, worker.own, mine, bound)
 
     def _check_nobody_waits_in_vain(self) -> None:
-        free = [worker for worker in self.pool.workers.values() if worker.has_room and worker.resting_until <= self.router.clock() - 0.002]
+        free = [worker for worker in self.pool.workers.values() if worker.has_room and worker.resting_until <= self.flow.clock() - 0.002]
         for call in self.pool.queue.anybody:
             assert not any(call.tool in worker.capsule.tools for worker in free), "a call waits though a slot is free"
         for worker, line in self.pool.queue.pinned.items():
@@ -324,7 +323,7 @@ class World:
         if limit:
             held = {call for agent in self.agents for call in agent.capsule.inflight.values()}
             refused = {call for call in self.calls if self.outcomes.get(call.call_id) == "CALLER_LIMIT"}
-            open_ = Counter(call.caller for call in self.calls if call in held or not (call.closed or call in refused))
+            open_ = Counter(call.request.caller for call in self.calls if call in held or not (call.answered or call in refused))
             assert all(count <= limit for count in open_.values())
             assert len(self.pool.callers) == len(open_)
 
@@ -337,15 +336,14 @@ class World:
                 agent.finish(life, id_)
             self.carry_all()
             await self.turn(0.01)
-            if not self.router.open_calls and not any(agent.capsule.inflight for agent in self.agents):
+            if not self.flow.calls.count and not any(agent.capsule.inflight for agent in self.agents):
                 break
         self.check()
         assert sum(self.answers.values()) == len(self.calls), "a call was never answered"
         assert self.pool.queue.depth == 0
         assert not len(self.pool.callers)
         assert all(worker.own == 0 and worker.backlog == 0 for worker in self.pool.workers.values())
-        assert not self.router._deadlines._wheel
+        assert not self.flow.calls.deadlines._wheel
 
     async def stop(self) -> None:
-        self.router.stop()
-        await self.router.sessions.stop()
+        await self.flow.stop()

@@ -21,14 +21,13 @@ from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import HeldCall, Ledger
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.rebinding import rebind
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.call import ENDED, Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL, settings
@@ -194,7 +193,7 @@ class World:
 
     def __init__(self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 2) -> None:
         self.store = MemoryStore()
-        self.routers: dict[str, Dispatcher] = {}
+        self.flows: dict[str, Flow] = {}
         self.fleets: dict[str, Fleet] = {}
         self.names = [f"s{n}" for n in range(sessions)]
         self.calls: list[Call] = []
@@ -211,18 +210,17 @@ class World:
                 self._know(replica, agent)
 
     def _add(self, replica: str) -> None:
-        router = self.routers[replica] = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
-        router.sessions = Sessions(router, self.store)
-        self.fleets[replica] = Fleet(router, self.store)
+        flow = self.flows[replica] = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, replica)
+        self.fleets[replica] = Fleet(flow, self.store)
         given = settings()
-        router.pools[POOL] = Pool(given, decode_spec(given.spec), router.clock())
+        flow.pools[POOL] = Pool(given, decode_spec(given.spec), flow.clock())
 
     def _know(self, replica: str, agent: Agent) -> None:
-        router = self.routers[replica]
-        capsule = Capsule(agent.name, f"{agent.name}-agent", POOL, "", router.clock())
+        flow = self.flows[replica]
+        capsule = Capsule(agent.name, f"{agent.name}-agent", POOL, "", flow.clock())
         capsule.tools = {TOOL: common_pb2.Tool(name=TOOL)}
         agent.capsules[replica] = capsule
-        router.pools[POOL].capsules[capsule.incarnation] = capsule
+        flow.pools[POOL].capsules[capsule.incarnation] = capsule
         self._link(replica, agent)
         self.fleets[replica].reported(capsule, agent.report().report)
 
@@ -232,7 +230,7 @@ class World:
             copy.CopyFrom(frame)
             agent.to_agent[replica].append(copy)
 
-        self.routers[replica].senders[agent.capsules[replica]] = send
+        self.flows[replica].agents.senders[agent.capsules[replica]] = send
 
     async def start(self) -> World:
         await self.store.renew_leases(POOL, [f"{agent.name}-agent" for agent in self.agents], 1e9)
@@ -246,20 +244,19 @@ class World:
     def submit(self, replica: str, session: str, affinity: common_pb2.Affinity) -> None:
         number = len(self.calls)
         body = link_pb2.Call(id=number, call_id=str(number), pool=POOL, tool=TOOL, session_id=session, affinity=affinity)
-        call = Call(link_pb2.Frame(call=body), self._answered, self.routers[replica].clock())
-        self.came_through[call.call_id] = replica
-        self.calls.append(call)
-        self.routers[replica].submit(call)
+        flow = self.flows[replica]
+        self.came_through[body.call_id] = replica
+        self.calls.append(flow.intake.open(link_pb2.Frame(call=body), self._answered, flow.clock(), caller=None))
 
     def _answered(self, call: Call, frame: link_pb2.Frame) -> None:
         self.answers[call.call_id] += 1
 
     def cancel(self, call: Call) -> None:
-        self.routers[self.came_through[call.call_id]].cancel(call)
+        self.flows[self.came_through[call.call_id]].calls.cancel(call)
 
     def rebind(self, replica: str, session: str) -> None:
-        router = self.routers[replica]
-        self.rebinds.add(asyncio.create_task(rebind(router.sessions, router.pools[POOL], session)))
+        flow = self.flows[replica]
+        self.rebinds.add(asyncio.create_task(rebind(flow.sessions, flow.pools[POOL], session)))
 
     def carry(self, replica: str, agent: Agent) -> None:
         """One frame each way, if the link is there."""
@@ -270,24 +267,24 @@ class World:
             self._take(replica, agent, agent.to_router[replica].popleft())
 
     def _take(self, replica: str, agent: Agent, frame: link_pb2.Frame) -> None:
-        router, fleet, capsule = self.routers[replica], self.fleets[replica], agent.capsules[replica]
+        flow, fleet, capsule = self.flows[replica], self.fleets[replica], agent.capsules[replica]
         kind = frame.WhichOneof("kind")
         if kind == "result":
-            router.answers.answered(capsule, frame)
+            flow.outcomes.answered(capsule, frame)
         elif kind == "reject":
-            router.answers.rejected(capsule, frame.reject)
+            flow.outcomes.rejected(capsule, frame.reject)
         elif kind == "load":
             fleet.loaded_elsewhere(capsule, frame.load)
         elif kind == "report":
             fleet.reported(capsule, frame.report)
         elif kind == "session_released":
-            router.sessions.releases.answered(frame.session_released)
+            flow.sessions.releases.answered(frame.session_released)
 
     def cut(self, replica: str, agent: Agent) -> None:
         if replica in agent.linked:
             agent.cut(replica)
             capsule = agent.capsules[replica]
-            self.fleets[replica].leave(capsule, self.routers[replica].senders[capsule])
+            self.fleets[replica].leave(capsule, self.flows[replica].agents.senders[capsule])
 
     async def join(self, replica: str, agent: Agent) -> None:
         if replica in agent.linked:
@@ -299,7 +296,8 @@ class World:
         about = link_pb2.Capsule(name=agent.name, incarnation=capsule.incarnation, pool=POOL)
         agent.linked.add(replica)
         await self.fleets[replica].join(
-            link_pb2.Hello(role=link_pb2.ROLE_AGENT, capsule=about, running=[*untold, *running]), self.routers[replica].senders[capsule]
+            link_pb2.Hello(role=link_pb2.ROLE_AGENT, capsule=about, running=[*untold, *running]),
+            self.flows[replica].agents.senders[capsule],
         )
         agent.send(replica, agent.report())
         agent.flush()
@@ -328,13 +326,13 @@ class World:
 
     def check(self) -> None:
         assert all(count == 1 for count in self.answers.values()), "a call was answered twice"
-        for replica, router in self.routers.items():
+        for replica, flow in self.flows.items():
             mine = [call for call in self.calls if self.came_through[call.call_id] == replica]
-            assert router.open_calls == sum(not call.closed for call in mine)
-            assert router.pools[POOL].queue.depth == sum(call.waiting for call in mine)
-            for entry in router.sessions.entries.values():
-                assert entry.active <= 1, "two turns at once"
-                assert entry.active == sum(call.active for call in mine if call.session is entry)
+            assert flow.calls.count == sum(not call.answered for call in mine)
+            assert flow.pools[POOL].queue.depth == sum(call.is_waiting for call in mine)
+            for entry in flow.sessions.entries.values():
+                assert len(entry.active) <= 1, "two turns at once"
+                assert entry.active <= {call for call in mine if call.session is entry and call.state is not ENDED}
         for agent in self.agents:
             for life, worker in agent.ledger.workers.items():
                 assert sum(held.incarnation == life for held in agent.running.values()) <= worker.slots
@@ -359,11 +357,11 @@ class World:
             assert not len(agent.sessions.turns), "a call waits for its turn for ever"
             assert not agent.ledger.calls
             assert not any(worker.unanswered for worker in agent.ledger.workers.values())
-        for router in self.routers.values():
-            assert all(not entry.active and not entry.waiting for entry in router.sessions.entries.values())
+        for flow in self.flows.values():
+            assert all(not entry.active and not entry.waiting for entry in flow.sessions.entries.values())
 
     def _is_quiet(self) -> bool:
-        open_ = any(router.open_calls for router in self.routers.values())
+        open_ = any(flow.calls.count for flow in self.flows.values())
         inflight = any(capsule.inflight for agent in self.agents for capsule in agent.capsules.values())
         frames = any(agent.to_agent[replica] or agent.to_router[replica] for agent in self.agents for replica in REPLICAS)
         return not (open_ or inflight or frames)
@@ -372,6 +370,5 @@ class World:
         for task in self.rebinds:
             task.cancel()
         await asyncio.gather(*self.rebinds, return_exceptions=True)
-        for router in self.routers.values():
-            router.stop()
-            await router.sessions.stop()
+        for flow in self.flows.values():
+            await flow.stop()

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
+from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.store.claims import Run, State
-from snakepit_control_plane.store.interface import Fence, Limits, SessionRecord
+from snakepit_control_plane.store.interface import Limits
 
 MOST_SESSIONS = 2
 LIMITS = Limits(max_keys=2, max_value_bytes=4, max_bytes=7)

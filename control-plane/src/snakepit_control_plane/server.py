@@ -34,10 +34,8 @@ from snakepit.v1 import (
 )
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.session_count import SessionCount
-from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
@@ -88,20 +86,18 @@ class Running:
         self.replica = new_id()
         self.telemetry = Telemetry()
         store.measure(self.telemetry.store_seconds.observe)
-        self.router = Dispatcher(self.telemetry, settings)
-        self.router.sessions = self.sessions = Sessions(self.router, store)
-        self.router.idempotency = self.idempotency = Idempotency(self.router, store, self.replica)
-        self.fleet = Fleet(self.router, store)
-        self.count = SessionCount(self.router, store, self.fleet.changes.tell)
+        self.flow = Flow(self.telemetry, settings, store, self.replica)
+        self.fleet = Fleet(self.flow, store)
+        self.count = SessionCount(self.flow.pools, store, self.fleet.changes.tell)
         self.lanes = Lanes(settings.lane_host)
         self.gate = make_gate(settings.authentication)
-        self.links = LinkServicer(self.router, self.fleet, store, self.replica, self.lanes, self.gate)
+        self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.gate)
         self.address = ""
         self.metrics_address = self.health_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
         self._grpc = grpc.aio.server(options=server_options())
-        PoolGauges(self.router.loop, self._pools, self.telemetry.registry)
+        PoolGauges(self.flow.loop, self._pools, self.telemetry.registry)
         self._metrics = MetricsServer(self.telemetry.application())
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,7 +115,7 @@ class Running:
         except OSError:
             await self.stop(linger=0.0, drain=0.0)
             raise
-        upkeep = (self.sessions.upkeep.run(), self.idempotency.upkeep.run())
+        upkeep = (self.flow.sessions.upkeep.run(), self.flow.idempotency.upkeep.run())
         for work in (self.fleet.run(), *upkeep, self.count.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
@@ -128,10 +124,10 @@ class Running:
     def _register(self) -> None:
         server = self._grpc
         named: Any = Unregistered(server)
-        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.router, self.store, self.count.refused), named)
-        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.router, self.links.nested.catalogue), named)
-        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.router, self.fleet), named)
-        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.router, self.links.nested, self.gate).handlers()))
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.flow, self.store, self.count.refused), named)
+        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.flow, self.flow.nested.catalogue), named)
+        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.flow, self.fleet), named)
+        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.flow, self.gate).handlers()))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), named)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
         reflects = ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
@@ -178,11 +174,11 @@ class Running:
         """Why new calls should go to another replica; empty when they may come. The store is not asked: many calls don't need it."""
         if self.stopping:
             return "stopping"
-        return "" if self.fleet.roster.returned() else "waiting for the agents to link"
+        return "" if self.flow.pools.returned() else "waiting for the agents to link"
 
     def _pools(self) -> Iterator[tuple[pool_pb2.Pool, int]]:
         """As metrics want them."""
-        return ((pool.describe(), pool.spec.session.max_sessions) for pool in self.router.pools.values())
+        return ((pool.describe(), pool.spec.session.max_sessions) for pool in self.flow.pools.values())
 
     async def _tell_health(self) -> None:
         while True:
@@ -229,8 +225,7 @@ class Running:
         await self._grpc.stop(1.0)
         await self.links.bulk.finish(max(0.0, min(FAREWELL_SECONDS, end - asyncio.get_running_loop().time())))
         await self.lanes.stop()
-        await asyncio.gather(self.fleet.stop(), self.sessions.stop(), self.idempotency.stop())
-        self.router.stop()
+        await asyncio.gather(self.fleet.stop(), self.flow.stop())
         await self._metrics.stop()
         if self._probes is not None:
             await self._probes.stop()
@@ -243,7 +238,7 @@ class Running:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.router.idle()
+                await self.flow.calls.idle()
 
 
 async def serve(settings: Settings, store: Store | None = None) -> Running:

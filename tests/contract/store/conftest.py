@@ -3,8 +3,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
-from snakepit_control_plane.store.interface import SessionRecord, Store
+from snakepit_control_plane.store.interface import Store
 from support.redis_server import CLUSTER_RIGHTS, LOGIN, RIGHTS, admit, redis_cluster, redis_server
 
 _names = itertools.count()

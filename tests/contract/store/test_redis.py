@@ -13,9 +13,10 @@ import redis.asyncio
 
 from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store import client
 from snakepit_control_plane.store.connection import Command
-from snakepit_control_plane.store.interface import Limits, SessionRecord
+from snakepit_control_plane.store.interface import Limits
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer, redis_server

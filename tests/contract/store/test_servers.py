@@ -10,8 +10,9 @@ import pytest
 
 from snakepit.errors import StoreUnavailable
 from snakepit.v1 import common_pb2
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
-from snakepit_control_plane.store.interface import Limits, SessionRecord, Store
+from snakepit_control_plane.store.interface import Limits, Store
 from support.redis_server import (
     CLUSTER_RIGHTS,
     LOGIN,

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.claims import Run
-from snakepit_control_plane.store.interface import SessionRecord, Store
+from snakepit_control_plane.store.interface import Store
 from support.store_model import LIMITS, MOST_SESSIONS, Answer, Model, Op, explain
 
 LONG = 1000.0

@@ -31,7 +31,7 @@ async def replicas() -> AsyncIterator[tuple[Running, Running]]:
 @pytest.fixture
 async def local(replicas: tuple[Running, Running]) -> AsyncIterator[LocalCapsule]:
     async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL) as running:
-        await eventually(lambda: all(each.router.pools.get(POOL) and each.router.pools[POOL].ready_workers == 2 for each in replicas))
+        await eventually(lambda: all(each.flow.pools.get(POOL) and each.flow.pools[POOL].ready_workers == 2 for each in replicas))
         yield running
 
 

@@ -54,7 +54,7 @@ async def test_callers_of_a_pool_whose_workers_can_t_start_are_told_why(server: 
     pool = spec("support.sample:BadSetup", restart={"maxRestarts": 0})
     async with capsule(pool, server, pool=POOL):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while POOL not in server.router.pools or not server.router.pools[POOL].workers:
+            while POOL not in server.flow.pools or not server.flow.pools[POOL].workers:
                 await asyncio.sleep(0.01)
         await failing(caller, 1)
         with pytest.raises(PoolNotReady, match="SetupFailed: RuntimeError: no model here"):

@@ -109,7 +109,7 @@ async def test_a_call_at_one_replica_begins_as_soon_as_the_others_call_ends(repl
         await ready(one, 2)
         await ready(other, 2)
         first = [asyncio.create_task(spell(one, 0.3)) for _ in range(2)]
-        await eventually(lambda: [worker.own for worker in replicas[0].router.pools[POOL].workers.values()] == [1, 1])
+        await eventually(lambda: [worker.own for worker in replicas[0].flow.pools[POOL].workers.values()] == [1, 1])
         second = [asyncio.create_task(spell(other, 0.1)) for _ in range(4)]
         spells = await asyncio.gather(*first, *second)
     for mine in by_process(spells):
@@ -222,7 +222,7 @@ async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_
         slow = asyncio.create_task(step(1000, 30))
         await eventually(lambda: "1000" in journal.read_text().split())
         quick = [asyncio.create_task(step(number)) for number in range(2000, 2005)]
-        (worker,) = server.router.pools[POOL].workers.values()
+        (worker,) = server.flow.pools[POOL].workers.values()
         await eventually(lambda: worker.own == 6)
         os.kill(process, signal.SIGKILL)
         assert process not in await asyncio.gather(*quick)
@@ -234,14 +234,14 @@ async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_
 
 def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     recalled: list[int] = []
-    passed_on = server.router.answers.rejected
+    passed_on = server.flow.outcomes.rejected
 
     def rejected(capsule: Capsule, reject: link_pb2.Reject) -> None:
         if reject.reason == "RECALLED":
             recalled.append(reject.id)
         passed_on(capsule, reject)
 
-    monkeypatch.setattr(server.router.answers, "rejected", rejected)
+    monkeypatch.setattr(server.flow.outcomes, "rejected", rejected)
     return recalled
 
 

@@ -57,12 +57,12 @@ async def test_what_a_call_waits_in_the_queue_is_gone_when_it_comes_to_a_worker(
 
         agent.tools["note"] = note
         agent.offer()
-        await eventually(lambda: "note" in server.router.pools[POOL].tools, "the tool is known")
+        await eventually(lambda: "note" in server.flow.pools[POOL].tools, "the tool is known")
         blocker = asyncio.create_task(client.pool(POOL).call("hang", timeout=TIMEOUT))
         await eventually(lambda: agent.running, "the only slot is taken")
         began = time.monotonic()
         waiting = asyncio.create_task(make(client, channel))
-        await eventually(lambda: server.router.pools[POOL].queue.depth, "it waits")
+        await eventually(lambda: server.flow.pools[POOL].queue.depth, "it waits")
         queued = time.monotonic()
         await asyncio.sleep(0.3)
         waited = time.monotonic() - queued
@@ -137,7 +137,7 @@ async def test_the_control_plane_gives_a_state_operation_up_at_its_calls_deadlin
     async with replica(Stuck()) as server, simulated_agent(server.address) as agent, Client(server.address) as client:
         agent.tools["ask"] = ask
         agent.offer()
-        await eventually(lambda: "ask" in server.router.pools[POOL].tools, "the tool is known")
+        await eventually(lambda: "ask" in server.flow.pools[POOL].tools, "the tool is known")
         async with client.pool(POOL).session("s") as session:
             with pytest.raises(snakepit.DeadlineExceeded):
                 await session.call("ask", timeout=TIMEOUT)

@@ -88,7 +88,7 @@ class World:
         for agent, server in ((self.a, self.first), (self.b, self.second)):
             agent.tools[name] = tool
             agent.offer()
-            await eventually(lambda server=server: name in server.router.pools[POOL].tools, f"{name} is known")
+            await eventually(lambda server=server: name in server.flow.pools[POOL].tools, f"{name} is known")
 
 
 @asynccontextmanager
@@ -176,7 +176,7 @@ async def test_a_call_with_a_key_whose_link_breaks_joins_its_run_through_another
         peer = world.peer(world.first)
         world.first.links.go_away()  # Or its address might be linked again before the call is sent again.
         peer.link.close("the test cuts it")
-        await eventually(lambda: world.second.router.open_calls, "it was sent again")
+        await eventually(lambda: world.second.flow.calls.count, "it was sent again")
         world.a.let_go()
         assert await call == "late"
         assert (len(world.a.calls), len(world.b.calls)) == (1, 0)

@@ -88,7 +88,7 @@ async def test_a_real_agent_serves_streams_and_large_payloads_with_its_token(ser
 
 
 def is_ready(server: Running) -> bool:
-    pool = server.router.pools.get(POOL)
+    pool = server.flow.pools.get(POOL)
     return pool is not None and any(worker.state == pool_pb2.WORKER_STATE_READY for worker in pool.infos())
 
 
@@ -97,7 +97,7 @@ async def test_whoever_poses_as_a_capsule_is_refused_and_gets_no_lane(server: Ru
     put(other, signed(pod_claims("others-0", "default/others")))
     assert isinstance(await refusal(an_agent(server, None)), Unauthenticated)
     assert isinstance(await refusal(an_agent(server, other)), PermissionDenied)
-    assert server.router.pools == {}, "not even the settings of its hello are taken"
+    assert server.flow.pools == {}, "not even the settings of its hello are taken"
     assert server.lanes._awaited == {}
 
 
@@ -176,13 +176,13 @@ async def test_a_pipe_is_only_for_the_agent_of_the_capsule_that_it_is_for(server
 async def test_only_the_operators_token_changes_pools(server: Running, token_file: Path, tmp_path: Path) -> None:
     await refused_sync(server, Token(), Unauthenticated)
     await refused_sync(server, Token(token_file), PermissionDenied)
-    assert server.router.pools == {}
+    assert server.flow.pools == {}
     put(tmp_path / "operator", signed(operator_claims()))
     fleet = Fleet(server.address, lambda pool, essential: None, Token(tmp_path / "operator"))
     fleet.set_pools([settings()])
     running = asyncio.create_task(fleet.run())
     try:
-        await eventually(lambda: POOL in server.router.pools, "the operator's settings are taken")
+        await eventually(lambda: POOL in server.flow.pools, "the operator's settings are taken")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -249,7 +249,7 @@ async def test_clients_with_the_same_identity_take_turns_as_one_caller_whichever
             Client(server.address) as other,
         ):
             calls = [asyncio.create_task(each.pool(POOL).call("hang")) for each in (first, second)]
-            await eventually(lambda: agent.running and server.router.pools[POOL].queue.depth == 1)
+            await eventually(lambda: agent.running and server.flow.pools[POOL].queue.depth == 1)
             with pytest.raises(CallerLimit):
                 await first.pool(POOL).call("echo")
             with pytest.raises(CallerLimit):
@@ -262,10 +262,10 @@ async def test_clients_with_the_same_identity_take_turns_as_one_caller_whichever
                     )
                 assert isinstance(from_rpc_error(refused.value), CallerLimit)
             theirs = asyncio.create_task(other.pool(POOL).call("echo"))
-            await eventually(lambda: server.router.pools[POOL].queue.depth == 2)
+            await eventually(lambda: server.flow.pools[POOL].queue.depth == 2)
             agent.let_go()
             await asyncio.gather(*calls, theirs)
-            await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+            await eventually(lambda: len(server.flow.pools[POOL].callers) == 0)
     finally:
         await agent.stop()
 

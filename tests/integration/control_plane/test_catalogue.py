@@ -38,15 +38,15 @@ async def test_the_catalogue_follows_workers_as_they_come_change_and_go(server: 
             assert await names(caller) == sorted([*known, "extra"])
             assert {(await caller.call("extra")).worker for _ in range(6)} == {"capsule-1/0"}
             offer(newer, "First.", {"type": "object"})
-            await eventually(lambda: server.router.pools[POOL].tools["extra"].description == "First.")
+            await eventually(lambda: server.flow.pools[POOL].tools["extra"].description == "First.")
             offer(newer, "Second.", {"type": "object", "required": ["a"]})
-            await eventually(lambda: server.router.pools[POOL].tools["extra"].description == "Second.")
+            await eventually(lambda: server.flow.pools[POOL].tools["extra"].description == "Second.")
             assert json.loads((await tool(caller, "extra")).input_schema)["required"] == ["a"]
             if how == "drained":
                 newer.draining, newer.state = True, pool_pb2.WORKER_STATE_DRAINING
                 newer.report()
-                await eventually(lambda: "extra" not in server.router.pools[POOL].tools)
-        await eventually(lambda: "extra" not in server.router.pools[POOL].tools)
+                await eventually(lambda: "extra" not in server.flow.pools[POOL].tools)
+        await eventually(lambda: "extra" not in server.flow.pools[POOL].tools)
         assert await names(caller) == known
         for gone in (caller.call("extra"), tool(caller, "extra")):
             with pytest.raises(ToolNotFound):
@@ -60,16 +60,16 @@ async def test_a_name_that_workers_come_to_have_after_a_client_has_offered_it_is
     async with simulated_agent(server.address) as agent, snakepit.Client(server.address) as client:
         hangs = caller.start("hang")
         await eventually(lambda: agent.running)
-        (parent,) = next(iter(server.router.pools[POOL].capsules.values())).inflight.values()
+        (parent,) = next(iter(server.flow.pools[POOL].capsules.values())).inflight.values()
 
         def who() -> str:
-            return "client" if server.links.nested.resolve(parent, link_pb2.Call(tool="extra")).offered else "worker"
+            return "client" if server.flow.nested.resolve(parent, link_pb2.Call(tool="extra")).offered else "worker"
 
         async with client.offer(extra, pool=POOL):
             assert (await names(caller)).count("extra") == 1
             assert who() == "client"
             offer(agent, "The workers'.", {})
-            await eventually(lambda: "extra" in server.router.pools[POOL].tools)
+            await eventually(lambda: "extra" in server.flow.pools[POOL].tools)
             assert (await names(caller)).count("extra") == 1
             assert (await tool(caller, "extra")).provider == common_pb2.PROVIDER_WORKER
             assert who() == "worker"
@@ -91,11 +91,11 @@ async def test_a_tool_is_waited_for_while_the_only_worker_that_has_it_is_away_fo
             only.state = pool_pb2.WORKER_STATE_STARTING
             only.replace_worker("capsule-1/0")
         async with asyncio.timeout(5):
-            while server.router.pools[POOL].ready_workers != 1:
+            while server.flow.pools[POOL].ready_workers != 1:
                 await asyncio.sleep(0)  # At every turn of the loop: it links anew within milliseconds.
         waits = caller.start("extra")
         if what == "worker dies":
-            await eventually(lambda: server.router.pools[POOL].queue.depth == 1)
+            await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
             only.state = pool_pb2.WORKER_STATE_READY
             only.report()
         assert (await waits).worker == "capsule-1/0"

@@ -20,7 +20,7 @@ LIMITED = settings(call={"maxConcurrentPerCaller": 2})
 
 
 def waiting(server: Running) -> int:
-    return server.router.pools[POOL].queue.depth
+    return server.flow.pools[POOL].queue.depth
 
 
 @asynccontextmanager
@@ -120,7 +120,7 @@ async def test_calls_beyond_a_callers_limit_are_refused_at_once_and_others_are_n
         agent.let_go()
         await asyncio.gather(*calls, theirs)
         assert (await one.call("echo")).worker
-        assert len(server.router.pools[POOL].callers) == 0
+        assert len(server.flow.pools[POOL].callers) == 0
 
 
 async def test_a_cancelled_call_counts_for_its_caller_until_its_tool_has_stopped(server: Running) -> None:
@@ -134,7 +134,7 @@ async def test_a_cancelled_call_counts_for_its_caller_until_its_tool_has_stopped
         with pytest.raises(CallerLimit):
             await one.call("echo")
         agent.let_go()
-        await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+        await eventually(lambda: len(server.flow.pools[POOL].callers) == 0)
         assert (await one.call("echo")).worker
 
 
@@ -171,7 +171,7 @@ async def test_calls_streams_and_large_calls_of_one_client_count_together_and_an
         with pytest.raises(CallerLimit):
             await mine.call("echo")
         await stream.aclose()
-        await eventually(lambda: len(server.router.pools[POOL].callers) == 0)
+        await eventually(lambda: len(server.flow.pools[POOL].callers) == 0)
         assert await mine.call("echo") is not None
 
 

@@ -67,7 +67,7 @@ class Pair:
 
     def waiting(self) -> int:
         """Callers with a key that wait for an outcome."""
-        return sum(len(entry.callers) for server in self.servers for entry in server.idempotency.upkeep.entries.values())
+        return sum(len(entry.callers) for server in self.servers for entry in server.flow.idempotency.upkeep.entries.values())
 
     def let_go(self) -> None:
         for agent in self.agents:
@@ -94,10 +94,10 @@ async def pair(url: str, **options: Any) -> AsyncIterator[Pair]:
             agents[-1].tools["work"] = work
             agents[-1].offer()
             callers.append(await stack.enter_async_context(calling(server.address)))
-        await eventually(lambda: all("work" in server.router.pools[POOL].tools for server in servers))
+        await eventually(lambda: all("work" in server.flow.pools[POOL].tools for server in servers))
         yield Pair(servers, agents, callers, ran)
-        await eventually(lambda: not any(server.idempotency.upkeep.entries for server in servers), "every key is let go")
-        assert not any(server.router.open_calls or server.router.pools[POOL].queue.joined for server in servers)
+        await eventually(lambda: not any(server.flow.idempotency.upkeep.entries for server in servers), "every key is let go")
+        assert not any(server.flow.calls.count or server.flow.pools[POOL].queue.joined for server in servers)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -207,7 +207,7 @@ async def test_a_result_over_the_limit_is_given_once_and_its_repeat_is_told_so(t
     for agent, server in zip(two.agents, two.servers, strict=True):
         agent.tools["large"] = large
         agent.offer()
-        await eventually(lambda server=server: "large" in server.router.pools[POOL].tools)
+        await eventually(lambda server=server: "large" in server.flow.pools[POOL].tools)
     assert len((await two.callers[0].call("large", idempotency_key=key)).json.string_value) == 1_100_000
     for caller in two.callers:
         with pytest.raises(PayloadTooLarge, match="the call has run") as refused:
@@ -270,7 +270,7 @@ async def one(key: str) -> AsyncIterator[tuple[Running, Caller, SimulatedAgent]]
         agent = await stack.enter_async_context(simulated_agent(server.address, settings=tight))
         yield server, caller, agent
         agent.let_go()
-        await eventually(lambda: not server.idempotency.upkeep.entries and not server.router.open_calls)
+        await eventually(lambda: not server.flow.idempotency.upkeep.entries and not server.flow.calls.count)
 
 
 async def test_a_call_that_timed_out_in_the_queue_may_be_repeated(one: tuple[Running, Caller, SimulatedAgent], key: str) -> None:
@@ -297,9 +297,9 @@ async def test_a_call_cancelled_in_the_queue_never_runs_and_frees_its_key(one: t
     blocker = caller.start("hang")
     await eventually(lambda: agent.running)
     doomed = caller.start("echo", {"n": 1}, idempotency_key=key)
-    await eventually(lambda: server.router.pools[POOL].queue.depth == 1)
+    await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
     doomed.cancel()
-    await eventually(lambda: server.router.pools[POOL].queue.depth == 0)
+    await eventually(lambda: server.flow.pools[POOL].queue.depth == 0)
     agent.let_go()
     await blocker
     assert (await caller.call("echo", {"n": 2}, idempotency_key=key)).worker
@@ -313,9 +313,9 @@ async def test_who_joined_a_call_that_met_its_deadline_in_the_queue_is_run_in_it
     blocker = caller.start("hang")
     await eventually(lambda: agent.running)
     hasty = caller.start("echo", idempotency_key=key, timeout=0.2)
-    await eventually(lambda: server.router.pools[POOL].queue.depth == 1)
+    await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
     patient = caller.start("echo", idempotency_key=key)
-    await eventually(lambda: server.router.pools[POOL].queue.joined == 1)
+    await eventually(lambda: server.flow.pools[POOL].queue.joined == 1)
     assert isinstance(await outcome(hasty), DeadlineExceeded)
     agent.let_go()
     assert (await patient).worker
@@ -347,7 +347,7 @@ async def test_a_caller_whose_connection_broke_finds_its_call_running(two: Pair,
         await eventually(lambda: two.ran)
     await asyncio.gather(doomed, return_exceptions=True)
     repeat = two.callers[1].start("work", idempotency_key=key)
-    entry = next(iter(two.servers[0].idempotency.upkeep.entries.values()))
+    entry = next(iter(two.servers[0].flow.idempotency.upkeep.entries.values()))
     await eventually(lambda: not entry.callers and entry.alone is None, "nobody waits at the first replica, for longer than it allows")
     two.let_go()
     assert value(await repeat) == 1
@@ -360,7 +360,7 @@ async def test_a_tool_that_nobody_waits_for_is_cancelled_and_not_run_again(two: 
     await eventually(lambda: two.ran)
     gone.cancel()
     await eventually(lambda: two.agents[0].cancelled)
-    await eventually(lambda: not two.servers[0].idempotency.upkeep.entries)
+    await eventually(lambda: not two.servers[0].flow.idempotency.upkeep.entries)
     for caller in two.callers:
         with pytest.raises(Cancelled) as repeated:
             await caller.call("work", idempotency_key=key)
@@ -371,7 +371,7 @@ async def test_a_tool_that_nobody_waits_for_is_cancelled_and_not_run_again(two: 
 async def test_a_deadline_that_ended_a_running_tool_is_an_outcome(two: Pair, key: str) -> None:
     with pytest.raises(DeadlineExceeded):
         await two.callers[0].call("work", idempotency_key=key, timeout=0.3)
-    await eventually(lambda: not two.servers[0].idempotency.upkeep.entries)
+    await eventually(lambda: not two.servers[0].flow.idempotency.upkeep.entries)
     with pytest.raises(DeadlineExceeded) as repeated:
         await two.callers[1].call("work", idempotency_key=key)
     assert repeated.value.started is not Started.NO
@@ -406,7 +406,7 @@ async def test_a_result_that_the_store_could_not_take_is_answered_and_stored_whe
         assert value(await first) == 1
         assert value(await two.callers[0].call("work", idempotency_key=key)) == 1
         own_redis.thaw()
-        await eventually(lambda: not two.servers[0].idempotency.upkeep.entries)
+        await eventually(lambda: not two.servers[0].flow.idempotency.upkeep.entries)
         await eventually(lambda: not two.servers[1].store.problem)
         assert value(await two.callers[1].call("work", idempotency_key=key)) == 1
         assert len(two.ran) == 1

@@ -22,7 +22,7 @@ QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIME
 
 async def test_open_links_are_counted_by_role_and_by_what_their_frames_take(server: Running, client: Client) -> None:
     def count(role: str, way: str) -> float:
-        return server.router.telemetry.registry.get_sample_value("snakepit_links", {"role": role, "way": way}) or 0
+        return server.flow.telemetry.registry.get_sample_value("snakepit_links", {"role": role, "way": way}) or 0
 
     async with simulated_agent(server.address):
         await eventually(lambda: (count("agent", "lane"), count("client", "lane")) == (1, 1))
@@ -49,9 +49,9 @@ async def test_a_client_that_goes_away_cancels_its_calls(server: Running, client
     async with simulated_agent(server.address) as agent:
         client.call("hang")
         client.call("hang")
-        await eventually(lambda: agent.running and server.router.pools[POOL].queue.depth == 1)
+        await eventually(lambda: agent.running and server.flow.pools[POOL].queue.depth == 1)
         await client.stop()
-        await eventually(lambda: agent.cancelled and server.router.pools[POOL].queue.depth == 0)
+        await eventually(lambda: agent.cancelled and server.flow.pools[POOL].queue.depth == 0)
 
 
 async def test_a_cancel_frame_ends_the_call(server: Running, client: Client) -> None:
@@ -84,7 +84,7 @@ async def test_a_silent_agent_is_suspect_then_lost_and_what_it_ran_is_worker_los
     async with simulated_agent(server.address, settings=QUICK, beat_seconds=0.1) as agent:
         call = caller.start("hang")
         await eventually(lambda: agent.running)
-        capsule = next(iter(server.router.pools[POOL].capsules.values()))
+        capsule = next(iter(server.flow.pools[POOL].capsules.values()))
         agent.silent = True
         await eventually(lambda: capsule.liveness == pool_pb2.LIVENESS_SUSPECT)
         assert not call.done()
@@ -104,13 +104,13 @@ async def test_most_of_three_agents_silent_at_once_are_not_lost_and_go_on_when_t
         ]
         call = caller.start("hang")
         await eventually(lambda: any(agent.running for agent in agents))
-        pool = server.router.pools[POOL]
+        pool = server.flow.pools[POOL]
         for agent in agents:
             agent.report()  # However late its last beat was, all of them are heard for the last time now.
             agent.silent = True
         await eventually(lambda: pool.silence_held)
         silent_since = min(capsule.last_beat for capsule in pool.capsules.values())
-        await eventually(lambda: server.router.clock() - silent_since > 3 * QUICK_TIMEOUT)
+        await eventually(lambda: server.flow.clock() - silent_since > 3 * QUICK_TIMEOUT)
         assert {capsule.liveness for capsule in pool.capsules.values()} == {pool_pb2.LIVENESS_SUSPECT}
         assert not call.done()
         for agent in agents:
@@ -126,10 +126,10 @@ async def test_a_beat_makes_a_suspect_agent_live_again(server: Running, caller: 
     async with simulated_agent(server.address, settings=patient, beat_seconds=0.1) as agent:
         await caller.call("echo")
         agent.silent = True
-        capsule = next(iter(server.router.pools[POOL].capsules.values()))
+        capsule = next(iter(server.flow.pools[POOL].capsules.values()))
         await eventually(lambda: capsule.liveness == pool_pb2.LIVENESS_SUSPECT)
         waits = caller.start("echo")
-        await eventually(lambda: server.router.pools[POOL].queue.depth == 1)
+        await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
         agent.silent = False
         assert (await waits).worker
 
@@ -144,7 +144,7 @@ async def test_an_agent_that_comes_back_after_lost_is_fenced(server: Running, ca
     agent.let_go()
     agent.silent = False
     await eventually(lambda: agent.replica is None)
-    assert agent.incarnation not in server.router.pools[POOL].capsules
+    assert agent.incarnation not in server.flow.pools[POOL].capsules
     await agent.stop()
 
 
@@ -179,7 +179,7 @@ async def test_what_an_agent_says_late_of_a_worker_that_has_died_changes_nothing
         assert (await call).json.string_value == "late"
         assert (await caller.call("echo")).incarnation == new.incarnation
         assert len(agent.calls) == 3
-        assert not server.router.open_calls
+        assert not server.flow.calls.count
 
 
 async def test_a_restarted_agent_replaces_its_predecessor(server: Running, caller: Caller) -> None:

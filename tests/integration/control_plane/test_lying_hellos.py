@@ -106,7 +106,7 @@ async def test_a_lie_in_a_hello_is_refused_with_one_sentence_and_costs_the_victi
 
 
 async def nothing_has_changed(server: Running, victim: SimulatedAgent) -> None:
-    pools = server.router.pools
+    pools = server.flow.pools
     assert {name: pool.settings.generation for name, pool in pools.items()} == {VICTIM: 3, MINE: 3}
     assert [each.incarnation for each in pools[VICTIM].capsules.values()] == [victim.incarnation]
     assert pools[MINE].capsules == {}
@@ -126,11 +126,11 @@ async def nothing_has_changed(server: Running, victim: SimulatedAgent) -> None:
 async def test_settings_of_an_agent_override_neither_the_operators_nor_the_stores(
     server: Running, victim: SimulatedAgent, claimed: link_pb2.PoolSettings
 ) -> None:
-    told = server.router.pools[MINE].settings
+    told = server.flow.pools[MINE].settings
     said = hello()
     said.capsule.settings.CopyFrom(claimed)
     assert await say(server, said) is None
-    assert server.router.pools[MINE].settings == told
+    assert server.flow.pools[MINE].settings == told
     await eventually(lambda: server.fleet.roster._unsaved == {}, "the store has them")
     assert told in await server.store.load_pools()
 

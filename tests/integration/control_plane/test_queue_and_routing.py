@@ -30,7 +30,7 @@ TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
 
 
 def waiting(server: Running) -> int:
-    return server.router.pools[POOL].queue.depth
+    return server.flow.pools[POOL].queue.depth
 
 
 async def test_a_full_queue_refuses_at_once_with_retry_info_and_a_counter(server: Running, caller: Caller) -> None:
@@ -122,7 +122,7 @@ async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_ru
         await first
         await caller.call("hang")
         assert [call.tool for call in agent.calls] == ["hang", "hang"]
-        assert not server.router.open_calls
+        assert not server.flow.calls.count
 
 
 @pytest.mark.parametrize("way", [plain_stream, sdk_call, sdk_stream, sdk_large_call])
@@ -202,7 +202,7 @@ async def test_a_pool_scaled_to_zero_queues_its_calls_until_a_worker_is_there(se
 async def test_a_pool_that_was_ready_a_moment_ago_queues_its_calls(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         await caller.call("echo")
-    await eventually(lambda: server.router.pools[POOL].ready_workers == 0)
+    await eventually(lambda: server.flow.pools[POOL].ready_workers == 0)
     call = caller.start("echo")
     await eventually(lambda: waiting(server) == 1)
     async with simulated_agent(server.address, name="capsule-1"):
@@ -216,9 +216,9 @@ async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_oth
     zero = settings(replicas=0, queue=BRIEF)
     server.fleet.sync([zero], complete=False, drain=[])
     await caller.create("s")
-    began = server.router.clock()
+    began = server.flow.clock()
     calls = [caller.start("echo"), *(caller.start("echo", session_id="s") for _ in range(2))]
-    await eventually(lambda: waiting(server) == 3 and server.router.clock() - began > 1)
+    await eventually(lambda: waiting(server) == 3 and server.flow.clock() - began > 1)
     async with simulated_agent(server.address, settings=zero):
         assert {(await call).worker for call in calls} == {"capsule-0/0"}
 
@@ -234,8 +234,8 @@ async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_t
         agent.state = pool_pb2.WORKER_STATE_STARTING
         agent.report()
         agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="WORKER_GONE"))
-        began = server.router.clock()
-        await eventually(lambda: waiting(server) == 2 and server.router.clock() - began > 1)
+        began = server.flow.clock()
+        await eventually(lambda: waiting(server) == 2 and server.flow.clock() - began > 1)
         async with simulated_agent(server.address, settings=settings(queue=BRIEF), name="capsule-1"):
             assert {(await call).worker for call in (unstarted, waits)} == {"capsule-1/0"}
 
@@ -333,7 +333,7 @@ async def test_a_slow_consumer_holds_back_its_own_stream_only(server: Running, c
     async with simulated_agent(server.address, workers=2) as agent:
         agent.tools["many"] = many
         agent.offer()
-        await eventually(lambda: "many" in server.router.pools[POOL].tools)
+        await eventually(lambda: "many" in server.flow.pools[POOL].tools)
         stream = caller.stream("many", {})
         assert (await stream.read()).index == 0
         await caller.call("echo")
@@ -358,7 +358,7 @@ async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Runnin
         agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # the stream's own end must do
         agent.tools["endless"] = endless
         agent.offer()
-        await eventually(lambda: "endless" in server.router.pools[POOL].tools)
+        await eventually(lambda: "endless" in server.flow.pools[POOL].tools)
         stream = caller.stream("endless", {})
         await stream.read()
         stream.cancel()
@@ -421,7 +421,7 @@ async def test_a_call_without_a_deadline_has_its_tools_else_its_pools(
         agent.tools |= {"brief": agent.tools["echo"], "brief stream": agent.tools["count"]}
         own = {"brief": 5.0, "brief stream": 5.0}
         agent.send(offer=link_pb2.Offer(tools=[common_pb2.Tool(name=name, timeout_seconds=own.get(name, 0)) for name in agent.tools]))
-        await eventually(lambda: "brief" in server.router.pools[POOL].tools)
+        await eventually(lambda: "brief" in server.flow.pools[POOL].tools)
         if way == "SDK":
             pool = client.pool(POOL)
             await (anext(pool.stream(tool, {"to": 1})) if stream else pool.call(tool, {"to": 1}))

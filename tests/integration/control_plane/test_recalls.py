@@ -45,7 +45,7 @@ def recalled(agent: SimulatedAgent) -> list[str]:
 
 def learn(server: Running, seconds: float, *tools: str) -> None:
     for tool in tools:
-        server.router.pools[POOL].learn(tool, seconds)
+        server.flow.pools[POOL].learn(tool, seconds)
 
 
 async def test_a_call_ahead_of_a_slot_comes_back_as_soon_as_another_worker_is_free(server: Running, caller: Caller) -> None:
@@ -53,7 +53,7 @@ async def test_a_call_ahead_of_a_slot_comes_back_as_soon_as_another_worker_is_fr
     async with simulated_agent(server.address, workers=2, tools=gates.tools()) as agent:
         learn(server, SHORT, *gates.open)
         agent.learn(SHORT, *gates.open)
-        queue = server.router.pools[POOL].queue
+        queue = server.flow.pools[POOL].queue
         calls = {}
         for number, tool in enumerate(("first", "second")):
             calls[tool] = caller.start(tool)
@@ -100,7 +100,7 @@ async def test_a_quick_call_is_left_where_it_is_because_its_way_back_takes_longe
         elsewhere = link_pb2.Load.WorkerLoad(worker=agent.calls[0].worker, incarnation=agent.calls[0].incarnation, elsewhere=1)
         agent.send(load=link_pb2.Load(workers=[elsewhere]))
         await caller.call("echo")
-        worker = server.router.pools[POOL].workers[agent.calls[0].worker]
+        worker = server.flow.pools[POOL].workers[agent.calls[0].worker]
         await eventually(lambda: worker.elsewhere == 1)
         await caller.call("echo")
         assert recalled(agent) == []

@@ -9,8 +9,8 @@ import pytest
 from snakepit._retry import FLOOR
 from snakepit.errors import Cancelled, DeadlineExceeded, PoolNotReady, Started, WorkerLost
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.outcomes import MOST_GONE
 from snakepit_control_plane.model.nesting import Nest, nest_of
+from snakepit_control_plane.policy.reruns import MOST_GONE
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
@@ -36,13 +36,13 @@ class Fatal:
 async def agent(server: Running) -> AsyncIterator[SimulatedAgent]:
     async with simulated_agent(server.address, workers=2, idempotent=frozenset({"fatal"})) as running:
         yield running
-        await eventually(lambda: not server.router.open_calls)
+        await eventually(lambda: not server.flow.calls.count)
 
 
 async def offer(server: Running, agent: SimulatedAgent, **tools: object) -> None:
     agent.tools.update(tools)  # type: ignore[arg-type]
     agent.offer()
-    await eventually(lambda: tools.keys() <= server.router.pools[POOL].tools.keys())
+    await eventually(lambda: tools.keys() <= server.flow.pools[POOL].tools.keys())
 
 
 async def test_an_idempotent_call_whose_worker_died_runs_on_another(server: Running, caller: Caller, agent: SimulatedAgent) -> None:
@@ -77,8 +77,8 @@ async def test_an_idempotent_call_outlives_its_whole_capsule(server: Running, ca
         call = caller.start("hang")
         await eventually(lambda: doomed.running)
         async with simulated_agent(server.address, name="other", **options) as other:
-            capsule = next(c for c in server.router.pools[POOL].capsules.values() if c.name == "doomed")
-            server.fleet.lose(server.router.pools[POOL], capsule, "silent")
+            capsule = next(c for c in server.flow.pools[POOL].capsules.values() if c.name == "doomed")
+            server.fleet.lose(server.flow.pools[POOL], capsule, "silent")
             await eventually(lambda: other.running)
             other.let_go()
             assert (await call).worker == "other/0"
@@ -118,7 +118,7 @@ async def test_a_caller_that_goes_between_two_runs_leaves_nothing_behind(server:
     await gone.wait()
     call.cancel()
     assert isinstance(await outcome_or_cancelled(call), Cancelled | asyncio.CancelledError)
-    await eventually(lambda: not server.router.open_calls)
+    await eventually(lambda: not server.flow.calls.count)
     assert (await caller.call("echo", session_id="s")).worker
 
 
@@ -170,7 +170,7 @@ async def test_what_a_lost_tool_had_called_is_given_up_before_it_runs_again(serv
 
     async def fatal(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
         if not given_up:
-            nest = nest_of(server.router.pools[POOL].workers[call.worker].capsule.inflight[call.id])
+            nest = nest_of(server.flow.pools[POOL].workers[call.worker].capsule.inflight[call.id])
             nest.children[Nest(nest)] = lambda: given_up.append(call.worker)
             asyncio.get_running_loop().call_soon(agent.replace_worker, call.worker)
             await asyncio.Event().wait()

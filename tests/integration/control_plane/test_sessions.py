@@ -27,7 +27,7 @@ UNORDERED = settings(session={"ordered": False})
 
 
 def waiting(server: Running) -> int:
-    return server.router.pools[POOL].queue.depth
+    return server.flow.pools[POOL].queue.depth
 
 
 async def test_a_session_sticks_to_its_worker_while_it_has_room(server: Running, caller: Caller) -> None:
@@ -131,7 +131,7 @@ async def test_a_strict_session_notices_another_incarnation_and_goes_on_after_re
         await caller.create("s")
         before = await caller.call("echo", session_id="s", affinity=affinity)
         agent.replace_worker(before.worker, "OOMKilled")
-        await eventually(lambda: server.router.pools[POOL].find(before.worker, before.incarnation) is None)
+        await eventually(lambda: server.flow.pools[POOL].find(before.worker, before.incarnation) is None)
         with pytest.raises(SessionWorkerUnavailable, match="oom") as refused:
             await caller.call("echo", session_id="s", affinity=affinity)
         assert refused.value.details["why"] == "oom"
@@ -146,7 +146,7 @@ async def test_a_hint_session_whose_worker_is_gone_goes_on_elsewhere_under_the_n
         await caller.create("s")
         before = await caller.call("echo", session_id="s")
         agent.replace_worker(before.worker)
-        await eventually(lambda: server.router.pools[POOL].find(before.worker, before.incarnation) is None)
+        await eventually(lambda: server.flow.pools[POOL].find(before.worker, before.incarnation) is None)
         after = await caller.call("echo", session_id="s")
         assert after.incarnation != before.incarnation
         assert agent.calls[-1].session_epoch == 2
@@ -204,7 +204,7 @@ async def test_ordered_sessions_run_one_call_at_a_time_in_arrival_order(server: 
 
         agent.tools["record"] = record
         agent.offer()
-        await eventually(lambda: "record" in server.router.pools[POOL].tools)
+        await eventually(lambda: "record" in server.flow.pools[POOL].tools)
         first = caller.start("hang", session_id="s")
         await eventually(lambda: agent.running)
         calls = []
@@ -315,7 +315,7 @@ async def test_80_and_100_percent_of_the_sessions_are_announced_once_and_the_pla
         return [record.getMessage() for record in caplog.records if "maxSessions" in record.getMessage()]
 
     async with simulated_agent(server.address, settings=settings(session={"maxSessions": 20})):
-        pool = server.router.pools[POOL]
+        pool = server.flow.pools[POOL]
         for number in range(16):
             await caller.create(f"s{number}")
         for _ in range(3):
@@ -419,7 +419,7 @@ async def test_while_redis_is_away_known_bindings_go_on_and_store_needs_fail_at_
                 with pytest.raises(StoreUnavailable):
                     await caller.call("echo", session_id="unbound")
                 assert not server.not_ready()
-                assert set(agent.lives) == set(server.router.pools[POOL].workers)
+                assert set(agent.lives) == set(server.flow.pools[POOL].workers)
                 redis.start()
                 await eventually(lambda: not server.store.problem)
                 await caller.create("t")

@@ -22,7 +22,7 @@ NONSENSE = [math.nan, -1.0, -math.inf]
 
 async def nothing_is_left(server: Running, caller: Caller) -> None:
     """Every slot can be had."""
-    await eventually(lambda: not server.router.open_calls and not any(w.own for w in server.router.pools[POOL].workers.values()))
+    await eventually(lambda: not server.flow.calls.count and not any(w.own for w in server.flow.pools[POOL].workers.values()))
     assert (await caller.call("echo", {"n": 1})).worker
 
 
@@ -74,7 +74,7 @@ async def test_an_endless_timeout_is_the_longest_that_the_pool_allows_whatever_w
 async def test_a_tools_own_endless_timeout_is_the_longest_that_the_pool_allows(server: Running, caller: Caller, client: Client) -> None:
     async with simulated_agent(server.address, settings=SHORT) as agent:
         agent.send(offer=link_pb2.Offer(tools=[common_pb2.Tool(name="echo", timeout_seconds=1e308)]))
-        await eventually(lambda: server.router.pools[POOL].tools["echo"].timeout_seconds == 1e308)
+        await eventually(lambda: server.flow.pools[POOL].tools["echo"].timeout_seconds == 1e308)
         number = client.call("echo")
         await eventually(lambda: number in client.results)
         assert is_the_most(agent.calls[0])

@@ -18,7 +18,7 @@ from support.large import POOL, SAMPLE, ready
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     async with replica(lane=request.param) as running:
         yield running
-        assert len(running.router.transfers) == 0
+        assert len(running.flow.transfers) == 0
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def pool(client: snakepit.Client) -> snakepit.Pool:
 async def server() -> AsyncIterator[Running]:
     async with replica() as running:
         yield running
-        assert len(running.router.transfers) == 0
+        assert len(running.flow.transfers) == 0
     await eventually(lambda: not lanes(running))
 
 
@@ -126,7 +126,7 @@ async def test_a_stream_whose_lanes_break_ends_with_an_error_and_its_tool_is_sto
     with pytest.raises(SnakepitError) as broken:
         await to_the_end(stream)
     assert broken.value.started is not Started.NO
-    await eventually(lambda: not server.router.open_calls)
+    await eventually(lambda: not server.flow.calls.count)
     await echo(pool)
 
 

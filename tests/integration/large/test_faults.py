@@ -43,7 +43,7 @@ async def until_idle(pool: snakepit.Pool) -> None:
 
 
 def nothing_left(server: Running) -> bool:
-    return not server.router.open_calls and not open_memfds() and not tasks("arguments of") and not tasks("pipe of")
+    return not server.flow.calls.count and not open_memfds() and not tasks("arguments of") and not tasks("pipe of")
 
 
 async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call_runs_elsewhere(server: Running) -> None:
@@ -77,7 +77,7 @@ async def test_a_caller_that_leaves_while_its_arguments_go_up_leaves_nothing_beh
 async def test_a_caller_that_leaves_while_its_result_comes_down_leaves_nothing_behind(server: Running, pool: snakepit.Pool) -> None:
     for large in (bytes(MIB), 1):
         call = asyncio.create_task(pool.call("make", {"size": 60 * MIB, "unused": large}, timeout=30))
-        await eventually(lambda: len(server.router.transfers))
+        await eventually(lambda: len(server.flow.transfers))
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -160,12 +160,12 @@ async def test_a_caller_that_takes_nothing_for_the_idle_time_loses_its_stream(se
         plain = Caller(channel).stream("endless", {"size": 300_000}, timeout=30, pool=POOL)
         stream = pool.stream("endless", {"size": 300_000}, timeout=30)
         await plain.read()
-        await eventually(lambda: not server.router.open_calls)
+        await eventually(lambda: not server.flow.calls.count)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await drained(plain.read)
         assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await anext(stream)
-        await eventually(lambda: not server.router.open_calls)
+        await eventually(lambda: not server.flow.calls.count)
         with pytest.raises(DeadlineExceeded, match="streamIdleSeconds"):
             await drained(stream.__anext__)
         await eventually(lambda: nothing_left(server))
@@ -202,7 +202,7 @@ async def test_a_replica_that_stops_brings_a_large_result_to_its_caller_first() 
     async with replica() as server, capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
         pool = await ready(client.pool(POOL))
         call = asyncio.create_task(pool.call("make", {"size": 60 * MIB}, timeout=30))
-        await eventually(lambda: len(server.router.transfers))
+        await eventually(lambda: len(server.flow.transfers))
         await server.stop(linger=0, drain=20)
         assert len(await call) == 60 * MIB
 
@@ -215,7 +215,7 @@ async def test_a_replica_that_stops_leaves_a_slow_reader_all_of_its_stream(lane:
         stream = pool.stream("chunks", {"sizes": sizes}, timeout=30)
         got = [len(await anext(stream))]
         stopping = asyncio.create_task(server.stop(linger=0, drain=20))
-        while server.router.open_calls:
+        while server.flow.calls.count:
             got.append(len(await anext(stream)))
             await asyncio.sleep(0.01)  # Its own rhythm: slower than whoever writes.
         await asyncio.wait([stopping], timeout=0.3)  # What is left lies in buffers; nobody may be cut off meanwhile.

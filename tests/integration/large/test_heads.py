@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
 async def server() -> AsyncIterator[Running]:
     async with replica() as running:
         yield running
-        assert len(running.router.transfers) == 0
+        assert len(running.flow.transfers) == 0
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

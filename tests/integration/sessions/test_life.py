@@ -44,7 +44,7 @@ async def until_unlinked(world: World, name: str) -> None:
 
     def linked() -> bool:
         return any(
-            capsule.linked for server in world.servers for capsule in server.router.pools[POOL].capsules.values() if capsule.name == name
+            capsule.linked for server in world.servers for capsule in server.flow.pools[POOL].capsules.values() if capsule.name == name
         )
 
     await eventually(lambda: not linked(), "broken links")
@@ -98,7 +98,7 @@ async def test_a_replica_that_has_just_started_follows_the_bindings_that_it_find
         async with replica(make_store(redis.url)) as another, grpc.aio.insecure_channel(another.address) as channel:
             early = Caller(channel).start("where", session_id="s", pool=POOL, affinity=STRICT_QUEUE)
             world.servers.append(another)
-            await eventually(lambda: another.router.pools[POOL].workers, "the agent links to it")
+            await eventually(lambda: another.flow.pools[POOL].workers, "the agent links to it")
             assert not early.done()
             world.open()
             assert (await running).incarnation == (await early).incarnation == bound.incarnation
@@ -210,7 +210,7 @@ async def test_another_session_of_the_same_name_sees_nothing_of_the_one_before(w
             await remember(world.sides[0], value)
             await rpc(world.sides[0].sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="s")))
             await eventually(
-                lambda: all((POOL, "s") not in server.router.sessions.entries for server in world.servers), "both have forgotten it"
+                lambda: all((POOL, "s") not in server.flow.sessions.entries for server in world.servers), "both have forgotten it"
             )
 
 

@@ -56,7 +56,7 @@ async def occupy(world: World, pid: int) -> Busy:
 
 
 def loads(server: Running) -> int:
-    return sum(worker.load for worker in server.router.pools[POOL].workers.values())
+    return sum(worker.load for worker in server.flow.pools[POOL].workers.values())
 
 
 async def test_a_session_sticks_to_its_worker_through_both_replicas_while_it_has_room(world: World) -> None:
@@ -88,7 +88,7 @@ async def test_a_session_does_not_move_while_its_call_runs_through_the_other_rep
         first = world.wait(0, "first", session_id="s")
         await world.until("begin first")
         second = world.sides[1].start("note", {"journal": world.journal, "text": "second"}, session_id="s")
-        pool = world.servers[1].router.pools[POOL]
+        pool = world.servers[1].flow.pools[POOL]
         await eventually(lambda: any(call.tool == "note" for capsule in pool.capsules.values() for call in capsule.inflight.values()))
         assert number(await world.sides[1].call("where")) > 0
         world.open()
@@ -103,7 +103,7 @@ async def test_strict_queue_waits_for_its_worker_though_others_idle_and_others_s
         bound = await world.sides[0].call("where", session_id="s")
         busy = await occupy(world, number(bound))
         pinned = [side.start("where", session_id="s", affinity=STRICT_QUEUE) for side in world.sides]
-        await eventually(lambda: all(server.router.pools[POOL].queue.depth == 1 for server in world.servers))
+        await eventually(lambda: all(server.flow.pools[POOL].queue.depth == 1 for server in world.servers))
         for side in world.sides:
             assert number(await side.call("where")) != number(bound)
         assert not any(call.done() for call in pinned)
@@ -120,7 +120,7 @@ async def test_strict_fail_fast_answers_worker_busy_and_queues_nothing(world: Wo
         for side, server in zip(world.sides, world.servers, strict=True):
             with pytest.raises(WorkerBusy):
                 await side.call("where", session_id="s", affinity=STRICT_FAIL_FAST)
-            assert server.router.pools[POOL].queue.depth == 0
+            assert server.flow.pools[POOL].queue.depth == 0
         await busy.end()
 
 
@@ -196,7 +196,7 @@ async def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replica
 
 def usable(server: Any, worker: pool_pb2.Worker) -> bool:
     """Is that life of it alive, kept for its strict sessions, or still in doubt, as this replica sees it?"""
-    found = server.router.pools[POOL].find(worker.id, worker.incarnation)
+    found = server.flow.pools[POOL].find(worker.id, worker.incarnation)
     return found is not None and (found.alive or found.retiring or not found.capsule.linked)
 
 
@@ -297,7 +297,7 @@ async def test_a_call_that_is_cancelled_or_late_while_it_waits_at_the_agent_neve
         assert isinstance(answer, SnakepitError)
         assert answer.reason == "DEADLINE"
         cancelled = world.sides[1].start("note", {"journal": world.journal, "text": "cancelled"}, session_id="s")
-        pool = world.servers[1].router.pools[POOL]
+        pool = world.servers[1].flow.pools[POOL]
         await eventually(lambda: any(capsule.inflight for capsule in pool.capsules.values()))
         cancelled.cancel()
         await eventually(lambda: not any(capsule.inflight for capsule in pool.capsules.values()))

@@ -232,7 +232,7 @@ async def test_a_clients_tools_are_there_at_every_replica_and_refused_at_all_whe
         def here() -> str:
             return "here"
 
-        catalogues = [server.links.nested.catalogue for server in (one, other)]
+        catalogues = [server.flow.nested.catalogue for server in (one, other)]
         scope = Scope("default/asking")
         async with client.offer(here, pool=pool):
             assert [[tool.name for tool in each.tools(scope)] for each in catalogues] == [["here"]] * 2

@@ -126,7 +126,7 @@ async def test_a_client_that_sends_more_of_a_stream_than_was_asked_for_is_stoppe
     async with client.offer(flood, pool=pool):
         stream = pool.stream("stream", {"name": "flood"}, timeout=15)
         await anext(stream)
-        await eventually(lambda: not server.links.nested.client_calls, "the replica has given it up, while nobody reads")
+        await eventually(lambda: not server.flow.nested.client_calls, "the replica has given it up, while nobody reads")
         with pytest.raises(snakepit.SnakepitError, match="it must wait for Flow"):
             async for _ in stream:
                 pass

@@ -214,7 +214,7 @@ async def test_tools_leave_with_the_block_and_with_the_client(server: Running, c
     async with Client(server.address) as other:
         await other.offer(shout, pool="asking").__aenter__()
         assert await ask(pool, "shout", text="b") == "B"
-    await eventually(lambda: not server.links.nested.catalogue.tools(Scope("default/asking")))
+    await eventually(lambda: not server.flow.nested.catalogue.tools(Scope("default/asking")))
     assert (await refusal(pool, "shout", text="a"))[0] == "ToolNotFound"
 
 
@@ -320,7 +320,7 @@ async def test_tools_are_back_after_a_broken_link(server: Running, client: Clien
         for link in old:
             link.close("broken by the test")
         await eventually(lambda: not any(link in server.links.links for link in old), "the link is gone")
-        await eventually(lambda: server.links.nested.catalogue.tools(Scope("default/asking")), "the tools are on offer again")
+        await eventually(lambda: server.flow.nested.catalogue.tools(Scope("default/asking")), "the tools are on offer again")
         assert await ask(pool, "shout", text="again") == "AGAIN"
 
 

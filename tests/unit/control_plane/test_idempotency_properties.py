@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.idempotency.upkeep import RENEW_SECONDS
-from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.limits import Limits
@@ -124,19 +122,18 @@ class Replica:
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
-        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
         store = MemoryStore()
-        self.router.sessions = Sessions(self.router, store)
         store.claims = world.claims  # type: ignore[assignment]
-        self.router.idempotency = self.idempotency = Idempotency(self.router, store, name)
+        self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), store, name)
+        self.idempotency = self.flow.idempotency
         given_settings = pool_settings(queue={"maxSize": 4})
-        self.pool = self.router.pools[POOL] = Pool(given_settings, decode_spec(given_settings.spec), 0.0)
+        self.pool = self.flow.pools[POOL] = Pool(given_settings, decode_spec(given_settings.spec), 0.0)
         self.capsule = Capsule(name, name, POOL, "", 0.0)
         self.pool.capsules[name] = self.capsule
         self.capsule.tools = {"t": common_pb2.Tool(name="t")}
-        self.router.senders[self.capsule] = lambda frame: world.arrive(self, frame)
+        self.flow.agents.senders[self.capsule] = lambda frame: world.arrive(self, frame)
         worker = pool_pb2.Worker(id=f"{name}/0", incarnation=name, state=pool_pb2.WORKER_STATE_READY, slots=SLOTS)
-        self.pool.update(self.capsule, [worker], self.router.clock())
+        self.pool.update(self.capsule, [worker], self.flow.clock())
         self.upkeep = asyncio.create_task(self.idempotency.upkeep.run())
 
 
@@ -175,9 +172,8 @@ class World:
         call = link_pb2.Call(id=len(self.asked), pool=POOL, tool="t", idempotency_key=key, timeout_seconds=timeout)
         frame = link_pb2.Frame(call=call)
         answers: list[link_pb2.Result] = []
-        asked = Call(frame, lambda call, frame: answers.append(frame.result), replica.router.clock())
+        asked = replica.flow.intake.open(frame, lambda call, frame: answers.append(frame.result), replica.flow.clock(), caller=None)
         self.asked.append(Asked(replica, key, asked, answers))
-        replica.router.submit(asked)
 
     def finish(self, which: int) -> None:
         self._answer(which, payload=common_pb2.Payload(data=f"result {which}".encode()))
@@ -195,17 +191,17 @@ class World:
         if self.there:
             replica, call = self.there.pop(which % len(self.there))
             self.started[call.idempotency_key] -= 1
-            replica.router.answers.rejected(replica.capsule, link_pb2.Reject(id=call.id, reason="RECALLED"))
-            now = replica.router.clock()
+            replica.flow.outcomes.rejected(replica.capsule, link_pb2.Reject(id=call.id, reason="RECALLED"))
+            now = replica.flow.clock()
             for worker in replica.pool.workers.values():
                 worker.full = False
             replica.pool.refresh(replica.capsule, now)
-            replica.router.pump(replica.pool, now)
+            replica.flow.dispatcher.pump(replica.pool, now)
 
     def cancel(self, which: int) -> None:
         if self.asked:
             asked = self.asked[which % len(self.asked)]
-            asked.replica.router.cancel(asked.call)
+            asked.replica.flow.calls.cancel(asked.call)
 
     def crash(self, which: int) -> None:
         """A replica dies as it stands, with what it had asked of the store; another takes its place."""
@@ -214,13 +210,14 @@ class World:
         for task in (dead.upkeep, *dead.idempotency._tasks):
             task.cancel()
         for entry in dead.idempotency.upkeep.entries.values():
-            entry.company()
+            entry.stop_waiting_alone()
         for asked in self.asked:
             if asked.replica is dead and not asked.answers:
                 asked.answers.append(link_pb2.Result(error=common_pb2.Error(reason="REPLICA_LOST", started=common_pb2.STARTED_MAYBE)))
-                asked.call.closed = True
+                asked.call.answered = True
         self.there = [(replica, call) for replica, call in self.there if replica is not dead]
-        dead.router.stop()
+        dead.flow.calls.stop()
+        dead.flow.recalls.stop()
         self.retired.append(dead)
         self.replicas[number] = Replica(self, f"replica-{number}-{len(self.retired)}")
 
@@ -239,7 +236,7 @@ class World:
             return None
         replica, call = self.there.pop(which % len(self.there))
         result = link_pb2.Result(id=call.id, run_seconds=0.001, **outcome)
-        replica.router.answers.answered(replica.capsule, link_pb2.Frame(result=result))
+        replica.flow.outcomes.answered(replica.capsule, link_pb2.Frame(result=result))
         return call
 
     # ---- what must always hold
@@ -250,10 +247,10 @@ class World:
             waiting = [entry for entry in replica.idempotency.upkeep.entries.values() if entry.callers]
             assert replica.pool.queue.joined == sum(caller is not entry.first for entry in waiting for caller in entry.callers)
             assert replica.pool.queue.depth + replica.pool.queue.joined <= replica.pool.queue.max_size + 1
-            assert replica.router.open_calls == sum(not a.call.closed for a in self.asked if a.replica is replica) + sum(
+            assert replica.flow.calls.count == sum(not a.call.answered for a in self.asked if a.replica is replica) + sum(
                 entry.run is not None for entry in replica.idempotency.upkeep.entries.values()
             )
-        assert all(len(asked.answers) == asked.call.closed for asked in self.asked), "answered once, when it is over"
+        assert all(len(asked.answers) == asked.call.answered for asked in self.asked), "answered once, when it is over"
         for key in {asked.key for asked in self.asked}:
             results = {a.answers[0].payload.data for a in self.asked if a.key == key and a.answers and a.answers[0].HasField("payload")}
             assert len(results) <= 1, results
@@ -263,7 +260,7 @@ class World:
         """All is well again: everybody is answered, and nothing is left over."""
         self.mend_store(0)
         async with asyncio.timeout(200):
-            while self.there or any(each.idempotency.upkeep.entries or each.router.open_calls for each in self.replicas):
+            while self.there or any(each.idempotency.upkeep.entries or each.flow.calls.count for each in self.replicas):
                 self.finish(0)
                 await asyncio.sleep(0.1)
             await asyncio.sleep(2 * RENEW_SECONDS)
@@ -276,8 +273,7 @@ class World:
     async def stop(self) -> None:
         for replica in [*self.replicas, *self.retired]:
             replica.upkeep.cancel()
-            await replica.idempotency.stop()
-            replica.router.stop()
+            await replica.flow.stop()
 
 
 STEPS: dict[str, Callable[[World, int], None]] = {

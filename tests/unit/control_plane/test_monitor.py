@@ -107,9 +107,9 @@ def test_the_guard_begins_anew_for_a_second_time_that_most_are_silent() -> None:
         for _ in range(3):
             await looks.look(24)
             assert not looks.lost
-            assert looks.world.router.pools[POOL].silence_held
+            assert looks.world.flow.pools[POOL].silence_held
             await looks.look(3, *looks.capsules)
-            assert not looks.world.router.pools[POOL].silence_held
+            assert not looks.world.flow.pools[POOL].silence_held
         await looks.look(50)
         assert looks.lost == ["c0", "c1", "c2"], "nor does it hold for ever"
         await looks.stop()

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from snakepit.errors import CallTooDeep, WouldDeadlock
 from snakepit.spec import decode_spec
-from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
-from snakepit_control_plane.model.nesting import Nest, nest_of, too_deep, waits_for_itself
+from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.nesting import too_deep, waits_for_itself
+from support.calls import make_call
 from support.simulated_agent import POOL
 from support.simulated_agent import settings as pool_settings
 
@@ -34,7 +36,7 @@ def a_pool(*slots: int, states: dict[int, pool_pb2.WorkerState] | None = None, r
 
 
 def a_call(name: str = "t", session_id: str = "") -> Call:
-    return Call(link_pb2.Frame(call=link_pb2.Call(call_id=name, pool=POOL, tool="t", session_id=session_id)), lambda *_: None, 0.0)
+    return make_call(call_id=name, pool=POOL, tool="t", session_id=session_id)
 
 
 def within(around: Call, worker: Worker | None = None) -> Call:
@@ -100,7 +102,7 @@ def test_calls_of_nobody_and_calls_that_have_ended_hold_nothing() -> None:
     pool = a_pool(1)
     assert waits_for_itself(pool, a_call(), None) is None
     call = chain(pool, "c/0")
-    next(call.nest.around()).closed = True  # type: ignore[union-attr]
+    next(call.nest.around()).answered = True  # type: ignore[union-attr]
     assert waits_for_itself(pool, call, None) is None
 
 

@@ -19,13 +19,13 @@ Where = Callable[[World], tuple[Any, str]]
 
 PLACES: dict[str, Where] = {
     "the place in the index": lambda world: (world.pool.index, "place"),
-    "the watch over calls sent ahead": lambda world: (world.router.recalls, "watch"),
-    "the deadline": lambda world: (world.router._deadlines, "set"),
-    "the count of waits": lambda world: (world.router.telemetry.waits, "observe"),
-    "the agent's link": lambda world: (world.router, "tell"),
-    "the end of the wait": lambda world: (world.router, "leave_queue"),
+    "the watch over calls sent ahead": lambda world: (world.flow.recalls, "watch"),
+    "the deadline": lambda world: (world.flow.calls.deadlines, "set"),
+    "the count of waits": lambda world: (world.flow.telemetry.waits, "observe"),
+    "the agent's link": lambda world: (world.flow.agents, "tell"),
+    "the end of the wait": lambda world: (world.flow.calls, "leave_queue"),
     "the caller's share": lambda world: (world.pool.callers, "admit"),
-    "the session": lambda world: (world.router.sessions.binding, "_fence"),
+    "the session": lambda world: (world.flow.sessions.binding, "_fence"),
     "the store": lambda world: (world.store, "bind_session"),
 }
 WAYS = ["a free slot", "the queue", "a new session", "a bound session"]
@@ -46,7 +46,7 @@ async def fail_once(monkeypatch: pytest.MonkeyPatch, way: str, place: Where) -> 
 
     def breaks(*arguments: Any, **named: Any) -> Any:
         # The index is used for more than sending.
-        if not broken and (name != "place" or world.calls[-1].worker is not None):
+        if not broken and (name != "place" or arguments[0].own > len(arguments[0].capsule.inflight)):
             broken.append(name)
             raise Unforeseen(name)
         return works(*arguments, **named)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.queue import PoolQueue
+from support.calls import make_call
 
 HIGH, NORMAL, LOW = common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_NORMAL, common_pb2.PRIORITY_LOW
 AGE = 1.0
@@ -30,8 +31,8 @@ class Exit:
 
     def push(self, caller: str, priority: common_pb2.Priority = NORMAL, pin: Worker | None = None) -> Call:
         self.arrivals += 1
-        call = Call(link_pb2.Frame(call=link_pb2.Call(priority=priority)), lambda *_: None, self.now, caller=caller)
-        call.arrival, call.queued_at = self.arrivals, self.now
+        call = make_call(caller, now=self.now, priority=priority)
+        call.arrival = self.arrivals
         self.queue.push(call, self.now, pin)
         return call
 
@@ -41,18 +42,21 @@ class Exit:
         call = call or self.queue.next_for(self.worker, self.now, alone=True)
         if call is not None:
             self.queue.turn(call, self.worker)
-            self.queue.leave(call)
-            call.waited += self.now - call.queued_at
+            self.queue.leave(call, self.now)
         return call
 
     def again(self, call: Call) -> None:
         """The agent gave it back unstarted."""
-        call.queued_at = self.now
         self.queue.push(call, self.now)
 
     def order(self) -> str:
         """The callers of all that waits, in the order in which they leave."""
-        return "".join(iter(lambda: str(getattr(self.pick(), "caller", "")), ""))
+        return "".join(iter(lambda: str(getattr(getattr(self.pick(), "request", None), "caller", "")), ""))
+
+
+def its(call: Call) -> tuple[object, int]:
+    """Caller and rank."""
+    return call.request.caller, call.request.rank
 
 
 def test_calls_of_one_caller_leave_in_the_order_in_which_they_came() -> None:
@@ -77,8 +81,8 @@ def test_a_caller_that_comes_again_and_again_gets_no_more_than_its_turn() -> Non
     for _ in range(10):
         call = exit.pick()
         assert call is not None
-        served.append(call.caller)
-        if call.caller == "b":
+        served.append(call.request.caller)
+        if call.request.caller == "b":
             exit.push("b")
     assert served == ["a", "b"] * 5
 
@@ -108,7 +112,7 @@ def test_a_caller_is_forgotten_when_none_of_its_calls_waits() -> None:
     exit = Exit()
     calls = [exit.push(f"caller {n}") for n in range(100)]
     for call in calls[::2]:
-        exit.queue.leave(call)
+        exit.queue.leave(call, exit.now)
     while exit.pick():
         pass
     assert exit.queue.depth == 0
@@ -205,7 +209,7 @@ def test_whatever_happens_no_call_is_lost_and_a_callers_order_never_turns_round(
             exit.again(call := out.pop())
             waiting.add(call)
         elif what == "cancel" and waiting:
-            exit.queue.leave(call := min(waiting, key=lambda each: each.arrival))
+            exit.queue.leave(call := min(waiting, key=lambda each: each.arrival), exit.now)
             waiting.discard(call)
         elif what == "wait":
             exit.now += 0.3
@@ -214,7 +218,7 @@ def test_whatever_happens_no_call_is_lost_and_a_callers_order_never_turns_round(
             assert (call_out is None) == (not waiting)
             if call_out is not None:
                 waiting.discard(call_out)
-                older = [c.arrival for c in waiting if (c.caller, c.rank) == (call_out.caller, call_out.rank)]
+                older = [c.arrival for c in waiting if its(c) == its(call_out)]
                 assert call_out.arrival < min(older, default=exit.arrivals + 1)
                 out.append(call_out)
         assert exit.queue.depth == len(exit.queue.anybody) == len(waiting)
@@ -234,14 +238,14 @@ def test_between_two_picks_of_a_waiting_caller_every_other_one_goes_at_most_once
 
 def account(exit: Exit, since: dict[str, Counter[str]]) -> None:
     """Pick one, and see that nobody who waits was passed by twice by the same other caller."""
-    waiting = {str(call.caller) for call in exit.queue.anybody}
+    waiting = {str(call.request.caller) for call in exit.queue.anybody}
     call = exit.pick()
     assert call is not None
-    for caller in waiting - {call.caller}:
-        since.setdefault(caller, Counter())[str(call.caller)] += 1
-        assert since[caller][str(call.caller)] <= 1
+    for caller in waiting - {call.request.caller}:
+        since.setdefault(caller, Counter())[str(call.request.caller)] += 1
+        assert since[caller][str(call.request.caller)] <= 1
     for caller in [*since]:
-        if caller == call.caller or caller not in waiting:
+        if caller == call.request.caller or caller not in waiting:
             del since[caller]
 
 

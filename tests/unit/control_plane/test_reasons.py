@@ -1,7 +1,7 @@
 """Why a pool has no ready worker, in its workers' own words."""
 
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.policy.placement import reason_of
+from snakepit_control_plane.model.pool import reason_of
 
 
 def test_a_fault_is_told_before_another_worker_that_is_still_starting() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.sessions.releases import Releases
 from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 
 RECORD = SessionRecord(
     pool="default/p", id="s", uid="u", created=0, last_used=0, ttl_seconds=60, epoch=6, worker="c/0", incarnation="life", agent="a"
@@ -19,7 +20,7 @@ def answer(*, look: bool = False) -> link_pb2.SessionReleased:
 
 
 async def test_an_answer_to_a_look_lets_nothing_go_though_somebody_has_asked_for_that_too() -> None:
-    releases, capsule = Releases(lambda *_: None), Capsule("c", "a", "default/p", "", 0.0)
+    releases, capsule = Releases(AgentLinks()), Capsule("c", "a", "default/p", "", 0.0)
     forced = asyncio.create_task(releases.ask(capsule, RECORD, force=True))
     looked = asyncio.create_task(releases.ask(capsule, RECORD, look=True))
     await asyncio.sleep(0)

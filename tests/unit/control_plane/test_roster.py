@@ -12,9 +12,8 @@ import pytest
 from snakepit.errors import PoolNotFound, PoolNotReady, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.fleet.roster import RETURN_SECONDS
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.flow.pools import RETURN_SECONDS
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.policy.placement import Wait, no_worker
 from snakepit_control_plane.store.memory import MemoryStore
@@ -49,8 +48,7 @@ class Store(MemoryStore):
 @asynccontextmanager
 async def started(store: MemoryStore) -> AsyncIterator[Fleet]:
     """A replica, as its server starts it."""
-    fleet = Fleet(router := Dispatcher(TELEMETRY, Limits()), store)
-    router.sessions = Sessions(router, store)
+    fleet = Fleet(Flow(TELEMETRY, Limits(), store, "r"), store)
     await fleet.roster.load()
     running = asyncio.create_task(fleet.run())
     try:
@@ -77,7 +75,7 @@ async def join(fleet: Fleet, said: link_pb2.Hello) -> None:
 
 
 def pools(fleet: Fleet) -> dict[str, tuple[str, int]]:
-    return {name: (pool.settings.uid, pool.settings.generation) for name, pool in fleet.router.pools.items()}
+    return {name: (pool.settings.uid, pool.settings.generation) for name, pool in fleet.flow.pools.items()}
 
 
 async def stored(store: MemoryStore) -> dict[str, tuple[str, int]]:
@@ -115,7 +113,7 @@ async def test_settings_of_the_same_generation_and_another_content_are_taken() -
     async with started(Store()) as fleet:
         told(fleet, [settings(A)])
         told(fleet, [settings(A, suspended=True)])
-        assert fleet.router.pools[A].spec.suspended
+        assert fleet.flow.pools[A].spec.suspended
 
 
 @on_a_virtual_clock
@@ -193,7 +191,7 @@ async def test_capsules_of_a_pool_that_was_made_again_are_drained_and_their_repo
         told(fleet, [])
         told(fleet, [settings(A, uid="and again")])
         fleet.reported(old, link_pb2.Report(workers=[{"id": "w", "incarnation": "i"}]))  # type: ignore[list-item]
-        assert fleet.router.pools[A].workers == {}
+        assert fleet.flow.pools[A].workers == {}
 
 
 # ---- when it is ready
@@ -201,7 +199,7 @@ async def test_capsules_of_a_pool_that_was_made_again_are_drained_and_their_repo
 
 async def seconds_until_ready(fleet: Fleet, most: float = 60.0) -> float:
     began = asyncio.get_running_loop().time()
-    while not fleet.roster.returned():
+    while not fleet.flow.pools.returned():
         await asyncio.sleep(0.05)
         assert asyncio.get_running_loop().time() - began < most
     return asyncio.get_running_loop().time() - began
@@ -215,12 +213,12 @@ async def test_a_replica_waits_for_the_agents_that_hold_leases_and_not_for_pools
     await store.renew_leases(A, ["one", "two"], 30)
     async with started(store) as fleet:
         await asyncio.sleep(2)
-        assert not fleet.roster.returned()
+        assert not fleet.flow.pools.returned()
         await join(fleet, hello(A, "one"))
         await asyncio.sleep(2)
-        assert not fleet.roster.returned()
+        assert not fleet.flow.pools.returned()
         await join(fleet, hello(A, "two"))
-        assert fleet.roster.returned()
+        assert fleet.flow.pools.returned()
 
 
 @on_a_virtual_clock
@@ -248,9 +246,9 @@ async def test_with_an_empty_store_a_replica_is_not_ready_before_the_operator_ha
     """It was ready after 0.01 s, and refused every call with POOL_NOT_READY."""
     async with started(Store()) as fleet:
         await asyncio.sleep(3)
-        assert not fleet.roster.returned()
+        assert not fleet.flow.pools.returned()
         with pytest.raises(PoolNotReady, match="not known here yet"):
-            fleet.router.pool(A)
+            fleet.flow.pools.find(A)
         told(fleet, [settings(A)])
         assert await seconds_until_ready(fleet) < 0.1
 
@@ -268,9 +266,9 @@ async def test_agents_that_others_hear_are_waited_for_when_the_store_had_lost_ev
         await store.renew_leases(A, ["one"], 30)
         told(fleet, [settings(A)])
         await asyncio.sleep(2)
-        assert not fleet.roster.returned()
+        assert not fleet.flow.pools.returned()
         await join(fleet, hello(A, "one"))
-        assert fleet.roster.returned()
+        assert fleet.flow.pools.returned()
 
 
 @pytest.mark.parametrize("by", ["the operator", "the store"])
@@ -283,7 +281,7 @@ def test_calls_wait_for_the_agents_of_pools_that_were_there_before_the_replica(b
             await asyncio.sleep(1)
             if by == "the operator":
                 told(fleet, [settings(A)])
-            pool, now = fleet.router.pools[A], fleet.router.clock()
+            pool, now = fleet.flow.pools[A], fleet.flow.clock()
             wait = no_worker(pool, now)
             assert isinstance(wait, Wait)
             assert wait.seconds == pytest.approx(RETURN_SECONDS - 1)
@@ -299,4 +297,4 @@ async def test_a_new_pool_whose_workers_fail_makes_no_call_wait() -> None:
         capsule = await fleet.join(hello(A), lambda frame: None)
         failing = pool_pb2.Worker(id="w", incarnation="i", state=pool_pb2.WORKER_STATE_BACKOFF, reason="ImportFailed")
         fleet.reported(capsule, link_pb2.Report(workers=[failing]))
-        assert isinstance(no_worker(fleet.router.pools[A], fleet.router.clock()), PoolNotReady)
+        assert isinstance(no_worker(fleet.flow.pools[A], fleet.flow.clock()), PoolNotReady)

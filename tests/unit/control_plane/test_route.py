@@ -6,11 +6,12 @@ import pytest
 
 from snakepit.errors import PoolNotReady, ToolNotFound
 from snakepit.spec import decode_spec
-from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.placement import RETRY_NOT_READY_SECONDS, Wait, patience, route
+from support.calls import make_call
 from support.simulated_agent import POOL, settings
 
 READY, STARTING = pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_STARTING
@@ -31,7 +32,7 @@ def make_pool(*offers: str, state: pool_pb2.WorkerState = READY, **spec: object)
 
 
 def call(tool: str = "a") -> Call:
-    return Call(link_pb2.Frame(call=link_pb2.Call(pool=POOL, tool=tool)), lambda *_: None, 0.0)
+    return make_call(pool=POOL, tool=tool)
 
 
 def occupy(pool: Pool, *workers: str) -> None:

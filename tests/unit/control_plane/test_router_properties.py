@@ -38,7 +38,7 @@ async def take(world: World, step: Step) -> None:
         its, life, id_ = world.running()[which % len(world.running())]
         its.finish(life, id_, well=what % 4 > 0)
     elif name == "cancel" and world.calls:
-        world.router.cancel(world.calls[-1 - which % len(world.calls)])
+        world.flow.calls.cancel(world.calls[-1 - which % len(world.calls)])
     elif name == "time":
         await world.turn([0.0, 0.002, 0.02, 0.3][what % 4])
     else:
@@ -128,10 +128,10 @@ def test_while_a_callers_calls_wait_another_one_begins_at_most_two_more(plan: li
             world.carry_all()
             for name in world.begins[seen:]:
                 began = next(call for call in world.calls if call.call_id == name)
-                waiting = {str(call.caller) for call in world.calls if call.waiting}
-                passed = {caller: passed.get(caller, Counter()) for caller in waiting - {str(began.caller)}}
+                waiting = {str(call.request.caller) for call in world.calls if call.is_waiting}
+                passed = {caller: passed.get(caller, Counter()) for caller in waiting - {str(began.request.caller)}}
                 for others in passed.values():
-                    others[str(began.caller)] += 1
+                    others[str(began.request.caller)] += 1
                     assert max(others.values()) <= 2
             seen = len(world.begins)
         await world.settle()
@@ -152,7 +152,7 @@ def test_quick_calls_behind_a_slow_one_are_called_back_within_5_ms_when_a_slot_i
         assert {call.worker for call in behind} >= {slow.worker}, "some were sent ahead of a slot"
         stuck = next(iter(world.running()))
         began = world.loop.time()
-        while any(not call.closed for call in behind):
+        while any(not call.answered for call in behind):
             while others := [each for each in world.running() if each != stuck]:
                 for agent, life, id_ in others:
                     agent.finish(life, id_)
@@ -160,7 +160,7 @@ def test_quick_calls_behind_a_slow_one_are_called_back_within_5_ms_when_a_slot_i
             await world.turn(0.0005)
             world.carry_all()
             assert world.loop.time() - began < 0.005, "a call waited for more than 5 ms behind a slow one"
-        assert not slow.closed
+        assert not slow.answered
         await world.settle()
         await world.stop()
 
@@ -173,8 +173,8 @@ def test_a_quick_call_that_could_be_sent_ahead_does_not_overtake_those_that_wait
         world.learn_quick()
         running = [world.submit(tool) for tool in (SLOW, QUICK)]
         waits = world.submit(SLOW)
-        assert waits.waiting
-        assert world.submit(QUICK).waiting
+        assert waits.is_waiting
+        assert world.submit(QUICK).is_waiting
         world.carry_all()
         assert world.begins == [call.call_id for call in running]
         await world.settle()
@@ -198,7 +198,7 @@ def test_a_worker_that_the_common_line_has_no_use_for_gets_the_next_call_that_wa
             ((its, life, id_),) = world.running()
             its.finish(life, id_)
         world.carry_all()
-        assert all(call.closed for call in pinned)
+        assert all(call.answered for call in pinned)
         await world.settle()
         await world.stop()
 
@@ -217,11 +217,11 @@ def test_a_worker_that_rested_for_its_failures_gets_calls_again_though_nothing_e
             for its, life, id_ in world.running():
                 its.finish(life, id_, well=False)
             world.carry_all()
-        assert last.closed
+        assert last.answered
         waits = world.submit(SLOW)
-        assert waits.waiting
+        assert waits.is_waiting
         await world.turn(0.1)
-        assert not waits.waiting
+        assert not waits.is_waiting
         await world.settle()
         await world.stop()
 
@@ -237,7 +237,7 @@ def test_calls_that_a_dead_worker_had_not_begun_run_in_the_order_of_their_arriva
         (agent, life), *_ = world.lives()
         assert (len(life.running), len(life.inbox)) == (2, 2), "two run, two were sent ahead of their turn"
         later = [world.submit(SLOW) for _ in range(2)]
-        assert all(call.waiting for call in later)
+        assert all(call.is_waiting for call in later)
         life.inbox.reverse()  # The word of what was not begun comes in any order.
         agent.die(life)
         world.carry_all()
@@ -259,7 +259,7 @@ def test_nothing_is_called_back_where_no_slot_is_free() -> None:
         world.carry_all()
         await world.turn(0.02)
         assert not any(agent.to_agent for agent in world.agents)
-        assert not any(call.closed for call in behind)
+        assert not any(call.answered for call in behind)
         await world.settle()
         await world.stop()
 

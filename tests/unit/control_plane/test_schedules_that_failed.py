@@ -12,16 +12,14 @@ from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.nested import NestedCalls
-from snakepit_control_plane.flow.sessions import Sessions
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.model.call import SENT, Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.servers.offers import Provider
-from snakepit_control_plane.store.interface import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support import virtual_time
@@ -45,11 +43,10 @@ class Replica:
 
     def __init__(self) -> None:
         self.store = Leases(asyncio.get_running_loop().time)
-        self.router = Dispatcher(Telemetry(), Limits(max_payload_bytes=1000))
-        self.router.sessions = Sessions(self.router, self.store)
-        self.fleet = Fleet(self.router, self.store)
+        self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
+        self.fleet = Fleet(self.flow, self.store)
         given = settings()
-        self.pool = self.router.pools[POOL] = Pool(given, decode_spec(given.spec), self.router.clock())
+        self.pool = self.flow.pools[POOL] = Pool(given, decode_spec(given.spec), self.flow.clock())
         self.results: list[link_pb2.Result] = []
         self.calls = 0
 
@@ -67,9 +64,7 @@ class Replica:
         frame = link_pb2.Frame(
             call=link_pb2.Call(id=self.calls, call_id=name, pool=POOL, tool="t", session_id=session, timeout_seconds=500, **fields)
         )
-        call = Call(frame, lambda _call, answer: self.results.append(answer.result), self.router.clock())
-        self.router.submit(call)
-        return call
+        return self.flow.intake.open(frame, lambda _call, answer: self.results.append(answer.result), self.flow.clock(), caller=None)
 
     async def bound_session(self, agent: str, session: str = "s") -> None:
         """Through another replica, to which that agent is linked already."""
@@ -78,8 +73,7 @@ class Replica:
         await self.store.bind_session(known, "c/0", f"life of {agent}", agent)
 
     async def stop(self) -> None:
-        self.router.stop()
-        await self.router.sessions.stop()
+        await self.flow.stop()
 
 
 def kinds(frames: list[link_pb2.Frame]) -> list[str | None]:
@@ -98,8 +92,8 @@ def test_slots_that_others_calls_have_left_while_a_link_was_broken_are_free_when
         capsule = await replica.link("agent", sent)
         load = link_pb2.Load.WorkerLoad(worker="c/0", incarnation="life of agent", elsewhere=1)
         replica.fleet.loaded_elsewhere(capsule, link_pb2.Load(workers=[load]))
-        assert replica.submit().waiting
-        replica.fleet.leave(capsule, replica.router.senders[capsule])
+        assert replica.submit().is_waiting
+        replica.fleet.leave(capsule, replica.flow.agents.senders[capsule])
         again: list[link_pb2.Frame] = []
         await replica.link("agent", again)
         assert kinds(again) == ["call"]
@@ -119,10 +113,10 @@ def test_the_slot_of_a_sessions_call_that_comes_back_goes_to_the_next_who_waits(
         (agent,) = world.agents
         sent = agent.to_agent.popleft()
         waits = world.submit(SLOW)
-        assert waits.waiting
-        world.router.answers.rejected(agent.capsule, link_pb2.Reject(id=sent.call.id, reason=reason))
+        assert waits.is_waiting
+        world.flow.outcomes.rejected(agent.capsule, link_pb2.Reject(id=sent.call.id, reason=reason))
         await world.turn()
-        assert not waits.waiting
+        assert not waits.is_waiting
         await world.settle()
         await world.stop()
 
@@ -137,7 +131,7 @@ def test_a_call_that_an_agent_may_have_forgotten_is_not_taken_for_never_started(
             replica, sent = Replica(), []
             capsule = await replica.link("agent", sent)
             replica.submit()
-            replica.fleet.leave(capsule, replica.router.senders[capsule])
+            replica.fleet.leave(capsule, replica.flow.agents.senders[capsule])
             await asyncio.sleep(silence)
             again: list[link_pb2.Frame] = []
             await replica.link("agent", again)
@@ -162,7 +156,7 @@ def test_a_session_stays_with_an_agent_that_has_linked_to_another_replica_first(
         await replica.link("new", sent)
         await asyncio.sleep(1.0)
         assert kinds(sent)[-1:] == ["call"]
-        assert not call.closed
+        assert not call.answered
         assert (await replica.store.get_session(POOL, "s")).epoch == 1
         await replica.stop()
 
@@ -179,7 +173,7 @@ def test_a_session_leaves_an_agent_whose_successor_answers() -> None:
         replica.submit("s")
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["session_release"]
-        replica.router.sessions.releases.answered(link_pb2.SessionReleased(session_uid="uid of s", session_epoch=1, released=True))
+        replica.flow.sessions.releases.answered(link_pb2.SessionReleased(session_uid="uid of s", session_epoch=1, released=True))
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["session_release", "call"]
         assert (await replica.store.get_session(POOL, "s")).epoch == 2
@@ -196,7 +190,7 @@ def test_no_agent_is_lost_because_nobody_could_renew_its_lease_while_the_store_w
         capsule = await replica.link("agent", [])
         watching = asyncio.create_task(replica.fleet.run())
         await asyncio.sleep(1.0)
-        replica.fleet.leave(capsule, replica.router.senders[capsule])
+        replica.fleet.leave(capsule, replica.flow.agents.senders[capsule])
         replica.store.problem = "it is away"
         await asyncio.sleep(30.0)
         replica.store.problem = ""
@@ -231,10 +225,10 @@ def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_l
         hint = replica.submit("hint")
         strict = replica.submit("other strict", affinity=common_pb2.AFFINITY_STRICT_QUEUE)
         await asyncio.sleep(0.1)
-        replica.router.answers.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
-        assert first.closed
+        replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        assert first.answered
         assert [frame.call.call_id for frame in sent if frame.HasField("call")] == [first.call_id, strict.call_id]
-        assert hint.waiting
+        assert hint.is_waiting
         replica.store.problem = ""
         replica.fleet.reported(capsule, link_pb2.Report(workers=[new]))
         await asyncio.sleep(0.1)
@@ -253,8 +247,8 @@ def test_a_call_that_was_cancelled_while_its_agents_link_was_broken_is_cancelled
         capsule = await replica.link("agent", sent)
         call = replica.submit()
         id_ = sent[0].call.id
-        replica.fleet.leave(capsule, replica.router.senders[capsule])
-        replica.router.cancel(call)
+        replica.fleet.leave(capsule, replica.flow.agents.senders[capsule])
+        replica.flow.calls.cancel(call)
         again: list[link_pb2.Frame] = []
         await replica.link("agent", again, running=(id_,))
         assert [(frame.WhichOneof("kind"), frame.cancel.id) for frame in again] == [("cancel", id_)]
@@ -274,7 +268,7 @@ def test_whoever_waits_for_what_the_store_answers_is_told_of_an_error_that_nobod
         replica.store.get_session = unforeseen  # type: ignore[method-assign]
         calls = [replica.submit("s") for _ in range(2)]
         await asyncio.sleep(0.1)
-        assert all(call.closed for call in calls)
+        assert all(call.answered for call in calls)
         assert {result.error.reason for result in replica.results} == {"INTERNAL"}
         assert "what is known of session 's' could not be found out: ZeroDivisionError" in replica.results[0].error.message
         replica.store.get_session = get  # type: ignore[method-assign]
@@ -296,19 +290,19 @@ def test_a_call_whose_large_arguments_dont_get_to_their_agent_is_not_sent_again_
         replica, sent = Replica(), []
         capsule = await replica.link("agent", sent)
         large, small = replica.submit(), replica.submit()
-        began = replica.router.clock()
-        while replica.router.clock() < began + 10.0 or large.sent_at:
+        began = replica.flow.clock()
+        while replica.flow.clock() < began + 10.0 or large.state is SENT:
             if sent and sent[-1].call.call_id == large.call_id:
-                replica.router.answers.rejected(capsule, link_pb2.Reject(id=sent[-1].call.id, reason="NO_ARGUMENTS"))
+                replica.flow.outcomes.rejected(capsule, link_pb2.Reject(id=sent[-1].call.id, reason="NO_ARGUMENTS"))
                 load = link_pb2.Load.WorkerLoad(worker="c/0", incarnation="life of agent", elsewhere=0)
                 replica.fleet.loaded_elsewhere(capsule, link_pb2.Load(workers=[load]))
-            if sent[-1].call.call_id == small.call_id and not small.closed:
-                replica.router.answers.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[-1].call.id)))
+            if sent[-1].call.call_id == small.call_id and not small.answered:
+                replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[-1].call.id)))
             await asyncio.sleep(0.001)
-        assert small.closed
+        assert small.answered
         assert 5 < sum(frame.call.call_id == large.call_id for frame in sent) < 100
-        replica.router.cancel(large)
-        assert large.closed
+        replica.flow.calls.cancel(large)
+        assert large.answered
         assert replica.results[-1].error.started == common_pb2.STARTED_NO
         await replica.stop()
 
@@ -322,10 +316,10 @@ def test_a_call_whose_caller_left_before_its_large_arguments_got_to_their_agent_
         replica, sent = Replica(), []
         capsule = await replica.link("agent", sent)
         call = replica.submit()
-        replica.router.cancel(call)
-        replica.router.answers.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
-        assert not replica.router._deadlines._wheel
-        assert not replica.router.open_calls
+        replica.flow.calls.cancel(call)
+        replica.flow.outcomes.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
+        assert not replica.flow.calls.deadlines._wheel
+        assert not replica.flow.calls.count
         await replica.stop()
 
     run(program())
@@ -336,10 +330,10 @@ def test_a_clients_tool_that_is_called_across_pools_is_not_called_in_a_session_o
 
     async def program() -> None:
         replica = Replica()
-        nested, link = NestedCalls(replica.router), cast(Any, None)
-        provider = Provider(nested, link)
+        nested, link = replica.flow.nested, cast(Any, None)
+        provider = Provider(replica.flow, link)
         given = settings(other := "default/other")
-        replica.router.pools[other] = Pool(given, decode_spec(given.spec), replica.router.clock())
+        replica.flow.pools[other] = Pool(given, decode_spec(given.spec), replica.flow.clock())
         for number, pool in enumerate((POOL, other)):
             nested.catalogue.offer(provider, number, Scope(pool), [common_pb2.Tool(name="told")])
         calls = [link_pb2.Call(tool="told", pool=pool) for pool in ("", other)]
@@ -347,7 +341,7 @@ def test_a_clients_tool_that_is_called_across_pools_is_not_called_in_a_session_o
         for call in calls:
             nested.resolve(parent, call)
         assert [(call.pool, call.session_id) for call in calls] == [(POOL, "s"), (other, "")]
-        replica.router.cancel(parent)
+        replica.flow.calls.cancel(parent)
         await replica.stop()
 
     run(program())

@@ -10,7 +10,7 @@ import pytest
 
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.call import SENT, Call
 from snakepit_control_plane.model.capsule import AHEAD_SECONDS, FAILING, SOON_SECONDS, Capsule
 from snakepit_control_plane.model.pool import MOST_REST_SECONDS, Pool
 from snakepit_control_plane.policy.placement import pick
@@ -50,8 +50,8 @@ def test_a_call_that_comes_back_unstarted_keeps_its_place_even_in_a_full_queue()
         waits = world.submit()
         agent.other_replica(life, 1)
         world.carry_all()
-        assert back.waiting
-        assert waits.waiting
+        assert back.is_waiting
+        assert waits.is_waiting
         assert world.pool.queue.depth == 2
         refused = world.submit()
         assert world.outcomes == {refused.call_id: "POOL_SATURATED"}
@@ -68,15 +68,15 @@ def test_a_session_whose_worker_can_not_be_heard_waits_for_the_verdict_and_not_f
         strict = {"session_id": name, "affinity": common_pb2.AFFINITY_STRICT_QUEUE}
         world.submit(**strict)
         await world.settle()
-        (entry,) = world.router.sessions.entries.values()
+        (entry,) = world.flow.sessions.entries.values()
         assert entry.record is not None
         agent = next(each for each in world.agents if each.life(entry.record.incarnation) is not None)
-        world.router.sessions.entries.clear()  # As at a replica that has not had to do with it.
-        send = world.router.senders[agent.capsule]
+        world.flow.sessions.entries.clear()  # As at a replica that has not had to do with it.
+        send = world.flow.agents.senders[agent.capsule]
         world.fleet.leave(agent.capsule, send)
         call = world.submit(**strict)
         await world.turn(5)
-        assert call.waiting, world.outcomes
+        assert call.is_waiting, world.outcomes
         await rejoin(world, agent)
         await over(world)
         assert world.outcomes[call.call_id] == "payload"
@@ -102,7 +102,7 @@ def test_calls_that_wait_when_the_last_worker_goes_wait_for_as_long_as_a_worker_
         starting.report.workers[0].state = pool_pb2.WORKER_STATE_STARTING
         world.fleet.reported(agent.capsule, starting.report)
         await world.turn(20)
-        assert call.waiting, world.outcomes
+        assert call.is_waiting, world.outcomes
         world.fleet.reported(agent.capsule, agent.report().report)
         await over(world)
         assert world.outcomes[call.call_id] == "payload"
@@ -116,7 +116,7 @@ def test_a_call_that_runs_again_may_wait_as_long_as_any_other() -> None:
     async def program() -> None:
         world, agent, life = await small_world(queue={"timeoutSeconds": 1})
         agent.capsule.tools = {**agent.capsule.tools, SLOW: common_pb2.Tool(name=SLOW, idempotent=True)}
-        world.pool.refresh(agent.capsule, world.router.clock())
+        world.pool.refresh(agent.capsule, world.flow.clock())
         agent.other_replica(life, 1)
         world.carry_all()
         call = world.submit()
@@ -131,7 +131,7 @@ def test_a_call_that_runs_again_may_wait_as_long_as_any_other() -> None:
         world.carry_all()
         await world.turn(0.8)
         world.carry_all()
-        assert call.waiting, world.outcomes
+        assert call.is_waiting, world.outcomes
         await over(world)
         assert world.outcomes[call.call_id] == "payload"
 
@@ -148,7 +148,7 @@ def test_a_worker_that_is_never_idle_is_sent_quick_calls_ahead_for_ever() -> Non
         world.submit(QUICK)
         for _ in range(100):
             call = world.submit(QUICK)
-            assert call.sent_at, "what it has done counts no more in what it has to do"
+            assert call.state is SENT, "what it has done counts no more in what it has to do"
             world.carry_all()
             agent.finish(life, next(iter(life.running)))
             world.carry_all()
@@ -164,10 +164,10 @@ def test_an_exclusive_worker_belongs_to_the_one_call_that_was_sent_there_before_
         exclusive = {"adapter": ADAPTER, "exclusive": True}
         world, agent, _ = await small_world(slots=2, worker=exclusive)
         first, second = world.submit(), world.submit()
-        assert first.sent_at
-        assert not second.sent_at, "the second slot is not for others"
+        assert first.state is SENT
+        assert second.state is not SENT, "the second slot is not for others"
         assert [frame.call.call_id for frame in sent(agent, "call")] == [first.call_id]
-        world.router.cancel(second)
+        world.flow.calls.cancel(second)
         await over(world)
 
     run(program())
@@ -176,7 +176,7 @@ def test_an_exclusive_worker_belongs_to_the_one_call_that_was_sent_there_before_
 def answered(agent: Agent, world: World, call: Call, reason: str, started: common_pb2.Started) -> None:
     """The agent says that the call has failed."""
     error = common_pb2.Error(reason=reason, message="", started=started)
-    world.router.answers.answered(agent.capsule, link_pb2.Frame(result=link_pb2.Result(id=call.request.id, error=error)))
+    world.flow.outcomes.answered(agent.capsule, link_pb2.Frame(result=link_pb2.Result(id=call.message.id, error=error)))
 
 
 def test_an_exclusive_worker_whose_call_never_began_is_the_next_ones_at_once() -> None:
@@ -185,7 +185,7 @@ def test_an_exclusive_worker_whose_call_never_began_is_the_next_ones_at_once() -
         first, second = world.submit(), world.submit()
         answered(agent, world, first, "DEADLINE", common_pb2.STARTED_NO)
         assert world.outcomes == {first.call_id: "DEADLINE"}
-        assert second.sent_at
+        assert second.state is SENT
         await world.stop()
 
     run(program())
@@ -195,7 +195,7 @@ def test_a_call_whose_worker_dies_with_its_large_result_on_the_way_is_told_at_on
     async def program() -> None:
         world, agent, _ = await small_world()
         call = world.submit()
-        world.router.transfers.sink(call)  # Its pipe was open.
+        world.flow.transfers.sink(call)  # Its pipe was open.
         answered(agent, world, call, "WORKER_LOST", common_pb2.STARTED_MAYBE)
         assert world.outcomes == {call.call_id: "WORKER_LOST"}
         assert not agent.capsule.trailing
@@ -269,7 +269,7 @@ def test_a_loop_that_was_late_itself_calls_nothing_back_before_it_has_read_what_
         loop.now += 0.005
         for _ in range(4):
             await asyncio.sleep(0)
-        assert world.router.recalls._due > loop.time(), "it has looked, late"
+        assert world.flow.recalls._due > loop.time(), "it has looked, late"
         assert not sent(agent, "recall"), "the answer may be here already"
         await world.turn(0.01)
         assert sent(agent, "recall")

@@ -16,7 +16,8 @@ from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.monitor import Monitor
 from snakepit_control_plane.fleet.roster import Roster
-from snakepit_control_plane.flow.dispatcher import Dispatcher, Send
+from snakepit_control_plane.flow.agents import Send
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -57,15 +58,14 @@ class Changes:
 class Fleet:
     """All pools of this replica, and every agent that has linked to it."""
 
-    def __init__(self, router: Dispatcher, store: Store) -> None:
-        self.router = router
+    def __init__(self, flow: Flow, store: Store) -> None:
+        self.flow = flow
         self.store = store
         self.changes = Changes()
-        self.roster = Roster(router, store, self._ended_pool, self._moved_pool, self.changes.tell)
+        self.roster = Roster(flow.pools, store, self._ended_pool, self._moved_pool, self.changes.tell)
         self._cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
-        self.monitor = Monitor(router, store, self)
-        router.knows_pools = self.roster.returned
+        self.monitor = Monitor(flow, store, self)
 
     # ---- settings
 
@@ -87,7 +87,7 @@ class Fleet:
 
     def _ended_pool(self, pool: Pool) -> None:
         for call in pool.queue.everybody():
-            self.router.fail(call, PoolNotFound(f"pool {pool.name} has been deleted"))
+            self.flow.calls.fail(call, PoolNotFound(f"pool {pool.name} has been deleted"))
         for capsule in list(pool.capsules.values()):
             self.drain(capsule)
         self.changes.tell()
@@ -99,12 +99,12 @@ class Fleet:
 
     def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
         self._cordoned, self._evicted = names, evicted
-        for pool in self.router.pools.values():
+        for pool in self.flow.pools.values():
             for capsule in pool.capsules.values():
                 capsule.evicted = capsule.name in evicted
                 if (capsule.name in names) != capsule.cordoned:
                     capsule.cordoned = capsule.name in names
-                    self._usable(pool, capsule, self.router.clock())
+                    self._usable(pool, capsule, self.flow.clock())
                     if capsule.cordoned:
                         self.drain(capsule)
 
@@ -113,7 +113,7 @@ class Fleet:
         frame = link_pb2.Drain(recycle=recycle)
         if worker is not None:
             frame.worker, frame.incarnation = worker.id, worker.incarnation
-        self.router.tell(capsule, link_pb2.Frame(drain=frame))
+        self.flow.agents.tell(capsule, link_pb2.Frame(drain=frame))
 
     # ---- links
 
@@ -124,9 +124,9 @@ class Fleet:
         pool = await self.roster.adopt(about)
         self._check_place(pool, about)
         await self.monitor.check_lease(pool, about)
-        if self.router.pools.get(pool.name) is not pool:
+        if self.flow.pools.get(pool.name) is not pool:
             raise PoolNotFound(f"capsule {about.name} belongs to pool {pool.name!r}, which has just been deleted")
-        now = self.router.clock()
+        now = self.flow.clock()
         self._check_place(pool, about)
         for other in [c for c in pool.capsules.values() if c.name == about.name and c.incarnation != about.incarnation]:
             self.lose(pool, other, "its agent was replaced")
@@ -135,7 +135,7 @@ class Fleet:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
             pool.capsules[about.incarnation] = capsule
         capsule.pool_uid = about.settings.uid
-        self.roster.linked(capsule.incarnation)
+        self.flow.pools.linked(capsule.incarnation)
         silence = now - capsule.heard
         capsule.heard = now
         capsule.linked = True
@@ -145,7 +145,7 @@ class Fleet:
         for worker in capsule.everyone:
             # On a new link the agent tells what is above 0, and what was told on the one before is out of date.
             worker.elsewhere = 0
-        self.router.senders[capsule] = send
+        self.flow.agents.senders[capsule] = send
         self._settle_unlisted(pool, capsule, frozenset(hello.running), now, remembers=silence < REMEMBERED_SECONDS)
         self._cancel_again(capsule)
         if capsule.cordoned:
@@ -155,7 +155,7 @@ class Fleet:
 
     def _check_place(self, pool: Pool, about: link_pb2.Capsule) -> None:
         """A capsule that is alive is not taken over by another: neither by its name, nor as another's life. Raises PermissionDenied."""
-        if any(about.incarnation in other.capsules for other in self.router.pools.values() if other is not pool):
+        if any(about.incarnation in other.capsules for other in self.flow.pools.values() if other is not pool):
             raise PermissionDenied(f"capsule {about.name}: hello.capsule.incarnation is that of another capsule")
         for other in pool.capsules.values():
             same = (other.name, other.pod_uid) == (about.name, about.pod_uid)
@@ -170,21 +170,21 @@ class Fleet:
         """The agent lists what it has started; the rest of what this replica had sent goes elsewhere, if the agent `remembers` it all."""
         for call in [capsule.inflight.pop(each) for each in list(capsule.inflight) if each not in running]:
             if remembers:
-                self.router.answers.again(pool, call, now)
+                self.flow.outcomes.again(pool, call, now)
             else:
-                self.router.answers.worker_lost(pool, call, "its agent was away for too long to know what became of it", now)
+                self.flow.outcomes.worker_lost(pool, call, "its agent was away for too long to know what became of it", now)
 
     def _cancel_again(self, capsule: Capsule) -> None:
         """What the agent still runs of calls that have ended: it may not have heard of that before its link broke."""
         for id_, call in capsule.inflight.items():
-            if call.closed:
-                self.router.tell(capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason="CANCELLED")))
+            if call.answered:
+                self.flow.agents.tell(capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason="CANCELLED")))
 
     def leave(self, capsule: Capsule, send: Send) -> None:
         """The agent's link has closed. Suspect at once; what it runs is not given up before it is Lost."""
-        if self.router.senders.get(capsule) is not send:
+        if self.flow.agents.senders.get(capsule) is not send:
             return
-        del self.router.senders[capsule]
+        del self.flow.agents.senders[capsule]
         capsule.linked = False
         pool = self._pool_of(capsule)
         if pool is None:
@@ -197,14 +197,14 @@ class Fleet:
     def suspect(self, pool: Pool, capsule: Capsule) -> None:
         """No new calls there; nothing has failed yet."""
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
-        self.router.sessions.unheard(capsule)
-        self.router.telemetry.missed.labels(pool.name).inc()
-        pool.refresh(capsule, self.router.clock())
+        self.flow.sessions.unheard(capsule)
+        self.flow.telemetry.missed.labels(pool.name).inc()
+        pool.refresh(capsule, self.flow.clock())
         self.changes.tell()
 
     def _pool_of(self, capsule: Capsule) -> Pool | None:
         """None: it has ended, or its pool has, whatever pool of that name there is now."""
-        pool = self.router.pools.get(capsule.pool)
+        pool = self.flow.pools.get(capsule.pool)
         return pool if pool is not None and pool.capsules.get(capsule.incarnation) is capsule else None
 
     # ---- what agents say
@@ -215,14 +215,14 @@ class Fleet:
             return
         capsule.tools = {tool.name: tool for tool in offer.tools}
         capsule.description = pool.description = offer.description
-        self._usable(pool, capsule, self.router.clock())
+        self._usable(pool, capsule, self.flow.clock())
 
     def reported(self, capsule: Capsule, report: link_pb2.Report) -> None:
         """A heartbeat: the truth about the capsule's workers."""
         pool = self._pool_of(capsule)
         if pool is None:
             return
-        now = self.router.clock()
+        now = self.flow.clock()
         capsule.heard_at(now)
         capsule.draining = report.draining
         capsule.liveness = pool_pb2.LIVENESS_LIVE
@@ -232,44 +232,44 @@ class Fleet:
         self._ended(pool, gone, now)
         self._usable(pool, capsule, now)
         if not pool.ready_workers:
-            self.router.told_hopeless(pool, now)
+            self.flow.calls.give_up_hopeless(pool, now)
 
     def _count_recycled(self, pool: Pool, capsule: Capsule, report: link_pb2.Report) -> None:
         """The agent counts from its start; what it had counted before this replica knew it is no news."""
         for reason in RECYCLED.intersection(report.recycled):
             count = report.recycled[reason]
             if capsule.reported:
-                self.router.telemetry.recycles.labels(pool.name, reason).inc(max(0, count - capsule.recycled.get(reason, 0)))
+                self.flow.telemetry.recycles.labels(pool.name, reason).inc(max(0, count - capsule.recycled.get(reason, 0)))
             capsule.recycled[reason] = count
         capsule.reported = True
 
     def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
         pool = self._pool_of(capsule)
-        now = self.router.clock()
+        now = self.flow.clock()
         for each in load.workers:
             worker = pool.find(each.worker, each.incarnation) if pool is not None else None
             if pool is not None and worker is not None and worker.capsule is capsule:
                 worker.elsewhere = each.elsewhere
                 worker.full = False
                 pool.index.place(worker, now)
-                self.router.freed(pool, worker, now)
-                self.router.recalls.slot_free(pool, worker, now)
-                self.router.recalls.crowded(pool, worker, now)
+                self.flow.dispatcher.freed(pool, worker, now)
+                self.flow.recalls.slot_free(pool, worker, now)
+                self.flow.recalls.crowded(pool, worker, now)
 
     def _usable(self, pool: Pool, capsule: Capsule, now: float) -> None:
         """The capsule's workers may have become usable: let waiting calls go on."""
         pool.refresh(capsule, now)
         self.changes.tell()
         if pool.queue.depth:
-            self.router.sessions.reconsider(pool, capsule, now)
+            self.flow.sessions.reconsider(pool, capsule, now)
             for worker in [each for each in capsule.everyone if each in pool.queue.pinned]:
-                self.router.freed(pool, worker, now)
-            self.router.pump(pool, now)
+                self.flow.dispatcher.freed(pool, worker, now)
+            self.flow.dispatcher.pump(pool, now)
 
     def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
         for worker in gone:
-            self.router.telemetry.restarts.labels(pool.name, pool.why_gone(worker.id, worker.incarnation)).inc()
-        self.router.sessions.workers_gone(pool, gone, now)
+            self.flow.telemetry.restarts.labels(pool.name, pool.why_gone(worker.id, worker.incarnation)).inc()
+        self.flow.sessions.workers_gone(pool, gone, now)
 
     # ---- time
 
@@ -278,27 +278,27 @@ class Fleet:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.roster.run(), name="roster")
             while True:
-                due = self.router.clock() + TICK_SECONDS
+                due = self.flow.clock() + TICK_SECONDS
                 await asyncio.sleep(TICK_SECONDS)
-                now = self.router.clock()
+                now = self.flow.clock()
                 self.monitor.tick(now, now - due)
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
         log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how)
-        self.router.telemetry.lost.labels(pool.name).inc()
+        self.flow.telemetry.lost.labels(pool.name).inc()
         capsule.liveness = pool_pb2.LIVENESS_LOST
         pool.lost.append((capsule.name, capsule.incarnation, capsule.pod_uid))
         self._gone(pool, capsule, "lost")
-        now = self.router.clock()
+        now = self.flow.clock()
         calls: list[Call] = list(capsule.inflight.values())
         capsule.inflight.clear()
         for call in calls:
-            self.router.answers.worker_lost(pool, call, f"lost: {how}", now)
+            self.flow.outcomes.worker_lost(pool, call, f"lost: {how}", now)
 
     def _gone(self, pool: Pool, capsule: Capsule, why: str) -> None:
-        now = self.router.clock()
-        self.router.senders.pop(capsule, None)
+        now = self.flow.clock()
+        self.flow.agents.senders.pop(capsule, None)
         self._ended(pool, pool.remove(capsule, why, now), now)
         self.changes.tell()
 

@@ -18,7 +18,7 @@ from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.liveness import Sign, Stalls, judge_pool
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
@@ -43,8 +43,8 @@ class Listener(Protocol):
 class Monitor:
     """Looks after every agent of this replica. Its owner calls `tick` by its own clock."""
 
-    def __init__(self, router: Dispatcher, store: Store, listener: Listener) -> None:
-        self._router = router
+    def __init__(self, flow: Flow, store: Store, listener: Listener) -> None:
+        self._flow = flow
         self._store = store
         self._listener = listener
         self._stalls = Stalls()
@@ -56,7 +56,7 @@ class Monitor:
         try:
             lost = await self._store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
         except StoreUnavailable:
-            pool.store_away_at = self._router.clock()
+            pool.store_away_at = self._flow.clock()
             return
         if lost:
             raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
@@ -64,7 +64,7 @@ class Monitor:
     def tick(self, now: float, late: float) -> None:
         """Judge every agent, and renew the leases of those that were heard. The owner's clock is `late` by so much."""
         judges = self._stalls.look(now, late)
-        for pool in self._router.pools.values():
+        for pool in self._flow.pools.values():
             if judges:
                 self._judge(pool, now)
             self._renew(pool, now)
@@ -98,7 +98,7 @@ class Monitor:
         """For how long it has left a question unanswered. It is asked when it holds calls and has said nothing for a moment."""
         if capsule.asked > capsule.heard:
             return self._listened(capsule.asked, now)
-        if capsule.inflight and now - capsule.heard >= LOOK_SECONDS and (send := self._router.senders.get(capsule)) is not None:
+        if capsule.inflight and now - capsule.heard >= LOOK_SECONDS and (send := self._flow.agents.senders.get(capsule)) is not None:
             capsule.asked = now
             with contextlib.suppress(LinkClosed):
                 send(_PING)
@@ -109,7 +109,7 @@ class Monitor:
             if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
                 self._listener.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
         except StoreUnavailable as error:
-            pool.store_away_at = self._router.clock()
+            pool.store_away_at = self._flow.clock()
             log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
         await asyncio.sleep(DOUBT_SECONDS)
         capsule.doubted = False
@@ -127,7 +127,7 @@ class Monitor:
         try:
             lost = await self._store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
         except StoreUnavailable:
-            pool.store_away_at = self._router.clock()
+            pool.store_away_at = self._flow.clock()
             return
         for incarnation in lost:
             if incarnation in pool.capsules:

@@ -17,12 +17,9 @@ from snakepit._wire.settings import settings_digest
 from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
 from snakepit.spec import InvalidPool, SnakePoolSpec, decode_spec
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.pools import RETURN_SECONDS, Pools
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
-
-RETURN_SECONDS = 10.0
-"""So long after its start a replica may wait for the agents, and calls for the first worker of a pool that was there before it."""
 
 TICK_SECONDS = 0.25
 LEASES_SECONDS = 1.0
@@ -42,26 +39,27 @@ class Roster:
     """`ended` is told each pool that is gone, `moved` each that has become another of its name, `changed` that anything is different."""
 
     def __init__(
-        self, router: Dispatcher, store: Store, ended: Callable[[Pool], None], moved: Callable[[Pool], None], changed: Callable[[], None]
+        self,
+        pools: Pools,
+        store: Store,
+        ended: Callable[[Pool], None],
+        moved: Callable[[Pool], None],
+        changed: Callable[[], None],
     ) -> None:
-        self._router = router
+        self._pools = pools
+        self._clock = asyncio.get_running_loop().time
         self._store = store
         self._ended, self._moved, self._changed = ended, moved, changed
         self.refused: dict[str, str] = {}
         """Pools that the operator has told of in settings that can't be read, and why."""
-        self._told = False
         self._streams = 0
         self._gone: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unsaved: OrderedDict[str, link_pb2.PoolSettings] = OrderedDict()
         self._perhaps_new: set[str] = set()
         self._strange: set[tuple[str, str]] = set()
-        self._swept = router.clock()
+        self._swept = self._clock()
         self._work = asyncio.Event()
         self._loaded = False
-        self._started = router.clock()
-        self._alive: set[str] | None = None
-        self._linked: set[str] = set()
-        self._returned = False
 
     # ---- the operator
 
@@ -77,10 +75,10 @@ class Roster:
     def tell(self, settings: Sequence[link_pb2.PoolSettings], names: Collection[str], *, complete: bool) -> None:
         """The operator's word. With `complete`, pools that are neither in `settings` nor in `names` are gone."""
         for each in settings:
-            is_new = each.pool not in self._router.pools
+            is_new = each.pool not in self._pools
             try:
                 pool = self._put(each)
-                if is_new and not self._told:
+                if is_new and not self._pools.told:
                     self._perhaps_new.add(pool.name)
                     self._be_patient(pool)
             except InvalidArguments as error:
@@ -90,16 +88,16 @@ class Roster:
                 self._gone.pop((each.pool, each.uid), None)
                 self._save_later(each)
         if complete:
-            if not self._told and not self._alive:
+            if not self._pools.told and not self._pools.alive:
                 # Of pools that were not known before, nobody has been looked for.
-                self._alive = None
+                self._pools.alive = None
                 self._work.set()
-            self._told = True
+            self._pools.told = True
             self._keep_only({each.pool for each in settings}.union(names))
 
     def _keep_only(self, named: Collection[str]) -> None:
-        for pool in [pool for name, pool in self._router.pools.items() if name not in named]:
-            del self._router.pools[pool.name]
+        for pool in [pool for name, pool in self._pools.items() if name not in named]:
+            del self._pools[pool.name]
             self._perhaps_new.discard(pool.name)
             self._remember_gone(pool)
             self._delete_later(pool.name, pool.settings.uid)
@@ -109,9 +107,9 @@ class Roster:
     def _put(self, settings: link_pb2.PoolSettings) -> Pool:
         """Raises InvalidArguments when the spec can't be read."""
         spec = read_spec(settings)
-        pool = self._router.pools.get(settings.pool)
+        pool = self._pools.get(settings.pool)
         if pool is None:
-            pool = self._router.pools[settings.pool] = Pool(settings, spec, self._router.clock())
+            pool = self._pools[settings.pool] = Pool(settings, spec, self._clock())
         elif pool.digest != settings_digest(settings):
             before = pool.settings.uid
             if before != settings.uid:
@@ -129,7 +127,7 @@ class Roster:
 
     def _be_patient(self, pool: Pool) -> None:
         """Just after a start its agents may be about to link: calls wait for them, so long and no longer."""
-        pool.patient_until = self._started + RETURN_SECONDS
+        pool.patient_until = self._pools.started + RETURN_SECONDS
 
     def reported(self, pool: Pool) -> None:
         """An agent has: a pool that was as new to the store as to us, and has no ready worker, is a new one."""
@@ -161,7 +159,7 @@ class Roster:
     def _known(self, about: link_pb2.Capsule) -> Pool | None:
         if (about.pool, about.settings.uid) in self._gone:
             raise _deleted(about)
-        pool = self._router.pools.get(about.pool)
+        pool = self._pools.get(about.pool)
         if not self._streams:
             return pool
         if pool is None:
@@ -169,11 +167,6 @@ class Roster:
         if about.settings.uid and about.settings.uid != pool.settings.uid:
             raise _deleted(about)
         return pool
-
-    def linked(self, incarnation: str) -> None:
-        """That agent is here."""
-        if not self._returned:
-            self._linked.add(incarnation)
 
     # ---- the store
 
@@ -184,11 +177,11 @@ class Roster:
             if not self._loaded:
                 await self.load()
             saved = await self._save()
-            if self._loaded and not self.returned():
+            if self._loaded and not self._pools.returned():
                 await self._see_who_is_alive()
-            if saved and self._streams and self._router.clock() - self._swept >= SWEEP_SECONDS:
+            if saved and self._streams and self._clock() - self._swept >= SWEEP_SECONDS:
                 await self._sweep()
-            pause = TICK_SECONDS if not self._loaded else SWEEP_SECONDS / 2 if saved and self._returned else LEASES_SECONDS
+            pause = TICK_SECONDS if not self._loaded else SWEEP_SECONDS / 2 if saved and self._pools.returned() else LEASES_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._work.wait()
@@ -203,7 +196,7 @@ class Roster:
         self._loaded = True
         for settings in known:
             # What the operator has not named does not come back.
-            if not self._told and settings.pool not in self._router.pools:
+            if not self._pools.told and settings.pool not in self._pools:
                 try:
                     self._be_patient(self._put(settings))
                 except InvalidArguments as error:
@@ -224,13 +217,13 @@ class Roster:
 
         Once isn't enough: the operator may have told another replica a moment earlier.
         """
-        self._swept = self._router.clock()
+        self._swept = self._clock()
         try:
             known = await self._store.load_pools()
         except StoreUnavailable as error:
             log.debug("the store was not looked through: %s", error)
             return
-        strange = {(each.pool, each.uid) for each in known if each.pool not in self._router.pools}
+        strange = {(each.pool, each.uid) for each in known if each.pool not in self._pools}
         for pool, uid in strange & self._strange:
             self._delete_later(pool, uid)
         self._strange = strange
@@ -254,24 +247,11 @@ class Roster:
 
     async def _see_who_is_alive(self, pools: Iterable[str] | None = None) -> None:
         try:
-            alive = await self._store.live_agents(list(self._router.pools if pools is None else pools))
+            alive = await self._store.live_agents(list(self._pools if pools is None else pools))
         except StoreUnavailable as error:
             log.debug("who is alive is not known: %s", error)
             return
-        self._alive = set(alive)
-
-    def returned(self) -> bool:
-        """Have the agents come back after a start? True after ten seconds in any case.
-
-        Those that hold a lease are waited for. Where there is none, nobody may be alive, or the store has lost everything: the operator is
-        waited for, which knows the pools.
-        """
-        if not self._returned:
-            waits = self._alive is None or not self._alive <= self._linked or not (self._alive or self._told)
-            self._returned = not waits or self._router.clock() - self._started > RETURN_SECONDS
-            if self._returned:
-                self._linked.clear()
-        return self._returned
+        self._pools.alive = set(alive)
 
 
 def read_spec(settings: link_pb2.PoolSettings) -> SnakePoolSpec:

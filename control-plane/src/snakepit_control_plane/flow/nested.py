@@ -5,26 +5,56 @@ An agent asks (`servers/asking`); the answer comes from a worker, through the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Protocol
 
 from snakepit._names import nearest
 from snakepit._values.strings import quoted
 from snakepit.errors import SnakepitError, ToolNotFound
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.model.call import Call, bad_timeout
+from snakepit_control_plane.flow.open_calls import OpenCalls
+from snakepit_control_plane.flow.pools import Pools
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.catalogue import Catalogue, Offered, Scope
-from snakepit_control_plane.model.nesting import Nest, nest_of, too_deep
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.model.pool import Pool
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.servers.offers import ClientCall, Provider
-
+from snakepit_control_plane.policy.admission import bad_timeout
+from snakepit_control_plane.policy.nesting import too_deep
 
 _DECIDED_HERE = ("session_id", "affinity", "idempotency_key", "metadata", "accept", "parent_call_id", "turn", "progress")
 """Fields of a nested call that follow from the call around it, whatever an agent says."""
+
+
+class Asker(Protocol):
+    """The worker's end of a nested call."""
+
+    def answer(self, result: link_pb2.Result) -> None: ...
+    def chunk(self, payload: common_pb2.Payload) -> None: ...
+
+
+class OpenNested(Protocol):
+    """A nested call that has not been answered."""
+
+    def cancel(self) -> None: ...
+    def taken(self, chunks: int) -> None: ...
+
+
+class ClientCall(OpenNested, Protocol):
+    """One that a client runs. `until`: its deadline, of the loop's clock."""
+
+    nest: Nest
+    until: float
+
+
+class ToolProvider(Protocol):
+    """A client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
+
+    client: str
+
+    def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall: ...
 
 
 @dataclass(frozen=True)
@@ -34,15 +64,18 @@ class Target:
     pool: Pool
     nest: Nest
     until: float
-    offered: Offered[Provider] | None = None
+    offered: Offered[ToolProvider] | None = None
 
 
 class NestedCalls:
     """One for each replica. `client_calls`: those that clients run, by call_id."""
 
-    def __init__(self, router: Dispatcher) -> None:
-        self.router = router
-        self.catalogue: Catalogue[Provider] = Catalogue(router.limits)
+    def __init__(self, pools: Pools, calls: OpenCalls, limits: Limits) -> None:
+        self._pools = pools
+        self._calls = calls
+        self._limits = limits
+        self._clock = asyncio.get_running_loop().time
+        self.catalogue: Catalogue[ToolProvider] = Catalogue(limits)
         self.client_calls: dict[str, ClientCall] = {}
 
     def resolve(self, parent: Call, call: link_pb2.Call) -> Target:
@@ -54,11 +87,11 @@ class NestedCalls:
         if not call.timeout_seconds >= 0:
             raise bad_timeout(call.timeout_seconds)
         around = nest_of(parent)
-        refusal = too_deep(around, call.tool, self.router.limits.max_nesting_depth)
+        refusal = too_deep(around, call.tool, self._limits.max_nesting_depth)
         if refusal is not None:
             raise refusal
         nest = Nest(around)
-        pool = self.router.pool(call.pool or parent.pool)
+        pool = self._pools.find(call.pool or parent.pool_name)
         session = nest.session()
         found = self._offered(session, call, pool)
         if found is not None:
@@ -76,32 +109,26 @@ class NestedCalls:
 
     def adopt(self, call: Call) -> SnakepitError | None:
         """A client calls out of a tool of its own, which a worker's call waits for: it is nested in that one. Returns its refusal."""
-        frame = call.request
-        asked = self.client_calls.get(frame.parent_call_id)
-        frame.parent_call_id = ""
+        message = call.message
+        asked = self.client_calls.get(message.parent_call_id)
+        message.parent_call_id = ""
         if asked is None:
             return None
-        if (refusal := too_deep(asked.nest, call.tool, self.router.limits.max_nesting_depth)) is not None:
+        if (refusal := too_deep(asked.nest, call.tool, self._limits.max_nesting_depth)) is not None:
             return refusal
         call.nest = Nest(asked.nest, call)
         call.nest.by_client = True
-        frame.depth = call.nest.depth
-        left = max(0.001, asked.until - self.router.clock())
-        frame.timeout_seconds = min(left, frame.timeout_seconds or left)
+        message.depth = call.nest.depth
+        left = max(0.001, asked.until - self._clock())
+        message.timeout_seconds = min(left, message.timeout_seconds or left)
         call.deadline = min(call.deadline, asked.until)
-        pool = self.router.pools.get(call.pool)
-        if frame.session_id and pool is not None:
-            _within_turn(frame, call.nest, (pool.name, frame.session_id))
-        self.keep(call.nest, lambda: self.router.cancel(call))
+        pool = self._pools.get(call.request.pool)
+        if message.session_id and pool is not None:
+            _within_turn(message, call.nest, (pool.name, message.session_id))
+        call.nest.keep(partial(self._calls.cancel, call))
         return None
 
-    @staticmethod
-    def keep(nest: Nest, give_up: Callable[[], None]) -> None:
-        """Give it up when the call around it ends."""
-        assert nest.parent is not None
-        nest.parent.children[nest] = give_up
-
-    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> Offered[Provider] | None:
+    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> Offered[ToolProvider] | None:
         # A name that the pool's workers have come to have since is theirs.
         scopes = [Scope(pool.name)] if call.tool not in pool.tools else []
         if session[1] and call.pool in ("", session[0]):
@@ -121,12 +148,12 @@ class NestedCalls:
         limits = pool.spec.call
         own = tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else 0.0
         default = own or (limits.stream_timeout_seconds if call.stream else limits.timeout_seconds)
-        return min(parent.deadline, self.router.clock() + (call.timeout_seconds or default))
+        return min(parent.deadline, self._clock() + (call.timeout_seconds or default))
 
 
 def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
     """What every nested call has of the one around it."""
-    around = parent.request
+    around = parent.message
     for field in _DECIDED_HERE:
         call.ClearField(field)
     call.depth, call.priority = nest.depth, around.priority
@@ -136,9 +163,9 @@ def _take_over(parent: Call, call: link_pb2.Call, nest: Nest) -> None:
 
 def _join_session(parent: Call, call: link_pb2.Call, nest: Nest, session: tuple[str, str]) -> None:
     """Run in the session, within the turn of the call around it that holds the turn."""
-    around = parent.request
+    around = parent.message
     call.session_id = session[1]
-    if (parent.pool, around.session_id) == session:
+    if (parent.pool_name, around.session_id) == session:
         call.affinity = around.affinity
     _within_turn(call, nest, session)
 

@@ -1,29 +1,45 @@
-"""How many calls a replica has open, so that one that stops can wait for the last of them."""
+"""The caller's end of each call: opened, answered once, given up at its deadline; and its end, when no agent has it any more.
+
+Nothing here awaits: frames come in, frames go out, in one turn of the event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Hashable, Iterator
+
+from snakepit._telemetry import tracing
+from snakepit.errors import Cancelled, SnakepitError, Started
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.agents import AgentLinks
+from snakepit_control_plane.flow.deadlines import Deadlines
+from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, request_of, result_frame
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.queue import place_of
+from snakepit_control_plane.model.quotas import MemoryBudget
+from snakepit_control_plane.policy.admission import saturated, waited_too_long
+from snakepit_control_plane.policy.placement import Wait, no_worker, patience
+from snakepit_control_plane.telemetry import Telemetry
 
 
-class OpenCalls:
-    """What a router counts. `open_calls`: those whose callers have not been answered."""
+class OpenCount:
+    """How many calls a replica has open, so that one that stops can wait for the last of them. `count`: those without an answer."""
 
     def __init__(self) -> None:
-        self.open_calls = 0
+        self.count = 0
         self._delivering = 0
         self._idle: asyncio.Event | None = None
 
-    def ended(self) -> None:
-        """One open call less."""
-        self.open_calls -= 1
+    def one_less(self) -> None:
+        self.count -= 1
         if self._idle is not None:
             self._perhaps_idle()
 
     @contextlib.contextmanager
     def delivering(self) -> Iterator[None]:
-        """A call with a stream of its own. It is closed when its last words are taken from the router; a slow reader has them later."""
+        """A call with a stream of its own. It is answered when its last words are taken from here; a slow reader has them later."""
         self._delivering += 1
         try:
             yield
@@ -34,7 +50,7 @@ class OpenCalls:
     @property
     def is_idle(self) -> bool:
         """Is no call open, and has everybody been given what there was to say?"""
-        return not self.open_calls and not self._delivering
+        return not self.count and not self._delivering
 
     async def idle(self) -> None:
         """Wait for `is_idle`."""
@@ -45,3 +61,201 @@ class OpenCalls:
     def _perhaps_idle(self) -> None:
         if self._idle is not None and self.is_idle:
             self._idle.set()
+
+
+class OpenCalls(OpenCount):
+    """One for each replica."""
+
+    def __init__(self, agents: AgentLinks, telemetry: Telemetry, memory: MemoryBudget) -> None:
+        super().__init__()
+        self._agents = agents
+        self._telemetry = telemetry
+        self._memory = memory
+        self._clock = asyncio.get_running_loop().time
+        self._arrivals = itertools.count(1)
+        self.deadlines = Deadlines(asyncio.get_running_loop(), self._due)
+
+    def open(
+        self, frame: link_pb2.Frame, reply: Reply, now: float, *, caller: Hashable, takes_pieces: bool = False, leads: Call | None = None
+    ) -> Call:
+        """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key (`leads`: the first of them)."""
+        self.count += 1
+        request = request_of(frame.call, now, caller, takes_pieces, leads is not None)
+        return Call(request, frame, reply, next(self._arrivals) if leads is None else leads.arrival)
+
+    # ---- the caller's end
+
+    def fail(self, call: Call, error: SnakepitError) -> None:
+        """Answer with an error, and give up the call's place."""
+        if call.answered:
+            return
+        if call.reruns and error.started is Started.NO:
+            error.started = Started.MAYBE
+        if not call.may_have_run:
+            self._telemetry.refusals.labels(call.pool.name if call.pool is not None else "", error.reason).inc()
+        self.answer(call, result_frame(call, error))
+
+    def cancel(self, call: Call, error: SnakepitError | None = None) -> None:
+        """The caller has gone, or its deadline has passed (`error`). The slot is free when the tool has stopped."""
+        if call.answered:
+            return
+        if call.worker is not None and (call.state is SENT or call.state is LEFT):
+            reason = "CANCELLED" if error is None else error.reason
+            self._agents.tell(call.worker.capsule, link_pb2.Frame(cancel=link_pb2.Cancel(id=call.message.id, reason=reason)))
+        started = Started.MAYBE if call.may_have_run else Started.NO
+        self.fail(call, error or Cancelled("the caller cancelled the call", started=started))
+
+    def answer(self, call: Call, frame: link_pb2.Frame) -> None:
+        """Answer the caller: once. The call ends with it, unless an agent has it, or is about to."""
+        if call.answered:
+            return
+        call.answered = True
+        now = self._clock()
+        self.one_less()
+        self.deadlines.discard(call)
+        if call.place is not None:
+            self._leave_place(call, now)
+        if call.nest is not None:
+            call.nest.end()
+        result = frame.result
+        if not call.request.leads:
+            self._record(call, result, now)
+        result.id = call.request.id
+        result.call_id = call.request.call_id
+        call.reply(call, frame)
+        state = call.state
+        if state is LEFT:
+            self._end(call, now)
+        elif state is not SENT and state is not RESERVED:
+            self._freed(call, now)
+            self._end(call, now)
+
+    # ---- the worker's end
+
+    def left(self, call: Call, now: float) -> None:
+        """The call has left its worker for good: answered, or with what it gave still on its way."""
+        call.move("finish")
+        self._freed(call, now)
+        if call.answered:
+            self._end(call, now)
+
+    def ends_unplaced(self, call: Call, now: float) -> None:
+        """The call, which came back from its worker, has been answered meanwhile."""
+        self._freed(call, now)
+        self._end(call, now)
+
+    @staticmethod
+    def _freed(call: Call, now: float) -> None:
+        at: object = call.stages
+        while isinstance(at, tuple):
+            stage, at = at
+            stage.freed(call, now)
+
+    @staticmethod
+    def _end(call: Call, now: float) -> None:
+        call.move("end")
+        at: object = call.stages
+        while isinstance(at, tuple):
+            stage, at = at
+            stage.ended(call, now)
+
+    # ---- the queue's end
+
+    def wait(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
+        """Count the call as waiting from now on, `seconds` at most; False when it was refused because the queue is full."""
+        place = call.place
+        if place is not None and place.counted:
+            if call.state is not QUEUED:
+                call.move("wait")
+            if seconds > place.seconds:
+                self._allow(call, seconds)
+            return True
+        came_back = place is not None and place.requeued
+        if pool.queue.is_full and not came_back:
+            self.fail(call, saturated(pool))
+            return False
+        if not self._memory.take(call, anyway=came_back):
+            self.fail(call, self._memory.full(call))
+            return False
+        call.stand_alone()
+        call.move("wait")
+        place = pool.queue.enter(call, now)
+        if call.span is not None:
+            place.span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": pool.name})
+        self._allow(call, max(place.seconds, seconds))
+        return True
+
+    def _allow(self, call: Call, seconds: float) -> None:
+        """The call may wait in the queue for so long, in all."""
+        place = place_of(call)
+        place.seconds = seconds
+        self.deadlines.set(call, min(call.deadline, place.times_out_at()))
+
+    def join(self, pool: Pool, call: Call, until: float) -> bool:
+        """The call waits for the outcome of another one, `until` then. It needs no slot, but counts in the queue's bound, and is refused
+        (False) where that is reached."""
+        if pool.queue.is_full:
+            self.fail(call, saturated(pool))
+            return False
+        if not self._memory.take(call):
+            self.fail(call, self._memory.full(call))
+            return False
+        call.stand_alone()
+        call.move("join")
+        pool.queue.joined += 1
+        self.deadlines.set(call, until)
+        return True
+
+    def _leave_place(self, call: Call, now: float) -> None:
+        if call.is_waiting:
+            self.leave_queue(call, now)
+        else:
+            self._memory.give_back(call)
+
+    def leave_queue(self, call: Call, now: float) -> None:
+        """Of one that is counted there."""
+        place, pool = call.place, call.pool
+        if place is None or pool is None:
+            return
+        seconds = pool.queue.leave(call, now)
+        if place.bytes:
+            self._memory.give_back(call)
+        self._telemetry.waits.observe(pool.name, seconds)
+        if place.span is not None:
+            place.span.end()
+            place.span = None
+
+    def give_up_hopeless(self, pool: Pool, now: float) -> None:
+        """Where no worker was ever ready and each says why it can't be, those who wait are told instead of waiting on."""
+        if pool.queue.depth and pool.is_hopeless and not isinstance(refusal := no_worker(pool, now), Wait):
+            for call in pool.queue.everybody():
+                self.fail(call, refusal)
+
+    def _due(self, call: Call, now: float) -> None:
+        pool = call.pool
+        if call.answered:
+            return
+        if now >= call.deadline or pool is None:
+            self.cancel(call, call.expired(now))
+        elif (seconds := patience(pool, now)) > place_of(call).seconds:
+            self._allow(call, seconds)
+        else:
+            never = not pool.was_ready and no_worker(pool, now)
+            self.fail(call, never if isinstance(never, SnakepitError) else waited_too_long(call, now))
+
+    # ---- the account
+
+    def _record(self, call: Call, result: link_pb2.Result, now: float) -> None:
+        """Labels come from what is known here, never from what a caller made up."""
+        pool, tool = "", ""
+        if call.pool is not None:
+            pool, tool = call.pool.name, call.request.tool if call.request.tool in call.pool.tools else ""
+        kind = result.WhichOneof("outcome")
+        outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
+        self._telemetry.calls.add(pool, tool, outcome)
+        self._telemetry.seconds.observe(pool, now - call.request.came_at)
+        if call.span is not None:
+            call.span.end("" if outcome == "OK" else outcome)
+
+    def stop(self) -> None:
+        self.deadlines.stop()

@@ -2,64 +2,75 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from typing import TYPE_CHECKING
 
 from snakepit._retry import CALLS
-from snakepit.errors import PoolNotReady, WorkerBusy, WorkerLost
+from snakepit.errors import WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.open_calls import OpenCalls
+from snakepit_control_plane.flow.transfers import Transfers
+from snakepit_control_plane.model.call import RETURNED, Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.interface import Fence
+from snakepit_control_plane.policy.reruns import may_run_again, too_many_gone
+from snakepit_control_plane.telemetry import Telemetry
 
-if TYPE_CHECKING:
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
-
-MOST_RERUNS = 2
-"""A call whose worker is lost for the third time fails: its arguments may be what kills them."""
-
-MOST_GONE = 4
-"""The same for a call that none of its workers had begun, which is rarely to blame."""
+_OF_THE_SESSION = ("RELEASED", "BUSY")
+"""Rejections that say something of a call's session, and nothing of its worker."""
 
 
-class Answers:
-    """One for each router."""
+class Outcomes:
+    """One for each replica."""
 
-    def __init__(self, router: Dispatcher) -> None:
-        self._router = router
+    def __init__(self, dispatcher: Dispatcher, calls: OpenCalls, transfers: Transfers, telemetry: Telemetry) -> None:
+        self._dispatcher = dispatcher
+        self._calls = calls
+        self._transfers = transfers
+        self._telemetry = telemetry
+        self._loop = asyncio.get_running_loop()
+
+    # ---- done
 
     def answered(self, capsule: Capsule, frame: link_pb2.Frame) -> None:
         """A Result. One for a call that is not in flight (a fenced agent's, a late one) is dropped."""
         result = frame.result
         call = capsule.inflight.pop(result.id, None)
-        if call is None or call.home is None:
+        if call is None or call.pool is None:
             return
-        now, pool, worker = self._router.clock(), call.home, call.worker
+        now, pool, worker = self._loop.time(), call.pool, call.worker
         outcome = result.WhichOneof("outcome")
         failed = outcome == "tool_error" or outcome == "error"
         if worker is not None:
-            worker.full = False
-            worker.progressed = now
-            rest = pool.count_outcome(worker, call.tool, call.sent_at, failed) if failed or worker.failure_share else 0.0
-            if rest > now:
-                worker.resting_until = rest
-                self._router.loop.call_at(rest + 0.001, self._rested, pool, worker)
+            self._learn(pool, worker, call, failed, now)
         if not failed:
-            pool.learn(call.tool, result.run_seconds)
-        self._router.release(pool, call, now)
+            pool.learn(call.request.tool, result.run_seconds)
+        self._dispatcher.release(pool, call, now)
         if outcome == "error" and self._failed(pool, call, result.error, now):
-            self._free(pool, worker, now)
+            if worker is not None:
+                self._dispatcher.slot_free(pool, worker, now)
             return
-        if result.HasField("pieces") and not call.closed:
-            self._router.transfers.begin(capsule, call, frame)
-        elif call.is_stream and call.sink is not None and not call.closed:
-            self._end_stream(capsule, call, frame)
+        if result.HasField("pieces") and not call.answered:
+            self._transfers.begin(capsule, call, frame)
+        elif call.request.is_stream and call.sink is not None and not call.answered:
+            self._transfers.trail(capsule, call, result)
         else:
             # A large result was on its way, and won't come: its worker has died, say.
-            self._router.transfers.give_up(call)
-            self._router.close(call, frame)
-        self._settled(pool, call, worker, now)
+            self._transfers.give_up(call)
+            self._calls.answer(call, frame)
+        self._calls.left(call, now)
+        if worker is not None:
+            self._dispatcher.slot_free(pool, worker, now)
+
+    def _learn(self, pool: Pool, worker: Worker, call: Call, failed: bool, now: float) -> None:
+        """What the outcome says of the worker."""
+        worker.full = False
+        worker.progressed = now
+        rest = pool.count_outcome(worker, call.request.tool, call.sent_at, failed) if failed or worker.failure_share else 0.0
+        if rest > now:
+            worker.resting_until = rest
+            self._loop.call_at(rest + 0.001, self._rested, pool, worker)
 
     def _failed(self, pool: Pool, call: Call, error: common_pb2.Error, now: float) -> bool:
         """The agent reports a failure. True: its worker has died, and the call runs again."""
@@ -70,138 +81,99 @@ class Answers:
         return False
 
     def _rested(self, pool: Pool, worker: Worker) -> None:
-        now = self._router.clock()
+        now = self._loop.time()
         if pool.workers.get(worker.id) is worker:
             pool.index.place(worker, now)
-            self._router.freed(pool, worker, now)
+            self._dispatcher.freed(pool, worker, now)
 
-    def _end_stream(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
-        """The slot is free; the chunks have their own way, and may still be on it. The sink closes the call."""
-        result = frame.result
-        capsule.trailing[result.id] = call
-        if result.WhichOneof("outcome") == "error" and call.sink is not None:
-            call.sink.fail(result.error)
+    # ---- rejected
 
     def rejected(self, capsule: Capsule, reject: link_pb2.Reject) -> None:
         """The agent has not started the call and does not hold it: it gets its old place in the queue again."""
         call = capsule.inflight.pop(reject.id, None)
-        if call is None or call.home is None:
+        if call is None or call.pool is None:
             return
-        now, pool, worker = self._router.clock(), call.home, call.worker
-        if call.session is not None and self._of_session(pool, call, reject.reason, now):
-            self._free(pool, worker, now)
-            return
+        now, pool, worker, reason = self._loop.time(), call.pool, call.worker, reject.reason
+        if worker is not None and not (call.session is not None and reason in _OF_THE_SESSION):
+            self._mark(pool, capsule, worker, reason, now)
+        self._take_off(pool, call, now)
+        if call.answered:
+            self._calls.ends_unplaced(call, now)
+        elif reason == "NO_ARGUMENTS":
+            self._pause(call)
+        elif reason != "WORKER_GONE" or not self._was_last_try(pool, call):
+            self._dispatcher.place_again(call, reason, now)
         if worker is not None:
-            if reject.reason == "WORKER_GONE":
-                worker.ready = False
-                pool.refresh(capsule, now)
-            elif reject.reason == "DRAINING":
-                capsule.draining = True
-                pool.refresh(capsule, now)
-            else:
-                worker.full = True
-        if reject.reason == "WORKER_GONE" and self._has_cost_too_many(pool, call, now):
-            self._free(pool, worker, now)
-        elif reject.reason == "NO_ARGUMENTS" and not call.closed:
-            self._pause(pool, call, worker, now)
+            self._dispatcher.slot_free(pool, worker, now)
+
+    @staticmethod
+    def _mark(pool: Pool, capsule: Capsule, worker: Worker, reason: str, now: float) -> None:
+        """What the rejection says of the worker: no more calls, until its agent says otherwise."""
+        if reason == "WORKER_GONE":
+            worker.ready = False
+            pool.refresh(capsule, now)
+        elif reason == "DRAINING":
+            capsule.draining = True
+            pool.refresh(capsule, now)
         else:
-            self.again(pool, call, now)
+            worker.full = True
 
-    def _has_cost_too_many(self, pool: Pool, call: Call, now: float) -> bool:
-        """One worker that ends with calls unread says nothing of them. A call that comes back from one after the other ends here."""
-        call.gone += 1
-        if call.gone <= MOST_GONE or call.closed:
-            return False
-        self._router.release(pool, call, now)
-        call.worker, call.sent_at = None, 0.0
-        message = f"{call.gone} workers of pool {pool.name}, one after the other, ended before they had begun the call"
-        self._router.fail(call, PoolNotReady(message))
-        self._settled(pool, call, None, now)
-        return True
+    def _was_last_try(self, pool: Pool, call: Call) -> bool:
+        """Has the call come back from so many workers that it fails?"""
+        call.tried().workers_gone += 1
+        refusal = too_many_gone(pool, call)
+        if refusal is not None:
+            call.worker = None
+            self._calls.fail(call, refusal)
+        return refusal is not None
 
-    def _of_session(self, pool: Pool, call: Call, reason: str, now: float) -> bool:
-        """A rejection that says something of the call's session, and nothing of its worker."""
-        if reason == "RELEASED" and call.session is not None:
-            self._router.sessions.moved_on(call.session, Fence(call.request.session_uid, call.request.session_epoch))
-            self.again(pool, call, now)
-        elif reason == "BUSY":
-            self._router.release(pool, call, now)
-            call.worker, call.sent_at = None, 0.0
-            self._router.fail(call, WorkerBusy(f"session {call.request.session_id!r} is ordered, and runs a call", retry_after=0.1))
-            self._settled(pool, call, None, now)
-        else:
-            return False
-        return True
-
-    def _pause(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
+    def _pause(self, call: Call) -> None:
         """Its large arguments did not get there, which may last; meanwhile it has no slot."""
-        self._router.release(pool, call, now)
-        call.worker, call.sent_at = None, 0.0
-        call.fetches += 1
-        self._router.remind(call, call.deadline)
-        self._router.loop.call_later(CALLS.jittered(call.fetches, random.random), self._rerun, pool, call)
-        self._free(pool, worker, now)
+        call.worker = None
+        tried = call.tried()
+        tried.fetches += 1
+        self._calls.deadlines.set(call, call.deadline)
+        self._loop.call_later(CALLS.jittered(tried.fetches, random.random), self._go_on, call)
 
     def again(self, pool: Pool, call: Call, now: float) -> None:
-        """A call that never started goes to somebody else."""
-        self._router.release(pool, call, now)
-        if call.closed:
-            self._settled(pool, call, None, now)
+        """A call that never started, whose agent has forgotten it, goes to somebody else."""
+        self._take_off(pool, call, now)
+        if call.answered:
+            self._calls.ends_unplaced(call, now)
         else:
-            self._requeue(pool, call, now)
+            self._dispatcher.place_again(call, "", now)
 
-    def _requeue(self, pool: Pool, call: Call, now: float) -> None:
-        call.requeued = True
-        if call.session is not None:
-            self._router.sessions.again(pool, call.session, call, now)
-            return
-        call.worker = None
-        call.sent_at = 0.0
-        self._router.wait(pool, call, now, pool.spec.queue.timeout_seconds)
-        self._router.pump(pool, now)
+    def _take_off(self, pool: Pool, call: Call, now: float) -> None:
+        self._dispatcher.release(pool, call, now)
+        call.move("return")
+
+    # ---- lost
 
     def worker_lost(self, pool: Pool, call: Call, how: str, now: float) -> None:
         """The call may have run and will never be answered. An idempotent tool runs again."""
-        self._router.release(pool, call, now)
+        self._dispatcher.release(pool, call, now)
         if self._runs_again(pool, call, now):
             return
         where = call.worker.id if call.worker else "its worker"
-        self._router.fail(call, WorkerLost(f"{where} was lost during the call: {how}", details={"how": how}))
-        self._settled(pool, call, None, now)
+        self._calls.fail(call, WorkerLost(f"{where} was lost during the call: {how}", details={"how": how}))
+        self._calls.left(call, now)
 
     def _runs_again(self, pool: Pool, call: Call, now: float) -> bool:
         """Send a call that may have run to another worker, after a moment, if its tool allows that and the pool can afford it."""
-        tool = pool.tools.get(call.tool)
-        if tool is None or not tool.idempotent or call.closed or call.reruns >= MOST_RERUNS or now >= call.deadline:
+        if not may_run_again(pool, call, now) or pool.budget is None or not pool.budget.spend(now):
             return False
-        if (call.sink is not None and call.sink.opened) or pool.budget is None or not pool.budget.spend(now):
-            return False
-        call.reruns += 1
-        call.waited = 0.0
+        tried = call.tried()
+        tried.reruns += 1
+        call.move("return")
+        if call.place is not None:
+            call.place.waited = 0.0
         if call.nest is not None:
-            call.nest.desert()
-        self._router.telemetry.reruns.labels(pool.name).inc()
-        self._router.loop.call_later(CALLS.jittered(call.reruns, random.random), self._rerun, pool, call)
+            call.nest.abandon_children()
+        self._telemetry.reruns.labels(pool.name).inc()
+        self._loop.call_later(CALLS.jittered(tried.reruns, random.random), self._go_on, call)
         return True
 
-    def _rerun(self, pool: Pool, call: Call) -> None:
-        now = self._router.clock()
-        if call.closed:
-            self._settled(pool, call, None, now)
-        else:
-            self._requeue(pool, call, now)
-
-    def _settled(self, pool: Pool, call: Call, worker: Worker | None, now: float) -> None:
-        if call.capped and call.closed:
-            pool.callers.done(call)
-        if call.session is not None:
-            self._router.sessions.done(pool, call.session, call, now)
-        self._free(pool, worker, now)
-
-    def _free(self, pool: Pool, worker: Worker | None, now: float) -> None:
-        if worker is None:
-            return
-        if pool.queue.depth:
-            self._router.freed(pool, worker, now)
-        if not pool.queue.anybody:
-            self._router.recalls.slot_free(pool, worker, now)
+    def _go_on(self, call: Call) -> None:
+        """The pause is over."""
+        if call.state is RETURNED:
+            self._dispatcher.place_again(call, "", self._loop.time())

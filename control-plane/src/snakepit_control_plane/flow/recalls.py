@@ -1,26 +1,21 @@
-"""Takes back calls that were sent ahead of a worker's slots, while a slot is free elsewhere.
+"""Calls back what was sent ahead of a worker's slots, while a slot is free elsewhere: `policy.recall` says what, this says when.
 
-One of a tool that takes a while comes back as soon as another worker gets free; the quick ones, whose way back would take longer than
-their wait, when their worker does not get on. The agent gives such calls back by itself, but later, because it can't know of the free
-slot. What comes back is requeued by `answers`; what had started stays. Costs nothing while no call is ahead of a slot, and one timer of
-the loop while some are.
+The agent gives such calls back by itself, but later, because it can't know of the free slot. What comes back is placed again by
+`outcomes`; what had started stays. Costs nothing while no call is ahead of a slot, and one timer of the loop while some are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.capsule import AHEAD_SECONDS, Worker
+from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.policy.placement import has_free
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.policy.recall import all_for_others, slow_one
 
 TICK_SECONDS = 0.002
 
@@ -38,10 +33,11 @@ LOOKED_AT_NOW = 8
 
 
 class Recalls:
-    """One for each router."""
+    """One for each replica."""
 
-    def __init__(self, router: Dispatcher) -> None:
-        self._router = router
+    def __init__(self, agents: AgentLinks) -> None:
+        self._agents = agents
+        self._loop = asyncio.get_running_loop()
         self._watched: dict[Worker, Pool] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -58,7 +54,8 @@ class Recalls:
         if not self._watched or free.load >= free.slots or not free.has_room:
             return
         for worker, its in islice(self._watched.items(), LOOKED_AT_NOW):
-            if its is pool and worker.load > worker.slots and self._recall_slow(worker, free.capsule.tools):
+            if its is pool and worker.load > worker.slots and (call := slow_one(worker, free.capsule.tools)) is not None:
+                self._tell(worker, [call])
                 return
 
     def crowded(self, pool: Pool, worker: Worker, now: float) -> None:
@@ -66,18 +63,9 @@ class Recalls:
         if worker.load > worker.slots and worker.own:
             if not worker.watched:
                 self.watch(pool, worker, now)
-            if (free := pool.index.pick_free()) is not None:
-                self._recall_slow(worker, free.capsule.tools)
-
-    def _recall_slow(self, worker: Worker, tools: Container[str]) -> bool:
-        """One call that waits there, of a tool that takes a while and is among `tools`."""
-        if worker.backlog <= AHEAD_SECONDS * worker.slots:
-            return False  # Quick ones only: the usual case, and many of them to look through.
-        call = next((call for call in behind(worker) if call.expected > AHEAD_SECONDS and call.tool in tools), None)
-        if call is None:
-            return False
-        self._tell(worker, [call])
-        return True
+            free = pool.index.pick_free()
+            if free is not None and (call := slow_one(worker, free.capsule.tools)) is not None:
+                self._tell(worker, [call])
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -85,10 +73,10 @@ class Recalls:
 
     def _arm(self, now: float) -> None:
         self._due = now + TICK_SECONDS
-        self._timer = self._router.loop.call_at(self._due, self._tick)
+        self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
-        now = self._router.clock()
+        now = self._loop.time()
         late = now - self._due > LATE_SECONDS
         for worker, pool in list(islice(self._watched.items(), LOOKED_AT)):
             del self._watched[worker]
@@ -96,27 +84,13 @@ class Recalls:
             if worker.watched:
                 # At the end, so that all are looked at in turn.
                 self._watched[worker] = pool
-                if not late and now - worker.progressed >= QUIET_SECONDS:
-                    self._recall(pool, worker, now)
+                if not late and now - worker.progressed >= QUIET_SECONDS and (calls := all_for_others(pool, worker)):
+                    worker.progressed = now
+                    self._tell(worker, calls)
         self._timer = None
         if self._watched:
             self._arm(now)
 
-    def _recall(self, pool: Pool, worker: Worker, now: float) -> None:
-        calls = [call for call in behind(worker) if has_free(pool, call.tool)]
-        if calls:
-            worker.progressed = now
-            self._tell(worker, calls)
-
     def _tell(self, worker: Worker, calls: Sequence[Call]) -> None:
-        first, *others = [call.request.id for call in calls]
-        self._router.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=first, others=others)))
-
-
-def behind(worker: Worker) -> list[Call]:
-    """The calls that this replica has sent to the worker and that have not got a slot there, as far as can be known here.
-
-    Those of sessions stay: whether they may go elsewhere is a question of their binding.
-    """
-    mine = [call for call in worker.capsule.inflight.values() if call.worker is worker]
-    return [call for call in mine[max(0, worker.slots - worker.elsewhere) :] if call.session is None and not call.closed]
+        first, *others = [call.message.id for call in calls]
+        self._agents.tell(worker.capsule, link_pb2.Frame(recall=link_pb2.Recall(id=first, others=others)))

@@ -1,6 +1,6 @@
 """How full the pools' sessions are: counted in the store, and announced at 80 % and 100 % of session.maxSessions, once for each crossing.
 
-`router.marks` decides what is a crossing. Nothing is refused here: the store holds the quota.
+`model.quotas` decides what is a crossing. Nothing is refused here: the store holds the quota.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from snakepit.errors import StoreUnavailable
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import MARKS
 from snakepit_control_plane.store.interface import Store
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 class SessionCount:
     """`told` is called when a pool's mark is another."""
 
-    def __init__(self, router: Dispatcher, store: Store, told: Callable[[], None]) -> None:
-        self._router = router
+    def __init__(self, pools: Pools, store: Store, told: Callable[[], None]) -> None:
+        self._pools = pools
         self._store = store
         self._told = told
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            for pool in list(self._router.pools.values()):
+            for pool in list(self._pools.values()):
                 await self.count(pool)
             await asyncio.sleep(COUNT_SECONDS)
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from snakepit._ipc.sections import piece_of, total
 from snakepit._wire.bulk import Piece
 from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.model.call import Call
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
 
 PIPE_SECONDS = 1.0
 """After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
@@ -60,11 +57,11 @@ class Stream:
         self._taken = asyncio.Event()
         self._error: common_pb2.Error | None = None
 
-    def watch(self, router: Dispatcher, call: Call) -> None:
+    def watch(self, calls: OpenCalls, call: Call) -> None:
         """The pool's idle time holds, and ends the call."""
-        if call.home is not None:
-            self.idle_seconds = call.home.spec.call.stream_idle_seconds
-        self._on_stall = lambda error: router.cancel(call, error)
+        if call.pool is not None:
+            self.idle_seconds = call.pool.spec.call.stream_idle_seconds
+        self._on_stall = lambda error: calls.cancel(call, error)
 
     # ---- the agent's side
 

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.streams import Stream
 from snakepit_control_plane.flow.whole import take_whole
-from snakepit_control_plane.model.call import Call, result_frame
+from snakepit_control_plane.model.call import Call, Stage, result_frame
 from snakepit_control_plane.model.capsule import Capsule
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.limits import Limits
 
 
-class Transfers:
-    """One for each router."""
+class Transfers(Stage):
+    """One for each replica."""
 
-    def __init__(self, router: Dispatcher) -> None:
-        self._router = router
+    def __init__(self, calls: OpenCalls, limits: Limits) -> None:
+        self._calls = calls
+        self._limits = limits
         self._open: dict[str, tuple[Call, Stream]] = {}
         self._collecting: dict[Call, asyncio.Task[None]] = {}
 
@@ -35,7 +34,7 @@ class Transfers:
     def sink(self, call: Call) -> Stream:
         """Where the bytes of a call's large result go; its pipe may open before its Result comes."""
         if not isinstance(call.sink, Stream):
-            idle = call.home.spec.call.stream_idle_seconds if call.home is not None else 60.0
+            idle = call.pool.spec.call.stream_idle_seconds if call.pool is not None else 60.0
             call.sink = Stream(idle_seconds=idle)
         return call.sink
 
@@ -45,20 +44,29 @@ class Transfers:
         capsule.trailing[id_] = call
         stream.on_close = lambda: self._gone(capsule, id_)
         stream.await_pipe()
-        if not call.takes_pieces or (call.inner and sum(frame.result.pieces.sections) <= self._router.limits.kept_result[0]):
+        asked = call.request
+        if not asked.takes_pieces or (asked.leads and sum(frame.result.pieces.sections) <= self._limits.kept_result[0]):
+            call.passes(self)
             self._collecting[call] = asyncio.create_task(self._collect(call, stream, frame), name=f"result of call {call.call_id}")
             return
         if call.call_id in self._open:
             stream.abandon()  # Somebody uses ids twice: the first one keeps its own.
         else:
             self._open[call.call_id] = call, stream
-            self._router.open_calls += 1
+            self._calls.count += 1
             stream.on_close = lambda: self._end(capsule, id_, call.call_id)
-        self._router.close(call, frame)
+        self._calls.answer(call, frame)
+
+    def trail(self, capsule: Capsule, call: Call, result: link_pb2.Result) -> None:
+        """A stream's slot is free; its chunks have their own way, and may still be on it. Its sink answers the call."""
+        call.passes(self)
+        capsule.trailing[result.id] = call
+        if result.WhichOneof("outcome") == "error" and call.sink is not None:
+            call.sink.fail(result.error)
 
     def give_up(self, call: Call) -> None:
         """Its result is an error, though the pipe for a large one may be open."""
-        if isinstance(call.sink, Stream) and not call.is_stream and not call.closed:
+        if isinstance(call.sink, Stream) and not call.request.is_stream and not call.answered:
             call.sink.abandon()
 
     def find(self, call_id: str) -> Stream | None:
@@ -72,17 +80,23 @@ class Transfers:
             if callers(call):
                 stream.abandon()
 
-    def closed(self, call: Call) -> None:
-        """The call, which has a sink, is closed: by its deadline or its caller, perhaps, while its result was being collected."""
-        if call.is_stream:
+    def hand_over(self, call: Call, heir: Call) -> None:
+        """The large result of `call` goes to the caller of `heir`, on whose behalf it ran, and who knows it by the same call_id."""
+        heir.sink = call.sink
+        if (found := self._open.get(call.call_id)) is not None:
+            self._open[call.call_id] = heir, found[1]
+
+    def ended(self, call: Call, now: float) -> None:
+        """By its deadline or its caller, perhaps, while its result was being collected, or its chunks were on their way."""
+        if call.request.is_stream:
             if call.worker is not None:
-                call.worker.capsule.trailing.pop(call.request.id, None)
+                call.worker.capsule.trailing.pop(call.message.id, None)
         elif (collecting := self._collecting.pop(call, None)) is not None:
             collecting.cancel()
 
     async def _collect(self, call: Call, stream: Stream, frame: link_pb2.Frame) -> None:
         try:
-            chunk = await take_whole(stream, self._router.limits.max_payload_bytes)
+            chunk = await take_whole(stream, self._limits.max_payload_bytes)
             frame.result.payload.CopyFrom(chunk.payload)
             frame.result.ClearField("pieces")
         except SnakepitError as error:
@@ -90,7 +104,7 @@ class Transfers:
         finally:
             stream.abandon()
         del self._collecting[call]
-        self._router.close(call, frame)
+        self._calls.answer(call, frame)
 
     def _gone(self, capsule: Capsule, id_: int) -> None:
         capsule.trailing.pop(id_, None)
@@ -98,4 +112,4 @@ class Transfers:
     def _end(self, capsule: Capsule, id_: int, call_id: str) -> None:
         self._gone(capsule, id_)
         del self._open[call_id]
-        self._router.ended()
+        self._calls.one_less()

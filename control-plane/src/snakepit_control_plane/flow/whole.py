@@ -9,7 +9,7 @@ from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.streams import Stream, error_of
-from snakepit_control_plane.model.call import too_large
+from snakepit_control_plane.policy.admission import too_large
 
 
 async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:

@@ -1,48 +1,78 @@
-"""One call while this replica holds it: what it asks for, where it is, and its end, which happens exactly once. Pure.
+"""One call while this replica holds it: what was asked (`Request`), and where it is (`Call`, `TABLE`). Pure.
 
-A call has two ends. Its caller is answered once (`close`). Its slot is free when the agent says so, which may be later: a caller that
-has gone does not stop a tool.
+A call has two ends. Its caller is answered once (`answered`). Its worker's end is a state: the slot is free when the agent says so, which
+may be later, as a caller that has gone does not stop a tool. The call has ended when it is answered and no agent has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from snakepit._ipc.sections import counted
-from snakepit._values import payloads
-from snakepit._values.strings import quoted
-from snakepit._wire.channels import MOST_ATTACHMENTS
+from snakepit._telemetry.tracing import Span
+from snakepit._wire.bulk import Piece
 from snakepit._wire.status import to_frame
-from snakepit.errors import DeadlineExceeded, InvalidArguments, PayloadTooLarge, SnakepitError, Started
+from snakepit.errors import DeadlineExceeded, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.limits import Limits
 
 if TYPE_CHECKING:
-    from snakepit._telemetry.tracing import Span
-    from snakepit._wire.bulk import Piece
-    from snakepit_control_plane.flow.sessions import SessionEntry
     from snakepit_control_plane.model.capsule import Worker
     from snakepit_control_plane.model.nesting import Nest
     from snakepit_control_plane.model.pool import Pool
-    from snakepit_control_plane.model.queue import Line
+    from snakepit_control_plane.model.queue import Place
+    from snakepit_control_plane.model.session import SessionEntry
 
 _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
 
-ALWAYS = frozenset({"", payloads.JSON})
-"""Content types of arguments that every pool takes."""
-
-_ENCODINGS = {payloads.MSGPACK: "msgpack", payloads.PICKLE: "pickle"}
-
-MOST_BESIDE_BYTES = 64 * 1024
-"""Of a call, beside its arguments' bytes: ids, names, metadata."""
-
-ATTACHMENT_BYTES = 128
-"""Each attachment's type and shape may have so many more."""
-
 Reply = Callable[["Call", link_pb2.Frame], None]
 """Gets the call's Result, once; before it, where the call asks for it, its Progress."""
+
+Event = Literal["join", "wait", "reserve", "send", "give back", "return", "finish", "end"]
+
+
+class State:
+    """Where a call is, on its worker's side."""
+
+    __slots__ = ("after", "meaning", "name")
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self.name = name
+        self.meaning = meaning
+        # What may happen to the call here, and where it is then: its row of TABLE.
+        self.after: Mapping[Event, State] = {}
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+NEW = State("new", "it has come in, and has no place yet")
+JOINED = State("joined", "it waits for the outcome of a call of its idempotency key")
+QUEUED = State("queued", "it waits: for a slot, for its session's turn, or for what is asked about its session")
+RESERVED = State("reserved", "a slot is counted for it, until its session is bound to the slot's worker")
+SENT = State("sent", "its agent has it")
+RETURNED = State("returned", "it is on no worker any more, and goes to another one")
+LEFT = State("left", "its worker has done with it; what it gave is on its way to the caller")
+ENDED = State("ended", "it is answered, and on no worker")
+
+TABLE: Mapping[State, Mapping[Event, State]] = {
+    NEW: {"join": JOINED, "wait": QUEUED, "reserve": RESERVED, "end": ENDED},
+    JOINED: {"end": ENDED},
+    QUEUED: {"reserve": RESERVED, "end": ENDED},
+    RESERVED: {"send": SENT, "give back": RETURNED},
+    SENT: {"return": RETURNED, "finish": LEFT},
+    RETURNED: {"wait": QUEUED, "reserve": RESERVED, "end": ENDED},
+    LEFT: {"end": ENDED},
+    ENDED: {},
+}
+"""The one table: every way of a call is a way through it."""
+
+for _state, _after in TABLE.items():
+    _state.after = _after
+
+
+class ImpossibleMove(Exception):
+    """A defect of ours: something happened to a call that can't happen where it is."""
 
 
 class Source(Protocol):
@@ -68,127 +98,204 @@ class Sink(Protocol):
         """End the stream with an error; nothing if it has ended."""
 
 
-class Call:
-    """`frame` is the Call frame itself, which is passed on, not copied, and `request` the message in it. Times are of the loop's clock,
-    infinity is none.
+class Stage:
+    """What a call has passed on its way down, and what is to be done there on its way up: the latest first. It does nothing."""
 
-    `caller`: whom it came from, as far as fairness goes: now a connection.
+    __slots__ = ()
+
+    def freed(self, call: Call, now: float) -> None:
+        """The call has left its worker for good, or will get none."""
+
+    def ended(self, call: Call, now: float) -> None:
+        """The call is answered, and on no worker."""
+
+
+class Placer(Protocol):
+    """Who says where a call goes, if it isn't the dispatcher: its session's stage."""
+
+    def offered(self, call: Call, worker: Worker, now: float) -> None:
+        """The call's turn has come in the queue, and that worker has room."""
+
+    def returned(self, call: Call, reason: str, now: float) -> None:
+        """The call came back from its worker. `reason` is the agent's word; empty: it is to run again."""
+
+
+class Request(NamedTuple):
+    """What was asked, as it was asked. `pool` as the caller wrote it; `timeout` in seconds, 0 is none; `came_at` of the loop's clock.
+
+    `caller`: with whom it takes turns, and who counts in `call.maxConcurrentPerCaller`. `takes_pieces`: it fetches a large result.
+    `leads`: the call runs for those that share its idempotency key: they are counted, it is not.
+    """
+
+    id: int
+    call_id: str
+    pool: str
+    tool: str
+    session_id: str
+    key: str
+    affinity: int
+    rank: int
+    is_stream: bool
+    timeout: float
+    came_at: float
+    caller: Hashable
+    takes_pieces: bool
+    leads: bool
+
+
+def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False, leads: bool = False) -> Request:
+    """What a Call frame asks. Each field is taken off the frame once: each time would make it anew."""
+    priority = message.priority
+    return Request(
+        message.id,
+        message.call_id,
+        message.pool,
+        message.tool,
+        message.session_id,
+        message.idempotency_key,
+        message.affinity,
+        _RANKS.get(priority, 1) if priority else 1,
+        message.stream,
+        message.timeout_seconds,
+        now,
+        caller,
+        takes_pieces,
+        leads,
+    )
+
+
+class Attempts:
+    """What went wrong with a call before. `reruns`: it was sent again though it may have run; `workers_gone`: workers that had not begun
+    it have ended; `fetches`: its large arguments did not get to an agent."""
+
+    __slots__ = ("fetches", "reruns", "workers_gone")
+
+    def __init__(self) -> None:
+        self.reruns = self.workers_gone = self.fetches = 0
+
+
+class Call:
+    """`frame` is the Call frame itself, which is passed on, not copied, and `message` the Call in it. `pool`: the one that took it, which
+    may be deleted while it runs. Times are of the loop's clock, infinity is none.
+
+    `place` is the queue's, `worker`, `expected`, `ahead` and `sent_at` are the dispatcher's, `session` and `placer` the session's.
     """
 
     __slots__ = (
-        "active",
-        "affinity",
         "ahead",
+        "answered",
         "arrival",
+        "attempts",
         "bytes",
-        "call_id",
-        "caller",
-        "came_with_others",
-        "capped",
-        "closed",
         "deadline",
         "expected",
-        "fetches",
         "frame",
-        "gone",
-        "home",
-        "id",
-        "inner",
-        "line",
+        "history",
+        "message",
         "nest",
+        "place",
+        "placer",
         "pool",
-        "queue_seconds",
-        "queue_span",
-        "queued_at",
-        "rank",
         "reply",
         "request",
-        "requeued",
-        "reruns",
-        "room",
         "sent_at",
         "session",
+        "shares_memory",
         "sink",
         "source",
         "span",
-        "started_at",
-        "takes_pieces",
-        "timeout",
-        "tool",
-        "waited",
-        "waiting",
+        "stages",
+        "state",
         "worker",
     )
 
-    def __init__(self, frame: link_pb2.Frame, reply: Reply, now: float, sink: Sink | None = None, caller: Hashable = None) -> None:
-        # Taken off the frame once: each time would make it anew.
-        self.request = call = frame.call
+    def __init__(self, request: Request, frame: link_pb2.Frame, reply: Reply, arrival: int = 0) -> None:
+        self.request = request
         self.frame = frame
-        self.id = call.id
-        self.call_id = call.call_id
-        self.pool = call.pool
-        self.tool = call.tool
-        self.affinity = call.affinity
-        self.rank = _RANKS.get(call.priority, 1) if call.priority else 1
-        self.arrival = 0
-        # Of its frame, as it came, and of arguments that are kept for it; how many of them are counted in the router's room.
-        self.bytes = 0
-        self.room = 0
-        # Its frame came in one message with others, all of which stay in memory for as long as it does.
-        self.came_with_others = False
-        # The pool that took it, which may be deleted while it runs.
-        self.home: Pool | None = None
-        # It has had its turn already: if it waits again, it goes before those that have not.
-        self.requeued = False
-        # With whom it takes turns, and who counts in `call.maxConcurrentPerCaller`.
-        self.caller = caller
-        # It counts there now.
-        self.capped = False
-        # So often has it been sent again though it may have run.
-        self.reruns = 0
-        # So many workers have ended that held it and had not begun it.
-        self.gone = 0
-        # So often have its large arguments not got to an agent.
-        self.fetches = 0
-        # It runs for calls that share an idempotency key: they are counted, it is not.
-        self.inner = False
+        self.message = frame.call
         self.reply = reply
-        self.sink = sink
+        self.arrival = arrival
+        self.state = NEW
+        self.history: tuple[Event, object] | None = None
+        self.answered = False
+        self.pool: Pool | None = None
+        timeout = request.timeout
+        self.deadline = request.came_at + timeout if timeout > 0 else math.inf
+        # What is done at its end: the latest stage, and those before it.
+        self.stages: tuple[Stage, object] | None = None
+        # Its frame came in one message with others, all of which stay in memory for as long as it does.
+        self.shares_memory = False
+        self.sink: Sink | None = None
         # Large arguments are not in the frame.
         self.source: Source | None = None
-        # Its caller fetches a large result.
-        self.takes_pieces = False
-        self.started_at = now
-        # As its caller gave it: 0 is none.
-        self.timeout = timeout = call.timeout_seconds
-        self.deadline = now + timeout if timeout > 0 else math.inf
-        # How long it may wait in the queue, in all; how long it has, before it was sent and came back unstarted.
-        self.queue_seconds = 0.0
-        self.waited = 0.0
-        self.queued_at = 0.0
-        self.sent_at = 0.0
+        # Of its frame, as it came, and of arguments that are kept for it.
+        self.bytes = 0
+        self.place: Place | None = None
+        self.attempts: Attempts | None = None
+        # The worker that it is on; and was, until it goes to another one.
+        self.worker: Worker | None = None
         self.expected = 0.0
         # As its frame says: it waits for a slot at its worker.
         self.ahead = False
-        self.line: Line | None = None
-        self.waiting = False
-        self.worker: Worker | None = None
+        self.sent_at = 0.0
         self.session: SessionEntry | None = None
-        # It is its session's turn.
-        self.active = False
+        self.placer: Placer | None = None
         # Its place among calls that tools make; None for one that is in no other and has called none.
         self.nest: Nest | None = None
-        self.closed = False
         self.span: Span | None = None
-        self.queue_span: Span | None = None
+
+    def move(self, event: Event) -> None:
+        """Something happens to the call. Raises ImpossibleMove."""
+        after = self.state.after.get(event)
+        if after is None:
+            raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: it is {self.state}, after {self.told() or 'nothing'}")
+        self.state = after
+        # What was before it came back is not kept: it may come back again and again.
+        self.history = (event, None if after is RETURNED else self.history)
+
+    def told(self) -> str:
+        """What has happened to the call since it last came back, the first thing first."""
+        events: list[str] = []
+        at: object = self.history
+        while isinstance(at, tuple):
+            event, at = at
+            events.append(event)
+        return ", ".join(reversed(events))
+
+    def passes(self, stage: Stage) -> None:
+        """The stage hears of the call's end."""
+        self.stages = (stage, self.stages)
 
     def stand_alone(self) -> None:
         """It is going to wait: what came with it need not."""
-        if self.came_with_others:
-            self.came_with_others = False
+        if self.shares_memory:
+            self.shares_memory = False
             frame = link_pb2.Frame()
             frame.CopyFrom(self.frame)
-            self.frame, self.request = frame, frame.call
+            self.frame, self.message = frame, frame.call
+
+    def tried(self) -> Attempts:
+        """For who counts what went wrong."""
+        if self.attempts is None:
+            self.attempts = Attempts()
+        return self.attempts
+
+    @property
+    def id(self) -> int:
+        return self.request.id
+
+    @property
+    def call_id(self) -> str:
+        return self.request.call_id
+
+    @property
+    def tool(self) -> str:
+        return self.request.tool
+
+    @property
+    def pool_name(self) -> str:
+        """In full, once a pool has taken the call."""
+        return self.request.pool if self.pool is None else self.pool.name
 
     @property
     def in_turn(self) -> bool:
@@ -196,18 +303,24 @@ class Call:
         return self.nest is not None and bool(self.nest.turn)
 
     @property
-    def is_stream(self) -> bool:
-        return self.request.stream
+    def is_waiting(self) -> bool:
+        """Does it count in its pool's queue?"""
+        return self.place is not None and self.place.counted
 
     @property
-    def is_held(self) -> bool:
-        """Does an agent have it, answered or not?"""
-        return self.sent_at > 0 and self.worker is not None and self.worker.capsule.inflight.get(self.request.id) is self
+    def reruns(self) -> int:
+        return 0 if self.attempts is None else self.attempts.reruns
+
+    @property
+    def may_have_run(self) -> bool:
+        """Can nobody here say that its tool has not started?"""
+        state = self.state
+        return state is SENT or state is LEFT or state is JOINED or self.reruns > 0
 
     def expired(self, now: float) -> SnakepitError:
         """The deadline's error; whether the tool started is known here only for a call that was never sent."""
-        started = Started.MAYBE if self.sent_at else Started.NO
-        return DeadlineExceeded(f"the deadline passed after {now - self.started_at:.3g} s", started=started)
+        started = Started.MAYBE if self.may_have_run else Started.NO
+        return DeadlineExceeded(f"the deadline passed after {now - self.request.came_at:.3g} s", started=started)
 
 
 def result_frame(call: Call, error: SnakepitError) -> link_pb2.Frame:
@@ -216,63 +329,3 @@ def result_frame(call: Call, error: SnakepitError) -> link_pb2.Frame:
     if call.worker is not None:
         result.worker, result.incarnation = call.worker.id, call.worker.incarnation
     return link_pb2.Frame(result=result)
-
-
-def payload_bytes(value: common_pb2.Payload) -> int:
-    size = len(value.data)
-    return size + sum(len(a.data) for a in value.attachments) if value.attachments else size
-
-
-def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
-    """What is wrong with the call's own fields. What is too many is counted before anything is done with each."""
-    if not call.timeout >= 0:
-        return bad_timeout(call.timeout)
-    arguments = call.request.arguments
-    attached = len(arguments.attachments) if arguments.attachments else 0
-    if attached > MOST_ATTACHMENTS:
-        return too_many_attachments(attached)
-    size = payload_bytes(arguments)
-    if size > limits.max_payload_bytes:
-        return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
-    whole = call.request.ByteSize()
-    call.bytes = whole if call.source is None else whole + call.source.held
-    if (beside := whole - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
-        return too_much_beside(beside)
-    if call.source is not None and (size := counted(call.request.pieces.sections)) > limits.max_large_payload_bytes:
-        return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
-    kind = arguments.content_type
-    return None if kind in ALWAYS else _refused_encoding(pool, kind)
-
-
-def bad_timeout(timeout: float) -> InvalidArguments:
-    message = f"timeout_seconds {timeout:g} must be a positive number of seconds, or 0 for the tool's or the pool's own"
-    return InvalidArguments(message, details={"field": "timeout_seconds"})
-
-
-def check_sections(sections: Sequence[int]) -> InvalidArguments | None:
-    """What is wrong with what a caller says of its pieces."""
-    if not sections:
-        return InvalidArguments("pieces.sections is empty: give the size of the arguments' data, and of each attachment")
-    return too_many_attachments(len(sections) - 1) if len(sections) > MOST_ATTACHMENTS + 1 else None
-
-
-def too_many_attachments(count: int) -> InvalidArguments:
-    return InvalidArguments(f"the arguments have {count} attachments, {MOST_ATTACHMENTS} is the most: join small arrays into larger ones")
-
-
-def too_much_beside(size: int) -> InvalidArguments:
-    message = f"ids, names and metadata of the call have {size} bytes together, {MOST_BESIDE_BYTES} is the most: move them to the arguments"
-    return InvalidArguments(message)
-
-
-def too_large(size: int, limit: int, name: str, what: str = "arguments", started: Started = Started.NO) -> PayloadTooLarge:
-    message = f"the {what} have {size} bytes, {name} allows {limit}"
-    return PayloadTooLarge(message, started=started, details={"limit": name, "bytes": str(limit)})
-
-
-def _refused_encoding(pool: Pool, content_type: str) -> InvalidArguments | None:
-    allowed = pool.spec.call.payloads
-    if _ENCODINGS.get(content_type) in allowed:
-        return None
-    message = f"pool {pool.name} takes no arguments of content type {quoted(content_type)}: its call.payloads lists {', '.join(allowed)}"
-    return InvalidArguments(message, details={"field": "arguments.content_type", "payloads": ",".join(allowed)})

@@ -15,7 +15,6 @@ from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, Worke
 from snakepit_control_plane.model.queue import PoolQueue
 from snakepit_control_plane.model.quotas import Callers, Mark
 from snakepit_control_plane.model.toolset import Toolset
-from snakepit_control_plane.policy.placement import reason_of
 
 GONE_REMEMBERED = 10_000
 MOST_REST_SECONDS = 10.0
@@ -76,7 +75,7 @@ class Pool:
     def has_gone(self, incarnation: str) -> bool:
         return incarnation in self._gone
 
-    def mourn(self, incarnation: str, why: str) -> None:
+    def note_end(self, incarnation: str, why: str) -> None:
         """That life of a worker has ended."""
         self._gone[incarnation] = why
         if len(self._gone) > GONE_REMEMBERED:
@@ -151,7 +150,7 @@ class Pool:
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
         self.leaving.pop(worker.incarnation, None)
-        self.mourn(worker.incarnation, why)
+        self.note_end(worker.incarnation, why)
 
     def trusts_leases(self, now: float) -> bool:
         """Has an agent without a lease been silent? One that ran out while the store was away is renewed by whoever hears the agent."""
@@ -248,3 +247,16 @@ def _why(worker: Worker | None) -> str:
     if "oom" in reason or "memory" in reason:
         return "oom"
     return "recycled" if "recycle" in reason else "crashed"
+
+
+def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
+    """Why a pool's workers are not ready, in their own words: CamelCase reason and a sentence."""
+    known = list(workers)
+    if not known:
+        return "NoCapsule", "no capsule is connected"
+    telling = [worker for worker in known if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY]
+    # A fault says more than that another worker is still on its way.
+    for worker in sorted(telling, key=lambda each: each.reason == "Starting"):
+        return worker.reason, worker.message
+    starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
+    return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")

@@ -12,15 +12,52 @@ from collections.abc import Hashable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from snakepit._telemetry.tracing import Span
+
 if TYPE_CHECKING:
-    from snakepit_control_plane.flow.sessions import SessionEntry
     from snakepit_control_plane.model.call import Call
     from snakepit_control_plane.model.capsule import Worker
+    from snakepit_control_plane.model.session import SessionEntry
 
 RANKS = 3
 """High, normal, low."""
 
 _arrival = attrgetter("arrival")
+
+
+class Place:
+    """What the queue knows of a call that waits, or has waited. `counted`: it is among those that the queue's size bounds.
+
+    `seconds`: how long it may wait, in all; `waited`: how long it has, before it left last; `since`: when it came in last.
+    """
+
+    __slots__ = ("bytes", "counted", "line", "requeued", "seconds", "since", "span", "waited")
+
+    def __init__(self) -> None:
+        self.counted = False
+        self.line: Line | None = None
+        self.since = 0.0
+        self.seconds = 0.0
+        self.waited = 0.0
+        # It has had its turn already: if it waits again, it goes before those that have not.
+        self.requeued = False
+        # So many of its bytes are counted in the memory budget.
+        self.bytes = 0
+        self.span: Span | None = None
+
+    def seconds_waited(self, now: float) -> float:
+        return self.waited + now - self.since
+
+    def times_out_at(self) -> float:
+        """When it will have waited for as long as it may."""
+        return self.since + self.seconds - self.waited
+
+
+def place_of(call: Call) -> Place:
+    """Of a call that is going to wait, or came back and goes before those that have not had their turn."""
+    if call.place is None:
+        call.place = Place()
+    return call.place
 
 
 class Band:
@@ -35,14 +72,16 @@ class Band:
         self._callers: OrderedDict[Hashable, OrderedDict[Call, None]] = OrderedDict()
 
     def push(self, call: Call, now: float) -> None:
-        if call.requeued:
-            self.since[call] = call.queued_at - call.waited
+        place = place_of(call)
+        if place.requeued:
+            self.since[call] = place.since - place.waited
             insort(self._again, call, key=_arrival)
             return
         self.since[call] = now
-        calls = self._callers.get(call.caller)
+        caller = call.request.caller
+        calls = self._callers.get(caller)
         if calls is None:
-            calls = self._callers[call.caller] = OrderedDict()
+            calls = self._callers[caller] = OrderedDict()
         calls[call] = None
 
     def head(self) -> Call:
@@ -52,20 +91,21 @@ class Band:
     def remove(self, call: Call) -> bool:
         """Take the call out; has its caller others that wait for a turn?"""
         del self.since[call]
-        if call.requeued:
+        if place_of(call).requeued:
             del self._again[bisect_left(self._again, call.arrival, key=_arrival)]
             return False
-        calls = self._callers[call.caller]
+        caller = call.request.caller
+        calls = self._callers[caller]
         del calls[call]
         if not calls:
-            del self._callers[call.caller]
+            del self._callers[caller]
         return bool(calls)
 
     def turn(self, call: Call) -> None:
         """Take the call out to go to a worker: it is the next caller's turn."""
         if self.remove(call):
-            self._callers.move_to_end(call.caller)
-        call.requeued = True
+            self._callers.move_to_end(call.request.caller)
+        place_of(call).requeued = True
 
     def rank_at(self, now: float, age_seconds: float) -> int:
         """What the band counts as: one rank better for each `age_seconds` that its oldest call has waited."""
@@ -92,21 +132,21 @@ class Line:
         return (call for band in self._bands for call in band.since)
 
     def push(self, call: Call, now: float) -> None:
-        call.line = self
+        place_of(call).line = self
         self._waiting += 1
-        self._bands[call.rank].push(call, now)
+        self._bands[call.request.rank].push(call, now)
 
     def remove(self, call: Call) -> None:
         """The call waits no more, without having had its turn."""
-        call.line = None
+        place_of(call).line = None
         self._waiting -= 1
-        self._bands[call.rank].remove(call)
+        self._bands[call.request.rank].remove(call)
 
     def turn(self, call: Call) -> None:
         """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
-        call.line = None
+        place_of(call).line = None
         self._waiting -= 1
-        band = self._bands[call.rank]
+        band = self._bands[call.request.rank]
         band.turn(call)
         self._served += 1
         band.served = self._served
@@ -148,22 +188,28 @@ class PoolQueue:
     def is_full(self) -> bool:
         return self.depth + self.joined >= self.max_size
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: Call, now: float) -> Place:
         """Count the call as waiting (once, however often it changes lines)."""
-        if not call.waiting:
-            call.waiting = True
+        place = place_of(call)
+        if not place.counted:
+            place.counted = True
+            place.since = now
             self.depth += 1
+        return place
 
-    def leave(self, call: Call) -> None:
-        """The call goes to a worker, or has ended."""
-        if call.line is not None:
-            call.line.remove(call)
-        if call.waiting:
-            call.waiting = False
-            self.depth -= 1
+    def leave(self, call: Call, now: float) -> float:
+        """The call, which is counted, goes to a worker, or has ended; returns how long it has waited now."""
+        place = place_of(call)
+        if place.line is not None:
+            place.line.remove(call)
+        place.counted = False
+        self.depth -= 1
+        seconds = now - place.since
+        place.waited += seconds
+        return seconds
 
     def push(self, call: Call, now: float, pin: Worker | None = None) -> None:
-        self.enter(call)
+        self.enter(call, now)
         line = self.anybody if pin is None else self.pinned.get(pin)
         if line is None:
             line = self.pinned[pin] = Line(self.anybody.age_seconds)  # type: ignore[index]  # it is a worker: see the line above
@@ -171,7 +217,7 @@ class PoolQueue:
 
     def turn(self, call: Call, worker: Worker) -> None:
         """The call leaves its line to go to that worker."""
-        line = call.line
+        line = None if call.place is None else call.place.line
         if line is None:
             return
         line.turn(call)
@@ -199,8 +245,7 @@ class PoolQueue:
         line = self.pinned.pop(worker, ())
         calls = sorted(line, key=_arrival)
         for call in calls:
-            if call.line is not None:
-                call.line.remove(call)
+            _take_out(call)
         return calls
 
     def pinned_of(self, worker: Worker, session: SessionEntry) -> list[Call]:
@@ -208,11 +253,15 @@ class PoolQueue:
         line = self.pinned.get(worker, ())
         calls = sorted((call for call in line if call.session is session), key=_arrival)
         for call in calls:
-            if call.line is not None:
-                call.line.remove(call)
+            _take_out(call)
         return calls
 
     def everybody(self) -> list[Call]:
         """All that stand in a line."""
         lines = [self.anybody, *self.pinned.values()]
         return [call for line in lines for call in line]
+
+
+def _take_out(call: Call) -> None:
+    if call.place is not None and call.place.line is not None:
+        call.place.line.remove(call)

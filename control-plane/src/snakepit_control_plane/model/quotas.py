@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from snakepit.errors import PoolSaturated
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.call import Call, Stage
+from snakepit_control_plane.model.queue import place_of
 
 MARKS = (80, 100)
 SLACK = 5
@@ -30,7 +28,7 @@ class Mark:
         return changed
 
 
-class Callers:
+class Callers(Stage):
     """How many calls each caller has open in one pool, where the pool sets a limit (`call.maxConcurrentPerCaller`).
 
     A call counts until its caller has been answered and its slot is free again: who cancels a call that doesn't stop has not got rid of
@@ -45,22 +43,22 @@ class Callers:
         return len(self._open)
 
     def admit(self, call: Call) -> bool:
-        """Count the call, unless its caller has as many as it may have."""
-        count = self._open.get(call.caller, 0)
+        """Count the call until it has ended, unless its caller has as many as it may have."""
+        caller = call.request.caller
+        count = self._open.get(caller, 0)
         if count >= self.limit:
             return False
-        self._open[call.caller] = count + 1
-        call.capped = True
+        self._open[caller] = count + 1
+        call.passes(self)
         return True
 
-    def done(self, call: Call) -> None:
-        """The call was counted, and is over."""
-        call.capped = False
-        left = self._open[call.caller] - 1
+    def ended(self, call: Call, now: float) -> None:
+        caller = call.request.caller
+        left = self._open[caller] - 1
         if left:
-            self._open[call.caller] = left
+            self._open[caller] = left
         else:
-            del self._open[call.caller]
+            del self._open[caller]
 
 
 SMALL_BYTES = 4 * 1024
@@ -79,24 +77,27 @@ class MemoryBudget:
 
     def take(self, call: Call, *, anyway: bool = False) -> bool:
         """Count the call, which begins to wait. False: there is no room. `anyway`: it has waited before, and came back."""
-        size = call.bytes
-        if size <= SMALL_BYTES or call.room:
+        size, caller = call.bytes, call.request.caller
+        if size <= SMALL_BYTES or (call.place is not None and call.place.bytes):
             return True
-        mine = self._callers.get(call.caller, 0) + size
+        mine = self._callers.get(caller, 0) + size
         if not anyway and (self.taken + size > self.most or (mine > size and mine > self.most // 2)):
             return False
         self.taken += size
-        self._callers[call.caller] = mine
-        call.room = size
+        self._callers[caller] = mine
+        place_of(call).bytes = size
         return True
 
     def give_back(self, call: Call) -> None:
         """It waits no more."""
-        size, call.room = call.room, 0
+        place, caller = call.place, call.request.caller
+        if place is None or not place.bytes:
+            return
+        size, place.bytes = place.bytes, 0
         self.taken -= size
-        left = self._callers.pop(call.caller) - size
+        left = self._callers.pop(caller) - size
         if left:
-            self._callers[call.caller] = left
+            self._callers[caller] = left
 
     def full(self, call: Call) -> PoolSaturated:
         """The refusal of a call that found none."""

@@ -1,16 +1,67 @@
-"""One session as this replica has it in its cache. Pure: state, and the questions that it answers by itself."""
+"""Sessions: as the store has them, and as this replica has one in its cache. Pure: state, and questions that it answers by itself."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    from snakepit_control_plane.model.call import Call
-    from snakepit_control_plane.store.interface import Fence, SessionRecord
+from snakepit_control_plane.model.call import Call
 
 IDLE_SECONDS = 60.0
 """A session that nobody used for this long is forgotten by the replica (it stays in the store)."""
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
+
+    `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
+    """
+
+    pool: str
+    id: str
+    uid: str
+    created: float
+    last_used: float
+    ttl_seconds: float
+    epoch: int
+    worker: str = ""
+    incarnation: str = ""
+    agent: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(self.uid, self.epoch)
+
+    @property
+    def binding(self) -> tuple[str, int, str]:
+        """What a change of the binding is compared with."""
+        return self.uid, self.epoch, self.incarnation
+
+    @property
+    def expires(self) -> float:
+        return self.last_used + self.ttl_seconds
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A session that has expired while it was bound: its worker is to be told."""
+
+    pool: str
+    id: str
+    uid: str
+    worker: str
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Who may write: compared for equality, so a flushed or restored store admits nobody old."""
+
+    uid: str
+    epoch: int
 
 
 class SessionEntry:
@@ -26,7 +77,7 @@ class SessionEntry:
         self.released: Fence | None = None
         # The agent has just said that a call of another replica is there: the next one waits behind it.
         self.in_use = False
-        self.active = 0
+        self.active: set[Call] = set()
         # Somebody is being asked about it; calls wait for the answer.
         self.busy = False
         # It is the agent that is being asked, so what is known still holds: calls made within a running one need not wait.

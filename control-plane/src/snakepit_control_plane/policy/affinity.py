@@ -1,4 +1,4 @@
-"""Which way a session's call goes: what its worker is like at the moment, and what follows from that. Pure.
+"""What is done with a session's call: what its worker is like at the moment, and what follows from that. Pure.
 
 A binding moves only when its agent has let the session go, or is lost; nothing here sends, asks or binds.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 
 _ENDED = (pool_pb2.WORKER_STATE_BACKOFF, pool_pb2.WORKER_STATE_STOPPED)
 
 
-class Home(enum.Enum):
+class BindingState(enum.Enum):
     """What is known of the worker that a session is bound to."""
 
     NONE = "it is bound to none, or its agent has let it go"
@@ -30,7 +30,7 @@ class Home(enum.Enum):
     GONE = "it has ended, or its agent is lost"
 
 
-class Way(enum.Enum):
+class Action(enum.Enum):
     """What is to be done with a call whose turn it is."""
 
     BOUND = "send it to the worker that the session is bound to"
@@ -46,7 +46,7 @@ class Way(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Wish:
+class AffinityRequest:
     """What the call and its pool want. `alone`: the session is ordered; `within`: the call belongs to the turn of its parent.
 
     `room`: some other worker has a free slot now. `exclusive`: a worker serves one session.
@@ -60,62 +60,62 @@ class Wish:
     exclusive: bool = False
 
 
-def home_of(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[Home, Worker | None]:
+def binding_state(pool: Pool, record: SessionRecord, *, released: bool) -> tuple[BindingState, Worker | None]:
     """What the session's worker is like, and the worker itself where it can be reached."""
     if not record.worker or released:
-        return Home.NONE, None
+        return BindingState.NONE, None
     worker = pool.find(record.worker, record.incarnation)
     if worker is None:
         # That nobody has named it here proves nothing: it may be new.
-        return (Home.GONE if pool.has_gone(record.incarnation) or not record.agent else Home.UNKNOWN), None
+        return (BindingState.GONE if pool.has_gone(record.incarnation) or not record.agent else BindingState.UNKNOWN), None
     if worker.info.state in _ENDED:
-        return Home.GONE, None
-    home = _state_of(worker)
-    return home, None if home is Home.UNKNOWN else worker
+        return BindingState.GONE, None
+    state = _state_of(worker)
+    return state, None if state is BindingState.UNKNOWN else worker
 
 
-def _state_of(worker: Worker) -> Home:
+def _state_of(worker: Worker) -> BindingState:
     capsule = worker.capsule
     if not capsule.linked or capsule.liveness != pool_pb2.LIVENESS_LIVE:
-        return Home.CUT_OFF
+        return BindingState.CUT_OFF
     if worker.info.state == pool_pb2.WORKER_STATE_STARTING and capsule.routable:
         # Nobody is bound to a worker that never was ready: another replica has heard of it earlier.
-        return Home.UNKNOWN
+        return BindingState.UNKNOWN
     if worker.retiring and capsule.routable:
-        return Home.RETIRING if worker.has_room else Home.RETIRING_FULL
+        return BindingState.RETIRING if worker.has_room else BindingState.RETIRING_FULL
     if not worker.alive:
-        return Home.LEAVING
-    return Home.ROOM if worker.has_room else Home.FULL
+        return BindingState.LEAVING
+    return BindingState.ROOM if worker.has_room else BindingState.FULL
 
 
-def choose(home: Home, wish: Wish) -> Way:
+def choose(state: BindingState, request: AffinityRequest) -> Action:
     """The one decision about a call whose turn it is."""
-    if home is Home.ROOM:
-        return Way.BOUND
-    if home is Home.UNKNOWN:
-        return Way.FIND
-    if home is Home.NONE or (home is Home.GONE and wish.affinity == common_pb2.AFFINITY_HINT):
-        return Way.MOVE
-    if wish.within and wish.affinity == common_pb2.AFFINITY_HINT:
-        return Way.BESIDE
-    if wish.affinity != common_pb2.AFFINITY_HINT:
-        return _strict(home, wish)
-    return _hint(home, wish) if wish.alone or wish.exclusive else Way.BESIDE
+    if state is BindingState.ROOM:
+        return Action.BOUND
+    if state is BindingState.UNKNOWN:
+        return Action.FIND
+    if state is BindingState.NONE or (state is BindingState.GONE and request.affinity == common_pb2.AFFINITY_HINT):
+        return Action.MOVE
+    if request.within and request.affinity == common_pb2.AFFINITY_HINT:
+        return Action.BESIDE
+    if request.affinity != common_pb2.AFFINITY_HINT:
+        return _strict(state, request)
+    return _hint(state, request) if request.alone or request.exclusive else Action.BESIDE
 
 
-def _strict(home: Home, wish: Wish) -> Way:
-    if home in (Home.GONE, Home.LEAVING):
-        return Way.REFUSE
-    if home is Home.RETIRING:
-        return Way.BOUND
-    return Way.BUSY if wish.affinity == common_pb2.AFFINITY_STRICT_FAIL_FAST else Way.PINNED
+def _strict(state: BindingState, request: AffinityRequest) -> Action:
+    if state in (BindingState.GONE, BindingState.LEAVING):
+        return Action.REFUSE
+    if state is BindingState.RETIRING:
+        return Action.BOUND
+    return Action.BUSY if request.affinity == common_pb2.AFFINITY_STRICT_FAIL_FAST else Action.PINNED
 
 
-def _hint(home: Home, wish: Wish) -> Way:
-    if home is Home.CUT_OFF or wish.store_away:
-        return Way.PINNED
-    if home in (Home.LEAVING, Home.RETIRING, Home.RETIRING_FULL):
-        return Way.ASK_LATER
-    if not wish.alone:
-        return Way.PINNED
-    return Way.ASK if wish.room else Way.ANYBODY
+def _hint(state: BindingState, request: AffinityRequest) -> Action:
+    if state is BindingState.CUT_OFF or request.store_away:
+        return Action.PINNED
+    if state in (BindingState.LEAVING, BindingState.RETIRING, BindingState.RETIRING_FULL):
+        return Action.ASK_LATER
+    if not request.alone:
+        return Action.PINNED
+    return Action.ASK if request.room else Action.ANYBODY

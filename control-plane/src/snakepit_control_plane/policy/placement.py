@@ -5,19 +5,14 @@ The first filter that leaves nothing names the refusal. It never sends, never wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from snakepit._names import nearest
 from snakepit._values.strings import quoted
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
-from snakepit.v1 import pool_pb2
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.model.call import Call
-    from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.pool import Pool
 
 RETRY_NOT_READY_SECONDS = 1.0
 
@@ -36,9 +31,10 @@ def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcom
     """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
         return no_worker(pool, now)
-    if call.tool not in pool.tools:
-        return unknown_tool(pool, call.tool)
-    return pick(pool, call.tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
+    tool = call.request.tool
+    if tool not in pool.tools:
+        return unknown_tool(pool, tool)
+    return pick(pool, tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
 
 
 def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) -> Worker | None:
@@ -98,16 +94,3 @@ def unknown_tool(pool: Pool, tool: str) -> ToolNotFound:
     names = nearest(tool, pool.tools)
     hint = f"did you mean {' or '.join(names)}?" if names else f"it has {', '.join(sorted(pool.tools)[:10]) or 'none'}"
     return ToolNotFound(f"pool {pool.name} has no tool {quoted(tool)}: {hint}", details={"nearest": ",".join(names)})
-
-
-def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
-    """Why a pool's workers are not ready, in their own words: CamelCase reason and a sentence."""
-    known = list(workers)
-    if not known:
-        return "NoCapsule", "no capsule is connected"
-    telling = [worker for worker in known if worker.reason and worker.state != pool_pb2.WORKER_STATE_READY]
-    # A fault says more than that another worker is still on its way.
-    for worker in sorted(telling, key=lambda each: each.reason == "Starting"):
-        return worker.reason, worker.message
-    starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
-    return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")

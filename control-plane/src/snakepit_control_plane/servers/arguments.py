@@ -17,7 +17,7 @@ from snakepit._values import digests
 from snakepit._wire.bulk import Piece
 from snakepit.errors import Cancelled, Started
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.model.call import payload_bytes
+from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.servers.rpc import EOF
 
 COPIES = 4

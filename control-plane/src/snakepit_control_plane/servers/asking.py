@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from snakepit import _wire as links
 from snakepit._wire import LinkClosed
@@ -13,30 +13,26 @@ from snakepit._wire.status import to_frame
 from snakepit._wire.window import Window
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.flow.nested import NestedCalls, Target
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.flow.nested import OpenNested, Target
+from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.streams import Stream
 from snakepit_control_plane.flow.whole import take_whole
-from snakepit_control_plane.model.call import Call, payload_bytes
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
-
-
-class Open(Protocol):
-    """A nested call that has not been answered."""
-
-    def cancel(self) -> None: ...
-    def taken(self, chunks: int) -> None: ...
+from snakepit_control_plane.policy.admission import payload_bytes
 
 
 class _WorkerCall:
     """One that a worker runs."""
 
-    def __init__(self, nested: NestedCalls, call: Call, window: Window) -> None:
-        self._router = nested.router
+    def __init__(self, calls: OpenCalls, call: Call, window: Window) -> None:
+        self._calls = calls
         self._call = call
         self._window = window
 
     def cancel(self) -> None:
-        self._router.cancel(self._call)
+        self._calls.cancel(self._call)
 
     def taken(self, chunks: int) -> None:
         self._window.taken(chunks)
@@ -59,11 +55,11 @@ class _Ask:
 class Asking:
     """The nested calls of one agent's link."""
 
-    def __init__(self, nested: NestedCalls, capsule: Capsule, link: links.Link) -> None:
-        self._nested = nested
+    def __init__(self, flow: Flow, capsule: Capsule, link: links.Link) -> None:
+        self._flow = flow
         self._capsule = capsule
         self._link = link
-        self._open: dict[int, Open] = {}
+        self._open: dict[int, OpenNested] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
@@ -99,9 +95,9 @@ class Asking:
             return
         parent = self._capsule.inflight.get(nested.parent)
         try:
-            if parent is None or parent.closed:
+            if parent is None or parent.answered:
                 raise Cancelled("the call that asked has ended", started=Started.NO)
-            target = self._nested.resolve(parent, call)
+            target = self._flow.nested.resolve(parent, call)
             if target.offered is not None:
                 id_ = call.id
                 self._open[id_] = target.offered.provider.run(call, target, _Ask(self, id_))
@@ -111,10 +107,10 @@ class Asking:
             self.answer(call.id, link_pb2.Result(call_id=call.call_id, error=to_frame(error)))
 
     def _to_worker(self, parent: Call, asked: link_pb2.Call, target: Target) -> None:
-        router, now = self._nested.router, self._nested.router.clock()
+        flow, now = self._flow, self._flow.clock()
         asked.timeout_seconds = max(0.001, target.until - now)
         frame, window = link_pb2.Frame(call=asked), Window()
-        stream = Stream(lambda frame: router.close(call, frame)) if asked.stream else None
+        stream = Stream(lambda frame: flow.calls.answer(call, frame)) if asked.stream else None
 
         def ended(call: Call, frame: link_pb2.Frame) -> None:
             if stream is None:
@@ -123,14 +119,11 @@ class Asking:
                 window.lift()
                 stream.reply(call, frame)
 
-        call = Call(frame, ended, now, stream, caller=parent.caller)
-        call.nest = target.nest
-        target.nest.call = call
-        self._open[call.id] = _WorkerCall(self._nested, call, window)
-        self._nested.keep(target.nest, lambda: router.cancel(call))
+        call = flow.intake.open(frame, ended, now, caller=parent.request.caller, sink=stream, nest=target.nest)
         if stream is not None:
             self._spawn(self._pump(call, stream, window))
-        router.submit(call)
+        if stream is not None or not call.answered:
+            self._open[call.id] = _WorkerCall(flow.calls, call, window)
 
     async def _pump(self, call: Call, stream: Stream, window: Window) -> None:
         """Pass a worker's stream on, as far as the asker takes it."""
@@ -138,7 +131,7 @@ class Asking:
         try:
             while not stream.finished:
                 await window.room()
-                chunk = await take_whole(stream, self._nested.router.limits.max_payload_bytes)
+                chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)
                 kind = chunk.WhichOneof("outcome")
                 if kind == "payload":
                     window.sent(payload_bytes(chunk.payload))
@@ -149,7 +142,7 @@ class Asking:
             end.error.CopyFrom(to_frame(error))
         finally:
             stream.abandon()
-            self._nested.router.cancel(call)
+            self._flow.calls.cancel(call)
         self.answer(call.id, end)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

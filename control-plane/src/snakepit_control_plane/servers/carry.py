@@ -18,10 +18,10 @@ from snakepit._values.strings import quoted
 from snakepit._wire.bulk import Cut, Moved, Piece
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, StaleEpoch, Started
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream
-from snakepit_control_plane.model.call import Call, check_sections
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.policy.admission import check_sections
 from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, pass_on, readable
 
@@ -31,7 +31,7 @@ PROGRESS_KEPT = 16
 """Of a call whose caller doesn't read: older news are dropped."""
 
 
-async def serve_carry(router: Dispatcher, nested: NestedCalls, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
+async def serve_carry(flow: Flow, context: Context, caller: str, is_closed: Callable[[], bool]) -> None:
     """One call, or the large result of one whose Result went over the link. `is_closed`: is nothing more taken?"""
     message: Any = await context.read()
     if message is EOF:
@@ -39,14 +39,14 @@ async def serve_carry(router: Dispatcher, nested: NestedCalls, context: Context,
     if is_closed():
         await abort(context, Draining("this replica stops: dial another"))
         return
-    with router.delivering():
+    with flow.calls.delivering():
         try:
             first = _opening(message)
             del message
             if first.fetch:
-                await _fetch(router, first.fetch, context)
+                await _fetch(flow, first.fetch, context)
             else:
-                carry = _Carry(router, nested, context, caller, first)
+                carry = _Carry(flow, context, caller, first)
                 del first  # The call has its own copy; here it would stay for as long as the stream does.
                 await carry.run()
         except SnakepitError as error:
@@ -66,8 +66,8 @@ def _opening(message: bytes) -> link_pb2.CarryRequest:
     return first
 
 
-async def _fetch(router: Dispatcher, call_id: str, context: Context) -> None:
-    stream = router.transfers.find(call_id)
+async def _fetch(flow: Flow, call_id: str, context: Context) -> None:
+    stream = flow.transfers.find(call_id)
     if stream is None:
         raise StaleEpoch(f"no result of call {quoted(call_id)} waits here", started=Started.YES)
     try:
@@ -89,32 +89,34 @@ async def pass_down(stream: Stream, send: Callable[[bytes | Piece, Moved], Await
 class _Carry:
     """One call from its first message to its end."""
 
-    def __init__(self, router: Dispatcher, nested: NestedCalls, context: Context, caller: str, first: link_pb2.CarryRequest) -> None:
+    def __init__(self, flow: Flow, context: Context, caller: str, first: link_pb2.CarryRequest) -> None:
         frame = link_pb2.Frame(call=first.call)
-        self._router = router
-        self._nested = nested
+        self._flow = flow
         self._context = context
         self._lock = asyncio.Lock()
         self._result: link_pb2.Result | None = None
         self._progress: deque[link_pb2.Progress] = deque(maxlen=PROGRESS_KEPT if first.takes_progress else 0)
         self._news = asyncio.Event()
-        self._stream = Stream(lambda end: router.close(self._call, end)) if frame.call.stream else None
-        reply = self._stream.reply if self._stream is not None else self._reply
-        self._call = Call(frame, reply, router.clock(), self._stream, caller)
+        self._stream = Stream(lambda end: flow.calls.answer(self._call, end)) if frame.call.stream else None
+        self._frame, self._caller = frame, caller
         self._upload = Upload(frame.call.pieces.sections, self._want)
-        if frame.call.HasField("pieces"):
-            self._call.source = self._upload
-        self._call.takes_pieces = True
 
     async def run(self) -> None:
         """Raises SnakepitError for what can't be said in the stream."""
-        if not self._call.tool:
+        frame = self._frame
+        if not frame.call.tool:
             raise InvalidArguments("tool is missing: name the tool to run")
-        if self._nested.client_calls and self._call.request.parent_call_id and (refusal := self._nested.adopt(self._call)) is not None:
-            raise refusal
-        self._router.submit(self._call)
+        self._call = self._flow.intake.open(
+            frame,
+            self._stream.reply if self._stream is not None else self._reply,
+            self._flow.clock(),
+            caller=self._caller,
+            sink=self._stream,
+            source=self._upload if frame.call.HasField("pieces") else None,
+            takes_pieces=True,
+        )
         if self._stream is not None:
-            self._stream.watch(self._router, self._call)
+            self._stream.watch(self._flow.calls, self._call)
         receiver = asyncio.create_task(self._upload.receive(self._context.read), name=f"arguments of call {self._call.call_id}")
         try:
             await (self._answer() if self._stream is None else pass_down(self._stream, self._write))
@@ -122,7 +124,7 @@ class _Carry:
             for stream in (self._stream, self._call.sink):
                 if isinstance(stream, Stream):
                     stream.abandon()
-            self._router.cancel(self._call)
+            self._flow.calls.cancel(self._call)
             receiver.cancel()
             with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
                 await receiver
@@ -131,7 +133,7 @@ class _Carry:
         result = await self._until_result()
         await self._write(link_pb2.CarryResponse(result=result).SerializeToString())
         if result.HasField("pieces"):
-            await pass_down(self._router.transfers.sink(self._call), self._write)
+            await pass_down(self._flow.transfers.sink(self._call), self._write)
 
     async def _until_result(self) -> link_pb2.Result:
         """What the tool says on the way goes to the caller, in order."""

@@ -84,7 +84,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             replica=self._replica,
             session_store_ready=not problem,
             session_store_message=problem,
-            pools=[self._pool(pool) for pool in self._fleet.router.pools.values()],
+            pools=[self._pool(pool) for pool in self._fleet.flow.pools.values()],
             version=version,
             refused=self._fleet.roster.refused,
         )
@@ -105,7 +105,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             pod_uid=capsule.pod_uid,
             liveness=capsule.liveness,
             draining=capsule.draining or capsule.cordoned,
-            sessions=self._fleet.router.sessions.upkeep.bound_to(capsule.name),
+            sessions=self._fleet.flow.sessions.upkeep.bound_to(capsule.name),
             running=sum(worker.load for worker in capsule.everyone),
             workers=[worker.info for worker in capsule.workers.values()],
             recycled=capsule.recycled,

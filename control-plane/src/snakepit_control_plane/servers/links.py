@@ -18,14 +18,14 @@ from snakepit._wire.bulk import CARRY, PIPE
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.lane import Lane
 from snakepit._wire.protocol import agreed, said
+from snakepit._wire.status import to_frame
 from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.nested import NestedCalls
-from snakepit_control_plane.model.call import Call, result_frame
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.bounds import Refusals, check_hello, overlong
@@ -62,14 +62,13 @@ class Peer(Protocol):
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
-    def __init__(self, router: Dispatcher, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
+    def __init__(self, flow: Flow, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
         self._gate = gate or Open()
         self._lanes = lanes
-        self.router = router
+        self.flow = flow
         self.fleet = fleet
         self.store = store
         self.replica = replica
-        self.nested = NestedCalls(router)
         self.links: dict[links.Link, Peer] = {}
         self.bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
         self._stopping = False
@@ -89,10 +88,10 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         return grpc.method_handlers_generic_handler(service, {"Link": link, **streams})
 
     async def Pipe(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_pipe(self.router, self._gate, context)
+        await serve_pipe(self.flow, self._gate, context)
 
     async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_carry(self.router, self.nested, context, await caller(self._gate, context), lambda: self._closed)
+        await serve_carry(self.flow, context, await caller(self._gate, context), lambda: self._closed)
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         who = await caller(self._gate, context)
@@ -155,15 +154,15 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.router, self.nested, link, who)
+            peer = ClientPeer(self.flow, link, who)
         else:
             raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
         welcome = link_pb2.Welcome(
             protocol=protocol,
             version=__version__,
             replica=self.replica,
-            max_payload_bytes=self.router.limits.max_payload_bytes,
-            max_large_payload_bytes=self.router.limits.max_large_payload_bytes,
+            max_payload_bytes=self.flow.limits.max_payload_bytes,
+            max_large_payload_bytes=self.flow.limits.max_large_payload_bytes,
             lane=lane,
         )
         try:
@@ -175,7 +174,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     async def _run(self, link: links.Link, peer: Peer) -> str:
         """Until the link ends; counted as long."""
-        gauge = self.router.telemetry.links.labels(peer.role, "lane" if link.has_lane else "stream")
+        gauge = self.flow.telemetry.links.labels(peer.role, "lane" if link.has_lane else "stream")
         gauge.inc()
         try:
             return await link.run()
@@ -187,7 +186,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     def _log_once(self, error: SnakepitError, context: Context) -> None:
         """A peer dials again and again: say it once."""
-        if line := self._refused.line(str(error), self.router.clock()):
+        if line := self._refused.line(str(error), self.flow.clock()):
             log.warning("link refused: %s", line)
 
     def go_away(self) -> None:
@@ -211,18 +210,17 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, router: Dispatcher, nested: NestedCalls, link: links.Link, caller: str) -> None:
-        self._router = router
+    def __init__(self, flow: Flow, link: links.Link, caller: str) -> None:
+        self._flow = flow
         self._caller = caller
-        self._nested = nested
-        self._provider = Provider(nested, link)
+        self._provider = Provider(flow, link)
         self._link = link
         self._calls: dict[int, Call] = {}
         self._last_call = 0
         self._finished = False
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
-        now = self._router.clock()
+        now = self._flow.clock()
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "call":
@@ -231,47 +229,48 @@ class ClientPeer:
             elif kind == "cancel":
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
-                    self._router.cancel(call)
-                elif len(self._router.transfers):
+                    self._flow.calls.cancel(call)
+                elif len(self._flow.transfers):
                     self._abandon(frame.cancel.id)
             elif not self._provider.take(kind, frame):
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float, *, with_others: bool) -> None:
-        call = Call(frame, self._reply, now, caller=self._caller)
-        if call.id in self._calls:
-            self._hang_up(f"two calls of this link have the id {call.id}: give each open call an id of its own")
+        asked = frame.call
+        id_ = asked.id
+        if id_ in self._calls:
+            self._hang_up(f"two calls of this link have the id {id_}: give each open call an id of its own")
             return
-        self._last_call = call.id
-        call.takes_pieces, call.came_with_others = True, with_others
-        request = call.request
-        if request.stream or request.HasField("pieces"):
-            self._reply(call, result_frame(call, InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry")))
+        self._last_call = id_
+        if asked.stream or asked.HasField("pieces"):
+            error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry"))
+            self._send(link_pb2.Frame(result=link_pb2.Result(id=id_, call_id=asked.call_id, error=error)))
             return
-        if self._nested.client_calls and request.parent_call_id and (refusal := self._nested.adopt(call)) is not None:
-            self._reply(call, result_frame(call, refusal))
-            return
-        self._calls[call.id] = call
-        self._router.submit(call)
+        call = self._flow.intake.open(frame, self._reply, now, caller=self._caller, takes_pieces=True, shares_memory=with_others)
+        if not call.answered:
+            self._calls[id_] = call
 
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        if call.closed:  # Else it is the call's Progress.
-            self._calls.pop(call.id, None)
+        if call.answered:  # Else it is the call's Progress.
+            self._calls.pop(call.request.id, None)
+        self._send(frame)
+
+    def _send(self, frame: link_pb2.Frame) -> None:
         try:
             self._link.send(frame)
         except LinkClosed:
-            return  # `closed` has told, or will tell, the router.
+            return  # `closed` has told, or will tell, the flow.
 
     def _hang_up(self, why: str) -> None:
         """Nothing more is taken of this link, and its calls end with it: their answers say why."""
         self._finished = True
         for call in list(self._calls.values()):
-            self._router.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.sent_at else Started.NO))
+            self._flow.calls.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.may_have_run else Started.NO))
         self._link.close(why)
 
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""
-        self._router.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
+        self._flow.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
 
     def finish(self) -> None:
         """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
@@ -281,7 +280,7 @@ class ClientPeer:
 
     def closed(self) -> None:
         for call in list(self._calls.values()):
-            self._router.cancel(call)
+            self._flow.calls.cancel(call)
         self._provider.closed()
         self._abandon()
 
@@ -292,27 +291,27 @@ class AgentPeer:
     role = "agent"
 
     def __init__(self, server: LinkServicer, capsule: Capsule, link: links.Link) -> None:
-        self._router = server.router
+        self._flow = server.flow
         self._fleet = server.fleet
         self._store = server.store
         self._capsule = capsule
         self._link = link
-        self._send = server.router.senders[capsule]
-        self._asking = Asking(server.nested, capsule, link)
+        self._send = server.flow.agents.senders[capsule]
+        self._asking = Asking(server.flow, capsule, link)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
-        capsule, router = self._capsule, self._router
-        if router.senders.get(capsule) is not self._send:
+        capsule, flow = self._capsule, self._flow
+        if flow.agents.senders.get(capsule) is not self._send:
             link.close("this agent was declared lost, or has linked anew")
             return
-        capsule.heard_at(router.clock())
+        capsule.heard_at(flow.clock())
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "result":
-                router.answers.answered(capsule, frame)
+                flow.outcomes.answered(capsule, frame)
             elif kind == "reject":
-                router.answers.rejected(capsule, frame.reject)
+                flow.outcomes.rejected(capsule, frame.reject)
             else:
                 self._other(link, kind, frame)
 
@@ -326,7 +325,7 @@ class AgentPeer:
         elif kind == "offer":
             self._fleet.offered(self._capsule, frame.offer)
         elif kind == "session_released":
-            self._router.sessions.releases.answered(frame.session_released)
+            self._flow.sessions.releases.answered(frame.session_released)
         elif kind == "state_request":
             self._spawn(self._state(frame.state_request))
         elif kind == "progress":
@@ -337,12 +336,12 @@ class AgentPeer:
     def _progress(self, frame: link_pb2.Frame) -> None:
         """For callers who asked for it."""
         call = self._capsule.inflight.get(frame.progress.id)
-        if call is not None and not call.closed and call.request.progress:
+        if call is not None and not call.answered and call.message.progress:
             frame.progress.id = call.id
             call.reply(call, frame)
 
     async def _state(self, request: link_pb2.StateRequest) -> None:
-        reply = await answer_state(self._router, self._store, self._capsule.pool, request)
+        reply = await answer_state(self._flow, self._store, self._capsule.pool, request)
         with contextlib.suppress(LinkClosed):
             self._link.send(link_pb2.Frame(state_reply=reply))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Protocol
 
 from snakepit import _wire as links
 from snakepit._telemetry import tracing
@@ -25,21 +24,15 @@ from snakepit.errors import (
     WorkerLost,
 )
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.flow.nested import NestedCalls, Target
-from snakepit_control_plane.model.call import payload_bytes
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.flow.nested import Asker, Target
 from snakepit_control_plane.model.catalogue import Scope
+from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.servers.rpc import full_name
 
 PROVIDER_CHARACTERS = 64
 
 _OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
-
-
-class Asker(Protocol):
-    """The worker's end of a nested call."""
-
-    def answer(self, result: link_pb2.Result) -> None: ...
-    def chunk(self, payload: common_pb2.Payload) -> None: ...
 
 
 class ClientCall:
@@ -104,9 +97,10 @@ class ClientCall:
 class Provider:
     """One client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
 
-    def __init__(self, nested: NestedCalls, link: links.Link) -> None:
+    def __init__(self, flow: Flow, link: links.Link) -> None:
         self.client = ""
-        self._nested = nested
+        self._flow = flow
+        self._nested = flow.nested
         self._link = link
         self._calls: dict[int, ClientCall] = {}
 
@@ -119,23 +113,23 @@ class Provider:
 
     def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall:
         """Have the client run a call. Raises PoolSaturated, PayloadTooLarge."""
-        router = self._nested.router
-        if len(self._calls) >= (most := router.limits.max_calls_per_offering_client):
+        flow = self._flow
+        if len(self._calls) >= (most := flow.limits.max_calls_per_offering_client):
             message = f"the client that offers tool {call.tool!r} runs {most} calls already, maxCallsPerOfferingClient allows no more"
             raise PoolSaturated(message, retry_after=0.1, details={"limit": "maxCallsPerOfferingClient", "calls": str(most)})
         self._check_size(call.arguments, "arguments", Started.NO)
         sent = link_pb2.Frame(call=call)
         frame = sent.call
         frame.id = self._link.next_id()
-        frame.timeout_seconds = max(0.001, target.until - router.clock())
+        frame.timeout_seconds = max(0.001, target.until - flow.clock())
         running = self._calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, asker)
-        self._nested.keep(target.nest, running.cancel)
+        target.nest.keep(running.cancel)
         self.tell(sent)
         return running
 
     def forget(self, call: ClientCall, outcome: str) -> None:
         """It has ended. The outcome is one of the table's words, whatever the client said."""
-        self._nested.router.telemetry.asked.labels(call.pool, outcome).inc()
+        self._flow.telemetry.asked.labels(call.pool, outcome).inc()
         self._calls.pop(call.id, None)
         self._nested.client_calls.pop(call.call_id, None)
 
@@ -171,7 +165,7 @@ class Provider:
             for call in [call for call in self._calls.values() if call.offer == offer.id]:
                 call.cancel(_gone(call, "withdrew it"))
             return
-        pool = self._nested.router.pool(full_name(offer.pool))
+        pool = self._flow.pools.find(full_name(offer.pool))
         self._nested.catalogue.offer(self, offer.id, Scope(pool.name, offer.session_id), offer.tools, pool.tools)
 
     def _answered(self, result: link_pb2.Result) -> None:
@@ -207,7 +201,7 @@ class Provider:
             call.fail(_gone(call, "went away"))
 
     def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:
-        size, limit = payload_bytes(payload), self._nested.router.limits.max_payload_bytes
+        size, limit = payload_bytes(payload), self._flow.limits.max_payload_bytes
         if size > limit:
             message = f"the {what} of a client's tool has {size} bytes, maxPayloadBytes allows {limit}"
             raise PayloadTooLarge(message, started=started, details={"limit": "maxPayloadBytes", "bytes": str(limit)})

@@ -18,7 +18,7 @@ from snakepit.errors import Cancelled, InvalidArguments, SnakepitError, StaleEpo
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Claimed
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
@@ -31,7 +31,7 @@ _read = readable(link_pb2.PipeRequest)
 _TAKEN = link_pb2.PipeResponse().SerializeToString()
 
 
-async def serve_pipe(router: Dispatcher, gate: Gate, context: Context) -> None:
+async def serve_pipe(flow: Flow, gate: Gate, context: Context) -> None:
     """Pass on one stream until its last chunk, or until the caller has gone: then the RPC ends with CANCELLED."""
     message: Any = await context.read()
     if message is EOF:
@@ -40,22 +40,22 @@ async def serve_pipe(router: Dispatcher, gate: Gate, context: Context) -> None:
     if first is None:
         await abort(context, InvalidArguments(NO_MESSAGE))
         return
-    capsule = next((each for each in router.senders if each.incarnation == first.capsule_incarnation), None)
+    capsule = next((each for each in flow.agents.senders if each.incarnation == first.capsule_incarnation), None)
     if capsule is not None and not await _is_admitted(gate, capsule, context):
         return
     call = capsule.inflight.get(first.id) or capsule.trailing.get(first.id) if capsule is not None else None
     if call is None:
         await abort(context, StaleEpoch(f"no call {first.id} of capsule {quoted(first.capsule_incarnation)} is open here"))
     elif first.wants_arguments:
-        await _give_arguments(router, call, context)
+        await _give_arguments(flow, call, context)
     else:
         opening = [message]
         del message, first  # Here they would stay for as long as the stream does.
-        await _take_chunks(router.transfers.sink(call), opening, context)
+        await _take_chunks(flow.transfers.sink(call), opening, context)
 
 
-async def _give_arguments(router: Dispatcher, call: Call, context: Context) -> None:
-    if call.source is None or call.closed:
+async def _give_arguments(flow: Flow, call: Call, context: Context) -> None:
+    if call.source is None or call.answered:
         await abort(context, StaleEpoch(f"call {call.call_id} has no large arguments to give"))
         return
     try:
@@ -66,7 +66,7 @@ async def _give_arguments(router: Dispatcher, call: Call, context: Context) -> N
         await abort(context, Cancelled(str(cut), started=Started.NO))
     except Cancelled as error:
         if call.source.gone:
-            router.cancel(call)
+            flow.calls.cancel(call)
         await abort(context, error)
 
 

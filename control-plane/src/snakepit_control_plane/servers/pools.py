@@ -10,7 +10,7 @@ from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import pool_pb2, pool_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.servers.rpc import full_name, rich
 
@@ -18,22 +18,22 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
-    def __init__(self, router: Dispatcher, fleet: Fleet) -> None:
-        self._router = router
+    def __init__(self, flow: Flow, fleet: Fleet) -> None:
+        self._flow = flow
         self._fleet = fleet
 
     @rich
     async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
-        pools = sorted(self._router.pools.items())
+        pools = sorted(self._flow.pools.items())
         return pool_pb2.ListPoolsResponse(pools=[pool.describe() for _, pool in pools])
 
     @rich
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
-        return pool_pb2.GetPoolResponse(pool=self._router.pool(full_name(request.pool)).describe())
+        return pool_pb2.GetPoolResponse(pool=self._flow.pools.find(full_name(request.pool)).describe())
 
     @rich
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
-        pool = self._router.pool(full_name(request.pool))
+        pool = self._flow.pools.find(full_name(request.pool))
         return pool_pb2.ListWorkersResponse(workers=pool.infos())
 
     @rich
@@ -49,7 +49,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         return pool_pb2.RecycleWorkerResponse()
 
     def _worker(self, pool_name: str, name: str) -> Worker:
-        pool = self._router.pool(full_name(pool_name))
+        pool = self._flow.pools.find(full_name(pool_name))
         worker = pool.workers.get(name)
         if worker is None:
             known = ", ".join(sorted(pool.workers)[:10]) or "none"

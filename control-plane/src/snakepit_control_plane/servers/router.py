@@ -16,13 +16,12 @@ from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
-from snakepit_control_plane.flow.dispatcher import Dispatcher
-from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream
 from snakepit_control_plane.flow.whole import take_whole
-from snakepit_control_plane.model.call import (
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.policy.admission import (
     MOST_BESIDE_BYTES,
-    Call,
     payload_bytes,
     too_many_attachments,
     too_much_beside,
@@ -52,10 +51,9 @@ _PRIORITIES = frozenset(common_pb2.Priority.values())
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    def __init__(self, router: Dispatcher, nested: NestedCalls, gate: Gate) -> None:
+    def __init__(self, flow: Flow, gate: Gate) -> None:
         self._gate = gate
-        self._router = router
-        self._nested = nested
+        self._flow = flow
 
     def handlers(self) -> Any:
         """Instead of the generated ones: ExecuteStream gives its messages as bytes."""
@@ -79,17 +77,16 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
         sent = metadata(context)
         frame, who = await _frame(request, context, sent), await caller(self._gate, context, sent)
-        call = Call(frame, reply, self._router.clock(), caller=who)
-        call.source = set_apart(call.request, self._router.limits.max_payload_bytes)
-        self._router.submit(call)
+        source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
+        call = self._flow.intake.open(frame, reply, self._flow.clock(), caller=who, source=source)
         try:
             result = await answer
         finally:
-            self._router.cancel(call)
+            self._flow.calls.cancel(call)
         return await _response(request, result)
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
-        stream = Stream(lambda frame: self._router.close(call, frame))
+        stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         sent = metadata(context)
         try:
             check_readable(request)
@@ -98,26 +95,18 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             await abort(context, error)
             return
         frame.call.stream = True
-        call = Call(frame, stream.reply, self._router.clock(), stream, await caller(self._gate, context, sent))
-        if self._nested.client_calls and (refusal := self._adopted(call, sent)) is not None:
-            await abort(context, refusal)
-            return
-        call.source = set_apart(frame.call, self._router.limits.max_payload_bytes)
-        self._router.submit(call)
-        stream.watch(self._router, call)
+        frame.call.parent_call_id = parent_call_id(sent)
+        who, source = await caller(self._gate, context, sent), set_apart(frame.call, self._flow.limits.max_payload_bytes)
+        call = self._flow.intake.open(frame, stream.reply, self._flow.clock(), caller=who, sink=stream, source=source)
+        stream.watch(self._flow.calls, call)
         try:
-            with self._router.delivering():
+            with self._flow.calls.delivering():
                 await self._pass_down(request, call, stream, context)
         except SnakepitError as error:
             await abort(context, error)
         finally:
             stream.abandon()
-            self._router.cancel(call)
-
-    def _adopted(self, call: Call, sent: Metadata) -> SnakepitError | None:
-        """A client may call out of a tool of its own. Returns the refusal."""
-        call.request.parent_call_id = parent_call_id(sent)
-        return self._nested.adopt(call)
+            self._flow.calls.cancel(call)
 
     async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:
         """Raises what the stream ends with."""
@@ -126,7 +115,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
         """As bytes: whoever waits for a slow caller holds nothing else of the chunk."""
-        chunk = await take_whole(stream, self._router.limits.max_payload_bytes)
+        chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)
         return (await _chunk(request, call, chunk)).SerializeToString()
 
 

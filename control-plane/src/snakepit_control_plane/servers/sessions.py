@@ -13,14 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from snakepit._names import check_session, check_state_key, new_id
 from snakepit.errors import InvalidArguments, SessionQuota
 from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.rebinding import rebind
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.converting import convert
 from snakepit_control_plane.servers.rpc import full_name, rich
 from snakepit_control_plane.servers.state import limits_of
-from snakepit_control_plane.store.interface import SessionRecord, Store, StoredKey, StoredValue
+from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -36,13 +37,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     """`refused` hears of pools whose sessions are all in use."""
 
-    def __init__(self, router: Dispatcher, store: Store, refused: Callable[[Pool], None]) -> None:
+    def __init__(self, flow: Flow, store: Store, refused: Callable[[Pool], None]) -> None:
         self._refused = refused
-        self._router = router
+        self._flow = flow
         self._store = store
 
     def _pool(self, name: str) -> Pool:
-        return self._router.pool(full_name(name))
+        return self._flow.pools.find(full_name(name))
 
     @rich
     async def CreateSession(  # noqa: N802
@@ -65,7 +66,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         except SessionQuota:
             self._refused(pool)
             raise
-        self._router.sessions.upkeep.learned(record)
+        self._flow.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
 
     @rich
@@ -103,9 +104,9 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.DeleteSessionResponse:
         pool = self._pool(request.pool)
         gone = await self._store.delete_session(pool.name, request.session_id)
-        self._router.sessions.upkeep.forget(pool.name, request.session_id)
+        self._flow.sessions.upkeep.forget(pool.name, request.session_id)
         if gone is not None:
-            self._router.sessions.upkeep.end(pool, gone)
+            self._flow.sessions.upkeep.end(pool, gone)
         return session_pb2.DeleteSessionResponse(deleted=gone is not None)
 
     @rich
@@ -113,7 +114,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.RebindSessionRequest, context: Context
     ) -> session_pb2.RebindSessionResponse:
         pool = self._pool(request.pool)
-        record = await rebind(self._router.sessions, pool, request.session_id)
+        record = await rebind(self._flow.sessions, pool, request.session_id)
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
     @rich

@@ -8,9 +8,10 @@ from snakepit._names import check_state_key
 from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SnakepitError, Started
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.interface import Fence, Limits, Store
+from snakepit_control_plane.model.session import Fence
+from snakepit_control_plane.store.interface import Limits, Store
 
 _WRITES = ("set", "delete")
 
@@ -20,11 +21,11 @@ def limits_of(pool: Pool) -> Limits:
     return Limits(session.max_keys, session.max_value_bytes, session.max_bytes)
 
 
-async def answer_state(router: Dispatcher, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
+async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     """Carry out one operation. The pool is the agent's own, whatever the request says."""
     reply = link_pb2.StateReply(id=request.id)
     try:
-        known = router.pools.get(pool)
+        known = flow.pools.get(pool)
         if known is None:
             raise PoolNotFound(f"pool {pool} has been deleted")
         if not (timeout := request.timeout_seconds) >= 0:

@@ -5,64 +5,13 @@ Every method either has happened wholly or raises `StoreUnavailable`, soon; none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.claims import Claims
-
-
-@dataclass(frozen=True)
-class SessionRecord:
-    """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
-
-    `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
-    """
-
-    pool: str
-    id: str
-    uid: str
-    created: float
-    last_used: float
-    ttl_seconds: float
-    epoch: int
-    worker: str = ""
-    incarnation: str = ""
-    agent: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def fence(self) -> Fence:
-        return Fence(self.uid, self.epoch)
-
-    @property
-    def binding(self) -> tuple[str, int, str]:
-        """What a change of the binding is compared with."""
-        return self.uid, self.epoch, self.incarnation
-
-    @property
-    def expires(self) -> float:
-        return self.last_used + self.ttl_seconds
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A session that has expired while it was bound: its worker is to be told."""
-
-    pool: str
-    id: str
-    uid: str
-    worker: str
-    incarnation: str
-
-
-@dataclass(frozen=True)
-class Fence:
-    """Who may write: compared for equality, so a flushed or restored store admits nobody old."""
-
-    uid: str
-    epoch: int
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from snakepit._values.strings import quoted
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
-from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import Limits, StoredKey, StoredValue, Written
 
 MOST_ENDED = 10_000
 """Expired sessions of a pool whose workers have not been told."""

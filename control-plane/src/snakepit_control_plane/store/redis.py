@@ -15,9 +15,10 @@ from typing import Any
 
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
-from snakepit_control_plane.store.interface import Ended, Fence, Limits, SessionRecord, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import Limits, StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_limits, full, no_session, stale
 from snakepit_control_plane.store.news import News
 from snakepit_control_plane.store.redis_claims import RedisClaims

@@ -18,15 +18,18 @@ from snakepit._names import new_id
 from snakepit._wire.status import to_frame
 from snakepit.errors import SnakepitError, Started, StoreUnavailable
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.idempotency.entry import Entry
 from snakepit_control_plane.flow.idempotency.upkeep import Upkeep
+from snakepit_control_plane.flow.open_calls import OpenCalls
+from snakepit_control_plane.flow.sessions import Sessions
+from snakepit_control_plane.flow.transfers import Transfers
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call
-from snakepit_control_plane.policy.refusals import saturated
 from snakepit_control_plane.store.claims import Run, State
 from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.telemetry import Telemetry
 
 READ_AGAIN_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Who waits for a run of another replica looks after these times, and then at the last of them, if it hears nothing before."""
@@ -45,84 +48,79 @@ log = logging.getLogger(__name__)
 
 
 class Idempotency:
-    """One for each replica; `replica` is its random name."""
+    """The stage above the sessions'. `replica` is this process's random name."""
 
-    def __init__(self, router: Dispatcher, store: Store, replica: str) -> None:
-        self.upkeep = Upkeep(store.claims, replica, router.clock)
-        self._router = router
+    def __init__(
+        self, sessions: Sessions, calls: OpenCalls, transfers: Transfers, store: Store, replica: str, telemetry: Telemetry, limits: Limits
+    ) -> None:
+        self._next = sessions
+        self._calls = calls
+        self._transfers = transfers
         self._store = store
         self._replica = replica
+        self._telemetry = telemetry
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self.upkeep = Upkeep(store.claims, replica, self._loop.time)
         self._entries = self.upkeep.entries
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- a caller comes, and goes
 
-    def submit(self, pool: Pool, call: Call, now: float) -> None:
-        """Take a call with a key: run it, let it join, or give it the outcome."""
-        key = call.request.idempotency_key
-        error = check_key(call.request)
-        if error is not None:
-            self._router.fail(call, error)
+    def take(self, pool: Pool, call: Call, now: float) -> None:
+        """A call without a key goes on. One with a key is run, joins another, or is given the outcome."""
+        key = call.request.key
+        if not key:
+            self._next.take(pool, call, now)
             return
-        asked = digest(call.request)
+        error = check_key(call.message)
+        if error is not None:
+            self._calls.fail(call, error)
+            return
+        asked = digest(call.message)
         entry = self._entries.get((pool.name, key))
         if entry is None:
-            self._begin(pool, call, Run(pool.name, key, asked, self._replica, new_id()), now)
+            self._begin(pool, call, Run(pool.name, key, asked, self._replica, new_id()))
         elif entry.claim.digest != asked:
             self._count(pool, "refused")
-            self._router.fail(call, other_call(key))
-        elif entry.ended:
+            self._calls.fail(call, other_call(key))
+        elif entry.is_over:
             self._count(pool, "replayed")
-            self._router.close(call, link_pb2.Frame(result=link_pb2.Result.FromString(entry.outcome)))
-        elif self._join(entry, call, now):
+            self._calls.answer(call, link_pb2.Frame(result=link_pb2.Result.FromString(entry.outcome)))
+        elif self._join(entry, call):
             self._count(pool, "joined")
 
-    def _begin(self, pool: Pool, call: Call, claim: Run, now: float) -> None:
+    def _begin(self, pool: Pool, call: Call, claim: Run) -> None:
         problem = self._store.problem or ("it has not taken the outcomes of earlier calls yet" if self.upkeep.overdue else "")
         if problem:
-            self._router.fail(call, StoreUnavailable(f"idempotency_key needs the session store: {problem}"))
+            self._calls.fail(call, StoreUnavailable(f"idempotency_key needs the session store: {problem}"))
             return
-        entry = Entry(pool, claim)
-        if self._join(entry, call, now):
+        entry = Entry(pool, claim, self._left)
+        if self._join(entry, call):
             self._entries[pool.name, claim.key] = entry
             self._spawn(self._follow(entry))
 
-    def _join(self, entry: Entry, call: Call, now: float) -> bool:
-        """Let the call wait for the outcome. False: the pool's queue is full, and it was refused."""
-        if entry.pool.queue.is_full:
-            self._router.fail(call, saturated(entry.pool))
+    def _join(self, entry: Entry, call: Call) -> bool:
+        """Let the call wait for the outcome. False: it was refused."""
+        if not self._calls.join(entry.pool, call, call.deadline + ANSWER_GRACE_SECONDS):
             return False
-        if not self._router.room.take(call):
-            self._router.fail(call, self._router.room.full(call))
-            return False
-        call.stand_alone()
-        entry.pool.queue.joined += 1
-        entry.callers[call] = call.reply
-        call.reply = partial(self._answered, entry)
-        # From now on nobody can say that the tool has not run.
-        call.sent_at = now
-        self._router.remind(call, call.deadline + ANSWER_GRACE_SECONDS)
-        entry.company()
+        call.passes(entry)
+        entry.callers[call] = None
+        entry.stop_waiting_alone()
         return True
 
-    def _answered(self, entry: Entry, call: Call, frame: link_pb2.Frame) -> None:
+    def _left(self, entry: Entry, call: Call) -> None:
         """The caller has its answer, or has gone."""
-        reply = entry.callers.pop(call)
-        if call.room:
-            self._router.room.give_back(call)
         if call is not entry.first:
             entry.pool.queue.joined -= 1
-        reply(call, frame)
-        if not entry.callers and not entry.ended:
-            self._deserted(entry)
-
-    def _deserted(self, entry: Entry) -> None:
+        if entry.callers or entry.is_over:
+            return
         if entry.run is None:
-            entry.news.set()
-        elif not entry.run.sent_at:
-            self._router.cancel(entry.run)
+            entry.changed.set()
+        elif not entry.run.may_have_run:
+            self._calls.cancel(entry.run)
         else:
-            entry.alone = self._router.loop.call_later(ALONE_SECONDS, self._still_alone, entry)
+            entry.alone = self._loop.call_later(ALONE_SECONDS, self._still_alone, entry)
 
     def _still_alone(self, entry: Entry) -> None:
         entry.alone = None
@@ -136,7 +134,7 @@ class Idempotency:
             log.debug("a call that nobody waits for here runs on: %s", error)
             return
         if not joined and not entry.callers and entry.run is not None:
-            self._router.cancel(entry.run)
+            self._calls.cancel(entry.run)
 
     # ---- whose run is it?
 
@@ -146,11 +144,11 @@ class Idempotency:
         pauses = itertools.chain(READ_AGAIN_SECONDS, itertools.repeat(READ_AGAIN_SECONDS[-1]))
         try:
             while entry.callers:
-                entry.news.clear()
+                entry.changed.clear()
                 if await self._ask(entry, first=unwatch is None) is not State.RUNNING:
                     return
                 if unwatch is None:
-                    unwatch = self._store.claims.watch(entry.claim, entry.news.set)
+                    unwatch = self._store.claims.watch(entry.claim, entry.changed.set)
                 else:
                     await self._wait(entry, next(pauses))
             self._forget(entry)
@@ -180,7 +178,7 @@ class Idempotency:
     async def _wait(entry: Entry, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await entry.news.wait()
+                await entry.changed.wait()
 
     # ---- the run
 
@@ -190,33 +188,39 @@ class Idempotency:
         entry.first = first = next(iter(entry.callers))
         # From now on the run counts where it waits.
         entry.pool.queue.joined -= 1
-        entry.run = run = Call(first.frame, partial(self._heard, entry), self._router.clock(), caller=first.caller)
-        run.inner = True
-        run.source, run.takes_pieces = first.source, first.takes_pieces
-        run.arrival, run.deadline, run.span = first.arrival, first.deadline, first.span
+        run = self._calls.open(
+            first.frame,
+            partial(self._heard, entry),
+            self._loop.time(),
+            caller=first.request.caller,
+            takes_pieces=first.request.takes_pieces,
+            leads=first,
+        )
+        entry.run = run
+        run.pool, run.source, run.deadline, run.span = entry.pool, first.source, first.deadline, first.span
         if first.nest is not None:
             run.nest = first.nest.twin(run)
-        self._router.launch(entry.pool, run)
+        self._next.take(entry.pool, run, run.request.came_at)
 
     def _heard(self, entry: Entry, run: Call, frame: link_pb2.Frame) -> None:
         """The run has ended, or says how far it is."""
         if frame.WhichOneof("kind") == "result":
             self._ran(entry, run, frame.result)
             return
-        for call, reply in entry.callers.items():
-            if call.request.progress:
-                reply(call, _progress(call, frame))
+        for call in entry.callers:
+            if call.message.progress:
+                call.reply(call, _progress(call, frame))
 
     def _ran(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
         """One that never started leaves the key to the next who tries."""
         entry.run = None
-        entry.company()
+        entry.stop_waiting_alone()
         if not never_started(result):
-            entry.outcome = kept(result, self._router.limits)
+            entry.outcome = kept(result, self._limits)
             self._spawn(self._store_outcome(entry, run, result))
             return
         if given_up(result) and entry.first in entry.callers:
-            self._router.close(entry.first, _copy(result))
+            self._calls.answer(entry.first, _copy(result))
         if given_up(result) and entry.callers:
             self._spawn(self._follow(entry))
         else:
@@ -234,37 +238,37 @@ class Idempotency:
         """The bytes of a large result are on their way: to the caller on whose behalf it ran, once."""
         first = entry.first
         if first is not None and first in entry.callers:
-            first.sink, run.reply = run.sink, entry.callers[first]
-            self._router.close(first, _copy(result))
+            self._transfers.hand_over(run, first)
+            self._calls.answer(first, _copy(result))
         else:
-            self._router.transfers.abandon(lambda call: call is run)
+            self._transfers.abandon(lambda call: call is run)
 
     # ---- answers
 
     def _deliver(self, entry: Entry, result: link_pb2.Result, *, forget: bool = True) -> None:
         """Answer everybody who waits."""
-        entry.ended = True
+        entry.is_over = True
         if forget:
             self.upkeep.forget(entry)
         for call in list(entry.callers):
-            self._router.close(call, _copy(result))
+            self._calls.answer(call, _copy(result))
 
     def _refuse(self, entry: Entry, error: SnakepitError) -> None:
         self._deliver(entry, link_pb2.Result(error=to_frame(error)))
 
     def _forget(self, entry: Entry) -> None:
-        entry.ended = True
+        entry.is_over = True
         self.upkeep.forget(entry)
 
     def _count(self, pool: Pool, how: str) -> None:
-        self._router.telemetry.keyed.labels(pool.name, how).inc()
+        self._telemetry.keyed.labels(pool.name, how).inc()
 
     # ---- time
 
     async def stop(self) -> None:
         """Let what is on its way to the store arrive, within STOP_SECONDS. No calls come any more."""
         for entry in self._entries.values():
-            entry.company()
+            entry.stop_waiting_alone()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for task in self._tasks:

@@ -98,7 +98,7 @@ class Upkeep:
                 log.debug("idempotency keys were not renewed: %s", error)
 
     async def _renew(self) -> None:
-        for pool in {entry.claim.pool for entry in self.entries.values() if entry.run is not None or entry.ended}:
+        for pool in {entry.claim.pool for entry in self.entries.values() if entry.run is not None or entry.is_over}:
             if not await self._claims.hold(pool, self._replica, self._lease_seconds):
                 await self._claim_again(pool)
 
@@ -113,7 +113,7 @@ class Upkeep:
             if key not in self.entries:
                 await self._claims.release(claim)
             del self._doubtful[key]
-        for entry in [each for each in self.entries.values() if each.ended]:
+        for entry in [each for each in self.entries.values() if each.is_over]:
             await self._finish(entry)
             self._unstored_bytes -= len(entry.outcome)
             self.forget(entry)

@@ -12,10 +12,9 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import SessionEntry
-from snakepit_control_plane.policy.affinity import Home, Way, Wish, choose, home_of
+from snakepit_control_plane.model.session import SessionEntry, SessionRecord
+from snakepit_control_plane.policy.affinity import Action, AffinityRequest, BindingState, binding_state, choose
 from snakepit_control_plane.policy.placement import pick, route, unknown_tool
-from snakepit_control_plane.store.interface import SessionRecord
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -43,39 +42,40 @@ class Binding:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._router = sessions.router
+        self._dispatcher = sessions.dispatcher
+        self._calls = sessions.calls
         self._store = sessions.store
 
     def place(self, pool: Pool, entry: SessionEntry, call: Call, now: float, offered: Worker | None = None) -> None:
         """Send the call to its worker, let it wait, or refuse it. `offered`: the queue has found that one to have room."""
-        if not call.active:
+        if call not in entry.active:
             return
         try:
             self._place(pool, entry, call, now, offered)
         except Exception as error:
-            self._router.undo(call, error)
+            self._dispatcher.undo(call, error)
 
     def _place(self, pool: Pool, entry: SessionEntry, call: Call, now: float, offered: Worker | None) -> None:
         if entry.record is None or entry.must_wait(call):
             self._sessions.postpone(pool, entry, call, now)
             self._sessions.advance(pool, entry, now)
             return
-        home, bound = home_of(pool, entry.record, released=entry.is_released)
-        if bound is not None and call.tool not in pool.tools:
-            self._router.fail(call, unknown_tool(pool, call.tool))
+        state, bound = binding_state(pool, entry.record, released=entry.is_released)
+        if bound is not None and call.request.tool not in pool.tools:
+            self._calls.fail(call, unknown_tool(pool, call.tool))
             return
-        way = Way.BOUND if home is Home.FULL and entry.in_use else choose(home, self._wish(pool, call, offered))
+        action = Action.BOUND if state is BindingState.FULL and entry.in_use else choose(state, self._request(pool, call, offered))
         fresh, entry.fresh, entry.in_use = entry.fresh, False, False
-        if way in (Way.BUSY, Way.REFUSE) and not fresh and not self._store.problem:
+        if action in (Action.BUSY, Action.REFUSE) and not fresh and not self._store.problem:
             # It may have moved through another replica a moment ago: nothing is refused on hearsay.
             entry.record = None
             self._sessions.postpone(pool, entry, call, now)
             self._sessions.advance(pool, entry, now)
             return
-        self._go(way, pool, entry, call, now, bound, offered)
+        self._go(action, pool, entry, call, now, bound, offered)
 
-    def _wish(self, pool: Pool, call: Call, offered: Worker | None) -> Wish:
-        return Wish(
+    def _request(self, pool: Pool, call: Call, offered: Worker | None) -> AffinityRequest:
+        return AffinityRequest(
             affinity=self._affinity(pool, call),
             alone=pool.spec.session.ordered,
             within=call.in_turn,
@@ -84,41 +84,43 @@ class Binding:
             exclusive=pool.spec.worker.exclusive,
         )
 
-    def _go(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None, offered: Worker | None) -> None:
-        if way is Way.BOUND and bound is not None:
+    def _go(
+        self, action: Action, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None, offered: Worker | None
+    ) -> None:
+        if action is Action.BOUND and bound is not None:
             self._start(pool, entry, call, bound, now)
-        elif way is Way.PINNED and bound is not None:
+        elif action is Action.PINNED and bound is not None:
             self._wait_for(pool, call, bound, now)
-        elif way in (Way.ASK, Way.ASK_LATER, Way.FIND):
-            self._inquire(way, pool, entry, call, now, bound)
-        elif way is Way.BUSY:
-            self._router.fail(call, WorkerBusy(f"the worker of session {entry.id!r} is busy", retry_after=0.1))
-        elif way is Way.REFUSE and entry.record is not None:
-            self._router.fail(call, _gone(pool, entry.record))
-        elif offered is not None and way is not Way.ANYBODY:
-            self._take(way, pool, entry, call, offered, now)
+        elif action in (Action.ASK, Action.ASK_LATER, Action.FIND):
+            self._inquire(action, pool, entry, call, now, bound)
+        elif action is Action.BUSY:
+            self._calls.fail(call, WorkerBusy(f"the worker of session {entry.id!r} is busy", retry_after=0.1))
+        elif action is Action.REFUSE and entry.record is not None:
+            self._calls.fail(call, _gone(pool, entry.record))
+        elif offered is not None and action is not Action.ANYBODY:
+            self._take(action, pool, entry, call, offered, now)
         else:
-            self._anywhere(way, pool, entry, call, now)
+            self._anywhere(action, pool, entry, call, now)
 
     # ---- to a worker
 
-    def _anywhere(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        if way is Way.ANYBODY or (pool.queue.anybody and pool.ready_workers):
-            self._router.join(pool, call, now)
+    def _anywhere(self, action: Action, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
+        if action is Action.ANYBODY or (pool.queue.anybody and pool.ready_workers):
+            self._dispatcher.join(pool, call, now)
             return
         outcome = route(pool, call, now)
         if isinstance(outcome, Worker):
-            self._take(way, pool, entry, call, outcome, now)
+            self._take(action, pool, entry, call, outcome, now)
         elif isinstance(outcome, SnakepitError):
-            self._router.fail(call, outcome)
+            self._calls.fail(call, outcome)
         else:
-            self._router.wait(pool, call, now, outcome.seconds)
+            self._dispatcher.wait(pool, call, now, outcome.seconds)
 
-    def _take(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
-        if way is Way.BESIDE or entry.record is None:
+    def _take(self, action: Action, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
+        if action is Action.BESIDE or entry.record is None:
             self._start(pool, entry, call, worker, now)
             return
-        self._router.reserve(pool, call, worker, now)
+        self._dispatcher.reserve(pool, call, worker, now)
         self._sessions.ask(entry, self._bind(pool, entry, call, worker, entry.record))
 
     def _wait_for(self, pool: Pool, call: Call, bound: Worker, now: float) -> None:
@@ -126,23 +128,23 @@ class Binding:
         seconds = pool.spec.queue.timeout_seconds
         if not bound.capsule.routable:
             seconds = max(seconds, pool.spec.heartbeat.timeout_seconds + VERDICT_SECONDS)
-        self._router.wait(pool, call, now, seconds, pin=bound)
+        self._dispatcher.wait(pool, call, now, seconds, pin=bound)
 
     def _start(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
         self._fence(pool, entry, call)
-        self._router.send(pool, call, worker, now)
+        self._dispatcher.send(pool, call, worker, now)
 
     def _begin(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
         """On the worker whose slot the call has reserved."""
         try:
             self._fence(pool, entry, call)
-            self._router.dispatch(pool, call, worker, now)
+            self._dispatcher.dispatch(pool, call, worker, now)
         except Exception as error:
-            self._router.undo(call, error)
+            self._dispatcher.undo(call, error)
 
     def _fence(self, pool: Pool, entry: SessionEntry, call: Call) -> None:
         assert entry.record is not None
-        frame = call.request
+        frame = call.message
         frame.session_uid = entry.record.uid
         frame.session_epoch = entry.record.epoch
         frame.turn = self._turn(pool, call)
@@ -157,15 +159,15 @@ class Binding:
 
     # ---- questions
 
-    def _inquire(self, way: Way, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None) -> None:
+    def _inquire(self, action: Action, pool: Pool, entry: SessionEntry, call: Call, now: float, bound: Worker | None) -> None:
         record = entry.record
         self._sessions.postpone(pool, entry, call, now)
-        if record is None or call.closed:
+        if record is None or call.answered:
             self._sessions.advance(pool, entry, now)
         elif bound is None:
             self._sessions.ask(entry, self._find(pool, entry, record))
         else:
-            self._sessions.ask(entry, self._ask(pool, entry, record, bound, wait=way is Way.ASK_LATER))
+            self._sessions.ask(entry, self._ask(pool, entry, record, bound, wait=action is Action.ASK_LATER))
 
     async def _ask(self, pool: Pool, entry: SessionEntry, record: SessionRecord, bound: Worker, *, wait: bool) -> None:
         entry.asking = True
@@ -175,7 +177,7 @@ class Binding:
             entry.released = record.fence
         entry.in_use = released is False
         entry.busy = False
-        self._sessions.advance(pool, entry, self._router.clock())
+        self._sessions.advance(pool, entry, self._sessions.clock())
 
     async def _find(self, pool: Pool, entry: SessionEntry, record: SessionRecord) -> None:
         """Nothing was heard of its worker here: find out, as long as a call waits."""
@@ -188,10 +190,10 @@ class Binding:
             self._sessions.refuse_all(entry, error)
             return
         entry.busy = False
-        self._sessions.advance(pool, entry, self._router.clock())
+        self._sessions.advance(pool, entry, self._sessions.clock())
 
     async def look(self, pool: Pool, record: SessionRecord) -> bool:
-        """May the worker, of which nothing was heard here, be alive? If not, the pool mourns it from now on."""
+        """May the worker, of which nothing was heard here, be alive? If not, the pool notes its end."""
         worker = pool.find(record.worker, record.incarnation)
         capsule = worker.capsule if worker is not None else pool.capsules.get(record.agent)
         if capsule is not None and capsule.linked:
@@ -199,10 +201,10 @@ class Binding:
             answer = await self._sessions.releases.ask(capsule, record, look=True)
             lives = answer is None or pool.find(record.worker, record.incarnation) is not None
         else:
-            leased = await self._store.has_lease(pool.name, record.agent) or not pool.trusts_leases(self._router.clock())
+            leased = await self._store.has_lease(pool.name, record.agent) or not pool.trusts_leases(self._sessions.clock())
             lives = leased and not await self._has_successor(pool, record)
         if not lives:
-            pool.mourn(record.incarnation, "lost")
+            pool.note_end(record.incarnation, "lost")
         return lives
 
     async def _has_successor(self, pool: Pool, record: SessionRecord) -> bool:
@@ -232,31 +234,28 @@ class Binding:
             # Nobody has foreseen it; the call gives its slot back all the same.
             log.exception("session %s of pool %s could not be bound", entry.id, entry.pool)
             error = SnakepitError(f"session {entry.id!r} could not be bound: {problem!r}", started=Started.NO)
-        now = self._router.clock()
+        now = self._sessions.clock()
         entry.busy = False
         ours = entry.record is not None and entry.record.incarnation == worker.incarnation and not entry.is_released
-        if error is None and ours and worker.alive and not call.closed:
+        if error is None and ours and worker.alive and not call.answered:
             self._begin(pool, entry, call, worker, now)
         else:
-            self._router.release(pool, call, now)
-            call.worker = None
+            self._dispatcher.give_back(pool, call, now)
             self._not_bound(pool, entry, call, error, now)
-            self._router.freed(pool, worker, now)
+            self._dispatcher.freed(pool, worker, now)
         self._sessions.advance(pool, entry, now)
 
     def _not_bound(self, pool: Pool, entry: SessionEntry, call: Call, error: SnakepitError | None, now: float) -> None:
-        if call.closed:
-            self._sessions.done(pool, entry, call, now)
-        elif error is None:
+        if error is None:
             self.place(pool, entry, call, now)
-        else:
-            self._router.fail(call, error)
+        elif not call.answered:
+            self._calls.fail(call, error)
             self._sessions.upkeep.forget(entry.pool, entry.id)
 
-    # ---- words
+    # ---- affinities
 
-    def _affinity(self, pool: Pool, call: Call) -> common_pb2.Affinity:
-        return call.affinity or _AFFINITIES[pool.spec.affinity]
+    def _affinity(self, pool: Pool, call: Call) -> int:
+        return call.request.affinity or _AFFINITIES[pool.spec.affinity]
 
     def must_not_wait(self, pool: Pool, entry: SessionEntry, call: Call) -> bool:
         """Is the call, which never waits, behind another one of its session? To wait for the store alone is no queueing."""
@@ -271,4 +270,4 @@ def _gone(pool: Pool, record: SessionRecord) -> SessionWorkerUnavailable:
 
 
 def _is_unknown(pool: Pool, record: SessionRecord) -> bool:
-    return home_of(pool, record, released=False)[0] is Home.UNKNOWN
+    return binding_state(pool, record, released=False)[0] is BindingState.UNKNOWN

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from snakepit.errors import WorkerBusy
 from snakepit_control_plane.flow.sessions.binding import LOOK_SECONDS, VERDICT_SECONDS
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.policy.affinity import Home, home_of
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.policy.affinity import BindingState, binding_state
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def rebind(sessions: Sessions, pool: Pool, session: str) -> SessionRecord:
     """The record under the next epoch, bound to none. Raises WorkerBusy when the worker's agent neither answers nor is given up."""
-    clock = sessions.router.clock
+    clock = sessions.clock
     until = clock() + pool.spec.heartbeat.timeout_seconds + VERDICT_SECONDS
     while clock() < until:
         known = await sessions.store.get_session(pool.name, session)
@@ -33,10 +33,10 @@ async def rebind(sessions: Sessions, pool: Pool, session: str) -> SessionRecord:
 
 async def _let_go(sessions: Sessions, pool: Pool, known: SessionRecord) -> bool:
     """Has whoever has the session let it go?"""
-    home, _ = home_of(pool, known, released=False)
-    if home in (Home.NONE, Home.GONE):
+    state, _ = binding_state(pool, known, released=False)
+    if state in (BindingState.NONE, BindingState.GONE):
         return True
     capsule = pool.capsules.get(known.agent)
     if capsule is None:
         return not await sessions.binding.look(pool, known)
-    return home is not Home.CUT_OFF and bool(await sessions.releases.ask(capsule, known, force=True))
+    return state is not BindingState.CUT_OFF and bool(await sessions.releases.ask(capsule, known, force=True))

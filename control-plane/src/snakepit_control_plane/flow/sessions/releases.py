@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.store.interface import SessionRecord
+from snakepit_control_plane.model.session import SessionRecord
 
 ANSWER_SECONDS = 2.0
 """An agent that has not answered by then is asked again when a call comes."""
 
-Tell = Callable[[Capsule, link_pb2.Frame], None]
-
 
 class Releases:
-    """`tell` sends a frame to an agent."""
+    """Of one replica."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, agents: AgentLinks) -> None:
+        self._agents = agents
         # By life of the worker, uid and epoch; with each, whether it only looks.
         self._asked: dict[tuple[str, str, int], list[tuple[asyncio.Future[bool | None], bool]]] = {}
 
@@ -32,7 +31,7 @@ class Releases:
         key = (record.incarnation, record.uid, record.epoch)
         asked = answer, how.get("look", False)
         self._asked.setdefault(key, []).append(asked)
-        self._tell(capsule, _question(record, how))
+        self._agents.tell(capsule, _question(record, how))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer

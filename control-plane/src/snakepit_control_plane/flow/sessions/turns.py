@@ -9,53 +9,62 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snakepit.errors import SnakepitError, Started, WorkerBusy
+from snakepit_control_plane.flow.agents import AgentLinks
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.open_calls import OpenCalls
+from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.flow.sessions.binding import Binding
 from snakepit_control_plane.flow.sessions.releases import Releases
 from snakepit_control_plane.flow.sessions.upkeep import Upkeep
-from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.call import Call, Stage
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import SessionEntry
-from snakepit_control_plane.store.interface import Fence, SessionRecord, Store
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.model.session import Fence, SessionEntry, SessionRecord
+from snakepit_control_plane.store.interface import Store
 
 log = logging.getLogger(__name__)
 
 
-class Sessions:
-    """All sessions that this replica has to do with."""
+class Sessions(Stage):
+    """The stage above the dispatcher: all sessions that this replica has to do with."""
 
-    def __init__(self, router: Dispatcher, store: Store) -> None:
+    def __init__(self, dispatcher: Dispatcher, calls: OpenCalls, pools: Pools, agents: AgentLinks, store: Store) -> None:
         self.store = store
-        self.router = router
+        self.pools = pools
+        self.dispatcher = dispatcher
+        self.calls = calls
+        self.clock = asyncio.get_running_loop().time
         self.entries: dict[tuple[str, str], SessionEntry] = {}
-        self.releases = Releases(router.tell)
+        self.releases = Releases(agents)
         self.binding = Binding(self)
-        self.upkeep = Upkeep(self)
+        self.upkeep = Upkeep(self, agents)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- a call comes in
 
-    def submit(self, pool: Pool, call: Call, now: float) -> None:
+    def take(self, pool: Pool, call: Call, now: float) -> None:
+        """A call of no session goes on; one of a session when it is its turn."""
         session = call.request.session_id
+        if not session:
+            self.dispatcher.take(pool, call, now)
+            return
         entry = self.entries.get((pool.name, session))
         if entry is None:
             entry = self.entries[pool.name, session] = SessionEntry(pool.name, session)
         elif entry.may_have_expired(now):
             entry.record = None
-        call.session = entry
+        call.session, call.placer = entry, self
+        call.passes(self)
         entry.last_used = now
         entry.dirty = True
         if self._may_begin(pool, entry, call):
             self._begin(pool, entry, call, now)
         elif not call.in_turn and self.binding.must_not_wait(pool, entry, call):
-            self.router.fail(call, WorkerBusy(f"session {session!r} is ordered, and runs a call", retry_after=0.1))
-        elif self.router.admit(pool, call, now, pool.spec.queue.timeout_seconds):
+            self.calls.fail(call, WorkerBusy(f"session {session!r} is ordered, and runs a call", retry_after=0.1))
+        elif self.calls.wait(pool, call, now, pool.spec.queue.timeout_seconds):
             entry.waiting[call] = None
             if call.in_turn:
                 entry.waiting.move_to_end(call, last=False)
@@ -69,8 +78,7 @@ class Sessions:
         return not entry.waiting and not (pool.spec.session.ordered and entry.active)
 
     def _begin(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        call.active = True
-        entry.active += 1
+        entry.active.add(call)
         self.binding.place(pool, entry, call, now)
 
     def advance(self, pool: Pool, entry: SessionEntry, now: float) -> None:
@@ -85,30 +93,40 @@ class Sessions:
             entry.waiting.clear()  # Its table too: most sessions never have two calls at once.
         self._know(entry)
 
-    def done(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        """The call has left its worker for good, or was given up before it got one."""
-        if not call.active:
+    # ---- what the dispatcher says
+
+    def freed(self, call: Call, now: float) -> None:
+        """The call has left its worker for good, or was given up before it got one: it is the next one's turn."""
+        entry, pool = call.session, call.pool
+        if entry is None or pool is None:
+            return
+        if call not in entry.active:
             entry.waiting.pop(call, None)
             return
-        call.active = False
-        entry.active -= 1
+        entry.active.discard(call)
         self.advance(pool, entry, now)
 
-    def again(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
-        """The call came back unstarted."""
-        call.sent_at = 0.0
-        call.worker = None
-        self.binding.place(pool, entry, call, now)
-
-    def assign(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, now: float) -> None:
+    def offered(self, call: Call, worker: Worker, now: float) -> None:
         """The queue has found a worker for the call."""
-        self.binding.place(pool, entry, call, now, worker)
+        if call.pool is not None and call.session is not None:
+            self.binding.place(call.pool, call.session, call, now, worker)
+
+    def returned(self, call: Call, reason: str, now: float) -> None:
+        """The call came back unstarted."""
+        entry, pool = call.session, call.pool
+        if entry is None or pool is None:
+            return
+        if reason == "BUSY":
+            self.calls.fail(call, WorkerBusy(f"session {entry.id!r} is ordered, and runs a call", retry_after=0.1))
+            return
+        if reason == "RELEASED":
+            self.moved_on(entry, Fence(call.message.session_uid, call.message.session_epoch))
+        self.binding.place(pool, entry, call, now)
 
     def postpone(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
         """It is the session's next call again: somebody is being asked, or must be."""
-        call.active = False
-        entry.active -= 1
-        if self.router.admit(pool, call, now, pool.spec.queue.timeout_seconds):
+        entry.active.discard(call)
+        if self.calls.wait(pool, call, now, pool.spec.queue.timeout_seconds):
             entry.waiting[call] = None
             entry.waiting.move_to_end(call, last=False)
 
@@ -180,11 +198,11 @@ class Sessions:
         except SnakepitError as problem:
             error = problem
         entry.busy = False
-        pool = self.router.pools.get(entry.pool)
+        pool = self.pools.get(entry.pool)
         if error is not None or pool is None:
             self.refuse_all(entry, error)
         else:
-            self.advance(pool, entry, self.router.clock())
+            self.advance(pool, entry, self.clock())
 
     def refuse_all(self, entry: SessionEntry, error: SnakepitError | None) -> None:
         """Nothing can be known of the session now: whoever waits for it has failed. None: its pool is gone, and its calls with it."""
@@ -194,7 +212,7 @@ class Sessions:
         while entry.waiting:
             call, _ = entry.waiting.popitem(last=False)
             if error is not None:
-                self.router.fail(call, error)
+                self.calls.fail(call, error)
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import SessionEntry
-from snakepit_control_plane.store.interface import Ended, SessionRecord
+from snakepit_control_plane.model.session import Ended, SessionEntry, SessionRecord
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -31,9 +31,11 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """For all entries of one replica."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, agents: AgentLinks) -> None:
+        self._sessions = sessions
+        self._agents = agents
         self._entries = sessions.entries
-        self._router = sessions.router
+        self._pools = sessions.pools
         self._store = sessions.store
         self._short_lived = asyncio.Event()
 
@@ -50,9 +52,9 @@ class Upkeep:
         if entry is None or entry.busy or entry.record is None:
             return
         old, entry.record = entry.record, record
-        pool = self._router.pools.get(record.pool)
+        pool = self._pools.get(record.pool)
         if pool is not None and pool.queue.pinned and old.binding != record.binding:
-            self._router.sessions.moved(pool, entry, old, self._router.clock())
+            self._sessions.moved(pool, entry, old, self._sessions.clock())
 
     def forget(self, pool: str, session: str) -> None:
         """What is cached may not be true any more: the next call asks the store."""
@@ -69,7 +71,7 @@ class Upkeep:
             frame = link_pb2.SessionEnd(session_id=session.id, session_uid=session.uid, worker=worker.id, incarnation=worker.incarnation)
             if isinstance(session, SessionRecord):
                 frame.session_epoch = session.epoch
-            self._router.tell(worker.capsule, link_pb2.Frame(session_end=frame))
+            self._agents.tell(worker.capsule, link_pb2.Frame(session_end=frame))
 
     def bound_to(self, capsule: str) -> int:
         """How many sessions known here are bound to workers of this capsule."""
@@ -86,7 +88,7 @@ class Upkeep:
                 await self._end_expired()
             except SnakepitError as error:
                 log.debug("sessions were not looked after: %s", error)
-            self._forget_idle(self._router.clock())
+            self._forget_idle(self._sessions.clock())
 
     async def _pause(self) -> None:
         await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
@@ -104,14 +106,14 @@ class Upkeep:
         for pool, entries in used.items():
             records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
             for entry, record in zip(entries, records, strict=True):
-                entry.dirty = entry.active > 0
+                entry.dirty = bool(entry.active)
                 if record is None:
                     self.forget(pool, entry.id)
                 else:
                     self.learned(record)
 
     async def _end_expired(self) -> None:
-        for pool in list(self._router.pools.values()):
+        for pool in list(self._pools.values()):
             for ended in await self._store.take_ended(pool.name, MOST_ENDED):
                 self.forget(pool.name, ended.id)
                 self.end(pool, ended)

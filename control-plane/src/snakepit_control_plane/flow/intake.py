@@ -1,0 +1,99 @@
+"""The one door for calls, whatever they came by: a link, plain gRPC, a stream of their own, or another call's tool."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from functools import partial
+
+from snakepit._telemetry import tracing
+from snakepit.errors import SnakepitError
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow.dispatcher import Dispatcher
+from snakepit_control_plane.flow.idempotency import Idempotency
+from snakepit_control_plane.flow.nested import NestedCalls
+from snakepit_control_plane.flow.open_calls import OpenCalls
+from snakepit_control_plane.flow.pools import Pools
+from snakepit_control_plane.model.call import Call, Reply, Sink, Source
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.nesting import Nest
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.admission import check, deadline, too_many
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """The first stage; `idempotency` is the next one."""
+
+    def __init__(
+        self, pools: Pools, calls: OpenCalls, nested: NestedCalls, limits: Limits, idempotency: Idempotency, dispatcher: Dispatcher
+    ) -> None:
+        self._pools = pools
+        self._calls = calls
+        self._nested = nested
+        self._limits = limits
+        self._next = idempotency
+        self._undo = dispatcher.undo
+
+    def open(
+        self,
+        frame: link_pb2.Frame,
+        reply: Reply,
+        now: float,
+        *,
+        caller: Hashable,
+        sink: Sink | None = None,
+        source: Source | None = None,
+        takes_pieces: bool = False,
+        shares_memory: bool = False,
+        nest: Nest | None = None,
+    ) -> Call:
+        """Take a call. `reply` is called exactly once with its Result: perhaps before this returns, and then the call is answered.
+
+        `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
+        """
+        call = self._calls.open(frame, reply, now, caller=caller, takes_pieces=takes_pieces)
+        call.sink, call.source, call.shares_memory = sink, source, shares_memory
+        if nest is not None:
+            call.nest = nest
+            nest.call = call
+            nest.keep(partial(self._calls.cancel, call))
+        try:
+            self._admit(call, now)
+        except Exception as error:
+            self._undo(call, error)
+        return call
+
+    def _admit(self, call: Call, now: float) -> None:
+        name = call.request.pool
+        pool = self._pools.get(name) or self._pools.get(f"default/{name}")
+        if (problem := self._problem(pool, call)) is not None or pool is None:
+            self._calls.fail(call, problem or self._pools.unknown(name))
+            return
+        call.pool = pool
+        nest = call.nest
+        if pool.callers.limit and (nest is None or nest.by_client) and not pool.callers.admit(call):
+            self._calls.fail(call, too_many(pool, call))
+            return
+        call.deadline = deadline(call, pool, now)
+        if tracing.enabled():
+            _start_span(call, pool)
+        if pool.budget is not None:
+            pool.budget.count(now)
+        self._next.take(pool, call, now)
+
+    def _problem(self, pool: Pool | None, call: Call) -> SnakepitError | None:
+        """What is wrong with the call itself."""
+        if self._nested.client_calls and call.nest is None and call.message.parent_call_id:
+            refusal = self._nested.adopt(call)
+            if refusal is not None:
+                return refusal
+        return self._pools.unknown(call.request.pool) if pool is None else check(call, pool, self._limits)
+
+
+def _start_span(call: Call, pool: Pool) -> None:
+    parent, tool = call.message.traceparent, call.tool
+    call.span = tracing.start_span(f"route {tool}", parent, {"snakepit.pool": pool.name, "snakepit.tool": tool}, kind="server")
+    if call.span is not None:
+        call.message.traceparent = call.span.traceparent

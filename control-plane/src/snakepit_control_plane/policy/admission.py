@@ -1,0 +1,154 @@
+"""Who is let in: what may be wrong with a call's own fields, its deadline, and the sentences of the refusals, with their advice. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+from snakepit._ipc.sections import counted
+from snakepit._names import nearest
+from snakepit._values import payloads
+from snakepit._values.strings import quoted
+from snakepit._wire.channels import MOST_ATTACHMENTS
+from snakepit.errors import (
+    CallerLimit,
+    InvalidArguments,
+    PayloadTooLarge,
+    PoolNotFound,
+    PoolNotReady,
+    PoolSaturated,
+    QueueTimeout,
+    SnakepitError,
+    Started,
+)
+from snakepit.v1 import common_pb2
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.capsule import UNKNOWN_SECONDS
+from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.pool import Pool
+
+ALWAYS = frozenset({"", payloads.JSON})
+"""Content types of arguments that every pool takes."""
+
+_ENCODINGS = {payloads.MSGPACK: "msgpack", payloads.PICKLE: "pickle"}
+
+MOST_BESIDE_BYTES = 64 * 1024
+"""Of a call, beside its arguments' bytes: ids, names, metadata."""
+
+ATTACHMENT_BYTES = 128
+"""Each attachment's type and shape may have so many more."""
+
+RETRY_NOT_KNOWN_SECONDS = 1.0
+
+
+def payload_bytes(value: common_pb2.Payload) -> int:
+    size = len(value.data)
+    return size + sum(len(a.data) for a in value.attachments) if value.attachments else size
+
+
+def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
+    """What is wrong with the call's own fields. What is too many is counted before anything is done with each."""
+    timeout = call.request.timeout
+    if not timeout >= 0:
+        return bad_timeout(timeout)
+    message = call.message
+    arguments = message.arguments
+    attached = len(arguments.attachments) if arguments.attachments else 0
+    if attached > MOST_ATTACHMENTS:
+        return too_many_attachments(attached)
+    size = payload_bytes(arguments)
+    if size > limits.max_payload_bytes:
+        return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
+    whole = message.ByteSize()
+    call.bytes = whole if call.source is None else whole + call.source.held
+    if (beside := whole - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
+        return too_much_beside(beside)
+    if call.source is not None and (size := counted(message.pieces.sections)) > limits.max_large_payload_bytes:
+        return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
+    kind = arguments.content_type
+    return None if kind in ALWAYS else _refused_encoding(pool, kind)
+
+
+def deadline(call: Call, pool: Pool, now: float) -> float:
+    """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
+    limits, until = pool.spec.call, call.deadline
+    if not call.request.timeout:
+        tool = pool.tools.get(call.request.tool)
+        default = limits.stream_timeout_seconds if call.request.is_stream else limits.timeout_seconds
+        until = min(until, now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default))
+    return min(until, now + limits.max_timeout_seconds)
+
+
+def bad_timeout(timeout: float) -> InvalidArguments:
+    message = f"timeout_seconds {timeout:g} must be a positive number of seconds, or 0 for the tool's or the pool's own"
+    return InvalidArguments(message, details={"field": "timeout_seconds"})
+
+
+def check_sections(sections: Sequence[int]) -> InvalidArguments | None:
+    """What is wrong with what a caller says of its pieces."""
+    if not sections:
+        return InvalidArguments("pieces.sections is empty: give the size of the arguments' data, and of each attachment")
+    return too_many_attachments(len(sections) - 1) if len(sections) > MOST_ATTACHMENTS + 1 else None
+
+
+def too_many_attachments(count: int) -> InvalidArguments:
+    return InvalidArguments(f"the arguments have {count} attachments, {MOST_ATTACHMENTS} is the most: join small arrays into larger ones")
+
+
+def too_much_beside(size: int) -> InvalidArguments:
+    message = f"ids, names and metadata of the call have {size} bytes together, {MOST_BESIDE_BYTES} is the most: move them to the arguments"
+    return InvalidArguments(message)
+
+
+def too_large(size: int, limit: int, name: str, what: str = "arguments", started: Started = Started.NO) -> PayloadTooLarge:
+    message = f"the {what} have {size} bytes, {name} allows {limit}"
+    return PayloadTooLarge(message, started=started, details={"limit": name, "bytes": str(limit)})
+
+
+def _refused_encoding(pool: Pool, content_type: str) -> InvalidArguments | None:
+    allowed = pool.spec.call.payloads
+    if _ENCODINGS.get(content_type) in allowed:
+        return None
+    message = f"pool {pool.name} takes no arguments of content type {quoted(content_type)}: its call.payloads lists {', '.join(allowed)}"
+    return InvalidArguments(message, details={"field": "arguments.content_type", "payloads": ",".join(allowed)})
+
+
+# ---- the refusals of the queue
+
+
+def no_pool(name: str, known: Collection[str]) -> PoolNotFound:
+    """Names the nearest ones."""
+    names = nearest(name, known)
+    hint = f"did you mean {' or '.join(names)}?" if names else f"known: {', '.join(sorted(known)[:10]) or 'none'}"
+    return PoolNotFound(f"there is no pool {quoted(name)}: {hint}", details={"nearest": ",".join(names)})
+
+
+def not_known_yet(name: str) -> PoolNotReady:
+    """By a replica that has just started: another one may know better, and so may this one soon."""
+    message = (
+        f"whether there is a pool {quoted(name)} is not known here yet: this replica has just started, and waits for the agents to link"
+    )
+    return PoolNotReady(message, retry_after=RETRY_NOT_KNOWN_SECONDS)
+
+
+def saturated(pool: Pool) -> PoolSaturated:
+    """Advises to come back when what waits now will have been done."""
+    slots = pool.slots or 1
+    known = [seconds for tool in pool.tools if (seconds := pool.mean_seconds(tool)) < math.inf]
+    mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
+    advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
+    message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
+    return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize", "calls": str(pool.queue.max_size)})
+
+
+def too_many(pool: Pool, call: Call) -> CallerLimit:
+    """Advises to come back when a call of that tool will have ended."""
+    limit = pool.callers.limit
+    message = f"this caller has {limit} calls open in pool {pool.name}, as many as call.maxConcurrentPerCaller allows: wait for one to end"
+    details = {"limit": "call.maxConcurrentPerCaller", "calls": str(limit)}
+    return CallerLimit(message, retry_after=min(max(0.1, pool.mean_seconds(call.tool)), UNKNOWN_SECONDS), details=details)
+
+
+def waited_too_long(call: Call, now: float) -> QueueTimeout:
+    waited = call.place.seconds_waited(now) if call.place is not None else 0.0
+    return QueueTimeout(f"the call waited {waited:.3g} s in the queue of pool {call.pool.name if call.pool else ''}", retry_after=1.0)
