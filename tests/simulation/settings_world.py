@@ -24,7 +24,7 @@ from snakepit.v1 import fleet_pb2, link_pb2
 from snakepit_control_plane.authentication import Open
 from snakepit_control_plane.fleet import roster
 from snakepit_control_plane.servers.fleet import FleetServicer
-from snakepit_operator import fleet as operator_fleet
+from snakepit_operator import replica as operator_replica
 from snakepit_operator.fleet import Fleet
 from support.simulated_agent import settings
 
@@ -153,8 +153,8 @@ class World:
 
     async def run(self) -> None:
         with (
-            patch.object(operator_fleet, "REQUEST_BYTES", self.request_bytes),
-            patch.object(operator_fleet, "FULL_SECONDS", 10.0),
+            patch.object(operator_replica, "REQUEST_BYTES", self.request_bytes),
+            patch.object(operator_replica, "FULL_SECONDS", 10.0),
             patch.object(roster, "SWEEP_SECONDS", 10.0),
         ):
             for address in ADDRESSES[:2]:
@@ -328,7 +328,7 @@ class World:
             process = self.processes.get(address)
             if process is None or self.operator.process.get(address) is not process:
                 continue
-            if fleet._is_confirmed(fleet._version):
+            if fleet._is_confirmed(fleet._wanted.version):
                 assert process.held() == self._want(), f"all is confirmed, and {address} has other pools"
                 assert process.fleet._cordoned == self._cordoned(), f"all is confirmed, and at {address} others are cordoned"
             for name in sorted(process.held().keys() | self.wanted.keys()):
@@ -366,8 +366,8 @@ class World:
         stored = {each.pool: settings_digest(each) for each in await self.shared.memory.load_pools()}
         assert stored == want, f"the store has {sorted(stored)} and not {sorted(want)}, or other settings of them"
         fleet = self.operator.fleet
-        said = {each: (its.sent, its.confirmed, its.left) for each, its in fleet._replicas.items()}
-        assert await fleet.flushed(30.0), f"version {fleet._version} is not confirmed by all of {fleet._tasks.keys()}: {said}"
+        said = {each: (its._sent, its.confirmed, its._left) for each, its in fleet._replicas.items()}
+        assert await fleet.flushed(30.0), f"version {fleet._wanted.version} is not confirmed by all of {fleet._tasks.keys()}: {said}"
         for name, each in self.wanted.items():
             view = fleet.view(name)
             assert view is not None, "no replica answers"

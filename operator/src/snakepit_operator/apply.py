@@ -11,9 +11,8 @@ import msgspec
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import BUDGETS, PODS, POOLS, Kube, KubeError, Object
-from snakepit_operator.model import Creation, Deletion, Outcome, Plan
+from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
 from snakepit_operator.pods import AgentImage, disruption_budget, in_template, pod
-from snakepit_operator.reasons import Reason
 
 CORDON_SECONDS = 1.0
 """How long a deletion waits for the control plane to have taken its capsules out of routing; the pod's own drain does the rest."""
@@ -24,17 +23,18 @@ log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Writes pods, budgets and status of pools. `deleted` are the uids of pods that it has deleted, by pool, as long as there are any."""
+    """Writes pods, budgets and status of pools."""
 
     def __init__(self, kube: Kube, fleet: Fleet, agent: AgentImage) -> None:
         self._kube, self._fleet, self._agent = kube, fleet, agent
-        self.deleted: dict[str, set[str]] = {}
 
-    async def carry_out(self, pool: SnakePool, plan: Plan) -> Outcome:
-        """Delete, then create. Raises KubeError for anything but the API server's refusal of a pod."""
+    async def carry_out(self, pool: SnakePool, plan: Plan, by_us: set[str]) -> Outcome:
+        """Delete, then create; uids of the pods to delete are added to `by_us` first.
+
+        Raises KubeError for anything but the API server's refusal of a pod."""
         if plan.deletions:
             await self._fleet.flushed(CORDON_SECONDS)
-        deleted = await _all(self._delete(pool, each) for each in plan.deletions)
+        deleted = await _all(self._delete(pool, each, by_us) for each in plan.deletions)
         created = await _all(self._create(pool, each) for each in plan.creations)
         failures = [each for each in (*deleted, *created) if isinstance(each, KubeError)]
         for failure in failures:
@@ -60,9 +60,9 @@ class Applier:
         await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after)
         return True
 
-    async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
+    async def _delete(self, pool: SnakePool, deletion: Deletion, by_us: set[str]) -> bool:
         log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
-        self.deleted.setdefault(f"{pool.metadata.namespace}/{pool.metadata.name}", set()).add(deletion.uid)
+        by_us.add(deletion.uid)
         await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
         return True
 

@@ -16,8 +16,7 @@ from msgspec import Struct
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
-from snakepit_operator.model import FleetView, Outcome
-from snakepit_operator.reasons import Reason
+from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
 

@@ -11,8 +11,8 @@ import time
 from snakepit._telemetry.logs import configure_logging
 from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
-from snakepit_operator.election import Election
 from snakepit_operator.kube import Kube
+from snakepit_operator.leases import Election
 from snakepit_operator.settings import InvalidSettings, Settings, load
 
 STALE_SECONDS = 120.0

@@ -1,4 +1,5 @@
-"""What the operator sees and what it decides, as plain values. No client, no clock; local mode fills them from processes.
+"""What the operator sees, what it decides and the reasons that it gives, as plain values. It has no client and no clock; local mode
+fills them from processes.
 
 Times are seconds of one clock that the caller chooses (`now` of `plan`).
 """
@@ -10,7 +11,41 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from snakepit_operator.reasons import Reason
+
+class Reason(enum.StrEnum):
+    """Why something is so, or was done: one word in conditions, events and log lines. Pods and workers bring words of their own."""
+
+    WORKERS_READY = "WorkersReady"
+    NO_READY_WORKER = "NoReadyWorker"
+    STARTING = "Starting"
+    SUSPENDED = "Suspended"
+    SCALED_TO_ZERO = "ScaledToZero"
+    CONTROL_PLANE_UNKNOWN = "ControlPlaneUnknown"
+    SETTINGS_CONFIRMED = "SettingsConfirmed"
+    SETTINGS_PENDING = "SettingsPending"
+    SETTINGS_REFUSED = "SettingsRefused"
+    REPLICA_UNKNOWN = "ReplicaUnknown"
+    UP_TO_DATE = "UpToDate"
+    OUTDATED = "Outdated"
+    ROLLING_OUT = "RollingOut"
+    ROLLOUT_PAUSED = "RolloutPaused"
+    SCALING_UP = "ScalingUp"
+    SCALING_DOWN = "ScalingDown"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    AS_EXPECTED = "AsExpected"
+    IMAGE_MISSING = "ImageMissing"
+    INVALID_SPEC = "InvalidSpec"
+    POD_REFUSED = "PodRefused"
+    POD_FAILED = "PodFailed"
+    POD_STUCK = "PodStuck"
+    CAPSULE_LOST = "CapsuleLost"
+    CAPSULES_SILENT = "CapsulesSilent"
+    ANOTHER_RELEASE = "AnotherRelease"
+    STORE_READY = "StoreReady"
+    SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
+    SESSIONS_FULL = "SessionsFull"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    AUTOSCALING_IGNORED = "AutoscalingIgnored"
 
 
 class Phase(enum.StrEnum):

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from snakepit._retry import Backoff
 from snakepit.spec.fields import SnakePool
-from snakepit_operator.model import Creation, Deletion, Observed, Phase, Plan, PodView
-from snakepit_operator.reasons import Reason
+from snakepit_operator.model import Creation, Deletion, Observed, Phase, Plan, PodView, Reason
 from snakepit_operator.rollout import Budget, budget, capsule_name, desired, pool_hash
-from snakepit_operator.victims import victims
 
 CREATIONS_PER_PASS = 50
 """A large pool is created in steps, so that one pool can't keep the API server from the others."""
@@ -149,3 +147,14 @@ class _Pass:
     def _next(self, waiting: list[PodView], active: list[PodView]) -> float | None:
         times = [retry_at(pod) for pod in waiting] + [give_up_at(pod, self.deadline) for pod in active if pod.stuck]
         return max(0.1, min(times) - self.now) if times else None
+
+
+def victims(pods: Iterable[PodView], count: int, observed: Observed, template: str) -> list[PodView]:
+    """The `count` pods that are missed least: not serving, of an old template, idle, fewest sessions, highest ordinal."""
+    return sorted(pods, key=lambda pod: _worth(pod, observed, template))[: max(0, count)]
+
+
+def _worth(pod: PodView, observed: Observed, template: str) -> tuple[bool, bool, bool, int, int, str]:
+    capsule = observed.capsule(pod)
+    busy, sessions = (capsule.running > 0, capsule.sessions) if capsule else (False, 0)
+    return observed.serving(pod), pod.template_hash == template, busy, sessions, -pod.ordinal, pod.name

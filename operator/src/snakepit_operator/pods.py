@@ -13,8 +13,7 @@ from msgspec import Struct
 from snakepit.spec.codec import encode_spec
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
-from snakepit_operator.model import Creation
-from snakepit_operator.reasons import Reason
+from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest
 
 Object = dict[str, Any]

@@ -1,6 +1,14 @@
-"""Which pools want a look, and when: each at most once in the queue, none looked at twice at a time. No clock of its own."""
+"""Which pools want a look, and when; and whose pods the API server refused, so that they are not asked for at each look. No clock here."""
 
 from __future__ import annotations
+
+from msgspec import Struct
+
+from snakepit._retry import Backoff
+from snakepit.spec.fields import SnakePool
+
+RETRY_SECONDS = Backoff(1.0, 60.0)
+"""First and longest pause. It doubles with each refusal of the same spec."""
 
 
 class DueQueue:
@@ -34,3 +42,40 @@ class DueQueue:
     def next_due(self) -> float | None:
         """When `take` may have something again, if nothing is added."""
         return min((due for name, due in self._due.items() if name not in self._busy), default=None)
+
+
+class Refusal(Struct, frozen=True):
+    """The last refusal of one spec. `until`: not asked again before that (Unix seconds). `problem`: reason and sentence."""
+
+    uid: str
+    generation: int
+    attempt: int
+    until: float
+    problem: tuple[str, str]
+
+    def is_of(self, pool: SnakePool) -> bool:
+        return (self.uid, self.generation) == (pool.metadata.uid, pool.metadata.generation)
+
+
+class Refusals:
+    """At most one for each pool that there is; `forget` those that are gone."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Refusal] = {}
+
+    def held(self, name: str, pool: SnakePool, now: float) -> Refusal | None:
+        """The refusal that still stands for this very spec, if one does."""
+        known = self._known.get(name)
+        return known if known is not None and known.is_of(pool) and now < known.until else None
+
+    def refused(self, name: str, pool: SnakePool, now: float, problem: tuple[str, str]) -> Refusal:
+        """Remember it; each in a row is held longer."""
+        before = self._known.get(name)
+        attempt = before.attempt + 1 if before is not None and before.is_of(pool) else 0
+        until = now + RETRY_SECONDS.seconds(attempt + 1)
+        refusal = self._known[name] = Refusal(pool.metadata.uid, pool.metadata.generation, attempt, until, problem)
+        return refusal
+
+    def forget(self, name: str) -> None:
+        """Nothing is refused any more, or the pool is gone."""
+        self._known.pop(name, None)

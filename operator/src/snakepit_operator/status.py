@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
-from snakepit_operator.model import FleetView, Observed, Plan, PodView
-from snakepit_operator.reasons import Reason
+from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 
 AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"

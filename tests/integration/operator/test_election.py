@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from snakepit_operator.election import LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, Election
 from snakepit_operator.kube import LEASES, Kube
+from snakepit_operator.leases import LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, Election
 from support.api_server import SYSTEM, Admin, Refused
 from support.gate import Gate
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from snakepit_operator import election as election_module
+from snakepit_operator import leases as leases_module
 from snakepit_operator import main as main_module
 from snakepit_operator.kube import Kube
 from snakepit_operator.main import Operator
@@ -135,8 +135,8 @@ async def test_who_can_not_listen_does_not_lead(start: Start, admin: Admin) -> N
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(election_module, "RENEW_SECONDS", 2.0)
-    monkeypatch.setattr(election_module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(leases_module, "RENEW_SECONDS", 2.0)
+    monkeypatch.setattr(leases_module, "RETRY_SECONDS", 0.1)
 
 
 @pytest.fixture

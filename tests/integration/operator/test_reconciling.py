@@ -11,14 +11,13 @@ import pytest
 
 from snakepit_operator import kube as kube_module
 from snakepit_operator.apply import Applier
-from snakepit_operator.controller import Controller
 from snakepit_operator.events import Happening
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
-from snakepit_operator.model import Creation, Deletion, Plan
+from snakepit_operator.model import Creation, Deletion, Plan, Reason
 from snakepit_operator.observe import observe
 from snakepit_operator.pods import AgentImage
-from snakepit_operator.reasons import Reason
+from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
 from support.api_server import SYSTEM, Admin
@@ -29,9 +28,9 @@ AGENT = AgentImage(image="agent:1", control_plane="127.0.0.1:1")
 
 
 @pytest.fixture
-def operator(kube: Kube, admin: Admin) -> Controller:
+def operator(kube: Kube, admin: Admin) -> Reconciler:
     settings = Settings(namespace=SYSTEM, identity="me", agent=AGENT, watch_namespaces=(admin.namespace,))
-    return Controller(kube, settings)
+    return Reconciler(kube, settings, lambda pool, essential: None)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
 # ---- pods
 
 
-async def test_a_pool_gets_its_pods_once_however_often_it_is_looked_at(operator: Controller, admin: Admin, name: str) -> None:
+async def test_a_pool_gets_its_pods_once_however_often_it_is_looked_at(operator: Reconciler, admin: Admin, name: str) -> None:
     pool = await admin.make_pool(replicas=3)
     for _ in range(3):
         await operator.reconcile(name)
@@ -71,11 +70,11 @@ async def test_a_pool_gets_its_pods_once_however_often_it_is_looked_at(operator:
 
 
 async def test_a_second_operator_that_saw_the_same_makes_nothing_twice(
-    applier: Applier, admin: Admin, operator: Controller, name: str
+    applier: Applier, admin: Admin, operator: Reconciler, name: str
 ) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
     todo = Plan(creations=(Creation("digits-0-same", 0, "t"),))
-    first, second = await applier.carry_out(pool, todo), await applier.carry_out(pool, todo)
+    first, second = await applier.carry_out(pool, todo, set()), await applier.carry_out(pool, todo, set())
     assert [len(each.created) for each in (first, second)] == [1, 0]
     assert second.refusal is None
     assert len(await admin.every("pods")) == 1
@@ -83,7 +82,7 @@ async def test_a_second_operator_that_saw_the_same_makes_nothing_twice(
 
 @pytest.mark.parametrize("owners", [[], ["another"]], ids=["nobodys", "of a pool of that name that is gone"])
 async def test_pods_that_are_not_the_pools_are_neither_counted_nor_deleted(
-    operator: Controller, admin: Admin, name: str, owners: list[str]
+    operator: Reconciler, admin: Admin, name: str, owners: list[str]
 ) -> None:
     await admin.make_pool(replicas=1)
     await operator.reconcile(name)
@@ -101,21 +100,21 @@ async def test_pods_that_are_not_the_pools_are_neither_counted_nor_deleted(
     assert (status["replicas"], status["readyReplicas"]) == (0, 0)
 
 
-async def test_only_the_very_pod_that_was_decided_about_is_deleted(applier: Applier, admin: Admin, operator: Controller, name: str) -> None:
+async def test_only_the_very_pod_that_was_decided_about_is_deleted(applier: Applier, admin: Admin, operator: Reconciler, name: str) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
     await operator.reconcile(name)
     (pod,) = await admin.every("pods")
     short = pod["metadata"]["name"]
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, "its-predecessor", Reason.POD_FAILED),)))
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, "its-predecessor", Reason.POD_FAILED),)), set())
     assert names(await admin.every("pods")) == {short}
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)))
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)), set())
     assert await admin.every("pods") == []
     # And one that has gone meanwhile is no failure.
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)))
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)), set())
 
 
 async def test_a_pool_with_an_edited_template_rolls_and_one_that_is_deleted_is_left_to_the_garbage_collector(
-    operator: Controller, admin: Admin, name: str
+    operator: Reconciler, admin: Admin, name: str
 ) -> None:
     await admin.make_pool(replicas=2)
     await operator.reconcile(name)
@@ -132,7 +131,7 @@ async def test_a_pool_with_an_edited_template_rolls_and_one_that_is_deleted_is_l
     assert names(await admin.every("pods")) == names(pods)
 
 
-async def test_a_pool_that_is_going_gets_no_more_pods(operator: Controller, admin: Admin, name: str) -> None:
+async def test_a_pool_that_is_going_gets_no_more_pods(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await admin.merge(admin.pools_path("digits"), {"metadata": {"finalizers": ["example.com/hold"]}})
     await admin.delete("snakepools", "digits")
@@ -140,16 +139,17 @@ async def test_a_pool_that_is_going_gets_no_more_pods(operator: Controller, admi
     assert await admin.every("pods") == []
 
 
-async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(operator: Controller, admin: Admin, kube: Kube, name: str) -> None:
+async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(operator: Reconciler, admin: Admin, kube: Kube, name: str) -> None:
     await admin.make_pool(replicas=2)
     await operator.reconcile(name)
     await admin.settle()
     first, second = sorted(names(await admin.every("pods")))
     await admin.delete("pods", first)
     pool = pool_view(await admin.pool())
-    await operator._applier.carry_out(pool, Plan(deletions=(Deletion(second, await uid(admin, second), Reason.ROLLING_OUT),)))
-    deleted = operator._applier.deleted[name]
-    sight = await observe(kube, operator._fleet, AGENT, admin.namespace, "digits", deleted, time.time())
+    deleted: set[str] = set()
+    plan = Plan(deletions=(Deletion(second, await uid(admin, second), Reason.ROLLING_OUT),))
+    await operator._applier.carry_out(pool, plan, deleted)
+    sight = await observe(kube, operator.fleet, AGENT, admin.namespace, "digits", deleted, time.time())
     assert sight is not None
     assert {each.name: (each.deleting, each.evicted) for each in sight.observed.pods} == {first: (True, True), second: (True, False)}
 
@@ -158,7 +158,7 @@ async def uid(admin: Admin, pod: str) -> str:
     return str((await admin.ask("GET", admin.path("pods", pod)))["metadata"]["uid"])
 
 
-async def test_what_a_container_waits_for_is_the_pools_trouble_in_its_own_words(operator: Controller, admin: Admin, name: str) -> None:
+async def test_what_a_container_waits_for_is_the_pools_trouble_in_its_own_words(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await operator.reconcile(name)
     (pod,) = names(await admin.every("pods"))
@@ -211,7 +211,7 @@ ROOT = {"securityContext": {"runAsNonRoot": False, "runAsUser": 0}}
     ids=["LimitRange", "ResourceQuota", "PodSecurity", "unknown field", "wrong value"],
 )
 async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_once(
-    operator: Controller, admin: Admin, name: str, prepare: Any, template: dict[str, Any], says: str
+    operator: Reconciler, admin: Admin, name: str, prepare: Any, template: dict[str, Any], says: str
 ) -> None:
     if prepare is not None:
         await prepare(admin)()
@@ -226,7 +226,7 @@ async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_on
     assert "CapsulesCreated" not in told(await admin.every("events"))
 
 
-async def test_pods_of_ours_are_allowed_where_only_restricted_ones_may_run(operator: Controller, admin: Admin, name: str) -> None:
+async def test_pods_of_ours_are_allowed_where_only_restricted_ones_may_run(operator: Reconciler, admin: Admin, name: str) -> None:
     await security(admin)()
     await admin.make_pool(replicas=1)
     await operator.reconcile(name)
@@ -238,23 +238,23 @@ async def test_what_is_no_refusal_is_a_failure_of_the_look(applier: Applier, adm
     pool = pool_view(await admin.make_pool(replicas=1))
     await door.shut()
     with pytest.raises(KubeError) as caught:
-        await applier.carry_out(pool, Plan(creations=(Creation("digits-0-x", 0, "t"),)))
+        await applier.carry_out(pool, Plan(creations=(Creation("digits-0-x", 0, "t"),)), set())
     assert caught.value.code == 0
     with pytest.raises(KubeError):
-        await applier.carry_out(pool, Plan(deletions=(Deletion("digits-0-x", "u", Reason.POD_FAILED),)))
+        await applier.carry_out(pool, Plan(deletions=(Deletion("digits-0-x", "u", Reason.POD_FAILED),)), set())
 
 
 async def test_a_failure_is_not_hidden_by_a_refusal_beside_it(applier: Applier, admin: Admin) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
     elsewhere = msgspec.structs.replace(pool, metadata=msgspec.structs.replace(pool.metadata, namespace="not-there"))
     refused, failing = Creation("Not_A_Name", 0, "t"), Creation("digits-0-x", 0, "t")
-    assert (await applier.carry_out(pool, Plan(creations=(refused,)))).refusal is not None
+    assert (await applier.carry_out(pool, Plan(creations=(refused,)), set())).refusal is not None
     with pytest.raises(KubeError) as caught:
-        await applier.carry_out(elsewhere, Plan(creations=(refused, failing)))
+        await applier.carry_out(elsewhere, Plan(creations=(refused, failing)), set())
     assert caught.value.missing
 
 
-async def test_in_a_namespace_that_is_being_deleted_nothing_more_is_asked_for(operator: Controller, admin: Admin, name: str) -> None:
+async def test_in_a_namespace_that_is_being_deleted_nothing_more_is_asked_for(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await operator.reconcile(name)
     (pod,) = await admin.every("pods")
@@ -270,7 +270,7 @@ async def test_in_a_namespace_that_is_being_deleted_nothing_more_is_asked_for(op
 # ---- status, budget, events
 
 
-async def test_the_status_is_written_when_it_differs_and_only_then(operator: Controller, admin: Admin, name: str) -> None:
+async def test_the_status_is_written_when_it_differs_and_only_then(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await operator.reconcile(name)
     await admin.settle()
@@ -286,14 +286,14 @@ async def test_the_status_is_written_when_it_differs_and_only_then(operator: Con
     assert await operator._applier.status(pool, {}, pool.status)
 
 
-async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Controller, admin: Admin, name: str) -> None:
+async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await admin.merge(admin.pools_path("digits") + "/status", {"status": {"workers": 7, "queueDepth": 9}})
     await operator.reconcile(name)
     assert not (await admin.pool())["status"].keys() & {"workers", "queueDepth"}
 
 
-async def test_a_look_at_a_state_that_is_no_more_does_not_claim_the_pool(operator: Controller, admin: Admin, kube: Kube) -> None:
+async def test_a_look_at_a_state_that_is_no_more_does_not_claim_the_pool(operator: Reconciler, admin: Admin, kube: Kube) -> None:
     before = await admin.make_pool(replicas=1)
     await admin.edit(replicas=2)
     with pytest.raises(KubeError) as caught:
@@ -301,7 +301,7 @@ async def test_a_look_at_a_state_that_is_no_more_does_not_claim_the_pool(operato
     assert caught.value.conflict
 
 
-async def test_the_budget_is_as_it_should_be_whoever_else_writes_into_it(operator: Controller, admin: Admin, name: str) -> None:
+async def test_the_budget_is_as_it_should_be_whoever_else_writes_into_it(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=2)
     await operator.reconcile(name)
     path = f"/apis/policy/v1/namespaces/{admin.namespace}/poddisruptionbudgets/digits-capsules"
@@ -316,7 +316,7 @@ async def test_the_budget_is_as_it_should_be_whoever_else_writes_into_it(operato
 
 
 async def test_what_happens_once_is_told_once_and_what_happens_again_is_the_same_event(
-    operator: Controller, admin: Admin, name: str
+    operator: Reconciler, admin: Admin, name: str
 ) -> None:
     await admin.make_pool(replicas=1)
     for _ in range(3):

@@ -10,6 +10,7 @@ import pytest
 from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
+from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.pretend_api import PretendApi
 
@@ -21,11 +22,15 @@ def raw() -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, "replicas": 1}}
 
 
-def release(api: PretendApi, name: str) -> Controller:
-    """The operator of a release that is installed: its Lease is there."""
+def installed(api: PretendApi, name: str) -> Settings:
+    """Of the operator of a release that is installed: its Lease is there."""
     api.of("leases", name)[f"{name}-operator"] = {}
     agent = AgentImage(image=f"agent:{name}", control_plane="127.0.0.1:1")
-    return Controller(cast(Kube, api), Settings(namespace=name, identity="me", agent=agent, lease_name=f"{name}-operator"))
+    return Settings(namespace=name, identity="me", agent=agent, lease_name=f"{name}-operator")
+
+
+def release(api: PretendApi, name: str) -> Reconciler:
+    return Reconciler(cast(Kube, api), installed(api, name), lambda pool, essential: None)
 
 
 def mark(api: PretendApi) -> str:
@@ -50,12 +55,12 @@ async def test_the_first_one_has_the_pool_and_the_other_leaves_it_alone_and_says
 
 async def test_the_other_ones_control_plane_hears_nothing_of_it() -> None:
     api = PretendApi(raw())
-    one, other = release(api, "one"), release(api, "other")
+    one, other = release(api, "one"), Controller(cast(Kube, api), installed(api, "other"))
     await other._resync()
-    assert set(other._known) == {POOL}, "it is nobody's yet"
+    assert set(other.reconciler.known) == {POOL}, "it is nobody's yet"
     await one.reconcile(POOL)
     await other._resync()
-    assert set(other._known) == set()
+    assert set(other.reconciler.known) == set()
 
 
 async def test_when_its_release_is_uninstalled_the_other_takes_over_without_touching_its_pods() -> None:

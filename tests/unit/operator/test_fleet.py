@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 
 from snakepit._wire.settings import settings_digest
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2
-from snakepit_operator import fleet as fleet_module
+from snakepit_operator import replica as replica_module
 from snakepit_operator.fleet import Fleet
 
 POOL = "default/digits"
@@ -126,7 +127,7 @@ async def test_what_changes_while_a_request_is_on_its_way_goes_out_with_the_next
 
 
 async def test_what_a_replica_has_lost_or_was_told_by_somebody_else_is_sent_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_module, "REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr(replica_module, "REFRESH_SECONDS", 0.1)
     talk.fleet.set_pools([settings()])
     assert await talk.fleet.flushed(WAIT) or await talk.fleet.flushed(WAIT)
     talk.replica.held = {"default/ghost": settings("default/ghost")}
@@ -152,7 +153,7 @@ async def test_the_view_says_how_many_replicas_hold_other_settings_and_why_one_r
 async def test_more_settings_than_one_request_has_room_for_go_in_several_though_some_are_refused(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_module, "REQUEST_BYTES", 60)
+    monkeypatch.setattr(replica_module, "REQUEST_BYTES", 60)
     pools = [settings(f"default/pool-{number}") for number in range(9)]
     talk.replica.unreadable = {pools[0].pool, pools[1].pool}
     talk.fleet.set_pools(pools)
@@ -163,7 +164,7 @@ async def test_more_settings_than_one_request_has_room_for_go_in_several_though_
 
 async def test_all_settings_are_sent_again_from_time_to_time_for_the_replicas_store(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REFRESH_SECONDS", "FULL_SECONDS"):
-        monkeypatch.setattr(fleet_module, name, 0.05)
+        monkeypatch.setattr(replica_module, name, 0.05)
     talk.fleet.set_pools([settings()])
     await talk.until(lambda: sum(len(told.pools) for told in talk.replica.told) > 2)
 
@@ -230,3 +231,35 @@ async def test_whatever_goes_wrong_in_a_talk_the_next_one_comes(
     talk.fleet.set_pools([settings()])
     await talk.until(lambda: (view := talk.fleet.view(POOL)) and view.available)
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_stream_that_has_just_ended_is_one_sentence_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """grpcio raises InvalidStateError for a write to it."""
+    talks = 0
+
+    class Ended:
+        async def write(self, request: fleet_pb2.SyncRequest) -> None:
+            raise asyncio.InvalidStateError("RPC already finished.")
+
+        async def read(self) -> Any:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def connect(address: str) -> AsyncIterator[Ended]:
+        nonlocal talks
+        talks += 1
+        yield Ended()
+
+    async def look_up(target: str) -> set[str]:
+        return {"replica:7800"}
+
+    fleet = Fleet("", lambda pool, essential: None, connect=connect, look_up=look_up)
+    fleet.set_pools([settings()])
+    running = asyncio.create_task(fleet.run())
+    async with asyncio.timeout(WAIT):
+        while talks < 2:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert "no sync with replica:7800: RPC already finished." in caplog.text
+    assert "Traceback" not in caplog.text

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
-from snakepit_operator.controller import with_later_looks
-from snakepit_operator.election import LEASE_SECONDS, look
 from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
+from snakepit_operator.leases import LEASE_SECONDS, look
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.queue import DueQueue
+from snakepit_operator.reconcile import with_later_looks
 from snakepit_operator.status import status
 from support.operator_world import START, capsule, fleet, pod, pool
 

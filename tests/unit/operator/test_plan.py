@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from snakepit_operator.model import Observed, Phase, Plan
+from snakepit_operator.model import Observed, Phase, Plan, Reason
 from snakepit_operator.plan import PENDING_WHILE_STUCK, RETRY_SECONDS, plan
-from snakepit_operator.reasons import Reason
 from support.operator_world import START, World, capsule, fleet, pod, pool
 
 NOW = START + 60

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
-from snakepit_operator.refusals import RETRY_SECONDS, Refusals
+from snakepit_operator.queue import RETRY_SECONDS, Refusals
+from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.operator_world import START, pool
 from support.pretend_api import TERMINATING, PretendApi
@@ -23,15 +23,15 @@ def raw(**spec: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, **spec}}
 
 
-def controller(api: PretendApi) -> Controller:
+def reconciler(api: PretendApi) -> Reconciler:
     settings = Settings(namespace="snakepit-system", identity="me", agent=AgentImage(image="agent:1", control_plane="127.0.0.1:1"))
-    return Controller(cast(Kube, api), settings)
+    return Reconciler(cast(Kube, api), settings, lambda pool, essential: None)
 
 
 async def test_only_what_was_created_is_announced() -> None:
     api = PretendApi(raw(replicas=2))
     api.refuse = QUOTA
-    await controller(api).reconcile(POOL)
+    await reconciler(api).reconcile(POOL)
     assert ("Normal", "CapsulesCreated") not in api.told()
     assert ("Warning", "PodRefused") in api.told()
     assert api.reason() == "PodRefused"
@@ -40,8 +40,8 @@ async def test_only_what_was_created_is_announced() -> None:
 async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
     api = PretendApi(raw(replicas=2))
     api.refuse = QUOTA
-    loop = controller(api)
-    again = [await loop.reconcile(POOL) for _ in range(20)]
+    operator = reconciler(api)
+    again = [await operator.reconcile(POOL) for _ in range(20)]
     assert api.asked["pods"] == 2
     assert all(pause is not None and pause <= RETRY_SECONDS[0] for pause in again), "it must come again by itself"
     assert api.reason() == "PodRefused", "it is still so between two tries"
@@ -50,24 +50,24 @@ async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
 async def test_another_spec_is_asked_for_at_once() -> None:
     api = PretendApi(raw(replicas=1))
     api.refuse = QUOTA
-    loop = controller(api)
-    await loop.reconcile(POOL)
+    operator = reconciler(api)
+    await operator.reconcile(POOL)
     api.refuse = None
     api.of("snakepools")["digits"]["metadata"]["generation"] = 2
-    await loop.reconcile(POOL)
+    await operator.reconcile(POOL)
     assert len(api.of("pods")) == 1
     assert ("Normal", "CapsulesCreated") in api.told()
 
 
 async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_said() -> None:
     api = PretendApi(raw(replicas=2))
-    loop = controller(api)
-    await loop.reconcile(POOL)
+    operator = reconciler(api)
+    await operator.reconcile(POOL)
     before = dict(api.asked)
     api.refuse = api.refuse_events = TERMINATING
     for name in list(api.of("pods")):
         api.of("pods").pop(name)
-        assert await loop.reconcile(POOL) is None, "nobody has to look again"
+        assert await operator.reconcile(POOL) is None, "nobody has to look again"
     assert api.asked["pods"] == before["pods"] + 1, "the first one that went was asked for once"
     assert api.asked["events"] == before["events"]
 
@@ -75,11 +75,11 @@ async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_
 async def test_a_pool_of_that_name_in_a_new_namespace_is_another_one() -> None:
     api = PretendApi(raw(replicas=1))
     api.refuse = TERMINATING
-    loop = controller(api)
-    await loop.reconcile(POOL)
+    operator = reconciler(api)
+    await operator.reconcile(POOL)
     api.refuse = None
     api.of("snakepools")["digits"]["metadata"]["uid"] = "another"
-    await loop.reconcile(POOL)
+    await operator.reconcile(POOL)
     assert len(api.of("pods")) == 1
 
 

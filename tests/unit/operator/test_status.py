@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePool, SnakePoolStatus
-from snakepit_operator.model import FleetView, Observed, Phase, Plan
-from snakepit_operator.reasons import Reason
+from snakepit_operator.model import FleetView, Observed, Phase, Plan, Reason
 from snakepit_operator.status import status
 from support.operator_world import START, capsule, fleet, pod, pool
 

@@ -1,7 +1,10 @@
-"""One leader at a time, by a Lease. It decides nothing about pools.
+"""Who leads, and whose a pool is: both are said by Leases. Nothing is decided about pools here.
 
-The rules are those of client-go's leader election: a lease counts as expired when *this* process has seen no change in it for its
-duration, so clocks of different machines are never compared.
+One operator of a release leads, by the release's Lease. The rules are those of client-go's leader election: a lease counts as expired when
+*this* process has seen no change in it for its duration, so clocks of different machines are never compared.
+
+Where several releases watch one namespace, a pool is the one's that wrote its mark first, until that release is uninstalled. The mark is
+the pool's `status.release`: namespace and name of the release's Lease. The chart makes the Lease, so it goes with the release.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from snakepit_operator.kube import LEASES, Kube, KubeError, Object
+from snakepit_operator.kube import LEASES, POOLS, Kube, KubeError, Object
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 10.0
 """A leader that could not renew for this long stops leading: sooner than anybody else may begin."""
 RETRY_SECONDS = 2.0
+
+BELIEVED_SECONDS = 30.0
+"""That another release exists is asked this often at most, however many pools it has."""
 
 log = logging.getLogger(__name__)
 
@@ -141,3 +147,43 @@ class Election:
 def _stamp() -> str:
     # The API server wants all six digits, and refuses a time without any fraction.
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Claims:
+    """`me` is our own mark."""
+
+    def __init__(self, kube: Kube, me: str) -> None:
+        self._kube = kube
+        self.me = me
+        self._there: dict[str, float] = {}
+
+    def is_others(self, release: str | None) -> bool:
+        """By the mark alone: somebody else looks after that pool, or did."""
+        return bool(release) and release != self.me
+
+    async def holder(self, namespace: str, name: str, release: str | None, version: str) -> str:
+        """The release that has the pool; ours after it was nobody's, or its release is gone. Raises KubeError, a conflict among them.
+
+        `release` and `version` (resourceVersion) are of the pool as it was read.
+        """
+        if release and (release == self.me or await self._is_there(release)):
+            return release
+        await self._kube.merge_status(POOLS, namespace, name, {"release": self.me}, version)
+        return self.me
+
+    async def _is_there(self, release: str) -> bool:
+        """One that may not be asked for counts as there: two operators at one pool are worse than none."""
+        now = time.monotonic()
+        if now < self._there.get(release, 0.0):
+            return True
+        namespace, _, name = release.partition("/")
+        try:
+            await self._kube.get(LEASES, namespace, name)
+        except KubeError as error:
+            if error.missing:
+                self._there.pop(release, None)
+                return False
+            if not error.refused:
+                raise
+        self._there = {**{each: until for each, until in self._there.items() if now < until}, release: now + BELIEVED_SECONDS}
+        return True

@@ -1,0 +1,201 @@
+"""The talk with one control-plane replica: what it should hold, what it says that it holds, and the next request to it.
+
+Level-triggered: each answer says what the replica holds, and what it is sent next is whatever differs from what it should hold. Nothing is
+remembered of what was sent but the number of the request, which the answer to it repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from snakepit._wire.link import EOF
+from snakepit._wire.settings import settings_digest
+from snakepit.v1 import fleet_pb2, link_pb2
+
+REFRESH_SECONDS = 5.0
+"""A request goes out at least this often, and each is answered. What a replica does not take is sent again as often."""
+FULL_SECONDS = 60.0
+"""A replica is sent all settings at least this often, whatever it says that it holds: it passes them on to its store."""
+SILENCE_SECONDS = 15.0
+REQUEST_BYTES = 1024 * 1024
+"""Settings in one request: more of them go in several."""
+
+
+class Call(Protocol):
+    """A stream of FleetService.Sync."""
+
+    async def write(self, request: fleet_pb2.SyncRequest) -> None: ...
+
+    async def read(self) -> Any: ...
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a replica should hold of one pool."""
+
+    settings: link_pb2.PoolSettings
+    digest: bytes
+
+    @classmethod
+    def of(cls, settings: link_pb2.PoolSettings) -> Settings:
+        return cls(settings, settings_digest(settings))
+
+
+class Drains(msgspec.Struct, frozen=True):
+    """Of one pool: capsules that should take no new calls, and those of them that somebody else deletes."""
+
+    names: frozenset[str] = frozenset()
+    evicted: frozenset[str] = frozenset()
+
+
+class Wanted:
+    """What every replica should hold. `pools` is None until all are known: a replica drops what isn't listed.
+
+    `version` grows with each change.
+    """
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Settings] | None = None
+        self.drains: dict[str, Drains] = {}
+        self.version = 0
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a replica said last of a pool's settings."""
+
+    generation: int
+    digest: bytes
+    refused: str = ""
+
+
+class Replica:
+    """One talk. `states` and `held` are by pool. All that was wanted at version `confirmed` is held, by the replica's own word."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self.answer: fleet_pb2.SyncResponse | None = None
+        self.states: Mapping[str, fleet_pb2.PoolState] = {}
+        self.confirmed = -1
+        self.changed = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._sent = 0
+        self._covers = -1
+        self._full_at = -FULL_SECONDS
+        self._due: set[str] = set()
+        """Pools to send whatever is held."""
+        self._asked: Mapping[str, bytes] | None = None
+        """By pool, what should be held after the request that is on its way."""
+        self._round: dict[str, bytes] = {}
+        """What has gone out since there was room for all, so that what a replica doesn't take leaves room for the rest."""
+        self._left = False
+        """The last request had no room for all that should go out."""
+
+    async def talk(self, call: Call, heard: Callable[[fleet_pb2.SyncResponse], Awaitable[None]]) -> None:
+        """Until the stream ends, or breaks. `heard` is told each answer after it was taken note of.
+
+        Raises TimeoutError when the replica doesn't answer, and whatever the stream does.
+        """
+        tasks = {asyncio.create_task(self._send(call), name="sync to"), asyncio.create_task(self._listen(call, heard), name="sync from")}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self, call: Call, heard: Callable[[fleet_pb2.SyncResponse], Awaitable[None]]) -> None:
+        while (answer := await call.read()) is not EOF:
+            self._take(answer)
+            await heard(answer)
+
+    async def _send(self, call: Call) -> None:
+        """One request at a time: what changes while it is on its way goes out with the next."""
+        while True:
+            self.changed.clear()
+            if self._wanted.pools is None:
+                await self.changed.wait()
+                continue
+            request = self._request(self._wanted.pools)
+            self._answered.clear()
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await call.write(request)
+                await self._answered.wait()
+            if self._left:
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self.changed.wait()
+
+    def _request(self, pools: Mapping[str, Settings]) -> fleet_pb2.SyncRequest:
+        """All that differs, as far as there is room. What it says is fixed here, before it is written."""
+        now = asyncio.get_running_loop().time()
+        if now - self._full_at >= FULL_SECONDS:
+            self._full_at = now
+            self._due = set(pools)
+        differ = {name for name in self._differing() & pools.keys() if self._round.get(name) != pools[name].digest}
+        names = [name for name in pools if name in self._due or name in differ]
+        chosen = _fitting(names, pools)
+        self._due -= chosen.keys()
+        self._left = len(chosen) < len(names)
+        self._round = {**self._round, **{name: pools[name].digest for name in chosen}} if self._left else {}
+        self._asked = {name: each.digest for name, each in pools.items()}
+        self._sent += 1
+        self._covers = -1 if self._left else self._wanted.version
+        drains = self._wanted.drains.values()
+        return fleet_pb2.SyncRequest(
+            version=self._sent,
+            pools=chosen.values(),
+            complete=not self._left,
+            names=() if self._left else pools,
+            drain_capsules=sorted(name for each in drains for name in each.names),
+            evicted_capsules=sorted(name for each in drains for name in each.evicted),
+        )
+
+    def _take(self, answer: fleet_pb2.SyncResponse) -> None:
+        before = self._differing()
+        self.answer = answer
+        self.states = {each.pool.name: each for each in answer.pools}
+        if answer.version == self._sent:
+            self.confirmed, self._asked = max(self.confirmed, self._covers), None
+            self._answered.set()
+        if self._differing() - before:
+            self.changed.set()  # It was told otherwise, by somebody else.
+
+    def _differing(self) -> set[str]:
+        """Pools of which the replica does not hold what it should, and those that should not be there."""
+        wanted = self._wanted.pools or {}
+        held = {name: state.settings_digest for name, state in self.states.items()}
+        return {name for name in held.keys() | wanted.keys() if name not in wanted or held.get(name) != wanted[name].digest}
+
+    def will_revert(self, pool: str, wanted: Settings) -> bool:
+        """It holds what it should, by somebody else's word; an older word of ours is still on its way."""
+        state = self.states.get(pool)
+        holds = state is not None and state.settings_digest == wanted.digest
+        return holds and self._asked is not None and self._asked.get(pool) != wanted.digest
+
+
+def held_by(answer: fleet_pb2.SyncResponse) -> dict[str, Held]:
+    """What a replica says of each pool's settings."""
+    held = {each.pool.name: Held(each.pool.generation, each.settings_digest) for each in answer.pools}
+    for name, why in answer.refused.items():
+        held[name] = msgspec.structs.replace(held.get(name, Held(0, b"")), refused=why)
+    return held
+
+
+def _fitting(names: Iterable[str], pools: Mapping[str, Settings]) -> dict[str, link_pb2.PoolSettings]:
+    """The first of them that one request has room for; one in any case."""
+    found: dict[str, link_pb2.PoolSettings] = {}
+    size = 0
+    for name in names:
+        settings = pools[name].settings
+        size += settings.ByteSize()
+        if found and size > REQUEST_BYTES:
+            break
+        found[name] = settings
+    return found
