@@ -84,9 +84,9 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
         yield f"calls {[call.call_id for call in agent.ledger.calls.values()]}"
     if any(worker.held or worker.unanswered for worker in agent.ledger.workers.values()):
         yield f"slots {[(worker.held, worker.unanswered) for worker in agent.ledger.workers.values()]}"
-    if len(agent.sessions.turns) or agent.sessions.turns._sessions:
-        yield f"sessions {agent.sessions.turns._sessions}"
-    if agent.state._waiting:
+    if len(agent.pipeline.sessions.turns) or agent.pipeline.sessions.turns._sessions:
+        yield f"sessions {agent.pipeline.sessions.turns._sessions}"
+    if agent.pipeline.state._waiting:
         yield "state operations"
     yield from _of_large(agent)
     for process in capsule.processes:
@@ -100,12 +100,12 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
 
 def _of_large(agent: Agent) -> Iterator[str]:
     """What goes beside the links, and what tools have asked for."""
-    arguments, budget = agent.calls.arguments, agent.budget
-    if agent.nested._waiting or agent.nested._numbers:
-        yield f"nested calls {agent.nested._waiting}"
+    arguments, budget = agent.pipeline.execution.arguments, agent.pipeline.budget
+    if agent.pipeline.nested._waiting or agent.pipeline.nested._numbers:
+        yield f"nested calls {agent.pipeline.nested._waiting}"
     if arguments._fetches or arguments._sizes:
         yield f"large arguments {arguments._fetches} {arguments._sizes}"
     if budget.used or budget.trailing or budget._waiting:
         yield f"memory budget: {budget.used} used, {budget.trailing} trailing, {len(budget._waiting)} waiting"
-    if agent.streams._streams:
-        yield f"streams {[stream.call.call_id for stream in agent.streams._streams.values()]}"
+    if agent.pipeline.streams._streams:
+        yield f"streams {[stream.call.call_id for stream in agent.pipeline.streams._streams.values()]}"

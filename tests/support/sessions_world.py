@@ -13,13 +13,17 @@ from typing import Any
 from snakepit._ipc.frames import CallFrame, Done, Payload
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls as AgentCalls
+from snakepit_agent.calls.execution import Execution
+from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.sessions import Sessions as AgentSessions
+from snakepit_agent.calls.stopping import Stopping
 from snakepit_agent.link.report import load
+from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
-from snakepit_agent.model.leases import ExclusiveLeases
-from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.model.slots import Ledger
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.rebinding import rebind
@@ -72,27 +76,18 @@ class Agent:
         self.to_agent: dict[str, deque[link_pb2.Frame]] = {each: deque() for each in REPLICAS}
         self.to_router: dict[str, deque[link_pb2.Frame]] = {each: deque() for each in REPLICAS}
         self.linked = set(REPLICAS)
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.flush)
         self.channels: dict[str, Any] = {}
         self.lives = {f"{name}/{n}": f"{name}-{n}-0" for n in range(workers)}
         self.running: dict[int, HeldCall] = {}
-        self.sessions = AgentSessions(self.ledger, self, self)
-        self.calls = AgentCalls(
-            self.ledger,
-            self,
-            self,
-            None,
-            self.sessions,
-            MemoryBudget(1 << 30),
-            lambda _: None,
-            60,
-            5,
-            ExclusiveLeases(exclusive=False),
-            False,
-            self.flush,
-            self.flush,  # type: ignore[arg-type]
-        )
-        self.sessions.calls = self.calls
+        self.processes = self.supervisor = self.lifecycle = self
+        leasing: Any = Leasing(self.ledger, self, exclusive=False)  # type: ignore[arg-type]
+        answers = Answers(self.ledger, self, self, None, self.flush)  # type: ignore[arg-type]
+        execution = Execution(self.ledger, self, answers, leasing, MemoryBudget(1 << 30), lambda _: None, lambda: None)  # type: ignore[arg-type]
+        stopping = Stopping(self.ledger, self, execution, answers, 5)  # type: ignore[arg-type]
+        self.execution, self.stopping = execution, stopping
+        self.sessions = AgentSessions(self.ledger, self, self, leasing, execution, stopping)  # type: ignore[arg-type]
+        self.calls = AgentCalls(self.ledger, self.sessions, stopping, execution, answers, strict=False)
         self.deaths = 0
         for life in self.lives.values():
             self._open(life)
@@ -126,11 +121,11 @@ class Agent:
     def ended_a_call(self, _: str) -> None: ...
     def dump(self, _: str) -> None: ...
     def kill(self, *_: str) -> None: ...
-    def work_came(self) -> None: ...
-    def taken(self, _: str) -> None: ...
-    def session_left(self, _: str) -> None: ...
+    def changed(self) -> None: ...
+    def retire(self, *_: object) -> None: ...
 
     def flush(self) -> None:
+        self.ledger.take_touched()
         for replica in sorted(self.linked):
             self.send(replica, load(replica, self.ledger, list(self.ledger.workers), self.worker_id))
 
@@ -173,7 +168,7 @@ class Agent:
         self.deaths += 1
         life = self.lives[worker]
         self.running = {id_: held for id_, held in self.running.items() if held.incarnation != life}
-        self.calls.worker_died(life, Exit("signal 9", "signal 9"))
+        self.execution.worker_died(life, Exit("signal 9", "signal 9"))
         del self.channels[life]
         self.lives[worker] = f"{worker}-{self.deaths}"
         self._open(self.lives[worker])

@@ -19,7 +19,8 @@ from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
-from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.model.call import HeldCall
+from snakepit_agent.model.slots import Ledger
 
 Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
 

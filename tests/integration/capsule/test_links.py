@@ -16,7 +16,7 @@ import snakepit_agent.main as agent_main
 from snakepit._ipc.frames import KeeperHello
 from snakepit._ipc.sockets import decode_from_agent, recv_packet, send_control
 from snakepit._names import new_id
-from snakepit_agent.agent import ROUGHLY
+from snakepit_agent.link.announcer import ROUGHLY
 from snakepit_agent.model import slots
 from support.capsules import At, capsule, frozen, spec
 from support.ports import free_port

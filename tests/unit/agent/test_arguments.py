@@ -16,7 +16,7 @@ from snakepit.errors import Started
 from snakepit_agent.calls.arguments import Arguments
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Line
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 HELD = HeldCall(id=1, remote=10, replica="r", incarnation="w", call_id="c", tool="t")
 FRAME = CallFrame(id=1, call_id="c", tool="t", arguments=Payload(b""), sections=(4,))

@@ -11,13 +11,17 @@ import pytest
 from snakepit._ipc import sockets
 from snakepit._ipc.frames import CancelCall, Done, Payload
 from snakepit.v1 import link_pb2
+from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
+from snakepit_agent.calls.execution import Execution
+from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.sessions import Sessions
+from snakepit_agent.calls.stopping import Stopping
 from snakepit_agent.link.pipes import Line
+from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
-from snakepit_agent.model.leases import ExclusiveLeases
-from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.channel import WorkerChannel
 
 KILL_AFTER = 5.0
@@ -44,23 +48,13 @@ class Capsule:
         ends = inbox.detach(), self.inbox.dup().detach(), outbox.detach()
         channel = WorkerChannel("w", *ends, self._heard, lambda *_: None, lambda *_: None)
         self.channels = {"w": channel}
-        sessions = Sessions(self.ledger, cast(Any, self), cast(Any, self))
-        self.calls = Calls(
-            self.ledger,
-            self,
-            cast(Any, self),
-            cast(Any, None),
-            sessions,
-            MemoryBudget(1 << 20),
-            self._line,
-            60.0,
-            KILL_AFTER,
-            ExclusiveLeases(exclusive=False),
-            False,
-            lambda: None,
-            lambda: None,
-        )
-        sessions.calls = self.calls
+        self.supervisor = self.processes = self.lifecycle = cast(Any, self)
+        leasing = Leasing(self.ledger, self.supervisor, exclusive=False)
+        answers = Answers(self.ledger, self, self.processes, cast(Any, None), lambda: None)
+        self.execution = Execution(self.ledger, self.supervisor, answers, leasing, MemoryBudget(1 << 20), self._line, lambda: None)
+        stopping = Stopping(self.ledger, self.supervisor, self.execution, answers, KILL_AFTER)
+        sessions = Sessions(self.ledger, self, self.processes, leasing, self.execution, stopping)
+        self.calls = Calls(self.ledger, sessions, stopping, self.execution, answers, strict=False)
 
     def _heard(self, channel: WorkerChannel, said: Any) -> None:
         for frame in said:
@@ -86,7 +80,9 @@ class Capsule:
         self.killed.append(reason)
 
     def ended_a_call(self, incarnation: str) -> None: ...
-    def work_came(self) -> None: ...
+    def tell(self, incarnation: str, frame: Any) -> None:
+        self.channels[incarnation].control(frame)
+
     def dump(self, incarnation: str, *, anew: bool = True) -> None: ...
     def reads_nothing(self, incarnation: str) -> None: ...
 
@@ -107,7 +103,7 @@ class Capsule:
 async def capsule() -> Any:
     made = Capsule()
     yield made
-    await made.calls.arguments.close()
+    await made.execution.arguments.close()
     made.close()
 
 
@@ -131,7 +127,7 @@ async def test_a_result_that_a_worker_said_before_it_died_is_its_calls_result(ca
     held = capsule.call(1)
     assert sockets.recv_call(capsule.inbox) is not None
     capsule.outbox.sendall(sockets.encode_batch([Done(held.id, Payload(b"7"), run_seconds=0.1)]))
-    capsule.calls.worker_died("w", Exit("signal 9", "signal 9"))
+    capsule.execution.worker_died("w", Exit("signal 9", "signal 9"))
     assert [frame.result.payload.data for frame in capsule.frames] == [b"7"]
 
 

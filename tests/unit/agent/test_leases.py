@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.leases import DOUBT_SECONDS, ExclusiveLeases
-from snakepit_agent.model.slots import HeldCall
 
 
 def call(id_: int = 1, session: str = "", epoch: int = 1, incarnation: str = "i1") -> HeldCall:

@@ -9,7 +9,7 @@ import pytest
 from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls.nested import LATE_SECONDS, NestedCalls
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 
 class World:

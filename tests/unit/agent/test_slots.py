@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from snakepit_agent.model.slots import AHEAD_CALLS, NEXT_SECONDS, SOON_SECONDS, HeldCall, Ledger, Step
+from snakepit_agent.model.call import HeldCall, Step
+from snakepit_agent.model.slots import AHEAD_CALLS, NEXT_SECONDS, SOON_SECONDS, Ledger
 
 
 def call(ledger: Ledger, worker: str = "w", replica: str = "r", tool: str = "t", due: float = math.inf) -> HeldCall:
@@ -112,7 +113,7 @@ def test_each_step_of_an_overdue_call_is_told_once_and_in_order(ledger: Ledger) 
     held = admit(ledger, due=10.0)
     assert list(ledger.overdue(9.9)) == []
     assert list(ledger.overdue(10.0)) == [(held, Step.DEADLINE)]
-    ledger.stop_by(held, "DEADLINE", 16.0, answer_at=10.1)
+    held.stop_by("DEADLINE", 16.0, answer_at=10.1)
     assert list(ledger.overdue(10.0)) == []
     assert list(ledger.overdue(10.06)) == [(held, Step.LOOK)]
     assert list(ledger.overdue(10.1)) == []
@@ -126,7 +127,7 @@ def test_each_step_of_an_overdue_call_is_told_once_and_in_order(ledger: Ledger) 
 
 def test_whoever_needs_no_answer_is_not_answered(ledger: Ledger) -> None:
     held = admit(ledger)
-    ledger.stop_by(held, "CANCELLED", 16.0)
+    held.stop_by("CANCELLED", 16.0)
     assert list(ledger.overdue(16.0)) == [(held, Step.DUMP)]
 
 

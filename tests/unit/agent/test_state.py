@@ -12,7 +12,7 @@ from snakepit._ipc.frames import Payload, StateAnswer, StateOperation
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.state import ANSWER_SECONDS, LATE_SECONDS, WAITING, StateForwarder
-from snakepit_agent.model.slots import HeldCall, Step
+from snakepit_agent.model.call import HeldCall, Step
 
 
 class World:

@@ -16,7 +16,7 @@ from snakepit.errors import Started
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Broken, Line, Stalled, fetch_arguments
 from snakepit_agent.link.translate import failure
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 ROOM_SETTING = "SNAKEPIT_LARGE_BYTES"
 

@@ -23,7 +23,7 @@ from snakepit_agent.link.translate import (
     payload_from_wire,
     tool_failure_from_wire,
 )
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 from snakepit_agent.workers.channel import WorkerLies
 
 LATE_SECONDS = 1.0

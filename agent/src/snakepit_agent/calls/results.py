@@ -13,8 +13,8 @@ from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import LargePayload, Outcome, failure, payload_bytes, result_to_wire
+from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
-from snakepit_agent.model.slots import HeldCall
 
 STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancelled"}
 

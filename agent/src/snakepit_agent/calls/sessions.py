@@ -1,64 +1,71 @@
 """Sessions in this capsule, carried out: calls that wait for their turn, sessions that move away, workers that are told of their end.
 
-Whose turn it is, is decided in `turns`; how a call gets to a worker and back, in `calls`.
+Whose turn it is, is decided in `turns`; how a call gets to a worker and back, in `execution`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from snakepit._ipc.frames import EndSession, ToWorker
+from snakepit._ipc.frames import EndSession
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
+from snakepit_agent.calls.execution import Execution
+from snakepit_agent.calls.leasing import Leasing
+from snakepit_agent.calls.stopping import Stopping
 from snakepit_agent.link.translate import failure, reject_to_wire
-from snakepit_agent.model.slots import HeldCall, Ledger
+from snakepit_agent.model.call import HeldCall
+from snakepit_agent.model.slots import Ledger
 from snakepit_agent.model.turns import Admission, Key, Turns, Waiting
-
-if TYPE_CHECKING:
-    from snakepit_agent.calls.calls import Calls
+from snakepit_agent.workers.processes import Processes
 
 _MOVED = "the session has moved to another worker: what this call still does or says does not count"
 
 
 class Links(Protocol):
+    """What of the uplink sessions need."""
+
     def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
 
 
-class Workers(Protocol):
-    def tell(self, incarnation: str, frame: ToWorker) -> None: ...
-    def session_left(self, uid: str) -> None: ...
-
-
 class Sessions:
-    """`calls` is set by the composition: the two know each other."""
+    """All sessions of one capsule. Calls whose turn it is go on to `execution`."""
 
-    calls: Calls
-
-    def __init__(self, ledger: Ledger, links: Links, workers: Workers) -> None:
+    def __init__(
+        self, ledger: Ledger, links: Links, processes: Processes, leasing: Leasing, execution: Execution, stopping: Stopping
+    ) -> None:
         self.turns = Turns()
         self._ledger = ledger
         self._links = links
-        self._workers = workers
+        self._processes = processes
+        self._leasing = leasing
+        self._execution = execution
+        self._stopping = stopping
 
     # ---- calls
 
-    def may_begin(self, held: HeldCall, call: link_pb2.Call, now: float) -> bool:
-        """Is it the call's turn? If not, it waits here, or has been rejected."""
+    def take(self, held: HeldCall, call: link_pb2.Call, now: float) -> None:
+        """A call of a session begins, waits here for its turn, or is rejected."""
         admission = self.turns.judge(held, call.turn)
         if admission is Admission.BEGIN:
             if old := self.turns.superseded(held):
                 self._fence(old, now)
-            return True
-        if admission is Admission.WAIT:
+            self._begin(held, call)
+        elif admission is Admission.WAIT:
             self.turns.wait(Waiting(held, call))
             self._expect(held)
         else:
             self._links.send(held.replica, reject_to_wire(held.remote, admission.value))
-        return False
 
-    def left(self, held: HeldCall) -> None:
+    def _begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
+        if self._execution.admit(held, call, in_turn=in_turn):
+            self.turns.begin(held)
+            held.then(self._left)
+            self._execution.start(held, call)
+
+    def _left(self, held: HeldCall) -> None:
         """The call runs here no more: on to the next one."""
         self.turns.leave(held)
         self._advance((held.session_uid, held.session_epoch))
@@ -66,13 +73,13 @@ class Sessions:
     def _advance(self, key: Key) -> None:
         while (waiting := self.turns.next(key)) is not None:
             self._expect(waiting.held, -1)
-            self.calls.begin(waiting.held, waiting.call, in_turn=True)
+            self._begin(waiting.held, waiting.call, in_turn=True)
         now = time.monotonic()
         askers = self.turns.idle(key, now)
         for replica in sorted(askers):
             self._answer(replica, key, released=True)
         if askers:
-            self._workers.session_left(key[0])
+            self._leasing.session_left(key[0])
 
     # ---- calls that wait
 
@@ -103,7 +110,7 @@ class Sessions:
 
     def _give_up(self, waiting: Waiting, reason: str) -> None:
         self._drop(waiting)
-        self.calls.never_began(waiting.held, reason)
+        self._stopping.give_up(waiting.held, reason)
 
     # ---- sessions that move away or end
 
@@ -122,28 +129,28 @@ class Sessions:
             self._fence(key, now)
         released = self.turns.release(key, now)
         if released and not known:
-            self._workers.tell(ask.incarnation, EndSession(ask.session_id, *key))
-            self._workers.session_left(ask.session_uid)
+            self._processes.tell(ask.incarnation, EndSession(ask.session_id, *key))
+            self._leasing.session_left(ask.session_uid)
         if not released and ask.wait:
             self.turns.ask(key, replica)
             return
         self._answer(replica, key, released=released)
 
     def on_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
-        self._workers.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
+        self._processes.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
         if end.session_epoch:
             self._come_back(self.turns.end((end.session_uid, end.session_epoch), time.monotonic()))
-        self._workers.session_left(end.session_uid)
+        self._leasing.session_left(end.session_uid)
 
     def _fence(self, key: Key, now: float) -> None:
         running, waiting, askers = self.turns.fence(key, now)
         self._come_back(waiting)
         for id_ in running:
             if (held := self._ledger.calls.get(id_)) is not None:
-                self.calls.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
+                self._stopping.fence(held, failure("STALE_EPOCH", _MOVED, Started.YES))
         for replica in sorted(askers):
             self._answer(replica, key, released=True)
-        self._workers.session_left(key[0])
+        self._leasing.session_left(key[0])
 
     def _come_back(self, waiting: Iterable[Waiting]) -> None:
         for each in waiting:
@@ -153,7 +160,6 @@ class Sessions:
     def _expect(self, held: HeldCall, change: int = 1) -> None:
         """It waits for its turn, or no more: its replica counts it, and has to hear that it takes no slot."""
         self._ledger.expect(held.incarnation, held.replica, change)
-        self.calls.slots_changed()
 
     def _answer(self, replica: str, key: Key, *, released: bool, look: bool = False) -> None:
         body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released, look=look)

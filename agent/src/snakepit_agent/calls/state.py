@@ -15,8 +15,8 @@ from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
+from snakepit_agent.model.call import HeldCall, Step
 from snakepit_agent.model.leases import Lease
-from snakepit_agent.model.slots import HeldCall, Step
 
 ANSWER_SECONDS = 30.0
 """A replica that leaves an operation unanswered for so long is taken to have lost it."""

@@ -16,7 +16,7 @@ from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.pipes import Item, Line, Pipe
 from snakepit_agent.link.translate import LargePayload, Outcome, chunk_to_wire
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 Tell = Callable[[str, ToWorker], None]
 SendResult = Callable[[str, link_pb2.Frame, float], None]

@@ -11,7 +11,7 @@ from snakepit._ipc.sections import counted
 from snakepit._values.strings import clipped
 from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 
 @dataclass(frozen=True)

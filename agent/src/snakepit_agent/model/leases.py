@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 DOUBT_SECONDS = 30.0
 """A session that has called nothing for so long may have ended without a word: its replica is asked."""

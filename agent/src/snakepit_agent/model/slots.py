@@ -1,19 +1,22 @@
 """The capsule's calls and slots: what may be sent to which worker now, what must come back, what has run too long.
 
-The agent alone counts slots. A call beyond a worker's slots is admitted only while the work ahead of it there is estimated at about
-a millisecond, or if it is the only one there and short, and it can be recalled until its worker has read it. Pure: no clock, no I/O;
-`now` is monotonic seconds.
+The agent alone counts slots. What may wait behind a worker's slots, and can be recalled until the worker has read it:
+
+* one call, while the work there, with it, is estimated at SOON_SECONDS (NEXT_SECONDS, if it says itself that it goes ahead);
+* up to AHEAD_CALLS, while all that work is estimated at AHEAD_SECONDS;
+* none that is large, and nothing while too many large results wait for their callers.
+
+Pure: no clock, no I/O; `now` is monotonic seconds.
 """
 
 from __future__ import annotations
 
-import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from snakepit._ewma import next_mean
+from snakepit_agent.model.call import HeldCall, Step
 
 AHEAD_SECONDS = 0.001
 """Estimated work that may wait in a worker's inbox. Replicas aim at half of it; the other half covers two of them aiming at once."""
@@ -33,69 +36,10 @@ RECALL_AFTER_SECONDS = 0.005
 UNREAD_SECONDS = 0.5
 """A worker that leaves its calls unread for this long is stuck: they all go back."""
 
-WORD_SECONDS = 0.1
-"""A call that has met its deadline is answered by its worker's own word, which alone knows whether the tool's first line has run. Then
-the agent answers without it: replicas wait twice as long for their agents."""
-
-LOOK_SECONDS = 0.05
-"""How long before that its worker is asked where the tool is."""
-
-DUMP_SECONDS = 0.5
-"""Between the request for a stack dump and the kill."""
-
 STRICT_IDLE_SECONDS = 5.0
 """A strict session without a call for so long does not keep the worker that is to be recycled."""
 
 _TOOLS = 1024
-
-
-class Step(enum.Enum):
-    """What is due for a call that should have ended."""
-
-    DEADLINE = "its deadline has passed"
-    LOOK = "its worker has not said how it ended: ask where the tool is"
-    ANSWER = "its worker has still not said how it ended: tell its caller"
-    DUMP = "its tool did not stop: write its stack to the log"
-    KILL = "its tool did not stop: kill the worker"
-
-
-_AFTER = {Step.DEADLINE: Step.LOOK, Step.LOOK: Step.ANSWER, Step.ANSWER: Step.DUMP, Step.DUMP: Step.KILL, Step.KILL: Step.KILL}
-
-
-@dataclass(slots=True)
-class HeldCall:
-    """A call that this capsule has admitted and whose tool has not ended. `id` is ours; `remote` is its replica's.
-
-    `due` and `step`: what comes next when it doesn't end, at the latest the end of its worker at `kill_at`. `stopping`: why its tool was
-    told to stop. `answered`: its caller has the outcome already, while the tool still runs.
-    """
-
-    id: int
-    remote: int
-    replica: str
-    incarnation: str
-    call_id: str
-    tool: str
-    stream: bool = False
-    session_id: str = ""
-    session_uid: str = ""
-    session_epoch: int = 0
-    traceparent: str = ""
-    span: Any = None
-    admitted: float = 0.0
-    estimate: float = 0.0
-    due: float = math.inf
-    step: Step = Step.DEADLINE
-    kill_at: float = math.inf
-    stopping: str = ""
-    # Of its worker: the thread that runs it, and where in the tool that was when last looked at.
-    thread: int = 0
-    at: str = ""
-    answered: bool = False
-    large: bool = False
-    """Its arguments come in pieces."""
-    strict: bool = False
-    """Its session stays with its worker."""
 
 
 @dataclass(slots=True)
@@ -128,9 +72,10 @@ class WorkerSlots:
 
 
 class Ledger:
-    """Every call in the capsule, by worker."""
+    """Every call in the capsule, by worker. `changed` is called when a worker's slots were taken or freed and none was `touched` before."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self._changed = changed
         self.calls: dict[int, HeldCall] = {}
         self.workers: dict[str, WorkerSlots] = {}
         self.touched: set[str] = set()
@@ -141,6 +86,22 @@ class Ledger:
         self._remote: dict[tuple[str, int], int] = {}
         self._means: dict[str, float] = {}
         self._last_id = 0
+
+    def touch_all(self) -> None:
+        """Somebody knows nothing yet."""
+        for incarnation in self.workers:
+            self._touch(incarnation)
+
+    def _touch(self, incarnation: str) -> None:
+        is_first = not self.touched
+        self.touched.add(incarnation)
+        if is_first:
+            self._changed()
+
+    def take_touched(self) -> list[str]:
+        """Workers whose slots were taken or freed since this was asked last."""
+        touched, self.touched = sorted(self.touched), set()
+        return touched
 
     def open(self, incarnation: str, slots: int) -> None:
         """A worker became ready."""
@@ -157,6 +118,7 @@ class Ledger:
 
     def remove(self, incarnation: str) -> list[HeldCall]:
         """The worker is dead: what it still held."""
+        self._touch(incarnation)
         worker = self.workers.pop(incarnation, None)
         held = list(worker.held.values()) if worker else []
         for call in held:
@@ -218,13 +180,13 @@ class Ledger:
         if worker is not None and replica in worker.refused and self.has_slot(incarnation) and not self.shut and not worker.closed:
             worker.refused.discard(replica)
             self.owed.add((replica, incarnation))
-            self.touched.add(incarnation)
+            self._touch(incarnation)
 
     def _tell_refused(self, worker: WorkerSlots, answered: str) -> None:
         """`answered`: the replica whose own result is the word that it waits for."""
         self.owed.update((replica, worker.incarnation) for replica in worker.refused if replica != answered)
         worker.refused.clear()
-        self.touched.add(worker.incarnation)
+        self._touch(worker.incarnation)
 
     def admit(self, call: HeldCall, now: float) -> None:
         """Take the call; `refusal` must have been empty."""
@@ -240,13 +202,13 @@ class Ledger:
         self._count(worker, call.replica, 1)
         self.calls[call.id] = call
         self._remote[call.replica, call.remote] = call.id
-        self.touched.add(call.incarnation)
+        self._touch(call.incarnation)
 
     def expect(self, incarnation: str, replica: str, change: int = 1) -> None:
         """A call of that replica waits for its session's turn: it takes no slot, though its replica counts it as if it did."""
         if (worker := self.workers.get(incarnation)) is not None:
             self._count(worker, replica, change)
-            self.touched.add(incarnation)
+            self._touch(incarnation)
 
     def finish(self, id_: int, run_seconds: float, now: float) -> HeldCall | None:
         """The call's tool has ended: its slot is free. None: unknown, as after a recall."""
@@ -271,7 +233,7 @@ class Ledger:
         worker.backlog = worker.backlog - call.estimate if worker.held else 0.0
         if not call.answered:
             self._count(worker, call.replica, -1)
-        self.touched.add(call.incarnation)
+        self._touch(call.incarnation)
         if worker.refused:
             self._tell_refused(worker, "" if call.answered else call.replica)
         self._forget(call)
@@ -282,7 +244,7 @@ class Ledger:
         if not call.answered:
             call.answered = True
             self._count(self.workers[call.incarnation], call.replica, -1)
-            self.touched.add(call.incarnation)
+            self._touch(call.incarnation)
 
     def find(self, replica: str, remote: int) -> HeldCall | None:
         """The call that a replica knows by `remote`."""
@@ -292,26 +254,10 @@ class Ledger:
     def of_replica(self, replica: str) -> list[HeldCall]:
         return [call for call in self.calls.values() if call.replica == replica and not call.answered]
 
-    def stop_by(self, call: HeldCall, reason: str, kill_at: float, answer_at: float = math.inf) -> None:
-        """The tool was told to stop (CANCELLED, DEADLINE): dump its stack and kill its worker when it has not by `kill_at`.
-
-        `answer_at`: when its caller is told, if its worker says nothing before.
-        """
-        call.stopping, call.kill_at = reason, kill_at
-        call.step, call.due = (Step.LOOK, min(answer_at, kill_at) - LOOK_SECONDS) if answer_at < math.inf else (Step.DUMP, kill_at)
-
     def overdue(self, now: float) -> Iterator[tuple[HeldCall, Step]]:
         """Calls for which something is due; each step is told once."""
         for call in [call for call in self.calls.values() if call.due <= now]:
-            step = call.step
-            call.step, call.due = _AFTER[step], math.inf
-            if step is Step.LOOK:
-                call.due = now + LOOK_SECONDS
-            elif step is Step.ANSWER:
-                call.due = call.kill_at
-            elif step is Step.DUMP:
-                call.due = now + DUMP_SECONDS
-            yield call, step
+            yield call, call.advance(now)
 
     def crowded(self, now: float) -> list[str]:
         """Workers whose waiting calls should come back: nothing has ended there for RECALL_AFTER_SECONDS."""

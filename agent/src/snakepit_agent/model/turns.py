@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from snakepit.v1 import link_pb2
-from snakepit_agent.model.slots import HeldCall
+from snakepit_agent.model.call import HeldCall
 
 MOST_WAITING = 4096
 """Calls that may wait for their turn in one capsule."""

@@ -1,0 +1,186 @@
+"""A call at its worker: admitted or rejected, into an inbox, and ended exactly once. The hot path has no task and no await.
+
+Which call may go where is decided by `slots`; what happens to processes by `lifecycle`; whose turn it is, before a call comes here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from snakepit._ipc.frames import CallFailure, CallFrame, Done, Flush
+from snakepit._telemetry import tracing
+from snakepit.errors import Started
+from snakepit.v1 import link_pb2
+from snakepit_agent.calls import results
+from snakepit_agent.calls.answers import Answers
+from snakepit_agent.calls.arguments import Arguments
+from snakepit_agent.calls.budget import MemoryBudget
+from snakepit_agent.calls.leasing import Leasing
+from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.translate import failure, inbox_frame
+from snakepit_agent.model.call import HeldCall
+from snakepit_agent.model.exits import Exit
+from snakepit_agent.model.slots import Ledger
+from snakepit_agent.workers.supervisor import Supervisor
+
+_LONGEST = 1e9
+
+FindLine = Callable[[HeldCall], Line | None]
+
+
+class Execution:
+    """`line` finds where large arguments come from. `work_came` is called when there is a call where there may have been none."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        supervisor: Supervisor,
+        answers: Answers,
+        leasing: Leasing,
+        budget: MemoryBudget,
+        line: FindLine,
+        work_came: Callable[[], None],
+    ) -> None:
+        self.arguments = Arguments(budget, self._deliver_large, self._arguments_failed)
+        self._ledger = ledger
+        self._supervisor = supervisor
+        self._channels = supervisor.processes.channels
+        self._answers = answers
+        self._leasing = leasing
+        self._line = line
+        self._work_came = work_came
+
+    # ---- down
+
+    def admit(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> bool:
+        """Give the call a slot, or reject it; `start` is next. `in_turn`: it waited for its turn, and may be one too many."""
+        refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict, ahead=call.ahead)
+        held.large = call.HasField("pieces")
+        if not refusal and (not self._leasing.admits(held) or (held.large and not self._ledger.has_slot(held.incarnation))):
+            refusal = "NO_SLOT"
+        if refusal and not (in_turn and refusal == "NO_SLOT"):
+            self._answers.reject(held, refusal)
+            return False
+        if held.traceparent and tracing.enabled():
+            _trace(held)
+        now = time.monotonic()
+        self._ledger.admit(held, now)
+        self._leasing.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT)
+        return True
+
+    def start(self, held: HeldCall, call: link_pb2.Call) -> None:
+        """Hand the call to its worker, large arguments first."""
+        frame = inbox_frame(held, call)
+        if held.large:
+            held.then(self._forget_arguments)
+            self.arguments.fetch(held, frame, self._line(held))
+        else:
+            self._channels[held.incarnation].deliver(frame)
+        self._work_came()
+
+    def take_back(self, held: HeldCall) -> bool:
+        """True: its worker has not read it, and won't."""
+        return (held.large and self.arguments.drop(held.id)) or self._channels[held.incarnation].recall_one(held.id)
+
+    def recall(self, found: list[HeldCall]) -> None:
+        """Give those back that their worker, which is the same, has not read."""
+        channel = self._channels[found[0].incarnation]
+        channel.control(Flush())
+        fetching = [held.id for held in found if held.large and self.arguments.drop(held.id)]
+        self.give_back([*fetching, *channel.recall_some({held.id for held in found})], "RECALLED")
+
+    def recall_waiting(self, now: float) -> None:
+        """What waits behind a call that turned out slow goes where it need not wait."""
+        for incarnation in self._ledger.crowded(now):
+            worker, channel = self._ledger.workers[incarnation], self._channels[incarnation]
+            channel.control(Flush())
+            given = len(worker.held) - self.arguments.count_of(incarnation)
+            self.give_back(channel.recall_behind(given, worker.slots), "RECALLED")
+        for incarnation in self._ledger.stuck(now):
+            unread = self._channels[incarnation].recall()
+            self.give_back(unread, "RECALLED")
+            if unread and not self._ledger.workers[incarnation].held:
+                self._supervisor.monitor.reads_nothing(incarnation)
+
+    def drop_unread(self, replica: str) -> None:
+        """What that replica sent and no worker has begun: it will be sent again, here or elsewhere."""
+        for call in self._ledger.of_replica(replica):
+            if self.take_back(call):
+                self.release(call)
+
+    # ---- large arguments
+
+    def _deliver_large(self, held: HeldCall, frame: CallFrame, descriptor: int) -> None:
+        self._channels[held.incarnation].deliver_large(frame, descriptor)
+
+    def _arguments_failed(self, held: HeldCall, problem: CallFailure | None) -> None:
+        """The call has not started: with a `problem` it ends, else its replica sends it again."""
+        if problem is None:
+            self.give_back([held.id], "NO_ARGUMENTS")
+        else:
+            self.never_started(held, problem)
+
+    def _forget_arguments(self, held: HeldCall) -> None:
+        self.arguments.ended(held.id)
+
+    # ---- up
+
+    def finish(self, held: HeldCall, done: Done) -> None:
+        """Its tool has ended."""
+        run_seconds = done.run_seconds if 0.0 <= done.run_seconds < _LONGEST else 0.0
+        self._ledger.finish(held.id, run_seconds, time.monotonic())
+        self._supervisor.lifecycle.ended_a_call(held.incarnation)
+        self._leasing.ended_a_call(held.incarnation)
+        outcome = self._answers.checked(held, done.payload or done.tool_error or done.failure, done.sections)
+        if done.sections:
+            self._channels[held.incarnation].ended(held.id)
+        self._answers.end(held, outcome, run_seconds)
+        held.ended()
+
+    def worker_died(self, incarnation: str, exit_: Exit) -> None:
+        """Its death is proven: what it had not begun goes back, what is left is lost."""
+        channel = self._channels[incarnation]
+        self._ledger.close(incarnation, "WORKER_GONE")
+        channel.drain()
+        self.give_back([*channel.recall(), *self.arguments.drop_of(incarnation)], "WORKER_GONE")
+        worker = self._supervisor.processes.worker_id(incarnation)
+        for held in self._ledger.remove(incarnation):
+            self._answers.end(held, results.lost(held, worker, exit_))
+            held.ended()
+
+    def release(self, held: HeldCall) -> None:
+        """It never ran, and is not here any more."""
+        if self._ledger.release(held.id) is None:
+            return
+        self._leasing.give_back(held)
+        if held.span is not None:
+            held.span.end("RECALLED")
+        held.ended()
+
+    def give_back(self, ids: Iterable[int], reason: str) -> None:
+        """They never ran: their replica sends them again."""
+        found = [held for id_ in ids if (held := self._ledger.calls.get(id_)) is not None]
+        for held in found:
+            self.release(held)
+        for held in found:
+            if not held.answered:
+                self._answers.reject(held, reason)
+                self._ledger.gave_back(held.incarnation, held.replica)
+
+    def never_started(self, held: HeldCall, outcome: CallFailure) -> None:
+        """It ends here, and did not run."""
+        if held.id in self._ledger.calls:
+            self.release(held)
+            self._answers.end(held, outcome)
+
+    def unwritten(self, id_: int, why: str) -> None:
+        """Its worker can't be given the call, and is not to blame for it."""
+        if (held := self._ledger.calls.get(id_)) is not None:
+            self.never_started(held, failure("INTERNAL", why, Started.NO))
+
+
+def _trace(held: HeldCall) -> None:
+    held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})
+    if held.span is not None:
+        held.traceparent = held.span.traceparent
