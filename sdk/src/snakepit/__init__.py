@@ -13,143 +13,54 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from snakepit._ipc.frames import Attachment
-    from snakepit.author.adapter import Adapter, AdapterError, tool
-    from snakepit.author.context import AsyncContext, Context, Interrupted
-    from snakepit.client import OMITTED as OMITTED
-    from snakepit.client import Client as Client
-    from snakepit.client import Offer as Offer
-    from snakepit.client import Pool as Pool
-    from snakepit.client import PoolInfo as PoolInfo
-    from snakepit.client import Session as Session
-    from snakepit.client import SessionInfo as SessionInfo
-    from snakepit.client import Snapshot as Snapshot
-    from snakepit.client import State as State
-    from snakepit.client import Stream as Stream
-    from snakepit.client import ToolInfo as ToolInfo
-    from snakepit.client import WorkerInfo as WorkerInfo
-    from snakepit.errors import (
-        CallerLimit,
-        CallTooDeep,
-        Cancelled,
-        DeadlineExceeded,
-        Draining,
-        InvalidArguments,
-        PayloadTooLarge,
-        PayloadWarning,
-        PermissionDenied,
-        PoolNotFound,
-        PoolNotReady,
-        PoolSaturated,
-        ProtocolMismatch,
-        QueueTimeout,
-        ReplicaLost,
-        ServerUnavailable,
-        SessionNotFound,
-        SessionQuota,
-        SessionWorkerUnavailable,
-        SnakepitError,
-        StaleEpoch,
-        Started,
-        StateQuota,
-        Status,
-        StoreUnavailable,
-        ToolError,
-        ToolNotFound,
-        ToolQuota,
-        Unauthenticated,
-        WorkerBusy,
-        WorkerLost,
-        WouldDeadlock,
-    )
+if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same to Python
+    from snakepit._ipc.frames import Attachment as Attachment
+    from snakepit.author.adapter import Adapter as Adapter
+    from snakepit.author.adapter import AdapterError as AdapterError
+    from snakepit.author.adapter import tool as tool
+    from snakepit.author.context import AsyncContext as AsyncContext
+    from snakepit.author.context import Context as Context
+    from snakepit.author.runtime import Interrupted as Interrupted
+    from snakepit.client import *  # noqa: F403
+    from snakepit.errors import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-_CALLERS = (
-    "OMITTED",
-    "Client",
-    "Offer",
-    "Pool",
-    "PoolInfo",
-    "Session",
-    "SessionInfo",
-    "Snapshot",
-    "State",
-    "Stream",
-    "ToolInfo",
-    "WorkerInfo",
-)
-_ELSEWHERE = {
-    "Adapter": "author.adapter",
-    "AdapterError": "author.adapter",
-    "AsyncContext": "author.context",
-    "Attachment": "_ipc.frames",
-    "Context": "author.context",
-    "Interrupted": "author.runtime",
-    "tool": "author.adapter",
+_HOMES = {
+    "_ipc.frames": "Attachment",
+    "author.adapter": "Adapter AdapterError tool",
+    "author.context": "AsyncContext Context",
+    "author.runtime": "Interrupted",
+    "errors": """
+    CallTooDeep CallerLimit Cancelled DeadlineExceeded Draining InvalidArguments PayloadTooLarge PayloadWarning PermissionDenied
+    PoolNotFound PoolNotReady PoolSaturated ProtocolMismatch QueueTimeout ReplicaLost ServerUnavailable SessionNotFound SessionQuota
+    SessionWorkerUnavailable SnakepitError StaleEpoch Started StateQuota Status StoreUnavailable ToolError ToolNotFound ToolQuota
+    Unauthenticated WorkerBusy WorkerLost WouldDeadlock
+    """,
+    "client": "OMITTED Client Offer Pool PoolInfo Session SessionInfo Snapshot State Stream ToolInfo WorkerInfo",
 }
-"""The other names are errors."""
+"""The public names, by where they are."""
 
-__all__ = [
-    "Adapter",
-    "AdapterError",
-    "AsyncContext",
-    "Attachment",
-    "CallTooDeep",
-    "CallerLimit",
-    "Cancelled",
-    "Context",
-    "DeadlineExceeded",
-    "Draining",
-    "Interrupted",
-    "InvalidArguments",
-    "PayloadTooLarge",
-    "PayloadWarning",
-    "PermissionDenied",
-    "PoolNotFound",
-    "PoolNotReady",
-    "PoolSaturated",
-    "ProtocolMismatch",
-    "QueueTimeout",
-    "ReplicaLost",
-    "ServerUnavailable",
-    "SessionNotFound",
-    "SessionQuota",
-    "SessionWorkerUnavailable",
-    "SnakepitError",
-    "StaleEpoch",
-    "Started",
-    "StateQuota",
-    "Status",
-    "StoreUnavailable",
-    "ToolError",
-    "ToolNotFound",
-    "ToolQuota",
-    "Unauthenticated",
-    "WorkerBusy",
-    "WorkerLost",
-    "WouldDeadlock",
-    "tool",
-]
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [name for name, home in _HOME.items() if home != "client"]
+"""What `from snakepit import *` gives an author, with or without the extra `client`."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "sync":
-        return _caller("snakepit.sync")
-    if name in _CALLERS:
-        value = getattr(_caller("snakepit.client"), name)
-    elif name in __all__:
-        value = getattr(importlib.import_module(f"snakepit.{_ELSEWHERE.get(name, 'errors')}"), name)
-    else:
+        return _callers("sync")
+    home = _HOME.get(name)
+    if home is None:
         raise AttributeError(f"module 'snakepit' has no attribute {name!r}")
+    value = getattr(_callers(home) if home == "client" else importlib.import_module(f"snakepit.{home}"), name)
     globals()[name] = value
     return value
 
 
-def _caller(module: str) -> Any:
+def _callers(module: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(f"snakepit.{module}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("snakepit"):
             raise
@@ -159,4 +70,4 @@ def _caller(module: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_CALLERS, "sync"])
+    return sorted([*_HOME, "sync"])

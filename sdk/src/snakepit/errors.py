@@ -69,6 +69,15 @@ class SnakepitError(Exception):
     of_context = False
     """Raised by a tool's context, not by the author: a tool that lets it through has failed for this reason."""
 
+    def __init_subclass__(
+        cls, *, reason: str | None = None, status: Status | None = None, started: Started | None = None, within_tools: bool = True
+    ) -> None:
+        """A row of the table. What a class doesn't say is as in the class that it derives from."""
+        cls.reason = reason or cls.reason
+        cls.status = status or cls.status
+        cls.default_started = started or cls.default_started
+        cls.within_tools = within_tools and cls.within_tools
+
     def __init__(
         self,
         message: str,
@@ -88,234 +97,119 @@ class PayloadWarning(UserWarning):
     """A value held something that can't be carried: a marker, `{"$unserializable": "module.Type"}`, stands in its place."""
 
 
-class InvalidArguments(SnakepitError):
+class InvalidArguments(SnakepitError, reason="INVALID_ARGUMENTS", status=Status.INVALID_ARGUMENT, started=Started.NO):
     """The arguments don't fit the tool's signature, or a request's field is wrong; the message names it."""
 
-    reason = "INVALID_ARGUMENTS"
-    status = Status.INVALID_ARGUMENT
-    default_started = Started.NO
 
-
-class PoolNotFound(SnakepitError):
+class PoolNotFound(SnakepitError, reason="POOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
     """No such pool; the message names it."""
 
-    reason = "POOL_NOT_FOUND"
-    status = Status.NOT_FOUND
-    default_started = Started.NO
 
-
-class ToolNotFound(SnakepitError):
+class ToolNotFound(SnakepitError, reason="TOOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
     """`details["nearest"]` has the nearest names, comma-separated."""
 
-    reason = "TOOL_NOT_FOUND"
-    status = Status.NOT_FOUND
-    default_started = Started.NO
 
-
-class SessionNotFound(SnakepitError):
+class SessionNotFound(SnakepitError, reason="SESSION_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
     """No such session in that pool: it was never created, was deleted, or has expired."""
 
-    reason = "SESSION_NOT_FOUND"
-    status = Status.NOT_FOUND
-    default_started = Started.NO
 
-
-class PoolNotReady(SnakepitError):
+class PoolNotReady(SnakepitError, reason="POOL_NOT_READY", status=Status.UNAVAILABLE, started=Started.NO):
     """The pool has never had a ready worker (the message carries the reason that its workers give), this replica has just started, or
     one worker after the other ended before it had begun the call."""
 
-    reason = "POOL_NOT_READY"
-    status = Status.UNAVAILABLE
-    default_started = Started.NO
 
-
-class Draining(SnakepitError):
+class Draining(SnakepitError, reason="DRAINING", status=Status.UNAVAILABLE, started=Started.NO, within_tools=False):
     """This replica of the control plane is about to stop; the others take the call."""
 
-    reason = "DRAINING"
-    status = Status.UNAVAILABLE
-    default_started = Started.NO
-    within_tools = False
 
-
-class PoolSaturated(SnakepitError):
+class PoolSaturated(SnakepitError, reason="POOL_SATURATED", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The pool's queue is full."""
 
-    reason = "POOL_SATURATED"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class CallerLimit(SnakepitError):
+class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The caller has as many calls open in the pool as `call.maxConcurrentPerCaller` allows; `details["limit"]` names it."""
 
-    reason = "CALLER_LIMIT"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class QueueTimeout(SnakepitError):
+class QueueTimeout(SnakepitError, reason="QUEUE_TIMEOUT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The call waited `queue.timeoutSeconds` for a free slot."""
 
-    reason = "QUEUE_TIMEOUT"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class WorkerBusy(SnakepitError):
+class WorkerBusy(SnakepitError, reason="WORKER_BUSY", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The session is `strict_fail_fast`, and its worker has no free slot."""
 
-    reason = "WORKER_BUSY"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class SessionWorkerUnavailable(SnakepitError):
+class SessionWorkerUnavailable(SnakepitError, reason="SESSION_WORKER_UNAVAILABLE", status=Status.FAILED_PRECONDITION, started=Started.NO):
     """The strict session's worker is gone; `details["why"]`: recycled, oom, crashed, evicted, scaled down, lost."""
 
-    reason = "SESSION_WORKER_UNAVAILABLE"
-    status = Status.FAILED_PRECONDITION
-    default_started = Started.NO
 
-
-class WorkerLost(SnakepitError):
+class WorkerLost(SnakepitError, reason="WORKER_LOST", status=Status.ABORTED, started=Started.MAYBE):
     """The worker died during the call; `details["how"]` says how: exit code, signal, oom, lost."""
 
-    reason = "WORKER_LOST"
-    status = Status.ABORTED
-    default_started = Started.MAYBE
 
-
-class StaleEpoch(SnakepitError):
+class StaleEpoch(SnakepitError, reason="STALE_EPOCH", status=Status.FAILED_PRECONDITION, started=Started.NO):
     """The session has moved to another worker, or is another life of that id: this write or result is refused."""
 
-    reason = "STALE_EPOCH"
-    status = Status.FAILED_PRECONDITION
-    default_started = Started.NO
 
-
-class DeadlineExceeded(SnakepitError):
+class DeadlineExceeded(SnakepitError, reason="DEADLINE", status=Status.DEADLINE_EXCEEDED):
     """The call's deadline has passed."""
 
-    reason = "DEADLINE"
-    status = Status.DEADLINE_EXCEEDED
 
-
-class StoreUnavailable(SnakepitError):
+class StoreUnavailable(SnakepitError, reason="STORE_UNAVAILABLE", status=Status.UNAVAILABLE, started=Started.NO):
     """The session store can't be reached, and this request needs it."""
 
-    reason = "STORE_UNAVAILABLE"
-    status = Status.UNAVAILABLE
-    default_started = Started.NO
 
-
-class SessionQuota(SnakepitError):
+class SessionQuota(SnakepitError, reason="SESSION_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, within_tools=False):
     """The pool has as many sessions as `session.maxSessions` allows."""
 
-    reason = "SESSION_QUOTA"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
-    within_tools = False
 
-
-class StateQuota(SnakepitError):
+class StateQuota(SnakepitError, reason="STATE_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows; `details["limit"]` names the limit."""
 
-    reason = "STATE_QUOTA"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class ToolQuota(SnakepitError):
+class ToolQuota(SnakepitError, reason="TOOL_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, within_tools=False):
     """A client offers more tools than one client, or one pool, may have; `details["limit"]` names the limit."""
 
-    reason = "TOOL_QUOTA"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
-    within_tools = False
 
-
-class CallTooDeep(SnakepitError):
+class CallTooDeep(SnakepitError, reason="CALL_TOO_DEEP", status=Status.FAILED_PRECONDITION, started=Started.NO):
     """Tools that call tools: this call is nested in too many others, as in a circle of tools that call each other."""
 
-    reason = "CALL_TOO_DEEP"
-    status = Status.FAILED_PRECONDITION
-    default_started = Started.NO
 
-
-class WouldDeadlock(SnakepitError):
+class WouldDeadlock(SnakepitError, reason="DEADLOCK", status=Status.FAILED_PRECONDITION, started=Started.NO):
     """The call can only run where the calls that it is nested in hold every slot: they would wait for it, and it for them."""
 
-    reason = "DEADLOCK"
-    status = Status.FAILED_PRECONDITION
-    default_started = Started.NO
 
-
-class PayloadTooLarge(SnakepitError):
+class PayloadTooLarge(SnakepitError, reason="PAYLOAD_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
     """The arguments (started "no") or the result ("yes"): `details["limit"]` names the limit, `details["bytes"]` its value."""
 
-    reason = "PAYLOAD_TOO_LARGE"
-    status = Status.RESOURCE_EXHAUSTED
-    default_started = Started.NO
 
-
-class Cancelled(SnakepitError):
+class Cancelled(SnakepitError, reason="CANCELLED", status=Status.CANCELLED):
     """The caller cancelled the call, or went away."""
 
-    reason = "CANCELLED"
-    status = Status.CANCELLED
 
-
-class ReplicaLost(SnakepitError):
+class ReplicaLost(SnakepitError, reason="REPLICA_LOST", status=Status.UNAVAILABLE, started=Started.MAYBE):
     """The control-plane replica that held the call went away."""
 
-    reason = "REPLICA_LOST"
-    status = Status.UNAVAILABLE
-    default_started = Started.MAYBE
 
-
-class ServerUnavailable(SnakepitError):
+class ServerUnavailable(SnakepitError, reason="SERVER_UNAVAILABLE", status=Status.UNAVAILABLE, started=Started.NO, within_tools=False):
     """No control plane answers at the given address, or it can't check credentials now."""
 
-    reason = "SERVER_UNAVAILABLE"
-    status = Status.UNAVAILABLE
-    default_started = Started.NO
-    within_tools = False
 
-
-class ProtocolMismatch(SnakepitError):
+class ProtocolMismatch(
+    SnakepitError, reason="PROTOCOL_MISMATCH", status=Status.FAILED_PRECONDITION, started=Started.NO, within_tools=False
+):
     """The other end of the link speaks another version of the protocol."""
 
-    reason = "PROTOCOL_MISMATCH"
-    status = Status.FAILED_PRECONDITION
-    default_started = Started.NO
-    within_tools = False
 
-
-class Unauthenticated(SnakepitError):
+class Unauthenticated(SnakepitError, reason="UNAUTHENTICATED", status=Status.UNAUTHENTICATED, started=Started.NO, within_tools=False):
     """The credentials are missing or not valid."""
 
-    reason = "UNAUTHENTICATED"
-    status = Status.UNAUTHENTICATED
-    default_started = Started.NO
-    within_tools = False
 
-
-class PermissionDenied(SnakepitError):
+class PermissionDenied(SnakepitError, reason="PERMISSION_DENIED", status=Status.PERMISSION_DENIED, started=Started.NO, within_tools=False):
     """The credentials are valid and don't allow this."""
 
-    reason = "PERMISSION_DENIED"
-    status = Status.PERMISSION_DENIED
-    default_started = Started.NO
-    within_tools = False
 
-
-class ToolError(SnakepitError):
+class ToolError(SnakepitError, reason="TOOL_ERROR", status=Status.UNKNOWN, started=Started.YES):
     """The author's code raised. `type` is the exception's class name, `traceback` is text."""
-
-    reason = "TOOL_ERROR"
-    status = Status.UNKNOWN
-    default_started = Started.YES
 
     def __init__(self, type: str, message: str, traceback: str = "") -> None:
         super().__init__(message)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snakepit.author.state_cache import CACHE_SECONDS
+from snakepit.author.state import CACHE_SECONDS
 from snakepit.v1 import common_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica

@@ -18,7 +18,7 @@ from snakepit import (
 )
 from snakepit._ipc.frames import CallFailure, StateAnswer, StateOperation
 from snakepit.author.context import CallInfo
-from snakepit.author.state_cache import CACHE_SECONDS, StateCache
+from snakepit.author.state import CACHE_SECONDS, StateCache
 from snakepit.testing import Call, Harness, MemoryState, start
 from support.sample import BadSetup, Sample, Sessions
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snakepit._ipc.frames import Payload, ToolAnswer, ToolChunk
+from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk
 from snakepit._names import check_tool, nearest, parse_pool, pool_name
 from snakepit._values import payloads
 from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started, ToolError, from_reason
@@ -126,10 +126,9 @@ class PendingCall:
         deadline = self.request.deadline
         return None if deadline is None else max(0.0, deadline - time.monotonic()) + ANSWER_GRACE_SECONDS
 
-    def too_late(self) -> DeadlineExceeded:
-        error = DeadlineExceeded(f"the deadline passed before tool {self.request.name!r} answered", started=Started.MAYBE)
-        error.of_context = True
-        return error
+    def too_late(self) -> SnakepitError:
+        """What to raise when the deadline has passed without an answer."""
+        return of_context(DeadlineExceeded(f"the deadline passed before tool {self.request.name!r} answered", started=Started.MAYBE))
 
 
 def wait_for(pending: PendingCall, read: Callable[[Part], T]) -> T:
@@ -185,10 +184,20 @@ def chunk_of(part: Part) -> Payload | None:
 
 
 def failure_of(answer: ToolAnswer) -> SnakepitError | None:
+    """What the answer's call ended with, as an exception; None: with a result."""
     if (raised := answer.tool_error) is not None:
         return ToolError(raised.type, raised.message, raised.traceback)
     if (failure := answer.failure) is not None:
-        error = from_reason(failure.reason, failure.message, started=Started.of(failure.started), details=failure.details)
-        error.of_context = True
-        return error
+        return error_of(failure)
     return None
+
+
+def error_of(failure: CallFailure) -> SnakepitError:
+    """A failure that came over a socket, as what a tool's context raises."""
+    return of_context(from_reason(failure.reason, failure.message, started=Started.of(failure.started), details=failure.details))
+
+
+def of_context(error: SnakepitError) -> SnakepitError:
+    """The same error, marked as one that a tool's context raises and not its author."""
+    error.of_context = True
+    return error

@@ -1,7 +1,8 @@
-"""What a running tool's context is made of, and what it needs of whoever runs the call. It does nothing."""
+"""What a running tool's context is made of, and what it needs of whoever runs the call."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -55,3 +56,15 @@ class Runtime(Protocol):
 
     def tool(self, request: ToolRequest) -> PendingCall:
         """Have a tool called; its chunks and its answer come through the PendingCall."""
+
+
+def remaining(call: CallInfo) -> float | None:
+    """Seconds until the call's deadline, never negative; None: it has none."""
+    return None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+
+
+def check_interrupted(call: CallInfo, runtime: Runtime) -> None:
+    """Raises Interrupted when the caller has gone or the deadline has passed."""
+    reason = runtime.interruption() or ("DEADLINE" if remaining(call) == 0.0 else "")
+    if reason:
+        raise Interrupted(reason)

@@ -6,8 +6,7 @@ what a person wrote, and `validate` says what the API server would say; `crd` is
 
 from snakepit.spec.codec import InvalidPool, decode_spec, encode_spec, load_pools
 from snakepit.spec.crd import crd
-from snakepit.spec.fields import SnakePool, SnakePoolSpec, SnakePoolStatus
-from snakepit.spec.quantity import quantity_bytes
+from snakepit.spec.fields import SnakePool, SnakePoolSpec, SnakePoolStatus, quantity_bytes
 from snakepit.spec.rules import RULES, Rule
 from snakepit.spec.validation import Problem, validate
 

@@ -11,7 +11,7 @@ from snakepit import _extras
 from snakepit.errors import InvalidArguments
 from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
-from snakepit.spec.plain import MOST_CHARACTERS, TOO_DEEP, Values
+from snakepit.spec.json_values import MOST_CHARACTERS, TOO_DEEP, Values
 from snakepit.spec.validation import EvaluateCel, Problem, defaulted, validate
 
 _spec_decoder = msgspec.json.Decoder(SnakePoolSpec)
