@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 from snakepit_control_plane.model.session import Fence, SessionRecord
-from snakepit_control_plane.store.claims import Run, State
-from snakepit_control_plane.store.interface import Limits
+from snakepit_control_plane.store.claims import ClaimState, Run
+from snakepit_control_plane.store.interface import SessionQuotas
 
 MOST_SESSIONS = 2
-LIMITS = Limits(max_keys=2, max_value_bytes=4, max_bytes=7)
+LIMITS = SessionQuotas(max_keys=2, max_value_bytes=4, max_bytes=7)
 
 Answer = object
 
@@ -126,8 +126,8 @@ def _claim(model: Model, op: Op, run: Run) -> tuple[Model, Answer]:
     taken = {**model.claims, run.key: (run, outcome)}
     if op.name == "claim":
         if there is None or (outcome is None and there.replica == run.replica):
-            return replace(model, claims=taken), (State.OURS, b"")
-        return model, (State.RUNNING, b"") if outcome is None else (State.DONE, outcome)
+            return replace(model, claims=taken), (ClaimState.OURS, b"")
+        return model, (ClaimState.RUNNING, b"") if outcome is None else (ClaimState.DONE, outcome)
     if op.name == "finish":
         if there not in (None, run):
             return model, False

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from snakepit_control_plane.server import make_store
-from snakepit_control_plane.store.claims import Found, Run, State
+from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.interface import Store
 from support.redis_server import redis_server
 
@@ -28,7 +28,7 @@ async def claim(store: Store, run: Run, *, lease: float = 60.0, keep: float = 60
     return await store.claims.claim(run, lease_seconds=lease, keep_seconds=keep, lost=LOST)
 
 
-async def eventually_found(store: Store, run: Run, state: State) -> Found:
+async def eventually_found(store: Store, run: Run, state: ClaimState) -> Found:
     async with asyncio.timeout(10):
         while (found := await claim(store, run)).state is not state:
             await asyncio.sleep(0.02)
@@ -37,9 +37,9 @@ async def eventually_found(store: Store, run: Run, state: State) -> Found:
 
 async def test_the_first_run_claims_the_key_and_others_find_it_running(store: Store, run: Run, other: Run) -> None:
     assert not await store.claims.joined(run)
-    assert await claim(store, run) == Found(State.OURS)
+    assert await claim(store, run) == Found(ClaimState.OURS)
     assert not await store.claims.joined(run)
-    assert await claim(store, other) == Found(State.RUNNING)
+    assert await claim(store, other) == Found(ClaimState.RUNNING)
     assert await store.claims.joined(run)
     assert not await store.claims.joined(other)
 
@@ -47,15 +47,15 @@ async def test_the_first_run_claims_the_key_and_others_find_it_running(store: St
 async def test_of_many_claims_at_once_one_is_granted(store: Store, run: Run) -> None:
     runs = [replace(run, replica=f"replica-{n}", id=f"run-{n}") for n in range(50)]
     found = await asyncio.gather(*(claim(store, each) for each in runs))
-    assert sorted(each.state for each in found) == [State.OURS] + [State.RUNNING] * 49
+    assert sorted(each.state for each in found) == [ClaimState.OURS] + [ClaimState.RUNNING] * 49
 
 
 async def test_an_outcome_is_there_for_everybody(store: Store, run: Run, other: Run) -> None:
     await claim(store, run)
     outcome = bytes(range(256)) * 4096
     assert await store.claims.finish(run, outcome, 60.0)
-    assert await claim(store, other) == Found(State.DONE, outcome)
-    assert await claim(store, run) == Found(State.DONE, outcome)
+    assert await claim(store, other) == Found(ClaimState.DONE, outcome)
+    assert await claim(store, run) == Found(ClaimState.DONE, outcome)
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["running", "done"])
@@ -63,31 +63,31 @@ async def test_another_calls_key_is_refused(store: Store, run: Run, other: Run, 
     await claim(store, run)
     if finished:
         await store.claims.finish(run, b"outcome", 60.0)
-    assert await claim(store, replace(other, digest="another")) == Found(State.OTHER)
-    assert await claim(store, replace(run, digest="another", id="run-3")) == Found(State.OTHER)
+    assert await claim(store, replace(other, digest="another")) == Found(ClaimState.OTHER)
+    assert await claim(store, replace(run, digest="another", id="run-3")) == Found(ClaimState.OTHER)
 
 
 async def test_a_released_key_is_free(store: Store, run: Run, other: Run) -> None:
     await claim(store, run)
     await store.claims.release(run)
-    assert await claim(store, replace(other, digest="another")) == Found(State.OURS)
+    assert await claim(store, replace(other, digest="another")) == Found(ClaimState.OURS)
 
 
 async def test_only_its_own_run_releases_a_key_and_an_outcome_is_never_released(store: Store, run: Run, other: Run) -> None:
     await claim(store, run)
     await store.claims.release(other)
-    assert await claim(store, other) == Found(State.RUNNING)
+    assert await claim(store, other) == Found(ClaimState.RUNNING)
     await store.claims.finish(run, b"outcome", 60.0)
     await store.claims.release(run)
-    assert await claim(store, other) == Found(State.DONE, b"outcome")
+    assert await claim(store, other) == Found(ClaimState.DONE, b"outcome")
 
 
 async def test_the_claim_of_a_replica_without_a_lease_becomes_lost_once_and_for_all(store: Store, run: Run, other: Run) -> None:
     await claim(store, run, lease=0.15)
-    assert (await claim(store, other)).state is State.RUNNING
-    assert (await eventually_found(store, other, State.DONE)).outcome == LOST
+    assert (await claim(store, other)).state is ClaimState.RUNNING
+    assert (await eventually_found(store, other, ClaimState.DONE)).outcome == LOST
     assert await store.claims.hold(run.pool, run.replica, 60.0)
-    assert await claim(store, run) == Found(State.DONE, LOST)
+    assert await claim(store, run) == Found(ClaimState.DONE, LOST)
 
 
 async def test_a_lease_that_is_renewed_keeps_all_claims_of_its_replica(store: Store, run: Run, other: Run) -> None:
@@ -97,25 +97,25 @@ async def test_a_lease_that_is_renewed_keeps_all_claims_of_its_replica(store: St
     for _ in range(10):
         await asyncio.sleep(0.06)
         assert await store.claims.hold(run.pool, run.replica, 0.3)
-    assert (await claim(store, other)).state is State.RUNNING
-    assert (await claim(store, replace(other, key="second"))).state is State.RUNNING
+    assert (await claim(store, other)).state is ClaimState.RUNNING
+    assert (await claim(store, replace(other, key="second"))).state is ClaimState.RUNNING
 
 
 async def test_a_replica_that_was_given_up_too_early_still_stores_what_came_of_its_run(store: Store, run: Run, other: Run) -> None:
     await claim(store, run, lease=0.01)
-    await eventually_found(store, other, State.DONE)
+    await eventually_found(store, other, ClaimState.DONE)
     assert await store.claims.finish(run, b"outcome", 60.0)
-    assert await claim(store, other) == Found(State.DONE, b"outcome")
+    assert await claim(store, other) == Found(ClaimState.DONE, b"outcome")
 
 
 async def test_a_replica_takes_over_a_claim_that_it_left_behind(store: Store, run: Run) -> None:
     later = replace(run, id="run-2")
     await claim(store, run)
-    assert await claim(store, later) == Found(State.OURS)
+    assert await claim(store, later) == Found(ClaimState.OURS)
     await store.claims.release(run)
     assert not await store.claims.finish(run, b"old", 60.0)
     assert await store.claims.finish(later, b"new", 60.0)
-    assert await claim(store, run) == Found(State.DONE, b"new")
+    assert await claim(store, run) == Found(ClaimState.DONE, b"new")
 
 
 async def test_who_joined_an_earlier_run_has_not_joined_the_one_that_took_over(store: Store, run: Run, other: Run) -> None:
@@ -123,7 +123,7 @@ async def test_who_joined_an_earlier_run_has_not_joined_the_one_that_took_over(s
     await claim(store, run)
     await claim(store, other)
     assert await store.claims.joined(run)
-    assert await claim(store, later) == Found(State.OURS)
+    assert await claim(store, later) == Found(ClaimState.OURS)
     assert not await store.claims.joined(later), "nobody has asked after this one: it need not run on for others"
     await claim(store, other)
     assert await store.claims.joined(later)
@@ -131,7 +131,7 @@ async def test_who_joined_an_earlier_run_has_not_joined_the_one_that_took_over(s
 
 async def test_an_outcome_is_stored_even_if_the_store_has_lost_the_claim(store: Store, run: Run, other: Run) -> None:
     assert await store.claims.finish(run, b"outcome", 60.0)
-    assert await claim(store, other) == Found(State.DONE, b"outcome")
+    assert await claim(store, other) == Found(ClaimState.DONE, b"outcome")
 
 
 async def test_a_store_that_knows_nothing_of_a_lease_says_so(store: Store, run: Run) -> None:
@@ -143,8 +143,8 @@ async def test_outcomes_and_claims_are_forgotten_after_their_time(store: Store, 
     await claim(store, run, keep=0.1)
     await claim(store, replace(run, key="second"))
     await store.claims.finish(replace(run, key="second"), b"outcome", 0.1)
-    await eventually_found(store, other, State.OURS)
-    await eventually_found(store, replace(other, key="second", digest="another"), State.OURS)
+    await eventually_found(store, other, ClaimState.OURS)
+    await eventually_found(store, replace(other, key="second", digest="another"), ClaimState.OURS)
 
 
 async def more(heard: list[int], than: int) -> None:
@@ -165,7 +165,7 @@ async def test_who_watches_hears_of_outcomes_releases_and_orphans_of_that_key(st
             await asyncio.sleep(0.01)
     await claim(store, run, lease=0.01)
     before = len(heard)
-    await eventually_found(store, other, State.DONE)
+    await eventually_found(store, other, ClaimState.DONE)
     await more(heard, before)
     before = len(heard)
     await store.claims.finish(run, b"outcome", 60.0)

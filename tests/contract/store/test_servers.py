@@ -12,7 +12,7 @@ from snakepit.errors import StoreUnavailable
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
-from snakepit_control_plane.store.interface import Limits, Store
+from snakepit_control_plane.store.interface import SessionQuotas, Store
 from support.redis_server import (
     CLUSTER_RIGHTS,
     LOGIN,
@@ -54,7 +54,7 @@ async def writes(store: Store, pool: str = POOL) -> int:
     """Write once; the new version. A store that is away says so soon."""
     started = time.monotonic()
     try:
-        return (await store.set_state(pool, "s", "k", common_pb2.Payload(data=b"1"), None, Limits(), None)).version
+        return (await store.set_state(pool, "s", "k", common_pb2.Payload(data=b"1"), None, SessionQuotas(), None)).version
     except StoreUnavailable:
         assert time.monotonic() - started < 4
         raise

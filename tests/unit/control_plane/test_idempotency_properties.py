@@ -18,7 +18,7 @@ from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.store.claims import Found, MemoryClaims, Run, State
+from snakepit_control_plane.store.claims import ClaimState, Found, MemoryClaims, Run
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL
@@ -46,14 +46,14 @@ class Model:
     async def claim(self, run: Run) -> None:
         found = await self.claims.claim(run, lease_seconds=LEASE, keep_seconds=1e6, lost=LOST)
         if not self.outcome and (self.owner is None or self.owner.replica == run.replica):
-            assert found == Found(State.OURS)
+            assert found == Found(ClaimState.OURS)
             self.owner, self.leases[run.replica] = run, self.now + LEASE
             return
         if not self.outcome and self.owner is not None and self.leases[self.owner.replica] > self.now:
-            assert found == Found(State.RUNNING)
+            assert found == Found(ClaimState.RUNNING)
             return
         self.outcome = self.outcome or LOST
-        assert found == Found(State.DONE, self.outcome)
+        assert found == Found(ClaimState.DONE, self.outcome)
 
     async def finish(self, run: Run) -> None:
         ours = self.owner in (run, None)

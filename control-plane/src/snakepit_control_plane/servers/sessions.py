@@ -20,7 +20,7 @@ from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.converting import convert
 from snakepit_control_plane.servers.rpc import full_name, rich
-from snakepit_control_plane.servers.state import limits_of
+from snakepit_control_plane.servers.state import quotas_of
 from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
 
 DEFAULT_PAGE = 100
@@ -131,7 +131,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         expected = request.expected_version if request.HasField("expected_version") else None
         value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
-        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, limits_of(pool), None)
+        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, quotas_of(pool), None)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
     @rich

@@ -11,14 +11,14 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence
-from snakepit_control_plane.store.interface import Limits, Store
+from snakepit_control_plane.store.interface import SessionQuotas, Store
 
 _WRITES = ("set", "delete")
 
 
-def limits_of(pool: Pool) -> Limits:
+def quotas_of(pool: Pool) -> SessionQuotas:
     session = pool.spec.session
-    return Limits(session.max_keys, session.max_value_bytes, session.max_bytes)
+    return SessionQuotas(session.max_keys, session.max_value_bytes, session.max_bytes)
 
 
 async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
@@ -51,7 +51,7 @@ async def _carry_out(store: Store, pool: Pool, request: link_pb2.StateRequest, r
         case "set":
             expected = request.set.expected_version if request.set.HasField("expected_version") else None
             check_state_key(request.set.key)
-            written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, limits_of(pool), fence)
+            written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, quotas_of(pool), fence)
             reply.written, reply.version = written.done, written.version
         case "delete":
             reply.found = await store.delete_state(pool.name, session, request.delete.key, fence)

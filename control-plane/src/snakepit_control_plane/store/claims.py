@@ -22,7 +22,7 @@ MOST_MEMORY_BYTES = 64 * 1024 * 1024
 T = TypeVar("T", bound=Hashable)
 
 
-class State(enum.IntEnum):
+class ClaimState(enum.IntEnum):
     """What was found under a key; the numbers are those of claim_call.lua."""
 
     OTHER = 0
@@ -45,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
-    state: State
+    state: ClaimState
     outcome: bytes = b""
 
 
@@ -68,7 +68,7 @@ class Claims(Protocol):
         """Has another replica asked after this run?"""
 
     def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
-        """Tell when the key gets an outcome, is released, or may have been unnoticed; returns how to stop that. Some news is lost."""
+        """Tell when the key gets an outcome, is released, or may have been; returns how to stop that. Some of it may go unheard."""
 
 
 class Watchers(Generic[T]):
@@ -119,15 +119,15 @@ class MemoryClaims:
         if there is None or (there.outcome is None and there.run.replica == run.replica and there.run.digest == run.digest):
             self._leases[run.pool, run.replica] = now + lease_seconds
             self._put(_Record(run, now + keep_seconds))
-            return Found(State.OURS)
+            return Found(ClaimState.OURS)
         if there.run.digest != run.digest:
-            return Found(State.OTHER)
+            return Found(ClaimState.OTHER)
         if there.outcome is None and self._leases.get((run.pool, there.run.replica), 0.0) > now:
             there.joined = True
-            return Found(State.RUNNING)
+            return Found(ClaimState.RUNNING)
         if there.outcome is None:
             self._settle(there, lost, now + keep_seconds)
-        return Found(State.DONE, there.outcome or b"")
+        return Found(ClaimState.DONE, there.outcome or b"")
 
     async def finish(self, run: Run, outcome: bytes, keep_seconds: float) -> bool:
         now = self._clock()

@@ -6,15 +6,16 @@ It knows scripts and commands, not sessions, and no Redis client either. Nothing
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from snakepit.errors import StoreUnavailable
 from snakepit_control_plane.store.connection import ANSWER_SECONDS, CONNECT_SECONDS, Away, Connection, Full, Missing, NotServing
-from snakepit_control_plane.store.scripts import load
 
 PROBE_SECONDS = 0.5
 REACH_SECONDS = 5.0
@@ -26,6 +27,7 @@ MOST_QUEUED = 100_000
 MOST_QUEUED_BYTES = 256 * 2**20
 
 _NOT_YET = "it has not been reached yet"
+_SCRIPTS = Path(__file__).parent / "lua"
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class RedisClient:
         self.full = ""
         self.measured: Callable[[float], None] = lambda seconds: None
         self._connection = connection
-        self._scripts = load()
+        self._scripts = load_scripts()
         self._queue: list[_Question] = []
         self._queued_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
@@ -81,10 +83,6 @@ class RedisClient:
         """Run a script with each of these keys and arguments, in one pipeline. Raises StoreUnavailable."""
         sha = self._scripts[name].sha
         return await asyncio.gather(*[self.ask("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in each])
-
-    async def command(self, *command: Any) -> Any:
-        """Raises StoreUnavailable."""
-        return await self.ask(*command)
 
     def ask(self, *command: Any) -> asyncio.Future[Any]:
         """Send a command with all others of this turn. The future, and the call itself, raise StoreUnavailable."""
@@ -205,3 +203,23 @@ class RedisClient:
         if self.away or self.full != full:
             log.info("the session store answers%s", " again" if not full else ", but takes no writes")
         self.away, self.full = "", full
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script, and the hash by which Redis knows it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def load_scripts() -> dict[str, Script]:
+    """By name: the scripts in lua/, each with the prelude before it."""
+    prelude = (_SCRIPTS / "prelude.lua").read_text()
+    found = {}
+    for path in sorted(_SCRIPTS.glob("*.lua")):
+        if path.stem != "prelude":
+            text = f"{prelude}\n{path.read_text()}"
+            found[path.stem] = Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return found

@@ -64,7 +64,7 @@ class Connection(Protocol):
         """Does another server serve now, though the one in use still answers?"""
 
     def subscription(self) -> Subscription:
-        """A connection of its own for news. Nothing is dialled yet."""
+        """A connection of its own for channels. Nothing is dialled yet."""
 
     async def close(self) -> None: ...
 

@@ -15,7 +15,7 @@ from snakepit_control_plane.store.claims import Claims
 
 
 @dataclass(frozen=True)
-class Limits:
+class SessionQuotas:
     """Quotas of a session's state."""
 
     max_keys: int = 10_000
@@ -111,7 +111,7 @@ class Store(Protocol):
     async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None: ...
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
     ) -> Written:
         """Write; with `expected`, only over that version (0: only if absent). Versions of a key never return, deleted in between or not."""
 

@@ -13,7 +13,7 @@ from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuot
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
-from snakepit_control_plane.store.interface import Limits, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import SessionQuotas, StoredKey, StoredValue, Written
 
 MOST_ENDED = 10_000
 """Expired sessions of a pool whose workers have not been told."""
@@ -144,7 +144,7 @@ class MemoryStore:
         return self._fenced(pool, session, fence).state.get(key)
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
     ) -> Written:
         found = self._fenced(pool, session, fence)
         there = found.state.get(key)
@@ -152,7 +152,7 @@ class MemoryStore:
         if expected is not None and expected != version:
             return Written(done=False, version=version)
         total = found.bytes + len(value.data) - (len(there.value.data) if there else 0)
-        check_limits(limits, size=len(value.data), keys=len(found.state) + (there is None), total=total)
+        check_quotas(quotas, size=len(value.data), keys=len(found.state) + (there is None), total=total)
         stored = found.state[key] = StoredValue(value, (version or found.floor) + 1)
         found.bytes = total
         self._touch(found)
@@ -218,12 +218,12 @@ def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, overr
     return override and (new.deleted or kept.deleted or new.generation >= kept.generation)
 
 
-def check_limits(limits: Limits, *, size: int, keys: int, total: int) -> None:
+def check_quotas(quotas: SessionQuotas, *, size: int, keys: int, total: int) -> None:
     """Raises StateQuota for the first limit that a write would break; its details have the limit's name, and what it allows."""
     for what, value, unit, name, allowed in (
-        ("the value would have", size, "bytes", "session.maxValueBytes", limits.max_value_bytes),
-        ("the session's state would have", keys, "keys", "session.maxKeys", limits.max_keys),
-        ("the session's state would have", total, "bytes", "session.maxBytes", limits.max_bytes),
+        ("the value would have", size, "bytes", "session.maxValueBytes", quotas.max_value_bytes),
+        ("the session's state would have", keys, "keys", "session.maxKeys", quotas.max_keys),
+        ("the session's state would have", total, "bytes", "session.maxBytes", quotas.max_bytes),
     ):
         if value > allowed:
             raise StateQuota(f"{what} {value} {unit}, {name} allows {allowed}", details={"limit": name, unit: str(allowed)})

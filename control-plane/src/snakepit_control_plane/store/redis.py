@@ -1,4 +1,4 @@
-"""Sessions, state, leases and pool settings in Redis or Valkey. What changes more than one thing is a script in lua/.
+"""Sessions, state, leases, pool settings and idempotency keys in Redis or Valkey. What changes more than one thing is a script in lua/.
 
 Keys: `snakepit:{namespace/name}:…`, one hash tag a pool; all of them expire. Pools are listed in `snakepit:pools`.
 """
@@ -16,12 +16,12 @@ from typing import Any
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
+from snakepit_control_plane.store.channels import Channels
+from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
-from snakepit_control_plane.store.interface import Limits, StoredKey, StoredValue, Written
-from snakepit_control_plane.store.memory import check_limits, full, no_session, stale
-from snakepit_control_plane.store.news import News
-from snakepit_control_plane.store.redis_claims import RedisClaims
+from snakepit_control_plane.store.interface import SessionQuotas, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.memory import check_quotas, full, no_session, stale
 from snakepit_control_plane.store.urls import StoreUrl
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,14 @@ class RedisStore:
     def __init__(self, url: StoreUrl) -> None:
         connection = connect(url)
         self._client = RedisClient(connection)
-        self._news = News(connection)
-        self.claims = RedisClaims(self._client, self._news)
+        self._channels = Channels(connection)
+        self.claims = RedisClaims(self._client, self._channels)
 
     async def start(self) -> None:
         await self._client.start()
 
     async def close(self) -> None:
-        await self._news.close()
+        await self._channels.close()
         await self._client.close()
 
     def measure(self, told: Callable[[float], None]) -> None:
@@ -64,17 +64,17 @@ class RedisStore:
     async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
         arguments = (settings.uid, settings.generation, int(settings.deleted), settings.SerializeToString(), int(override))
         ttls = (POOL_SECONDS * 1000, DELETED_SECONDS * 1000)
-        await self._client.command("ZADD", _POOLS, int(time.time()), settings.pool)
-        await self._client.command("EXPIRE", _POOLS, POOL_SECONDS)
+        await self._client.ask("ZADD", _POOLS, int(time.time()), settings.pool)
+        await self._client.ask("EXPIRE", _POOLS, POOL_SECONDS)
         _, kept = await self._client.script("save_pool", [_key(settings.pool, "pool")], *arguments, *ttls)
         return link_pb2.PoolSettings.FromString(kept)
 
     async def load_pools(self) -> list[link_pb2.PoolSettings]:
-        names = await self._client.command("ZRANGE", _POOLS, 0, -1)
+        names = await self._client.ask("ZRANGE", _POOLS, 0, -1)
         kept = await asyncio.gather(*[self._client.ask("HGET", _key(name.decode(), "pool"), "settings") for name in names])
         forgotten = [name for name, each in zip(names, kept, strict=True) if each is None]
         if forgotten:
-            await self._client.command("ZREM", _POOLS, *forgotten)
+            await self._client.ask("ZREM", _POOLS, *forgotten)
         found = [link_pb2.PoolSettings.FromString(each) for each in kept if each is not None]
         return [settings for settings in found if not settings.deleted]
 
@@ -84,7 +84,7 @@ class RedisStore:
         return [each for each, (alive,) in zip(incarnations, renewed, strict=True) if not alive]
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
-        return bool(await self._client.command("EXISTS", _key(pool, "lease", incarnation)))
+        return bool(await self._client.ask("EXISTS", _key(pool, "lease", incarnation)))
 
     async def live_agents(self, pools: Sequence[str]) -> list[str]:
         found = await self._client.scripts("live_agents", [([_key(pool, "leases")], ()) for pool in pools])
@@ -146,14 +146,14 @@ class RedisStore:
         return StoredValue(common_pb2.Payload(content_type=content_type.decode(), data=data), int(version))
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, limits: Limits, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
     ) -> Written:
-        allowed = (limits.max_value_bytes, limits.max_keys, limits.max_bytes)
+        allowed = (quotas.max_value_bytes, quotas.max_keys, quotas.max_bytes)
         condition = "" if expected is None else expected
         code, *rest = await self._state(pool, session, "set_state", fence, key, value.content_type, value.data, condition, *allowed)
         if code == _OVER_LIMIT:
             size, keys, total = rest
-            check_limits(limits, size=size, keys=keys, total=total)
+            check_quotas(quotas, size=size, keys=keys, total=total)
         return Written(done=code == 1, version=rest[0])
 
     async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
@@ -187,6 +187,38 @@ class RedisStore:
         return reply
 
 
+class RedisClaims:
+    """What is kept under idempotency keys, and the replicas' leases: on the connection of the store that they belong to."""
+
+    def __init__(self, client: RedisClient, channels: Channels) -> None:
+        self._client = client
+        self._channels = channels
+
+    async def claim(self, run: Run, *, lease_seconds: float, keep_seconds: float, lost: bytes) -> Found:
+        arguments = (run.digest, run.replica, run.id, _ms(lease_seconds), _ms(keep_seconds), lost)
+        state, *outcome = await self._client.script("claim_call", _call_keys(run), *arguments)
+        return Found(ClaimState(state), outcome[0] if outcome else b"")
+
+    async def finish(self, run: Run, outcome: bytes, keep_seconds: float) -> bool:
+        arguments = (run.digest, run.replica, run.id, outcome, _ms(keep_seconds))
+        (done,) = await self._client.script("finish_call", _call_keys(run), *arguments)
+        return bool(done)
+
+    async def release(self, run: Run) -> None:
+        await self._client.script("release_call", _call_keys(run), run.id)
+
+    async def hold(self, pool: str, replica: str, lease_seconds: float) -> bool:
+        (known,) = await self._client.script("hold_calls", [_key(pool, "replicas")], replica, _ms(lease_seconds))
+        return bool(known)
+
+    async def joined(self, run: Run) -> bool:
+        there = await self._client.ask("HMGET", _call_keys(run)[0], "run", "joined")
+        return bool(there[0] == run.id.encode() and there[1])
+
+    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
+        return self._channels.watch(_call_keys(run)[0], changed)
+
+
 def _key(pool: str, *parts: str) -> str:
     return ":".join((f"snakepit:{{{pool}}}", *parts))
 
@@ -194,6 +226,10 @@ def _key(pool: str, *parts: str) -> str:
 def _session_keys(pool: str, session: str) -> list[str]:
     shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended")]
     return [_key(pool, "session", session), _key(pool, "state", session), *shared]
+
+
+def _call_keys(run: Run) -> list[str]:
+    return [_key(run.pool, "call", run.key), _key(run.pool, "replicas")]
 
 
 def _lease_keys(pool: str, incarnation: str) -> list[str]:

@@ -27,7 +27,7 @@ from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call
-from snakepit_control_plane.store.claims import Run, State
+from snakepit_control_plane.store.claims import ClaimState, Run
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.telemetry import Telemetry
 
@@ -42,7 +42,7 @@ ANSWER_GRACE_SECONDS = 0.4
 
 STOP_SECONDS = 3.0
 
-_HOW = {State.OTHER: "refused", State.RUNNING: "joined", State.DONE: "replayed"}
+_HOW = {ClaimState.OTHER: "refused", ClaimState.RUNNING: "joined", ClaimState.DONE: "replayed"}
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Idempotency:
         try:
             while entry.callers:
                 entry.changed.clear()
-                if await self._ask(entry, first=unwatch is None) is not State.RUNNING:
+                if await self._ask(entry, first=unwatch is None) is not ClaimState.RUNNING:
                     return
                 if unwatch is None:
                     unwatch = self._store.claims.watch(entry.claim, entry.changed.set)
@@ -158,18 +158,18 @@ class Idempotency:
             if unwatch is not None:
                 unwatch()
 
-    async def _ask(self, entry: Entry, *, first: bool) -> State:
+    async def _ask(self, entry: Entry, *, first: bool) -> ClaimState:
         """Look once, and act on it."""
         found = await self.upkeep.claim(entry)
-        if first and found.state is not State.OURS:
+        if first and found.state is not ClaimState.OURS:
             self._count(entry.pool, _HOW[found.state])
-        if found.state is State.DONE:
+        if found.state is ClaimState.DONE:
             self._deliver(entry, link_pb2.Result.FromString(found.outcome))
-        elif found.state is State.OTHER:
+        elif found.state is ClaimState.OTHER:
             self._refuse(entry, other_call(entry.claim.key))
-        elif found.state is State.OURS and entry.callers:
+        elif found.state is ClaimState.OURS and entry.callers:
             self._start(entry)
-        elif found.state is State.OURS:
+        elif found.state is ClaimState.OURS:
             self._forget(entry)
             await self.upkeep.release(entry.claim)
         return found.state

@@ -1,7 +1,7 @@
-"""What is heard on Redis' channels, for whoever wants to: on a connection of its own, while anybody does.
+"""Redis' channels: whoever watches one is told of each message, by a connection of its own that is there while anybody watches.
 
-News may come late or never, and whoever needs certainty reads again. That a channel is listened to from now on is news, too: what
-happened before may have gone unheard.
+A message may come late or never, so whoever needs certainty reads again. A watcher is also told when its channel begins to be listened to,
+for what happened before may have gone unheard.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ AGAIN_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
-class News:
-    """Does nothing while nobody watches."""
+class Channels:
+    """It does nothing while nobody watches."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -32,7 +32,7 @@ class News:
         remove = self._watchers.add(channel, changed)
         self._changed.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="store news")
+            self._task = asyncio.create_task(self._run(), name="store channels")
 
         def stop() -> None:
             remove()
@@ -51,7 +51,7 @@ class News:
             try:
                 await self._listen(subscription)
             except Away as error:
-                log.debug("no news from the store: %s", error)
+                log.debug("the store's channels can't be heard: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
             finally:
                 await subscription.close()
