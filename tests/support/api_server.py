@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,12 @@ operator,system:serviceaccount:{SYSTEM}:snakepit-operator,operator,"system:servi
 """
 """Token, user, uid, groups: the operator is who it is in a cluster, so that it has the chart's rights and no others."""
 
+AUDIT = """apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata, verbs: [watch]}]
+"""
+
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POOLS = "/apis/snakepit.dev/v1alpha1"
 _KINDS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease")
@@ -67,6 +74,7 @@ class ApiServer:
         self.port, self._store_port = free_port(), free_port(1)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "tokens.csv").write_text(TOKENS)
+        (folder / "audit.yaml").write_text(AUDIT)
         subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
 
     @property
@@ -97,6 +105,8 @@ class ApiServer:
             f"--cert-dir={self.folder / 'certificates'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
             "--authorization-mode=RBAC",
+            f"--audit-policy-file={self.folder / 'audit.yaml'}",
+            f"--audit-log-path={self.folder / 'audit.log'}",
             # Nobody is here who gives each namespace its service account.
             "--disable-admission-plugins=ServiceAccount",
             "--allow-privileged",
@@ -132,6 +142,11 @@ class ApiServer:
         path = self.folder / f"{user}-{(server or self.url).rpartition(':')[2]}.kubeconfig"
         path.write_text(json.dumps(document))
         return path
+
+    def watches(self) -> list[str]:
+        """What was asked for by every watch so far, as paths with their queries."""
+        lines = (self.folder / "audit.log").read_text().splitlines()
+        return [urllib.parse.unquote(json.loads(line)["requestURI"]) for line in lines]
 
     def _launch(self, name: str, *options: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -46,8 +46,8 @@ class Memory(msgspec.Struct):
     """What the control plane's counts were at the last look."""
     ending: str = ""
     """The pool's uid, if its namespace is being deleted."""
-    budget: tuple[int, float] = (-1, 0.0)
-    """The generation that its PodDisruptionBudget was written for, and when (monotonic)."""
+    budget: tuple[str, int, float] = ("", 0, 0.0)
+    """The uid and the generation that its PodDisruptionBudget was written for, and when (monotonic)."""
 
 
 class Reconciler:
@@ -167,11 +167,11 @@ class Reconciler:
         return sooner(todo.requeue_after, until - now)
 
     async def _keep_budget(self, pool: SnakePool, memory: Memory) -> None:
-        generation, written = memory.budget
-        now = time.monotonic()
-        if generation != pool.metadata.generation or now - written > BUDGET_SECONDS:
+        uid, generation, written = memory.budget
+        metadata, now = pool.metadata, time.monotonic()
+        if (uid, generation) != (metadata.uid, metadata.generation) or now - written > BUDGET_SECONDS:
             await self._applier.budget(pool)
-            memory.budget = (pool.metadata.generation, now)
+            memory.budget = (metadata.uid, metadata.generation, now)
 
 
 def _recycled(memory: Memory, fleet: FleetView | None) -> list[Happening]:

@@ -70,21 +70,26 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
 
 def _live(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -> str:
     try:
-        asyncio.run(
-            kopf.operator(
-                registry=_registry(on_wake),
-                settings=_settings(),
-                standalone=True,
-                # Or kopf makes one of the user's name, which a number like 65532 doesn't have.
-                identity=IDENTITY,
-                clusterwide=not namespaces,
-                namespaces=list(namespaces),
-                stop_flag=stop,
-            )
-        )
+        asyncio.run(_kopf(namespaces, on_wake, stop))
     except Exception as error:  # whatever it dies of, it is started again, and the log says why
         return f"{type(error).__name__}: {error}"
     return "without an error"
+
+
+async def _kopf(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -> None:
+    try:
+        await kopf.operator(
+            registry=_registry(on_wake),
+            settings=_settings(),
+            standalone=True,
+            # Or kopf makes one of the user's name, which a number like 65532 doesn't have.
+            identity=IDENTITY,
+            clusterwide=not namespaces,
+            namespaces=list(namespaces),
+            stop_flag=stop,
+        )
+    finally:
+        stop.set()  # kopf waits for it in a thread, without which its loop would never end
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -124,6 +125,38 @@ async def test_a_watch_whose_connections_break_goes_on(admin: Admin, door: Gate)
         assert await woken.by(lambda: admin.edit(replicas=7)) == {name}
 
 
+async def test_a_watch_that_ends_is_begun_again(admin: Admin, door: Gate, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kopf whose token nobody knows ends."""
+    monkeypatch.setattr(wake_module, "RESTART_SECONDS", Backoff(0.05, 0.2))
+    good = os.environ["KUBECONFIG"]
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig("nobody")))
+    begun: list[int] = []
+
+    async def once_more() -> None:
+        begun.append(len(begun))
+        if len(begun) == 2:
+            monkeypatch.setenv("KUBECONFIG", good)
+
+    await admin.make_pool()
+    woken = Woken()
+    async with task(watch_forever((admin.namespace,), woken, once_more)):
+        await waking(admin, woken)
+    assert len(begun) > 1
+
+
+async def test_only_pods_of_pools_are_watched(admin: Admin, door: Gate, server: ApiServer) -> None:
+    await admin.make_pool()
+    woken = Woken()
+    async with task(watch((admin.namespace,), woken)):
+        await waking(admin, woken)
+
+        async def watched() -> list[str]:
+            return [each for each in server.watches() if f"{admin.namespace}/pods?" in each]
+
+        for each in await eventually(watched, "the watch of pods is written down"):
+            assert "labelSelector=snakepit.dev/pool" in each
+
+
 async def is_gone(admin: Admin, version: str) -> bool:
     """Whether a watch that begins there is told so."""
     url = f"{admin.pools_path()}?watch=1&resourceVersion={version}&timeoutSeconds=5"
@@ -151,6 +184,16 @@ def leader(kube: Kube, admin: Admin, control_plane: str) -> Controller:
 def no_resync(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nothing but the watch can have woken anybody."""
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", NEVER)
+
+
+@pytest.fixture
+def no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing but the loop itself can have woken anybody."""
+
+    async def silent(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(controller_module, "watch_forever", silent)
 
 
 async def converged(admin: Admin, count: int, without: str = "") -> None:
@@ -229,11 +272,9 @@ async def test_an_outage_of_the_api_server_ends_and_what_was_missed_is_made_up_f
         await converged(admin, 2)  # by the watch, again
 
 
-async def test_what_no_watch_tells_is_found_by_a_resync(leader: Controller, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(controller_module, "watch_forever", silent)
+async def test_what_no_watch_tells_is_found_by_a_resync(
+    leader: Controller, admin: Admin, no_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.5)
     async with task(leader.run()):
         await admin.make_pool(replicas=2)
@@ -242,6 +283,78 @@ async def test_what_no_watch_tells_is_found_by_a_resync(leader: Controller, admi
         await converged(admin, 1)
         await admin.delete("snakepools", "digits")
         await eventually(lambda: forgotten(leader), "the pool is forgotten")
+
+
+async def test_what_was_refused_is_tried_again_though_nobody_tells_of_anything(
+    leader: Controller, admin: Admin, no_watch: None, no_resync: None
+) -> None:
+    limits = {"limits": [{"type": "Container", "min": {"memory": "1Gi"}}]}
+    small = {"spec": {"containers": [{"name": "worker", "resources": {"requests": {"memory": "2Mi"}}}]}}
+    metadata = {"name": "large"}
+    await admin.ask("POST", admin.path("limitranges"), {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": limits})
+    await admin.make_pool(replicas=1, template=small)
+
+    async def refused() -> bool:
+        return await admin.reason() == "PodRefused"
+
+    async with task(leader.run()):
+        await eventually(refused, "the pod is refused")
+        await admin.ask("DELETE", admin.path("limitranges", "large"))
+        await eventually(lambda: admin.every("pods"), "the pod is made")
+
+
+async def test_a_resync_that_fails_is_not_the_last_one(
+    leader: Controller, admin: Admin, door: Gate, no_watch: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.2)
+
+    async def failed() -> bool:
+        return "pools could not be listed" in caplog.text
+
+    await admin.make_pool(replicas=1)
+    async with task(leader.run()):
+        await converged(admin, 1)
+        await door.shut()
+        await eventually(failed, "a resync fails")
+        await door.open()
+        await admin.edit(replicas=2)
+        await converged(admin, 2)
+
+
+async def budgets(admin: Admin) -> list[str]:
+    path = f"/apis/policy/v1/namespaces/{admin.namespace}/poddisruptionbudgets"
+    return [each["metadata"]["name"] for each in (await admin.ask("GET", path))["items"]]
+
+
+async def take_budget(admin: Admin) -> None:
+    """As the garbage collector does, when its pool is gone."""
+    for name in await budgets(admin):
+        await admin.ask("DELETE", f"/apis/policy/v1/namespaces/{admin.namespace}/poddisruptionbudgets/{name}")
+
+
+async def test_a_pool_that_a_resync_misses_is_forgotten_and_one_of_its_name_begins_anew(
+    leader: Controller, admin: Admin, no_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.2)
+    await admin.make_pool(replicas=0)
+    async with task(leader.run()):
+        await eventually(lambda: budgets(admin), "it has a budget")
+        await admin.delete("snakepools", "digits")
+        await take_budget(admin)
+        await eventually(lambda: forgotten(leader), "the pool is forgotten")
+        await admin.make_pool(replicas=0)
+        await eventually(lambda: budgets(admin), "it has a budget again")
+
+
+async def test_a_pool_that_was_made_anew_between_two_looks_has_its_budget_too(leader: Controller, admin: Admin) -> None:
+    """Its generation is that of the one before."""
+    name = f"{admin.namespace}/digits"
+    for _ in range(2):
+        await admin.make_pool(replicas=0)
+        await leader.reconciler.reconcile(name)
+        assert await budgets(admin) == ["digits-capsules"]
+        await admin.delete("snakepools", "digits")
+        await take_budget(admin)
 
 
 # ---- the definition of pools
