@@ -2,8 +2,9 @@
 
 --check writes nothing.
 
-It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. It checks that every
-variable that is read stands in docs/environment.md, and the length of lines on the pages that keep to one. It judges no prose.
+It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. Pages that sources name must
+be there, and nothing may be cited by the number that it has in a list. It checks that every variable that is read stands in
+docs/environment.md, and the length of lines on the pages that keep to one. It judges no prose.
 """
 
 from __future__ import annotations
@@ -58,6 +59,13 @@ PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
+
+PAGE = re.compile(r"(?<![\w/*.-])(?:[\w-]+/)*[\w-]+\.md(?:#[\w-]+)?")
+NUMBERED = re.compile(
+    r"\b[Bb]ehaviours? \d+|\b(?:[Dd]esign|[Ii]ssue)(?:'s)?[,:]? (?:§ ?|rule |#)?\d+|(?<!RFC \d{4} )§ ?\d+|\brule \d+ of\b"
+)
+CITING = ("*.py", "*.md", "*.yaml", "*.toml", "*.proto", "*.go", "*.mjs", "Makefile", "Dockerfile", "hack", ".ci", ":!tests/unit/documents")
+"""Whatever people read; what the tests of this program write is wrong on purpose."""
 
 LINE = 120
 _PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
@@ -169,6 +177,27 @@ def _known_variables(*where: str) -> set[str]:
     return set(sources.stdout.split())
 
 
+def citations(name: str, text: str) -> Iterator[str]:
+    """Pages that a file names and that aren't there, by a path from the root, from docs/ or from beside the file; and numbers of lists."""
+    for cited in sorted(set(PAGE.findall(text))):
+        page, _, anchor = cited.partition("#")
+        found = next((path for path in (ROOT / page, ROOT / "docs" / page, (ROOT / name).parent / page) if path.exists()), None)
+        if found is None:
+            yield f"{cited} is not in the repository"
+        elif anchor and anchor not in anchors(found.read_text()):
+            yield f"{cited} names a heading that is not there"
+    yield from (f"what is {cited!r}? Say it in words" for cited in NUMBERED.findall(text))
+
+
+def _cited_wrongly() -> Iterator[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "--", *CITING], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.split():
+        if (ROOT / name).is_file():
+            yield from (f"{name}: {problem}" for problem in citations(name, (ROOT / name).read_text()))
+
+
 def command_line_page() -> str:
     """The page of the command line, its commands made anew. They are read out of the whole program, which only this needs."""
     return str(runpy.run_path(str(ROOT / "hack/command_line.py"))["page"](COMMAND_LINE.read_text()))
@@ -193,6 +222,7 @@ def check() -> list[str]:
     variables = _known_variables()
     found = [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in problems(d, targets, variables)]
     found += [f"{d.relative_to(ROOT)}: {p}" for d in map(ROOT.joinpath, SHORT_LINES) for p in long_lines(d)]
+    found += _cited_wrongly()
     found += undocumented((ROOT / "docs/environment.md").read_text(), _known_variables("*/src/*.py"))
     for path, text in _generated():
         if not path.exists() or path.read_text() != text:

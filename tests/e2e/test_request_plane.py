@@ -1,4 +1,6 @@
-"""Behaviours 5, 9, 36 and 39 on the cluster, with two control-plane replicas: whichever of them a call comes through."""
+"""Calls on the cluster, with two control-plane replicas: pools without workers, free slots, what is large or slow, idempotency keys;
+whichever of the two a call comes through.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Behaviours 12 to 18 and 21 on the cluster, with two control-plane replicas: whichever of them a call comes through."""
+"""Sessions on the cluster, with two control-plane replicas: affinity, binding, fencing and restarts; whichever replica a call comes
+through.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behaviour 22 on the cluster: Redis killed and started empty, Redis stopped and continued; what each replica says meanwhile and after."""
+"""The store on the cluster: Redis killed and started empty, Redis stopped and continued; what each replica says meanwhile and after."""
 
 from __future__ import annotations
 

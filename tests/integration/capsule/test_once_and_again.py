@@ -1,4 +1,6 @@
-"""Behaviours 39 and 50 with real workers: tools that count their runs in a file, one capsule, two replicas, a real Redis, the SDK."""
+"""Idempotency keys, and tools that run again, with real workers: tools that count their runs in a file, one capsule, two replicas, a
+real Redis, the SDK.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behaviour 39: an idempotency key runs once; a repeat joins or gets the stored outcome, through whichever replica, after restarts too."""
+"""An idempotency key runs once; a repeat joins or gets the stored outcome, through whichever replica, after restarts too."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Behaviours 1 to 11: the queue, its refusals, and who gets which call."""
+"""The queue, its refusals, and who gets which call."""
 
 import asyncio
 from collections import Counter

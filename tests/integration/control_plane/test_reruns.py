@@ -1,4 +1,4 @@
-"""Behaviour 50, the router's part: what may have run is run again only where its tool says so, elsewhere, in time, and not too often."""
+"""What may have run is run again only where its tool says so, elsewhere, in time, and not too often."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Behaviours 12 to 22: affinity, binding, order, fencing, and what goes on while the store is away."""
+"""Sessions: affinity, binding, order, fencing, and what goes on while the store is away."""
 
 import asyncio
 

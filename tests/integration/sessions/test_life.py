@@ -1,4 +1,4 @@
-"""Behaviours 18, 21 and 23, and the ends of sessions: what survives whom, who sees what when, and who is told."""
+"""Lives and ends of sessions: what survives whom, who sees what when, and who is told."""
 
 from __future__ import annotations
 

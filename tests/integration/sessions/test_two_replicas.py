@@ -1,4 +1,4 @@
-"""Behaviours 12 to 19 with two control-plane replicas, a real Redis and real capsules: whichever replica a call comes through."""
+"""Sessions with two control-plane replicas, a real Redis and real capsules: whichever replica a call comes through."""
 
 from __future__ import annotations
 

@@ -62,6 +62,26 @@ def test_what_is_there_is_no_problem(docs: ModuleType, tmp_path: Path) -> None:
     assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("see docs/nowhere.md", "docs/nowhere.md is not in the repository"),
+        ("(docs/caller.md#nothing)", "docs/caller.md#nothing names a heading that is not there"),
+        ("Behaviours 12 to 22: sessions", "what is 'Behaviours 12'? Say it in words"),
+        ("it can't write (design: rule 13)", "what is 'design: rule 13'? Say it in words"),
+        ("the design's §4", 'what is "design\'s §4"? Say it in words'),
+        ("by rule 18 of the list", "what is 'rule 18 of'? Say it in words"),
+    ],
+)
+def test_a_page_or_a_list_that_sources_cite_and_that_is_not_there_is_noticed(docs: ModuleType, text: str, problem: str) -> None:
+    assert list(docs.citations("sdk/src/snakepit/errors.py", text)) == [problem]
+
+
+def test_what_sources_cite_and_is_there_is_no_problem(docs: ModuleType) -> None:
+    text = "README.md, caller.md, docs/caller.md#what-the-sdk-sends-again, RFC 7541 §6.2.3, `*.md`, rule 1 holds"
+    assert list(docs.citations("docs/errors.md", text)) == []
+
+
 def test_a_variable_that_is_read_and_not_told_is_noticed(docs: ModuleType) -> None:
     assert docs.undocumented("`SNAKEPIT_SERVER`", {"SNAKEPIT_SERVER"}) == []
     assert docs.undocumented("", {"SNAKEPIT_SERVER"}) == ["docs/environment.md: SNAKEPIT_SERVER is read and not told"]

@@ -1,6 +1,6 @@
 """State operations of running calls: forwarded to the replica that sent the call, stamped with the session's uid and epoch.
 
-The stamp comes from the call as the replica sent it, never from the worker, so that a fenced worker can't write (design: rule 13).
+The stamp comes from the call as the replica sent it, never from the worker, so that a fenced worker can't write.
 """
 
 from __future__ import annotations

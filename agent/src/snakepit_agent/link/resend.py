@@ -1,4 +1,4 @@
-"""Results that may not have reached their replica: kept until a link that broke is known to be broken (design: rule 6).
+"""Results that may not have reached their replica: kept until a link that broke is known to be broken.
 
 A stream that breaks doesn't say how much of it arrived, and a peer that fell silent is noticed late. A result that is told twice does no
 harm; one that is lost makes the replica run the call again. So of what is too much to be kept, the replica is still told that it has
