@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from snakepit._values import strings
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
 
-_random = random.Random()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
+if TYPE_CHECKING:
+    from random import Random
+
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_POOL = re.compile(rf"{_LABEL}/{_LABEL}")
+_POOL = rf"{_LABEL}/{_LABEL}"
 POOL_CHARACTERS = 127
 TOOL_CHARACTERS = 64
 SESSION_CHARACTERS = 128
 STATE_KEY_BYTES = 256
-_TOOL = re.compile(rf"[a-z0-9_.-]{{1,{TOOL_CHARACTERS}}}")
-_SESSION = re.compile(rf"[A-Za-z0-9_.:@/-]{{1,{SESSION_CHARACTERS}}}")
+_TOOL = rf"[a-z0-9_.-]{{1,{TOOL_CHARACTERS}}}"
+_SESSION = rf"[A-Za-z0-9_.:@/-]{{1,{SESSION_CHARACTERS}}}"
 
 MOST_COMPARED = 200
 """So many known names are compared with one that is not."""
@@ -42,7 +42,7 @@ def parse_pool(pool: str) -> tuple[str, str]:
 @lru_cache(1024)
 def _parse_pool(pool: str) -> tuple[str, str]:
     full = pool if len(pool) > POOL_CHARACTERS or "/" in pool else f"default/{pool}"
-    if not _POOL.fullmatch(full):
+    if not re.fullmatch(_POOL, full):
         raise InvalidArguments(f"pool {quoted(pool)} is not a pool's name: write namespace/name in lower-case letters, digits and '-'")
     namespace, name = full.split("/")
     return namespace, name
@@ -64,14 +64,14 @@ def parse_worker(worker: str) -> tuple[str, int]:
 
 def check_tool(name: str) -> str:
     """The name itself. Raises InvalidArguments."""
-    if not _TOOL.fullmatch(strings.check_type("tool name", name)):
+    if not re.fullmatch(_TOOL, strings.check_type("tool name", name)):
         raise InvalidArguments(f"tool name {quoted(name)} must be 1 to {TOOL_CHARACTERS} characters of a-z, 0-9, '_', '.', '-'")
     return name
 
 
 def check_session(session: str) -> str:
     """The id itself. Raises InvalidArguments."""
-    if not _SESSION.fullmatch(strings.check_type("session id", session)):
+    if not re.fullmatch(_SESSION, strings.check_type("session id", session)):
         raise InvalidArguments(f"session id {quoted(session)} must be 1 to {SESSION_CHARACTERS} characters of letters, digits and _.:@/-")
     return session
 
@@ -88,9 +88,20 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
+@cache
+def _random() -> Random:
+    """Of this process: a fork gets numbers of its own. Made when first needed, as an author's module never needs it."""
+    from random import Random
+
+    made = Random()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=made.seed)
+    return made
+
+
 def call_id() -> str:
     """A random id of 64 bits for a call: it proves nothing, and every call needs one, so it asks nothing of the kernel."""
-    return f"{_random.getrandbits(64):016x}"
+    return f"{_random().getrandbits(64):016x}"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

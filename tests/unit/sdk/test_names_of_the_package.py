@@ -86,3 +86,9 @@ asyncio.run(main())
     told = without(program, "opentelemetry", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     assert told.stdout == "Pool('default/p')\n"
     assert told.stderr == f"nothing is traced: the module 'opentelemetry' is missing, which sends spans. {_extras.OTEL}\n"
+
+
+def test_an_authors_import_brings_nothing_that_only_a_running_call_needs() -> None:
+    seldom = ("asyncio", "concurrent.futures", "dataclasses", "logging", "random", "threading")
+    program = f"from snakepit import Adapter, AsyncContext, Context, tool; import sys; print([n for n in {seldom} if n in sys.modules])"
+    assert without(program).stdout == "[]\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from snakepit.errors import InvalidArguments
 
-_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_HALF = rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _WHAT = "half of a surrogate pair, which text in UTF-8 can't have: replace it, or send bytes"
 
 
@@ -62,6 +62,6 @@ def why_unreadable(data: bytes, error: Exception) -> str:
     """What is wrong with bytes that are not the JSON or msgpack that they are said to be."""
     if isinstance(error, UnicodeDecodeError):
         return f"text in them is not UTF-8 ({error.reason}): send such bytes as bytes"
-    if (found := _HALF.search(data)) is not None:
+    if (found := re.search(_HALF, data)) is not None:
         return f"they have {found[0].decode()}, {_WHAT}"
     return str(error)

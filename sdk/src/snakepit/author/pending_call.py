@@ -5,12 +5,12 @@ It knows neither sockets nor processes: whoever runs the call feeds it, from any
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk
 from snakepit._names import check_tool, nearest, parse_pool, pool_name
@@ -30,8 +30,7 @@ Part = ToolChunk | ToolAnswer
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ToolRequest:
+class ToolRequest(msgspec.Struct, frozen=True):
     """`pool` empty: the caller's own. `deadline`: seconds of time.monotonic(); None: none."""
 
     name: str
@@ -85,6 +84,8 @@ class PendingCall:
         self._parts: deque[Part] = deque()
         self._waiting: Future[Part] | None = None
         self._ended = False
+        import threading
+
         self._lock = threading.Lock()
 
     def add(self, part: Part) -> None:

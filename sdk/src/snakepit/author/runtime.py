@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from snakepit._ipc.frames import Payload, StateAnswer
 from snakepit.author.pending_call import PendingCall, ToolRequest
@@ -26,15 +27,14 @@ class Interrupted(BaseException):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class CallInfo:
+class CallInfo(msgspec.Struct, frozen=True):
     """The call as its tool sees it. `deadline`: seconds of time.monotonic(); None: none."""
 
     call_id: str
     tool: str
     session_id: str = ""
     session_epoch: int = 0
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
     deadline: float | None = None
     session_uid: str = ""
 
