@@ -90,7 +90,7 @@ requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 
-docs: setup ## Generate docs/errors.md and the picture in docs/workers.md, and check that what the documents point at is there
+docs: setup ## Generate docs/errors.md, references and pictures, and check that what the documents point at is there
 	@$(BIN)/python hack/docs.py
 
 clean: ## Remove what the other targets made

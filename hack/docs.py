@@ -1,4 +1,4 @@
-"""Write what is generated in docs/ (`make docs`), which is errors.md, two references and a picture; then check all documents.
+"""Write what is generated in docs/ (`make docs`), which is errors.md, two references and the pictures; then check all documents.
 
 --check writes nothing.
 
@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pictures
 import references
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from snakepit.errors import BY_REASON, SnakepitError, Started, ToolError
-from snakepit_agent.model.seats import TABLE, SeatState
 
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS = ROOT / "docs/errors.md"
@@ -71,23 +71,7 @@ LINE = 120
 _PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 SHORT_LINES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", *(f"docs/{name}" for name in _PAGES))
 
-WORKERS = ROOT / "docs/workers.md"
 COMMAND_LINE = ROOT / "docs/command-line.md"
-PICTURE = re.compile(r"(?<=<!-- the table of states: make docs -->\n).*?(?=<!-- end -->)", re.DOTALL)
-
-
-def workers_page() -> str:
-    """The page as it is, with today's picture."""
-    return PICTURE.sub(lambda _: picture(), WORKERS.read_text())
-
-
-def picture() -> str:
-    """The table of worker states, in Mermaid's words."""
-    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {SeatState.ABSENT.name}"]
-    lines += [f"    {state.name}: {state.name}<br/>{state.value}" for state in TABLE]
-    for state, row in TABLE.items():
-        lines += [f"    {state.name} --> {to.name}: {event.value}" for event, to in row.items()]
-    return "\n".join([*lines, "```", ""])
 
 
 def errors_page() -> str:
@@ -111,7 +95,7 @@ def _started(kind: type[SnakepitError]) -> str:
 
 
 def _generated() -> list[tuple[Path, str]]:
-    return [(ERRORS, errors_page()), *((ROOT / "docs" / name, text) for name, text in references.pages().items())]
+    return [(ERRORS, errors_page()), *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items())]
 
 
 def documents() -> list[Path]:
@@ -227,8 +211,6 @@ def check() -> list[str]:
     for path, text in _generated():
         if not path.exists() or path.read_text() != text:
             found.append(f"{path.relative_to(ROOT)} is not up to date: run make docs")
-    if WORKERS.read_text() != workers_page():
-        found.append("the picture in docs/workers.md is not up to date: run make docs")
     if COMMAND_LINE.read_text() != command_line_page():
         found.append("the commands in docs/command-line.md are not up to date: run make docs")
     return found
@@ -238,7 +220,6 @@ def main() -> None:
     if "--check" not in sys.argv:
         for path, text in _generated():
             path.write_text(text)
-        WORKERS.write_text(workers_page())
         COMMAND_LINE.write_text(command_line_page())
     if found := check():
         sys.exit("\n".join(found))

@@ -51,14 +51,15 @@ class Memory(msgspec.Struct):
 
 
 class Reconciler:
-    """Makes pools so, one look at a time. `known` are the settings of all pools that are ours, as they were seen last."""
+    """Makes pools so, one look at a time. `known` are the settings of all pools that are
+    ours, as they were seen last, and `memories` what is remembered of each."""
 
     def __init__(self, kube: Kube, settings: Settings, on_change: OnChange) -> None:
         self._kube = kube
         self._agent = settings.agent
         self.fleet = Fleet(settings.agent.control_plane, on_change, Token(settings.token_file))
         self.known: dict[str, link_pb2.PoolSettings] = {}
-        self._memories: dict[str, Memory] = {}
+        self.memories: dict[str, Memory] = {}
         self._refusals = Refusals()
         self._applier = Applier(kube, self.fleet, settings.agent)
         self._announcer = Announcer(kube)
@@ -71,7 +72,7 @@ class Reconciler:
         self.fleet.forget(name)
         self._refusals.forget(name)
         self.known.pop(name, None)
-        self._memories.pop(name, None)
+        self.memories.pop(name, None)
 
     def settings_of(self, raw: Object, name: str) -> link_pb2.PoolSettings | None:
         """None: the pool is going, or another release's. One that can't be read keeps what is known of it."""
@@ -94,7 +95,7 @@ class Reconciler:
     async def reconcile(self, name: str) -> float | None:
         """Observe, decide, act, report; when to look again. Raises KubeError."""
         namespace, _, short = name.partition("/")
-        memory, now = self._memories.get(name) or Memory(), time.time()
+        memory, now = self.memories.get(name) or Memory(), time.time()
         sight = await observe(self._kube, self.fleet, self._agent, namespace, short, memory.deleted, now)
         if sight is None:
             self.forget(name)
@@ -105,7 +106,7 @@ class Reconciler:
         if holder != self._claims.me:
             await self._leave(name, pool, holder)
             return None
-        self._memories[name] = memory
+        self.memories[name] = memory
         problem = pods.problem(pool.spec)
         todo = decide(pool, sight.observed, now, problem)
         if sight.again is not None:

@@ -32,6 +32,16 @@ def test_what_the_documents_point_at_is_there(docs: ModuleType) -> None:
     assert docs.check() == []
 
 
+@pytest.mark.parametrize("page", ["workers.md", "architecture.md"])
+def test_a_table_of_states_that_is_another_than_its_picture_is_noticed(
+    docs: ModuleType, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"workers.md": docs.pictures.seats, "architecture.md": docs.pictures.call}[page]
+    first, *others = drawn.TABLE.items()
+    monkeypatch.setattr(drawn, "TABLE", dict([(first[0], {}), *others]))
+    assert f"docs/{page} is not up to date: run make docs" in docs.check()
+
+
 def test_every_reason_of_an_error_has_a_row_and_a_meaning(docs: ModuleType) -> None:
     rows = [line.split(" | ") for line in docs.errors_page().splitlines() if line.startswith("| `")]
     assert len(rows) == len(docs.BY_REASON) + 1
