@@ -1,29 +1,20 @@
-"""`snakepit dev`: a pool on this machine, no Kubernetes. Arguments, signals and the exit status; the rest is `world`."""
+"""`snakepit dev`: a pool on this machine, no Kubernetes. Its arguments and what they ask for; the rest is `world`."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
-import signal
 import socket
 import termios
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments, ServerUnavailable
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.settings import Settings
-    from snakepit_local.files import LocalPool
-
-INTERRUPTED = 130
 
 
 def dev(
@@ -45,6 +36,7 @@ def dev(
     from snakepit_control_plane.server import AddressInUse
     from snakepit_control_plane.settings import Settings, check_store
     from snakepit_local.files import for_debugging, read_pools
+    from snakepit_local.world import run
 
     settings = Settings(
         listen=listen, metrics=None if metrics == "off" else metrics, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0
@@ -56,30 +48,11 @@ def dev(
         pools = [for_debugging(each) for each in pools]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        code = uvloop.run(_run(pools, settings, watch, terminal))
+        code = uvloop.run(run(pools, settings, watch=watch, terminal=terminal))
     except AddressInUse as error:
         raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --metrics)") from error
     if code:
         raise typer.Exit(code)
-
-
-async def _run(pools: Sequence[LocalPool], settings: Settings, watch: bool, terminal: str) -> int:
-    from rich.console import Console
-
-    from snakepit_local.report import Reporter
-    from snakepit_local.world import World
-
-    world = World(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
-    signals: list[signal.Signals] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        signals.append(number)
-        (world.hurry if len(signals) > 1 else world.stop).set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    await world.run()
-    return INTERRUPTED if signals and signals[0] is signal.SIGINT else 0
 
 
 def _terminal() -> str:

@@ -13,7 +13,7 @@ import typer
 from snakepit._names import nearest
 from snakepit.cli.target import Target, with_target
 from snakepit.errors import InvalidArguments, PoolNotFound
-from snakepit_local import folder, logbook
+from snakepit_local import folder
 
 POLL_SECONDS = 0.1
 
@@ -30,20 +30,20 @@ def logs(
 ) -> None:
     """Show what the workers of a running `snakepit dev` have printed, the last MiB or two of each pool."""
     root = _root(target)
-    pool, capsule = _which(target, logbook.pools(root), of)
+    pool, capsule = _which(target, folder.pools(root), of)
 
-    def show(lines: Sequence[logbook.Line]) -> None:
+    def show(lines: Sequence[folder.LogLine]) -> None:
         for line in lines:
             sys.stdout.write(f"{f'{line.time} ' if timestamps else ''}{line.capsule} | {line.text}\n")
         sys.stdout.flush()
 
-    news = (
+    batches = (
         [line for line in lines if capsule in (None, line.capsule)]
-        for lines in logbook.read(root, [each for each in logbook.pools(root) if pool in (None, each)])
+        for lines in folder.read_logs(root, [each for each in folder.pools(root) if pool in (None, each)])
     )
-    kept = next(news)
+    kept = next(batches)
     show(kept if tail is None else kept[max(0, len(kept) - tail) :])
-    while follow and (lines := next(news, None)) is not None:
+    while follow and (lines := next(batches, None)) is not None:
         show(lines)
         if not lines:
             time.sleep(POLL_SECONDS)

@@ -34,7 +34,7 @@ OnLine = Callable[[str, str, str, bool], None]
 """`(pool, capsule, line, ours)`: something that the author's container printed, or, `ours`, a record of the agent's log."""
 
 
-class Capsule:
+class CapsuleProcesses:
     """One capsule's two processes, from start to end."""
 
     def __init__(self, local: LocalPool, creation: Creation, run_dir: Path) -> None:
@@ -68,7 +68,6 @@ class Capsule:
             attempt=self.creation.attempt,
             reason="ProcessEnded" if self.ended.is_set() else "",
             message=self.message,
-            node="localhost",
         )
 
     def send(self, number: signal.Signals) -> None:
@@ -87,11 +86,11 @@ class Capsules:
         self._root = root
         self._wake = wake
         self._on_line = on_line
-        self._capsules: dict[str, Capsule] = {}
+        self._capsules: dict[str, CapsuleProcesses] = {}
         self._tasks = Tasks()
         self._count = 0
 
-    def of(self, pool: str) -> list[Capsule]:
+    def of(self, pool: str) -> list[CapsuleProcesses]:
         return [each for each in self._capsules.values() if each.local.name == pool]
 
     @property
@@ -105,7 +104,7 @@ class Capsules:
         self._count += 1
         run_dir = self._root / str(self._count)
         run_dir.mkdir(mode=0o700)
-        capsule = self._capsules[creation.name] = Capsule(local, creation, run_dir)
+        capsule = self._capsules[creation.name] = CapsuleProcesses(local, creation, run_dir)
         self._tasks.spawn(self._live(capsule), f"capsule {creation.name}")
 
     def delete(self, name: str) -> None:
@@ -133,7 +132,7 @@ class Capsules:
             self.kill_all()
             await self._tasks.wait(1.0)
 
-    async def _live(self, capsule: Capsule) -> None:
+    async def _live(self, capsule: CapsuleProcesses) -> None:
         """Both processes, until either ends; then neither is left."""
         try:
             capsule.agent = await self._start(capsule, AGENT, self._agent_environment(capsule))
@@ -154,7 +153,7 @@ class Capsules:
                 self._forget(capsule)
             self._wake()
 
-    async def _end(self, capsule: Capsule) -> None:
+    async def _end(self, capsule: CapsuleProcesses) -> None:
         """As a pod ends: TERM to the author's container, to the agent when that has ended, KILL when the grace is over."""
         drain = capsule.local.pool.spec.drain
         try:
@@ -168,12 +167,12 @@ class Capsules:
         self._forget(capsule)
         self._wake()
 
-    def _forget(self, capsule: Capsule) -> None:
+    def _forget(self, capsule: CapsuleProcesses) -> None:
         if self._capsules.get(capsule.name) is capsule:
             del self._capsules[capsule.name]
         shutil.rmtree(capsule.run_dir, ignore_errors=True)
 
-    async def _start(self, capsule: Capsule, module: str, environment: Mapping[str, str]) -> Process:
+    async def _start(self, capsule: CapsuleProcesses, module: str, environment: Mapping[str, str]) -> Process:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), module),
             cwd=capsule.local.folder,
@@ -186,7 +185,7 @@ class Capsules:
         self._tasks.spawn(self._copy_lines(capsule, process, ours=module == AGENT), f"output of {capsule.name}")
         return process
 
-    async def _copy_lines(self, capsule: Capsule, process: Process, *, ours: bool) -> None:
+    async def _copy_lines(self, capsule: CapsuleProcesses, process: Process, *, ours: bool) -> None:
         """What the agent says of a capsule that is ending would only disquiet: it is meant to end."""
         assert process.stdout is not None
         rest = b""
@@ -199,7 +198,7 @@ class Capsules:
         if rest:
             self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"), ours)
 
-    def _agent_environment(self, capsule: Capsule) -> dict[str, str]:
+    def _agent_environment(self, capsule: CapsuleProcesses) -> dict[str, str]:
         metadata = capsule.local.pool.metadata
         return {
             "SNAKEPIT_LOG_LEVEL": "warning",
@@ -218,7 +217,7 @@ class Capsules:
         }
 
 
-def _keeper_environment(capsule: Capsule) -> dict[str, str]:
+def _keeper_environment(capsule: CapsuleProcesses) -> dict[str, str]:
     """The author's: what this process has, and the folder of the pool file to import from."""
     path = os.pathsep.join([str(capsule.local.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     own = {"PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
@@ -232,7 +231,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def _how(capsule: Capsule) -> str:
+def _how(capsule: CapsuleProcesses) -> str:
     named = (("keeper", capsule.keeper), ("agent", capsule.agent))
     return "; ".join(_end_of(name, each.returncode) for name, each in named if each is not None and each.returncode is not None)
 

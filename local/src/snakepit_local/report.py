@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import time
 from collections.abc import Mapping, Set
@@ -14,6 +15,9 @@ from snakepit.client import ToolInfo
 from snakepit_operator.model import FleetView
 
 _EXAMPLES: Mapping[str, str] = {"integer": "3", "number": "1.5", "string": "text", "boolean": "true", "array": "[...]", "object": "{...}"}
+
+_NEEDS = {"call_tool", "state", "session_id"}
+"""What a context has, and a plain call has not."""
 
 _NEEDY = 5
 _MOST_CAUSES = 100
@@ -129,3 +133,27 @@ def _required(tool: ToolInfo) -> dict[str, Mapping[str, Any]]:
 
 def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def needy_tools(source: str) -> set[str]:
+    """Which tools need more than their arguments, as far as their code says: a session, or a client that offers them something.
+
+    By name; what can't be read needs nothing.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return set()
+    functions = [each for each in ast.walk(tree) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return {
+        _tool_name(each) for each in functions if any(isinstance(part, ast.Attribute) and part.attr in _NEEDS for part in ast.walk(each))
+    }
+
+
+def _tool_name(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The one that `@tool(name=...)` gives it, or its own."""
+    for decorator in function.decorator_list:
+        for keyword in decorator.keywords if isinstance(decorator, ast.Call) else ():
+            if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                return str(keyword.value.value)
+    return function.name

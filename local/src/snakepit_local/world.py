@@ -8,25 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Sequence, Set
 from pathlib import Path
 
+from rich.console import Console
+
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
-from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
-from snakepit_local.folder import make_root, say_where
-from snakepit_local.logbook import Logbook
-from snakepit_local.needs import needy_tools
+from snakepit_local.folder import Logbook, make_root, say_where
 from snakepit_local.processes import Capsules
-from snakepit_local.report import Reporter
+from snakepit_local.report import Reporter, needy_tools
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.model import FleetView, Observed, Plan
 from snakepit_operator.plan import plan
-from snakepit_operator.pods import settings_json
+from snakepit_operator.pods import pool_settings
 from snakepit_operator.rollout import desired
 
 RESYNC_SECONDS = 1.0
@@ -42,6 +42,9 @@ RELOAD_SECONDS = 0.05
 """Between two looks at whether the new code serves."""
 
 STOP_SECONDS = 2.0
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 
 def debugging(terminal: str) -> dict[str, str]:
@@ -93,7 +96,7 @@ class World:
 
         self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment)
         self._fleet = Fleet(control_plane.address, self.wake)
-        self._fleet.set_pools(_settings_of(local) for local in self._pools.values())
+        self._fleet.set_pools(pool_settings(local.pool) for local in self._pools.values())
         tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
         if self._watch:
             tasks.append(asyncio.create_task(self._watch_code(), name="watch"))
@@ -129,7 +132,7 @@ class World:
         return Observed(tuple(each.view(each.name in ready) for each in self._capsules.of(local.name)), view)
 
     def _carry_out(self, local: LocalPool, todo: Plan) -> None:
-        self._fleet.put(_settings_of(local), todo.drains)
+        self._fleet.put(pool_settings(local.pool), todo.drains)
         for deletion in todo.deletions:
             self._reporter.deleted(deletion.name, deletion.reason, deletion.message)
             self._capsules.delete(deletion.name)
@@ -215,6 +218,21 @@ class World:
             self._reporter.reloaded(pool.name, time.monotonic() - began)
 
 
+async def run(pools: Sequence[LocalPool], settings: Settings, *, watch: bool, terminal: str) -> int:
+    """A world on the terminal, until a signal comes; a second one cuts the drain short. Returns the exit status."""
+    world = World(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
+    signals: list[signal.Signals] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        signals.append(number)
+        (world.hurry if len(signals) > 1 else world.stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    await world.run()
+    return INTERRUPTED if signals and signals[0] is signal.SIGINT else 0
+
+
 def _is_new(workers: Sequence[WorkerInfo], old: Set[str]) -> bool:
     """Each place is taken by a worker that was not there before; those that are finishing their calls don't count."""
     serving = [each for each in workers if each.state != "draining"]
@@ -227,11 +245,6 @@ async def _first(*events: asyncio.Event, timeout: float) -> None:
     await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-
-
-def _settings_of(local: LocalPool) -> link_pb2.PoolSettings:
-    metadata = local.pool.metadata
-    return link_pb2.PoolSettings(pool=local.name, uid=metadata.uid, generation=metadata.generation, spec=settings_json(local.pool.spec))
 
 
 async def _tools(client: Client, name: str) -> list[ToolInfo]:

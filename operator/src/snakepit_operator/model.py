@@ -16,7 +16,6 @@ class Reason(enum.StrEnum):
     """Why something is so, or was done: one word in conditions, events and log lines. Pods and workers bring words of their own."""
 
     WORKERS_READY = "WorkersReady"
-    NO_READY_WORKER = "NoReadyWorker"
     STARTING = "Starting"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
@@ -77,7 +76,6 @@ class PodView(Struct, frozen=True, kw_only=True):
     """Pods in a row, before this one, that failed in its place."""
     reason: str = ""
     message: str = ""
-    node: str = ""
     agent: str = ""
     """What its agent was started with, as a hash (`pods.agent_hash`)."""
     outdated: bool = False
@@ -109,11 +107,9 @@ class CapsuleView(Struct, frozen=True, kw_only=True):
     pod_uid: str = ""
     live: bool = False
     lost: bool = False
-    draining: bool = False
     sessions: int = 0
     running: int = 0
     ready_workers: int = 0
-    restarts: int = 0
     failure: tuple[str, str] | None = None
     traceback: str = ""
     incarnation: str = ""

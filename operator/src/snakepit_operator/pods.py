@@ -13,6 +13,7 @@ from msgspec import Struct
 from snakepit.spec.codec import encode_spec
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
+from snakepit.v1 import link_pb2
 from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest
 
@@ -64,6 +65,14 @@ def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
 def settings_json(spec: SnakePoolSpec) -> str:
     """What agents and the control plane get to know: everything but how the pod looks."""
     return encode_spec(msgspec.structs.replace(spec, template=None, image=None))
+
+
+def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
+    """What the control plane gets to know of a pool."""
+    metadata = pool.metadata
+    return link_pb2.PoolSettings(
+        pool=f"{metadata.namespace}/{metadata.name}", uid=metadata.uid, generation=metadata.generation, spec=settings_json(pool.spec)
+    )
 
 
 def agent_hash(spec: SnakePoolSpec, agent: AgentImage) -> str:

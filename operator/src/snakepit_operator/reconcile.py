@@ -79,7 +79,7 @@ class Reconciler:
         if raw["metadata"].get("deletionTimestamp") or self._claims.is_others((raw.get("status") or {}).get("release")):
             return None
         try:
-            return pool_settings(pool_view(raw))
+            return pods.pool_settings(pool_view(raw))
         except msgspec.ValidationError as error:
             log.error("pool %s can't be read by this version of the operator: %s", name, error)
             return self.known.get(name)
@@ -113,7 +113,7 @@ class Reconciler:
             todo = msgspec.structs.replace(todo, requeue_after=sooner(todo.requeue_after, max(0.1, sight.again)))
         if todo.creations and (held := self._refusals.held(name, pool, now)):
             problem, todo = held.problem, without_creations(todo, held.until - now)
-        self.known[name] = pool_settings(pool)
+        self.known[name] = pods.pool_settings(pool)
         memory.deleted &= {pod.uid for pod in sight.observed.pods}
         is_new = self.fleet.put(self.known[name], todo.drains, todo.evicted)
         done = await self._act(name, pool, todo, memory)
@@ -211,14 +211,3 @@ def without_creations(todo: Plan, again: float) -> Plan:
 def sooner(one: float | None, other: float) -> float:
     """The shorter of two pauses; None is no pause at all."""
     return other if one is None else min(one, other)
-
-
-def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
-    """What the control plane gets to know of a pool."""
-    metadata = pool.metadata
-    return link_pb2.PoolSettings(
-        pool=f"{metadata.namespace}/{metadata.name}",
-        uid=metadata.uid,
-        generation=metadata.generation,
-        spec=pods.settings_json(pool.spec),
-    )

@@ -51,7 +51,6 @@ def pod_view(raw: Object) -> PodView:
         attempt=_int(annotations.get(ATTEMPT_ANNOTATION)),
         reason=reason,
         message=message,
-        node=node,
         agent=annotations.get(AGENT_ANNOTATION, ""),
         creating=bool(node) and not reason and all((each.get("state") or {}).keys() <= {"waiting"} for each in _containers(status)),
     )
@@ -142,7 +141,6 @@ def _merge(views: list[CapsuleView]) -> CapsuleView:
     best = max(views, key=lambda view: (not view.lost, view.live, view.ready_workers))
     return msgspec.structs.replace(
         best,
-        draining=any(view.draining for view in views),
         sessions=max(view.sessions for view in views),
         running=max(view.running for view in views),
         recycled=_most(view.recycled for view in views if view.incarnation == best.incarnation),
@@ -164,11 +162,9 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         pod_uid=state.pod_uid,
         live=state.liveness == pool_pb2.LIVENESS_LIVE,
         lost=state.liveness == pool_pb2.LIVENESS_LOST,
-        draining=state.draining,
         sessions=state.sessions,
         running=state.running,
         ready_workers=sum(1 for each in state.workers if each.state == pool_pb2.WORKER_STATE_READY),
-        restarts=sum(each.restarts for each in state.workers),
         failure=(failing[0].reason or "BackOff", failing[0].message) if failing else None,
         traceback=next((each.traceback for each in failing if each.traceback), ""),
         incarnation=state.incarnation,

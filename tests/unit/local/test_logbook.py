@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from snakepit_local import folder
-from snakepit_local.logbook import Line, Logbook, pools, read
+from snakepit_local.folder import Logbook, LogLine, pools, read_logs
 
 
-def texts(lines: list[Line]) -> list[str]:
+def texts(lines: list[LogLine]) -> list[str]:
     return [line.text for line in lines]
 
 
@@ -21,10 +21,10 @@ def test_lines_come_back_with_their_time_and_capsule_and_tabs_of_their_own(tmp_p
     book.add("team/b", "b-0", "three")
     book.close()
     assert pools(tmp_path) == ["default/a", "team/b"]
-    (line,) = next(read(tmp_path, ["default/a"]))
+    (line,) = next(read_logs(tmp_path, ["default/a"]))
     assert (line.capsule, line.text) == ("a-0", "one\ttwo")
     assert line.time.endswith("Z")
-    assert texts(next(read(tmp_path, pools(tmp_path)))) == ["one\ttwo", "three"]
+    assert texts(next(read_logs(tmp_path, pools(tmp_path)))) == ["one\ttwo", "three"]
 
 
 def test_a_pool_never_has_more_than_two_full_files_and_the_newest_lines_are_kept(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_pool_never_has_more_than_two_full_files_and_the_newest_lines_are_kept
     for number in range(1000):
         book.add("default/a", "a-0", f"line {number}")
         assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) <= 2000
-    kept = texts(next(read(tmp_path, ["default/a"])))
+    kept = texts(next(read_logs(tmp_path, ["default/a"])))
     assert 10 < len(kept) < 100
     assert kept == [f"line {number}" for number in range(1000 - len(kept), 1000)]
     book.close()
@@ -43,7 +43,7 @@ def test_who_follows_gets_each_line_once_over_every_change_of_files(tmp_path: Pa
     print(f"seed {seed}")
     chance = random.Random(seed)
     book = Logbook(tmp_path, ["default/a"], most_bytes=2000)
-    following = read(tmp_path, ["default/a"])
+    following = read_logs(tmp_path, ["default/a"])
     written, found = 0, texts(next(following))
     for _ in range(200):
         for _ in range(chance.randint(0, 20)):  # fewer than a file has room for
@@ -58,7 +58,7 @@ def test_following_ends_when_the_folder_goes(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     book = Logbook(root, ["default/a"])
-    following = read(root, ["default/a"])
+    following = read_logs(root, ["default/a"])
     assert next(following) == []
     book.add("default/a", "a-0", "the last")
     book.close()

@@ -8,8 +8,7 @@ import pytest
 
 from snakepit.client import ToolInfo
 from snakepit_local.files import adapter_source, read_pools
-from snakepit_local.needs import needy_tools
-from snakepit_local.report import example
+from snakepit_local.report import example, needy_tools
 from support.dev_server import pool_file
 
 CODE = """
