@@ -50,7 +50,7 @@ def _parse_pool(pool: str) -> tuple[str, str]:
 
 @lru_cache(1024)
 def worker_id(capsule: str, index: int) -> str:
-    """`capsule/index`."""
+    """The id of the capsule's worker: `capsule/index`."""
     return f"{capsule}/{index}"
 
 
@@ -63,21 +63,21 @@ def parse_worker(worker: str) -> tuple[str, int]:
 
 
 def check_tool(name: str) -> str:
-    """The name itself. Raises InvalidArguments."""
+    """The name itself, where a tool may have it. Raises InvalidArguments."""
     if not re.fullmatch(_TOOL, strings.check_type("tool name", name)):
         raise InvalidArguments(f"tool name {quoted(name)} must be 1 to {TOOL_CHARACTERS} characters of a-z, 0-9, '_', '.', '-'")
     return name
 
 
 def check_session(session: str) -> str:
-    """The id itself. Raises InvalidArguments."""
+    """The id itself, where a session may have it. Raises InvalidArguments."""
     if not re.fullmatch(_SESSION, strings.check_type("session id", session)):
         raise InvalidArguments(f"session id {quoted(session)} must be 1 to {SESSION_CHARACTERS} characters of letters, digits and _.:@/-")
     return session
 
 
 def check_state_key(key: str) -> str:
-    """The key itself. Raises InvalidArguments."""
+    """The key itself, where a session's state may have it. Raises InvalidArguments."""
     if not strings.check_type("state key", key) or len(strings.check("state key", key).encode()) > STATE_KEY_BYTES:
         raise InvalidArguments(f"state key {key[:32]!r} must be 1 to {STATE_KEY_BYTES} bytes of UTF-8: a longer one belongs into the value")
     return key

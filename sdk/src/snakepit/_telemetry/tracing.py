@@ -6,10 +6,10 @@ OpenTelemetry SDK (extra `otel`) is imported by `configure` alone, and only when
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +19,11 @@ log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_SAMPLED = 0x01
 
 Attributes = Mapping[str, str | int | float | bool]
 
 
-class _State:
+class _Tracing:
     """The process's tracer, and the processor that takes spans finished elsewhere."""
 
     tracer: Any = None
@@ -32,7 +31,7 @@ class _State:
     processor: Any = None
 
 
-_state = _State()
+_tracing = _Tracing()
 
 
 class Span:
@@ -41,11 +40,15 @@ class Span:
     __slots__ = ("_span", "traceparent")
 
     def __init__(self, span: Any) -> None:
-        context = span.get_span_context()
+        from opentelemetry import trace
+
+        carrier: dict[str, str] = {}
+        _propagator().inject(carrier, trace.set_span_in_context(span))
         self._span = span
-        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        self.traceparent = carrier.get("traceparent", "")
 
     def set(self, attributes: Attributes) -> None:
+        """Add attributes."""
         self._span.set_attributes(attributes)
 
     def end(self, error: str = "") -> None:
@@ -64,7 +67,7 @@ def configure(service_name: str, *, adopt: bool = False) -> bool:
     With `adopt` (a library in somebody's program), the program's own tracer provider is used when it has set one, and nothing
     is set up otherwise unless an endpoint is given. OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none are obeyed.
     """
-    if _state.tracer is not None:
+    if _tracing.tracer is not None:
         return True
     if adopt and _adopt():
         return True
@@ -79,12 +82,13 @@ def configure(service_name: str, *, adopt: bool = False) -> bool:
 
 
 def enabled() -> bool:
-    return _state.tracer is not None
+    """Whether this process traces anything."""
+    return _tracing.tracer is not None
 
 
 def shutdown() -> None:
     """Send what is buffered (bounded by the exporter's own time-out) and stop."""
-    provider, _state.tracer, _state.provider, _state.processor = _state.provider, None, None, None
+    provider, _tracing.tracer, _tracing.provider, _tracing.processor = _tracing.provider, None, None, None
     if provider is not None:
         provider.shutdown()
 
@@ -94,17 +98,16 @@ def start_span(name: str, traceparent: str = "", attributes: Attributes | None =
 
     None when nothing is traced, or when the sender decided not to sample this trace: pass its traceparent on as it is.
     """
-    if _state.tracer is None:
+    if _tracing.tracer is None:
         return None
     from opentelemetry import trace
 
     context = None
     if traceparent:
-        parent = _parse(traceparent)
-        if parent is None or not parent.trace_flags & _SAMPLED:
+        context = _sampled(traceparent)
+        if context is None:
             return None
-        context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
-    span = _state.tracer.start_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=attributes)
+    span = _tracing.tracer.start_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=attributes)
     return Span(span)
 
 
@@ -119,32 +122,28 @@ def export_span(
     attributes: Attributes | None = None,
 ) -> None:
     """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent."""
-    if _state.processor is None:
+    if _tracing.processor is None:
         return
-    parent = _parse(traceparent)
-    if parent is None or not parent.trace_flags & _SAMPLED:
+    context = _sampled(traceparent)
+    if context is None:
         return
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import SpanContext, Status, StatusCode
+    from opentelemetry.trace import SpanContext, Status, StatusCode, get_current_span
 
+    parent = get_current_span(context).get_span_context()
     own = int(span_id, 16) if span_id else int.from_bytes(os.urandom(8), "big")
-    _state.processor.on_end(
+    _tracing.processor.on_end(
         ReadableSpan(
             name=name,
             context=SpanContext(parent.trace_id, own, is_remote=False, trace_flags=parent.trace_flags),
             parent=parent,
-            resource=_state.provider.resource,
+            resource=_tracing.provider.resource,
             attributes=dict(attributes or {}),
             start_time=start_ns,
             end_time=end_ns,
             status=Status(StatusCode.ERROR, error) if error else Status(),
         )
     )
-
-
-def now_ns() -> int:
-    """The time in the unit that spans use."""
-    return time.time_ns()
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:
@@ -161,7 +160,7 @@ def _adopt() -> bool:
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return False
-    _state.tracer = provider.get_tracer("snakepit")
+    _tracing.tracer = provider.get_tracer("snakepit")
     return True
 
 
@@ -178,17 +177,22 @@ def _set_up(service_name: str) -> None:
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
     processor = BatchSpanProcessor(OTLPSpanExporter())
     provider.add_span_processor(processor)
-    _state.provider, _state.processor = provider, processor
-    _state.tracer = provider.get_tracer("snakepit")
+    _tracing.provider, _tracing.processor = provider, processor
+    _tracing.tracer = provider.get_tracer("snakepit")
 
 
-def _parse(traceparent: str) -> Any:
-    """The span context of a W3C traceparent; None when it is malformed (it comes from the caller, who may send anything)."""
-    from opentelemetry.trace import SpanContext, TraceFlags
+@functools.cache
+def _propagator() -> Any:
+    """OpenTelemetry's own, of the W3C's header."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    try:
-        version, trace_id, span_id, flags = traceparent.split("-")[:4]
-        context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    except ValueError:
-        return None
-    return context if version != "ff" and context.is_valid else None
+    return TraceContextTextMapPropagator()
+
+
+def _sampled(traceparent: str) -> Any:
+    """The context of a sender that samples its trace; None where it doesn't, or its text is malformed: it may send anything."""
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+
+    context = _propagator().extract({"traceparent": traceparent}, Context())
+    return context if trace.get_current_span(context).get_span_context().trace_flags.sampled else None

@@ -26,23 +26,23 @@ class Adapter:
     thread_safe: ClassVar[bool] = False
 
     def setup(self) -> Awaitable[None] | None:
-        """Once per worker, before it counts as ready: load models here. An exception here is shown in the pool's status."""
+        """Runs once per worker, before it counts as ready: load models here. An exception here is shown in the pool's status."""
 
     def teardown(self) -> Awaitable[None] | None:
-        """Once, when the worker stops in good order."""
+        """Runs once, when the worker stops in good order."""
 
     def on_session_start(self, session: Any, /) -> Awaitable[None] | None:
-        """Before the first call of a session that this worker has not served yet, also when the session has moved here.
+        """Runs before the first call of a session that this worker has not served yet, also when the session has moved here.
 
         Written as `on_session_start(self, ctx: Context)` it gets that call's context, whose `ctx.state` is the session's; as
         `on_session_start(self, session_id: str)` the session's id.
         """
 
     def on_session_end(self, session_id: str) -> Awaitable[None] | None:
-        """The session is over for this worker: deleted, expired or moved."""
+        """Runs when the session is over for this worker: it was deleted, has expired or has moved."""
 
     def on_drain(self) -> Awaitable[None] | None:
-        """No more calls will come; before `teardown`."""
+        """Runs before `teardown`, when no more calls will come."""
 
 
 class Mark(NamedTuple):

@@ -52,6 +52,7 @@ def second_look(error: msgspec.ValidationError, values: Any, convert: Convert, n
 
 
 def explain(message: str, names: Iterable[str], values: Any, convert: Convert, schema: str) -> str:
+    """msgspec's refusal as one sentence: the argument, the place in it, what was expected, and the choices where there are some."""
     known = tuple(names)
     if found := _WHERE.match(message):
         path = _named(found, values, convert)

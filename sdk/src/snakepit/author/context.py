@@ -31,27 +31,27 @@ class _CallContext:
 
     @property
     def call_id(self) -> str:
-        """The same from the client to the tool."""
+        """The call's id, which is the same from the client to the tool."""
         return self._call.call_id
 
     @property
     def session_id(self) -> str:
-        """Empty: the call belongs to no session."""
+        """The id of the call's session; empty where the call belongs to none."""
         return self._call.session_id
 
     @property
     def session_epoch(self) -> int:
-        """Grows by one whenever the session moves to another worker."""
+        """A number that grows by one whenever the session moves to another worker."""
         return self._call.session_epoch
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the caller passed along."""
+        """What the caller passed along, as names and texts."""
         return self._call.metadata
 
     @property
     def deadline(self) -> float | None:
-        """Seconds of time.monotonic(); None: no deadline."""
+        """When the call ends at the latest, in seconds of time.monotonic(); None where it has no deadline."""
         return self._call.deadline
 
     @property
@@ -62,11 +62,11 @@ class _CallContext:
         return logging.getLogger(f"snakepit.tool.{self._call.tool}")
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, never negative; None: no deadline."""
+        """Seconds until the deadline, never negative; None where the call has no deadline."""
         return remaining(self._call)
 
     def check(self) -> None:
-        """Call it now and then in long loops: raises Interrupted when the caller has gone or the deadline has passed."""
+        """Raises Interrupted when the caller has gone or the deadline has passed. Call it now and then in long loops."""
         check_interrupted(self._call, self._runtime)
 
     def progress(self, fraction: float, message: str = "") -> None:
@@ -81,11 +81,11 @@ class _CallContext:
 
 
 class Context(_CallContext):
-    """For blocking tools: `def tool(self, ..., *, ctx: Context)`."""
+    """What a blocking tool may ask for. It is a parameter of the tool: `def tool(self, ..., *, ctx: Context)`."""
 
     @property
     def state(self) -> State:
-        """The session's durable keys."""
+        """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
         return State(self._operations)
 
     def call_tool(
@@ -112,11 +112,11 @@ class Context(_CallContext):
 
 
 class AsyncContext(_CallContext):
-    """For async tools: `async def tool(self, ..., *, ctx: AsyncContext)`."""
+    """What an async tool may ask for. It is a parameter of the tool: `async def tool(self, ..., *, ctx: AsyncContext)`."""
 
     @property
     def state(self) -> AsyncState:
-        """The session's durable keys."""
+        """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
         return AsyncState(self._operations)
 
     async def call_tool(

@@ -205,7 +205,7 @@ def _output_schema(annotation: Any) -> str:
 
 
 def streamed(annotation: Any) -> Any:
-    """The type of a stream's items; None: not a stream."""
+    """The type of a stream's items; None where the annotation is not that of a stream."""
     if typing.get_origin(annotation) not in _STREAMS:
         return None
     items = typing.get_args(annotation)
@@ -213,6 +213,7 @@ def streamed(annotation: Any) -> Any:
 
 
 def is_streaming(function: Callable[..., Any], annotation: Any) -> bool:
+    """Whether the function gives a stream: it is a generator, or its annotation says that it returns an iterator."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return True
     return streamed(annotation) is not None

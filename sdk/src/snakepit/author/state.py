@@ -38,16 +38,19 @@ class StateCache:
         self._entries: OrderedDict[tuple[str, int, str], tuple[float, StateAnswer]] = OrderedDict()
 
     def get(self, session: tuple[str, int], key: str, now: float) -> StateAnswer | None:
+        """What was last seen of the key; None where nothing was, or it was too long ago."""
         entry = self._entries.get((*session, key))
         return entry[1] if entry is not None and now < entry[0] else None
 
     def put(self, session: tuple[str, int], key: str, answer: StateAnswer, now: float) -> None:
+        """Remember what the store said."""
         self._entries[(*session, key)] = (now + CACHE_SECONDS, answer)
         self._entries.move_to_end((*session, key))
         if len(self._entries) > CACHE_KEYS:
             self._entries.popitem(last=False)
 
     def forget(self, session: tuple[str, int], key: str) -> None:
+        """Remember nothing of the key: it is being written."""
         self._entries.pop((*session, key), None)
 
 
@@ -72,6 +75,7 @@ class Operations:
         return of_context(StoreUnavailable(f"the session store has not answered for {ANSWER_SECONDS:.0f} s", started=Started.MAYBE))
 
     def ask(self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1) -> Future[StateAnswer]:
+        """Have the runtime carry out an operation, for a thread that waits. Raises InvalidArguments where the call has no session."""
         if not self._named:
             raise _no_session()
         return self._runtime.state(operation, check("state key", key), value, expected_version)
@@ -79,25 +83,30 @@ class Operations:
     def ask_soon(
         self, operation: str, key: str = "", value: Payload | None = None, expected_version: int = -1
     ) -> asyncio.Future[StateAnswer]:
+        """As `ask`, for a task of the running loop."""
         if not self._named:
             raise _no_session()
         return self._runtime.state_soon(operation, check("state key", key), value, expected_version)
 
     def cached(self, key: str) -> StateAnswer | None:
+        """What was read a moment ago; None where the store has to be asked."""
         return self._cache.get(self._session, key, time.monotonic())
 
     def read(self, key: str, answer: StateAnswer) -> tuple[Any, int]:
+        """The value and version of an answer, which is remembered. Raises the failure that came instead."""
         _raise_failure(answer)
         self._cache.put(self._session, key, answer, time.monotonic())
         return self.value(answer)
 
     @staticmethod
     def value(answer: StateAnswer) -> tuple[Any, int]:
+        """The value and its version; (None, 0) where the key is absent."""
         if not answer.found or answer.value is None:
             return None, 0
         return payloads.decode(answer.value), answer.version
 
     def written(self, key: str, value: Payload | None, answer: StateAnswer) -> StateAnswer:
+        """The answer to a write or a delete; what was remembered of the key is no longer. Raises the failure that came instead."""
         self._cache.forget(self._session, key)
         _raise_failure(answer)
         if answer.written and value is not None:
@@ -131,15 +140,15 @@ class State:
         return self._operations.value(known) if known else self._operations.read(key, self._wait(self._operations.ask("get", key)))
 
     def set(self, key: str, value: Any) -> int:
-        """Write, and return the new version."""
+        """Write a value and return its version. Raises StateQuota, StaleEpoch, and StoreUnavailable."""
         return self._set(key, value, -1).version
 
     def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
-        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        """Write only over `expected_version` (0: only where the key is absent). Returns False where the version was another."""
         return self._set(key, value, expected_version).written
 
     def delete(self, key: str) -> bool:
-        """True if the key was there."""
+        """Delete the key; True if it was there."""
         return self._operations.written(key, None, self._wait(self._operations.ask("delete", key))).found
 
     def keys(self) -> list[str]:
@@ -178,15 +187,15 @@ class AsyncState:
         return self._operations.read(key, await self._wait(self._operations.ask_soon("get", key)))
 
     async def set(self, key: str, value: Any) -> int:
-        """Write, and return the new version."""
+        """Write a value and return its version. Raises StateQuota, StaleEpoch, and StoreUnavailable."""
         return (await self._set(key, value, -1)).version
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
-        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        """Write only over `expected_version` (0: only where the key is absent). Returns False where the version was another."""
         return (await self._set(key, value, expected_version)).written
 
     async def delete(self, key: str) -> bool:
-        """True if the key was there."""
+        """Delete the key; True if it was there."""
         return self._operations.written(key, None, await self._wait(self._operations.ask_soon("delete", key))).found
 
     async def keys(self) -> list[str]:

@@ -72,6 +72,7 @@ class WaitingCommand(TyperCommand):
     """A command whose `--wait` may have its seconds after it, or nothing."""
 
     def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own types are not public
+        """Give a `--wait` without a number its usual one."""
         return super().parse_args(ctx, [each for i, word in enumerate(args) for each in _spelled(word, args[i + 1 : i + 2])])
 
 
@@ -90,12 +91,16 @@ def _is_number(word: str) -> bool:
 
 
 class Priority(enum.StrEnum):
+    """Whose turn a call is in its pool's queue."""
+
     high = "high"
     normal = "normal"
     low = "low"
 
 
 class Payload(enum.StrEnum):
+    """How a call's arguments and its result are encoded."""
+
     json = "json"
     msgpack = "msgpack"
     pickle = "pickle"

@@ -74,6 +74,7 @@ class Output(enum.StrEnum):
 
     @property
     def is_for_people(self) -> bool:
+        """Whether people read it, or programs."""
         return self in (Output.table, Output.wide)
 
 
@@ -122,6 +123,7 @@ class Sink:
             raise InvalidArguments(f"{file} can't be written: is it in a folder that is there, and yours?")
 
     def put(self, value: Any, *, piece: bool = False) -> None:
+        """Write one value, or one piece of a stream. Raises InvalidArguments where the file can't be written."""
         raw = self._output.is_for_people and isinstance(value, (bytes, bytearray, memoryview))
         if self._path is not None:
             text = self._output.is_for_people and isinstance(value, str)
@@ -137,6 +139,7 @@ class Sink:
             sys.stdout.flush()
 
     def close(self) -> None:
+        """Close the file, if one was begun."""
         if self._file is not None:
             self._file.close()
 

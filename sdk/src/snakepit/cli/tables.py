@@ -149,6 +149,8 @@ TOOLS = (
 
 
 def sessions(now: datetime) -> tuple[Column, ...]:
+    """The columns of a pool's sessions, with ages as of `now`."""
+
     def since(moment: datetime) -> str:
         return age((now - moment).total_seconds())
 

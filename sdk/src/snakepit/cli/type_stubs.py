@@ -6,29 +6,16 @@ import keyword
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
+
+from snakepit.client.views import ToolInfo
 
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _REF = "#/$defs/"
 _IMPORTED = ("Any", "AsyncIterator", "Iterator", "Literal", "NotRequired", "TypedDict", "OMITTED")
 
 
-class Tool(Protocol):
-    """What the catalogue says of a tool."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def input_schema(self) -> Mapping[str, Any]: ...
-    @property
-    def output_schema(self) -> Mapping[str, Any]: ...
-    @property
-    def streaming(self) -> bool: ...
-
-
-def render(pool: str, tools: Iterable[Tool]) -> str:
+def render(pool: str, tools: Iterable[ToolInfo]) -> str:
     """A module with a class for `snakepit.Client`, and one for `snakepit.sync.Client`."""
     title = _camel(pool.rpartition("/")[2])
     records = _Records({title, f"Sync{title}", *_IMPORTED})
@@ -106,7 +93,7 @@ class _Records:
 
 
 class _Method:
-    def __init__(self, tool: Tool, records: _Records) -> None:
+    def __init__(self, tool: ToolInfo, records: _Records) -> None:
         self._tool = tool
         self._name = _identifier(tool.name)
         given, required = tool.input_schema.get("properties", {}), tool.input_schema.get("required", ())

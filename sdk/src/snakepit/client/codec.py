@@ -45,6 +45,7 @@ def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None
 
 
 def encode(value: Any) -> common_pb2.Payload:
+    """Any value as a message. What can't be carried is warned of, at the caller's line."""
     return _wire(payloads.encode(value))
 
 
@@ -74,6 +75,7 @@ def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
 
 
 def plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
+    """An encoded value as a message, and no warnings."""
     wire = common_pb2.Payload()
     _fill_plain(wire, encoded)
     return wire
@@ -120,6 +122,7 @@ def decode_large(whole: frames.Payload, *, trusted: bool = False) -> Any:
 
 
 def tool_error(error: common_pb2.ToolError) -> ToolError:
+    """The tool's own exception, as its caller gets it."""
     return ToolError(error.type, error.message, error.traceback)
 
 
@@ -134,6 +137,7 @@ def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) 
 
 
 def failure(result: link_pb2.Result, kind: str | None) -> SnakepitError:
+    """The exception for a result that is no value; `kind` names the outcome's field."""
     if kind == "tool_error":
         return tool_error(result.tool_error)
     if kind == "error":

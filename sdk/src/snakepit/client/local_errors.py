@@ -23,16 +23,19 @@ _FORK = "start processes with multiprocessing's spawn or forkserver method, and 
 
 
 def of_another_process(pid: int) -> SnakepitError:
+    """The client was opened before the fork that made this process; `pid` is the parent's."""
     return SnakepitError(f"this Client was opened in process {pid} and does not survive a fork: {_FORK}", started=Started.NO)
 
 
 def forked(pid: int) -> SnakepitError:
+    """gRPC ran in the process `pid` when this one was forked from it, so that no link would ever open here."""
     return SnakepitError(
         f"gRPC was in use in process {pid} when this one was forked from it, and does not survive that: {_FORK}", started=Started.NO
     )
 
 
 def of_another_loop() -> SnakepitError:
+    """The client belongs to another event loop."""
     return SnakepitError(
         "this Client was opened in another event loop and works only there: open one in each loop, or use snakepit.sync.Client, "
         "which all threads may share",
@@ -59,19 +62,23 @@ def _cause(message: str) -> str:
 
 
 def replica_lost(address: str, why: str, started: Started | None = None) -> ReplicaLost:
+    """The replica that held the call went away; `started` None means that the tool may have run."""
     sentence = f"the control-plane replica at {address} went away during the call: {why}"
     return ReplicaLost(sentence, started=started, details={"server": address})
 
 
 def never_taken(address: str) -> Draining:
+    """The replica went away, and had said before which calls it would not start."""
     return Draining(f"the control-plane replica at {address} went away before it had started the call", details={"server": address})
 
 
 def broken(address: str, why: str, *, never_started: bool) -> SnakepitError:
+    """What became of a call whose connection has gone."""
     return never_taken(address) if never_started else replica_lost(address, why)
 
 
 def too_large(size: int, limit: int, name: str) -> PayloadTooLarge:
+    """The arguments have more bytes than the control plane takes; `name` is the setting of that limit."""
     return PayloadTooLarge(
         f"the arguments have {size} bytes, the control plane takes {limit} (setting {name})",
         details={"limit": name, "bytes": str(limit)},

@@ -42,7 +42,7 @@ class Pool(Calls):
         return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete)
 
     async def info(self) -> views.PoolInfo:
-        """Raises PoolNotFound."""
+        """How the pool is now, as the control plane sees it. Raises PoolNotFound."""
         request = pool_pb2.GetPoolRequest(pool=self.name)
         reply: pool_pb2.GetPoolResponse = await self._connection.unary(lambda peer: peer.pools.GetPool, request, safe=True)
         return views.pool_info(reply.pool)
@@ -60,6 +60,7 @@ class Pool(Calls):
         return views.tool_info(reply.tool)
 
     async def workers(self) -> list[views.WorkerInfo]:
+        """The pool's workers, each in its present life."""
         request = pool_pb2.ListWorkersRequest(pool=self.name)
         reply: pool_pb2.ListWorkersResponse = await self._connection.unary(lambda peer: peer.pools.ListWorkers, request, safe=True)
         return [views.worker_info(worker) for worker in reply.workers]

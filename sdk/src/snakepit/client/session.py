@@ -34,20 +34,21 @@ class State:
         return (codec.decode(payload), version) if version else (None, 0)
 
     async def set(self, key: str, value: Any) -> int:
-        """Write, and return the new version."""
+        """Write a value and return its version. Raises StateQuota, SessionNotFound, and StoreUnavailable."""
         return (await self._set(key, value, None)).version
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
-        """Write only over `expected_version` (0: only where the key is absent); False: it was another."""
+        """Write only over `expected_version` (0: only where the key is absent). Returns False where the version was another."""
         return (await self._set(key, value, expected_version)).written
 
     async def delete(self, key: str) -> bool:
-        """True if the key was there."""
+        """Delete the key; True if it was there."""
         request = session_pb2.DeleteStateRequest(**self._names, key=check_state_key(key))
         reply: session_pb2.DeleteStateResponse = await self._connection.unary(lambda peer: peer.sessions.DeleteState, request, safe=False)
         return reply.deleted
 
     async def keys(self) -> list[str]:
+        """All keys, sorted."""
         return sorted(await self.versions())
 
     async def versions(self) -> dict[str, int]:
@@ -129,7 +130,7 @@ class Session(Calls):
             await self.delete()
 
     async def create(self) -> bool:
-        """Make the session; False: it was there, and is as it was."""
+        """Make the session. Returns False where there was one: it is as it was. Raises SessionQuota."""
         request = session_pb2.CreateSessionRequest(
             pool=self.pool,
             session_id=self.id,
@@ -142,7 +143,7 @@ class Session(Calls):
         return reply.created
 
     async def info(self) -> views.SessionInfo:
-        """Raises SessionNotFound."""
+        """Where the session is bound, and how long it lives. Raises SessionNotFound."""
         request = session_pb2.GetSessionRequest(pool=self.pool, session_id=self.id)
         reply: session_pb2.GetSessionResponse = await self._connection.unary(lambda peer: peer.sessions.GetSession, request, safe=True)
         return views.session_info(reply.session)
@@ -154,7 +155,7 @@ class Session(Calls):
         return [views.tool_info(tool) for tool in reply.tools]
 
     async def touch(self) -> views.SessionInfo:
-        """Slide the time to live."""
+        """Let the session's time to live begin anew. Raises SessionNotFound."""
         request = session_pb2.TouchSessionRequest(pool=self.pool, session_id=self.id)
         reply: session_pb2.TouchSessionResponse = await self._connection.unary(lambda peer: peer.sessions.TouchSession, request, safe=True)
         return views.session_info(reply.session)
@@ -190,7 +191,7 @@ class Session(Calls):
             raise
 
     async def delete(self) -> bool:
-        """End the session, with its state; False: there was none."""
+        """End the session, with its state. Returns False where there was none."""
         request = session_pb2.DeleteSessionRequest(pool=self.pool, session_id=self.id)
         reply: session_pb2.DeleteSessionResponse = await self._connection.unary(
             lambda peer: peer.sessions.DeleteSession, request, safe=True

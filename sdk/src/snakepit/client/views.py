@@ -92,10 +92,12 @@ class SessionInfo(msgspec.Struct, frozen=True):
 
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
+    """A pool as the wire has it, as a plain value."""
     return PoolInfo(**{field: getattr(pool, field) for field in PoolInfo.__struct_fields__})
 
 
 def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:
+    """A worker as the wire has it, as a plain value."""
     plain = {field: getattr(worker, field) for field in WorkerInfo.__struct_fields__}
     plain["state"] = _word(pool_pb2.WorkerState.Name(worker.state), "WORKER_STATE_")
     plain["liveness"] = _word(pool_pb2.Liveness.Name(worker.liveness), "LIVENESS_")
@@ -103,6 +105,7 @@ def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:
 
 
 def tool_info(tool: common_pb2.Tool) -> ToolInfo:
+    """A tool as the wire has it, as a plain value."""
     plain = {field: getattr(tool, field) for field in ToolInfo.__struct_fields__}
     plain["input_schema"] = _schema(tool.input_schema)
     plain["output_schema"] = _schema(tool.output_schema)
@@ -111,6 +114,7 @@ def tool_info(tool: common_pb2.Tool) -> ToolInfo:
 
 
 def session_info(session: session_pb2.Session) -> SessionInfo:
+    """A session as the wire has it, as a plain value."""
     return SessionInfo(
         id=session.id,
         pool=session.pool,

@@ -40,6 +40,7 @@ class MemoryState:
         self._values: dict[tuple[str, str], tuple[Payload, int]] = {}
 
     def answer(self, session_id: str, asked: StateOperation) -> StateAnswer:
+        """Carry out one operation on a session's keys, as the store would."""
         where = (session_id, asked.key)
         value, version = self._values.get(where, (None, 0))
         answer = StateAnswer(asked.operation_id, found=version > 0, value=value, version=version)
@@ -53,12 +54,12 @@ class MemoryState:
         return answer
 
     def value(self, session_id: str, key: str) -> Any:
-        """What a test looks at; None where there is nothing."""
+        """The value of a key, for a test to look at; None where there is none."""
         stored = self._values.get((session_id, key))
         return payloads.decode(stored[0]) if stored else None
 
     def put(self, session_id: str, key: str, value: Any) -> None:
-        """What a test prepares."""
+        """Write a value, as a test prepares it."""
         version = self._values[session_id, key][1] if (session_id, key) in self._values else 0
         self._values[session_id, key] = (payloads.encode_inline(value), version + 1)
 
@@ -75,26 +76,32 @@ class Call:
         self._reason = ""
 
     def cancel(self) -> None:
+        """Interrupt the call, as if its caller had gone."""
         self._reason = "CANCELLED"
 
     def interruption(self) -> str:
+        """CANCELLED once the call was cancelled, else nothing."""
         return self._reason
 
     def progress(self, fraction: float, message: str) -> None:
+        """Note it, and tell whoever watches the call."""
         self.progressed.append((fraction, message))
         if self._watch is not None:
             self._watch(fraction, message)
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        """The answer of the test's own store, at once."""
         answer: Future[StateAnswer] = Future()
         asked = StateOperation(0, 0, operation, key, value, expected_version)
         answer.set_result(self._state.answer(self._session_id, asked))
         return answer
 
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        """As `state`, for a task of the running loop."""
         return asyncio.wrap_future(self.state(operation, key, value, expected_version))
 
     def tool(self, request: ToolRequest) -> PendingCall:
+        """A call of one of the functions that the test offers."""
         return self._doubles.pending_call(request)
 
 
@@ -125,7 +132,7 @@ class Harness:
 
     @property
     def tools(self) -> Mapping[str, ToolInfo]:
-        """As the catalogue would show them."""
+        """The adapter's tools by name, as the catalogue would show them."""
         return {name: tool.info for name, tool in self._tools.items()}
 
     def call(self, name: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Any:
@@ -150,13 +157,13 @@ class Harness:
         self.doubles.offer(*functions, pool=pool)
 
     def end_session(self, session_id: str) -> None:
-        """As if the session had been deleted."""
+        """Run what a worker runs when the session was deleted."""
         if session_id in self._sessions:
             self._sessions.remove(session_id)
             self._hook(self.adapter.on_session_end, session_id)
 
     def close(self) -> None:
-        """The hooks of a worker that stops."""
+        """Run the hooks of a worker that stops."""
         self._hook(self.adapter.on_drain)
         self._hook(self.adapter.teardown)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
