@@ -32,7 +32,8 @@ class Wheel(Generic[T]):
 
     def set(self, item: T, at: float) -> None:
         """Let `item` be due at `at`, and no more at any time that was set before. Infinity: never."""
-        self.discard(item)
+        if item in self._slot:
+            self.discard(item)
         if at == math.inf:
             return
         slot = math.ceil(at / TICK_SECONDS)
@@ -72,6 +73,7 @@ class Deadlines:
         self._loop = loop
         self._due = due
         self._wheel: Wheel[Call] = Wheel()
+        self.discard = self._wheel.discard
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = 0.0
 
@@ -80,9 +82,6 @@ class Deadlines:
         self._wheel.set(call, at)
         if self._timer is None or at < self._armed_at:
             self._arm()
-
-    def discard(self, call: Call) -> None:
-        self._wheel.discard(call)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -13,7 +13,7 @@ from snakepit.errors import PoolNotReady, SnakepitError, Started
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.recalls import Recalls
-from snakepit_control_plane.model.call import RESERVED, RETURNED, SENT, Call
+from snakepit_control_plane.model.call import RESERVED, RETURNED, SENT, Call, Event
 from snakepit_control_plane.model.capsule import SOON_SECONDS, UNKNOWN_SECONDS, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import place_of
@@ -34,6 +34,7 @@ class Dispatcher:
 
     def __init__(self, calls: OpenCalls, agents: AgentLinks, recalls: Recalls) -> None:
         self._calls = calls
+        self._deadlines = calls.deadlines
         self._agents = agents
         self._recalls = recalls
         self._loop = asyncio.get_running_loop()
@@ -51,7 +52,7 @@ class Dispatcher:
                 self.join(pool, call, now)
         elif isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
-            if goes_next(pool, call.request.tool) and len(pool.queue.anybody) > 1:
+            if goes_next(pool, call.tool) and len(pool.queue.anybody) > 1:
                 self.pump(pool, now)
         else:
             self._calls.fail(call, outcome)
@@ -71,10 +72,10 @@ class Dispatcher:
 
     # ---- slots
 
-    def reserve(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+    def reserve(self, pool: Pool, call: Call, worker: Worker, now: float, event: Event = "reserve") -> None:
         """Count the call in that worker's load."""
-        mean = pool.mean_seconds(call.request.tool)
-        call.move("reserve")
+        mean = pool.mean_seconds(call.tool)
+        call.move(event)
         # Nothing can come between: a call is reserved or sent exactly while it counts there.
         call.worker = worker
         call.expected = mean if mean < UNKNOWN_SECONDS else UNKNOWN_SECONDS
@@ -102,16 +103,16 @@ class Dispatcher:
     def give_back(self, pool: Pool, call: Call, now: float) -> None:
         """The slot that was reserved for the call is not wanted: it goes elsewhere, or has been answered."""
         self.release(pool, call, now)
-        call.move("give back")
+        call.come_back("give back")
         call.worker = None
         if call.answered:
-            self._calls.ends_unplaced(call, now)
+            self._calls.end(call, now)
 
     def send(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
         """Reserve and dispatch."""
         try:
-            self.reserve(pool, call, worker, now)
-            self.dispatch(pool, call, worker, now)
+            self.reserve(pool, call, worker, now, "send")
+            self._write(pool, call, worker, now)
         except Exception as error:
             self.undo(call, error)
 
@@ -122,18 +123,22 @@ class Dispatcher:
         if pool is not None and worker is not None and call.state in (RESERVED, SENT):
             worker.capsule.inflight.pop(call.message.id, None)
             self.release(pool, call, now)
-            call.move("return" if call.state is SENT else "give back")
+            call.come_back("return" if call.state is SENT else "give back")
             call.worker = None
             self._loop.call_soon(self.freed, pool, worker, now)
         if call.answered and call.state is RETURNED:
-            self._calls.ends_unplaced(call, now)
+            self._calls.end(call, now)
         self._calls.fail(call, SnakepitError(f"the control plane could not send the call: {error!r}", started=Started.MAYBE))
 
     def dispatch(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
-        """Write the call to its worker's agent; a slot is reserved already. Whoever calls it undoes the call if it raises."""
+        """Send the call to the worker whose slot is reserved for it. Whoever calls it undoes the call if it raises."""
+        call.move("send")
+        self._write(pool, call, worker, now)
+
+    def _write(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
+        """Give the call to its worker's agent."""
         if call.place is not None and call.place.counted:
             self._calls.leave_queue(call, now)
-        call.move("send")
         call.sent_at = now
         if pool.spec.worker.exclusive and not worker.taken:
             worker.taken = True
@@ -146,7 +151,7 @@ class Dispatcher:
         if (ahead := call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots) is not call.ahead:
             call.ahead = message.ahead = ahead
         worker.capsule.inflight[id_] = call
-        self._calls.deadlines.set(call, call.deadline + ANSWER_GRACE_SECONDS)
+        self._deadlines.set(call, call.deadline + ANSWER_GRACE_SECONDS)
         self._agents.tell(worker.capsule, call.frame)
 
     # ---- a call comes back

@@ -7,14 +7,13 @@ from collections.abc import Hashable
 from functools import partial
 
 from snakepit._telemetry import tracing
-from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.idempotency import Idempotency
 from snakepit_control_plane.flow.nested import NestedCalls
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.pools import Pools
-from snakepit_control_plane.model.call import Call, Reply, Sink, Source
+from snakepit_control_plane.model.call import Call, Reply, Sink, Source, request_of
 from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.nesting import Nest
 from snakepit_control_plane.model.pool import Pool
@@ -53,8 +52,7 @@ class Intake:
 
         `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
         """
-        call = self._calls.open(frame, reply, now, caller=caller, takes_pieces=takes_pieces)
-        call.sink, call.source, call.shares_memory = sink, source, shares_memory
+        call = self._calls.open(request_of(frame.call, now, caller, takes_pieces), frame, reply, sink, source, shares_memory)
         if nest is not None:
             call.nest = nest
             nest.call = call
@@ -68,7 +66,10 @@ class Intake:
     def _admit(self, call: Call, now: float) -> None:
         name = call.request.pool
         pool = self._pools.get(name) or self._pools.get(f"default/{name}")
-        if (problem := self._problem(pool, call)) is not None or pool is None:
+        problem = None
+        if self._nested.client_calls and call.nest is None and call.message.parent_call_id:
+            problem = self._nested.adopt(call)
+        if pool is None or problem is not None or (problem := check(call, pool, self._limits)) is not None:
             self._calls.fail(call, problem or self._pools.unknown(name))
             return
         call.pool = pool
@@ -82,14 +83,6 @@ class Intake:
         if pool.budget is not None:
             pool.budget.count(now)
         self._next.take(pool, call, now)
-
-    def _problem(self, pool: Pool | None, call: Call) -> SnakepitError | None:
-        """What is wrong with the call itself."""
-        if self._nested.client_calls and call.nest is None and call.message.parent_call_id:
-            refusal = self._nested.adopt(call)
-            if refusal is not None:
-                return refusal
-        return self._pools.unknown(call.request.pool) if pool is None else check(call, pool, self._limits)
 
 
 def _start_span(call: Call, pool: Pool) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
 from snakepit._telemetry import tracing
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.deadlines import Deadlines
-from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, request_of, result_frame
+from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, result_frame
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
@@ -76,12 +76,17 @@ class OpenCalls(OpenCount):
         self.deadlines = Deadlines(asyncio.get_running_loop(), self._due)
 
     def open(
-        self, frame: link_pb2.Frame, reply: Reply, now: float, *, caller: Hashable, takes_pieces: bool = False, leads: Call | None = None
+        self,
+        request: Request,
+        frame: link_pb2.Frame,
+        reply: Reply,
+        sink: Sink | None = None,
+        source: Source | None = None,
+        shares_memory: bool = False,
     ) -> Call:
-        """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key (`leads`: the first of them)."""
+        """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key."""
         self.count += 1
-        request = request_of(frame.call, now, caller, takes_pieces, leads is not None)
-        return Call(request, frame, reply, next(self._arrivals) if leads is None else leads.arrival)
+        return Call(request, frame, reply, next(self._arrivals), sink, source, shares_memory)
 
     # ---- the caller's end
 
@@ -111,7 +116,9 @@ class OpenCalls(OpenCount):
             return
         call.answered = True
         now = self._clock()
-        self.one_less()
+        self.count -= 1
+        if self._idle is not None:
+            self._perhaps_idle()
         self.deadlines.discard(call)
         if call.place is not None:
             self._leave_place(call, now)
@@ -120,44 +127,33 @@ class OpenCalls(OpenCount):
         result = frame.result
         if not call.request.leads:
             self._record(call, result, now)
-        result.id = call.request.id
-        result.call_id = call.request.call_id
+        result.id = call.id
+        result.call_id = call.call_id
         call.reply(call, frame)
         state = call.state
-        if state is LEFT:
-            self._end(call, now)
-        elif state is not SENT and state is not RESERVED:
-            self._freed(call, now)
-            self._end(call, now)
+        if state is not SENT and state is not RESERVED:
+            self.end(call, now, freed=state is LEFT)
 
     # ---- the worker's end
 
     def left(self, call: Call, now: float) -> None:
         """The call has left its worker for good: answered, or with what it gave still on its way."""
-        call.move("finish")
-        self._freed(call, now)
         if call.answered:
-            self._end(call, now)
-
-    def ends_unplaced(self, call: Call, now: float) -> None:
-        """The call, which came back from its worker, has been answered meanwhile."""
-        self._freed(call, now)
-        self._end(call, now)
-
-    @staticmethod
-    def _freed(call: Call, now: float) -> None:
-        at: object = call.stages
-        while isinstance(at, tuple):
-            stage, at = at
-            stage.freed(call, now)
+            self.end(call, now)
+        else:
+            call.move("leave")
+            for stage in call.passed():
+                stage.freed(call, now)
 
     @staticmethod
-    def _end(call: Call, now: float) -> None:
+    def end(call: Call, now: float, *, freed: bool = False) -> None:
+        """The call, which is answered, is on no worker: what its stages have to do is done. `freed`: that it has left one, they know."""
         call.move("end")
-        at: object = call.stages
-        while isinstance(at, tuple):
-            stage, at = at
-            stage.ended(call, now)
+        if call.stages is not None:
+            for stage in call.passed() if not freed else ():
+                stage.freed(call, now)
+            for stage in call.passed():
+                stage.ended(call, now)
 
     # ---- the queue's end
 
@@ -249,7 +245,7 @@ class OpenCalls(OpenCount):
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = "", ""
         if call.pool is not None:
-            pool, tool = call.pool.name, call.request.tool if call.request.tool in call.pool.tools else ""
+            pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
         kind = result.WhichOneof("outcome")
         outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
         self._telemetry.calls.add(pool, tool, outcome)

@@ -30,6 +30,7 @@ class Outcomes:
         self._transfers = transfers
         self._telemetry = telemetry
         self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
 
     # ---- done
 
@@ -39,35 +40,31 @@ class Outcomes:
         call = capsule.inflight.pop(result.id, None)
         if call is None or call.pool is None:
             return
-        now, pool, worker = self._loop.time(), call.pool, call.worker
+        now, pool, worker = self._clock(), call.pool, call.worker
         outcome = result.WhichOneof("outcome")
         failed = outcome == "tool_error" or outcome == "error"
         if worker is not None:
-            self._learn(pool, worker, call, failed, now)
+            worker.full = False
+            worker.progressed = now
+            if failed or worker.failure_share:
+                self._count_failure(pool, worker, call, failed, now)
         if not failed:
-            pool.learn(call.request.tool, result.run_seconds)
+            pool.learn(call.tool, result.run_seconds)
         self._dispatcher.release(pool, call, now)
         if outcome == "error" and self._failed(pool, call, result.error, now):
             if worker is not None:
                 self._dispatcher.slot_free(pool, worker, now)
             return
-        if result.HasField("pieces") and not call.answered:
-            self._transfers.begin(capsule, call, frame)
-        elif call.request.is_stream and call.sink is not None and not call.answered:
-            self._transfers.trail(capsule, call, result)
-        else:
-            # A large result was on its way, and won't come: its worker has died, say.
-            self._transfers.give_up(call)
+        has_more = call.sink is not None or result.HasField("pieces")
+        if not (has_more and self._transfers.take(capsule, call, frame)):
             self._calls.answer(call, frame)
         self._calls.left(call, now)
         if worker is not None:
             self._dispatcher.slot_free(pool, worker, now)
 
-    def _learn(self, pool: Pool, worker: Worker, call: Call, failed: bool, now: float) -> None:
-        """What the outcome says of the worker."""
-        worker.full = False
-        worker.progressed = now
-        rest = pool.count_outcome(worker, call.request.tool, call.sent_at, failed) if failed or worker.failure_share else 0.0
+    def _count_failure(self, pool: Pool, worker: Worker, call: Call, failed: bool, now: float) -> None:
+        """One that fails while its peers don't rests for a while."""
+        rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
         if rest > now:
             worker.resting_until = rest
             self._loop.call_at(rest + 0.001, self._rested, pool, worker)
@@ -98,7 +95,7 @@ class Outcomes:
             self._mark(pool, capsule, worker, reason, now)
         self._take_off(pool, call, now)
         if call.answered:
-            self._calls.ends_unplaced(call, now)
+            self._calls.end(call, now)
         elif reason == "NO_ARGUMENTS":
             self._pause(call)
         elif reason != "WORKER_GONE" or not self._was_last_try(pool, call):
@@ -139,13 +136,13 @@ class Outcomes:
         """A call that never started, whose agent has forgotten it, goes to somebody else."""
         self._take_off(pool, call, now)
         if call.answered:
-            self._calls.ends_unplaced(call, now)
+            self._calls.end(call, now)
         else:
             self._dispatcher.place_again(call, "", now)
 
     def _take_off(self, pool: Pool, call: Call, now: float) -> None:
         self._dispatcher.release(pool, call, now)
-        call.move("return")
+        call.come_back("return")
 
     # ---- lost
 
@@ -164,7 +161,7 @@ class Outcomes:
             return False
         tried = call.tried()
         tried.reruns += 1
-        call.move("return")
+        call.come_back("return")
         if call.place is not None:
             call.place.waited = 0.0
         if call.nest is not None:

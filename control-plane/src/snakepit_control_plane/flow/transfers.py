@@ -38,7 +38,21 @@ class Transfers(Stage):
             call.sink = Stream(idle_seconds=idle)
         return call.sink
 
-    def begin(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
+    def take(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> bool:
+        """A Result of a call that has, or says that it has, bytes beside it. False: it is the call's answer."""
+        if call.answered:
+            return False
+        if frame.result.HasField("pieces"):
+            self._begin(capsule, call, frame)
+            return True
+        if call.request.is_stream and call.sink is not None:
+            self._trail(capsule, call, frame.result)
+            return True
+        if isinstance(call.sink, Stream):
+            call.sink.abandon()  # A large result was on its way, and won't come: its worker has died, say.
+        return False
+
+    def _begin(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> None:
         """The call's Result says that its payload comes in pieces."""
         id_, stream = frame.result.id, self.sink(call)
         capsule.trailing[id_] = call
@@ -57,17 +71,12 @@ class Transfers(Stage):
             stream.on_close = lambda: self._end(capsule, id_, call.call_id)
         self._calls.answer(call, frame)
 
-    def trail(self, capsule: Capsule, call: Call, result: link_pb2.Result) -> None:
+    def _trail(self, capsule: Capsule, call: Call, result: link_pb2.Result) -> None:
         """A stream's slot is free; its chunks have their own way, and may still be on it. Its sink answers the call."""
         call.passes(self)
         capsule.trailing[result.id] = call
         if result.WhichOneof("outcome") == "error" and call.sink is not None:
             call.sink.fail(result.error)
-
-    def give_up(self, call: Call) -> None:
-        """Its result is an error, though the pipe for a large one may be open."""
-        if isinstance(call.sink, Stream) and not call.request.is_stream and not call.answered:
-            call.sink.abandon()
 
     def find(self, call_id: str) -> Stream | None:
         """For the caller, who knows the id."""

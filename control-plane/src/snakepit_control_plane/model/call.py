@@ -7,7 +7,7 @@ may be later, as a caller that has gone does not stop a tool. The call has ended
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from snakepit._telemetry.tracing import Span
@@ -28,7 +28,7 @@ _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
 Reply = Callable[["Call", link_pb2.Frame], None]
 """Gets the call's Result, once; before it, where the call asks for it, its Progress."""
 
-Event = Literal["join", "wait", "reserve", "send", "give back", "return", "finish", "end"]
+Event = Literal["join", "wait", "reserve", "send", "give back", "return", "leave", "end"]
 
 
 class State:
@@ -56,12 +56,12 @@ LEFT = State("left", "its worker has done with it; what it gave is on its way to
 ENDED = State("ended", "it is answered, and on no worker")
 
 TABLE: Mapping[State, Mapping[Event, State]] = {
-    NEW: {"join": JOINED, "wait": QUEUED, "reserve": RESERVED, "end": ENDED},
+    NEW: {"join": JOINED, "wait": QUEUED, "reserve": RESERVED, "send": SENT, "end": ENDED},
     JOINED: {"end": ENDED},
-    QUEUED: {"reserve": RESERVED, "end": ENDED},
+    QUEUED: {"reserve": RESERVED, "send": SENT, "end": ENDED},
     RESERVED: {"send": SENT, "give back": RETURNED},
-    SENT: {"return": RETURNED, "finish": LEFT},
-    RETURNED: {"wait": QUEUED, "reserve": RESERVED, "end": ENDED},
+    SENT: {"return": RETURNED, "leave": LEFT, "end": ENDED},
+    RETURNED: {"wait": QUEUED, "reserve": RESERVED, "send": SENT, "end": ENDED},
     LEFT: {"end": ENDED},
     ENDED: {},
 }
@@ -143,24 +143,30 @@ class Request(NamedTuple):
     leads: bool
 
 
+_new_tuple = tuple.__new__
+
+
 def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False, leads: bool = False) -> Request:
     """What a Call frame asks. Each field is taken off the frame once: each time would make it anew."""
-    priority = message.priority
-    return Request(
-        message.id,
-        message.call_id,
-        message.pool,
-        message.tool,
-        message.session_id,
-        message.idempotency_key,
-        message.affinity,
-        _RANKS.get(priority, 1) if priority else 1,
-        message.stream,
-        message.timeout_seconds,
-        now,
-        caller,
-        takes_pieces,
-        leads,
+    # As Request(...) does, without a function's price.
+    return _new_tuple(
+        Request,
+        (
+            message.id,
+            message.call_id,
+            message.pool,
+            message.tool,
+            message.session_id,
+            message.idempotency_key,
+            message.affinity,
+            _RANKS.get(message.priority, 1),
+            message.stream,
+            message.timeout_seconds,
+            now,
+            caller,
+            takes_pieces,
+            leads,
+        ),
     )
 
 
@@ -187,10 +193,12 @@ class Call:
         "arrival",
         "attempts",
         "bytes",
+        "call_id",
         "deadline",
         "expected",
         "frame",
         "history",
+        "id",
         "message",
         "nest",
         "place",
@@ -206,11 +214,25 @@ class Call:
         "span",
         "stages",
         "state",
+        "tool",
         "worker",
     )
 
-    def __init__(self, request: Request, frame: link_pb2.Frame, reply: Reply, arrival: int = 0) -> None:
+    def __init__(
+        self,
+        request: Request,
+        frame: link_pb2.Frame,
+        reply: Reply,
+        arrival: int = 0,
+        sink: Sink | None = None,
+        source: Source | None = None,
+        shares_memory: bool = False,
+    ) -> None:
         self.request = request
+        # Of the request too, but what is asked for most.
+        self.id = request.id
+        self.call_id = request.call_id
+        self.tool = request.tool
         self.frame = frame
         self.message = frame.call
         self.reply = reply
@@ -224,10 +246,10 @@ class Call:
         # What is done at its end: the latest stage, and those before it.
         self.stages: tuple[Stage, object] | None = None
         # Its frame came in one message with others, all of which stay in memory for as long as it does.
-        self.shares_memory = False
-        self.sink: Sink | None = None
+        self.shares_memory = shares_memory
+        self.sink = sink
         # Large arguments are not in the frame.
-        self.source: Source | None = None
+        self.source = source
         # Of its frame, as it came, and of arguments that are kept for it.
         self.bytes = 0
         self.place: Place | None = None
@@ -246,12 +268,17 @@ class Call:
 
     def move(self, event: Event) -> None:
         """Something happens to the call. Raises ImpossibleMove."""
-        after = self.state.after.get(event)
-        if after is None:
-            raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: it is {self.state}, after {self.told() or 'nothing'}")
-        self.state = after
-        # What was before it came back is not kept: it may come back again and again.
-        self.history = (event, None if after is RETURNED else self.history)
+        try:
+            self.state = self.state.after[event]
+        except KeyError:
+            told = f"it is {self.state}, after {self.told() or 'nothing'}"
+            raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: {told}") from None
+        self.history = (event, self.history)
+
+    def come_back(self, event: Event) -> None:
+        """It is on no worker any more. What was before is not kept: it may come back again and again."""
+        self.history = None
+        self.move(event)
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""
@@ -266,6 +293,13 @@ class Call:
         """The stage hears of the call's end."""
         self.stages = (stage, self.stages)
 
+    def passed(self) -> Iterator[Stage]:
+        """Its stages, the latest first."""
+        at: object = self.stages
+        while isinstance(at, tuple):
+            stage, at = at
+            yield stage
+
     def stand_alone(self) -> None:
         """It is going to wait: what came with it need not."""
         if self.shares_memory:
@@ -279,18 +313,6 @@ class Call:
         if self.attempts is None:
             self.attempts = Attempts()
         return self.attempts
-
-    @property
-    def id(self) -> int:
-        return self.request.id
-
-    @property
-    def call_id(self) -> str:
-        return self.request.call_id
-
-    @property
-    def tool(self) -> str:
-        return self.request.tool
 
     @property
     def pool_name(self) -> str:

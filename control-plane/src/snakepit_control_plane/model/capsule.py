@@ -208,27 +208,33 @@ class WorkerIndex:
 
     def place(self, worker: Worker, now: float) -> None:
         """Put the worker where its load, as it is now, belongs; out of the index while it may get nothing."""
-        key = self._key(worker, now)
-        self.remove(worker)
-        if key is None:
+        if (key := worker.key) is not None:
+            bucket = self._buckets[key]
+            del bucket[worker]
+            if not bucket:
+                del self._buckets[key]
+            worker.key = None
+        # On every call's path, twice: what properties would say, written out.
+        capsule = worker.capsule
+        if not worker.ready or worker.full or worker.taken or worker.resting_until > now:
             return
-        worker.key = key
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = OrderedDict()
+        if capsule.draining or capsule.cordoned or not capsule.linked or capsule.liveness != LIVE:
+            return
+        # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
+        worker.key = key = 2 * (worker.own + worker.elsewhere - worker.slots) + (worker.failure_share > FAILING)
+        if key not in self._buckets:
+            self._buckets[key] = OrderedDict()
             if key < self._lowest:
                 self._lowest = key
-        bucket[worker] = None
+        self._buckets[key][worker] = None
 
     def remove(self, worker: Worker) -> None:
-        key = worker.key
-        if key is None:
-            return
-        bucket = self._buckets[key]
-        del bucket[worker]
-        if not bucket:
-            del self._buckets[key]
-        worker.key = None
+        if worker.key is not None:
+            bucket = self._buckets[worker.key]
+            del bucket[worker]
+            if not bucket:
+                del self._buckets[worker.key]
+            worker.key = None
 
     def pick_free(self) -> Worker | None:
         """The least loaded worker with a free slot."""
@@ -275,16 +281,3 @@ class WorkerIndex:
         """Every worker with a free slot, best first. O(workers)."""
         for key in range(self._lowest, 0):
             yield from self._buckets.get(key, ())
-
-    @staticmethod
-    def _key(worker: Worker, now: float) -> int | None:
-        # On every call's path, twice: what properties would say, written out.
-        capsule = worker.capsule
-        if not worker.ready or worker.full or worker.taken or worker.resting_until > now:
-            return None
-        if capsule.draining or capsule.cordoned or not capsule.linked:
-            return None
-        if capsule.liveness != LIVE:
-            return None
-        # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
-        return 2 * (worker.own + worker.elsewhere - worker.slots) + (worker.failure_share > FAILING)

@@ -73,7 +73,7 @@ def deadline(call: Call, pool: Pool, now: float) -> float:
     """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
     limits, until = pool.spec.call, call.deadline
     if not call.request.timeout:
-        tool = pool.tools.get(call.request.tool)
+        tool = pool.tools.get(call.tool)
         default = limits.stream_timeout_seconds if call.request.is_stream else limits.timeout_seconds
         until = min(until, now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default))
     return min(until, now + limits.max_timeout_seconds)

@@ -252,7 +252,7 @@ class ClientPeer:
 
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
         if call.answered:  # Else it is the call's Progress.
-            self._calls.pop(call.request.id, None)
+            self._calls.pop(call.id, None)
         self._send(frame)
 
     def _send(self, frame: link_pb2.Frame) -> None:

@@ -188,16 +188,11 @@ class Idempotency:
         entry.first = first = next(iter(entry.callers))
         # From now on the run counts where it waits.
         entry.pool.queue.joined -= 1
-        run = self._calls.open(
-            first.frame,
-            partial(self._heard, entry),
-            self._loop.time(),
-            caller=first.request.caller,
-            takes_pieces=first.request.takes_pieces,
-            leads=first,
-        )
+        asked = first.request._replace(came_at=self._loop.time(), leads=True)
+        run = self._calls.open(asked, first.frame, partial(self._heard, entry))
         entry.run = run
-        run.pool, run.source, run.deadline, run.span = entry.pool, first.source, first.deadline, first.span
+        run.pool, run.source, run.arrival = entry.pool, first.source, first.arrival
+        run.deadline, run.span = first.deadline, first.span
         if first.nest is not None:
             run.nest = first.nest.twin(run)
         self._next.take(entry.pool, run, run.request.came_at)

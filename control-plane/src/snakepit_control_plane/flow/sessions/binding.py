@@ -61,7 +61,7 @@ class Binding:
             self._sessions.advance(pool, entry, now)
             return
         state, bound = binding_state(pool, entry.record, released=entry.is_released)
-        if bound is not None and call.request.tool not in pool.tools:
+        if bound is not None and call.tool not in pool.tools:
             self._calls.fail(call, unknown_tool(pool, call.tool))
             return
         action = Action.BOUND if state is BindingState.FULL and entry.in_use else choose(state, self._request(pool, call, offered))
