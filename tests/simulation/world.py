@@ -190,7 +190,7 @@ class World:
                 assert not (free and pool.queue.anybody), "a call waits though a slot is free"
                 for worker, line in pool.queue.pinned.items():
                     # A worker that is being recycled serves strict sessions only; others can't leave it while the store is away.
-                    waits = [call for call in line if not worker.retiring or call.affinity not in (0, common_pb2.AFFINITY_HINT)]
+                    waits = [call for call in line if not worker.retiring or call.request.affinity not in (0, common_pb2.AFFINITY_HINT)]
                     assert not (worker.has_room and waits), "a call waits for its worker, which has a free slot"
         for capsule in self.capsules:
             for process in capsule.processes:
