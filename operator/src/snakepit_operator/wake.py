@@ -1,7 +1,7 @@
 """kopf, and nothing but: it watches pools and pods and says whose turn it is. It reads and writes no object for us and leaves no trace.
 
-Its indexes and its own lists are never used (after an expired watch they keep objects that are gone). It may end for many reasons: then it
-is started again; whatever was missed meanwhile, the resync finds.
+Why it does no more is in docs/decisions/2026-11-28-what-kopf-is-for.md. It may end for many reasons: then it is started again, and
+whatever was missed meanwhile, the resync finds.
 """
 
 from __future__ import annotations
