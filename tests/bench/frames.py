@@ -104,7 +104,7 @@ class Link:
         environment = {**os.environ, "PYTHONPATH": str(HERE), "SNAKEPIT_RUN_DIR": str(folder), "SNAKEPIT_LOG_LEVEL": "warning"}
         self._keeper = subprocess.Popen([sys.executable, "-m", "snakepit_worker.keeper"], env=environment, start_new_session=True)
 
-    def keeper_came(self, hello: KeeperHello, descriptors: list[int], *, same_processes: bool) -> None:
+    def keeper_came(self, hello: KeeperHello, descriptors: list[int]) -> None:
         for each in descriptors:
             os.close(each)
         self._server.send(StartWorker(0, "one", ADAPTER))

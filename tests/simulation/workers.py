@@ -57,7 +57,7 @@ class Keeper:
             self._here = True
             self._life += 1
             self.gone.clear()
-            self._events.keeper_came(frames.KeeperHello(frames.PROTOCOL, 1, "simulated", "3"), [], same_processes=False)
+            self._events.keeper_came(frames.KeeperHello(frames.PROTOCOL, 1, "simulated", "3"), [])
 
     def send(self, order: frames.FromAgent) -> None:
         if not self._here:

@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from snakepit_worker import keeper, processes
+from snakepit_worker import container, keeper
 
 if __name__ == "__main__":
-    processes.out_of_memory_file = lambda: Path(os.environ["MEMORY_EVENTS"])
+    container.out_of_memory_file = lambda: Path(os.environ["MEMORY_EVENTS"])
     sys.exit(keeper.main())

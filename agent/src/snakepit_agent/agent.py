@@ -53,7 +53,6 @@ class Agent:
             self.ledger,
             supervisor.lifecycle,
             processes.worker_id,
-            processes.rss,
             self._reported,
         )
         self.pipeline = Pipeline(settings, self.ledger, supervisor, self.uplink, self._line, self.announcer.flush, self._work_came)

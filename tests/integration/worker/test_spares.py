@@ -16,7 +16,7 @@ import pytest
 from snakepit._ipc.frames import StartWorker
 from snakepit._ipc.sockets import packet_pair, recv_packet
 from snakepit_worker.collector import Sink
-from snakepit_worker.starting import Birth, Forked, decode_reply, request
+from snakepit_worker.starting import Forked, Launch, decode_reply, request
 from snakepit_worker.testing import LocalAgent, is_alive, wait_until
 from support.families import descendants, started_with
 
@@ -81,31 +81,31 @@ def test_workers_that_were_spares_share_no_random_numbers(tmp_path: Path) -> Non
 
 
 @contextlib.contextmanager
-def zygote_without_a_keeper(note: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, Birth, Forked]]:
+def zygote_without_a_keeper(note: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, Launch, Forked]]:
     """Nobody here does what a keeper does: it kills what a zygote leaves. The worker that was born waits for its go-ahead."""
     ours, theirs = packet_pair()
     command = [sys.executable, "-m", "snakepit_worker.zygote", str(theirs.fileno()), str(os.getpid())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "SPARED_NOTE": str(note)}
-    birth = Birth(StartWorker(0, "one", "support.spared:Spared"), Sink(os.open(os.devnull, os.O_WRONLY), os.memfd_create("note")))
+    launch = Launch(StartWorker(0, "one", "support.spared:Spared"), Sink(os.open(os.devnull, os.O_WRONLY), os.memfd_create("note")))
     with ours, subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()]) as zygote:
         theirs.close()
-        request(ours, birth)
+        request(ours, launch)
         answer = recv_packet(ours)
         assert answer is not None
         born = decode_reply(answer.data)
         assert isinstance(born, Forked)
-        yield zygote, ours, birth, born
+        yield zygote, ours, launch, born
     wait_until(lambda: not started_with(f"SPARED_NOTE={note}"))
 
 
 def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    with zygote_without_a_keeper(note) as (zygote, _, birth, born):
+    with zygote_without_a_keeper(note) as (zygote, _, launch, born):
         others = (zygote.pid, born.pid)
         (ahead,) = wait_until(
             lambda: [each for each in started_with(f"SPARED_NOTE={note}") if each not in others and name_of(each) == "snakepit-spare"]
         )
-        birth.abandon()
+        launch.abandon()
         zygote.kill()
     wait_until(lambda: not is_alive(ahead))
     assert f"exit {ahead}\n" not in note.read_text()
@@ -114,8 +114,8 @@ def test_a_spare_ends_by_itself_when_its_zygote_has_ended(tmp_path: Path) -> Non
 def test_when_a_keeper_goes_neither_a_worker_without_its_go_ahead_nor_the_zygote_runs_anything_of_the_authors(tmp_path: Path) -> None:
     """Where it can be seen: the death of a real keeper kills them, but may come later than the end of its channels."""
     note = tmp_path / "note"
-    with zygote_without_a_keeper(note) as (zygote, keeper, birth, born):
-        birth.abandon()
+    with zygote_without_a_keeper(note) as (zygote, keeper, launch, born):
+        launch.abandon()
         wait_until(lambda: not is_alive(born.pid))
         keeper.close()
         assert zygote.wait(20) == 0

@@ -48,7 +48,7 @@ def test_a_keeper_that_comes_gets_every_worker_to_start() -> None:
 
 
 def test_a_worker_whose_container_never_connected_says_so() -> None:
-    frame = report(1, "capsule", 1, World(keeper=False).lifecycle, Ledger(), 0.0, lambda _: 0)
+    frame = report(1, "capsule", 1, World(keeper=False).lifecycle, Ledger(), 0.0)
     assert "does not run snakepit-keeper" in frame.report.workers[0].message
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_has_said_why_it_can_t_start_and_does_not_end_is_killed_an
     world = World(max_restarts=0, kill_after=6.0)
     world.lifecycle.could_not_start("i1", "SetupFailed", "RuntimeError: no model")
     assert world.lifecycle.tick(1.0, ()) == []
-    (told,) = report(1, "capsule", 1, world.lifecycle, Ledger(), 2.0, lambda _: 0).report.workers
+    (told,) = report(1, "capsule", 1, world.lifecycle, Ledger(), 2.0).report.workers
     assert (told.reason, told.message) == ("SetupFailed", "RuntimeError: no model")
     assert world.lifecycle.tick(6.9, ()) == []
     assert world.lifecycle.tick(7.0, ()) == [Signal("i1", signal.SIGKILL)]

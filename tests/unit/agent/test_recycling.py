@@ -38,7 +38,7 @@ class World:
         return self.lifecycle.died(incarnation, "Crashed", "exit code 1", now)
 
     def told(self, now: float) -> pool_pb2.Worker:
-        return report(1, "capsule", 1, self.lifecycle, Ledger(), now, lambda _: 0).report.workers[0]
+        return report(1, "capsule", 1, self.lifecycle, Ledger(), now).report.workers[0]
 
 
 def test_the_successor_is_ready_before_the_old_one_takes_no_more_calls() -> None:

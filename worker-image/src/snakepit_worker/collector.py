@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from snakepit._ipc.sockets import close_all, packet_pair, recv_packet, send_packet
-from snakepit_worker.lines import NO_CALL, Backlog, Label, Record, Splitter, as_json, as_text
+from snakepit_worker.log_records import NO_CALL, Backlog, Label, Record, Splitter, as_json, as_text
 from snakepit_worker.processes import name_process, signal_process
 
 GATHER_SECONDS = 0.005

@@ -35,7 +35,7 @@ from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool
 from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit_worker.channel import Channel
-from snakepit_worker.endings import leave
+from snakepit_worker.exits import leave
 from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.raised import Raised
 from snakepit_worker.running import Calls, Runner, RunningCall, is_sampled

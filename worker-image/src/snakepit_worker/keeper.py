@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import selectors
 import signal
 import socket
@@ -17,14 +16,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from snakepit._ipc.frames import (
     PROTOCOL,
     AgentWelcome,
     FromKeeper,
-    KeeperHello,
     KeeperTerminating,
     MemoryMeasured,
     Shutdown,
@@ -34,14 +31,14 @@ from snakepit._ipc.frames import (
     WorkerExited,
     WorkerStarted,
 )
-from snakepit._ipc.sockets import FramingError, decode_from_agent, recv_packet, send_control
-from snakepit_worker import logs, processes, runtime
-from snakepit_worker.births import Births
+from snakepit._ipc.sockets import FramingError, decode_from_agent, recv_packet
+from snakepit_worker import logs, processes
+from snakepit_worker.agent_connection import AgentConnection, close_sockets
 from snakepit_worker.collector import Collector
-from snakepit_worker.guard import Guard
-from snakepit_worker.marks import Marks
+from snakepit_worker.launcher import Launcher
+from snakepit_worker.lineage import Guard, Lineage
 from snakepit_worker.memory import Measure, Meter
-from snakepit_worker.starting import Birth
+from snakepit_worker.starting import Launch
 
 logger = logging.getLogger("snakepit.keeper")
 RUN_DIR_VARIABLE = "SNAKEPIT_RUN_DIR"
@@ -52,54 +49,17 @@ REFUSED_SECONDS = 1.0
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Agent:
-    """A connection to the agent: frames leave in order, and what doesn't fit now leaves later."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.welcomed = False
-        self._out: deque[tuple[FromKeeper, list[socket.socket]]] = deque()
-
-    def send(self, frame: FromKeeper, passed: list[socket.socket] | None = None) -> None:
-        """The sockets in `passed` are the agent's from now on."""
-        self._out.append((frame, passed or []))
-        self.flush()
-
-    def flush(self) -> None:
-        """A broken connection is found by reading; until then nothing is lost that anybody could still get."""
-        with contextlib.suppress(OSError):
-            while self._out:
-                frame, passed = self._out[0]
-                send_control(self.socket, frame, [each.fileno() for each in passed], socket.MSG_DONTWAIT)
-                self._out.popleft()
-                _close(passed)
-
-    @property
-    def behind(self) -> bool:
-        return bool(self._out)
-
-    def close(self) -> None:
-        while self._out:
-            _close(self._out.popleft()[1])
-        self.socket.close()
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for each in sockets:
-        each.close()
-
-
 class Keeper:
     """The loop. `run` returns the exit code."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / SOCKET
         self._selector = selectors.DefaultSelector()
-        self._births = Births(self)
-        self._marks = Marks()
+        self._launcher = Launcher(self)
+        self._lineage = Lineage()
         self._workers: dict[int, StartWorker] = {}
         self._strays: deque[tuple[int, int]] = deque(maxlen=256)
-        self._agent: Agent | None = None
+        self._agent: AgentConnection | None = None
         self._dial_at = 0.0
         self._term_wanted = False
         self._new_code_wanted = False
@@ -110,7 +70,7 @@ class Keeper:
 
     def run(self) -> int:
         self.collector = Collector()
-        self._guard = Guard(self._marks)
+        self._guard = Guard(self._lineage)
         self._log_by_the_collector()
         try:
             self._catch_signals()
@@ -147,7 +107,7 @@ class Keeper:
     # ---- when to do what
 
     def _finished(self) -> bool:
-        return self._shutdown and not self._workers and self._births.is_empty()
+        return self._shutdown and not self._workers and self._launcher.is_empty()
 
     def _patience(self, now: float) -> float | None:
         if self._collector_is_behind:
@@ -159,14 +119,14 @@ class Keeper:
     @property
     def _alone(self) -> bool:
         """No agent, and nothing left of the last one."""
-        return self._agent is None and not self._workers and self._births.is_empty()
+        return self._agent is None and not self._workers and self._launcher.is_empty()
 
     def _end_everything(self) -> None:
         self._shutdown = True
         self._kill_workers()
 
     def _kill_workers(self) -> None:
-        self._births.end_all()
+        self._launcher.end_all()
         for pid in self._workers:
             processes.signal_group(pid, signal.SIGKILL)
         for pid in self._children():
@@ -207,7 +167,7 @@ class Keeper:
         """HUP: the code has changed. Workers that are there stay as they are; the agent replaces them when somebody asks it to."""
         if self._new_code_wanted:
             self._new_code_wanted = False
-            self._births.renew()
+            self._launcher.renew()
 
     def _terminate(self) -> None:
         """The agent drains, and hurries when it is told again; without one there is nothing to drain."""
@@ -224,18 +184,18 @@ class Keeper:
             if pid in self._workers:
                 processes.signal_group(pid, signal.SIGKILL)  # what it had started must not outlive it
             _, status = os.waitpid(pid, 0)
-            self._marks.drop(pid)
+            self._lineage.untag(pid)
             start = self._workers.pop(pid, None)
             if start is not None:
                 self.collector.close(start.incarnation)
                 self._tell_exit(start, status)
-            elif not self.collector.reaped(pid) and not self._births.reaped(pid, _how(status)):
+            elif not self.collector.reaped(pid) and not self._launcher.reaped(pid, _how(status)):
                 self._strays.append((pid, status))
             self._end_left_over()
 
     def _end_left_over(self) -> None:
         """What has left its worker's group has become ours; what it leaves in turn becomes ours when it ends, which we are told too."""
-        for pid in self._marks.left_over(self._children()):
+        for pid in self._lineage.left_over(self._children()):
             with contextlib.suppress(ProcessLookupError):
                 processes.signal_group(os.getpgid(pid), signal.SIGKILL)
 
@@ -278,18 +238,9 @@ class Keeper:
         except OSError:  # not there yet: the agent listens when it is ready
             sock.close()
             return
-        self._agent = Agent(sock)
+        self._agent = AgentConnection(sock)
         self._selector.register(sock, selectors.EVENT_READ, self._serve_agent)
-        self._greet(self._agent)
-
-    @staticmethod
-    def _greet(agent: Agent) -> None:
-        memory = processes.out_of_memory_file()
-        hello = KeeperHello(PROTOCOL, os.getpid(), version("snakepit-worker"), platform.python_version(), runtime.cpus())
-        with contextlib.ExitStack() as stack:
-            passed = [stack.enter_context(memory.open("rb", buffering=0)).fileno()] if memory else []
-            with contextlib.suppress(OSError):  # a connection that breaks at once is found by reading
-                send_control(agent.socket, hello, passed, socket.MSG_DONTWAIT)
+        self._agent.greet()
 
     def _serve_agent(self) -> None:
         agent = self._agent
@@ -319,19 +270,19 @@ class Keeper:
         if self._terminating:
             self._shutdown = True
 
-    def _obey(self, agent: Agent, data: bytes) -> None:
+    def _obey(self, agent: AgentConnection, data: bytes) -> None:
         match decode_from_agent(data):
             case AgentWelcome(protocol=protocol):
                 self._welcome(agent, protocol)
             case StartWorker() as start:
                 self._renew()
-                self._births.start(start)
+                self._launcher.start(start)
             case SignalWorker(incarnation=incarnation, signal=number, group=group):
                 self._signal(incarnation, number, group)
             case Shutdown():
                 self._end_everything()
 
-    def _welcome(self, agent: Agent, protocol: int) -> None:
+    def _welcome(self, agent: AgentConnection, protocol: int) -> None:
         if protocol != PROTOCOL:
             self._dial_at = time.monotonic() + REFUSED_SECONDS
             self._lose_agent(f"the agent speaks protocol {protocol}, this keeper {PROTOCOL}: use images of one release")
@@ -342,7 +293,7 @@ class Keeper:
         pid = next((pid for pid, start in self._workers.items() if start.incarnation == incarnation), None)
         if pid is None:
             if number != signal.SIGUSR1:  # There is no stack to write yet.
-                self._births.kill_pending(incarnation)
+                self._launcher.kill_pending(incarnation)
         elif group:
             processes.signal_group(pid, number)
         else:
@@ -350,7 +301,7 @@ class Keeper:
 
     def _tell(self, frame: FromKeeper, passed: list[socket.socket] | None = None) -> None:
         if self._agent is None:
-            _close(passed or [])
+            close_sockets(passed or [])
         else:
             self._agent.send(frame, passed)
             self._watch_for_room()
@@ -360,30 +311,30 @@ class Keeper:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._agent.behind else 0)
             self._selector.modify(self._agent.socket, events, self._serve_agent)
 
-    # ---- what births tell
+    # ---- what the launcher tells
 
-    def parked(self, pid: int) -> None:
+    def zygote_started(self, pid: int) -> None:
         """A zygote exists, and has imported nothing yet."""
-        self._marks.put(pid)
+        self._lineage.tag(pid)
 
-    def born(self, birth: Birth, pid: int) -> None:
+    def launched(self, launch: Launch, pid: int) -> None:
         """The process exists; it begins once we know it."""
-        start = birth.start
-        if not self._is_newborn(pid):
+        start = launch.start
+        if not self._is_new_child(pid):
             status = next((status for stray, status in self._strays if stray == pid), signal.SIGKILL)
-            birth.abandon()
-            self.failed(birth.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
+            launch.abandon()
+            self.failed(launch.failed("fork", "WorkerDied", f"it {_how(status)} before it began"))
             return
         self._workers[pid] = start
-        self._marks.put(pid)
-        passed = birth.go_ahead()
+        self._lineage.tag(pid)
+        passed = launch.go_ahead()
         if self._agent is None or self._shutdown:
             processes.signal_group(pid, signal.SIGKILL)
-        self._tell(WorkerStarted(start.index, start.incarnation, pid, birth.note), passed)
+        self._tell(WorkerStarted(start.index, start.incarnation, pid, launch.note), passed)
 
-    def _is_newborn(self, pid: int) -> bool:
+    def _is_new_child(self, pid: int) -> bool:
         """A zygote runs the author's import: its word alone makes no process a worker."""
-        known = (*self._workers, *self._births.pids, self._guard.pid, self.collector.pid)
+        known = (*self._workers, *self._launcher.pids, self._guard.pid, self.collector.pid)
         return pid not in known and processes.is_child(pid)
 
     def failed(self, failure: StartFailed) -> None:

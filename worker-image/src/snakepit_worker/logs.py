@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from snakepit._ipc.frames import CallFrame
-from snakepit_worker.lines import END, NO_CALL, PIECE, Label, Record, encode
+from snakepit_worker.log_records import END, NO_CALL, PIECE, Label, Record, encode
 
 _FIONREAD = 0x541B
 _LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}

@@ -86,23 +86,3 @@ def has_ended(pid: int) -> bool:
 def children() -> list[int]:
     """All children of this process, adopted ones included."""
     return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
-
-
-def out_of_memory_file() -> Path | None:
-    """The file of this process's cgroup that counts out-of-memory kills; None where it can't be told."""
-    return next((path for path in _candidates() if os.access(path, os.R_OK)), None)
-
-
-def _candidates() -> Iterator[Path]:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            yield from _under(Path("/sys/fs/cgroup"), group, "memory.events")
-        elif "memory" in controllers.split(","):
-            yield from _under(Path("/sys/fs/cgroup/memory"), group, "memory.oom_control")
-
-
-def _under(mount: Path, group: str, name: str) -> Iterator[Path]:
-    """A container sees its own group at its own path, or mounted as the root."""
-    yield mount / group.lstrip("/") / name
-    yield mount / name

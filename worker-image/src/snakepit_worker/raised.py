@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snakepit_worker import logs
-from snakepit_worker.lines import TOOL_LOGGER
+from snakepit_worker.log_records import TOOL_LOGGER
 
 VARIABLE = "SNAKEPIT_LOG_TOOL_ERRORS"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from snakepit.author.context import Interrupted
-from snakepit_worker.endings import leave
+from snakepit_worker.exits import leave
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.logs import task_call
 from snakepit_worker.running import RunningCall

@@ -1,6 +1,6 @@
-"""How a worker process comes to be: what keeper, zygote and newborn worker tell each other.
+"""How a worker process comes to be: what keeper, zygote and new worker tell each other.
 
-A newborn gets three descriptors. The last is a pipe: the keeper's go-ahead, the encoded `StartWorker`, comes through it once the
+A new process gets three descriptors. The last is a pipe: the keeper's go-ahead, the encoded `StartWorker`, comes through it once the
 keeper knows the process; an empty one means that the keeper has gone.
 """
 
@@ -31,7 +31,7 @@ MACHINERY = tracebacks.machinery(__file__)
 """Whose frames no author is shown."""
 
 
-class Newborn(NamedTuple):
+class WorkerEnds(NamedTuple):
     """A worker's own descriptors."""
 
     inbox: int
@@ -72,7 +72,7 @@ _from_zygote: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(From
 _start = msgspec.msgpack.Decoder(StartWorker)
 
 
-class Birth:
+class Launch:
     """The keeper's view of one worker that is being made: both ends of everything, until the process has its own copies."""
 
     def __init__(self, start: StartWorker, sink: Sink) -> None:
@@ -84,9 +84,9 @@ class Birth:
         self._go_reader, self._go = os.pipe()
 
     @property
-    def newborn(self) -> Newborn:
+    def ends(self) -> WorkerEnds:
         """What the process is given."""
-        return Newborn(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader, *self._sink)
+        return WorkerEnds(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader, *self._sink)
 
     def go_ahead(self) -> list[socket.socket]:
         """Let the process begin; what the agent needs is returned: inbox, its reading end, outbox."""
@@ -113,7 +113,7 @@ class Birth:
 
 
 def await_go(go: int) -> StartWorker | None:
-    """In the newborn: wait for the keeper; None: it has gone."""
+    """In the new process: wait for the keeper; None: it has gone."""
     with open(go, "rb", buffering=0) as pipe:
         data = pipe.read(_GO_BYTES)
     return _start.decode(data) if data else None
@@ -140,9 +140,9 @@ def spawn(module: str, arguments: Sequence[str], environment: Mapping[str, str],
             os.set_inheritable(descriptor, False)
 
 
-def request(zygote: socket.socket, birth: Birth) -> None:
+def request(zygote: socket.socket, launch: Launch) -> None:
     """Ask for a fork, without waiting. BlockingIOError: too many are asked for; OSError: the zygote is dead."""
-    send_packet(zygote, _encode(birth.start), birth.newborn, socket.MSG_DONTWAIT)
+    send_packet(zygote, _encode(launch.start), launch.ends, socket.MSG_DONTWAIT)
 
 
 def decode_request(data: bytes) -> StartWorker:

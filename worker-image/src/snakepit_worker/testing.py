@@ -21,7 +21,8 @@ from typing import NamedTuple
 from snakepit._ipc import threads
 from snakepit._ipc.frames import WorkerExited
 from snakepit.author.adapter import Adapter
-from snakepit_worker.local_agent import Heard, LocalAgent, LocalWorker, Watch, is_alive, outcome, wait_until
+from snakepit_worker.local_agent import LocalAgent, is_alive, wait_until
+from snakepit_worker.local_worker import Heard, LocalWorker, Watch, outcome
 
 __all__ = ["Heard", "LocalAgent", "LocalWorker", "Watch", "is_alive", "outcome", "start", "wait_until"]
 

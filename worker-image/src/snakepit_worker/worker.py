@@ -38,9 +38,9 @@ from snakepit._ipc.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
 from snakepit.author.tools import describe, discover, is_thread_safe
-from snakepit_worker import debugging, logs, raised, runtime
+from snakepit_worker import container, debugging, logs, raised
 from snakepit_worker.channel import Channel
-from snakepit_worker.endings import give_up, keep_stacks, leave, set_apart
+from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Invoker, ResultLimit
 from snakepit_worker.patching import load_unpatched
@@ -49,7 +49,7 @@ from snakepit_worker.raised import Raised
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
 from snakepit_worker.running import Calls
 from snakepit_worker.sessions import Sessions
-from snakepit_worker.starting import Newborn, await_go, explain
+from snakepit_worker.starting import WorkerEnds, await_go, explain
 
 Factory = Callable[[], Adapter]
 _STDERR = 2
@@ -143,7 +143,7 @@ class Worker:
         except BaseException as error:
             raise StartError("setup") from error
         infos = [tools[name].info for name in sorted(tools)]
-        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter), runtime.python()))
+        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter), container.python()))
         return adapter, Invoker(
             tools=tools,
             channel=self._channel,
@@ -295,19 +295,19 @@ class Worker:
         faulthandler.enable(_STDERR)  # What kills a child is not the end of the worker.
 
 
-def run(newborn: Newborn, keeper_pid: int, factory: Factory | None) -> int:
-    """A newborn process becomes a worker, once the keeper says so; the exit code."""
-    start = await_go(newborn.go)
+def run(ends: WorkerEnds, keeper_pid: int, factory: Factory | None) -> int:
+    """A new process becomes a worker, once the keeper says so; the exit code."""
+    start = await_go(ends.go)
     if start is None:
         os._exit(0)  # It was never a worker: nothing of the author's is to run here, not even at exit.
     die_with(keeper_pid)
     name_process(start.name or f"worker/{start.index}")
-    logs.redirect(newborn.output)
-    logs.one_call.share(newborn.note)
+    logs.redirect(ends.output)
+    logs.one_call.share(ends.note)
     _settle()
     if path := debugging.terminal():
         debugging.attach(path)
-    with socket.socket(fileno=set_apart(newborn.inbox)) as inbox, socket.socket(fileno=set_apart(newborn.outbox)) as outbox:
+    with socket.socket(fileno=set_apart(ends.inbox)) as inbox, socket.socket(fileno=set_apart(ends.outbox)) as outbox:
         keep_stacks(inbox)
         return Worker(start, inbox, outbox).run(factory)
 
@@ -329,9 +329,9 @@ def _step_back() -> None:
 
 def main() -> int:
     """`python -m snakepit_worker.worker INBOX OUTBOX GO OUTPUT NOTE KEEPER_PID`: startup `spawn`."""
-    *newborn, keeper_pid = map(int, sys.argv[1:])
+    *ends, keeper_pid = map(int, sys.argv[1:])
     logs.install()
-    return run(Newborn(*newborn), keeper_pid, None)
+    return run(WorkerEnds(*ends), keeper_pid, None)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from snakepit._ipc.frames import StartWorker
 from snakepit._ipc.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.tools import is_async, read_ahead
-from snakepit_worker import forking, inheritance, logs, worker
+from snakepit_worker import forking, logs, worker
 from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
-from snakepit_worker.starting import Forked, Newborn, NotForked, decode_request, explain, must_spawn, reply
+from snakepit_worker.starting import Forked, NotForked, WorkerEnds, decode_request, explain, must_spawn, reply
 
 Factory = Callable[[], Adapter]
 logger = logging.getLogger("snakepit.zygote")
@@ -37,7 +37,7 @@ logger = logging.getLogger("snakepit.zygote")
 class Child(NamedTuple):
     """What a fork has become."""
 
-    newborn: Newborn
+    ends: WorkerEnds
     factory: Factory
 
 
@@ -64,7 +64,7 @@ class Zygote:
         """
         while not self._hindrance and (packet := recv_packet(self._keeper)) is not None:
             try:
-                child = self._bear(packet)
+                child = self._answer(packet)
             finally:
                 close_all(packet.descriptors)
             if child := child or self._fork_ahead():
@@ -73,7 +73,7 @@ class Zygote:
             _await_the_end()
         return None
 
-    def _bear(self, packet: Packet) -> Child | None:
+    def _answer(self, packet: Packet) -> Child | None:
         """Answer a request. A `Child` in the worker, as everywhere below."""
         start = decode_request(packet.data)
         if not self._prepare(start):
@@ -151,12 +151,12 @@ class Zygote:
     def _stand_by(self, orders: socket.socket) -> Child:
         """In the spare."""
         name_process("snakepit-spare")
-        inheritance.renounce()
+        forking.renounce()
         with orders:
             packet = recv_packet(orders)
         if packet is None or self._factory is None:
             os._exit(0)  # The zygote has ended. Nothing of the author's is to run here, not even at exit.
-        return Child(Newborn(*packet.descriptors), self._factory)
+        return Child(WorkerEnds(*packet.descriptors), self._factory)
 
 
 def _await_the_end() -> None:
@@ -211,7 +211,7 @@ def main() -> int:
     if child is None:
         os._exit(0)  # Workers that it has forked may still use what the import would delete at its end.
     gc.enable()
-    return worker.run(child.newborn, keeper_pid, child.factory)
+    return worker.run(child.ends, keeper_pid, child.factory)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Protocol
 
 from snakepit._ipc.frames import EndSession
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
+from snakepit_agent.calls.answers import Links
 from snakepit_agent.calls.execution import Execution
 from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.stopping import Stopping
@@ -22,12 +22,6 @@ from snakepit_agent.model.turns import Admission, Key, Turns, Waiting
 from snakepit_agent.workers.processes import Processes
 
 _MOVED = "the session has moved to another worker: what this call still does or says does not count"
-
-
-class Links(Protocol):
-    """What of the uplink sessions need."""
-
-    def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
 
 
 class Sessions:

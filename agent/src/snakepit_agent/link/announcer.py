@@ -9,7 +9,7 @@ from collections.abc import Callable
 from snakepit._ipc.frames import Ready
 from snakepit._wire.tools import tool_to_wire
 from snakepit.v1 import link_pb2
-from snakepit_agent.link.report import Rss, load, report
+from snakepit_agent.link.report import load, report
 from snakepit_agent.link.uplink import Uplink
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.model.slots import Ledger
@@ -20,7 +20,7 @@ many. Whether a slot is free, it hears at once."""
 
 
 class Announcer:
-    """Of the capsule with that name, whose workers have `slots` each. `rss` tells a pid's resident bytes, `worker_id` a worker's name.
+    """Of the capsule with that name, whose workers have `slots` each. `worker_id` tells a worker's name.
 
     `reported` is called with each report that a change has called for.
     """
@@ -33,7 +33,6 @@ class Announcer:
         ledger: Ledger,
         lifecycle: Lifecycle,
         worker_id: Callable[[str], str],
-        rss: Rss,
         reported: Callable[[], None],
     ) -> None:
         self._capsule = capsule
@@ -42,7 +41,6 @@ class Announcer:
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._worker_id = worker_id
-        self._rss = rss
         self._reported = reported
         self._offer: link_pb2.Offer | None = None
         self._told: dict[tuple[str, str], int] = {}
@@ -88,7 +86,7 @@ class Announcer:
 
     def _report(self) -> link_pb2.Frame:
         self._sequence += 1
-        return report(self._sequence, self._capsule, self._slots, self._lifecycle, self._ledger, time.monotonic(), self._rss)
+        return report(self._sequence, self._capsule, self._slots, self._lifecycle, self._ledger, time.monotonic())
 
     # ---- slots
 

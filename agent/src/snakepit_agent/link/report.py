@@ -22,13 +22,11 @@ _STATES = {
     SeatState.STOPPED: pool_pb2.WORKER_STATE_STOPPED,
 }
 
-Rss = Callable[[int], int]
 
-
-def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> link_pb2.Frame:
-    """The heartbeat: every worker, also one that can't start. `rss` tells a pid's resident bytes, 0 for unknown."""
-    workers = [_worker(capsule, slots, seat, lifecycle, ledger, now, rss) for seat in lifecycle.seats]
-    leaving = [_worker(capsule, slots, seat, lifecycle, ledger, now, rss) for seat in lifecycle.leaving.values()]
+def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger: Ledger, now: float) -> link_pb2.Frame:
+    """The heartbeat: every worker, also one that can't start."""
+    workers = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.seats]
+    leaving = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.leaving.values()]
     _say_once(workers)
     body = link_pb2.Report(
         sequence=sequence,
@@ -50,7 +48,7 @@ def _say_once(workers: Iterable[pool_pb2.Worker]) -> None:
         said.add(worker.traceback)
 
 
-def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: Ledger, now: float, rss: Rss) -> pool_pb2.Worker:
+def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: Ledger, now: float) -> pool_pb2.Worker:
     successor = lifecycle.successors.get(seat.index) if seat.state is SeatState.REPLACING else None
     reason, message = _explain(seat, now) if successor is None else _explain_both(seat, successor)
     counted = ledger.workers.get(seat.incarnation)
@@ -61,7 +59,7 @@ def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: 
         slots=slots,
         running=ledger.running(seat.incarnation),
         served=counted.served if counted else 0,
-        rss_bytes=seat.rss_bytes or (rss(seat.pid) if seat.has_process and seat.pid else 0),
+        rss_bytes=seat.rss_bytes,
         restarts=max(0, seat.lives - 1),
         setup_seconds=seat.setup_seconds,
         oldest_running_seconds=ledger.oldest_seconds(seat.incarnation, now),

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import struct
 from collections import deque
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +26,7 @@ log = logging.getLogger(__name__)
 class KeeperEvents(Protocol):
     """Whom the keeper's words go to. Descriptors become the receiver's."""
 
-    def keeper_came(self, hello: KeeperHello, descriptors: list[int], *, same_processes: bool) -> None: ...
+    def keeper_came(self, hello: KeeperHello, descriptors: list[int]) -> None: ...
     def keeper_said(self, frame: FromKeeper, descriptors: list[int]) -> None: ...
     def keeper_went(self) -> None: ...
 
@@ -132,13 +130,7 @@ class KeeperServer:
             raise FramingError(f"it speaks protocol {hello.protocol}, this agent {PROTOCOL}: use images of the same release")
         self._greeted = True
         self.gone.clear()
-        self._events.keeper_came(hello, descriptors, same_processes=self._peer_pid() == hello.pid)
-
-    def _peer_pid(self) -> int:
-        """The keeper's pid as this container sees it; 0 across pid namespaces."""
-        assert self._keeper is not None
-        pid, _, _ = struct.unpack("3i", self._keeper.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return int(pid) if pid != os.getpid() else 0
+        self._events.keeper_came(hello, descriptors)
 
     def _write(self) -> None:
         while self._orders and self._keeper is not None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from snakepit._ipc import frames
 from snakepit._names import worker_id
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.workers.channel import WorkerChannel
-
-_PAGE = 4096
 
 
 class Processes:
@@ -20,8 +17,6 @@ class Processes:
 
     def __init__(self, lifecycle: Lifecycle, order: Callable[[frames.FromAgent], None], capsule: str) -> None:
         self.channels: dict[str, WorkerChannel] = {}
-        self.visible = False
-        """The keeper's processes are in this one's namespace, as in local mode."""
         self._lifecycle = lifecycle
         self._order = order
         self._capsule = capsule
@@ -50,12 +45,3 @@ class Processes:
         if (stacks := self.channels[incarnation].stacks) is not None:
             stacks.expect(time.monotonic(), anew=anew)
         self.signal(incarnation, signal.SIGUSR1, group=False)
-
-    def rss(self, pid: int) -> int:
-        """Resident bytes; 0 where the keeper's processes can't be seen, as across containers."""
-        if not self.visible:
-            return 0
-        try:
-            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return 0

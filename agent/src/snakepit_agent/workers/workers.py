@@ -106,10 +106,9 @@ class Workers:
 
     # ---- the keeper
 
-    def keeper_came(self, hello: frames.KeeperHello, descriptors: list[int], *, same_processes: bool) -> None:
+    def keeper_came(self, hello: frames.KeeperHello, descriptors: list[int]) -> None:
         """A keeper is there, without processes."""
         log.info("keeper %s with Python %s connected", hello.version, hello.python)
-        self.processes.visible = same_processes
         self.supervisor.cpus = hello.cpus
         self._oom = OomCounter(descriptors[0]) if descriptors else None
         close_all(descriptors[1:])

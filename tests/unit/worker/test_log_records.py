@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit_worker.lines import END, NO_CALL, PIECE, Backlog, Label, Record, Splitter, as_json, as_text, encode
+from snakepit_worker.log_records import END, NO_CALL, PIECE, Backlog, Label, Record, Splitter, as_json, as_text, encode
 
 CALL = Label("c1", "ada", "classify")
 OTHER = Label("c2", "", "count")

@@ -1,6 +1,6 @@
 """Makes worker processes for the keeper: by fork from a zygote, or as a fresh interpreter.
 
-It answers each `StartWorker` exactly once, through the `Parent`: born, or failed. It never waits.
+It answers each `StartWorker` exactly once, through the `LaunchEvents`: launched, or failed. It never waits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from snakepit._values.strings import clipped
 from snakepit_worker import starting
 from snakepit_worker.collector import Collector
 from snakepit_worker.processes import signal_process
-from snakepit_worker.starting import Birth, Forked, MustSpawn, NotForked
+from snakepit_worker.starting import Forked, Launch, MustSpawn, NotForked
 
 logger = logging.getLogger("snakepit.keeper")
 ZygoteKey = tuple[str, tuple[tuple[str, str], ...]]
@@ -31,12 +31,12 @@ MAX_ZYGOTES = 4
 """A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""
 
 
-class Parent(Protocol):
+class LaunchEvents(Protocol):
     """Who is told, and who watches the zygotes' sockets."""
 
-    def parked(self, pid: int) -> None: ...
+    def zygote_started(self, pid: int) -> None: ...
 
-    def born(self, birth: Birth, pid: int) -> None: ...
+    def launched(self, launch: Launch, pid: int) -> None: ...
 
     def failed(self, failure: StartFailed) -> None: ...
 
@@ -48,14 +48,14 @@ class Parent(Protocol):
     def collector(self) -> Collector: ...
 
 
-class Zygote:
-    """One parked process, and the births that it was asked for."""
+class ZygoteHandle:
+    """The keeper's view of a zygote: the parked process, and the launches that it was asked for."""
 
-    def __init__(self, key: ZygoteKey, births: Births) -> None:
+    def __init__(self, key: ZygoteKey, launcher: Launcher) -> None:
         self.key = key
         self.socket, theirs = packet_pair()
-        self._births = births
-        self._pending: dict[str, Birth] = {}
+        self._launcher = launcher
+        self._pending: dict[str, Launch] = {}
         self._failure: NotForked | None = None
         self._retired = False
         self._distrusted = False
@@ -67,10 +67,10 @@ class Zygote:
             except OSError:
                 self._close()
                 raise
-        births.parent.parked(self.pid)
+        launcher.events.zygote_started(self.pid)
 
     def _start(self, theirs: socket.socket) -> int:
-        sink = self._births.parent.collector.open(self._log, "zygote")
+        sink = self._launcher.events.collector.open(self._log, "zygote")
         try:
             arguments = [str(theirs.fileno()), str(os.getpid())]
             return starting.spawn("snakepit_worker.zygote", arguments, dict(self.key[1]), [theirs.fileno()], sink.output)
@@ -79,15 +79,15 @@ class Zygote:
 
     def _close(self) -> None:
         self.socket.close()
-        self._births.parent.collector.close(self._log)
+        self._launcher.events.collector.close(self._log)
 
-    def request(self, birth: Birth) -> None:
+    def request(self, launch: Launch) -> None:
         try:
-            starting.request(self.socket, birth)
+            starting.request(self.socket, launch)
         except OSError as error:
-            self._births.fail(birth, "fork", type(error).__name__, f"the zygote takes no more requests: {error}")
+            self._launcher.fail(launch, "fork", type(error).__name__, f"the zygote takes no more requests: {error}")
             return
-        self._pending[birth.start.incarnation] = birth
+        self._pending[launch.start.incarnation] = launch
 
     def holds(self, incarnation: str) -> bool:
         return incarnation in self._pending
@@ -99,7 +99,7 @@ class Zygote:
             if packet is not None:
                 self._take(starting.decode_reply(packet.data))
                 return True
-            self._births.unwatch(self)
+            self._launcher.unwatch(self)
         except BlockingIOError:
             pass
         except (OSError, FramingError) as error:
@@ -120,17 +120,17 @@ class Zygote:
     def _take(self, answer: starting.FromZygote) -> None:
         if self._distrusted:
             return
-        birth = self._pending.pop(answer.incarnation, None)
-        if birth is None:
+        launch = self._pending.pop(answer.incarnation, None)
+        if launch is None:
             self._distrust(f"answered for a worker that it was not asked for: {answer!r:.200}")
             return
         match answer:
             case Forked():
-                self._births.parent.born(birth, answer.pid)
+                self._launcher.events.launched(launch, answer.pid)
             case NotForked():
-                self._fail(birth, answer)
+                self._fail(launch, answer)
             case MustSpawn():
-                self._give_up(birth, f"{clipped(answer.reason, MOST_REASON)}, {MUST_SPAWN}")
+                self._give_up(launch, f"{clipped(answer.reason, MOST_REASON)}, {MUST_SPAWN}")
         self._end_if_retired()
 
     def _distrust(self, what: str) -> None:
@@ -139,7 +139,7 @@ class Zygote:
             self._distrusted = True
             logger.warning("the process that imports %s %s", self.key[0], what)
             self._failure = self._failure or NotForked("", "import", "ZygoteBroken", f"the process that imports {self.key[0]} {what}")
-            self._births.end(self)
+            self._launcher.end(self)
 
     def retire(self) -> None:
         """Its code has passed: answer what is asked for already, then end."""
@@ -148,89 +148,89 @@ class Zygote:
 
     def _end_if_retired(self) -> None:
         if self._retired and not self._pending:
-            self._births.end(self)
+            self._launcher.end(self)
 
-    def _give_up(self, birth: Birth, note: str) -> None:
+    def _give_up(self, launch: Launch, note: str) -> None:
         """No fork will come of it: its memory is better used elsewhere."""
         logger.warning("%s", note)
-        births, self._pending = [birth, *self._pending.values()], {}
-        self._births.never_fork(self, note)
-        for each in births:
-            self._births.spawn(each, note)
+        launches, self._pending = [launch, *self._pending.values()], {}
+        self._launcher.never_fork(self, note)
+        for each in launches:
+            self._launcher.spawn(each, note)
 
-    def _fail(self, birth: Birth, answer: NotForked) -> None:
-        self._births.fail(birth, answer.stage, answer.type, answer.message, answer.traceback)
+    def _fail(self, launch: Launch, answer: NotForked) -> None:
+        self._launcher.fail(launch, answer.stage, answer.type, answer.message, answer.traceback)
         if answer.stage != "fork":
             self._failure = answer
-            self._births.end(self)
+            self._launcher.end(self)
 
     def ended(self, how: str) -> None:
         """The process is reaped: read what it had said, fail what it had not answered."""
         self.is_over = True
-        while self._births.is_watched(self) and self._pending and self.read():
+        while self._launcher.is_watched(self) and self._pending and self.read():
             pass
         why = self._failure or NotForked("", "import", "ZygoteDied", f"the process that imports {self.key[0]} {how}")
-        for birth in self._pending.values():
-            self._births.fail(birth, why.stage, why.type, why.message, why.traceback)
-        self._births.unwatch(self)
+        for launch in self._pending.values():
+            self._launcher.fail(launch, why.stage, why.type, why.message, why.traceback)
+        self._launcher.unwatch(self)
         self._close()
 
 
-class Births:
+class Launcher:
     """All of the keeper's zygotes."""
 
-    def __init__(self, parent: Parent) -> None:
-        self.parent = parent
-        self._zygotes: dict[ZygoteKey, Zygote] = {}
-        self._ending: dict[int, Zygote] = {}
+    def __init__(self, events: LaunchEvents) -> None:
+        self.events = events
+        self._zygotes: dict[ZygoteKey, ZygoteHandle] = {}
+        self._ending: dict[int, ZygoteHandle] = {}
         self._never_fork: dict[ZygoteKey, str] = {}
-        self._watched: set[Zygote] = set()
+        self._watched: set[ZygoteHandle] = set()
 
     def start(self, start: StartWorker) -> None:
         try:
-            birth = self._birth(start)
+            launch = self._launch(start)
         except OSError as error:
-            self.parent.failed(StartFailed(start.index, start.incarnation, "fork", type(error).__name__, str(error)))
+            self.events.failed(StartFailed(start.index, start.incarnation, "fork", type(error).__name__, str(error)))
             return
         note = self._never_fork.get(_key(start), "")
         if start.startup == "spawn" or note:
-            self.spawn(birth, note)
+            self.spawn(launch, note)
         else:
-            self._fork(birth)
+            self._fork(launch)
 
-    def _birth(self, start: StartWorker) -> Birth:
-        sink = self.parent.collector.open(start.incarnation, "worker", start.name or f"worker/{start.index}")
+    def _launch(self, start: StartWorker) -> Launch:
+        sink = self.events.collector.open(start.incarnation, "worker", start.name or f"worker/{start.index}")
         try:
-            return Birth(start, sink)
+            return Launch(start, sink)
         except OSError:
             close_all(sink)
             raise
 
-    def spawn(self, birth: Birth, note: str = "") -> None:
+    def spawn(self, launch: Launch, note: str = "") -> None:
         """A fresh interpreter; `note`: why it is one, though a fork was asked for."""
-        birth.note = note
-        inherited = list(birth.newborn)
+        launch.note = note
+        inherited = list(launch.ends)
         try:
             arguments = [*map(str, inherited), str(os.getpid())]
-            pid = starting.spawn("snakepit_worker.worker", arguments, birth.start.env, inherited, birth.newborn.output)
+            pid = starting.spawn("snakepit_worker.worker", arguments, launch.start.env, inherited, launch.ends.output)
         except OSError as error:
-            self.fail(birth, "fork", type(error).__name__, str(error))
+            self.fail(launch, "fork", type(error).__name__, str(error))
         else:
-            self.parent.born(birth, pid)
+            self.events.launched(launch, pid)
 
-    def fail(self, birth: Birth, stage: str, type: str, message: str, traceback: str = "") -> None:
-        birth.abandon()
-        self.parent.failed(birth.failed(stage, type, message, traceback))
+    def fail(self, launch: Launch, stage: str, type: str, message: str, traceback: str = "") -> None:
+        launch.abandon()
+        self.events.failed(launch.failed(stage, type, message, traceback))
 
     def kill_pending(self, incarnation: str) -> bool:
-        """A worker that isn't born yet is stopped by killing its zygote: the import hangs, or it would have been born."""
+        """A worker that has no process yet is stopped by killing its zygote: the import hangs, or there would be one."""
         for zygote in self._all():
             if zygote.holds(incarnation):
                 self.end(zygote)
                 return True
         return False
 
-    def never_fork(self, zygote: Zygote, note: str) -> None:
+    def never_fork(self, zygote: ZygoteHandle, note: str) -> None:
         """For as long as this agent is there, and the code is what it is."""
         if self._zygotes.get(zygote.key) is zygote:
             if len(self._never_fork) >= MAX_ZYGOTES:
@@ -271,35 +271,35 @@ class Births:
     def is_empty(self) -> bool:
         return not self._zygotes and not self._ending
 
-    def is_watched(self, zygote: Zygote) -> bool:
+    def is_watched(self, zygote: ZygoteHandle) -> bool:
         return zygote in self._watched
 
-    def unwatch(self, zygote: Zygote) -> None:
+    def unwatch(self, zygote: ZygoteHandle) -> None:
         if zygote in self._watched:
             self._watched.remove(zygote)
-            self.parent.unwatch(zygote.socket)
+            self.events.unwatch(zygote.socket)
 
-    def _all(self) -> list[Zygote]:
+    def _all(self) -> list[ZygoteHandle]:
         return [*self._zygotes.values(), *self._ending.values()]
 
-    def _fork(self, birth: Birth) -> None:
+    def _fork(self, launch: Launch) -> None:
         try:
-            zygote = self._zygote(_key(birth.start))
+            zygote = self._zygote(_key(launch.start))
         except OSError as error:
-            self.fail(birth, "fork", type(error).__name__, str(error))
+            self.fail(launch, "fork", type(error).__name__, str(error))
         else:
-            zygote.request(birth)
+            zygote.request(launch)
 
-    def _zygote(self, key: ZygoteKey) -> Zygote:
+    def _zygote(self, key: ZygoteKey) -> ZygoteHandle:
         if key not in self._zygotes:
             if len(self._zygotes) >= MAX_ZYGOTES:
                 self.end(next(iter(self._zygotes.values())))
-            zygote = self._zygotes[key] = Zygote(key, self)
+            zygote = self._zygotes[key] = ZygoteHandle(key, self)
             self._watched.add(zygote)
-            self.parent.watch(zygote.socket, zygote.read)
+            self.events.watch(zygote.socket, zygote.read)
         return self._zygotes[key]
 
-    def end(self, zygote: Zygote) -> None:
+    def end(self, zygote: ZygoteHandle) -> None:
         """No new request goes there; its wait status ends it."""
         if self._zygotes.get(zygote.key) is zygote:
             del self._zygotes[zygote.key]

@@ -1,4 +1,4 @@
-"""What a worker runs on: its Python, and how many CPUs its container may use."""
+"""What a worker runs on: its Python, and what the kernel says of its container: CPUs, and kills for want of memory."""
 
 from __future__ import annotations
 
@@ -45,3 +45,23 @@ def _quota(folder: Path) -> Iterator[float]:
         return
     if quota not in ("max", "-1"):
         yield int(quota) / int(period)
+
+
+def out_of_memory_file() -> Path | None:
+    """The file of this process's cgroup that counts out-of-memory kills; None where it can't be told."""
+    return next((path for path in _counters() if os.access(path, os.R_OK)), None)
+
+
+def _counters() -> Iterator[Path]:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            yield from _under(Path("/sys/fs/cgroup"), group, "memory.events")
+        elif "memory" in controllers.split(","):
+            yield from _under(Path("/sys/fs/cgroup/memory"), group, "memory.oom_control")
+
+
+def _under(mount: Path, group: str, name: str) -> Iterator[Path]:
+    """A container sees its own group at its own path, or mounted as the root."""
+    yield mount / group.lstrip("/") / name
+    yield mount / name

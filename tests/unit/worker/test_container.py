@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakepit_worker.runtime import cpus, describe_python, python
+from snakepit_worker.container import cpus, describe_python, python
 
 
 @pytest.mark.parametrize(
