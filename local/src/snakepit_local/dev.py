@@ -1,4 +1,4 @@
-"""`snakepit dev`: a pool on this machine, no Kubernetes. Its arguments and what they ask for; the rest is `world`."""
+"""`snakepit dev`: a pool on this machine, no Kubernetes. Its arguments and what they ask for; the rest is `machine`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dev(
     from snakepit_control_plane.server import AddressInUse
     from snakepit_control_plane.settings import Settings, check_store
     from snakepit_local.files import for_debugging, read_pools
-    from snakepit_local.world import run
+    from snakepit_local.machine import run
 
     settings = Settings(
         listen=listen, metrics=None if metrics == "off" else metrics, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0

@@ -1,6 +1,6 @@
-"""The loop of a leading operator: what wakes it, one look at a time at each pool, and a full resync in case nothing did.
+"""The loop of a leading operator: what wakes it, whose turn it is, and a full resync in case nothing did.
 
-What a look does is in `reconcile`. The loop leaves off at once when it is cancelled.
+What is done with a pool is in `reconcile`, never twice at a time with one. The loop leaves off at once when it is cancelled.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Controller:
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
 
     def wake(self, pool: str, after: float = 0.0) -> None:
-        """Look at the pool soon."""
+        """Reconcile the pool soon."""
         self._queue.add(pool, time.monotonic() + after)
         self._added.set()
 
@@ -118,7 +118,7 @@ class Controller:
                 await self._added.wait()
 
     async def _guarded(self, pool: str) -> float | None:
-        """One look, and when to look again; after a failure, ever later."""
+        """Reconcile once; when to do it again: after a failure, ever later."""
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 after = await self.reconciler.reconcile(pool)

@@ -1,6 +1,6 @@
 """Kubernetes Events for changes of a pool's state. An event that can't be written is logged and forgotten: events decide nothing.
 
-The same happening again is the same Event with a higher count; each pool has a small budget that fills up again with time.
+The same event again is the same Event with a higher count; each pool has a small budget that fills up again with time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
 log = logging.getLogger(__name__)
 
 
-class Happening(Struct, frozen=True):
+class NewEvent(Struct, frozen=True):
     """An event to be."""
 
     type: str
@@ -44,22 +44,22 @@ class Happening(Struct, frozen=True):
     message: str
 
 
-def happenings(before: SnakePoolStatus | None, after: SnakePoolStatus, done: Outcome) -> list[Happening]:
+def events_of(before: SnakePoolStatus | None, after: SnakePoolStatus, done: Outcome) -> list[NewEvent]:
     """What changed between two statuses, and what of the plan was done."""
     return [*_done(done), *_changed({each.type: each for each in before.conditions} if before else {}, after.conditions)]
 
 
-def _done(done: Outcome) -> Iterator[Happening]:
+def _done(done: Outcome) -> Iterator[NewEvent]:
     if done.created:
-        yield Happening("Normal", "CapsulesCreated", f"Created {_names(each.name for each in done.created)}")
+        yield NewEvent("Normal", "CapsulesCreated", f"Created {_names(each.name for each in done.created)}")
     for reason in sorted({each.reason for each in done.deleted}):
         these = [each for each in done.deleted if each.reason == reason]
         why = next((f": {each.message}" for each in these if each.message), "")
         type_ = "Warning" if reason in _LOSSES else "Normal"
-        yield Happening(type_, "CapsulesDeleted", f"Deleting {_names(each.name for each in these)} ({reason}){why}")
+        yield NewEvent(type_, "CapsulesDeleted", f"Deleting {_names(each.name for each in these)} ({reason}){why}")
 
 
-def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[Happening]:
+def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[NewEvent]:
     after = tuple(after)
     degraded = {(each.reason, each.message) for each in after if each.type == DEGRADED}
     for condition in after:
@@ -70,12 +70,12 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
             continue
         if was is None and condition.type != PROGRESSING and _fine(condition):
             continue  # the first look at a healthy pool is no news
-        yield Happening(
+        yield NewEvent(
             "Normal" if _fine(condition) else "Warning", condition.reason, f"{condition.type} is {condition.status}: {condition.message}"
         )
 
 
-def recycled(before: FleetView | None, after: FleetView) -> Iterator[Happening]:
+def recycled(before: FleetView | None, after: FleetView) -> Iterator[NewEvent]:
     """Workers that were recycled between two looks at a pool, an event for each reason; a capsule that is new brings no news."""
     found: set[str] = set()
     for name, capsule in after.capsules.items():
@@ -83,7 +83,7 @@ def recycled(before: FleetView | None, after: FleetView) -> Iterator[Happening]:
         if was is not None and was.incarnation == capsule.incarnation:
             found.update(reason for reason, count in capsule.recycled.items() if count > was.recycled.get(reason, 0))
     for reason in sorted(found & RECYCLED.keys()):
-        yield Happening("Normal", "WorkersRecycled", f"Recycled: {RECYCLED[reason]}")
+        yield NewEvent("Normal", "WorkersRecycled", f"Recycled: {RECYCLED[reason]}")
 
 
 RECYCLED = {
@@ -109,7 +109,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(every[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-class Bucket:
+class TokenBucket:
     """A budget that fills up again with time."""
 
     def __init__(self, now: float) -> None:
@@ -126,18 +126,18 @@ class Bucket:
         return True
 
 
-class Announcer:
+class EventRecorder:
     """Writes events."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._counts: OrderedDict[str, int] = OrderedDict()
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    async def announce(self, pool: SnakePool, found: Iterable[Happening]) -> None:
+    async def record(self, pool: SnakePool, found: Iterable[NewEvent]) -> None:
         """Write each, within the pool's budget."""
         now = time.monotonic()
-        bucket = self._buckets.setdefault(pool.metadata.uid, Bucket(now))
+        bucket = self._buckets.setdefault(pool.metadata.uid, TokenBucket(now))
         self._buckets.move_to_end(pool.metadata.uid)
         for each in found:
             if bucket.take(now):
@@ -145,13 +145,13 @@ class Announcer:
         _shrink(self._buckets)
         _shrink(self._counts)
 
-    async def _write(self, pool: SnakePool, happening: Happening) -> None:
-        name = f"{pool.metadata.name}.{digest([pool.metadata.uid, happening.type, happening.reason, happening.message], 16)}"
+    async def _write(self, pool: SnakePool, event: NewEvent) -> None:
+        name = f"{pool.metadata.name}.{digest([pool.metadata.uid, event.type, event.reason, event.message], 16)}"
         count = self._counts[name] = self._counts.pop(name, 0) + 1
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
             try:
-                await self._kube.create(EVENTS, pool.metadata.namespace, _event(name, pool, happening, stamp))
+                await self._kube.create(EVENTS, pool.metadata.namespace, _event(name, pool, event, stamp))
             except KubeError as error:
                 if not error.exists:
                     raise
@@ -159,7 +159,7 @@ class Announcer:
         except KubeError as error:
             if error.ending:
                 return  # nothing can be made in that namespace, and nobody will read it
-            log.warning("event %s of %s could not be written: %s", happening.reason, pool.metadata.name, error)
+            log.warning("event %s of %s could not be written: %s", event.reason, pool.metadata.name, error)
 
 
 def clip(message: str) -> str:
@@ -171,7 +171,7 @@ def clip(message: str) -> str:
     return f"{sentence}\n... {traceback[-room:]}" if traceback and room > 0 else message[:_MESSAGE_LENGTH]
 
 
-def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Object:
+def _event(name: str, pool: SnakePool, event: NewEvent, stamp: str) -> Object:
     metadata = pool.metadata
     return {
         "apiVersion": "v1",
@@ -184,9 +184,9 @@ def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Obje
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         },
-        "type": happening.type,
-        "reason": happening.reason,
-        "message": clip(happening.message),
+        "type": event.type,
+        "reason": event.reason,
+        "message": clip(event.message),
         "source": {"component": "snakepit-operator"},
         "firstTimestamp": stamp,
         "lastTimestamp": stamp,
@@ -194,6 +194,6 @@ def _event(name: str, pool: SnakePool, happening: Happening, stamp: str) -> Obje
     }
 
 
-def _shrink(remembered: OrderedDict[str, int] | OrderedDict[str, Bucket]) -> None:
+def _shrink(remembered: OrderedDict[str, int] | OrderedDict[str, TokenBucket]) -> None:
     while len(remembered) > REMEMBERED:
         remembered.popitem(last=False)

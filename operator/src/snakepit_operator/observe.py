@@ -13,7 +13,7 @@ from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Observed, PodView
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.status import pool_selector
-from snakepit_operator.views import hang, pod_view, pool_view
+from snakepit_operator.views import pod_view, pool_view, with_fault
 
 HANGS_SECONDS = 10.0
 """A pod whose containers a node has been creating for longer than this is asked for its events."""
@@ -21,7 +21,7 @@ MOST_ASKED = 3
 """So many pods of a pool at each look, the oldest first: where many hang, they do for one reason."""
 
 
-class Sight(Struct, frozen=True):
+class Observation(Struct, frozen=True):
     """A pool, its status as the API server holds it, and what there is of it. `again`: seconds until a pod may be said to hang."""
 
     pool: SnakePool
@@ -34,7 +34,7 @@ class Sight(Struct, frozen=True):
 
 async def observe(
     kube: Kube, fleet: Fleet, agent: AgentImage, namespace: str, name: str, deleted: Collection[str] = (), now: float = 0.0
-) -> Sight | None:
+) -> Observation | None:
     """None: the pool is gone or going. `agent`: what new pods get. `deleted`: uids of the pods that we have deleted ourselves.
     `now` is Unix time.
 
@@ -54,10 +54,10 @@ async def observe(
     pods = [replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest) for pod in pods]
     creating = sorted((pod for pod in pods if pod.creating and not pod.deleting), key=lambda pod: pod.created)
     late = [pod for pod in creating if now - pod.created >= HANGS_SECONDS]
-    hanging = {pod.uid: hang(pod, await _events(kube, namespace, pod)) for pod in late[:MOST_ASKED]}
+    hanging = {pod.uid: with_fault(pod, await _events(kube, namespace, pod)) for pod in late[:MOST_ASKED]}
     again = min((pod.created + HANGS_SECONDS - now for pod in creating[len(late) :]), default=None)
     observed = Observed(tuple(hanging.get(pod.uid, pod) for pod in pods), fleet.view(f"{namespace}/{name}"))
-    return Sight(pool, raw["metadata"].get("resourceVersion", ""), raw.get("status") or {}, observed, again)
+    return Observation(pool, raw["metadata"].get("resourceVersion", ""), raw.get("status") or {}, observed, again)
 
 
 async def _events(kube: Kube, namespace: str, pod: PodView) -> list[Object]:

@@ -1,4 +1,5 @@
-"""One look at one pool: observe, decide, act, report. Each step is elsewhere; here is their order, and what is remembered between looks.
+"""One pool, reconciled: observe, decide, act, report. Each step is elsewhere; here is their order, and what is remembered from one time to
+the next.
 
 What is remembered saves requests and repeats. Losing it, as a new leader does, changes no decision.
 """
@@ -16,7 +17,7 @@ from snakepit.spec.fields import SnakePool
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier
-from snakepit_operator.events import Announcer, Happening, happenings, recycled
+from snakepit_operator.events import EventRecorder, NewEvent, events_of, recycled
 from snakepit_operator.fleet import Fleet, OnChange
 from snakepit_operator.kube import Kube, KubeError, Object
 from snakepit_operator.leases import Claims
@@ -39,11 +40,11 @@ log = logging.getLogger(__name__)
 
 
 class Memory(msgspec.Struct):
-    """What is remembered of one pool from one look to the next. `deleted`: uids of its pods that we have deleted ourselves."""
+    """What is remembered of one pool from one time to the next. `deleted`: uids of its pods that we have deleted ourselves."""
 
     deleted: set[str] = msgspec.field(default_factory=set)
     seen: FleetView | None = None
-    """What the control plane's counts were at the last look."""
+    """What the control plane's counts were the last time."""
     ending: str = ""
     """The pool's uid, if its namespace is being deleted."""
     budget: tuple[str, int, float] = ("", 0, 0.0)
@@ -51,8 +52,10 @@ class Memory(msgspec.Struct):
 
 
 class Reconciler:
-    """Makes pools so, one look at a time. `known` are the settings of all pools that are
-    ours, as they were seen last, and `memories` what is remembered of each."""
+    """Makes pools so, one at a time.
+
+    `known` are the settings of all pools that are ours, as they were seen last, and `memories` what is remembered of each.
+    """
 
     def __init__(self, kube: Kube, settings: Settings, on_change: OnChange) -> None:
         self._kube = kube
@@ -62,7 +65,7 @@ class Reconciler:
         self.memories: dict[str, Memory] = {}
         self._refusals = Refusals()
         self._applier = Applier(kube, self.fleet, settings.agent)
-        self._announcer = Announcer(kube)
+        self._recorder = EventRecorder(kube)
         self._claims = Claims(kube, f"{settings.namespace}/{settings.lease_name}")
         self._others: dict[str, float] = {}
         """Pools of other releases, and when that was said (monotonic)."""
@@ -96,33 +99,33 @@ class Reconciler:
         """Observe, decide, act, report; when to look again. Raises KubeError."""
         namespace, _, short = name.partition("/")
         memory, now = self.memories.get(name) or Memory(), time.time()
-        sight = await observe(self._kube, self.fleet, self._agent, namespace, short, memory.deleted, now)
-        if sight is None:
+        observation = await observe(self._kube, self.fleet, self._agent, namespace, short, memory.deleted, now)
+        if observation is None:
             self.forget(name)
             self._others.pop(name, None)
             return None
-        pool = sight.pool
-        holder = await self._claims.holder(namespace, short, sight.status.get("release"), sight.version)
+        pool = observation.pool
+        holder = await self._claims.holder(namespace, short, observation.status.get("release"), observation.version)
         if holder != self._claims.me:
             await self._leave(name, pool, holder)
             return None
         self.memories[name] = memory
         problem = pods.problem(pool.spec)
-        todo = decide(pool, sight.observed, now, problem)
-        if sight.again is not None:
-            todo = msgspec.structs.replace(todo, requeue_after=sooner(todo.requeue_after, max(0.1, sight.again)))
+        todo = decide(pool, observation.observed, now, problem)
+        if observation.again is not None:
+            todo = msgspec.structs.replace(todo, requeue_after=sooner(todo.requeue_after, max(0.1, observation.again)))
         if todo.creations and (held := self._refusals.held(name, pool, now)):
             problem, todo = held.problem, without_creations(todo, held.until - now)
         self.known[name] = pods.pool_settings(pool)
-        memory.deleted &= {pod.uid for pod in sight.observed.pods}
+        memory.deleted &= {pod.uid for pod in observation.observed.pods}
         is_new = self.fleet.put(self.known[name], todo.drains, todo.evicted)
         done = await self._act(name, pool, todo, memory)
         if done is None:
             return None
-        observed = msgspec.structs.replace(sight.observed, fleet=await self._confirmed(name, wait=is_new))
+        observed = msgspec.structs.replace(observation.observed, fleet=await self._confirmed(name, wait=is_new))
         after = msgspec.structs.replace(status(pool, observed, todo, now, done.refusal or problem), release=holder)
-        await self._applier.status(pool, sight.status, after)
-        await self._announcer.announce(pool, [*happenings(pool.status, after, done), *_recycled(memory, observed.fleet)])
+        await self._applier.status(pool, observation.status, after)
+        await self._recorder.record(pool, [*events_of(pool.status, after, done), *_recycled(memory, observed.fleet)])
         return self._again(name, pool, todo, done, now)
 
     async def _act(self, name: str, pool: SnakePool, todo: Plan, memory: Memory) -> Outcome | None:
@@ -150,7 +153,7 @@ class Reconciler:
         log.warning("pool %s is left alone: the operator with the Lease %s looks after it", name, holder)
         said = f"The operator with the Lease {holder} looks after this pool, the one with {self._claims.me} leaves it alone"
         then = "let only one of the two watch this namespace (watchNamespaces)"
-        await self._announcer.announce(pool, [Happening("Warning", Reason.ANOTHER_RELEASE, f"{said}: {then}")])
+        await self._recorder.record(pool, [NewEvent("Warning", Reason.ANOTHER_RELEASE, f"{said}: {then}")])
 
     async def _confirmed(self, name: str, *, wait: bool) -> FleetView | None:
         """The pool as it is now; of new settings, when the replicas have confirmed them, if they do so soon."""
@@ -175,7 +178,7 @@ class Reconciler:
             memory.budget = (metadata.uid, metadata.generation, now)
 
 
-def _recycled(memory: Memory, fleet: FleetView | None) -> list[Happening]:
+def _recycled(memory: Memory, fleet: FleetView | None) -> list[NewEvent]:
     """What the control plane's counts have to tell since they were looked at last."""
     if fleet is None:
         return []

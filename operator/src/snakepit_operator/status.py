@@ -30,7 +30,7 @@ _SILENT = (
 )
 
 
-class Verdict(Struct, frozen=True):
+class Finding(Struct, frozen=True):
     """A condition without its times."""
 
     status: str
@@ -46,7 +46,7 @@ def pool_selector(pool: SnakePool) -> str:
 def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem: tuple[str, str] | None = None) -> SnakePoolStatus:
     """Everything about the pool as of `now` (Unix seconds). `problem`: why pods can't be made at all, as reason and sentence."""
     view = _View(pool, observed, plan, now, problem)
-    verdicts = view.verdicts()
+    findings = view.findings()
     fleet = observed.fleet
     return SnakePoolStatus(
         observed_generation=pool.metadata.generation,
@@ -63,39 +63,39 @@ def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem:
         total_slots=fleet.total_slots if fleet else None,
         queue_depth=fleet.queue_depth if fleet else None,
         sessions=fleet.sessions if fleet else None,
-        reason=headline(verdicts),
-        conditions=conditions(verdicts, pool, now),
+        reason=headline(findings),
+        conditions=conditions(findings, pool, now),
     )
 
 
-def headline(verdicts: Mapping[str, Verdict]) -> str:
+def headline(findings: Mapping[str, Finding]) -> str:
     """The one word of `kubectl get`: of the worst that is so."""
-    if verdicts[DEGRADED].status == "True":
-        return verdicts[DEGRADED].reason
-    if verdicts[AVAILABLE].status != "True":
-        return verdicts[AVAILABLE].reason
+    if findings[DEGRADED].status == "True":
+        return findings[DEGRADED].reason
+    if findings[AVAILABLE].status != "True":
+        return findings[AVAILABLE].reason
     for condition in (STORE, SYNCED):
-        if verdicts[condition].status == "False":
-            return verdicts[condition].reason
-    if verdicts[PROGRESSING].status == "True":
-        return verdicts[PROGRESSING].reason
-    return verdicts[AUTOSCALING].reason if AUTOSCALING in verdicts else "Ready"
+        if findings[condition].status == "False":
+            return findings[condition].reason
+    if findings[PROGRESSING].status == "True":
+        return findings[PROGRESSING].reason
+    return findings[AUTOSCALING].reason if AUTOSCALING in findings else "Ready"
 
 
-def conditions(verdicts: Mapping[str, Verdict], pool: SnakePool, now: float) -> tuple[Condition, ...]:
-    """The verdicts as conditions; the time of one whose status is as before stays."""
+def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> tuple[Condition, ...]:
+    """The findings as conditions; the time of one whose status is as before stays."""
     before = {each.type: each for each in pool.status.conditions} if pool.status else {}
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return tuple(
         Condition(
             type=type_,
-            status=verdict.status,  # type: ignore[arg-type]
-            reason=verdict.reason,
-            message=verdict.message,
+            status=finding.status,  # type: ignore[arg-type]
+            reason=finding.reason,
+            message=finding.message,
             observed_generation=pool.metadata.generation,
-            last_transition_time=was.last_transition_time if (was := before.get(type_)) and was.status == verdict.status else stamp,
+            last_transition_time=was.last_transition_time if (was := before.get(type_)) and was.status == finding.status else stamp,
         )
-        for type_, verdict in verdicts.items()
+        for type_, finding in findings.items()
     )
 
 
@@ -112,60 +112,60 @@ class _View:
         self.outdated = sum(1 for pod in self.active if pod.outdated)
         self.trouble = _trouble(observed, problem)
 
-    def verdicts(self) -> dict[str, Verdict]:
+    def findings(self) -> dict[str, Finding]:
         found = {AVAILABLE: self.available(), PROGRESSING: self.progressing(), DEGRADED: self.degraded()}
         found |= {SYNCED: self.synced(), STORE: self.store()}
         return found if self.pool.spec.autoscaling is None else {**found, AUTOSCALING: self.autoscaling()}
 
-    def available(self) -> Verdict:
+    def available(self) -> Finding:
         fleet = self.observed.fleet
         if fleet is None:
-            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
         if fleet.available:
             slots = f"{fleet.busy_slots} of {_count(fleet.total_slots, 'slot')} busy"
-            return Verdict("True", Reason.WORKERS_READY, f"{_count(fleet.ready_workers, 'worker')} ready, {slots}")
+            return Finding("True", Reason.WORKERS_READY, f"{_count(fleet.ready_workers, 'worker')} ready, {slots}")
         if self.wanted == 0:
             if fleet.behind:
-                return Verdict("False", *self._behind(fleet))
+                return Finding("False", *self._behind(fleet))
             reason = Reason.SUSPENDED if self.pool.spec.suspended else Reason.SCALED_TO_ZERO
-            return Verdict("False", reason, "no capsules are wanted")
+            return Finding("False", reason, "no capsules are wanted")
         if self.trouble:
-            return Verdict("False", *self.trouble)
-        return Verdict("False", Reason.STARTING, fleet.message or f"{self.ready} of {_count(self.wanted, 'capsule')} ready, no worker yet")
+            return Finding("False", *self.trouble)
+        return Finding("False", Reason.STARTING, fleet.message or f"{self.ready} of {_count(self.wanted, 'capsule')} ready, no worker yet")
 
-    def progressing(self) -> Verdict:
+    def progressing(self) -> Finding:
         if self.plan.held:
-            return Verdict("Unknown", self.plan.held, _AWAY)
+            return Finding("Unknown", self.plan.held, _AWAY)
         counts = f"{self.ready} of {_count(self.wanted, 'capsule')} ready, {self.updated} of the newest template"
         reason = self._movement()
         if reason is None and self.outdated:
-            return Verdict("False", Reason.OUTDATED, f"{counts}; {_count(self.outdated, 'capsule')} {_OUTDATED}")
+            return Finding("False", Reason.OUTDATED, f"{counts}; {_count(self.outdated, 'capsule')} {_OUTDATED}")
         if reason is None:
-            return Verdict("False", Reason.UP_TO_DATE, counts)
+            return Finding("False", Reason.UP_TO_DATE, counts)
         if reason is Reason.ROLLOUT_PAUSED:
-            return Verdict("False", reason, f"{counts}; rollout.paused is set")
+            return Finding("False", reason, f"{counts}; rollout.paused is set")
         if self._late():
-            return Verdict("False", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{counts}; nothing moved for {self._deadline():g} s")
-        return Verdict("True", reason, counts)
+            return Finding("False", Reason.PROGRESS_DEADLINE_EXCEEDED, f"{counts}; nothing moved for {self._deadline():g} s")
+        return Finding("True", reason, counts)
 
-    def degraded(self) -> Verdict:
+    def degraded(self) -> Finding:
         if self.trouble:
-            return Verdict("True", *self.trouble)
+            return Finding("True", *self.trouble)
         if self._movement() not in (None, Reason.ROLLOUT_PAUSED) and self._late():
-            return Verdict("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"nothing moved for {self._deadline():g} s")
-        return Verdict("False", Reason.AS_EXPECTED, "no capsule or worker reports a fault")
+            return Finding("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"nothing moved for {self._deadline():g} s")
+        return Finding("False", Reason.AS_EXPECTED, "no capsule or worker reports a fault")
 
-    def synced(self) -> Verdict:
+    def synced(self) -> Finding:
         fleet = self.observed.fleet
         if fleet is None:
-            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
         if fleet.behind:
-            return Verdict("False", *self._behind(fleet))
+            return Finding("False", *self._behind(fleet))
         generation = self.pool.metadata.generation
         if fleet.unheard:
             heard = f"those that answer hold generation {generation}"
-            return Verdict("Unknown", Reason.REPLICA_UNKNOWN, f"{_count(fleet.unheard, 'control-plane replica')} not heard now; {heard}")
-        return Verdict("True", Reason.SETTINGS_CONFIRMED, f"every control-plane replica holds generation {generation}")
+            return Finding("Unknown", Reason.REPLICA_UNKNOWN, f"{_count(fleet.unheard, 'control-plane replica')} not heard now; {heard}")
+        return Finding("True", Reason.SETTINGS_CONFIRMED, f"every control-plane replica holds generation {generation}")
 
     def _behind(self, fleet: FleetView) -> tuple[str, str]:
         where = f"{_count(fleet.behind, 'control-plane replica')} without generation {self.pool.metadata.generation}"
@@ -173,26 +173,26 @@ class _View:
             return Reason.SETTINGS_REFUSED, f"{where}: {fleet.refused}"[:_MESSAGE_LENGTH]
         return Reason.SETTINGS_PENDING, f"{where} of the spec yet: calls there go by what it held before"
 
-    def store(self) -> Verdict:
+    def store(self) -> Finding:
         fleet = self.observed.fleet
         if fleet is None:
-            return Verdict("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
         if fleet.store_ready:
             return self._sessions(fleet.sessions_mark)
         why = f" ({fleet.store_message})" if fleet.store_message else ""
-        return Verdict("False", Reason.STORE_UNAVAILABLE, f"the session store can't be used{why}; calls without a session go on")
+        return Finding("False", Reason.STORE_UNAVAILABLE, f"the session store can't be used{why}; calls without a session go on")
 
-    def _sessions(self, mark: int) -> Verdict:
+    def _sessions(self, mark: int) -> Finding:
         if not mark:
-            return Verdict("True", Reason.STORE_READY, "sessions can be read and written")
+            return Finding("True", Reason.STORE_READY, "sessions can be read and written")
         full = mark >= 100
         message = f"{mark} % of the {self.pool.spec.session.max_sessions} sessions that session.maxSessions allows are in use"
         then = "; new ones are refused" if full else ""
-        return Verdict("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
+        return Finding("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
 
-    def autoscaling(self) -> Verdict:
+    def autoscaling(self) -> Finding:
         kept = f"the pool has {_count(self.wanted, 'capsule')}, as replicas says" if self.wanted else "no capsules are wanted"
-        return Verdict("False", Reason.AUTOSCALING_IGNORED, f"this version does not carry out autoscaling: {kept}")
+        return Finding("False", Reason.AUTOSCALING_IGNORED, f"this version does not carry out autoscaling: {kept}")
 
     def _movement(self) -> Reason | None:
         old = len(self.active) - self.updated

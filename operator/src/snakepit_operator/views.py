@@ -56,7 +56,7 @@ def pod_view(raw: Object) -> PodView:
     )
 
 
-def hang(pod: PodView, events: Iterable[Object]) -> PodView:
+def with_fault(pod: PodView, events: Iterable[Object]) -> PodView:
     """The pod with the reason and message of the newest of its events, if that one is a warning: a volume, a sandbox, an address."""
     newest: Object = max(events, key=_told, default={})
     if newest.get("type") != "Warning":

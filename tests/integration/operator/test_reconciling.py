@@ -11,7 +11,7 @@ import pytest
 
 from snakepit_operator import kube as kube_module
 from snakepit_operator.apply import Applier
-from snakepit_operator.events import Happening
+from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
 from snakepit_operator.model import Creation, Deletion, Plan, Reason
@@ -149,9 +149,9 @@ async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(operator: Recon
     deleted: set[str] = set()
     plan = Plan(deletions=(Deletion(second, await uid(admin, second), Reason.ROLLING_OUT),))
     await operator._applier.carry_out(pool, plan, deleted)
-    sight = await observe(kube, operator.fleet, AGENT, admin.namespace, "digits", deleted, time.time())
-    assert sight is not None
-    assert {each.name: (each.deleting, each.evicted) for each in sight.observed.pods} == {first: (True, True), second: (True, False)}
+    observation = await observe(kube, operator.fleet, AGENT, admin.namespace, "digits", deleted, time.time())
+    assert observation is not None
+    assert {each.name: (each.deleting, each.evicted) for each in observation.observed.pods} == {first: (True, True), second: (True, False)}
 
 
 async def uid(admin: Admin, pod: str) -> str:
@@ -325,7 +325,7 @@ async def test_what_happens_once_is_told_once_and_what_happens_again_is_the_same
     assert (created["count"], created["type"]) == (1, "Normal")
     pool = await admin.pool()
     assert created["involvedObject"]["uid"] == pool["metadata"]["uid"]
-    await operator._announcer.announce(pool_view(pool), [Happening(created["type"], created["reason"], created["message"])])
+    await operator._recorder.record(pool_view(pool), [NewEvent(created["type"], created["reason"], created["message"])])
     (twice,) = [each for each in await admin.every("events") if each["reason"] == "CapsulesCreated"]
     assert twice["count"] == 2
 

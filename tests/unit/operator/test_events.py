@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from snakepit_operator.events import Announcer, Happening, clip, recycled
+from snakepit_operator.events import EventRecorder, NewEvent, clip, recycled
 from snakepit_operator.kube import Kube, KubeError
 from support.operator_world import capsule, fleet, pod, pool
 from support.pretend_api import TERMINATING, PretendApi
@@ -46,5 +46,5 @@ async def test_that_an_event_can_t_be_made_in_a_namespace_that_is_being_deleted_
     api = PretendApi()
     for refusal, lines in ((TERMINATING, 0), (KubeError(403, "Forbidden", "no such right"), 1)):
         api.refuse_events = refusal
-        await Announcer(cast(Kube, api)).announce(pool(), [Happening("Normal", "Test", "a word")])
+        await EventRecorder(cast(Kube, api)).record(pool(), [NewEvent("Normal", "Test", "a word")])
         assert len(caplog.messages) == lines

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
-from snakepit_operator.events import BURST, REFILL_SECONDS, Bucket, happenings
+from snakepit_operator.events import BURST, REFILL_SECONDS, TokenBucket, events_of
 from snakepit_operator.leases import LEASE_SECONDS, look
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.queue import DueQueue
@@ -79,12 +79,12 @@ class TestEvents:
         good, _ = self.statuses()
         for seen, warned in ((fleet(behind=1), False), (fleet(behind=1, refused="call.new: unknown"), True)):
             after = status(pool(suspended=True), Observed((), seen), Plan(), START)
-            told = {each.reason: each.type for each in happenings(good, after, Outcome())}
+            told = {each.reason: each.type for each in events_of(good, after, Outcome())}
             assert told["SettingsRefused" if warned else "SettingsPending"] == ("Warning" if warned else "Normal")
 
     def test_nothing_changed_is_no_event(self) -> None:
         good, _ = self.statuses()
-        assert happenings(good, good, Outcome()) == []
+        assert events_of(good, good, Outcome()) == []
 
     def test_sessions_that_fill_up_are_a_warning_for_each_mark_and_the_way_back_is_none(self) -> None:
         def full(mark: int) -> SnakePoolStatus:
@@ -92,34 +92,34 @@ class TestEvents:
             return status(pool(replicas=1), Observed((pod(0),), view), Plan(), START + 60)
 
         marks = [0, 80, 80, 100, 80, 0]
-        told = [happenings(full(before), full(after), Outcome()) for before, after in itertools.pairwise(marks)]
+        told = [events_of(full(before), full(after), Outcome()) for before, after in itertools.pairwise(marks)]
         reasons = [[(each.type, each.reason) for each in some] for some in told]
         near, all_ = ("Warning", "SessionsNearlyFull"), ("Warning", "SessionsFull")
         assert reasons == [[near], [], [all_], [near], [("Normal", "StoreReady")]]
 
     def test_the_first_look_at_a_healthy_pool_is_no_warning(self) -> None:
         good, _ = self.statuses()
-        assert all(each.type == "Normal" for each in happenings(None, good, Outcome()))
+        assert all(each.type == "Normal" for each in events_of(None, good, Outcome()))
 
     def test_trouble_is_a_warning_and_its_end_is_normal(self) -> None:
         good, bad = self.statuses()
-        trouble = {(each.type, each.reason) for each in happenings(good, bad, Outcome())}
+        trouble = {(each.type, each.reason) for each in events_of(good, bad, Outcome())}
         assert ("Warning", "ImagePullBackOff") in trouble
-        assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in happenings(bad, good, Outcome())}
+        assert ("Normal", "AsExpected") in {(each.type, each.reason) for each in events_of(bad, good, Outcome())}
 
     def test_one_trouble_is_told_once(self) -> None:
         good, bad = self.statuses()
-        assert [each.reason for each in happenings(good, bad, Outcome())].count("ImagePullBackOff") == 1
+        assert [each.reason for each in events_of(good, bad, Outcome())].count("ImagePullBackOff") == 1
 
     @pytest.mark.parametrize("spec", [{"replicas": 1}, {"suspended": True}, {"replicas": 0}], ids=["starting", "suspended", "zero"])
     def test_what_is_as_wished_is_no_warning(self, spec: dict[str, object]) -> None:
         found = status(pool(**spec), Observed((), fleet()), Plan(), START)
-        assert {each.type for each in happenings(None, found, Outcome())} <= {"Normal"}
+        assert {each.type for each in events_of(None, found, Outcome())} <= {"Normal"}
 
     def test_another_message_alone_is_no_event(self) -> None:
         _, bad = self.statuses()
         conditions = tuple(msgspec.structs.replace(each, message="otherwise") for each in bad.conditions)
-        assert happenings(bad, msgspec.structs.replace(bad, conditions=conditions), Outcome()) == []
+        assert events_of(bad, msgspec.structs.replace(bad, conditions=conditions), Outcome()) == []
 
     def test_many_pods_are_one_event(self) -> None:
         good, _ = self.statuses()
@@ -127,7 +127,7 @@ class TestEvents:
             tuple(Creation(f"digits-{number:02}-x", number, "t") for number in range(50)),
             (Deletion("digits-a", "u", "ScalingDown"),),
         )
-        created, deleted = happenings(good, good, done)
+        created, deleted = events_of(good, good, done)
         assert created.message.endswith("and 45 more")
         assert (deleted.type, deleted.message) == ("Normal", "Deleting digits-a (ScalingDown)")
 
@@ -135,7 +135,7 @@ class TestEvents:
     def test_a_capsule_that_nobody_wished_away_is_a_warning_with_the_pods_own_words(self, reason: str) -> None:
         good, _ = self.statuses()
         done = Outcome((), (Deletion("digits-a", "u", reason, "Evicted: The node was low on resource: memory."),))
-        (told,) = happenings(good, good, done)
+        (told,) = events_of(good, good, done)
         assert told.type == "Warning"
         assert told.message == f"Deleting digits-a ({reason}): Evicted: The node was low on resource: memory."
 
@@ -143,11 +143,11 @@ class TestEvents:
         one = pod(0)
         of = pool(replicas=1, autoscaling={"maxReplicas": 3})
         found = status(of, Observed((one,), fleet(capsule(one), ready_workers=1)), Plan(), START)
-        assert ("Warning", "AutoscalingIgnored") in {(each.type, each.reason) for each in happenings(None, found, Outcome())}
-        assert happenings(found, found, Outcome()) == []
+        assert ("Warning", "AutoscalingIgnored") in {(each.type, each.reason) for each in events_of(None, found, Outcome())}
+        assert events_of(found, found, Outcome()) == []
 
     def test_a_pool_has_a_budget_of_events(self) -> None:
-        bucket = Bucket(0.0)
+        bucket = TokenBucket(0.0)
         assert [bucket.take(0.0) for _ in range(BURST + 2)] == [True] * BURST + [False, False]
         assert bucket.take(REFILL_SECONDS)
         assert not bucket.take(REFILL_SECONDS)

@@ -10,7 +10,7 @@ import pytest
 
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import EVENTS
-from snakepit_operator.observe import HANGS_SECONDS, MOST_ASKED, Sight, observe
+from snakepit_operator.observe import HANGS_SECONDS, MOST_ASKED, Observation, observe
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.views import pool_view
 
@@ -42,9 +42,9 @@ class Cluster:
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
     going = {"deletionTimestamp": "2026-11-25T00:00:00Z"}
     cluster: Any = Cluster(stays={}, ours=going, theirs=going)
-    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", {"ours", "stays"})
-    assert sight is not None
-    assert {pod.name: (pod.deleting, pod.evicted) for pod in sight.observed.pods} == {
+    observation = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", {"ours", "stays"})
+    assert observation is not None
+    assert {pod.name: (pod.deleting, pod.evicted) for pod in observation.observed.pods} == {
         "stays": (False, False),
         "ours": (True, False),
         "theirs": (True, True),
@@ -56,12 +56,12 @@ def unstarted(second: int = 0) -> dict[str, Any]:
     return {"creationTimestamp": f"2026-11-25T00:00:{second:02}Z"}
 
 
-async def look(cluster: Any, age: float) -> Sight:
+async def look(cluster: Any, age: float) -> Observation:
     for each in cluster._pods:
         each["spec"] = {"nodeName": "node-1"}
-    sight = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", (), BEGAN + age)
-    assert sight is not None
-    return sight
+    observation = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", (), BEGAN + age)
+    assert observation is not None
+    return observation
 
 
 async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_its_events() -> None:
@@ -74,10 +74,10 @@ async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_
 
 async def test_nobody_is_asked_before_its_time_and_there_is_another_look_then() -> None:
     cluster: Any = Cluster(starts=unstarted())
-    sight = await look(cluster, 4)
+    observation = await look(cluster, 4)
     assert cluster.asked == []
-    assert sight.again == pytest.approx(HANGS_SECONDS - 4)
-    assert not sight.observed.pods[0].stuck
+    assert observation.again == pytest.approx(HANGS_SECONDS - 4)
+    assert not observation.observed.pods[0].stuck
 
 
 async def test_of_many_that_hang_only_a_few_are_asked() -> None:
@@ -93,5 +93,5 @@ async def test_a_pod_of_another_agent_or_other_settings_is_outdated() -> None:
     marks = {"old": before, "same": agent_hash(spec, AGENT), "edited": other}
     unmarked: dict[str, Any] = {}
     cluster: Any = Cluster(unmarked=unmarked, **{name: {"annotations": {"snakepit.dev/agent-hash": mark}} for name, mark in marks.items()})
-    sight = await look(cluster, 0)
-    assert {pod.name for pod in sight.observed.pods if pod.outdated} == {"old", "edited", "unmarked"}
+    observation = await look(cluster, 0)
+    assert {pod.name for pod in observation.observed.pods if pod.outdated} == {"old", "edited", "unmarked"}

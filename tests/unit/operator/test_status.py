@@ -261,9 +261,9 @@ def test_the_transition_time_changes_only_with_the_status() -> None:
 @pytest.mark.parametrize(("mark", "reason"), [(0, "StoreReady"), (80, "SessionsNearlyFull"), (100, "SessionsFull")])
 def test_how_full_the_sessions_are_is_told_beside_the_store(mark: int, reason: str) -> None:
     seen = fleet(capsule(pod(0)), ready_workers=1, total_slots=1, sessions_mark=mark)
-    verdict = conditions(look(pool(replicas=1), pod(0), seen=seen))["SessionStoreReady"]
-    assert verdict[:2] == ("True", reason)
-    assert ("10000" in verdict[2]) == bool(mark)
+    finding = conditions(look(pool(replicas=1), pod(0), seen=seen))["SessionStoreReady"]
+    assert finding[:2] == ("True", reason)
+    assert ("10000" in finding[2]) == bool(mark)
 
 
 def test_only_capsules_that_are_heard_count_as_available_whatever_workers_they_had() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.model import FleetView, Phase
-from snakepit_operator.views import fleet_view, hang, pod_view
+from snakepit_operator.views import fleet_view, pod_view, with_fault
 
 POOL = "default/digits"
 
@@ -97,13 +97,13 @@ def test_a_pod_that_a_node_is_creating_is_known_by_its_containers_alone() -> Non
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_pod_hangs_for_the_reason_of_its_newest_event_if_that_is_a_warning(order: int) -> None:
     pod = pod_view(raw(phase="Pending"))
-    found = hang(pod, [event("Normal", "Scheduled", "00"), MISSING][::order])
+    found = with_fault(pod, [event("Normal", "Scheduled", "00"), MISSING][::order])
     assert found.stuck
     assert (found.reason, found.message) == ("FailedMount", "FailedMount said")
-    assert hang(pod, [MISSING, event("Normal", "Pulling", "10")][::order]) == pod, "that fault is over"
+    assert with_fault(pod, [MISSING, event("Normal", "Pulling", "10")][::order]) == pod, "that fault is over"
     newer = event("Warning", "FailedCreatePodSandBox", "08", series={"lastObservedTime": "2026-11-24T01:00:11.5Z"})
-    assert hang(pod, [MISSING, newer][::order]).reason == "FailedCreatePodSandBox"
-    assert hang(pod, []) == pod
+    assert with_fault(pod, [MISSING, newer][::order]).reason == "FailedCreatePodSandBox"
+    assert with_fault(pod, []) == pod
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])

@@ -52,7 +52,7 @@ def debugging(terminal: str) -> dict[str, str]:
     return {"SNAKEPIT_DEBUG_TERMINAL": terminal, "SNAKEPIT_SETUP_TIMEOUT_SECONDS": "86400"}
 
 
-class World:
+class Machine:
     """`run` it until `stop` is set; `hurry` cuts the drain short. `terminal`: the path of the one that workers' debuggers talk to."""
 
     def __init__(
@@ -219,17 +219,17 @@ class World:
 
 
 async def run(pools: Sequence[LocalPool], settings: Settings, *, watch: bool, terminal: str) -> int:
-    """A world on the terminal, until a signal comes; a second one cuts the drain short. Returns the exit status."""
-    world = World(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
+    """A machine on the terminal, until a signal comes; a second one cuts the drain short. Returns the exit status."""
+    machine = Machine(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
     signals: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
         signals.append(number)
-        (world.hurry if len(signals) > 1 else world.stop).set()
+        (machine.hurry if len(signals) > 1 else machine.stop).set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    await world.run()
+    await machine.run()
     return INTERRUPTED if signals and signals[0] is signal.SIGINT else 0
 
 
