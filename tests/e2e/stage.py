@@ -31,11 +31,11 @@ class Visit:
         self.began = time.monotonic()
         self.ended = asyncio.Event()
         self.said: list[Mapping[str, Any]] = []
-        self._writer = writer
+        self.writer = writer
 
     def let(self) -> None:
         """It may go on."""
-        self._writer.write(b".")
+        self.writer.write(b".")
 
     async def end(self) -> None:
         """Let it go on, and see it off."""
@@ -62,7 +62,7 @@ class Desk:
         finally:
             server.close()
             for visit in self.visits:
-                visit._writer.close()
+                visit.writer.close()
 
     async def visit(self, text: str, number: int = 0) -> Visit:
         """The run of that text, as soon as it has begun; `number` counts those of the same text."""

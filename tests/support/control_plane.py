@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from snakepit._wire.link import Link
 from snakepit._wire.status import from_rpc_error
 from snakepit.errors import SnakepitError
 from snakepit.v1 import (
@@ -39,6 +40,21 @@ async def replica(store: Store | None = None, *, told: bool = True, **settings: 
     finally:
         if not running.stopping:
             await running.stop(linger=0, drain=0)
+
+
+async def lose(server: Running) -> None:
+    """As if its process were gone: every connection breaks, and nobody is told."""
+    await server._grpc.stop(0)
+
+
+def clients(server: Running) -> list[Link]:
+    """Links of clients that the replica has."""
+    return [link for link, peer in server.links.links.items() if peer.role == "client"]
+
+
+async def linked(*servers: Running) -> None:
+    """Each has been linked by a client."""
+    await eventually(lambda: all(clients(each) for each in servers), "every replica is linked")
 
 
 async def eventually(condition: Callable[[], object], what: str = "") -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import msgspec
 
+from snakepit import Pool
 from snakepit._wire import Dialer, Link
 from snakepit._wire.dial import Replica
 from snakepit._wire.token import Token
@@ -334,6 +335,18 @@ class SimulatedAgent:
         while True:
             await asyncio.sleep(self.beat_seconds)
             self.report()
+
+
+async def take_turns(pool: Pool, first: SimulatedAgent, second: SimulatedAgent) -> None:
+    """Call until the client is linked to the replicas of both agents, and its next call is the first one's. They forget these calls."""
+    last = first
+    async with asyncio.timeout(20.0):
+        while last is first or not first.calls:
+            before = len(second.calls)
+            await pool.call("echo", {}, timeout=10)
+            last = second if len(second.calls) > before else first
+    for agent in (first, second):
+        agent.calls.clear()
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch, Started,
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store import client
-from snakepit_control_plane.store.connection import Command
 from snakepit_control_plane.store.interface import SessionQuotas
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
@@ -310,21 +309,14 @@ async def test_every_round_trip_is_measured(store: RedisStore) -> None:
 
 
 async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
-    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore,
 ) -> None:
     await asyncio.gather(*(store.create_session(wanted(f"s{n}"), 1000) for n in range(100)))
-    sent: list[int] = []
-    connection = store._client._connection
-    run = connection.run
-
-    async def counted(commands: Sequence[Command]) -> list[object]:
-        sent.append(len(commands))
-        return await run(commands)
-
-    monkeypatch.setattr(connection, "run", counted)
+    trips: list[float] = []
+    store.measure(trips.append)
     touching, listing = store.touch_sessions(POOL, [f"s{n}" for n in range(100)]), store.get_session(POOL, "s7")
     await asyncio.gather(touching, listing)
-    assert sent == [101]
+    assert len(trips) == 1
 
 
 async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(server: RedisServer, store: RedisStore) -> None:

@@ -13,16 +13,11 @@ import pytest
 import snakepit
 from snakepit import Client, Started
 from snakepit._wire.protocol import NEWEST
-from snakepit.client.peer import Peer
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
-from support.control_plane import eventually, replica
+from support.control_plane import clients, eventually, replica
 from support.ports import free_port
 from support.simulated_agent import POOL, simulated_agent
-
-
-def peers(client: Client) -> list[Peer]:
-    return list(client._connection._peers.values())
 
 
 async def test_nobody_at_the_address_is_said_at_once_with_the_address_and_the_fix() -> None:
@@ -64,7 +59,7 @@ async def test_a_replica_that_dies_during_a_call_is_lost_and_the_call_maybe_ran(
     async with simulated_agent(server.address) as agent, Client(server.address) as client:
         call = asyncio.create_task(client.pool(POOL).call("hang", timeout=30))
         await eventually(lambda: agent.running, "the call runs")
-        peers(client)[0].link.close("the test cuts it")
+        clients(server)[0].close("the test cuts it")
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -74,9 +69,9 @@ async def test_after_a_broken_link_the_next_call_finds_a_new_one(server: Running
     async with simulated_agent(server.address), Client(server.address) as client:
         pool = client.pool(POOL)
         assert await pool.call("echo", {"value": 1}, timeout=10) == {"value": 1}
-        cut = peers(client)[0]
-        cut.link.close("the test cuts it")
-        await eventually(lambda: cut not in peers(client), "the link is gone")
+        (cut,) = clients(server)
+        cut.close("the test cuts it")
+        await eventually(lambda: cut not in clients(server), "the link is gone")
         assert await pool.call("echo", {"value": 2}, timeout=10) == {"value": 2}
 
 
@@ -86,7 +81,7 @@ async def test_a_replica_that_stops_finishes_its_calls_and_its_successor_gets_th
         running = asyncio.create_task(pool.call("hang", timeout=30))
         await eventually(lambda: agent.running, "the call runs")
         stopping = asyncio.create_task(server.stop(linger=0, drain=10))
-        await eventually(lambda: not client._connection._usable, "the client was told")
+        await eventually(lambda: server.stopping, "the client is told")
         later = asyncio.create_task(pool.call("echo", {"value": 1}, timeout=30))
         agent.let_go()
         assert await running == "late"

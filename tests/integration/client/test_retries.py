@@ -11,10 +11,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -22,13 +21,12 @@ import snakepit
 from snakepit import Client, Started
 from snakepit._retry import FLOOR, SHARE
 from snakepit._wire.status import to_frame
-from snakepit.client.peer import Peer
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import eventually, replica
+from support.control_plane import clients, eventually, lose, replica
 from support.dev_server import Program
-from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success, take_turns
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -54,9 +52,9 @@ async def agent_of(server: str, name: str, **options: object) -> AsyncIterator[S
 
 
 @asynccontextmanager
-async def client_of(*servers: str) -> AsyncIterator[Client]:
-    """With a link to each."""
-    async with Client(",".join(servers), connect_timeout=10) as client:
+async def client_of(*servers: Running | Process) -> AsyncIterator[Client]:
+    """With a link to each. Only the client itself knows which of them it may use, and nobody else can be asked."""
+    async with Client(",".join(each.address for each in servers), connect_timeout=10) as client:
         await eventually(lambda: len(client._connection._usable) == len(servers), "every replica is linked")
         yield client
 
@@ -75,14 +73,10 @@ class World:
     def pool(self) -> snakepit.Pool:
         return self.client.pool(POOL)
 
-    def peer(self, server: Running) -> Peer:
-        return next(peer for peer in self.client._connection.peers if peer.replica.address == server.address)
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A call that goes to the first replica."""
-        connection = self.client._connection
-        connection._turn = connection._usable.index(self.peer(self.first)) - 1
-        return asyncio.create_task(work)
+    def cut(self) -> None:
+        """The client's link to the first replica breaks."""
+        (link,) = clients(self.first)
+        link.close("the test cuts it")
 
     async def offer(self, name: str, tool: Tool) -> None:
         for agent, server in ((self.a, self.first), (self.b, self.second)):
@@ -93,16 +87,19 @@ class World:
 
 @asynccontextmanager
 async def two(a: Mapping[str, object] | None = None, b: Mapping[str, object] | None = None) -> AsyncIterator[World]:
-    """`a` and `b`: options of the agents."""
+    """`a` and `b`: options of the agents. The client's first call goes to the first replica."""
     store = MemoryStore()
     async with (
         replica(store) as first,
         replica(store) as second,
         agent_of(first.address, "a", **(a or {})) as agent_a,
         agent_of(second.address, "b", **(b or {})) as agent_b,
-        client_of(first.address, second.address) as client,
+        client_of(first, second) as client,
     ):
-        yield World(first, second, agent_a, agent_b, client)
+        world = World(first, second, agent_a, agent_b, client)
+        if not (a or b):
+            await take_turns(world.pool, agent_a, agent_b)
+        yield world
 
 
 STARTING = {"state": pool_pb2.WORKER_STATE_STARTING}
@@ -113,9 +110,8 @@ STARTING = {"state": pool_pb2.WORKER_STATE_STARTING}
 
 async def test_a_call_that_a_stopping_replica_never_took_goes_to_another() -> None:
     async with two() as world:
-        call = world.start(world.pool.call("work", timeout=10))
-        while not world.peer(world.first).waiting:
-            await asyncio.sleep(0)
+        call = asyncio.create_task(world.pool.call("work", timeout=10))
+        # Before the client hears anything of it.
         world.first.links.go_away()
         world.first.links.close("this replica stops")
         assert await call == "done"
@@ -123,10 +119,10 @@ async def test_a_call_that_a_stopping_replica_never_took_goes_to_another() -> No
 
 
 async def test_the_only_replica_stops_before_it_took_a_call_and_its_successor_gets_it() -> None:
-    async with replica() as server, client_of(server.address) as client:
+    async with replica() as server, client_of(server) as client:
+        with pytest.raises(snakepit.PoolNotFound):
+            await client.pool(POOL).call("work", timeout=20)
         call = asyncio.create_task(client.pool(POOL).call("work", timeout=20))
-        while not client._connection.peers[0].waiting:
-            await asyncio.sleep(0)
         server.links.go_away()
         server.links.close("this replica stops")
         await server.stop(linger=0, drain=0)
@@ -138,10 +134,10 @@ async def test_the_only_replica_stops_before_it_took_a_call_and_its_successor_ge
 
 async def test_an_idempotent_call_whose_replica_is_lost_runs_through_another() -> None:
     async with two() as world:
-        call = world.start(world.pool.call("hang", timeout=20))
+        call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await world.first._grpc.stop(0)
+        await lose(world.first)
         assert await call == "late"
         assert [each.call_id for each in world.a.calls] == [each.call_id for each in world.b.calls]
 
@@ -150,10 +146,10 @@ async def test_an_idempotent_stream_whose_replica_is_lost_before_its_first_chunk
     async with two() as world:
         await world.offer("count", _held_count)
         stream = world.pool.stream("count", {"to": 3}, timeout=20)
-        call = world.start(_all(stream))
+        call = asyncio.create_task(_all(stream))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await world.first._grpc.stop(0)
+        await lose(world.first)
         assert await call == [0, 1, 2]
         assert len(world.b.calls) == 1
 
@@ -171,11 +167,10 @@ async def _all(stream: snakepit.Stream) -> list[object]:
 async def test_a_call_with_a_key_whose_link_breaks_joins_its_run_through_another_replica() -> None:
     async with two() as world:
         await world.offer("once", hang)
-        call = world.start(world.pool.call("once", timeout=20, idempotency_key="k"))
+        call = asyncio.create_task(world.pool.call("once", timeout=20, idempotency_key="k"))
         await eventually(lambda: world.a.running, "it runs")
-        peer = world.peer(world.first)
         world.first.links.go_away()  # Or its address might be linked again before the call is sent again.
-        peer.link.close("the test cuts it")
+        world.cut()
         await eventually(lambda: world.second.flow.calls.count, "it was sent again")
         world.a.let_go()
         assert await call == "late"
@@ -185,9 +180,9 @@ async def test_a_call_with_a_key_whose_link_breaks_joins_its_run_through_another
 async def test_a_call_that_may_have_run_and_is_not_idempotent_is_not_sent_again() -> None:
     async with two() as world:
         await world.offer("once", hang)
-        call = world.start(world.pool.call("once", timeout=20))
+        call = asyncio.create_task(world.pool.call("once", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
-        await world.first._grpc.stop(0)
+        await lose(world.first)
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -197,9 +192,9 @@ async def test_a_call_that_may_have_run_and_is_not_idempotent_is_not_sent_again(
 async def test_a_stream_whose_link_breaks_is_lost_and_its_reader_is_not_cancelled() -> None:
     async with two() as world:
         await world.offer("once", _held_count)
-        call = world.start(_all(world.pool.stream("once", {"to": 3}, timeout=20)))
+        call = asyncio.create_task(_all(world.pool.stream("once", {"to": 3}, timeout=20)))
         await eventually(lambda: world.a.running, "it runs")
-        world.peer(world.first).link.close("the test cuts it")
+        world.cut()
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -211,9 +206,9 @@ async def test_what_may_have_run_and_is_refused_the_second_time_still_says_maybe
 
     async with two() as world:
         world.b.tools["hang"] = refuse
-        call = world.start(world.pool.call("hang", timeout=20))
+        call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
-        await world.first._grpc.stop(0)
+        await lose(world.first)
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -223,10 +218,10 @@ async def test_what_may_have_run_and_is_refused_the_second_time_still_says_maybe
 async def test_a_call_that_is_sent_again_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "snakepit.client")
     async with two() as world:
-        call = world.start(world.pool.call("hang", timeout=20))
+        call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await world.first._grpc.stop(0)
+        await lose(world.first)
         assert await call == "late"
     assert "of hang goes out again, try 2: the control-plane replica at" in caplog.text
 
@@ -245,8 +240,9 @@ async def test_closing_the_client_ends_its_calls_at_once_and_sends_none_again() 
 
 async def test_a_replica_that_is_not_ready_costs_no_call_while_another_is() -> None:
     async with two(a=STARTING) as world:
-        assert await world.start(world.pool.call("work", timeout=10)) == "done"
-        assert len(world.b.calls) == 1
+        assert [await world.pool.call("work", timeout=10) for _ in range(2)] == ["done"] * 2
+        refused = [world.first.telemetry.calls.value(POOL, tool, "POOL_NOT_READY") for tool in ("", "work")]
+        assert any(refused)
 
 
 # ---- a storm
@@ -324,7 +320,8 @@ async def processes() -> AsyncIterator[tuple[Sequence[Process], Sequence[Simulat
             await asyncio.to_thread(each.serves)
         async with contextlib.AsyncExitStack() as stack:
             agents = [await stack.enter_async_context(agent_of(each.address, name)) for each, name in zip(running, ("a", "b"), strict=True)]
-            yield running, agents, await stack.enter_async_context(client_of(*[each.address for each in running]))
+            client = await stack.enter_async_context(client_of(*running))
+            yield running, agents, client
     finally:
         for each in running:
             each.end()
