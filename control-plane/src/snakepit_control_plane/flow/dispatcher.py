@@ -52,7 +52,7 @@ class Dispatcher:
                 self.join(pool, call, now)
         elif isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
-            if goes_next(pool, call.tool) and len(pool.queue.anybody) > 1:
+            if goes_next(pool, call.request.tool) and len(pool.queue.anybody) > 1:
                 self.pump(pool, now)
         else:
             self._calls.fail(call, outcome)
@@ -74,7 +74,7 @@ class Dispatcher:
 
     def reserve(self, pool: Pool, call: Call, worker: Worker, now: float, event: Event = "reserve") -> None:
         """Count the call in that worker's load."""
-        mean = pool.mean_seconds(call.tool)
+        mean = pool.mean_seconds(call.request.tool)
         call.move(event)
         # Nothing can come between: a call is reserved or sent exactly while it counts there.
         call.worker = worker

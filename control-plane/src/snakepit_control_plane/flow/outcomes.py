@@ -49,7 +49,7 @@ class Outcomes:
             if failed or worker.failure_share:
                 self._count_failure(pool, worker, call, failed, now)
         if not failed:
-            pool.learn(call.tool, result.run_seconds)
+            pool.learn(call.request.tool, result.run_seconds)
         self._dispatcher.release(pool, call, now)
         if outcome == "error" and self._failed(pool, call, result.error, now):
             if worker is not None:
@@ -64,7 +64,7 @@ class Outcomes:
 
     def _count_failure(self, pool: Pool, worker: Worker, call: Call, failed: bool, now: float) -> None:
         """One that fails while its peers don't rests for a while."""
-        rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
+        rest = pool.count_outcome(worker, call.request.tool, call.sent_at, failed)
         if rest > now:
             worker.resting_until = rest
             self._loop.call_at(rest + 0.001, self._rested, pool, worker)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 from snakepit._telemetry.tracing import Span
 from snakepit._wire.bulk import Piece
@@ -120,7 +122,7 @@ class Placer(Protocol):
         """The call came back from its worker. `reason` is the agent's word; empty: it is to run again."""
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """What was asked, as it was asked. `pool` as the caller wrote it; `timeout` in seconds, 0 is none; `came_at` of the loop's clock.
 
     `caller`: with whom it takes turns, and who counts in `call.maxConcurrentPerCaller`. `takes_pieces`: it fetches a large result.
@@ -140,131 +142,76 @@ class Request(NamedTuple):
     came_at: float
     caller: Hashable
     takes_pieces: bool
-    leads: bool
+    leads: bool = False
 
 
-_new_tuple = tuple.__new__
-
-
-def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False, leads: bool = False) -> Request:
+def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False) -> Request:
     """What a Call frame asks. Each field is taken off the frame once: each time would make it anew."""
-    # As Request(...) does, without a function's price.
-    return _new_tuple(
-        Request,
-        (
-            message.id,
-            message.call_id,
-            message.pool,
-            message.tool,
-            message.session_id,
-            message.idempotency_key,
-            message.affinity,
-            _RANKS.get(message.priority, 1),
-            message.stream,
-            message.timeout_seconds,
-            now,
-            caller,
-            takes_pieces,
-            leads,
-        ),
+    return Request(
+        message.id,
+        message.call_id,
+        message.pool,
+        message.tool,
+        message.session_id,
+        message.idempotency_key,
+        message.affinity,
+        _RANKS.get(message.priority, 1),
+        message.stream,
+        message.timeout_seconds,
+        now,
+        caller,
+        takes_pieces,
     )
 
 
-class Attempts:
+class Attempts(msgspec.Struct):
     """What went wrong with a call before. `reruns`: it was sent again though it may have run; `workers_gone`: workers that had not begun
     it have ended; `fetches`: its large arguments did not get to an agent."""
 
-    __slots__ = ("fetches", "reruns", "workers_gone")
+    reruns: int = 0
+    workers_gone: int = 0
+    fetches: int = 0
 
-    def __init__(self) -> None:
-        self.reruns = self.workers_gone = self.fetches = 0
 
-
-class Call:
+class Call(msgspec.Struct, eq=False):
     """`frame` is the Call frame itself, which is passed on, not copied, and `message` the Call in it. `pool`: the one that took it, which
     may be deleted while it runs. Times are of the loop's clock, infinity is none.
 
     `place` is the queue's, `worker`, `expected`, `ahead` and `sent_at` are the dispatcher's, `session` and `placer` the session's.
     """
 
-    __slots__ = (
-        "ahead",
-        "answered",
-        "arrival",
-        "attempts",
-        "bytes",
-        "call_id",
-        "deadline",
-        "expected",
-        "frame",
-        "history",
-        "id",
-        "message",
-        "nest",
-        "place",
-        "placer",
-        "pool",
-        "reply",
-        "request",
-        "sent_at",
-        "session",
-        "shares_memory",
-        "sink",
-        "source",
-        "span",
-        "stages",
-        "state",
-        "tool",
-        "worker",
-    )
-
-    def __init__(
-        self,
-        request: Request,
-        frame: link_pb2.Frame,
-        reply: Reply,
-        arrival: int = 0,
-        sink: Sink | None = None,
-        source: Source | None = None,
-        shares_memory: bool = False,
-    ) -> None:
-        self.request = request
-        # Of the request too, but what is asked for most.
-        self.id = request.id
-        self.call_id = request.call_id
-        self.tool = request.tool
-        self.frame = frame
-        self.message = frame.call
-        self.reply = reply
-        self.arrival = arrival
-        self.state = NEW
-        self.history: tuple[Event, object] | None = None
-        self.answered = False
-        self.pool: Pool | None = None
-        timeout = request.timeout
-        self.deadline = request.came_at + timeout if timeout > 0 else math.inf
-        # What is done at its end: the latest stage, and those before it.
-        self.stages: tuple[Stage, object] | None = None
-        # Its frame came in one message with others, all of which stay in memory for as long as it does.
-        self.shares_memory = shares_memory
-        self.sink = sink
-        # Large arguments are not in the frame.
-        self.source = source
-        # Of its frame, as it came, and of arguments that are kept for it.
-        self.bytes = 0
-        self.place: Place | None = None
-        self.attempts: Attempts | None = None
-        # The worker that it is on; and was, until it goes to another one.
-        self.worker: Worker | None = None
-        self.expected = 0.0
-        # As its frame says: it waits for a slot at its worker.
-        self.ahead = False
-        self.sent_at = 0.0
-        self.session: SessionEntry | None = None
-        self.placer: Placer | None = None
-        # Its place among calls that tools make; None for one that is in no other and has called none.
-        self.nest: Nest | None = None
-        self.span: Span | None = None
+    request: Request
+    frame: link_pb2.Frame
+    message: link_pb2.Call
+    reply: Reply
+    arrival: int = 0
+    sink: Sink | None = None
+    source: Source | None = None
+    """Where large arguments are: not in the frame."""
+    shares_memory: bool = False
+    """Its frame came in one message with others, all of which stay in memory for as long as it does."""
+    state: State = NEW
+    history: tuple[Event, object] | None = None
+    answered: bool = False
+    pool: Pool | None = None
+    deadline: float = math.inf
+    stages: tuple[Stage, object] | None = None
+    """What is done at its end: the latest stage, and those before it."""
+    bytes: int = 0
+    """Of its frame, as it came, and of arguments that are kept for it."""
+    place: Place | None = None
+    attempts: Attempts | None = None
+    worker: Worker | None = None
+    """That it is on; and was, until it goes to another one."""
+    expected: float = 0.0
+    ahead: bool = False
+    """As its frame says: it waits for a slot at its worker."""
+    sent_at: float = 0.0
+    session: SessionEntry | None = None
+    placer: Placer | None = None
+    nest: Nest | None = None
+    """Its place among calls that tools make; None for one that is in no other and has called none."""
+    span: Span | None = None
 
     def move(self, event: Event) -> None:
         """Something happens to the call. Raises ImpossibleMove."""
@@ -313,6 +260,18 @@ class Call:
         if self.attempts is None:
             self.attempts = Attempts()
         return self.attempts
+
+    @property
+    def id(self) -> int:
+        return self.request.id
+
+    @property
+    def call_id(self) -> str:
+        return self.request.call_id
+
+    @property
+    def tool(self) -> str:
+        return self.request.tool
 
     @property
     def pool_name(self) -> str:

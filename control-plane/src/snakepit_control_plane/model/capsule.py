@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from snakepit.v1 import common_pb2, pool_pb2
 
 if TYPE_CHECKING:
@@ -47,53 +49,36 @@ FAILING = 0.5
 """A worker whose share of failures is above this comes after its equals, and rests if the others fare better."""
 
 
-class Worker:
+class Worker(msgspec.Struct, eq=False):
     """One life of one worker. `own` counts this replica's calls there, `elsewhere` those of the others (the agent tells)."""
 
-    __slots__ = (
-        "backlog",
-        "capsule",
-        "elsewhere",
-        "failure_share",
-        "full",
-        "id",
-        "incarnation",
-        "info",
-        "key",
-        "own",
-        "progressed",
-        "ready",
-        "resting_until",
-        "retiring",
-        "slots",
-        "taken",
-        "watched",
-    )
+    capsule: Capsule
+    info: pool_pb2.Worker
+    id: str = ""
+    incarnation: str = ""
+    slots: int = 1
+    ready: bool = False
+    retiring: bool = False
+    """Another process has its place: it serves strict sessions that are in use there, for a while."""
+    taken: bool = False
+    """worker.exclusive: it belongs to a session, or to the one call that it runs."""
+    own: int = 0
+    elsewhere: int = 0
+    full: bool = False
+    """The agent refused a call: nothing more until it tells of a change."""
+    backlog: float = 0.0
+    """Seconds of work that this replica's calls there are expected to take."""
+    progressed: float = 0.0
+    """When it last ended a call of this replica, or began to have one."""
+    watched: bool = False
+    """Calls were sent ahead there: see `flow.recalls`."""
+    failure_share: float = 0.0
+    resting_until: float = 0.0
+    key: int | None = None
+    """Its bucket in the index."""
 
-    def __init__(self, capsule: Capsule, info: pool_pb2.Worker) -> None:
-        self.capsule = capsule
-        self.id = info.id
-        self.incarnation = info.incarnation
-        self.info = info
-        self.slots = max(1, info.slots)
-        self.ready = False
-        # Another process has its place: it serves strict sessions that are in use there, for a while.
-        self.retiring = False
-        # worker.exclusive: it belongs to a session, or to the one call that it runs.
-        self.taken = False
-        self.own = 0
-        self.elsewhere = 0
-        # The agent refused a call: nothing more until it tells of a change.
-        self.full = False
-        # Seconds of work that this replica's calls there are expected to take.
-        self.backlog = 0.0
-        # When it last ended a call of this replica, or began to have one.
-        self.progressed = 0.0
-        # Calls were sent ahead there: see `recalls`.
-        self.watched = False
-        self.failure_share = 0.0
-        self.resting_until = 0.0
-        self.key: int | None = None
+    def __post_init__(self) -> None:
+        self.id, self.incarnation, self.slots = self.info.id, self.info.incarnation, max(1, self.info.slots)
 
     def take(self, info: pool_pb2.Worker, *, retiring: bool = False) -> int:
         """Take over what its agent says; returns by how many its slots have grown."""

@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from snakepit._telemetry.tracing import Span
 
 if TYPE_CHECKING:
@@ -25,25 +27,22 @@ RANKS = 3
 _arrival = attrgetter("arrival")
 
 
-class Place:
+class Place(msgspec.Struct, eq=False):
     """What the queue knows of a call that waits, or has waited. `counted`: it is among those that the queue's size bounds.
 
     `seconds`: how long it may wait, in all; `waited`: how long it has, before it left last; `since`: when it came in last.
     """
 
-    __slots__ = ("bytes", "counted", "line", "requeued", "seconds", "since", "span", "waited")
-
-    def __init__(self) -> None:
-        self.counted = False
-        self.line: Line | None = None
-        self.since = 0.0
-        self.seconds = 0.0
-        self.waited = 0.0
-        # It has had its turn already: if it waits again, it goes before those that have not.
-        self.requeued = False
-        # So many of its bytes are counted in the memory budget.
-        self.bytes = 0
-        self.span: Span | None = None
+    counted: bool = False
+    line: Line | None = None
+    since: float = 0.0
+    seconds: float = 0.0
+    waited: float = 0.0
+    requeued: bool = False
+    """It has had its turn already: if it waits again, it goes before those that have not."""
+    bytes: int = 0
+    """So many of them are counted in the memory budget."""
+    span: Span | None = None
 
     def seconds_waited(self, now: float) -> float:
         return self.waited + now - self.since

@@ -31,7 +31,7 @@ def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcom
     """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
         return no_worker(pool, now)
-    tool = call.tool
+    tool = call.request.tool
     if tool not in pool.tools:
         return unknown_tool(pool, tool)
     return pick(pool, tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from snakepit._names import new_id
 from snakepit._wire.status import to_frame
 from snakepit.errors import SnakepitError, Started, StoreUnavailable
@@ -188,7 +190,7 @@ class Idempotency:
         entry.first = first = next(iter(entry.callers))
         # From now on the run counts where it waits.
         entry.pool.queue.joined -= 1
-        asked = first.request._replace(came_at=self._loop.time(), leads=True)
+        asked = msgspec.structs.replace(first.request, came_at=self._loop.time(), leads=True)
         run = self._calls.open(asked, first.frame, partial(self._heard, entry))
         entry.run = run
         run.pool, run.source, run.arrival = entry.pool, first.source, first.arrival
