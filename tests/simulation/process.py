@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from simulation.contents import LARGEST, said
 from simulation.tools import CREDIT, MOST_CHUNKS, OFFERED, SECONDS, SILENT_SECONDS, STREAMED
 
-from snakepit._ipc import frames
+from snakepit._ipc import control, frames
 from snakepit._ipc.frames import CallFailure, CallFrame, Done, Payload, ToolFailure
 from snakepit._ipc.sockets import close_all, seal_memfd
 from snakepit.errors import Started
@@ -37,7 +37,7 @@ class _Yielding:
 class Process:
     """One worker process, and the channel that the agent has to it: calls wait in `inbox` until one of its slots reads them."""
 
-    def __init__(self, machine: Machine, order: frames.StartWorker) -> None:
+    def __init__(self, machine: Machine, order: control.StartWorker) -> None:
         self.machine, self.index, self.incarnation = machine, order.index, order.incarnation
         self.chance = machine.chance
         self.pid = len(machine.descriptors) + 1

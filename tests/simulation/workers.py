@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulation.process import Process
 
-from snakepit._ipc import frames
+from snakepit._ipc import control
 
 if TYPE_CHECKING:
     from simulation.account import Account
@@ -57,16 +57,16 @@ class Keeper:
             self._here = True
             self._life += 1
             self.gone.clear()
-            self._events.keeper_came(frames.KeeperHello(frames.PROTOCOL, 1, "simulated", "3"), [])
+            self._events.keeper_came(control.KeeperHello(control.PROTOCOL, 1, "simulated", "3"), [])
 
-    def send(self, order: frames.FromAgent) -> None:
+    def send(self, order: control.FromAgent) -> None:
         if not self._here:
             return
-        if isinstance(order, frames.StartWorker):
+        if isinstance(order, control.StartWorker):
             self._later(0.01, self._start_worker, order)
-        elif isinstance(order, frames.SignalWorker):
+        elif isinstance(order, control.SignalWorker):
             self._later(0.001, self._signal, order)
-        elif isinstance(order, frames.Shutdown):
+        elif isinstance(order, control.Shutdown):
             self._later(0.001, self.dismiss)
 
     def dismiss(self) -> None:
@@ -97,16 +97,16 @@ class Keeper:
 
         self._loop.call_later(self._machine.chance.uniform(seconds / 10, seconds), do)
 
-    def _start_worker(self, order: frames.StartWorker) -> None:
+    def _start_worker(self, order: control.StartWorker) -> None:
         process = Process(self._machine, order)
         process.on_death = lambda how: self._later(0.002, self._exited, process, how)
-        started = frames.WorkerStarted(process.index, process.incarnation, process.pid)
+        started = control.WorkerStarted(process.index, process.incarnation, process.pid)
         self._events.keeper_said(started, [process.pid, -1, -1])
 
     def _exited(self, process: Process, how: int) -> None:
-        self._events.keeper_said(frames.WorkerExited(process.index, process.incarnation, 0, int(how)), [])
+        self._events.keeper_said(control.WorkerExited(process.index, process.incarnation, 0, int(how)), [])
 
-    def _signal(self, order: frames.SignalWorker) -> None:
+    def _signal(self, order: control.SignalWorker) -> None:
         for process in list(self._machine.processes):
             if process.incarnation == order.incarnation and order.signal in (signal.SIGKILL, signal.SIGTERM):
                 process.die(order.signal)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from snakepit import tool
-from snakepit._ipc.frames import StartWorker
+from snakepit._ipc.control import StartWorker
 from snakepit_worker.starting import Forked, MustSpawn, NotForked, decode_request
 
 encode = msgspec.msgpack.encode

@@ -13,8 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import snakepit_agent.main as agent_main
-from snakepit._ipc.frames import KeeperHello
-from snakepit._ipc.sockets import decode_from_agent, recv_packet, send_control
+from snakepit._ipc.control import KeeperHello, decode_from_agent, send_control
+from snakepit._ipc.sockets import recv_packet
 from snakepit._names import new_id
 from snakepit_agent.link.announcer import ROUGHLY
 from snakepit_agent.model import slots

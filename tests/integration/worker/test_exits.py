@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from snakepit import ToolError
-from snakepit._ipc.frames import EndSession, StartFailed
+from snakepit._ipc.control import StartFailed
+from snakepit._ipc.frames import EndSession
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 
 SAMPLE = "support.sample:Sample"

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from snakepit import SnakepitError
-from snakepit._ipc.frames import StartFailed
+from snakepit._ipc.control import StartFailed
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 from support.lying_import import LIES
 

@@ -12,19 +12,8 @@ from pathlib import Path
 import pytest
 
 from snakepit import SnakepitError
-from snakepit._ipc.frames import (
-    Begin,
-    CancelCall,
-    Done,
-    Failed,
-    KeeperHello,
-    KeeperTerminating,
-    Ready,
-    Shutdown,
-    SignalWorker,
-    StartFailed,
-    WorkerExited,
-)
+from snakepit._ipc.control import KeeperHello, KeeperTerminating, Shutdown, SignalWorker, StartFailed, WorkerExited
+from snakepit._ipc.frames import Begin, CancelCall, Done, Failed, Ready
 from snakepit._ipc.sockets import recall_call
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
 
@@ -235,7 +224,7 @@ def test_an_agent_of_another_protocol_is_refused_and_asked_again() -> None:
     with LocalAgent(protocol=99) as agent:
         agent.heard.wait(KeeperHello)
         wait_until(lambda: agent.heard.ended)
-        agent._protocol = 1
+        agent.protocol = 1
         agent.accept()
         assert agent.start(SAMPLE).ready()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from snakepit._ipc.frames import StartWorker
+from snakepit._ipc.control import StartWorker
 from snakepit._ipc.sockets import packet_pair, recv_packet
 from snakepit_worker.collector import Sink
 from snakepit_worker.starting import Forked, Launch, decode_reply, request

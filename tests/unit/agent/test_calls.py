@@ -136,8 +136,10 @@ async def test_large_calls_whose_arguments_are_on_their_way_are_not_taken_for_ca
     capsule.ledger.open("w", 2)
     capsule.call(1, pieces=link_pb2.Pieces(sections=[4]))
     capsule.call(2)
-    for _ in range(100):
-        capsule.ledger._learn("quick", 0.00001)
+    for remote in range(100, 200):
+        held = HeldCall(capsule.ledger.next_id(), remote, "r", "w", "", "quick")
+        capsule.ledger.admit(held, time.monotonic())
+        capsule.ledger.finish(held.id, 0.00001, time.monotonic())
     capsule.ledger.workers["w"].backlog = 0.0
     capsule.call(3, "quick")
     capsule.calls.tick(time.monotonic() + 0.1)  # when calls that wait should go back, and before it counts as stuck

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakepit._ipc import threads
+from snakepit._ipc.control import thread_environment
 from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure
 from snakepit._wire.channels import SILENT_SECONDS
 from snakepit.v1 import common_pb2, link_pb2
@@ -128,9 +128,9 @@ def test_a_counter_that_cannot_be_read_explains_nothing(tmp_path: Path) -> None:
 
 
 def test_a_process_worker_gets_one_numeric_thread_and_a_threaded_one_its_share() -> None:
-    assert threads.environment("process", 8, 8.0) == {"OMP_NUM_THREADS": "1"}
-    assert threads.environment("thread", 4, 8.0) == {"OMP_NUM_THREADS": "2"}
-    assert threads.environment("thread", 16, 0.5) == {"OMP_NUM_THREADS": "1"}
+    assert thread_environment("process", 8, 8.0) == {"OMP_NUM_THREADS": "1"}
+    assert thread_environment("thread", 4, 8.0) == {"OMP_NUM_THREADS": "2"}
+    assert thread_environment("thread", 16, 0.5) == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_payload_survives_both_wires() -> None:

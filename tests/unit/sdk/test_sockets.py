@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from snakepit._ipc import sockets
+from snakepit._ipc import control, sockets
+from snakepit._ipc.control import KeeperHello, MemoryMeasured, SignalWorker, StartFailed, StartWorker, WorkerStarted
 from snakepit._ipc.frames import (
     INLINE_BYTES,
     Attachment,
@@ -21,20 +22,14 @@ from snakepit._ipc.frames import (
     CancelCall,
     Done,
     FromWorker,
-    KeeperHello,
-    MemoryMeasured,
     Payload,
     ProgressFrame,
     SetResultLimit,
-    SignalWorker,
     SpanFrame,
-    StartFailed,
-    StartWorker,
     StateOperation,
     ToolAnswer,
     ToolCall,
     ToolFailure,
-    WorkerStarted,
 )
 from snakepit._ipc.sections import sizes, skeleton, spread
 from snakepit_worker.starting import Forked, MustSpawn, decode_reply
@@ -48,10 +43,10 @@ def test_a_control_frame_arrives_with_its_descriptors() -> None:
     ours, theirs = sockets.packet_pair()
     with ours, theirs, Path(os.devnull).open() as descriptor:
         hello = KeeperHello(protocol=1, pid=2, version="3", python="4")
-        sockets.send_control(ours, hello, [descriptor.fileno()])
+        control.send_control(ours, hello, [descriptor.fileno()])
         packet = sockets.recv_packet(theirs)
         assert packet is not None
-        assert sockets.decode_from_keeper(packet.data) == hello
+        assert control.decode_from_keeper(packet.data) == hello
         (received,) = packet.descriptors
         assert not os.get_inheritable(received)
         os.close(received)
@@ -197,7 +192,7 @@ def test_a_batch_survives_any_cutting_of_the_stream() -> None:
 
 def test_what_is_no_frame_is_refused() -> None:
     with pytest.raises(sockets.FramingError):
-        sockets.decode_from_agent(b"\x01")
+        control.decode_from_agent(b"\x01")
     with pytest.raises(sockets.FramingError, match="limit"):
         sockets.worker_frames().feed(b"\xff\xff\xff\xff")
 
@@ -217,7 +212,7 @@ def test_whatever_bytes_come_on_any_channel_they_are_a_frame_or_a_framing_error(
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    readers = (sockets.decode_from_keeper, sockets.decode_from_agent, decode_reply, read_as_a_call, read_as_said_by_a_worker, read_as_told)
+    readers = (control.decode_from_keeper, control.decode_from_agent, decode_reply, read_as_a_call, read_as_said_by_a_worker, read_as_told)
     refused = 0
     for _ in range(4_000):
         data = spoilt(rng, msgspec.msgpack.encode(rng.choice(SOME_FRAMES)))

@@ -9,8 +9,7 @@ import socket
 from collections import deque
 from importlib.metadata import version
 
-from snakepit._ipc.frames import PROTOCOL, FromKeeper, KeeperHello
-from snakepit._ipc.sockets import send_control
+from snakepit._ipc.control import PROTOCOL, FromKeeper, KeeperHello, send_control
 from snakepit_worker import container
 
 

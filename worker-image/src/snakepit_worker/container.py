@@ -15,6 +15,7 @@ def python() -> str:
 
 
 def describe_python(version: str, abiflags: str, *, gil: bool) -> str:
+    """The same, of a Python that is given in parts."""
     if "t" not in abiflags:
         return version
     return f"{version} free-threaded" + (", but the GIL is on: an extension module or PYTHON_GIL asked for it" if gil else "")

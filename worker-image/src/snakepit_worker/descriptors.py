@@ -84,6 +84,7 @@ def has_a_position(descriptor: int) -> bool:
 
 
 def is_fifo(descriptor: int) -> bool:
+    """Is the descriptor a pipe, with or without a name?"""
     with contextlib.suppress(OSError):
         return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     return False

@@ -40,6 +40,7 @@ class Interrupts:
 
     @property
     def shielded(self) -> AbstractContextManager[None]:
+        """Inside, the main thread is not interrupted; what came meanwhile is raised at the end."""
         return self._shield
 
     def install(self) -> None:
@@ -131,6 +132,7 @@ class ThreadInterrupts:
 
     @property
     def shielded(self) -> AbstractContextManager[None]:
+        """Inside, this thread is not interrupted; what came meanwhile is raised at the end."""
         return self._shield
 
     def install(self) -> None:
@@ -181,6 +183,7 @@ class ThreadInterrupts:
             thread.shields += 1
 
     def leave(self, error: BaseException | None) -> None:
+        """This thread's shield ends, with `error` if one went through it. Raises Interrupted."""
         thread = self._threads.get(threading.get_ident())
         if thread is None:
             return

@@ -61,6 +61,7 @@ class ResultLimit:
         self.name = "maxLargePayloadBytes"
 
     def set(self, bytes: int, name: str) -> None:
+        """The control plane takes so many bytes; `name` is the setting that says so."""
         self.bytes, self.name = bytes, name
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from snakepit._ipc.frames import (
+from snakepit._ipc.control import (
     PROTOCOL,
     AgentWelcome,
     FromKeeper,
@@ -30,8 +30,9 @@ from snakepit._ipc.frames import (
     StartWorker,
     WorkerExited,
     WorkerStarted,
+    decode_from_agent,
 )
-from snakepit._ipc.sockets import FramingError, decode_from_agent, recv_packet
+from snakepit._ipc.sockets import FramingError, recv_packet
 from snakepit_worker import logs, processes
 from snakepit_worker.agent_connection import AgentConnection, close_sockets
 from snakepit_worker.collector import Collector
@@ -69,6 +70,7 @@ class Keeper:
         self._collector_is_behind = False
 
     def run(self) -> int:
+        """Serve agents until one says that it is over; the exit code."""
         self.collector = Collector()
         self._guard = Guard(self._lineage)
         self._log_by_the_collector()
@@ -343,9 +345,11 @@ class Keeper:
         self._tell(failure)
 
     def watch(self, sock: socket.socket, wake: Callable[[], object]) -> None:
+        """Call `wake` when the zygote's socket has something."""
         self._selector.register(sock, selectors.EVENT_READ, wake)
 
     def unwatch(self, sock: socket.socket) -> None:
+        """The zygote's socket has ended."""
         self._selector.unregister(sock)
 
 

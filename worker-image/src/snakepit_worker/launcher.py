@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from snakepit._ipc.frames import StartFailed, StartWorker
+from snakepit._ipc.control import StartFailed, StartWorker
 from snakepit._ipc.sockets import FramingError, Packet, close_all, packet_pair, recv_packet
 from snakepit._names import new_id
 from snakepit._values.strings import clipped
@@ -82,6 +82,7 @@ class ZygoteHandle:
         self._launcher.events.collector.close(self._log)
 
     def request(self, launch: Launch) -> None:
+        """Ask for a fork."""
         try:
             starting.request(self.socket, launch)
         except OSError as error:
@@ -90,6 +91,7 @@ class ZygoteHandle:
         self._pending[launch.start.incarnation] = launch
 
     def holds(self, incarnation: str) -> bool:
+        """Is the worker asked for, and not there yet?"""
         return incarnation in self._pending
 
     def read(self) -> bool:
@@ -187,6 +189,7 @@ class Launcher:
         self._watched: set[ZygoteHandle] = set()
 
     def start(self, start: StartWorker) -> None:
+        """Make the process that the agent asks for."""
         try:
             launch = self._launch(start)
         except OSError as error:
@@ -219,6 +222,7 @@ class Launcher:
             self.events.launched(launch, pid)
 
     def fail(self, launch: Launch, stage: str, type: str, message: str, traceback: str = "") -> None:
+        """Tell that no process could be made, and close what it would have had."""
         launch.abandon()
         self.events.failed(launch.failed(stage, type, message, traceback))
 
@@ -239,6 +243,7 @@ class Launcher:
         self.end(zygote)
 
     def end_all(self) -> None:
+        """The agent has gone: no zygote is of use any more."""
         self._never_fork.clear()
         for zygote in list(self._zygotes.values()):
             self.end(zygote)
@@ -269,12 +274,15 @@ class Launcher:
         return [each.pid for each in self._all()]
 
     def is_empty(self) -> bool:
+        """Are all zygotes gone?"""
         return not self._zygotes and not self._ending
 
     def is_watched(self, zygote: ZygoteHandle) -> bool:
+        """May the zygote still say something?"""
         return zygote in self._watched
 
     def unwatch(self, zygote: ZygoteHandle) -> None:
+        """The zygote says nothing more."""
         if zygote in self._watched:
             self._watched.remove(zygote)
             self.events.unwatch(zygote.socket)

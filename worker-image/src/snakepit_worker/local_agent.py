@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
-from snakepit._ipc.frames import (
+from snakepit._ipc.control import (
     PROTOCOL,
     AgentWelcome,
     FromKeeper,
@@ -25,8 +25,10 @@ from snakepit._ipc.frames import (
     StartFailed,
     StartWorker,
     WorkerStarted,
+    decode_from_keeper,
+    send_control,
 )
-from snakepit._ipc.sockets import close_all, decode_from_keeper, recv_packet, send_control
+from snakepit._ipc.sockets import close_all, recv_packet
 from snakepit._names import new_id
 from snakepit.errors import SnakepitError, Started
 from snakepit.testing import MemoryState
@@ -46,7 +48,7 @@ class LocalAgent:
         self.state = MemoryState()
         self.doubles = ToolDoubles()
         self.workers: list[LocalWorker] = []
-        self._protocol = protocol
+        self.protocol = protocol
         self._keeper: socket.socket | None = None
         self._closed = False
         self._folder = tempfile.TemporaryDirectory(prefix="snakepit-")
@@ -65,10 +67,11 @@ class LocalAgent:
         self.heard = Heard()
         threading.Thread(target=self._read, args=(self._keeper, self.heard), daemon=True).start()
         hello = self.heard.wait(KeeperHello)
-        self.send(AgentWelcome(self._protocol))
+        self.send(AgentWelcome(self.protocol))
         return hello
 
     def send(self, frame: StartWorker | SignalWorker | Shutdown | AgentWelcome) -> None:
+        """Say something to the keeper."""
         assert self._keeper is not None
         send_control(self._keeper, frame)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
+from snakepit._ipc.control import SignalWorker, WorkerExited, WorkerStarted
 from snakepit._ipc.frames import (
     CallFrame,
     CancelCall,
@@ -23,13 +24,10 @@ from snakepit._ipc.frames import (
     Payload,
     ProgressFrame,
     Ready,
-    SignalWorker,
     StateOperation,
     Stop,
     ToolCall,
     ToWorker,
-    WorkerExited,
-    WorkerStarted,
 )
 from snakepit._ipc.sections import fill
 from snakepit._ipc.sockets import encode_batch, mapped, send_call, take_over, worker_frames
@@ -57,11 +55,13 @@ class Heard:
         self._changed = threading.Condition()
 
     def add(self, frame: Any) -> None:
+        """The other side has said this."""
         with self._changed:
             self.frames.append(frame)
             self._changed.notify_all()
 
     def end(self) -> None:
+        """The other side says nothing more."""
         with self._changed:
             self.ended = True
             self._changed.notify_all()
@@ -82,6 +82,7 @@ class Heard:
         return frame
 
     def all(self, kind: type[T]) -> list[T]:
+        """All frames of a kind that have come until now."""
         with self._changed:
             return [each for each in self.frames if isinstance(each, kind)]
 
@@ -200,6 +201,7 @@ class LocalWorker:
             raise
 
     def send(self, *frames: ToWorker) -> None:
+        """Say something about running calls."""
         with self._writing:
             self.outbox.sendall(encode_batch(frames))
 
@@ -213,6 +215,7 @@ class LocalWorker:
         return self.exited()
 
     def signal(self, number: int, group: bool = True) -> None:
+        """Have the keeper send a signal to the worker's group, or to its process alone."""
         self._agent.send(SignalWorker(self.incarnation, number, group))
 
     def exited(self) -> WorkerExited:
@@ -220,6 +223,7 @@ class LocalWorker:
         return self._agent.heard.wait(WorkerExited, lambda frame: frame.incarnation == self.incarnation)
 
     def close(self) -> None:
+        """Close the sockets; the worker has ended."""
         self.outbox.shutdown(socket.SHUT_RDWR)
         self._reader.join(WAIT_SECONDS)
         for each in (self.inbox, self.inbox_reader, self.outbox):

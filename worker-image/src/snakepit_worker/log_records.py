@@ -74,6 +74,7 @@ class Splitter:
         self._rest = b""
 
     def feed(self, data: bytes, label: Label, now: float) -> list[Record]:
+        """Take the next bytes: the records that they complete. `now`: Unix seconds."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > (RECORD_BYTES if self._rest.startswith(MARK) else PIECE):
             lines, self._rest = [*lines, self._rest], b""
@@ -163,6 +164,7 @@ class Backlog:
         self._dropped: Counter[Any] = Counter()
 
     def add(self, line: bytes, source: Any) -> None:
+        """Let the line wait, or count it for its source where there is no room."""
         if self._bytes + len(line) > self._most:
             self._dropped[source] += 1
             return

@@ -70,9 +70,11 @@ class ManyCalls:
     """Where several run at a time, each in a thread or task of its own: what comes without a record is the worker's alone."""
 
     def begin(self, frame: CallFrame, *, quick: bool) -> None:
+        """This thread works for the call from now on."""
         task_call.set(frame)
 
     def end(self) -> None:
+        """This thread works for no call any more."""
         _finish_lines()
         task_call.set(None)
 
@@ -125,6 +127,7 @@ class Printed(io.TextIOWrapper):
         self._pending = threading.local()
 
     def write(self, text: str, /) -> int:
+        """Take text: whole lines leave at once, as records of the call that runs."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         pending, frame = self._of_this_thread(), _current()

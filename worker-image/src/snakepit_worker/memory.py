@@ -48,6 +48,7 @@ class Meter:
         self._tell = tell
 
     def start(self) -> None:
+        """Begin the rounds, in a thread that ends with the process."""
         threading.Thread(target=self._run, name="memory", daemon=True).start()
 
     def _run(self) -> None:

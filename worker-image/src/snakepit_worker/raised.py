@@ -47,6 +47,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
+        """Will the next one be left out?"""
         return self._tokens < 1.0
 
 

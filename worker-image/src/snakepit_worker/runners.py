@@ -35,11 +35,13 @@ class MainThreadRunner:
         self._rests = False
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+        """`work`, so that `interrupt` can end it. Raises Interrupted."""
         if call.reason:
             raise Interrupted(call.reason)
         return self._interrupts.run(call.id, work)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, and nothing beside it but what it has started."""
         import asyncio
 
         with self._interrupts.shielded:
@@ -62,6 +64,7 @@ class MainThreadRunner:
                 call.cancel = None
 
     def interrupt(self, call: RunningCall) -> None:
+        """Raise in the tool's own frame. From any thread."""
         self._interrupts.interrupt(call.id, call.reason)
 
     def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -102,6 +105,7 @@ class MainThreadRunner:
             self._loop.stop()
 
     def close(self) -> None:
+        """The worker ends: close the loop."""
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
@@ -126,9 +130,11 @@ class ThreadRunner:
         self._lock = threading.Lock()
 
     def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+        """`work`, so that `interrupt` can end it. Raises Interrupted."""
         return self._interrupts.run(call, work)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, in the loop that all share."""
         import asyncio
 
         with self._interrupts.shielded:
@@ -141,6 +147,7 @@ class ThreadRunner:
                 call.cancel = None
 
     def interrupt(self, call: RunningCall) -> None:
+        """Raise in the tool's own frame at its next step of Python. From any thread."""
         self._interrupts.interrupt(call)
 
     def hook(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -160,6 +167,7 @@ class ThreadRunner:
         """In a child that the author forked: `_alone` sees to its end."""
 
     def close(self) -> None:
+        """The worker ends: close the loop, and join its thread."""
         if self._loop is not None and self._thread is not None:
             self._closing = True
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -102,6 +102,7 @@ class RunningCall:
         self._channel = channel
 
     def interruption(self) -> str:
+        """CANCELLED, DEADLINE, or nothing."""
         return self.reason
 
     def _check(self) -> None:
@@ -110,18 +111,22 @@ class RunningCall:
             raise RuntimeError(f"call {self.frame.call_id} has ended: its context can't be used any more")
 
     def progress(self, fraction: float, message: str) -> None:
+        """Tell the caller how far the tool is."""
         self._check()
         self._channel.send(ProgressFrame(self.id, fraction, message))
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+        """Ask for get, set, delete or keys on the session's state."""
         self._check()
         return self._channel.ask(self.id, operation, key, value, expected_version)
 
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+        """The same from a task of the running loop."""
         self._check()
         return self._channel.ask_soon(self.id, operation, key, value, expected_version)
 
     def tool(self, request: ToolRequest) -> PendingCall:
+        """Have a tool called."""
         self._check()
         return self._channel.pending_call(self.id, request, self._traceparent())
 
@@ -145,16 +150,19 @@ class Calls:
         self._lock = threading.Lock()
 
     def begin(self, call: RunningCall) -> None:
+        """The call runs from now on; a cancellation that overtook it counts."""
         with self._lock:
             self._running[call.id] = call
             call.reason = self._early.pop(call.id, "")
 
     def end(self, call: RunningCall) -> None:
+        """The call is over, and its context is of no more use."""
         with self._lock:
             self._running.pop(call.id, None)
         call.ended = True
 
     def interrupt(self, id: int, reason: str) -> None:
+        """End the call with that reason, now or when it begins."""
         with self._lock:
             call = self._running.get(id)
             if call is None:
@@ -171,6 +179,7 @@ class Calls:
             call.credits.fail(Interrupted(reason))
 
     def credit(self, id: int, chunks: int) -> None:
+        """The consumer of the call's stream has taken so many chunks."""
         with self._lock:
             call = self._running.get(id)
         if call is not None and call.credits is not None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from snakepit._ipc.frames import StartFailed, StartWorker
+from snakepit._ipc.control import StartFailed, StartWorker
 from snakepit._ipc.sockets import close_all, decode, packet_pair, send_packet, stream_pair
 from snakepit._values.strings import clipped, readable
 from snakepit.author import tracebacks

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from snakepit._ipc import threads
-from snakepit._ipc.frames import WorkerExited
+from snakepit._ipc.control import WorkerExited, thread_environment
 from snakepit.author.adapter import Adapter
 from snakepit_worker.local_agent import LocalAgent, is_alive, wait_until
 from snakepit_worker.local_worker import Heard, LocalWorker, Watch, outcome
@@ -38,7 +37,7 @@ def start(adapter: type[Adapter] | str, *, profile: str = "process", slots: int 
     """
     path = adapter if isinstance(adapter, str) else f"{adapter.__module__}:{adapter.__qualname__}"
     with _keeper(_Wanted.of(path, profile, startup)) as agent:
-        worker = agent.start(path, profile=profile, slots=slots, startup=startup, env=threads.environment(profile, slots, _cpus()))
+        worker = agent.start(path, profile=profile, slots=slots, startup=startup, env=thread_environment(profile, slots, _cpus()))
         worker.ready()
         yield worker
         if not worker.heard.ended:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from snakepit._ipc.control import StartWorker
 from snakepit._ipc.frames import (
     CHANNEL_EXIT,
     CancelCall,
@@ -29,7 +30,6 @@ from snakepit._ipc.frames import (
     Pong,
     Ready,
     SetResultLimit,
-    StartWorker,
     Stop,
     ToWorker,
 )
@@ -71,12 +71,15 @@ class Signal:
         self._descriptor = set_apart(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
     def fileno(self) -> int:
+        """For `poll`."""
         return self._descriptor
 
     def set(self) -> None:
+        """Wake whoever polls."""
         os.eventfd_write(self._descriptor, 1)
 
     def clear(self) -> None:
+        """Nothing is to be seen any more."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._descriptor)
 

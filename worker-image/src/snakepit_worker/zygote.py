@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from snakepit._ipc.frames import StartWorker
+from snakepit._ipc.control import StartWorker
 from snakepit._ipc.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.tools import is_async, read_ahead

@@ -79,11 +79,13 @@ class NestedCalls:
             self._fail(number, "the link to the control plane is broken", Started.NO)
 
     def taken(self, incarnation: str, frame: ToolTaken) -> None:
+        """The tool has taken chunks: its replica may send as many more."""
         number = self._numbers.get((incarnation, frame.operation_id))
         if number is not None:
             self._send(self._waiting[number].replica, link_pb2.Frame(flow=link_pb2.Flow(id=number, taken=frame.chunks)))
 
     def dropped(self, incarnation: str, frame: ToolDropped) -> None:
+        """The tool waits for this answer no more: the call is cancelled."""
         number = self._numbers.get((incarnation, frame.operation_id))
         if number is not None:
             replica = self._waiting[number].replica
@@ -141,6 +143,7 @@ class NestedCalls:
             self._fail(number, "the link to the control plane broke before it answered", Started.MAYBE)
 
     def tick(self, now: float) -> None:
+        """Calls whose replica is silent after their deadline fail."""
         for number in [number for number, waiting in self._waiting.items() if waiting.until <= now]:
             self._fail(number, "the control plane did not say how the call met its deadline", Started.MAYBE)
 

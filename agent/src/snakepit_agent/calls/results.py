@@ -63,6 +63,7 @@ def started(held: HeldCall) -> Started:
 
 
 def unstopped(held: HeldCall) -> str:
+    """A sentence for whoever hears that a tool did not stop in time."""
     at = f": it was at {held.at}" if held.at else ""
     return f"{STOPPED.get(held.stopping, held.stopping)}, and tool {held.tool} did not stop{at}"
 

@@ -78,15 +78,18 @@ class Sessions:
     # ---- calls that wait
 
     def cancel(self, replica: str, cancel: link_pb2.Cancel) -> None:
+        """The caller of a call that waits for its turn has gone."""
         if (waiting := self.turns.find(replica, cancel.id)) is not None:
             self._give_up(waiting, cancel.reason or "CANCELLED")
 
     def recall(self, replica: str, ids: Iterable[int]) -> None:
+        """The replica wants these calls back, as far as they wait for their turn."""
         for waiting in [found for id_ in ids if (found := self.turns.find(replica, id_)) is not None]:
             self._drop(waiting)
             self._links.send(replica, reject_to_wire(waiting.held.remote, "RECALLED"))
 
     def tick(self, now: float) -> None:
+        """Calls that wait end at their deadlines."""
         for waiting in list(self.turns.overdue(now)):
             self._give_up(waiting, "DEADLINE")
 
@@ -131,6 +134,7 @@ class Sessions:
         self._answer(replica, key, released=released)
 
     def on_end(self, _replica: str, end: link_pb2.SessionEnd) -> None:
+        """The control plane says that the session has ended, or has left the worker."""
         self._processes.tell(end.incarnation, EndSession(end.session_id, end.session_uid))
         if end.session_epoch:
             self._come_back(self.turns.end((end.session_uid, end.session_epoch), time.monotonic()))

@@ -105,10 +105,12 @@ class StateForwarder:
             self._fail(id_, "the link to the control plane broke before it answered")
 
     def worker_died(self, incarnation: str) -> None:
+        """Nobody there waits for an answer any more."""
         for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.incarnation == incarnation]:
             del self._waiting[id_]
 
     def tick(self, now: float) -> None:
+        """Operations that were not answered in time fail."""
         for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.until <= now]:
             self._fail(id_, f"the control plane did not answer in time, within {ANSWER_SECONDS:g} s or the call's deadline")
 

@@ -48,6 +48,7 @@ class Lifecycle:
         return self._by_incarnation.get(incarnation)
 
     def all_seats(self) -> Iterator[Seat]:
+        """Those that serve, their successors, and those that leave."""
         yield from self.seats
         yield from list(self.successors.values())
         yield from list(self.leaving.values())
@@ -59,6 +60,7 @@ class Lifecycle:
 
     @property
     def is_ready(self) -> bool:
+        """Does a worker take calls?"""
         return any(seat.is_routable for seat in self.seats)
 
     @property
@@ -128,6 +130,7 @@ class Lifecycle:
         return [Signal(incarnation, signal.SIGKILL)]
 
     def ended_a_call(self, incarnation: str) -> None:
+        """The worker has served one more, which counts for `recycle.maxCalls`."""
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
             seat.calls += 1

@@ -39,6 +39,7 @@ class Liveness:
         self._beaten: float | None = None
 
     def ready(self, incarnation: str, now: float) -> None:
+        """The worker serves, and is watched from now on."""
         self._signs[incarnation] = _Sign(now + self._spec.initial_delay_seconds)
 
     def gone(self, incarnation: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 
 class SeatState(enum.Enum):
+    """Where the process of a worker index is in its life; the value says so to people."""
+
     ABSENT = "no process yet"
     STARTING = "setup() has not returned"
     READY = "serving"
@@ -22,6 +24,8 @@ class SeatState(enum.Enum):
 
 
 class SeatEvent(enum.Enum):
+    """What moves a process from one state to the next."""
+
     START = "a process was asked for"
     READY = "setup() returned"
     RECYCLE = "a successor was asked for"
@@ -93,14 +97,17 @@ class Seat:
 
     @property
     def is_routable(self) -> bool:
+        """May calls go there?"""
         return self.state in (SeatState.READY, SeatState.REPLACING)
 
     @property
     def is_at_rest(self) -> bool:
+        """Will nothing happen there unless somebody asks for it?"""
         return self.state in (SeatState.READY, SeatState.STOPPED)
 
     @property
     def has_process(self) -> bool:
+        """Is there a process, or one on its way?"""
         return self.state in _ALIVE
 
     def move(self, event: SeatEvent) -> None:

@@ -126,6 +126,7 @@ class Ledger:
         return held
 
     def next_id(self) -> int:
+        """The number of the next call; none is given twice."""
         self._last_id += 1
         return self._last_id
 
@@ -252,6 +253,7 @@ class Ledger:
         return self.calls.get(id_) if id_ is not None else None
 
     def of_replica(self, replica: str) -> list[HeldCall]:
+        """The calls of that replica that it still waits for."""
         return [call for call in self.calls.values() if call.replica == replica and not call.answered]
 
     def overdue(self, now: float) -> Iterator[tuple[HeldCall, Step]]:

@@ -144,6 +144,7 @@ class Turns:
         return self._waiting.get(self._by_remote.get((replica, remote), 0))
 
     def of_replica(self, replica: str) -> list[Waiting]:
+        """Calls of that replica that wait."""
         return [waiting for waiting in self._waiting.values() if waiting.held.replica == replica]
 
     def drop(self, waiting: Waiting) -> None:
@@ -172,9 +173,11 @@ class Turns:
         return self._at(key) is None and self._remember(key, now)
 
     def has_calls(self, key: Key) -> bool:
+        """Does a call of that session, under that epoch, run or wait here?"""
         return self._at(key) is not None
 
     def has_released(self, key: Key) -> bool:
+        """Has the capsule let the session go, and not forgotten it?"""
         return key in self._released
 
     def ask(self, key: Key, replica: str) -> None:

@@ -12,8 +12,8 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from snakepit._ipc.frames import PROTOCOL, AgentWelcome, FromAgent, FromKeeper, KeeperHello
-from snakepit._ipc.sockets import FramingError, Packet, close_all, decode_from_keeper, recv_packet, send_control
+from snakepit._ipc.control import PROTOCOL, AgentWelcome, FromAgent, FromKeeper, KeeperHello, decode_from_keeper, send_control
+from snakepit._ipc.sockets import FramingError, Packet, close_all, recv_packet
 
 SOCKET = "control.sock"
 MODE = 0o660

@@ -36,11 +36,13 @@ class Monitor:
         self._processes = supervisor.processes
 
     def ready(self, incarnation: str) -> None:
+        """The worker serves, and is watched from now on."""
         self._liveness.ready(incarnation, time.monotonic())
         if self._processes.channels[incarnation].stacks is None:
             log.debug("worker %s can't show its stacks", self._processes.worker_id(incarnation))
 
     def gone(self, incarnation: str) -> None:
+        """The worker has ended, or is being stopped."""
         self._liveness.gone(incarnation)
 
     def heard(self, channel: WorkerChannel) -> None:

@@ -42,6 +42,7 @@ class OomCounter:
         return True
 
     def close(self) -> None:
+        """Close the descriptor."""
         os.close(self._descriptor)
 
     def _read(self) -> int | None:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from snakepit._ipc import frames
+from snakepit._ipc import control, frames
 from snakepit._names import worker_id
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.workers.channel import WorkerChannel
@@ -15,7 +15,7 @@ from snakepit_agent.workers.channel import WorkerChannel
 class Processes:
     """`order` gives something to the keeper to do; `capsule` is the capsule's name."""
 
-    def __init__(self, lifecycle: Lifecycle, order: Callable[[frames.FromAgent], None], capsule: str) -> None:
+    def __init__(self, lifecycle: Lifecycle, order: Callable[[control.FromAgent], None], capsule: str) -> None:
         self.channels: dict[str, WorkerChannel] = {}
         self._lifecycle = lifecycle
         self._order = order
@@ -38,7 +38,7 @@ class Processes:
 
     def signal(self, incarnation: str, number: int, *, group: bool = True) -> None:
         """Have the keeper send a signal; `group`: to the worker's children too."""
-        self._order(frames.SignalWorker(incarnation, number, group))
+        self._order(control.SignalWorker(incarnation, number, group))
 
     def dump(self, incarnation: str, *, anew: bool = True) -> None:
         """Have the worker write its stacks: they are read when they are needed, and go to the log when it is killed."""

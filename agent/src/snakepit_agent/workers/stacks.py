@@ -120,4 +120,5 @@ class Stacks:
             return
 
     def close(self) -> None:
+        """Close the descriptor."""
         os.close(self._descriptor)

@@ -7,7 +7,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from snakepit._ipc import frames, threads
+from snakepit._ipc import control, frames
+from snakepit._ipc.control import thread_environment
 from snakepit._names import new_id, worker_id
 from snakepit._values.strings import clipped
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
@@ -45,7 +46,7 @@ class Supervisor:
         self,
         settings: Settings,
         ledger: Ledger,
-        order: Callable[[frames.FromAgent], None],
+        order: Callable[[control.FromAgent], None],
         changed: Callable[[], None],
         drained: Callable[[], None],
     ) -> None:
@@ -165,14 +166,14 @@ class Supervisor:
     def _start(self, action: actions.Start) -> None:
         spec = self._settings.spec
         self._order(
-            frames.StartWorker(
+            control.StartWorker(
                 index=action.index,
                 incarnation=action.incarnation,
                 adapter=spec.worker.adapter,
                 profile=str(spec.worker.profile),
                 slots=self.slots,
                 startup=str(spec.worker.startup),
-                env=threads.environment(spec.worker.profile, spec.worker.threads, self.cpus),
+                env=thread_environment(spec.worker.profile, spec.worker.threads, self.cpus),
                 name=worker_id(self._settings.capsule, action.index),
                 payloads=spec.call.payloads,
                 memory_interest=self.lifecycle.memory_interest(action.incarnation),

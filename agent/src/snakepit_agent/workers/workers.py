@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from snakepit._ipc import frames
+from snakepit._ipc import control, frames
 from snakepit._ipc.sockets import close_all
 from snakepit_agent.model import exits
 from snakepit_agent.model.exits import Exit
@@ -87,7 +87,7 @@ class Workers:
 
     def _end_keeper(self) -> None:
         if self._ends and self.lifecycle.is_drained:
-            self.keeper.send(frames.Shutdown())
+            self.keeper.send(control.Shutdown())
 
     # ---- time
 
@@ -106,7 +106,7 @@ class Workers:
 
     # ---- the keeper
 
-    def keeper_came(self, hello: frames.KeeperHello, descriptors: list[int]) -> None:
+    def keeper_came(self, hello: control.KeeperHello, descriptors: list[int]) -> None:
         """A keeper is there, without processes."""
         log.info("keeper %s with Python %s connected", hello.version, hello.python)
         self.supervisor.cpus = hello.cpus
@@ -119,21 +119,21 @@ class Workers:
         self._end_keeper()
         self._events.workers_changed()
 
-    def keeper_said(self, frame: frames.FromKeeper, descriptors: list[int]) -> None:
+    def keeper_said(self, frame: control.FromKeeper, descriptors: list[int]) -> None:
         """Something has happened to a process, or to the container."""
         match frame:
-            case frames.WorkerStarted():
+            case control.WorkerStarted():
                 self._started(frame, descriptors)
                 return
-            case frames.WorkerExited():
+            case control.WorkerExited():
                 self._exited(frame)
-            case frames.StartFailed():
+            case control.StartFailed():
                 self.supervisor.could_not_start(frame.incarnation, frame.stage, frame.type, frame.message, frame.traceback)
                 self._died(frame.incarnation, "StartFailed", Exit(frame.message, frame.message))
-            case frames.MemoryMeasured():
+            case control.MemoryMeasured():
                 for incarnation, rss, own in frame.workers:
                     self.lifecycle.measured(incarnation, rss, own)
-            case frames.KeeperTerminating():
+            case control.KeeperTerminating():
                 self._keeper_terminates()
         close_all(descriptors)
 
@@ -165,7 +165,7 @@ class Workers:
 
     # ---- one process
 
-    def _started(self, frame: frames.WorkerStarted, descriptors: list[int]) -> None:
+    def _started(self, frame: control.WorkerStarted, descriptors: list[int]) -> None:
         if self.lifecycle.seat(frame.incarnation) is None or len(descriptors) != 3:
             close_all(descriptors)
             self.processes.signal(frame.incarnation, signal.SIGKILL)
@@ -191,7 +191,7 @@ class Workers:
             # Most likely it is dead, or about to end, of what its wait status will say. If not, it is of no more use.
             self._shut.setdefault(channel.incarnation, time.monotonic())
 
-    def _exited(self, frame: frames.WorkerExited) -> None:
+    def _exited(self, frame: control.WorkerExited) -> None:
         if not frame.signal:
             self._died(frame.incarnation, "Crashed", exits.exited(frame.code))
             return

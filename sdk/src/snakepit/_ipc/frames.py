@@ -1,6 +1,7 @@
-"""The frames of the three local channels (design: "Rules that close the races").
+"""The frames between agent and worker, and the values in them.
 
-* *Control socket*, agent <-> keeper: `SOCK_SEQPACKET`, one frame a packet, descriptors beside it. The agent listens.
+* *Control socket*, agent <-> keeper: `SOCK_SEQPACKET`, one frame a packet, descriptors beside it. The agent listens. Its frames are in
+  `control`.
 * *Inbox*, agent -> worker: a `SOCK_SEQPACKET` pair that carries `CallFrame`s and nothing else, one a packet. The agent keeps a copy
   of the reading end: a packet that it can still read was never started. On its way back the worker hands over the memfds of large
   results, each before the frame in the outbox that speaks of it; and, before all of them, where its stacks will be (`STACKS`).
@@ -13,14 +14,11 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 1
-"""Agent and keeper refuse each other when this differs."""
-
 INLINE_BYTES = 64 * 1024
 """A larger call travels as a sealed memfd beside a packet whose `memfd` is set."""
 
 
-class _Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True):
+class Frame(msgspec.Struct, array_like=True, tag_field="kind", tag=True):
     """Compact on the wire: an array whose first item is the tag."""
 
 
@@ -71,106 +69,6 @@ class ToolInfo(msgspec.Struct, frozen=True):
     timeout_seconds: float = 0.0
 
 
-# ---- control socket: keeper -> agent
-
-
-class KeeperHello(_Frame, tag="hello"):
-    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened.
-
-    `cpus`: what its container may use; 0: it doesn't say.
-    """
-
-    protocol: int
-    pid: int
-    version: str
-    python: str
-    cpus: float = 0.0
-
-
-class WorkerStarted(_Frame, tag="started"):
-    """The process exists and waits for nothing. Three descriptors: inbox write end, inbox read end, outbox.
-
-    `note`: a sentence, where it is a fresh interpreter though a fork was asked for.
-    """
-
-    index: int
-    incarnation: str
-    pid: int
-    note: str = ""
-
-
-class WorkerExited(_Frame, tag="exited"):
-    """Proof of death: the wait status. `code` or `signal`, never both."""
-
-    index: int
-    incarnation: str
-    code: int = 0
-    signal: int = 0
-
-
-class StartFailed(_Frame, tag="start-failed"):
-    """No process could be made: the zygote's import failed, or fork did. `stage`: import, fork."""
-
-    index: int
-    incarnation: str
-    stage: str
-    type: str
-    message: str
-    traceback: str = ""
-
-
-class MemoryMeasured(_Frame, tag="memory"):
-    """Of each worker, every few seconds: incarnation, resident bytes, and those that no other process shares (0: not measured)."""
-
-    workers: list[tuple[str, int, int]]
-
-
-class KeeperTerminating(_Frame, tag="terminating"):
-    """The keeper got TERM: please drain; `Shutdown` ends it."""
-
-
-# ---- control socket: agent -> keeper
-
-
-class AgentWelcome(_Frame, tag="welcome"):
-    protocol: int
-
-
-class StartWorker(_Frame, tag="start"):
-    """Make a worker process. `env`: variables for what the container's environment leaves open (the zygote gets them before it imports).
-
-    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `memory_interest`: from how many
-    resident bytes on its own memory is to be measured, 0: never.
-    """
-
-    index: int
-    incarnation: str
-    adapter: str
-    profile: str = "process"
-    slots: int = 1
-    startup: str = "fork"
-    env: dict[str, str] = {}
-    name: str = ""
-    payloads: tuple[str, ...] = ("json", "msgpack")
-    memory_interest: int = 0
-
-
-class SignalWorker(_Frame, tag="signal"):
-    """Send a signal to the worker's process group (`group`) or to the process alone."""
-
-    incarnation: str
-    signal: int
-    group: bool = True
-
-
-class Shutdown(_Frame, tag="shutdown"):
-    """End what is left (KILL) and exit 0."""
-
-
-FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | MemoryMeasured | KeeperTerminating
-FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
-
-
 # ---- inbox
 
 
@@ -198,7 +96,7 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
 # ---- outbox: worker -> agent
 
 
-class Ready(_Frame, tag="ready"):
+class Ready(Frame, tag="ready"):
     """Imported, and `setup()` has returned: the worker is warm. `python`: its version, and whether it is free-threaded."""
 
     tools: list[ToolInfo]
@@ -208,7 +106,7 @@ class Ready(_Frame, tag="ready"):
     python: str = ""
 
 
-class Failed(_Frame, tag="failed"):
+class Failed(Frame, tag="failed"):
     """The worker can't serve and exits. `stage`: import, adapter, setup."""
 
     stage: str
@@ -217,7 +115,7 @@ class Failed(_Frame, tag="failed"):
     traceback: str = ""
 
 
-class Begin(_Frame, tag="begin"):
+class Begin(Frame, tag="begin"):
     """The call was read off the inbox and its tool is about to run, at monotonic `at`, in `thread` as faulthandler names it.
 
     Left out for tools that are known to be quick.
@@ -228,7 +126,7 @@ class Begin(_Frame, tag="begin"):
     thread: int = 0
 
 
-class Done(_Frame, tag="done"):
+class Done(Frame, tag="done"):
     """The end of a call: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error.
 
     `sections`: the payload is a skeleton; its bytes are in a memfd that came before, on the way back of the inbox.
@@ -242,7 +140,7 @@ class Done(_Frame, tag="done"):
     sections: tuple[int, ...] = ()
 
 
-class ChunkFrame(_Frame, tag="chunk"):
+class ChunkFrame(Frame, tag="chunk"):
     """`sections` as of `Done`."""
 
     id: int
@@ -251,17 +149,19 @@ class ChunkFrame(_Frame, tag="chunk"):
     sections: tuple[int, ...] = ()
 
 
-class ProgressFrame(_Frame, tag="progress"):
+class ProgressFrame(Frame, tag="progress"):
+    """The tool says how far it is; `fraction` from 0 to 1."""
+
     id: int
     fraction: float
     message: str = ""
 
 
-class Pong(_Frame, tag="pong"):
+class Pong(Frame, tag="pong"):
     """The answer to `Ping`."""
 
 
-class StateOperation(_Frame, tag="state"):
+class StateOperation(Frame, tag="state"):
     """`operation`: get, set, delete, keys. `expected_version` -1: unconditional."""
 
     operation_id: int
@@ -272,7 +172,7 @@ class StateOperation(_Frame, tag="state"):
     expected_version: int = -1
 
 
-class ToolCall(_Frame, tag="tool-call"):
+class ToolCall(Frame, tag="tool-call"):
     """The call `id` calls a tool: of its own pool, or of `pool`. `deadline` is monotonic, 0.0: the call's own."""
 
     operation_id: int
@@ -285,20 +185,20 @@ class ToolCall(_Frame, tag="tool-call"):
     traceparent: str = ""
 
 
-class ToolTaken(_Frame, tag="tool-taken"):
+class ToolTaken(Frame, tag="tool-taken"):
     """The tool took chunks of a stream that it had asked for."""
 
     operation_id: int
     chunks: int
 
 
-class ToolDropped(_Frame, tag="tool-dropped"):
+class ToolDropped(Frame, tag="tool-dropped"):
     """Nobody waits for the answer any more."""
 
     operation_id: int
 
 
-class SpanFrame(_Frame, tag="span"):
+class SpanFrame(Frame, tag="span"):
     """A finished span of the tool's side: the agent exports it, so the author's image needs no OpenTelemetry. Times: Unix ns."""
 
     name: str
@@ -313,14 +213,16 @@ class SpanFrame(_Frame, tag="span"):
 # ---- outbox: agent -> worker
 
 
-class CancelCall(_Frame, tag="cancel"):
+class CancelCall(Frame, tag="cancel"):
     """`reason`: CANCELLED or DEADLINE."""
 
     id: int
     reason: str
 
 
-class StateAnswer(_Frame, tag="state-answer"):
+class StateAnswer(Frame, tag="state-answer"):
+    """The outcome of a `StateOperation`: `failure`, or what it asked for."""
+
     operation_id: int
     failure: CallFailure | None = None
     found: bool = False
@@ -330,14 +232,14 @@ class StateAnswer(_Frame, tag="state-answer"):
     keys: list[str] = []
 
 
-class ToolChunk(_Frame, tag="tool-chunk"):
+class ToolChunk(Frame, tag="tool-chunk"):
     """A piece of the stream that a `ToolCall` asked for."""
 
     operation_id: int
     payload: Payload
 
 
-class ToolAnswer(_Frame, tag="tool-answer"):
+class ToolAnswer(Frame, tag="tool-answer"):
     """The end of a `ToolCall`: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error."""
 
     operation_id: int
@@ -346,21 +248,21 @@ class ToolAnswer(_Frame, tag="tool-answer"):
     failure: CallFailure | None = None
 
 
-class Credit(_Frame, tag="credit"):
+class Credit(Frame, tag="credit"):
     """The consumer took chunks: this many more may be sent."""
 
     id: int
     chunks: int
 
 
-class SetResultLimit(_Frame, tag="limits"):
+class SetResultLimit(Frame, tag="limits"):
     """The largest result that the control plane takes, in bytes, and the name of that limit."""
 
     max_bytes: int
     name: str
 
 
-class EndSession(_Frame, tag="end-session"):
+class EndSession(Frame, tag="end-session"):
     """The session is over for this worker: that life of it, and that epoch unless it is 0."""
 
     session_id: str
@@ -368,15 +270,15 @@ class EndSession(_Frame, tag="end-session"):
     epoch: int = 0
 
 
-class Flush(_Frame, tag="flush"):
+class Flush(Frame, tag="flush"):
     """Say what you hold: results of quick calls may wait for those behind them, and one of these turned out slow."""
 
 
-class Ping(_Frame, tag="ping"):
+class Ping(Frame, tag="ping"):
     """Are you there? Asked of a worker that runs no call and has said nothing lately."""
 
 
-class Stop(_Frame, tag="stop"):
+class Stop(Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 

@@ -137,6 +137,7 @@ class Assembler:
 
     @property
     def complete(self) -> bool:
+        """Have all bytes come?"""
         return not self._left
 
     @property
@@ -150,6 +151,7 @@ class Assembler:
         return memoryview(self._whole)[self._at :]
 
     def came(self, size: int) -> None:
+        """So many bytes were read into `room`."""
         self._at += size
         self._left -= size
 

@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from snakepit._ipc.frames import INLINE_BYTES, CallFrame, FromAgent, FromKeeper, FromWorker, Payload, ToWorker
+from snakepit._ipc.frames import INLINE_BYTES, CallFrame, FromWorker, Payload, ToWorker
 from snakepit._ipc.sections import Bytes, fill, total, views
 
 MAX_PACKET = INLINE_BYTES * 2
@@ -52,8 +52,6 @@ _room = _Room()
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 _calls = msgspec.msgpack.Decoder(CallFrame)
-_from_keeper: msgspec.msgpack.Decoder[FromKeeper] = msgspec.msgpack.Decoder(FromKeeper)
-_from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
 _from_worker: msgspec.msgpack.Decoder[list[FromWorker]] = msgspec.msgpack.Decoder(list[FromWorker])
 _to_worker: msgspec.msgpack.Decoder[list[ToWorker]] = msgspec.msgpack.Decoder(list[ToWorker])
 
@@ -122,22 +120,7 @@ def close_all(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-# ---- control socket
-
-
-def send_control(sock: socket.socket, frame: FromKeeper | FromAgent, descriptors: Sequence[int] = (), flags: int = 0) -> None:
-    """One control frame; failures as `send_packet`."""
-    send_packet(sock, _encoder.encode(frame), descriptors, flags)
-
-
-def decode_from_keeper(data: bytes) -> FromKeeper:
-    """What the agent reads off the control socket. Raises FramingError."""
-    return decode(_from_keeper, data)
-
-
-def decode_from_agent(data: bytes) -> FromAgent:
-    """What the keeper reads off the control socket. Raises FramingError."""
-    return decode(_from_agent, data)
+# ---- decoding
 
 
 def decode(decoder: msgspec.msgpack.Decoder[F], data: bytes | memoryview | mmap.mmap) -> F:

@@ -1,0 +1,148 @@
+"""The control socket between agent and keeper: its frames, and how they are sent. The author's tools need none of it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from snakepit._ipc.frames import Frame
+from snakepit._ipc.sockets import decode, encode, send_packet
+
+PROTOCOL = 1
+"""Agent and keeper refuse each other when this differs."""
+
+
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+"""OpenBLAS, MKL, BLIS and NumExpr have variables of their own, and go by this one where the author sets none of them."""
+
+
+def thread_environment(profile: str, threads: int, cpus: float) -> dict[str, str]:
+    """How many threads the numeric libraries of a worker may start, as a variable that they read when they are imported.
+
+    One in the `process` profile, the container's CPUs ÷ threads in the `thread` profile. The author's own setting wins.
+    """
+    count = max(1, int(cpus // threads)) if profile == "thread" else 1
+    return {THREADS_VARIABLE: str(count)}
+
+
+# ---- control socket: keeper -> agent
+
+
+class KeeperHello(Frame, tag="hello"):
+    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened.
+
+    `cpus`: what its container may use; 0: it doesn't say.
+    """
+
+    protocol: int
+    pid: int
+    version: str
+    python: str
+    cpus: float = 0.0
+
+
+class WorkerStarted(Frame, tag="started"):
+    """The process exists and waits for nothing. Three descriptors: inbox write end, inbox read end, outbox.
+
+    `note`: a sentence, where it is a fresh interpreter though a fork was asked for.
+    """
+
+    index: int
+    incarnation: str
+    pid: int
+    note: str = ""
+
+
+class WorkerExited(Frame, tag="exited"):
+    """Proof of death: the wait status. `code` or `signal`, never both."""
+
+    index: int
+    incarnation: str
+    code: int = 0
+    signal: int = 0
+
+
+class StartFailed(Frame, tag="start-failed"):
+    """No process could be made: the zygote's import failed, or fork did. `stage`: import, fork."""
+
+    index: int
+    incarnation: str
+    stage: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class MemoryMeasured(Frame, tag="memory"):
+    """Of each worker, every few seconds: incarnation, resident bytes, and those that no other process shares (0: not measured)."""
+
+    workers: list[tuple[str, int, int]]
+
+
+class KeeperTerminating(Frame, tag="terminating"):
+    """The keeper got TERM: please drain; `Shutdown` ends it."""
+
+
+# ---- control socket: agent -> keeper
+
+
+class AgentWelcome(Frame, tag="welcome"):
+    """The agent's first packet: it speaks that protocol, and refuses a keeper that speaks another."""
+
+    protocol: int
+
+
+class StartWorker(Frame, tag="start"):
+    """Make a worker process. `env`: variables for what the container's environment leaves open (the zygote gets them before it imports).
+
+    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `memory_interest`: from how many
+    resident bytes on its own memory is to be measured, 0: never.
+    """
+
+    index: int
+    incarnation: str
+    adapter: str
+    profile: str = "process"
+    slots: int = 1
+    startup: str = "fork"
+    env: dict[str, str] = {}
+    name: str = ""
+    payloads: tuple[str, ...] = ("json", "msgpack")
+    memory_interest: int = 0
+
+
+class SignalWorker(Frame, tag="signal"):
+    """Send a signal to the worker's process group (`group`) or to the process alone."""
+
+    incarnation: str
+    signal: int
+    group: bool = True
+
+
+class Shutdown(Frame, tag="shutdown"):
+    """End what is left (KILL) and exit 0."""
+
+
+FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | MemoryMeasured | KeeperTerminating
+FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
+
+
+_from_keeper: msgspec.msgpack.Decoder[FromKeeper] = msgspec.msgpack.Decoder(FromKeeper)
+_from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
+
+
+def send_control(sock: socket.socket, frame: FromKeeper | FromAgent, descriptors: Sequence[int] = (), flags: int = 0) -> None:
+    """One control frame; failures as `send_packet`."""
+    send_packet(sock, encode(frame), descriptors, flags)
+
+
+def decode_from_keeper(data: bytes) -> FromKeeper:
+    """What the agent reads off the control socket. Raises FramingError."""
+    return decode(_from_keeper, data)
+
+
+def decode_from_agent(data: bytes) -> FromAgent:
+    """What the keeper reads off the control socket. Raises FramingError."""
+    return decode(_from_agent, data)
