@@ -18,7 +18,7 @@ from support.scenes import replicas
 pytestmark = pytest.mark.timeout(180)
 
 POOL = "intruder"
-LINK, SYNC, PIPE = (f"snakepit.v1.{each}" for each in ("LinkService/Link", "FleetService/Sync", "LinkService/Pipe"))
+LINK, SYNC = (f"snakepit.v1.{each}" for each in ("LinkService/Link", "FleetService/Sync"))
 TOKEN = "/var/run/secrets/snakepit.dev/token"
 
 

@@ -1,4 +1,4 @@
-"""What links travel on: lanes on the cluster's own network, and the stream alone where there are none."""
+"""What links travel on: lanes on the cluster's own network, and the stream alone for a client that can't reach the port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import snakepit.sync
 from support.incluster import probe_pool
-from support.kube import SYSTEM, apply, install, kubectl, wait_available
+from support.kube import SYSTEM, apply, eventually, get, install, kubectl, wait_available
 from support.scenes import play
 
 pytestmark = pytest.mark.timeout(240)
@@ -37,19 +37,29 @@ def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> N
         assert not [link for link, count in links.items() if count and 'way="stream"' in link]
 
 
-def test_without_lanes_calls_go_on_over_the_stream_also_through_a_port_forward(namespace: str, scene: Scene) -> None:
-    install(SYSTEM, "--set", "controlPlane.env[0].name=SNAKEPIT_LANE_LISTEN", "--set", "controlPlane.env[0].value=off")
+def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene) -> None:
+    with port_forward() as server, snakepit.sync.Client(server) as client:
+        pool = client.pool(f"{namespace}/{POOL}")
+        assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
+        assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)
+        assert any(link for links in scene("ways") for link, count in links.items() if count and link == 'role="client",way="stream"')
+
+
+def test_a_capsule_that_can_not_reach_the_lane_port_says_so_in_its_pools_status(namespace: str, scene: Scene) -> None:
+    """A replica that names another host than its own stands for a NetworkPolicy that admits 7800 alone."""
+    elsewhere = ["--set", "controlPlane.env[0].name=SNAKEPIT_LANE_HOST", "--set", "controlPlane.env[0].value=127.0.0.1"]
+    install(SYSTEM, *elsewhere)
     try:
-        for links in scene("ways"):
-            assert links['role="agent",way="stream"'] >= CAPSULES
-            assert links['role="client",way="stream"'] >= 2
-            assert not [link for link, count in links.items() if count and 'way="lane"' in link]
-        with port_forward() as server, snakepit.sync.Client(server) as client:
-            pool = client.pool(f"{namespace}/{POOL}")
-            assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
-            assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)
+        eventually(lambda: degraded(namespace)["reason"] == "LaneUnreachable", "the pool says why")
+        assert "can't reach port 7802" in degraded(namespace)["message"]
     finally:
         install(SYSTEM, "--reset-values")
+        wait_available(POOL, namespace=namespace)
+
+
+def degraded(namespace: str) -> dict[str, Any]:
+    conditions = get("snakepool", POOL, namespace=namespace)["status"]["conditions"]
+    return next(each for each in conditions if each["type"] == "Degraded")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A client: the SDK's dialler and its streams of single calls, and calls that are put on its links as they are. It tries nothing again."""
+"""A client: the SDK's dialler and its exchanges on bulk lanes, and calls that are put on its links as they are. It tries nothing again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from snakepit._ipc import frames
 from snakepit._values import digests
 from snakepit._wire import Dialer, Link
 from snakepit._wire.dial import Replica
-from snakepit.client import carrying
-from snakepit.client.carrying import Carry
+from snakepit.client import exchange as exchanges
 from snakepit.client.connection import DEADLINE_GRACE_SECONDS
+from snakepit.client.exchange import Exchange
 from snakepit.client.peer import is_broken
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2, link_pb2
@@ -51,7 +51,7 @@ class Client:
         self._replicas: dict[Link, Replica] = {}
         self._lives: dict[Link, int] = {}
         self._links = 0
-        self._carrying: dict[Attempt, asyncio.Task[None]] = {}
+        self._exchanging: dict[Attempt, asyncio.Task[None]] = {}
         self._dialer = Dialer(f"{name}.replicas:7800", self._hello, self._on_frames, self._on_open, self._on_close)
 
     def start(self) -> None:
@@ -59,7 +59,7 @@ class Client:
 
     async def stop(self) -> None:
         await self._dialer.stop()
-        await asyncio.gather(*self._carrying.values(), return_exceptions=True)
+        await asyncio.gather(*self._exchanging.values(), return_exceptions=True)
 
     def _hello(self, _address: str) -> link_pb2.Hello:
         return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version="simulated")
@@ -80,13 +80,13 @@ class Client:
             if frame.WhichOneof("kind") == "result":
                 attempt = self._open.get(link, {}).pop(frame.result.id, None)
                 if attempt is not None and frame.result.HasField("pieces"):
-                    self._carry(attempt, self._fetch(attempt, link, frame.result))
+                    self._exchange(attempt, self._fetch(attempt, link, frame.result))
                 else:
                     self._account.answered(attempt, frame.result)
 
     @property
     def pending(self) -> list[Attempt]:
-        return [*(attempt for attempts in self._open.values() for attempt in attempts.values()), *self._carrying]
+        return [*(attempt for attempts in self._open.values() for attempt in attempts.values()), *self._exchanging]
 
     def call(self, wanted: Wanted) -> None:
         """Through any replica that is linked; nothing where none is."""
@@ -105,27 +105,27 @@ class Client:
         # Calls that don't go over the link keep no order among themselves.
         attempt.way += f" beside {attempt.number}"
         parts = [attempt.arguments] if wanted.large else None
-        carry = Carry(self._replicas[link], (), wanted.timeout + DEADLINE_GRACE_SECONDS, parts)
-        self._carry(attempt, self._stream(attempt, carry, call) if call.stream else self._upload(attempt, carry, call))
+        exchange = Exchange(self._replicas[link], wanted.timeout + DEADLINE_GRACE_SECONDS, parts)
+        self._exchange(attempt, self._stream(attempt, exchange, call) if call.stream else self._upload(attempt, exchange, call))
 
     def cancel(self, attempt: Attempt) -> None:
-        if attempt in self._carrying:
+        if attempt in self._exchanging:
             attempt.cancelled = True
-            self._carrying[attempt].cancel()
+            self._exchanging[attempt].cancel()
         for link, attempts in self._open.items():
             for id_, each in attempts.items():
                 if each is attempt and link.is_open:
                     attempt.cancelled = True
                     link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=id_, reason="CANCELLED")))
 
-    # ---- calls with a stream of their own
+    # ---- calls on bulk lanes
 
-    def _carry(self, attempt: Attempt, work: contextlib.AbstractAsyncContextManager[None] | object) -> None:
+    def _exchange(self, attempt: Attempt, work: contextlib.AbstractAsyncContextManager[None] | object) -> None:
         task = asyncio.get_running_loop().create_task(work, name=f"{attempt.call_id} of {self.name}")  # type: ignore[arg-type]
-        self._carrying[attempt] = task
+        self._exchanging[attempt] = task
 
         def done(_: object) -> None:
-            del self._carrying[attempt]
+            del self._exchanging[attempt]
             if task.cancelled():
                 self._account.cut_off(attempt)
             elif (error := task.exception()) is not None:
@@ -133,9 +133,9 @@ class Client:
 
         task.add_done_callback(done)
 
-    async def _upload(self, attempt: Attempt, carry: Carry, call: link_pb2.Call) -> None:
-        with self._ending(attempt, carry):
-            answer = await carrying.call(carry, call)
+    async def _upload(self, attempt: Attempt, exchange: Exchange, call: link_pb2.Call) -> None:
+        with self._ending(attempt, exchange):
+            answer = await exchanges.call(exchange, call)
             if isinstance(answer, frames.Payload):
                 self._account.delivered_result(attempt, answer.data)
             else:
@@ -143,25 +143,25 @@ class Client:
 
     async def _fetch(self, attempt: Attempt, link: Link, result: link_pb2.Result) -> None:
         """The tool has ended; what it has said takes a while to come."""
-        carry = Carry(self._replicas[link], (), None)
+        exchange = Exchange(self._replicas[link], None)
         attempt.patient = True
-        with self._ending(attempt, carry):
+        with self._ending(attempt, exchange):
             if self._network.chance.random() < 0.1:
                 await asyncio.sleep(self._network.chance.random())
             try:
-                answer = await carrying.fetch(carry, result)
+                answer = await exchanges.fetch(exchange, result)
             except asyncio.CancelledError:
                 if link.is_open and self._network.chance.random() < 0.5:  # The SDK says so; another client may not.
                     link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=result.id, reason="CANCELLED")))
                 raise
             self._account.delivered_result(attempt, answer.data)
 
-    async def _stream(self, attempt: Attempt, carry: Carry, call: link_pb2.Call) -> None:
+    async def _stream(self, attempt: Attempt, exchange: Exchange, call: link_pb2.Call) -> None:
         reader, chance = self._network.chance.choice(READERS), self._network.chance
         attempt.patient = reader in ("slow", "stalls")
         most = chance.randint(0, 6) if reader in ("leaves", "stalls") else 1000
-        with self._ending(attempt, carry):
-            await carry.begin(link_pb2.CarryRequest(call=call))
+        with self._ending(attempt, exchange):
+            await exchange.begin(link_pb2.FromClient(call=call))
             while not attempt.ended:
                 if attempt.chunks >= most and reader == "leaves":
                     self._account.cut_off(attempt)
@@ -171,18 +171,18 @@ class Client:
                     await asyncio.sleep(STALL_SECONDS)
                 if reader == "slow":
                     await asyncio.sleep(chance.random() * 0.3)
-                message = await carry.read()
-                if not isinstance(message, link_pb2.CarryResponse):
+                message = await exchange.read()
+                if not isinstance(message, link_pb2.ToClient):
                     self._account.problems.append(f"the stream of {attempt.call_id} ended without its last chunk: {message!r}")
                     return
                 for chunk in message.chunks:
-                    await self._take(attempt, carry, chunk)
+                    await self._take(attempt, exchange, chunk)
 
-    async def _take(self, attempt: Attempt, carry: Carry, chunk: link_pb2.Chunk) -> None:
+    async def _take(self, attempt: Attempt, exchange: Exchange, chunk: link_pb2.Chunk) -> None:
         kind = chunk.WhichOneof("outcome")
         if kind == "payload":
             large = chunk.HasField("pieces")
-            data = (await carry.payload(chunk.payload, chunk.pieces)).data if large else chunk.payload.data
+            data = (await exchange.payload(chunk.payload, chunk.pieces)).data if large else chunk.payload.data
             self._account.chunk(attempt, data)
         elif kind == "error":
             error = chunk.error
@@ -193,7 +193,7 @@ class Client:
             self._account.settled(attempt, "end", "end", common_pb2.STARTED_YES)
 
     @contextlib.contextmanager
-    def _ending(self, attempt: Attempt, carry: Carry):  # type: ignore[no-untyped-def]
+    def _ending(self, attempt: Attempt, exchange: Exchange):  # type: ignore[no-untyped-def]
         try:
             yield
         except SnakepitError as error:
@@ -202,7 +202,7 @@ class Client:
             else:
                 self._account.settled(attempt, "error", error.reason, int(error.started), error.message, str(error.details.get("how", "")))
         finally:
-            carry.cancel()
+            exchange.cancel()
 
 
 def _frame(attempt: Attempt, wanted: Wanted) -> link_pb2.Call:

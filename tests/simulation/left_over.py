@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def left_over(world: World) -> list[str]:
     """In words."""
-    if world.network.streams:
-        return [f"streams of single calls: {len(world.network.streams)}"]
+    if world.network.bulk_lanes:
+        return [f"bulk lanes: {len(world.network.bulk_lanes)}"]
     found = [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_replica(host.replica)]
     found += [f"replica {host.name}: {what}" for host in world.hosts if host.replica for what in _of_offers(world, host.replica)]
     found += [what for offerer in world.offerers for what in offerer.left_over()]

@@ -1,4 +1,4 @@
-"""Links without sockets, and the streams of single calls beside them: gRPC's bidirectional streams as queues whose messages take a random
+"""Links without sockets: gRPC's bidirectional streams, and the lanes and bulk lanes beside them, as queues whose messages take a random
 while, and connections that break.
 
 What arrives, arrives in order. Of what is on its way when a connection breaks, nothing arrives any more, or all of it; and either end
@@ -8,14 +8,19 @@ may notice long before the other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
+from grpc.aio import EOF  # type: ignore[attr-defined]
 
-from snakepit._wire.link import EOF
+from snakepit._wire.bulk import END, FAILED, LAST, OPEN, PIECE, LaneBroken, Piece
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.servers.lanes import Lanes
 
 Serve = Callable[[Any, Any], Awaitable[None]]
 
@@ -23,7 +28,7 @@ TICK = 1e-7
 """Between two messages: they never arrive at the same time, so their order is that of sending."""
 
 WINDOW = 2
-"""Messages of a call's own stream that may be on their way, or unread: then writing waits, as gRPC's flow control has it."""
+"""Messages of a bulk lane that may be on their way, or unread: then writing waits, as TCP's flow control has it."""
 
 
 def unavailable(why: str) -> grpc.aio.AioRpcError:
@@ -99,6 +104,11 @@ class Half:
             self._queue.append(message)
             self._wake()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Open, and nothing has come that nobody has read."""
+        return self._end is None and not self._queue
+
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
@@ -117,7 +127,7 @@ class Half:
 
 
 class Connection:
-    """`up` goes to the replica, `down` to whoever dialled. `beside`: the link's, of a stream of a single call, which breaks with it."""
+    """`up` goes to the replica, `down` to whoever dialled. `beside`: the link's, of a lane or a bulk lane, which breaks with it."""
 
     def __init__(self, network: Network, dialler: str, replica: str, beside: Connection | None = None) -> None:
         self.network, self.dialler, self.replica, self.beside = network, dialler, replica, beside
@@ -125,6 +135,7 @@ class Connection:
         self.up, self.down = Half(network), Half(network)
         self.serving: asyncio.Task[None] | None = None
         self.open = True
+        self.is_bulk = False
 
     def accept(self, serve: Serve) -> None:
         self.serving = self.network.loop.create_task(self._serve(serve), name=f"serve {self.dialler} at {self.replica}")
@@ -133,8 +144,6 @@ class Connection:
         try:
             await serve(None, Context(self))
             self.down.end(EOF)
-            if self.beside is not None:
-                self.up.lost = True
         except (Aborted, asyncio.CancelledError):
             pass
         except Exception as error:
@@ -154,6 +163,8 @@ class Connection:
         """The replica has noticed that its peer is gone."""
         if self.serving is not None:
             self.serving.cancel()
+        elif self.beside is not None:
+            self.up.end_now(unavailable("the connection broke"))
         self.closed()
 
     def hang_up(self) -> None:
@@ -194,10 +205,7 @@ class Context:
         return await self._connection.up.read()
 
     async def write(self, message: Any) -> None:
-        if self._connection.beside is None:
-            self._connection.down.send(message)
-        else:
-            await self._connection.down.write(message)
+        self._connection.down.send(message)
 
     def peer(self) -> str:
         return self._connection.dialler
@@ -211,23 +219,18 @@ class Context:
 
 
 class Channel:
-    """In place of grpc.aio's: one channel, one link, and the streams of calls beside it."""
+    """In place of grpc.aio's: one channel, one link."""
 
     def __init__(self, network: Network, address: str) -> None:
         self._network = network
         self._dialler, _, host = address.partition(".")
         self._replica = host.partition(":")[0]
         self.connection: Connection | None = None
-        self.rpcs: dict[Rpc, None] = {}
-        self._closed = False
 
     async def __aenter__(self) -> Channel:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._closed = True
-        for rpc in list(self.rpcs):
-            rpc.cancel()
         if self.connection is not None:
             self.connection.hang_up()
 
@@ -235,14 +238,6 @@ class Channel:
         """The stub's method, and the call that it gives."""
         self.connection = self._network.connect(self._dialler, self._replica)
         return self
-
-    def stream_stream(self, path: str) -> Callable[..., Rpc]:
-        def start(metadata: object = None, timeout: float | None = None) -> Rpc:
-            if self._closed or self.connection is None:
-                raise grpc.aio.UsageError("the channel is closed")
-            return Rpc(self, self._network.connect(self._dialler, self._replica, path.rpartition("/")[2], self.connection), timeout)
-
-        return start
 
     async def write(self, message: Any) -> None:
         assert self.connection is not None
@@ -257,70 +252,157 @@ class Channel:
         self.connection.up.end(EOF)
 
 
-class Rpc:
-    """A call's own stream at the dialling end, as grpc.aio's stream calls behave."""
+class Socket:
+    """One end of a connection beside a link, in place of a socket: it gives and takes messages."""
 
-    def __init__(self, channel: Channel, connection: Connection, timeout: float | None) -> None:
-        self._channel, self._connection = channel, connection
-        self._timer = connection.network.loop.call_later(timeout, self._expire) if timeout is not None else None
-        channel.rpcs[self] = None
-        connection.down.on_end = self._ended
+    def __init__(self, connection: Connection, inward: Half, outward: Half, *, dialled: bool) -> None:
+        self.connection, self.inward, self.outward = connection, inward, outward
+        self._dialled = dialled
 
-    def _ended(self) -> None:
-        self._channel.rpcs.pop(self, None)
-        if self._connection.serving is None:
-            self._connection.closed()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._connection.up.wake()
+    def close(self) -> None:
+        """The other end is told, after a while."""
+        if self.inward.ended is None:
+            self.inward.give_up(unavailable("it was closed"))
+        self.outward.wake()
+        self.outward.end(unavailable("the other end has hung up"))
+        if self._dialled:
+            self.connection.closed()
 
-    def _expire(self) -> None:
-        self._end(grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), "Deadline Exceeded"))
 
-    def _end(self, how: BaseException) -> None:
-        self._connection.hang_up()
-        self._connection.down.give_up(how)
+class SimulatedLane:
+    """In place of `snakepit._wire.lane.Lane`."""
 
-    def cancel(self) -> bool:
-        ended = self._connection.down.ended
-        if not isinstance(ended, BaseException):
-            self._end(asyncio.CancelledError())
-        return ended is None
+    name = "lane"
+    is_full = False
 
-    async def read(self) -> Any:
+    def __init__(self, sock: Socket) -> None:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._sock = sock
+        self._reading: asyncio.Task[None] | None = None
+        self._ended_writing = False
+
+    @classmethod
+    async def on(cls, sock: Socket) -> SimulatedLane:
+        return cls(sock)
+
+    def attach(self, take: Callable[[Any], None], on_room: Callable[[], None]) -> None:
+        self._reading = asyncio.get_running_loop().create_task(self._read(take), name="lane")
+
+    async def _read(self, take: Callable[[Any], None]) -> None:
         try:
-            return await self._connection.down.read()
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+            while (message := await self._sock.inward.read()) is not EOF:
+                take(link_pb2.LinkRequest.FromString(message).frames)
+            self._end("the peer ended the lane")
+        except grpc.RpcError as error:
+            self._end(f"the lane broke: {error}")
 
-    async def write(self, message: Any) -> None:
-        down = self._connection.down
-        if down.ended is not None:
-            raise asyncio.InvalidStateError("RPC already finished.")
+    @property
+    def is_open(self) -> bool:
+        return not self.ended.done() and not self._ended_writing
+
+    def write(self, message: bytes) -> None:
+        self._sock.outward.send(message)
+
+    async def finish(self, seconds: float) -> None:
+        if self.is_open:
+            self._ended_writing = True
+            self._sock.outward.end(EOF)
+            await asyncio.wait((self.ended,), timeout=seconds)
+
+    def abort(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+        self._end("the lane was closed")
+        self._sock.close()
+
+    def _end(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
+
+
+class SimulatedBulk:
+    """In place of `snakepit._wire.bulk.Bulk`: each message is a kind and its bytes, and comes as a whole."""
+
+    patience: float | None = None
+
+    def __init__(self, sock: Socket) -> None:
+        self._sock = sock
+        sock.connection.is_bulk = True
+        self._broken: LaneBroken | None = None
+        self._data = memoryview(b"")
+        self._piece: Piece | None = None
+        self._reading = False
+
+    async def read(self) -> tuple[int, bytes | Piece]:
+        if self._piece is not None:
+            self._piece.stopped, self._piece = True, None
+        kind, body = await self._message()
+        if kind != PIECE:
+            return kind, body
+        self._data = memoryview(body)
+        self._piece = piece = Piece(self, len(body))  # type: ignore[arg-type]
+        return kind, piece
+
+    async def _message(self) -> Any:
+        self._reading = True
         try:
-            await self._connection.up.write(message, lambda: down.ended is not None)
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-        if isinstance(down.ended, BaseException):
-            raise down.ended
+            message = await self._sock.inward.read()
+        except grpc.RpcError as error:
+            raise self.abort(str(error)) from None
+        finally:
+            self._reading = False
+        if message is EOF:
+            raise self.abort("the other end has hung up")
+        return message
 
-    async def done_writing(self) -> None:
-        self._connection.up.end(EOF)
+    async def receive_into(self, view: memoryview) -> int:
+        """Of the piece that was read last."""
+        if self._broken is not None:
+            raise self._broken
+        size = min(len(view), len(self._data))
+        view[:size] = self._data[:size]
+        self._data = self._data[size:]
+        return size
 
-    async def code(self) -> grpc.StatusCode:
-        """After the last message was read."""
-        ended = self._connection.down.ended
-        return ended.code() if isinstance(ended, grpc.aio.AioRpcError) else grpc.StatusCode.OK
+    @property
+    def reads(self) -> bool:
+        return self._reading
 
-    async def details(self) -> str | None:
-        ended = self._connection.down.ended
-        return ended.details() if isinstance(ended, grpc.aio.AioRpcError) else ""
+    async def until_end(self) -> None:
+        while (await self._message())[0] not in (END, FAILED):
+            continue
+
+    async def until_hangup(self) -> None:
+        with contextlib.suppress(LaneBroken):
+            await self._message()
+
+    async def write(self, kind: int, *parts: Any, borrowed: bool = False) -> None:
+        message = kind, b"".join(map(bytes, parts))
+        inward = self._sock.inward
+        if kind & ~LAST == OPEN:
+            self._sock.connection.network.perhaps_break(self._sock.connection)
+        async with asyncio.timeout(self.patience):
+            await self._sock.outward.write(message, lambda: inward.ended is not None)
+        if inward.ended is not None:
+            raise self.abort(str(inward.ended))
+
+    async def write_file(self, descriptor: int, at: int, size: int) -> None:
+        await self.write(PIECE, os.pread(descriptor, size, at))
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._broken is None and self._sock.inward.is_quiet
+
+    def abort(self, why: str = "it was closed", code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> LaneBroken:
+        if self._broken is None:
+            self._broken = LaneBroken(code, why)
+            self._sock.close()
+        return self._broken
 
 
 class Network:
-    """`hosts`: what serves at each replica that is up, by method. `blocked`: (dialler, replica) between which nothing new is let through.
+    """`hosts`: what serves at each replica that is up, by method; `lane_ports`: its lanes. `blocked`: (dialler, replica) between which
+    nothing new is let through.
 
     `failed` is told of servicers that raise what they must not.
     """
@@ -331,6 +413,7 @@ class Network:
         self.chance = chance
         self.replicas = replicas
         self.hosts: dict[str, Mapping[str, Serve]] = {}
+        self.lane_ports: dict[str, Lanes] = {}
         self.connections: list[Connection] = []
         self.blocked: set[tuple[str, str]] = set()
         self.slowest = 0.002
@@ -340,30 +423,45 @@ class Network:
     def latency(self) -> float:
         return self.chance.random() * self.slowest
 
-    def connect(self, dialler: str, replica: str, method: str = "Link", beside: Connection | None = None) -> Connection:
-        connection = Connection(self, dialler, replica, beside)
+    def connect(self, dialler: str, replica: str, method: str = "Link") -> Connection:
+        """A gRPC stream."""
+        connection = Connection(self, dialler, replica)
         connection.down.on_end = connection.broken
-        serve = self.hosts.get(replica)
-        if serve is None or (dialler, replica) in self.blocked or (beside is not None and beside.down.ended is not None):
+        host = self.hosts.get(replica)
+        if host is None or (dialler, replica) in self.blocked:
             connection.open = False
             self.loop.call_later(self.latency(), connection.down.end_now, unavailable("connection refused"))
             return connection
         self.connections.append(connection)
-        if beside is not None:
-            beside.streams.append(connection)
-            self._perhaps_break(connection, method)
-        if beside is not None and (beside.up.lost or beside.down.lost):
-            # Nobody knows yet that nothing gets through; whoever notices first of the link's ends ends this too.
-            connection.up.lost = connection.down.lost = True
-        else:
-            connection.accept(serve[method])
+        connection.accept(host[method])
         return connection
 
-    def _perhaps_break(self, stream: Connection, method: str) -> None:
-        if self.doomed and method == "Pipe":
+    async def dial(self, host: str, _port: int, ticket: bytes, _seconds: float) -> Socket | None:
+        """In place of `snakepit._wire.connect.dial`. `host`: the dialler's name and the replica's."""
+        dialler, _, replica = host.partition(".")
+        await asyncio.sleep(self.latency())
+        links = [each for each in self.connections if each.beside is None and (each.dialler, each.replica) == (dialler, replica)]
+        link = links[-1] if links else None
+        take = self.lane_ports[replica]._tickets.get(ticket) if replica in self.hosts else None
+        if link is None or take is None or (dialler, replica) in self.blocked or link.down.ended is not None:
+            return None
+        connection = Connection(self, dialler, replica, link)
+        connection.up.on_end, connection.down.on_end = connection.down.wake, connection.up.wake
+        if not take(Socket(connection, connection.up, connection.down, dialled=False)):  # type: ignore[arg-type]
+            return None
+        self.connections.append(connection)
+        link.streams.append(connection)
+        if link.up.lost or link.down.lost:
+            # Nobody knows yet that nothing gets through; whoever notices first of the link's ends ends this too.
+            connection.up.lost = connection.down.lost = True
+        return Socket(connection, connection.down, connection.up, dialled=True)
+
+    def perhaps_break(self, lane: Connection) -> None:
+        """A call begins on a bulk lane: of an agent?"""
+        if self.doomed and not lane.dialler.startswith("client"):
             self.doomed -= 1
             up, down = self.chance.random() * 0.01, self.chance.random() * 0.01
-            self.loop.call_later(self.chance.random() * 0.006, self._break, stream, up, down)
+            self.loop.call_later(self.chance.random() * 0.006, self._break, lane, up, down)
 
     @staticmethod
     def _break(stream: Connection, up: float, down: float) -> None:
@@ -371,9 +469,9 @@ class Network:
             stream.cut(arrives=False, up_notices=up, down_notices=down)
 
     @property
-    def streams(self) -> list[Connection]:
-        """Of single calls."""
-        return [each for each in self.connections if each.beside is not None]
+    def bulk_lanes(self) -> list[Connection]:
+        """Open ones."""
+        return [each for each in self.connections if each.is_bulk]
 
     async def resolve(self, target: str) -> set[str]:
         """In place of a name's look-up: every replica, as the dialler that the target names reaches it."""

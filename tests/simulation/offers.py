@@ -12,6 +12,7 @@ from simulation.tools import MOST_CHUNKS, STREAMED
 
 from snakepit import tool
 from snakepit._ipc.frames import Payload
+from snakepit._wire.dial import Lanes
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Offer, Offers
 from snakepit.client.peer import Peer
@@ -167,7 +168,9 @@ class _Life:
         self._over = False
         self._name, self._offerings, self._chance = offerer.name, offerer.offerings, offerer.network.chance
         self._names, self._calls, self._scopes = offerer.plan.offers, offerer.plan.calls, scopes(offerer.plan)
-        self._connection = Connection(f"{offerer.name}.replicas:7800", token_file=None, connect_seconds=3.0)
+        # One that can't reach the lane port, too.
+        lanes = offerer.network.chance.choice([Lanes.WANTED, Lanes.OFF])
+        self._connection = Connection(f"{offerer.name}.replicas:7800", token_file=None, connect_seconds=3.0, lanes=lanes)
         self._offers = _Offers(self._connection, self._offerings)
         self._serving = self._connection.serving = _Serving(self._offers)
         self._connection.start()

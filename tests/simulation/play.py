@@ -15,17 +15,16 @@ from unittest.mock import patch
 import grpc
 from simulation.account import Account
 from simulation.contents import MESSAGE_BYTES, PIECE_BYTES, WINDOW_BYTES
-from simulation.network import Channel
+from simulation.network import Channel, SimulatedBulk, SimulatedLane
 from simulation.world import World
 
 from snakepit import _names as names
-from snakepit._ipc import sections
-from snakepit._wire import dial, link
+from snakepit._wire import bulk_calls, dial
 from snakepit._wire.window import Window
 from snakepit_agent import agent as agent_capsule
 from snakepit_agent.link import pipes
 from snakepit_agent.workers import workers as agent_workers
-from snakepit_control_plane.servers import offers
+from snakepit_control_plane.servers import bulk, links, offers
 from support.virtual_time import VirtualLoop
 
 LOGGERS = ("snakepit", "snakepit_agent", "snakepit_control_plane")
@@ -89,11 +88,15 @@ def _edges(world: World, seed: int) -> Iterator[None]:
         (agent_workers, "close_all", lambda _descriptors: None),
         (agent_capsule, "HELD_TICK_SECONDS", 0.02),
         (agent_capsule, "IDLE_TICK_SECONDS", 0.25),
-        (link, "_step_aside", lambda: None),
-        (sections.cut, "__defaults__", (PIECE_BYTES,)),
+        (dial, "dial", network.dial),
+        (dial, "Lane", SimulatedLane),
+        (links, "Lane", SimulatedLane),
+        (bulk_calls, "dial", network.dial),
+        (bulk_calls, "Bulk", SimulatedBulk),
+        (bulk, "Bulk", SimulatedBulk),
+        (bulk_calls, "WRITTEN_PIECE_BYTES", PIECE_BYTES),
         (Window.__init__, "__defaults__", (WINDOW_BYTES,)),
         (offers, "WINDOW_BYTES", WINDOW_BYTES),
-        (pipes, "PIECE_BYTES", PIECE_BYTES),
         (pipes, "MESSAGE_BYTES", MESSAGE_BYTES),
         (agent_capsule, "version", lambda _name: "simulated"),
     ]

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
-from simulation.network import Network, unavailable
+from simulation.network import Network
 from simulation.store import ReplicaStore, SharedStore
 
 from snakepit._names import new_id
@@ -33,7 +33,7 @@ LIMITS = Limits(
 """Small, so that they are met."""
 
 GRACE_SECONDS = 1.0
-"""For streams that are open when a replica stops: the server's own."""
+"""For bulk lanes that are open when a replica stops."""
 
 
 class Replica:
@@ -46,7 +46,8 @@ class Replica:
         self.flow = Flow(_TELEMETRY, LIMITS, store, self.id)
         self.sessions, self.idempotency = self.flow.sessions, self.flow.idempotency
         self.fleet = Fleet(self.flow, store)
-        self.links = LinkServicer(self.flow, self.fleet, store, self.id, Lanes())
+        self.lanes = Lanes()
+        self.links = LinkServicer(self.flow, self.fleet, store, self.id, self.lanes)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -64,6 +65,7 @@ class Replica:
         """What the server's own stop does in the end."""
         self._stopped = True
         self.links.close("this replica stops")
+        await self.links.bulk.finish(0.0)
         tasks = [*self._tasks, *self.flow.transfers._collecting.values()]
         for task in tasks:
             task.cancel()
@@ -81,8 +83,8 @@ class Host:
     async def start(self) -> None:
         if self.replica is None:
             self.replica = Replica(self._shared)
-            links = self.replica.links
-            self._network.hosts[self.name] = {"Link": links.Link, "Pipe": links.Pipe, "Carry": links.Carry}  # type: ignore[dict-item]
+            self._network.hosts[self.name] = {"Link": self.replica.links.Link}  # type: ignore[dict-item]
+            self._network.lane_ports[self.name] = self.replica.lanes
             await self.replica.start()
 
     def _take_down(self) -> Replica | None:
@@ -115,15 +117,5 @@ class Host:
         if self.replica is replica:
             self._take_down()
             replica.links.close("this replica stops")
-            await self._end_streams()
+            await replica.links.bulk.finish(GRACE_SECONDS)
             await replica.stop()
-
-    async def _end_streams(self) -> None:
-        """As grpc.aio's server does: none is accepted any more, and those that are open have a while to end."""
-        streams = [each for each in self._network.connections if each.replica == self.name and each.beside is not None]
-        if streams:
-            await asyncio.sleep(GRACE_SECONDS)
-        for stream in streams:
-            if stream.open:
-                stream.cancel_serving()
-                stream.down.end(unavailable("the server has stopped"))

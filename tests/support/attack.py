@@ -121,7 +121,7 @@ class ByHand:
         self.welcome = link_pb2.Welcome()
 
     async def open(self, *, lane: bool = False) -> ByHand:
-        hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT, takes_lane=lane)
+        hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
         await self.stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
         first: Any = await self.stream.read()
         self.welcome = first.frames[0].welcome

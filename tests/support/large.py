@@ -1,4 +1,4 @@
-"""What tests of large payloads share: the pool's name, waiting for its workers, and a client that speaks Carry by hand."""
+"""What tests of large payloads share: the pool's name, waiting for its workers, and a client's bulk lane by hand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 import snakepit
 from snakepit._ipc.frames import Attachment, Payload
-from snakepit._ipc.sections import cut, piece_message, sizes, spread
+from snakepit._ipc.sections import sizes, spread
 from snakepit._values.payloads import encode
+from snakepit._wire.bulk_calls import BulkLanes
 from snakepit.v1 import common_pb2, link_pb2
 from support.control_plane import PATIENCE_SECONDS
 
@@ -54,28 +53,37 @@ def tasks(name: str) -> list[str]:
 class ByHand:
     """One call with large arguments, whose pieces go when a test says so."""
 
-    def __init__(self, channel: grpc.aio.Channel, tool: str, arguments: dict[str, Any]) -> None:
+    def __init__(self, client: snakepit.Client, tool: str, arguments: dict[str, Any], **fields: Any) -> None:
         payload = encode(arguments)
-        self._pieces = [piece_message(piece) for piece in cut(spread(payload))]
-        method: Any = channel.stream_stream
-        self.rpc = method("/snakepit.v1.LinkService/Carry")()
-        self.call = link_pb2.Call(call_id=f"by-hand-{id(self)}", pool=POOL, tool=tool, arguments=_skeleton(payload))
+        self._client = client
+        self._parts = spread(payload)
+        self.call = link_pb2.Call(call_id=f"by-hand-{id(self)}", pool=POOL, tool=tool, arguments=_skeleton(payload), **fields)
         self.call.pieces.sections.extend(sizes(payload))
 
     async def begin(self) -> int:
         """Send the call; the number of the attempt that is wanted first."""
-        await self.rpc.write(link_pb2.CarryRequest(call=self.call).SerializeToString())
+        self.bulk = await bulk_lanes(self._client).open()
+        await self.bulk.write(link_pb2.FromClient(call=self.call).SerializeToString())
         return (await self.said()).wanted
 
-    async def said(self) -> link_pb2.CarryResponse:
+    async def said(self) -> link_pb2.ToClient:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return link_pb2.CarryResponse.FromString(await self.rpc.read())
+            message = await self.bulk.read()
+        assert isinstance(message, bytes)
+        return link_pb2.ToClient.FromString(message)
 
     async def send(self, attempt: int, pieces: int | None = None) -> None:
-        """So many pieces of the arguments, from the first; None: all."""
-        await self.rpc.write(link_pb2.CarryRequest(sending=attempt).SerializeToString())
-        for piece in self._pieces[:pieces]:
-            await self.rpc.write(piece)
+        """So many pieces of the arguments, of a mebibyte each, from the first; None: all."""
+        await self.bulk.write(link_pb2.FromClient(sending=attempt).SerializeToString())
+        left = iter(range(pieces if pieces is not None else 1000))
+        await self.bulk.write_payload(self._parts, lambda: next(left, None) is not None)
+
+
+def bulk_lanes(client: snakepit.Client) -> BulkLanes:
+    """Of its one link."""
+    (peer,) = client._connection.peers
+    assert peer.replica.bulk is not None
+    return peer.replica.bulk
 
 
 def _skeleton(payload: Payload) -> common_pb2.Payload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -13,11 +14,15 @@ import grpc
 
 from snakepit._names import new_id
 from snakepit._wire import Link
-from snakepit._wire.channels import server_options
+from snakepit._wire.bulk import Piece
+from snakepit._wire.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES, server_options
+from snakepit._wire.lane import Lane
 from snakepit._wire.protocol import NEWEST
 from snakepit._wire.status import to_frame, to_status
-from snakepit.errors import StaleEpoch
+from snakepit.errors import Cancelled, StaleEpoch
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2
+from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
+from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.store.memory import stale
 
 T = TypeVar("T")
@@ -27,26 +32,28 @@ WAIT_SECONDS = 15.0
 class Replica(link_pb2_grpc.LinkServiceServicer):
     """Keeps everything that agents say. `state` answers state operations of a session's newest call; `take_chunks` lets chunks be taken."""
 
-    def __init__(self, id_: str = "", max_payload_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, id_: str = "", max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES) -> None:
         self.id = id_ or new_id()
         self.port = 0
-        self.max_payload_bytes = max_payload_bytes
+        self.max_large_payload_bytes = max_large_payload_bytes
         self.hellos: list[link_pb2.Hello] = []
         self.frames: list[link_pb2.Frame] = []
         self.chunks: dict[int, list[link_pb2.Chunk]] = {}
-        self.pipe_messages = 0
+        self.pieces: dict[int, bytearray] = {}
+        self.chunk_messages = 0
         self.state: dict[str, tuple[common_pb2.Payload, int]] = {}
         self.fences: dict[str, tuple[str, int]] = {}
         """Of each session, the uid and the epoch of its newest call."""
         self.state_requests: list[link_pb2.StateRequest] = []
         self.take_chunks = asyncio.Event()
         self.take_chunks.set()
-        self.break_pipes = False
+        self.refuse_chunks = False
         self.lost: set[str] = set()
         self.link: Link | None = None
         self._server: grpc.aio.Server | None = None
         self._last_id = 0
         self._changed = asyncio.Event()
+        self._lanes, self._bulk = Lanes(), BulkServer()
 
     # ---- the service
 
@@ -56,25 +63,49 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
             code, message, trailers = to_status(StaleEpoch("declared lost"))
             await context.abort(code, message, trailers)
         self.hellos.append(first.frames[0].hello)
+        came: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        group = BulkGroup(self._bulk, "the agent", self._serve)
+        lane = link_pb2.Lane(
+            port=self._lanes.port,
+            ticket=self._lanes.ticket(lambda sock: came.set_result(sock) is None),
+            bulk_ticket=self._lanes.ticket(group.take),
+        )
         welcome = link_pb2.Welcome(
-            protocol=NEWEST, replica=self.id, max_payload_bytes=self.max_payload_bytes, max_large_payload_bytes=64 << 20
+            protocol=NEWEST,
+            replica=self.id,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            max_large_payload_bytes=self.max_large_payload_bytes,
+            lane=lane,
         )
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
-        self.link = Link(context.read, context.write, link_pb2.LinkResponse, self._on_frames, name="replica")
-        self._changed.set()
-        await self.link.run()
-
-    async def Pipe(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
-        id_ = 0
-        async for request in request_iterator:
-            id_ = request.id or id_
-            self.pipe_messages += 1
-            self.chunks.setdefault(id_, []).extend(request.chunks)
+        with contextlib.closing(group):
+            self.link = Link(self._on_frames, name="replica")
+            self.link.use(await Lane.on(await came), asyncio.ensure_future(context.read()))
             self._changed.set()
-            if self.break_pipes:
-                await context.abort(grpc.StatusCode.CANCELLED, "the consumer has gone")
+            await self.link.run()
+
+    async def _serve(self, bulk: BulkCall) -> None:
+        id_ = 0
+        while (message := await bulk.read()) is not None:
+            if isinstance(message, Piece):
+                await self._read_piece(id_, message)
+                continue
+            said = link_pb2.FromAgent.FromString(message)
+            id_ = said.id or id_
+            self.chunk_messages += 1
+            self.chunks.setdefault(id_, []).extend(said.chunks)
+            self._changed.set()
+            if self.refuse_chunks:
+                raise Cancelled("the consumer has gone")
             await self.take_chunks.wait()
-            await context.write(link_pb2.PipeResponse())
+            await bulk.write(link_pb2.ToAgent(taken=len(said.chunks)).SerializeToString())
+
+    async def _read_piece(self, id_: int, piece: Piece) -> None:
+        room = bytearray(piece.size)
+        while piece.left:
+            await piece.some(memoryview(room)[piece.size - piece.left :])
+        self.pieces.setdefault(id_, bytearray()).extend(room)
+        self._changed.set()
 
     def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
         for frame in frames:
@@ -192,7 +223,11 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         """The JSON value that a call gave."""
         result = await self.result(id_)
         assert result.HasField("payload"), result
-        return json.loads(result.payload.data)
+        if not result.HasField("pieces"):
+            return json.loads(result.payload.data)
+        (size,) = result.pieces.sections
+        await self.until(lambda: len(self.pieces.get(id_, b"")) == size, f"the pieces of the result of call {id_}")
+        return json.loads(self.pieces[id_])
 
     # ---- the server
 
@@ -200,6 +235,7 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         self._server = grpc.aio.server(options=server_options())
         link_pb2_grpc.add_LinkServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._lanes.start("127.0.0.1:0")
         await self._server.start()
 
     async def stop(self) -> None:
@@ -207,6 +243,7 @@ class Replica(link_pb2_grpc.LinkServiceServicer):
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
+            await self._lanes.stop()
 
 
 @asynccontextmanager

@@ -10,16 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import msgspec
 
 from snakepit import Pool
 from snakepit._wire import Dialer, Link
-from snakepit._wire.dial import Replica
+from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
 from snakepit.spec import SnakePoolSpec, encode_spec
-from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, pool_pb2_grpc
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2, pool_pb2_grpc
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.slots import Ledger
 
@@ -112,7 +111,9 @@ class SimulatedAgent:
         self._sequence = 0
         self._beats: asyncio.Task[None] | None = None
         self.token = Token(self.token_file)
-        self._dialer = Dialer(self.address, self._hello, self._on_frames, self._on_open, self._on_close, metadata=self.token.metadata)
+        self._dialer = Dialer(
+            self.address, self._hello, self._on_frames, self._on_open, self._on_close, metadata=self.token.metadata, lanes=Lanes.NEEDED
+        )
         self._state_replies: dict[int, asyncio.Future[link_pb2.StateReply]] = {}
 
     # ---- life
@@ -224,15 +225,16 @@ class SimulatedAgent:
     async def pipe(self, call: link_pb2.Call, chunks: Sequence[link_pb2.Chunk]) -> int:
         """Send a stream's chunks, one a message; how many of them were taken."""
         assert self.replica is not None
-        rpc = link_pb2_grpc.LinkServiceStub(self.replica.channel).Pipe(metadata=self.token.metadata() or None)
+        assert self.replica.bulk is not None
+        bulk = await self.replica.bulk.open()
         taken = 0
         for number, chunk in enumerate(chunks):
-            first = {"id": call.id, "capsule_incarnation": self.incarnation} if number == 0 else {}
-            await rpc.write(link_pb2.PipeRequest(chunks=[chunk], **first))  # type: ignore[arg-type]
-            if await rpc.read() is grpc.aio.EOF:  # type: ignore[attr-defined]
+            await bulk.write(link_pb2.FromAgent(id=0 if number else call.id, chunks=[chunk]).SerializeToString())
+            if await bulk.read() is None:
                 break
             taken += 1
-        await rpc.done_writing()
+        await bulk.done_writing()
+        bulk.release()
         return taken
 
     # ---- frames in

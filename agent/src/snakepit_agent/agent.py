@@ -161,7 +161,7 @@ class Agent:
         """A stream of its own for a call, to the replica that sent it; None: it has gone."""
         replica = self.uplink.replica(call.replica)
         idle = self.settings.spec.call.stream_idle_seconds
-        return None if replica is None else Line(replica, call.remote, self.incarnation, idle, self._token)
+        return None if replica is None else Line(replica, call.remote, idle)
 
     def _result_limit(self) -> SetResultLimit:
         return SetResultLimit(*self.uplink.largest_limit())

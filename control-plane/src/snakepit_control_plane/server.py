@@ -24,6 +24,7 @@ from snakepit.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,
     link_pb2,
+    link_pb2_grpc,
     pool_pb2,
     pool_pb2_grpc,
     router_pb2,
@@ -127,7 +128,8 @@ class Running:
         session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.flow, self.store, self.count.refused), named)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.flow, self.flow.nested.catalogue), named)
         pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.flow, self.fleet), named)
-        server.add_generic_rpc_handlers((self.links.handlers(), RouterServicer(self.flow, self.gate).handlers()))
+        link_pb2_grpc.add_LinkServiceServicer_to_server(self.links, named)
+        server.add_generic_rpc_handlers((RouterServicer(self.flow, self.gate).handlers(),))
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), named)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
         reflects = ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
@@ -143,8 +145,6 @@ class Running:
 
     async def _start_lanes(self) -> None:
         listen = self.settings.lane
-        if listen is None:
-            return
         try:
             await self.lanes.start(listen or f"{parse_target(self.settings.listen)[0]}:0")
         except OSError as error:

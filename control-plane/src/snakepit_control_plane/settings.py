@@ -27,8 +27,8 @@ class Settings(Limits):
     health: str | None = None
     """Address of the gRPC health service for the kubelet, whom no call keeps waiting there (SNAKEPIT_HEALTH_LISTEN; `off`, which is the
     default: it is on `listen` alone)."""
-    lane: str | None = ""
-    """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`, `off`: no lanes)."""
+    lane: str = ""
+    """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`)."""
     lane_host: str = ""
     """Where peers find that port, if not at the address that they dialled for gRPC (SNAKEPIT_LANE_HOST): the pod's own, say."""
     store: str = "memory:"
@@ -60,7 +60,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
         "metrics": read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
         "health": read("SNAKEPIT_HEALTH_LISTEN", _address_or_off, Settings.health),
-        "lane": read("SNAKEPIT_LANE_LISTEN", _address_or_off, Settings.lane),
+        "lane": read("SNAKEPIT_LANE_LISTEN", _address, Settings.lane),
         "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
         **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},

@@ -38,6 +38,7 @@ class Reason(enum.StrEnum):
     POD_FAILED = "PodFailed"
     POD_STUCK = "PodStuck"
     CAPSULE_LOST = "CapsuleLost"
+    LANE_UNREACHABLE = "LaneUnreachable"
     CAPSULES_SILENT = "CapsulesSilent"
     ANOTHER_RELEASE = "AnotherRelease"
     STORE_READY = "StoreReady"

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit._wire.link import EOF
 from snakepit._wire.settings import settings_digest
 from snakepit.v1 import fleet_pb2, link_pb2
 

@@ -10,7 +10,7 @@ import msgspec
 
 from snakepit.spec.fields import SnakePool
 from snakepit.v1 import fleet_pb2, pool_pb2
-from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView
+from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason
 from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 
 Object = Mapping[str, Any]
@@ -165,11 +165,17 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         sessions=state.sessions,
         running=state.running,
         ready_workers=sum(1 for each in state.workers if each.state == pool_pb2.WORKER_STATE_READY),
-        failure=(failing[0].reason or "BackOff", failing[0].message) if failing else None,
+        failure=_failure(state, failing),
         traceback=next((each.traceback for each in failing if each.traceback), ""),
         incarnation=state.incarnation,
         recycled=dict(state.recycled),
     )
+
+
+def _failure(state: fleet_pb2.CapsuleState, failing: Sequence[pool_pb2.Worker]) -> tuple[str, str] | None:
+    if state.problem:
+        return Reason.LANE_UNREACHABLE, state.problem
+    return (failing[0].reason or "BackOff", failing[0].message) if failing else None
 
 
 def _is_failing(worker: pool_pb2.Worker) -> bool:

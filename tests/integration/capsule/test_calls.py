@@ -60,11 +60,11 @@ async def test_a_large_call_reaches_the_tool_and_comes_back(control: Replica) ->
 
 
 async def test_a_result_over_the_limit_is_refused_with_the_limits_name() -> None:
-    async with replica(max_payload_bytes=10_000) as control, capsule(spec("support.sample:Sample"), control):
+    async with replica(max_large_payload_bytes=10_000) as control, capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "large", {"size": 20_000}))
         assert (result.error.reason, result.error.started) == ("PAYLOAD_TOO_LARGE", 3)
-        assert result.error.details["limit"] == "maxPayloadBytes"
+        assert result.error.details["limit"] == "maxLargePayloadBytes"
         assert await control.value(control.call(worker, "add", {"a": 1})) == 2
 
 
@@ -131,7 +131,7 @@ async def test_a_consumer_that_takes_nothing_holds_the_tool_back(control: Replic
 async def test_a_consumer_that_goes_away_stops_the_tool_and_frees_the_slot(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
-        control.break_pipes = True
+        control.refuse_chunks = True
         id_ = control.call(worker, "large_stream", stream=True)
         result = await control.result(id_)
         assert result.error.reason == "CANCELLED"

@@ -54,11 +54,10 @@ async def until_live(caller: Caller, count: int) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lanes", ["", "off"], ids=["on lanes", "on streams"])
-async def test_a_replica_that_was_stopped_takes_its_own_silence_for_nobody_elses(lanes: str) -> None:
+async def test_a_replica_that_was_stopped_takes_its_own_silence_for_nobody_elses() -> None:
     pool = spec("support.sample:Sample", worker={"processes": 2}, heartbeat=HEARTBEAT)
     async with (
-        control_plane(**({"SNAKEPIT_LANE_LISTEN": lanes} if lanes else {})) as (port, process),
+        control_plane() as (port, process),
         capsule(pool, At(port), pool=POOL),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):

@@ -17,7 +17,7 @@ from google.protobuf import struct_pb2
 from snakepit._wire import bulk as sdk_bulk
 from snakepit._wire import lane as sdk_lane
 from snakepit._wire.channels import LONGEST_BYTES
-from snakepit._wire.status import from_frame
+from snakepit._wire.status import from_frame, from_rpc_error
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, ToolQuota
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2, session_pb2
 from snakepit_control_plane.servers import bulk as bulk_lanes
@@ -248,13 +248,23 @@ async def test_a_call_on_a_link_with_too_much_of_a_thing_is_refused(channel: grp
 
 @pytest.mark.parametrize("count", [0, 2 * MIB])
 async def test_sections_that_can_not_be_are_refused(channel: grpc.aio.Channel, count: int) -> None:
-    pieces = link_pb2.Pieces(sections=[0] * count)
-    opening = link_pb2.CarryRequest(call=called(pieces=pieces)).SerializeToString()
-    carry = channel.stream_stream("/snakepit.v1.LinkService/Carry")()
-    await carry.write(opening)
-    error = await refused(read_out(carry))
+    call = link_pb2.FromClient(call=called(pieces=link_pb2.Pieces(sections=[0] * count)))
+    error = await failed_on_a_bulk_lane(channel, call.SerializeToString())
     assert isinstance(error, InvalidArguments)
     assert ("attachments, 10000 is the most" if count else "pieces.sections is empty") in error.message
+
+
+async def failed_on_a_bulk_lane(channel: grpc.aio.Channel, opening: bytes) -> SnakepitError:
+    """What a client's call fails with."""
+    link = await ByHand(channel).open(lane=True)
+    with link.lane():
+        bulk = sdk_bulk.Bulk(await asyncio.to_thread(link.lane, link.welcome.lane.bulk_ticket))
+        await bulk.write(sdk_bulk.OPEN | sdk_bulk.LAST, opening)
+        kind, status = await bulk.read()
+        bulk.abort()
+    assert kind == sdk_bulk.FAILED
+    assert isinstance(status, bytes)
+    return from_rpc_error(sdk_bulk.LaneBroken.said(status))
 
 
 async def test_one_link_has_so_many_bulk_lanes_and_no_more(channel: grpc.aio.Channel) -> None:
@@ -289,7 +299,7 @@ async def test_a_message_that_is_not_finished_in_time_ends_its_lane(monkeypatch:
             if kind == "lane":
                 main.sendall(head + bytes(MIB // 2))
             else:
-                bulk.sendall(head + bytes((sdk_bulk.CARRY,)) + bytes(MIB // 2))
+                bulk.sendall(head + bytes((sdk_bulk.OPEN,)) + bytes(MIB // 2))
             assert await asyncio.to_thread(hung_up, main if kind == "lane" else bulk)
 
 
@@ -388,8 +398,6 @@ UNREADABLE = {
     "SessionService/GetState": "unary",
     "ToolService/ListTools": "unary",
     "LinkService/Link": "both",
-    "LinkService/Carry": "both",
-    "LinkService/Pipe": "both",
     "FleetService/Sync": "both",
     "/grpc.health.v1.Health/Check": "unary",
     "/grpc.health.v1.Health/Watch": "stream",
@@ -422,9 +430,5 @@ async def code(channel: grpc.aio.Channel, path: str, kind: str) -> grpc.StatusCo
     return found
 
 
-async def test_pieces_that_are_none_end_their_call(channel: grpc.aio.Channel) -> None:
-    carry: Any = channel.stream_stream("/snakepit.v1.LinkService/Carry")()
-    await carry.write(link_pb2.CarryRequest(call=called(pieces=link_pb2.Pieces(sections=[MIB]))).SerializeToString())
-    await carry.write(b"\x7a\x05")
-    with pytest.raises(SnakepitError):
-        await rpc(read_out(carry))
+async def test_what_is_no_message_on_a_bulk_lane_ends_its_call_with_a_sentence(channel: grpc.aio.Channel) -> None:
+    assert "no message of this method" in (await failed_on_a_bulk_lane(channel, NO_MESSAGE)).message

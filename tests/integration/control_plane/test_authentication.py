@@ -11,10 +11,11 @@ import grpc
 import pytest
 
 from snakepit import Client
+from snakepit._wire.bulk import LaneBroken
 from snakepit._wire.status import from_rpc_error
 from snakepit._wire.token import Token
 from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, router_pb2, router_pb2_grpc
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import keys
 from snakepit_control_plane.authentication.keys import Source
 from snakepit_control_plane.server import Running
@@ -76,7 +77,7 @@ async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_
 
 
 async def test_a_real_agent_serves_streams_and_large_payloads_with_its_token(server: Running, tmp_path: Path) -> None:
-    """Each of them has a pipe of its own, which brings the token too."""
+    """The token of its link is enough for the link's bulk lanes."""
     put(tmp_path / "token", signed(pod_claims("capsule-0", POOL)))
     own = {"pool": POOL, "capsule": "capsule-0", "pod_uid": "pod-uid", "token_file": tmp_path / "token"}
     async with capsule(spec("support.sample:Sample"), server, **own), Client(server.address) as client:
@@ -98,7 +99,7 @@ async def test_whoever_poses_as_a_capsule_is_refused_and_gets_no_lane(server: Ru
     assert isinstance(await refusal(an_agent(server, None)), Unauthenticated)
     assert isinstance(await refusal(an_agent(server, other)), PermissionDenied)
     assert server.flow.pools == {}, "not even the settings of its hello are taken"
-    assert server.lanes._awaited == {}
+    assert server.lanes._tickets == {}
 
 
 async def test_an_agents_token_is_read_again_when_it_dials_so_one_that_has_expired_is_replaced_in_time(
@@ -154,20 +155,30 @@ async def test_while_the_issuer_is_away_known_keys_go_on_and_a_replica_without_a
         await agent.stop()
 
 
-async def test_a_pipe_is_only_for_the_agent_of_the_capsule_that_it_is_for(server: Running, token_file: Path, tmp_path: Path) -> None:
+async def test_an_agents_bulk_lane_is_for_calls_of_its_own_capsule_alone(server: Running, token_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    put(other, signed(pod_claims("others-0", "default/others")))
+    put(other, signed(pod_claims("others-0", "default/others", uid="others-uid")))
     agent = await an_agent(server, token_file).start()
+    others = SimulatedAgent(
+        server.address, name="others-0", pool="default/others", pod_uid="others-uid", token_file=other, settings=settings("default/others")
+    )
+    await others.start()
+    calling = asyncio.create_task(Caller(grpc.aio.insecure_channel(server.address)).call("hang", timeout=20))
     try:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            for token, refused in ((None, Unauthenticated), (other, PermissionDenied)):
-                rpc = link_pb2_grpc.LinkServiceStub(channel).Pipe(metadata=Token(token).metadata() or None)
-                await rpc.write(link_pb2.PipeRequest(id=1, capsule_incarnation=agent.incarnation, wants_arguments=True))
-                with pytest.raises(grpc.aio.AioRpcError) as failure:
-                    await rpc.read()
-                assert isinstance(from_rpc_error(failure.value), refused)
+        await eventually(lambda: agent.calls, "a call runs")
+        assert others.replica is not None
+        assert others.replica.bulk is not None
+        bulk = await others.replica.bulk.open(listens=True)
+        await bulk.write(link_pb2.FromAgent(id=agent.calls[0].id, wants_arguments=True).SerializeToString())
+        with pytest.raises(LaneBroken) as failure:
+            await bulk.read()
+        assert "of capsule others-0 is open here" in str(failure.value)
+        bulk.cancel()
     finally:
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
         await agent.stop()
+        await others.stop()
 
 
 # ---- the operator

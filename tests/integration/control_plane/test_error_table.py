@@ -176,6 +176,7 @@ async def linked(channel: grpc.aio.Channel, failing: Failing) -> Seen:
     """The error that comes in a frame."""
     service = link_pb2_grpc.LinkServiceStub(channel).Link()
     await service.write(json_format.ParseDict(failing.by_link, link_pb2.LinkRequest()))
+    await service.write(link_pb2.LinkRequest())  # It takes no lane.
     async with asyncio.timeout(SECONDS):
         while True:
             answer = await service.read()
@@ -288,7 +289,7 @@ async def linked_by_grpcurl(program: Path, failing: Failing) -> tuple[Seen | Non
     process = await asyncio.create_subprocess_exec(program, *words, stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(failing.by_link).encode())
+    process.stdin.write(json.dumps(failing.by_link).encode() + b"{}")
     printed = ""
     try:
         async with asyncio.timeout(SECONDS):

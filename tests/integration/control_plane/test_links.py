@@ -9,11 +9,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
-from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, tool_pb2
+from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
+from snakepit_control_plane.servers.lanes import TICKET_SECONDS
 from support.bare_client import Client
-from support.control_plane import Caller, eventually, outcome, rpc
+from support.control_plane import PATIENCE_SECONDS, Caller, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 QUICK_TIMEOUT = 0.5
@@ -170,7 +172,7 @@ async def test_what_an_agent_says_late_of_a_worker_that_has_died_changes_nothing
         agent.send(nested_call=link_pb2.NestedCall(parent=old.id, call=asked))
         written = await agent.ask_state(old, set=link_pb2.StateRequest.Set(key="k", value=payload("stale")))
         assert written.error.reason == "STALE_EPOCH"
-        with pytest.raises(grpc.aio.AioRpcError, match="is open here"):
+        with pytest.raises(LaneBroken, match="is open here"):
             await agent.pipe(old, [link_pb2.Chunk(payload=payload("stale"), last=True)])
         (refused,) = [frame.result.error for frame in agent.frames if frame.WhichOneof("kind") == "result"]
         assert (refused.reason, refused.started) == ("CANCELLED", common_pb2.STARTED_NO)
@@ -231,14 +233,14 @@ async def test_tools_pools_and_workers_can_be_looked_at(server: Running, caller:
 
 @pytest.mark.parametrize("shown", [b"", b"half a t"])
 async def test_who_comes_to_the_lanes_port_and_hangs_up_without_a_ticket_leaves_nothing_open(server: Running, shown: bytes) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.lanes._port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.lanes.port)
     writer.write(shown)
     await eventually(lambda: server.lanes._unshown)
     writer.write_eof()
-    timers = [timer.when() for timer in server.lanes._unshown.values()]
+    came = asyncio.get_running_loop().time()
     assert await reader.read() == b"", "the replica has hung up too"
-    assert server.lanes._unshown == {}
-    assert asyncio.get_running_loop().time() < min(timers), "not only when its time was over"
+    await eventually(lambda: not server.lanes._unshown)
+    assert asyncio.get_running_loop().time() < came + TICKET_SECONDS, "not only when its time was over"
     writer.close()
     await writer.wait_closed()
 
@@ -330,3 +332,18 @@ async def next_state(sync: object, wanted: object) -> fleet_pb2.SyncResponse:
         while not wanted(state := await sync.read()):  # type: ignore[operator, attr-defined]
             pass
         return state
+
+
+async def test_a_client_that_neither_shows_its_ticket_nor_says_anything_is_hung_up_on(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snakepit_control_plane.servers.links.TICKET_SECONDS", 0.1)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stream = link_pb2_grpc.LinkServiceStub(channel).Link()
+        hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
+        await stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
+        await stream.read()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await stream.read() is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                continue
+    await eventually(lambda: not server.links.links)

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 import snakepit
+from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import (
     DeadlineExceeded,
     InvalidArguments,
@@ -350,7 +351,7 @@ async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Runnin
         try:
             await agent.pipe(call, [link_pb2.Chunk(payload=payload(i)) for i in range(100_000)])
             ends.append("all was taken")
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except LaneBroken:
             ends.append("broken off")
         return link_pb2.Result()
 

@@ -8,7 +8,7 @@ import pytest
 
 import snakepit
 from snakepit.errors import InvalidArguments
-from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
 from support.bare_client import Client
 from support.control_plane import Caller, eventually
@@ -26,13 +26,17 @@ async def nothing_is_left(server: Running, caller: Caller) -> None:
     assert (await caller.call("echo", {"n": 1})).worker
 
 
-async def carried(client: Client, timeout: float) -> link_pb2.CarryResponse:
-    """A call on a stream of its own; its one answer."""
+async def on_a_bulk_lane(client: Client, timeout: float) -> link_pb2.ToClient:
+    """A call there; its one answer."""
     assert client.replica is not None
-    stream = link_pb2_grpc.LinkServiceStub(client.replica.channel).Carry()
-    call = link_pb2.Call(id=1, call_id="carried", pool=POOL, tool="echo", arguments=payload({}), timeout_seconds=timeout)
-    await stream.write(link_pb2.CarryRequest(call=call))
-    return await stream.read()  # type: ignore[no-any-return]
+    assert client.replica.bulk is not None
+    bulk = await client.replica.bulk.open(listens=True)
+    call = link_pb2.Call(id=1, call_id="on a bulk lane", pool=POOL, tool="echo", arguments=payload({}), timeout_seconds=timeout)
+    await bulk.write(link_pb2.FromClient(call=call).SerializeToString())
+    answer = await bulk.read()
+    bulk.cancel()
+    assert isinstance(answer, bytes)
+    return link_pb2.ToClient.FromString(answer)
 
 
 async def nest(agent: SimulatedAgent, number: int, timeout: float) -> link_pb2.Result:
@@ -61,7 +65,7 @@ async def test_an_endless_timeout_is_the_longest_that_the_pool_allows_whatever_w
     async with simulated_agent(server.address, settings=SHORT, workers=2) as agent, snakepit.Client(server.address) as sdk:
         linked = client.call("echo", timeout_seconds=timeout)
         await eventually(lambda: linked in client.results)
-        assert (await carried(client, timeout)).result.HasField("payload")
+        assert (await on_a_bulk_lane(client, timeout)).result.HasField("payload")
         await sdk.pool(POOL).call("echo", {"n": 1}, timeout=timeout)
         assert [chunk async for chunk in sdk.pool(POOL).stream("count", {"to": 1}, timeout=timeout)] == [0]
         client.call("hang", timeout_seconds=timeout)
@@ -90,7 +94,7 @@ async def test_a_timeout_that_is_no_number_of_seconds_is_refused_with_one_senten
         await eventually(lambda: linked in client.results)
         running = client.call("hang")
         refused_nested = await nest(agent, 1, timeout)
-        refusals = [client.results[linked].error, (await carried(client, timeout)).result.error, refused_nested.error]
+        refusals = [client.results[linked].error, (await on_a_bulk_lane(client, timeout)).result.error, refused_nested.error]
         for refused in refusals:
             assert refused.reason == "INVALID_ARGUMENTS"
             assert refused.message.startswith("timeout_seconds ")

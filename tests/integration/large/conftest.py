@@ -8,15 +8,14 @@ import pytest
 
 import snakepit
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.settings import Settings
 from support.capsules import capsule, spec
 from support.control_plane import replica
 from support.large import POOL, SAMPLE, ready
 
 
-@pytest.fixture(params=[Settings.lane, None], ids=["bulk lanes", "HTTP/2"])
-async def server(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
-    async with replica(lane=request.param) as running:
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    async with replica() as running:
         yield running
         assert len(running.flow.transfers) == 0
 

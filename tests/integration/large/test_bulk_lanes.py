@@ -1,4 +1,4 @@
-"""Bulk lanes: what is large has TCP connections of its own, wherever links have lanes, and HTTP/2 where it can't."""
+"""Bulk lanes: what is large, or streams, has TCP connections of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import snakepit
 from snakepit._wire import bulk_calls
-from snakepit._wire.bulk import CARRY, Bulk, Piece
+from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import from_rpc_error
 from snakepit.errors import Draining, SnakepitError, Started
 from snakepit.v1 import link_pb2
@@ -19,7 +19,7 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
 from support.capsules import capsule, spec
 from support.control_plane import eventually, replica
-from support.large import MIB, POOL, SAMPLE, ready
+from support.large import MIB, POOL, SAMPLE, bulk_lanes, ready
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -64,12 +64,6 @@ async def test_calls_one_after_another_use_the_same_lanes(server: Running, clien
     assert lanes(server) <= 6
 
 
-def bulk_lanes(client: snakepit.Client) -> bulk_calls.BulkLanes:
-    (peer,) = client._connection.peers
-    assert peer.replica.bulk is not None
-    return peer.replica.bulk
-
-
 async def test_a_lane_that_was_closed_while_nobody_used_it_is_not_used_again(
     server: Running, client: snakepit.Client, pool: snakepit.Pool
 ) -> None:
@@ -105,13 +99,13 @@ async def test_a_call_that_comes_at_the_very_end_of_a_replica_is_told_that_it_wa
     server: Running, client: snakepit.Client, pool: snakepit.Pool
 ) -> None:
     (peer,) = client._connection.peers
-    late = await bulk_calls.open_stream(peer.replica.channel, peer.replica.bulk, CARRY, listens=True)
+    late = await bulk_lanes(client).open(listens=True)
     peer.replica.uses.begin()
     server.links.go_away()
     await eventually(lambda: peer.replica not in client._connection._dialer.replicas.values())
     server.links.close("this replica stops")
     await eventually(lambda: not server.links.links)
-    await late.write(link_pb2.CarryRequest(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
+    await late.write(link_pb2.FromClient(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
     with pytest.raises(grpc.RpcError) as told:
         await late.read()
     assert isinstance(from_rpc_error(told.value), Draining)
@@ -135,27 +129,33 @@ async def to_the_end(stream: snakepit.Stream) -> None:
         await anext(stream)
 
 
-async def test_what_has_no_lane_goes_over_http2(server: Running, pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_calls_than_there_may_be_lanes_wait_for_one(pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_calls, "MOST_LANES", 1)
     await asyncio.gather(*[echo(pool) for _ in range(6)])
+
+
+async def test_a_call_that_waits_for_a_lane_ends_by_its_deadline_and_takes_none_with_it(
+    pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_calls, "MOST_LANES", 1)
+    stream = pool.stream("endless", {"size": 10}, timeout=30)
+    await anext(stream)
+    with pytest.raises(snakepit.DeadlineExceeded):
+        await pool.call("size", {"value": bytes(MIB)}, timeout=0.2)
+    waits = asyncio.create_task(echo(pool))
+    await asyncio.sleep(0)
+    await stream.aclose()
+    await waits
+
+
+async def test_a_call_for_which_the_replica_has_no_lane_is_told_that_it_never_started(
+    server: Running, pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(servers, "MOST_LANES", 0)
-    close_all(server)
-    await eventually(lambda: not lanes(server))
-    await asyncio.gather(*[echo(pool) for _ in range(6)])
-    assert not lanes(server)
-
-
-@pytest.mark.parametrize("end", ["snakepit_agent.link.pipes", "snakepit.client.carrying"], ids=["the agent", "the client"])
-async def test_an_end_without_bulk_lanes_and_one_with_them_get_on(pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    """As in the middle of an upgrade."""
-
-    async def older(channel: Any, lanes: Any, *arguments: Any, **settings: Any) -> Any:
-        return await bulk_calls.open_stream(channel, None, *arguments, **settings)
-
-    monkeypatch.setattr(f"{end}.open_stream", older)
-    await asyncio.gather(*[echo(pool, 3 * MIB) for _ in range(4)])
-    sizes = [10, 300_000, 20, 5 * MIB, 0, MIB]
-    assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": sizes}, timeout=30)] == sizes
+    monkeypatch.setattr(bulk_calls, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(SnakepitError) as refused:
+        await pool.call("size", {"value": bytes(MIB)}, timeout=10)
+    assert refused.value.started is Started.NO
 
 
 async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) -> None:
@@ -166,7 +166,7 @@ async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) 
     ):
         await ready(client.pool(POOL))
         call = await by_hand(client, "make", {"size": 3 * MIB})
-        result = link_pb2.CarryResponse.FromString(await call.read()).result
+        result = link_pb2.ToClient.FromString(await call.read()).result
         await call.read()  # The chunk that announces the pieces once more.
         left = sum(result.pieces.sections)
         room = memoryview(bytearray(128 * 1024))
@@ -180,14 +180,12 @@ async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) 
         call.release()
 
 
-async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any]) -> Any:
+async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any]) -> bulk_calls.BulkCall:
     """A call on a bulk lane, whose answer is read as a test likes."""
-    (peer,) = client._connection.peers
-    call = await bulk_calls.open_stream(peer.replica.channel, peer.replica.bulk, CARRY, listens=True)
-    assert isinstance(call, bulk_calls.BulkCall)
+    call = await bulk_lanes(client).open(listens=True)
     frame = link_pb2.Call(call_id="slow", pool=POOL, tool=tool)
     frame.arguments.CopyFrom(snakepit_payload(arguments))
-    await call.write(link_pb2.CarryRequest(call=frame).SerializeToString())
+    await call.write(link_pb2.FromClient(call=frame).SerializeToString())
     return call
 
 

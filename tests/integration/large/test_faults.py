@@ -17,7 +17,6 @@ import snakepit
 from snakepit.errors import DeadlineExceeded, PayloadTooLarge, Started
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.settings import Settings
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
 from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, ready, tasks
@@ -43,7 +42,7 @@ async def until_idle(pool: snakepit.Pool) -> None:
 
 
 def nothing_left(server: Running) -> bool:
-    return not server.flow.calls.count and not open_memfds() and not tasks("arguments of") and not tasks("pipe of")
+    return not server.flow.calls.count and not open_memfds() and not tasks("arguments of") and not tasks("chunks of")
 
 
 async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call_runs_elsewhere(server: Running) -> None:
@@ -53,7 +52,7 @@ async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         await ready(client.pool(POOL), 2)
-        call = ByHand(channel, "size", {"value": bytes(8 * MIB)})
+        call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         assert await call.begin() == 1
         await call.send(1, pieces=3)
         os.kill(await busy_pid(channel), signal.SIGKILL)
@@ -64,11 +63,12 @@ async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call
 
 
 async def test_a_caller_that_leaves_while_its_arguments_go_up_leaves_nothing_behind(server: Running, pool: snakepit.Pool) -> None:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        call = ByHand(channel, "size", {"value": bytes(8 * MIB)})
+    async with snakepit.Client(server.address) as client:
+        await client.pools()
+        call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         await call.send(await call.begin(), pieces=3)
         assert open_memfds() == 1
-        call.rpc.cancel()
+        call.bulk.cancel()
         await eventually(lambda: nothing_left(server))
         await until_idle(pool)
     assert await pool.call("size", {"value": [1]}, timeout=10) == 1
@@ -178,8 +178,9 @@ async def drained(read: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_arguments_that_stop_coming_end_the_call_before_it_began(server: Running) -> None:
-    async with impatient(server), grpc.aio.insecure_channel(server.address) as channel:
-        call = ByHand(channel, "size", {"value": bytes(8 * MIB)})
+    async with impatient(server), snakepit.Client(server.address) as client:
+        await client.pools()
+        call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         await call.send(await call.begin(), pieces=2)
         error = (await call.said()).result.error
         assert (error.reason, error.started, error.details["limit"]) == ("DEADLINE", common_pb2.STARTED_NO, "call.streamIdleSeconds")
@@ -207,9 +208,13 @@ async def test_a_replica_that_stops_brings_a_large_result_to_its_caller_first() 
         assert len(await call) == 60 * MIB
 
 
-@pytest.mark.parametrize("lane", [Settings.lane, None], ids=["bulk lanes", "HTTP/2"])
-async def test_a_replica_that_stops_leaves_a_slow_reader_all_of_its_stream(lane: str | None) -> None:
-    async with replica(lane=lane) as server, capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
+@pytest.mark.parametrize("lanes", [True, False], ids=["bulk lanes", "the stream alone"])
+async def test_a_replica_that_stops_leaves_a_slow_reader_all_of_its_stream(lanes: bool) -> None:
+    async with (
+        replica() as server,
+        capsule(spec(SAMPLE), server, pool=POOL),
+        snakepit.Client(server.address, lanes=lanes) as client,
+    ):
         pool = await ready(client.pool(POOL))
         sizes = [20_000] * 100
         stream = pool.stream("chunks", {"sizes": sizes}, timeout=30)

@@ -14,7 +14,7 @@ from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import Caller, calling, replica
-from support.large import MIB, POOL, SAMPLE, ByHand, ready
+from support.large import MIB, POOL, SAMPLE, ready
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -51,7 +51,7 @@ async def test_callers_hear_how_far_a_call_is_however_its_values_travel(
     assert said == [(0.25, "step 1"), (0.5, "step 2"), (0.75, "step 3"), (1.0, "step 4")]
 
 
-@pytest.mark.parametrize("arguments", [1, MIB], ids=["on the link", "on a stream of its own"])
+@pytest.mark.parametrize("arguments", [1, MIB], ids=["on the link", "on a bulk lane"])
 async def test_an_exception_in_on_progress_is_logged_and_costs_nothing_else(
     pool: snakepit.Pool, caplog: pytest.LogCaptureFixture, arguments: int
 ) -> None:
@@ -60,15 +60,6 @@ async def test_an_exception_in_on_progress_is_logged_and_costs_nothing_else(
     assert await pool.call("report", given, timeout=30, on_progress=lambda *news: 1 / 0) == bytes(1)
     assert len(await other) == 3 * MIB
     assert caplog.text.count("on_progress raised") == 2
-
-
-async def test_who_does_not_ask_for_progress_on_a_stream_gets_none(server: Running, pool: snakepit.Pool) -> None:
-    """An older client asks for it, and would not know what to do with it there."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        call = ByHand(channel, "report", {"size": 1, "steps": 2, "unused": bytes(MIB)})
-        call.call.progress = True
-        await call.send(await call.begin())
-        assert (await call.said()).HasField("result")
 
 
 async def test_large_chunks_and_small_ones_arrive_in_order(pool: snakepit.Pool) -> None:

@@ -14,7 +14,6 @@ import grpc
 import pytest
 
 import snakepit
-from snakepit._wire import bulk_calls
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.dev_server import Dev, dev, pool_file
 from support.large import MIB, NARROW, POOL
@@ -77,20 +76,19 @@ class Plain:
         ("lanes", 1000),
         ("lanes", 64 * 1024),
         ("lanes", MIB),
-        ("HTTP/2", 1000),
-        ("HTTP/2", MIB),
+        ("no lanes", 1000),
+        ("no lanes", 128 * 1024),
         ("plain gRPC", 1000),
         ("plain gRPC", 128 * 1024),
     ],
 )
 async def test_each_slow_reader_costs_control_plane_and_agent_less_than_a_mebibyte_and_holds_up_nobody(
-    server: Dev, way: str, size: int, monkeypatch: pytest.MonkeyPatch
+    server: Dev, way: str, size: int
 ) -> None:
     plain = way == "plain gRPC"
-    if way == "HTTP/2":
-        monkeypatch.setattr(bulk_calls, "MOST_LANES", 0)
     programs = {"control plane": server.process.pid, "agent": agent(server)}
-    async with snakepit.Client(server.server) as client, grpc.aio.insecure_channel(server.server, options=NARROW) as channel:
+    client = snakepit.Client(server.server, lanes=way != "no lanes")
+    async with client, grpc.aio.insecure_channel(server.server, options=NARROW) as channel:
         pool = client.pool("large")
         assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [size] * 4}, timeout=30)] == [size] * 4
         before = {name: resident(pid) for name, pid in programs.items()}

@@ -26,7 +26,7 @@ class Failing(Line):
     """No stream can be opened."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(cast(Any, None), 10, "capsule", 60.0)
+        super().__init__(cast(Any, None), 10, 60.0)
         object.__setattr__(self, "error", error)
 
     async def open(self, **first: Any) -> Any:

@@ -61,7 +61,7 @@ class Capsule:
             self.calls.on_done(channel.incarnation, frame)
 
     def _line(self, held: HeldCall) -> Line | None:
-        return Silent(cast(Any, None), held.remote, "capsule", 60.0)
+        return Silent(cast(Any, None), held.remote, 60.0)
 
     def send(self, replica: str, frame: link_pb2.Frame) -> bool:
         self.frames.append(frame)

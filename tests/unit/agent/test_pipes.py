@@ -11,6 +11,9 @@ from snakepit_agent.link.pipes import Line, Pipe
 class Silent:
     """A stream on which nothing ever comes."""
 
+    def be_patient(self, seconds: float) -> None:
+        """Nothing is written."""
+
     async def read(self) -> Any:
         await asyncio.Event().wait()
 
@@ -20,13 +23,13 @@ class Silent:
 
 class ToNobody(Line):
     async def open(self, **_: Any) -> Any:
-        return Silent(), None
+        return Silent()
 
 
 async def test_a_stream_that_is_given_up_while_it_waits_for_its_tool_leaves_no_task() -> None:
     before = asyncio.all_tasks()
     ended: list[str] = []
-    pipe = Pipe(ToNobody(cast(Any, None), 1, "capsule", 60.0), lambda _: None, lambda: None, ended.append)
+    pipe = Pipe(ToNobody(cast(Any, None), 1, 60.0), lambda _: None, lambda: None, ended.append)
     while len(asyncio.all_tasks() - before) < 3:  # Its own, one that reads, one that waits for the tool.
         await asyncio.sleep(0)
     pipe.abort()

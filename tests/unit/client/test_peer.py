@@ -8,6 +8,7 @@ import pytest
 
 from snakepit._wire import Link
 from snakepit._wire.dial import Replica
+from snakepit._wire.lane import StreamLane
 from snakepit.client.codec import decode, encode, encode_arguments, encode_state, outcome
 from snakepit.client.peer import NotWritten, Peer
 from snakepit.client.requests import affinity_value
@@ -20,8 +21,9 @@ async def never(*_: object) -> None:
 
 
 async def test_a_call_that_was_written_is_lost_and_one_that_waited_to_be_written_is_not() -> None:
-    link = Link(never, never, link_pb2.LinkRequest, lambda *_: None)
-    peer = Peer(Replica(link, None, "127.0.0.1:1", "r", 0))  # type: ignore[arg-type]
+    link = Link(lambda *_: None)
+    link.use(StreamLane(never, never, link_pb2.LinkRequest))
+    peer = Peer(Replica(link, None, "127.0.0.1:1", "r", 0, 0))  # type: ignore[arg-type]
     running = asyncio.create_task(link.run())
     futures = []
     for batch in ("written", "queued"):

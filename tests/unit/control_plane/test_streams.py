@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from snakepit._ipc.sections import piece_message
+from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.v1 import link_pb2
@@ -57,11 +58,14 @@ async def test_whoever_waits_for_a_stream_that_is_given_up_is_told_and_so_is_who
 
 
 async def test_pieces_that_are_more_than_was_announced_are_an_error_and_no_payload() -> None:
-    stream = Stream()
+    stream, ends = Stream(), socket.socketpair()
+    lane = Bulk(ends[0])
     chunk = link_pb2.Chunk(pieces=link_pb2.Pieces(sections=[3]), last=True)
-    agent = asyncio.create_task(stream.put([chunk, piece_message([b"more than three"])]))
+    agent = asyncio.create_task(stream.put([chunk, Piece(lane, 15)]))
     async with asyncio.timeout(10):
         with pytest.raises(WorkerLost, match="15 bytes came where 3 were left"):
             await take_whole(stream, 1000)
     stream.abandon()
     await agent
+    lane.abort()
+    ends[1].close()

@@ -14,16 +14,18 @@ import grpc
 import pytest
 
 from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire import dial as dial_module
 from snakepit._wire import lane as lane_module
 from snakepit._wire import link as link_module
 from snakepit._wire.channels import LONGEST_BYTES, SILENT_SECONDS
+from snakepit._wire.connect import dial
+from snakepit._wire.dial import Lanes as Wish
 from snakepit._wire.dial import Replica
-from snakepit._wire.lane import Lane, open_lane
+from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import NEWEST
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.servers import lanes as lanes_module
 from snakepit_control_plane.servers.lanes import Lanes
-from snakepit_control_plane.servers.links import _run_somewhere
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -40,17 +42,21 @@ class Echo(link_pb2_grpc.LinkServiceServicer):
 
     async def Link(self, request_iterator, context):  # noqa: N802
         await context.read()
-        offer = self.lanes.offer()
-        assert offer is not None
-        lane, awaited = offer
-        lane.port = lane.port if self.offered is None else self.offered
+        came, ticket = ticket_of(self.lanes)
+        lane = link_pb2.Lane(port=self.lanes.port if self.offered is None else self.offered, ticket=ticket)
         welcome = link_pb2.Welcome(protocol=NEWEST, replica="r1", max_payload_bytes=1, lane=lane)
-        link = Link(context.read, context.write, link_pb2.LinkResponse, self.on_frames, name="echo")
+        link = Link(self.on_frames, name="echo")
         link.send(result(0))
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
         self.links.append(link)
+        said_here = asyncio.ensure_future(context.read())
+        await asyncio.wait((came, said_here), return_when=asyncio.FIRST_COMPLETED)
+        if came.done():
+            link.use(await Lane.on(came.result()), said_here)
+        else:
+            link.use(StreamLane(context.read, context.write, link_pb2.LinkResponse))
         try:
-            await _run_somewhere(link, self, awaited, context.read, link.run)
+            await link.run()
         finally:  # Cancelled, where the client hangs up first.
             self.closed.append(link.close_reason)
 
@@ -58,6 +64,23 @@ class Echo(link_pb2_grpc.LinkServiceServicer):
         self.batches.append(len(frames))
         for frame in frames:
             link.send(result(frame.call.id, len(frame.call.arguments.data)))
+
+
+def ticket_of(lanes: Lanes) -> tuple[asyncio.Future[socket.socket], bytes]:
+    """A ticket, and the first connection that shows it."""
+    came: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+
+    def take(sock: socket.socket) -> bool:
+        lanes.withdraw(ticket)
+        came.set_result(sock)
+        return True
+
+    ticket = lanes.ticket(take)
+    return came, ticket
+
+
+async def dialled(port: int, ticket: bytes) -> socket.socket | None:
+    return await dial("127.0.0.1", port, ticket, 5.0)
 
 
 def call(id_: int, size: int = 0) -> link_pb2.Frame:
@@ -150,7 +173,7 @@ async def test_frames_take_the_lane_together_and_in_order_what_was_said_before_i
         await client.until(lambda: len(client.ids) == link_module.EAGER)
         assert client.ids == list(range(link_module.EAGER))
         assert echo.batches == [link_module.EAGER - 1]
-        assert echo.links[0]._lane is not None
+        assert echo.links[0].transport == client.link.transport == "lane"
 
 
 async def test_many_frames_leave_before_the_turn_ends_in_growing_groups_and_large_ones_one_by_one() -> None:
@@ -180,11 +203,11 @@ async def test_where_the_lane_can_not_be_reached_frames_stay_on_the_stream() -> 
     async with linked(offered=nobody()) as (echo, client):
         client.link.send(call(7))
         await client.until(lambda: client.ids == [0, 7])
-        assert echo.links[0]._lane is None
+        assert echo.links[0].transport == client.link.transport == "stream"
 
 
 async def test_where_something_else_answers_at_the_lanes_port_frames_stay_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setitem(dial_module.LANE_SECONDS, Wish.WANTED, 0.1)
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hello\r\n")
@@ -198,66 +221,63 @@ async def test_where_something_else_answers_at_the_lanes_port_frames_stay_on_the
         await client.until(lambda: client.ids == [0, 7])
 
 
-async def test_a_peer_that_neither_shows_the_ticket_nor_says_anything_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snakepit_control_plane.servers.links.TICKET_SECONDS", 0.05)
-    async with linked(offered=nobody()) as (echo, client):
-        async with grpc.aio.insecure_channel(client.opened[0].address) as channel:
-            stream = link_pb2_grpc.LinkServiceStub(channel).Link()
-            await stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=link_pb2.Hello(takes_lane=True))]))
-            await stream.read()
-            while await stream.read() is not grpc.aio.EOF:
-                continue
-        await client.until(lambda: bool(echo.closed))
-        assert "neither a lane nor a message" in echo.closed[0]
-
-
-async def test_a_ticket_is_good_once_and_another_one_never() -> None:
+async def test_a_ticket_is_good_until_it_is_withdrawn_and_another_one_never() -> None:
     async with serving() as lanes:
-        offer = lanes.offer()
-        assert offer is not None
-        lane, awaited = offer
-        assert await open_lane("127.0.0.1", lane.port, bytes(16)) is None
-        first = await open_lane("127.0.0.1", lane.port, lane.ticket)
+        came, ticket = ticket_of(lanes)
+        assert await dialled(lanes.port, bytes(16)) is None
+        first = await dialled(lanes.port, ticket)
         assert first is not None
-        assert await open_lane("127.0.0.1", lane.port, lane.ticket) is None
-        first.abort()
-        (await awaited).abort()
+        assert await dialled(lanes.port, ticket) is None
+        first.close()
+        (await came).close()
 
 
-async def test_a_ticket_that_is_wanted_no_more_opens_nothing() -> None:
+async def test_a_connection_that_nobody_wants_is_hung_up_on() -> None:
     async with serving() as lanes:
-        offer = lanes.offer()
-        assert offer is not None
-        lane, awaited = offer
-        awaited.cancel()
-        await asyncio.sleep(0)
-        assert await open_lane("127.0.0.1", lane.port, lane.ticket) is None
+        assert await dialled(lanes.port, lanes.ticket(lambda _: False)) is None
 
 
 async def test_who_connects_and_shows_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes_module, "TICKET_SECONDS", 0.05)
     async with serving() as lanes:
-        offer = lanes.offer()
-        assert offer is not None
-        reader, writer = await asyncio.open_connection("127.0.0.1", offer[0].port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", lanes.port)
         await hung_up(reader)
         writer.close()
-        offer[1].cancel()
 
 
 async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 1)
     async with serving() as lanes:
-        offer = lanes.offer()
-        assert offer is not None
-        lane, awaited = offer
-        first, writer = await asyncio.open_connection("127.0.0.1", lane.port)
-        second = await open_lane("127.0.0.1", lane.port, lane.ticket)
+        came, ticket = ticket_of(lanes)
+        first, writer = await asyncio.open_connection("127.0.0.1", lanes.port)
+        while not lanes._unshown:
+            await asyncio.sleep(0.001)
+        second = await dialled(lanes.port, ticket)
         assert second is not None
         await hung_up(first)
-        second.abort()
+        second.close()
         writer.close()
-        (await awaited).abort()
+        (await came).close()
+
+
+async def test_a_connection_that_can_not_be_taken_now_leaves_the_port_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "SHORT_SECONDS", 0.01)
+    loop, fails = asyncio.get_running_loop(), [OSError(24, "Too many open files")]
+    accept = loop.sock_accept
+
+    async def short(listener: socket.socket) -> object:
+        if fails:
+            raise fails.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", short)
+    async with serving() as lanes:
+        came, ticket = ticket_of(lanes)
+        sock = await dialled(lanes.port, ticket)
+        assert sock is not None
+        assert not fails
+        sock.close()
+        (await came).close()
 
 
 async def test_both_ends_of_an_idle_lane_find_out_whether_the_other_is_there_as_soon_as_a_stream_does() -> None:
@@ -302,24 +322,16 @@ async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes, why: s
 
 
 async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
-    sent = 0
-
-    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        writer.write(await reader.readexactly(16))
-        with contextlib.suppress(ConnectionError):
-            while sent < 8 * LONGEST_BYTES:
-                writer.write(bytes(64 * 1024))
-                sent += 64 * 1024
-                await writer.drain()
-            writer.close()
-
-    async with await asyncio.start_server(pour, "127.0.0.1", 0) as server:
-        lane = await open_lane("127.0.0.1", server.sockets[0].getsockname()[1], bytes(range(16)))
-        assert lane is not None
-        assert await lane.ended == "more came than a message before it was wanted"
-        assert len(lane._data) <= 2 * LONGEST_BYTES
-        assert not lane.is_open
+    there, here = socket.socketpair()
+    there.setblocking(False)
+    here.setblocking(False)
+    lane = await Lane.on(here)
+    with there, contextlib.suppress(ConnectionError):
+        for _ in range(8 * LONGEST_BYTES // (64 * 1024)):
+            await asyncio.get_running_loop().sock_sendall(there, bytes(64 * 1024))
+    assert await lane.ended == "more came than a message before it was wanted"
+    assert len(lane._data) <= 2 * LONGEST_BYTES
+    assert not lane.is_open
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -371,24 +383,19 @@ async def test_what_a_peer_does_not_read_is_kept_together_and_then_the_link_is_c
 
 
 async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
-    ends = []
-    server = await asyncio.get_running_loop().create_server(
-        lambda: ends.append(Lane(lambda lane, ticket: lane.admit(ticket))) or ends[0], "127.0.0.1", 0
-    )
-    lane = await open_lane("127.0.0.1", server.sockets[0].getsockname()[1], bytes(range(16)))
-    assert lane is not None
-    lane.write(link_pb2.LinkRequest(frames=[call(1)]).SerializeToString())
+    ends = [await Lane.on(end) for end in socket.socketpair() if end.setblocking(False) is None]
+    ends[0].write(link_pb2.LinkRequest(frames=[call(1)]).SerializeToString())
     taken: list[int] = []
-    ended = asyncio.Event()
+    came = asyncio.Event()
 
     def take(frames: Sequence[link_pb2.Frame]) -> None:
         taken.extend(frame.call.id for frame in frames)
-        ended.set()
+        came.set()
 
-    await asyncio.sleep(0.01)
-    ends[0].attach(take, lambda: None)
-    await asyncio.wait_for(ended.wait(), 5)
+    while not ends[1]._data:
+        await asyncio.sleep(0.001)
+    ends[1].attach(take, lambda: None)
+    await asyncio.wait_for(came.wait(), 5)
     assert taken == [1]
-    lane.abort()
-    ends[0].abort()
-    server.close()
+    for end in ends:
+        end.abort()

@@ -12,7 +12,8 @@ import pytest
 from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire import link as link_module
 from snakepit._wire.channels import server_options
-from snakepit._wire.dial import Replica, parse_target, resolve
+from snakepit._wire.dial import Lanes, Replica, parse_target, resolve
+from snakepit._wire.lane import StreamLane
 from snakepit._wire.protocol import NEWEST, OURS
 from snakepit._wire.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
@@ -33,7 +34,9 @@ class Echo(link_pb2_grpc.LinkServiceServicer):
         await context.read()
         welcome = link_pb2.Welcome(protocol=self.protocol, replica="r1", max_payload_bytes=1)
         await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
-        link = Link(context.read, context.write, link_pb2.LinkResponse, self.on_frames, name="echo")
+        await context.read()  # The client's word that it stays here.
+        link = Link(self.on_frames, name="echo")
+        link.use(StreamLane(context.read, context.write, link_pb2.LinkResponse))
         self.links.append(link)
         await link.run()
 
@@ -58,12 +61,12 @@ async def serving(servicer: Echo, port: int = 0) -> AsyncIterator[int]:
 class Client:
     """Keeps what a Dialer reports, and wakes whoever waits for it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, lanes: Lanes = Lanes.OFF) -> None:
         self.opened: list[Replica] = []
         self.closed: list[str] = []
         self.frames: list[link_pb2.Frame] = []
         self._changed = asyncio.Event()
-        self.dialer = Dialer(f"127.0.0.1:{port}", self.hello, self.on_frames, self.on_open, self.on_close)
+        self.dialer = Dialer(f"127.0.0.1:{port}", self.hello, self.on_frames, self.on_open, self.on_close, lanes=lanes)
 
     def hello(self, address: str) -> link_pb2.Hello:
         return link_pb2.Hello(protocol=NEWEST, role=link_pb2.ROLE_CLIENT)
@@ -88,8 +91,8 @@ class Client:
 
 
 @asynccontextmanager
-async def dialled(port: int) -> AsyncIterator[Client]:
-    client = Client(port)
+async def dialled(port: int, lanes: Lanes = Lanes.OFF) -> AsyncIterator[Client]:
+    client = Client(port, lanes)
     client.dialer.start()
     try:
         yield client
@@ -132,7 +135,7 @@ async def test_a_link_that_ends_while_its_lane_is_opened_is_dialled_again() -> N
     replica = EndsOnce()
     lanes = await asyncio.start_server(replica.hang_up, "127.0.0.1", 0)
     replica.lane_port = lanes.sockets[0].getsockname()[1]
-    async with lanes, serving(replica) as port, dialled(port) as client:
+    async with lanes, serving(replica) as port, dialled(port, Lanes.WANTED) as client:
         await client.until(lambda: bool(client.opened))
         assert client.opened[0].id == "r1"
 
@@ -154,14 +157,14 @@ async def test_whatever_goes_wrong_in_a_dial_the_next_one_comes(monkeypatch: pyt
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_everything_queued_in_one_loop_turn_is_one_message() -> None:
+async def test_what_is_queued_while_a_message_is_written_is_one_message() -> None:
     echo = Echo()
     async with serving(echo) as port, dialled(port) as client:
         await client.until(lambda: bool(client.opened))
         for n in range(100):
             client.opened[0].link.send(call(n))
         await client.until(lambda: len(client.frames) == 100)
-        assert echo.batches == [100]
+        assert echo.batches == [link_module.EAGER, 100 - link_module.EAGER]
         assert [f.result.id for f in client.frames] == list(range(100))
 
 
@@ -179,10 +182,7 @@ async def test_a_batch_over_the_message_size_is_split_and_stays_in_order() -> No
 async def test_a_peer_that_reads_nothing_is_cut_off_instead_of_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "OUTBOX_BYTES", 1000)
 
-    async def never(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    link = Link(never, never, link_pb2.LinkRequest, lambda *_: None)
+    link = Link(lambda *_: None)
     link.send(call(1, size=900))
     with pytest.raises(LinkClosed, match="unread"):
         link.send(call(2, size=900))
@@ -225,7 +225,8 @@ async def test_frames_queued_while_an_earlier_message_is_being_written_are_writt
         await room.wait()
         written.extend(frame.call.id for frame in message.frames)
 
-    link = Link(read, write, link_pb2.LinkRequest, lambda *_: None)
+    link = Link(lambda *_: None)
+    link.use(StreamLane(read, write, link_pb2.LinkRequest))
     running = asyncio.create_task(link.run())
     link.send(call(1))
     await asyncio.sleep(0)

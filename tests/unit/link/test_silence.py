@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from snakepit._wire import Link
+from snakepit._wire.lane import StreamLane
 from snakepit._wire.silence import GONE_SECONDS, LOOK_SECONDS, SUSPECT_SECONDS, Sign, Silence
 from snakepit.v1 import link_pb2
 
@@ -65,8 +66,9 @@ class Pair:
     def __init__(self) -> None:
         there, back = asyncio.Queue[Any](), asyncio.Queue[Any]()
         self.got: list[link_pb2.Frame] = []
-        self.asks = Link(back.get, there.put, link_pb2.LinkRequest, self._take, name="asks")
-        self.answers = Link(there.get, back.put, link_pb2.LinkResponse, self._take, name="answers")
+        self.asks, self.answers = Link(self._take, name="asks"), Link(self._take, name="answers")
+        self.asks.use(StreamLane(back.get, there.put, link_pb2.LinkRequest))
+        self.answers.use(StreamLane(there.get, back.put, link_pb2.LinkResponse))
 
     def _take(self, link: Link, frames: Any) -> None:
         for frame in frames:
@@ -99,7 +101,8 @@ async def test_a_link_that_is_given_up_ends_although_its_other_end_never_hangs_u
     async def write(_: Any) -> None:
         await never
 
-    link = Link(read, write, link_pb2.LinkRequest, lambda *_: None, done_writing=read)
+    link = Link(lambda *_: None)
+    link.use(StreamLane(read, write, link_pb2.LinkRequest, done_writing=read))
     link.send(link_pb2.Frame(ping=link_pb2.Ping()))
     run = asyncio.create_task(link.run())
     await asyncio.sleep(0)

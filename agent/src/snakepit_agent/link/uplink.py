@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
-from snakepit._wire.dial import Replica
+from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.token import Token
 from snakepit.errors import StaleEpoch
 from snakepit.v1 import link_pb2
@@ -71,7 +71,14 @@ class Uplink:
         self._by_link: dict[Link, _Known] = {}
         self._closed = asyncio.Event()
         self._dialer = Dialer(
-            target, self._hello, self._on_frames, self._on_open, self._on_close, metadata=token.metadata, expects=lambda _: events.is_busy
+            target,
+            self._hello,
+            self._on_frames,
+            self._on_open,
+            self._on_close,
+            metadata=token.metadata,
+            lanes=Lanes.NEEDED,
+            expects=lambda _: events.is_busy,
         )
 
     def start(self) -> None:
@@ -180,8 +187,7 @@ class Uplink:
         known = self._known.setdefault(replica.id, _Known(replica.id, replica.address))
         known.replica, known.address = replica, replica.address
         self._by_link[replica.link] = known
-        way = "" if replica.link.has_lane else ", without a lane"
-        log.info("linked to control-plane replica %s at %s%s", replica.id, replica.address, way)
+        log.info("linked to control-plane replica %s at %s", replica.id, replica.address)
         self._events.replica_linked(replica.id)
         for frame in known.outcomes.take():
             self.send_result(known.id, frame, time.monotonic())

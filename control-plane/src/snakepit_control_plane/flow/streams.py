@@ -1,4 +1,4 @@
-"""What an agent's pipe brings for one caller, chunks and pieces, handed over one message at a time, so that flow control is gRPC's.
+"""What an agent's bulk lane brings for one caller, chunks and pieces, handed over one message at a time.
 
 It holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from snakepit._ipc.sections import piece_of, total
+from snakepit._ipc.sections import total
 from snakepit._wire.bulk import Piece
 from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
@@ -21,11 +21,10 @@ PIPE_SECONDS = 1.0
 """After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
 
 UNOPENED_SECONDS = 10.0
-"""After the Result of a large payload has come: so long its pipe may take to open."""
+"""After the Result of a large payload has come: so long its bulk lane may take to open."""
 
-Item = link_pb2.Chunk | bytes | Piece
-"""A chunk; or a message with a piece of the chunk before it, as it came; or such a piece that is still at the agent: whoever takes it
-reads it, and tells `moved`."""
+Item = link_pb2.Chunk | Piece
+"""A chunk; or a piece of the chunk before it, which is still at the agent: whoever takes it reads it, and tells `moved`."""
 
 
 class Stream:
@@ -91,9 +90,7 @@ class Stream:
         return not self.ended or not self._items
 
     def _expect(self, item: Item) -> None:
-        if isinstance(item, bytes):
-            self._due -= len(piece_of(item))
-        elif isinstance(item, link_pb2.Chunk):
+        if isinstance(item, link_pb2.Chunk):
             self._due = total(item.pieces.sections) if item.HasField("pieces") else 0
             self._last_came = item.last
 
@@ -161,14 +158,11 @@ class Stream:
         self._close()
         self._ready.set()
 
-    def _count(self, item: link_pb2.Chunk | bytes) -> None:
-        if isinstance(item, bytes):
-            self._left -= len(piece_of(item))
-        else:
-            item.index = self._index
-            self._index += 1
-            self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
-            self._last = item if item.last else None
+    def _count(self, item: link_pb2.Chunk) -> None:
+        item.index = self._index
+        self._index += 1
+        self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
+        self._last = item if item.last else None
 
     def moved(self, size: int) -> None:
         """So much of the Piece that was taken last has gone to the caller."""

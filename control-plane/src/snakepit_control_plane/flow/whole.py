@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from snakepit._ipc.sections import Assembler, piece_of
+from snakepit._ipc.sections import Assembler
 from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
@@ -29,31 +29,28 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     sections = list(chunk.pieces.sections)
     if sum(sections) > limit:
         raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
-    gathering = Assembler(sections)
+    assembler = Assembler(sections)
     try:
-        await _gather(stream, gathering)
-        fill(chunk.payload, gathering)
+        await _gather(stream, assembler)
+        fill(chunk.payload, assembler)
     except ValueError as error:
         message = f"the pieces of a payload don't make it up: {error}"
         raise WorkerLost(message, started=Started.YES, details={"how": "stream broken"}) from error
     chunk.ClearField("pieces")
 
 
-async def _gather(stream: Stream, gathering: Assembler) -> None:
-    while not gathering.complete:
+async def _gather(stream: Stream, assembler: Assembler) -> None:
+    while not assembler.complete:
         item = await stream.take()
-        if isinstance(item, Piece):
-            with contextlib.suppress(Cut):  # The stream says why.
-                await item.gather(gathering, stream.moved)
-            continue
-        if not isinstance(item, bytes):
+        if not isinstance(item, Piece):
             raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
-        gathering.add(piece_of(item))
+        with contextlib.suppress(Cut):  # The stream says why.
+            await item.gather(assembler, stream.moved)
 
 
-def fill(skeleton: common_pb2.Payload, gathering: Assembler) -> None:
+def fill(skeleton: common_pb2.Payload, assembler: Assembler) -> None:
     """Give a payload its bytes."""
-    data, *attached = gathering.contents()
+    data, *attached = assembler.contents()
     skeleton.data = bytes(data)
     for attachment, content in zip(skeleton.attachments, attached, strict=True):
         attachment.data = bytes(content)

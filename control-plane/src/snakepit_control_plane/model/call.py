@@ -7,11 +7,12 @@ may be later, as a caller that has gone does not stop a tool. The call has ended
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+from snakepit._ipc.sections import Bytes
 from snakepit._telemetry.tracing import Span
 from snakepit._wire.bulk import Piece
 from snakepit._wire.status import to_frame
@@ -84,8 +85,8 @@ class Source(Protocol):
     held: int
     """Bytes of them that are in this process's memory for as long as the call waits."""
 
-    def attempt(self) -> AsyncIterator[bytes | Piece]:
-        """The arguments' pieces, from the first one, as messages or where they are still to be read; an earlier attempt gets no more."""
+    def attempt(self) -> AsyncIterator[Sequence[Bytes] | Piece]:
+        """The arguments' pieces, from the first one, as bytes or where they are still to be read; an earlier attempt gets no more."""
 
     def put_down(self) -> None:
         """The Piece that was given last could not be read to its end."""

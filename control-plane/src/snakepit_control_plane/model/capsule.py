@@ -156,6 +156,8 @@ class Capsule:
         self.description = ""
         # The store is being asked whether it is lost.
         self.doubted = False
+        # Why its agent has no link, though it reaches this replica: a sentence.
+        self.problem = ""
 
     def heard_at(self, now: float) -> None:
         """Something came from its agent."""

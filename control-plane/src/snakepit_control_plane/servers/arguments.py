@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from snakepit._ipc.frames import Attachment, Payload
-from snakepit._ipc.sections import LARGE_BYTES, PIECE_HEADER, Bytes, cut, piece_message, piece_of, sizes, spread, total
+from snakepit._ipc.sections import LARGE_BYTES, Bytes, cut, sizes, spread, total
 from snakepit._values import digests
-from snakepit._wire.bulk import Piece
+from snakepit._wire.bulk import WRITTEN_PIECE_BYTES, Piece
 from snakepit.errors import Cancelled, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.policy.admission import payload_bytes
-from snakepit_control_plane.servers.rpc import EOF
 
 COPIES = 4
 """Of a plain gRPC call's arguments, while it waits: the message as it came, as it was read, in its frame, and what is cut into pieces."""
@@ -33,9 +31,9 @@ class Kept:
         self._parts = parts
         self.held = COPIES * sum(map(len, parts))
 
-    async def attempt(self) -> AsyncIterator[bytes | Piece]:
-        for piece in cut(self._parts):
-            yield piece_message(piece)
+    async def attempt(self) -> AsyncIterator[Sequence[Bytes] | Piece]:
+        for piece in cut(self._parts, WRITTEN_PIECE_BYTES):
+            yield piece
 
     def put_down(self) -> None:
         """Nothing of it is in anybody's hands."""
@@ -68,67 +66,61 @@ class Upload:
         self._want = want
         self._attempt = 0
         self._sending = 0
-        self._piece: bytes | Piece | None = None
+        self._piece: Piece | None = None
         self.gone = False
         self.held = 0
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
-    async def attempt(self) -> AsyncIterator[bytes | Piece]:
+    async def attempt(self) -> AsyncIterator[Sequence[Bytes] | Piece]:
         """Raises Cancelled when the client has gone, or another attempt has begun. A Piece is to be read before the next is asked for."""
         self._attempt += 1
         mine, left = self._attempt, self._total
         self._empty()
         await self._want(mine)
         while left > 0:
-            message = await self._next(mine)
-            left -= message.size if isinstance(message, Piece) else len(piece_of(message))
-            yield message
-            if self._piece is message:
+            piece = await self._next(mine)
+            left -= piece.size
+            yield piece
+            if self._piece is piece:
                 self._empty()
 
     def put_down(self) -> None:
         """The piece that was given could not be read to its end."""
-        if isinstance(self._piece, Piece) and self._piece.left < self._piece.size:
+        if self._piece is not None and self._piece.left < self._piece.size:
             self._empty()
 
-    async def receive(self, read: Callable[[], Awaitable[Any]]) -> None:
+    async def receive(self, read: Callable[[], Awaitable[bytes | Piece | None]]) -> None:
         """Until the client ends its side. One piece at a time: what the agent has not taken is not read."""
         try:
-            while (message := await read()) is not EOF:
+            while (message := await read()) is not None:
                 if isinstance(message, Piece):
                     await self._hand_over(message)
-                elif message[:1] == PIECE_HEADER:
-                    piece_of(message)
-                    await self._hand_over(message)
                 else:
-                    self._sending = link_pb2.CarryRequest.FromString(message).sending
-        except (DecodeError, ValueError):
+                    self._sending = link_pb2.FromClient.FromString(message).sending
+        except DecodeError:
             return  # What it says is no message: nothing more of it is taken, as if it had gone.
         finally:
             self.gone = True
             self._filled.set()
 
-    async def _hand_over(self, message: bytes | Piece) -> None:
-        """A piece of an attempt that nobody waits for any more is dropped."""
+    async def _hand_over(self, piece: Piece) -> None:
+        """One of an attempt that nobody waits for any more is dropped."""
         if self._sending != self._attempt:
             return
-        self._piece = message
+        self._piece = piece
         self._filled.set()
-        while self._piece is message:
+        while self._piece is piece:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def _next(self, mine: int) -> bytes | Piece:
+    async def _next(self, mine: int) -> Piece:
         while self._piece is None:
             if self.gone or self._attempt != mine:
                 raise Cancelled("the caller has gone, or sends its arguments elsewhere", started=Started.NO)
             self._filled.clear()
             await self._filled.wait()
-        piece = self._piece
-        if isinstance(piece, bytes):
-            self._empty()
-        return piece
+        return self._piece
 
     def _empty(self) -> None:
         self._piece = None

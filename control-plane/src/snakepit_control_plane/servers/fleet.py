@@ -109,6 +109,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             running=sum(worker.load for worker in capsule.everyone),
             workers=[worker.info for worker in capsule.workers.values()],
             recycled=capsule.recycled,
+            problem=capsule.problem,
         )
 
 

@@ -1,15 +1,16 @@
-"""Where links find their lanes, and bulk lanes: one port, and two tickets for each link that takes them. What they carry is not looked at
-here."""
+"""The lane port: who shows a ticket there gets what the ticket is for. What the connections carry is not looked at here."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
+import socket
 from collections.abc import Callable
 
+from snakepit._wire.connect import TICKET_BYTES, accept, admit
 from snakepit._wire.dial import parse_target
-from snakepit._wire.lane import TICKET_BYTES, Lane
-from snakepit.v1 import link_pb2
 
 TICKET_SECONDS = 5.0
 """Whoever has a ticket shows it within this time, and whoever connects shows one."""
@@ -17,80 +18,83 @@ TICKET_SECONDS = 5.0
 MOST_UNSHOWN = 1024
 """Connections that have shown no ticket yet; with one more, the oldest is hung up on."""
 
+BACKLOG = 1024
+
+SHORT_SECONDS = 1.0
+"""After a connection could not be taken (there are no more descriptors, say), the next one is tried so much later."""
+
+Take = Callable[[socket.socket], bool]
+
+log = logging.getLogger(__name__)
+
 
 class Lanes:
     """`host`: where peers find this replica, if not at the address that they dialled."""
 
     def __init__(self, host: str = "") -> None:
-        self._host = host
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._awaited: dict[bytes, asyncio.Future[Lane]] = {}
-        self._bulk: dict[bytes, Callable[[Lane, bytes], None]] = {}
-        self._unshown: dict[Lane, asyncio.TimerHandle] = {}
+        self.host = host
+        self.port = 0
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._tickets: dict[bytes, Take] = {}
+        self._unshown: dict[asyncio.Task[None], None] = {}
 
     async def start(self, listen: str) -> None:
         """Raises OSError when the address can't be listened on."""
         host, port = parse_target(listen)
-        self._server = await asyncio.get_running_loop().create_server(self._came, host, port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        family, kind, protocol, _, address = (await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        listener.setblocking(False)
+        self._listener, self.port = listener, listener.getsockname()[1]
+        self._accepting = asyncio.create_task(self._accept(listener), name="lane port")
 
     async def stop(self) -> None:
         """Lanes end with their links."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for lane in list(self._unshown):
-            lane.abort()
+        tasks = [*self._unshown, *([self._accepting] if self._accepting is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
-    def offer(self) -> tuple[link_pb2.Lane, asyncio.Future[Lane]] | None:
-        """What a Welcome says of the lane, and the lane when it comes; cancel it if it is wanted no more. None: there are no lanes."""
-        if self._server is None:
-            return None
+    def ticket(self, take: Take) -> bytes:
+        """A ticket that is good until `withdraw`: `take` gets each connection that shows it; True: it is its own now."""
         ticket = secrets.token_bytes(TICKET_BYTES)
-        awaited: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
-        awaited.add_done_callback(lambda _: self._awaited.pop(ticket, None))
-        self._awaited[ticket] = awaited
-        return link_pb2.Lane(host=self._host, port=self._port, ticket=ticket), awaited
-
-    def offer_bulk(self, serve: Callable[[Lane, bytes], None]) -> bytes:
-        """A ticket that is good until `withdraw_bulk`: `serve` gets each connection that shows it, and takes it or aborts it."""
-        ticket = secrets.token_bytes(TICKET_BYTES)
-        self._bulk[ticket] = serve
+        self._tickets[ticket] = take
         return ticket
 
-    def withdraw_bulk(self, ticket: bytes) -> None:
-        self._bulk.pop(ticket, None)
+    def withdraw(self, ticket: bytes) -> None:
+        self._tickets.pop(ticket, None)
 
-    def _came(self) -> Lane:
-        lane = Lane(self._shown)
-        if len(self._unshown) >= MOST_UNSHOWN:
-            next(iter(self._unshown)).abort()
-        # A connection that was on its way when the port was closed ends as soon as it is made.
-        seconds = TICKET_SECONDS if self._server is not None else 0.0
-        self._unshown[lane] = asyncio.get_running_loop().call_later(seconds, lane.abort)
-        lane.ended.add_done_callback(lambda _: self._hung_up(lane))
-        return lane
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                log.warning("a connection at the lane port can't be taken: %s", error)
+                await asyncio.sleep(SHORT_SECONDS)
+                continue
+            if len(self._unshown) >= MOST_UNSHOWN:
+                next(iter(self._unshown)).cancel()
+            task = asyncio.create_task(self._admit(sock), name="ticket at the lane port")
+            self._unshown[task] = None
+            task.add_done_callback(lambda task: self._unshown.pop(task, None))
 
-    def _hung_up(self, lane: Lane) -> None:
-        """Before it had shown a ticket nobody else would close it."""
-        if lane in self._unshown:
-            self._hurries(lane)
-            lane.abort()
-
-    def _hurries(self, lane: Lane) -> None:
-        """No longer: it has shown its ticket, or has gone."""
-        if (timer := self._unshown.pop(lane, None)) is not None:
-            timer.cancel()
-
-    def _shown(self, lane: Lane, ticket: bytes) -> None:
-        self._hurries(lane)
-        if (serve := self._bulk.get(ticket)) is not None:
-            serve(lane, ticket)
-            return
-        awaited = self._awaited.get(ticket)
-        if awaited is None or awaited.done():
-            lane.abort()
-        else:
-            lane.admit(ticket)
-            awaited.set_result(lane)
+    async def _admit(self, sock: socket.socket) -> None:
+        with contextlib.ExitStack() as closing:
+            closing.callback(sock.close)
+            ticket = await accept(sock, TICKET_SECONDS)
+            take = self._tickets.get(ticket)
+            if take is not None and take(sock):
+                closing.pop_all()
+                with contextlib.suppress(OSError):  # Whoever has taken it is told.
+                    admit(sock, ticket)

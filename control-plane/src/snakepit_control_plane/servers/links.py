@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
@@ -14,12 +15,11 @@ import grpc
 from snakepit import __version__
 from snakepit import _wire as links
 from snakepit._wire import LinkClosed
-from snakepit._wire.bulk import CARRY, PIPE
 from snakepit._wire.channels import MOST_FRAMES
-from snakepit._wire.lane import Lane
+from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import agreed, said
 from snakepit._wire.status import to_frame
-from snakepit.errors import Draining, InvalidArguments, SnakepitError, Started
+from snakepit.errors import Draining, InvalidArguments, ServerUnavailable, SnakepitError, Started
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed
@@ -27,14 +27,15 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.servers.agent_bulk import serve_agent
+from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.bounds import Refusals, check_hello, overlong
-from snakepit_control_plane.servers.bulk import BulkGroup, BulkServer
-from snakepit_control_plane.servers.carry import serve_carry
+from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
+from snakepit_control_plane.servers.client_bulk import serve_client
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
 from snakepit_control_plane.servers.offers import Provider
-from snakepit_control_plane.servers.pipes import serve_pipe
-from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, caller, metadata, readable
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, caller, metadata
 from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -58,6 +59,39 @@ class Peer(Protocol):
     def finish(self) -> None:
         """Say what has to be said before this end closes the link."""
 
+    async def serve_bulk(self, bulk: BulkCall) -> None:
+        """A call on one of the link's bulk lanes. Raises SnakepitError."""
+
+    def without_lane(self, port: int) -> SnakepitError | None:
+        """It can't reach the lane port: why that won't do."""
+
+
+class _Offered:
+    """What a Welcome offers of lanes, for as long as the link is open; `lane` is the connection that has shown the first ticket."""
+
+    def __init__(self, lanes: Lanes, bulk: BulkGroup) -> None:
+        self.lane: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self.said = link_pb2.Lane(host=lanes.host, port=lanes.port, ticket=lanes.ticket(self._came), bulk_ticket=lanes.ticket(bulk.take))
+        self._lanes = lanes
+        self._bulk = bulk
+        self._taken = False
+
+    def _came(self, sock: socket.socket) -> bool:
+        self._lanes.withdraw(self.said.ticket)
+        self.lane.set_result(sock)
+        return True
+
+    def taken(self) -> socket.socket:
+        self._taken = True
+        return self.lane.result()
+
+    def close(self) -> None:
+        self._lanes.withdraw(self.said.ticket)
+        self._lanes.withdraw(self.said.bulk_ticket)
+        if self.lane.done() and not self._taken:
+            self.lane.result().close()
+        self._bulk.close()
+
 
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
@@ -70,63 +104,35 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.store = store
         self.replica = replica
         self.links: dict[links.Link, Peer] = {}
-        self.bulk = BulkServer({PIPE: self.Pipe, CARRY: self.Carry})
+        self.bulk = BulkServer()
         self._stopping = False
-        self._closed = False
         self._refused = Refusals()
 
-    def handlers(self) -> Any:
-        """Instead of the generated ones: Pipe and Carry get and give messages as bytes, because pieces are passed on as they are."""
-        link = grpc.stream_stream_rpc_method_handler(
-            self.Link,
-            request_deserializer=readable(link_pb2.LinkRequest),
-            response_serializer=link_pb2.LinkResponse.SerializeToString,
-        )
-        raw = {"Pipe": self.Pipe, "Carry": self.Carry}
-        streams = {name: grpc.stream_stream_rpc_method_handler(serve) for name, serve in raw.items()}
-        service = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
-        return grpc.method_handlers_generic_handler(service, {"Link": link, **streams})
-
-    async def Pipe(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_pipe(self.flow, self._gate, context)
-
-    async def Carry(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        await serve_carry(self.flow, context, await caller(self._gate, context), lambda: self._closed)
-
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
-        who = await caller(self._gate, context)
-        with contextlib.closing(BulkGroup(self.bulk, self._lanes, who)) as bulk:
-            await self._link(context, bulk, who)
-
-    async def _link(self, context: Context, bulk: BulkGroup, who: str) -> None:
+        read = partial(_read, context)
         try:
-            read = partial(_read, context)
+            who = await caller(self._gate, context)
             first, hello = await self._hello(read)
-            name, outbox = _name(hello, context), CLIENT_OUTBOX_BYTES if hello.role == link_pb2.ROLE_CLIENT else 0
-            link = links.Link(read, context.write, link_pb2.LinkResponse, self._on_frames, name=name, outbox_bytes=outbox)
-            offered = self._lanes.offer() if hello.takes_lane else None
-            if offered is not None:
-                bulk.offer(offered[0])
-            try:
-                peer = await self._welcome(hello, link, context, who, offered[0] if offered is not None else None)
-            except BaseException:
-                if offered is not None:
-                    offered[1].cancel()
-                raise
+            protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
+            outbox = CLIENT_OUTBOX_BYTES if hello.role == link_pb2.ROLE_CLIENT else 0
+            link = links.Link(self._on_frames, name=_name(hello, context), outbox_bytes=outbox)
+            peer = await self._admit(hello, link, context, who)
         except SnakepitError as error:
             self._log_once(error, context)
             await abort(context, error)
             return
+        offered = _Offered(self._lanes, BulkGroup(self.bulk, link.name, peer.serve_bulk))
+        stopping = self._stopping
         self.links[link] = peer
         try:
-            if self._stopping:
+            await context.write(self._welcome(protocol, offered.said))
+            if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
             peer.on_frames(link, first.frames[1:])
-            run = partial(self._run, link, peer)
-            ran = run() if offered is None else _run_somewhere(link, peer, offered[1], read, run)
-            log.debug("%s closed: %s", link.name, await ran)
+            log.debug("%s closed: %s", link.name, await self._run(link, peer, offered, read, context))
         finally:
             del self.links[link]
+            offered.close()
             peer.closed()
 
     async def _hello(self, read: Callable[[], Awaitable[Any]]) -> tuple[link_pb2.LinkRequest, link_pb2.Hello]:
@@ -141,22 +147,21 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         check_hello(hello)
         return first, hello
 
-    async def _welcome(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str, lane: link_pb2.Lane | None) -> Peer:
-        peer: Peer
-        protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
+    async def _admit(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str) -> Peer:
+        """Raises SnakepitError."""
         if hello.role == link_pb2.ROLE_AGENT:
             about = hello.capsule
             await self._gate.admit_agent(metadata(context), Claimed(about.name, about.pool, about.pod_uid))
             # Frames for the agent queue up in the link from now on, behind the Welcome.
-            capsule = await self.fleet.join(hello, link.send)
-            peer = AgentPeer(self, capsule, link)
-        elif hello.role == link_pb2.ROLE_CLIENT:
+            return AgentPeer(self, await self.fleet.join(hello, link.send), link)
+        if hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            peer = ClientPeer(self.flow, link, who)
-        else:
-            raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
+            return ClientPeer(self.flow, link, who)
+        raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
+
+    def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:
         welcome = link_pb2.Welcome(
             protocol=protocol,
             version=__version__,
@@ -165,16 +170,32 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             max_large_payload_bytes=self.flow.limits.max_large_payload_bytes,
             lane=lane,
         )
-        try:
-            await context.write(link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)]))
-        except BaseException:
-            peer.closed()
-            raise
-        return peer
+        return link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)])
 
-    async def _run(self, link: links.Link, peer: Peer) -> str:
-        """Until the link ends; counted as long."""
-        gauge = self.flow.telemetry.links.labels(peer.role, "lane" if link.has_lane else "stream")
+    async def _run(self, link: links.Link, peer: Peer, offered: _Offered, read: Callable[[], Awaitable[Any]], context: Context) -> str:
+        """Until the link ends: on the lane, if the peer comes there; on the stream, if a client says something here."""
+        said_here = asyncio.ensure_future(read())
+        try:
+            await asyncio.wait((offered.lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if offered.lane.done():
+                link.use(await Lane.on(offered.taken()), said_here)
+            elif not said_here.done():
+                return f"neither a lane nor a message within {TICKET_SECONDS:g} s"
+            elif (message := said_here.result()) is EOF:
+                return "the peer ended the stream"
+            elif (problem := peer.without_lane(offered.said.port)) is not None:
+                self._log_once(problem, context)
+                await abort(context, problem)
+            else:
+                link.use(StreamLane(read, context.write, link_pb2.LinkResponse))
+                peer.on_frames(link, message.frames)
+            return await self._counted(link, peer)
+        finally:
+            link.close("the link was not opened")
+            said_here.cancel()
+
+    async def _counted(self, link: links.Link, peer: Peer) -> str:
+        gauge = self.flow.telemetry.links.labels(peer.role, link.transport)
         gauge.inc()
         try:
             return await link.run()
@@ -198,10 +219,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     def close(self, reason: str) -> None:
         """Of what clients have sent, nothing more is taken. Who reads slowly on a bulk lane is not cut off: see BulkServer.finish."""
-        self._closed = self.bulk.leaves = True
+        self.bulk.leaves = True
         for link, peer in list(self.links.items()):
-            if link.is_open:
-                peer.finish()
+            peer.finish()
             link.close(reason)
 
 
@@ -243,10 +263,14 @@ class ClientPeer:
             return
         self._last_call = id_
         if asked.stream or asked.HasField("pieces"):
-            error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use LinkService.Carry"))
+            error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
             self._send(link_pb2.Frame(result=link_pb2.Result(id=id_, call_id=asked.call_id, error=error)))
             return
-        call = self._flow.intake.open(frame, self._reply, now, caller=self._caller, takes_pieces=True, shares_memory=with_others)
+        lane = self._link.transport == Lane.name
+        source = None if lane else set_apart(asked, self._flow.limits.max_payload_bytes)
+        call = self._flow.intake.open(
+            frame, self._reply, now, caller=self._caller, source=source, takes_pieces=lane, shares_memory=with_others
+        )
         if not call.answered:
             self._calls[id_] = call
 
@@ -267,6 +291,12 @@ class ClientPeer:
         for call in list(self._calls.values()):
             self._flow.calls.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.may_have_run else Started.NO))
         self._link.close(why)
+
+    async def serve_bulk(self, bulk: BulkCall) -> None:
+        await serve_client(self._flow, self._caller, lambda: self._finished, bulk)
+
+    def without_lane(self, port: int) -> None:
+        """Its frames take the stream."""
 
     def _abandon(self, id_: int | None = None) -> None:
         """Nobody fetches the large result of that call any more; None: of any call of this link."""
@@ -350,34 +380,22 @@ class AgentPeer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def serve_bulk(self, bulk: BulkCall) -> None:
+        await serve_agent(self._flow, self._capsule, bulk)
+
+    def without_lane(self, port: int) -> SnakepitError:
+        """Said in the pool's status too, until it has one."""
+        reach = f"can't reach port {port} of the control plane, where links have their lanes: let its pod through to it, as to gRPC's"
+        self._capsule.problem = f"its agent {reach}"
+        self._fleet.changes.tell()
+        return ServerUnavailable(f"capsule {self._capsule.name} {reach}")
+
     def finish(self) -> None:
         """An agent gets calls; it sends none of its own."""
 
     def closed(self) -> None:
         self._asking.closed()
         self._fleet.leave(self._capsule, self._send)
-
-
-async def _run_somewhere(
-    link: links.Link, peer: Peer, lane: asyncio.Future[Lane], read: Callable[[], Awaitable[Any]], run: Callable[[], Awaitable[str]]
-) -> str:
-    """On the lane, if the peer comes there; on the stream, if it says something here."""
-    said_here = asyncio.ensure_future(read())
-    try:
-        await asyncio.wait((lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if lane.done():
-            link.use(lane.result(), said_here)
-        elif not said_here.done():
-            link.close(f"neither a lane nor a message within {TICKET_SECONDS:g} s")
-        elif (message := said_here.result()) is EOF:
-            link.close("the peer ended the stream")
-        else:
-            peer.on_frames(link, message.frames)
-        return await run() if link.is_open else link.close_reason
-    finally:
-        if not lane.cancel():
-            lane.result().abort()
-        said_here.cancel()
 
 
 async def _read(context: Context) -> Any:

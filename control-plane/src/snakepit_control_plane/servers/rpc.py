@@ -12,9 +12,7 @@ from typing import Any, TypeVar, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from snakepit._ipc.sections import piece_of
 from snakepit._names import parse_pool, pool_name
-from snakepit._wire.bulk import Moved, Piece
 from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
@@ -82,18 +80,6 @@ async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> No
         await context.write(message)
     except _BROKEN as error:
         raise asyncio.CancelledError("the other end of the stream has gone") from error
-
-
-async def pass_on(context: Any, item: bytes | Piece, moved: Moved = lambda size: None) -> None:
-    """A message, or a piece that is still at whoever sent it, in its bulk lane; `moved` is told how much of that has gone. Raises Cut."""
-    if isinstance(item, bytes):
-        await write(context, item)
-    elif (pour := getattr(context, "pour", None)) is not None:
-        await pour(item, moved)
-    else:
-        async for message in item.messages():
-            moved(len(piece_of(message)))
-            await write(context, message)
 
 
 def time_left(context: grpc.aio.ServicerContext[Any, Any]) -> float:

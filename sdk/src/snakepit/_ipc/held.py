@@ -24,7 +24,7 @@ class HeldResults:
     """The worker's side; hands the memory over to the agent at the `inbox`. Raises OSError."""
 
     def __init__(self, inbox: socket.socket) -> None:
-        descriptor = open_memfd()
+        descriptor = open_memfd("snakepit-held")
         try:
             os.truncate(descriptor, BYTES)
             self._memory = mmap.mmap(descriptor, BYTES)

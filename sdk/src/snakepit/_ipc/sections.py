@@ -1,4 +1,4 @@
-"""How a large payload is laid out where it travels without its frame: in a memfd, and in pieces on a stream. Pure.
+"""How a large payload is laid out where it travels without its frame: in a memfd, and in pieces on a bulk lane. Pure.
 
 The frame holds a *skeleton*, the payload without its bytes, and the sizes of its *sections*: `data`, then each attachment. The bytes of
 the sections follow one another, each at the next multiple of ALIGN (so that arrays can be used where they lie), zeros between them.
@@ -14,13 +14,7 @@ from snakepit._ipc.frames import Attachment, Payload
 ALIGN = 64
 
 LARGE_BYTES = 256 * 1024
-"""A payload above this travels on a stream of its own, and between agent and worker as a memfd."""
-
-PIECE_BYTES = 192 * 1024
-"""A slow reader costs a replica four of them and more, which is to be less than 1 MiB."""
-
-PIECE_HEADER = b"\x7a"
-"""Tag of field 15 as bytes: the first byte of a message with a piece, and of no other (proto/snakepit/v1/link.proto)."""
+"""A payload above this travels on a bulk lane, and between agent and worker as a memfd."""
 
 _ZEROS = bytes(ALIGN)
 
@@ -80,7 +74,7 @@ def views(layout: memoryview, sections: Sections) -> list[memoryview]:
     return found
 
 
-def cut(parts: Sequence[Bytes], size: int = PIECE_BYTES) -> Iterator[list[Bytes]]:
+def cut(parts: Sequence[Bytes], size: int) -> Iterator[list[Bytes]]:
     """The parts in pieces of `size`, the last one smaller: each as a list of views."""
     piece: list[Bytes] = []
     room = size
@@ -95,35 +89,6 @@ def cut(parts: Sequence[Bytes], size: int = PIECE_BYTES) -> Iterator[list[Bytes]
                 piece, room = [], size
     if piece:
         yield piece
-
-
-def piece_message(parts: Sequence[Bytes]) -> bytes:
-    """A piece as the bytes of the protobuf message that holds it alone: written by hand, because generated code copies it twice."""
-    return b"".join((PIECE_HEADER, _varint(sum(map(len, parts))), *parts))
-
-
-def piece_of(message: bytes) -> memoryview:
-    """The piece in a message that begins with PIECE_HEADER, where it lies. Raises ValueError for one that is not whole."""
-    at, length, shift = 1, 0, 0
-    while at < len(message):
-        byte = message[at]
-        length |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            break
-    piece = memoryview(message)[at:]
-    if len(piece) != length:
-        raise ValueError(f"a piece of {length} bytes came as {len(piece)}")
-    return piece
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 class Assembler:
@@ -154,13 +119,6 @@ class Assembler:
         """So many bytes were read into `room`."""
         self._at += size
         self._left -= size
-
-    def add(self, piece: memoryview) -> None:
-        """Raises ValueError for more than was announced."""
-        if len(piece) > self._left:
-            raise ValueError(f"{len(piece)} bytes came where {self._left} were left")
-        self.room[: len(piece)] = piece
-        self.came(len(piece))
 
     def contents(self) -> list[memoryview]:
         """Each section, read-only."""

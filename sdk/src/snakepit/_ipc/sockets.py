@@ -313,9 +313,9 @@ def seal_memfd(*parts: Bytes) -> int:
     return descriptor
 
 
-def open_memfd() -> int:
+def open_memfd(name: str = "snakepit") -> int:
     """Anonymous memory to be written and sealed."""
-    return os.memfd_create("snakepit", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def seal(descriptor: int) -> None:

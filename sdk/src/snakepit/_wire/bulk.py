@@ -1,13 +1,12 @@
 """A bulk lane: a TCP connection beside a link for what is large, or streams, of one call after another.
 
-It carries the messages that Pipe and Carry would, for a small part of what they cost on HTTP/2. A message is its length (four bytes,
-little-endian), its kind (one byte) and its bytes; of a piece they are the piece alone. A piece is not read before somebody says where
-its bytes belong, so TCP's own window is the flow control: what a slow reader has not taken stays in buffers of the kernel, which are
-bounded here, and nobody else uses the connection meanwhile.
+A message is its length (four bytes, little-endian), its kind (one byte) and its bytes. Those of a MESSAGE, and of the OPEN that begins a
+call, are a FromAgent, ToAgent, FromClient or ToClient; those of a PIECE are bytes of a payload. A piece is not read before somebody says
+where its bytes belong, so TCP's own window is the flow control: what a slow reader has not taken stays in buffers of the kernel, which
+are bounded here, and nobody else uses the connection meanwhile.
 
-Whoever dials shows the link's ticket, gets it back, and opens a call, with the bearer token that its RPC would have had.
-Each end ends the call with END or FAILED, and then the lane may
-be used for another one. Who wants no more of a call hangs up.
+Whoever dials shows the link's bulk ticket (see `connect`), so the lane is that link's peer's, and opens a call. Each end ends it with END
+or FAILED, and then the lane may be used for another one. Who wants no more of a call hangs up.
 """
 
 from __future__ import annotations
@@ -16,22 +15,21 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from snakepit._ipc.sections import PIECE_BYTES, Assembler, Bytes, piece_message
+from snakepit._ipc.sections import Assembler, Bytes
 from snakepit._wire.channels import LONGEST_BYTES, UNFINISHED_BYTES, UNFINISHED_SECONDS
-from snakepit._wire.lane import keep_alive
 from snakepit._wire.readiness import Readiness
 from snakepit._wire.status import CODES, TRAILER, Metadata
 
-PIPE, CARRY, MESSAGE, PIECE, END, FAILED = range(1, 7)
-"""The first two open a call with their first message. FAILED is an END with a google.rpc.Status."""
+OPEN, MESSAGE, PIECE, END, FAILED = range(1, 6)
+"""FAILED is an END with a google.rpc.Status."""
 
 LAST = 0x80
-"""With the kind of an opening: nothing more comes from this end, it is END too."""
+"""With OPEN: nothing more comes from this end, it is END too."""
 
 WRITTEN_PIECE_BYTES = 1024 * 1024
 """At most, by an end that has the bytes. Whoever passes them on makes smaller ones of it, as they come."""
@@ -49,25 +47,6 @@ TURN_BYTES = 1024 * 1024
 DROPPED_BYTES = 4 * 1024 * 1024
 """What still comes of a call that has ended; with more, hanging up is cheaper."""
 
-
-def opening(metadata: Metadata, message: bytes) -> tuple[bytes, bytes]:
-    """A call's first message, with the bearer token, if there is one, before it, as an RPC's metadata would have it."""
-    token = str(dict(metadata).get(_TOKEN, "")).encode()
-    return _TOKEN_LENGTH.pack(len(token)) + token, message
-
-
-def opened(body: bytes) -> tuple[Metadata, bytes]:
-    """Metadata and message of an opening. Raises LaneBroken."""
-    try:
-        (length,) = _TOKEN_LENGTH.unpack_from(body)
-        token = body[_TOKEN_LENGTH.size : _TOKEN_LENGTH.size + length].decode()
-    except (struct.error, UnicodeDecodeError):
-        raise LaneBroken(grpc.StatusCode.INVALID_ARGUMENT, "what came is no call") from None
-    return (((_TOKEN, token),) if token else ()), body[_TOKEN_LENGTH.size + length :]
-
-
-_TOKEN = "authorization"
-_TOKEN_LENGTH = struct.Struct("<H")
 _HEAD = struct.Struct("<IB")
 _MOST_PARTS = 512
 
@@ -110,10 +89,8 @@ class Bulk:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
-        keep_alive(sock)
         self.patience: float | None = None
         self._loop = asyncio.get_running_loop()
         self._sock = sock
@@ -344,13 +321,13 @@ class Piece:
             await lane.write(PIECE, _room[:size], borrowed=True)
             moved(size)
 
-    async def gather(self, gathering: Assembler, moved: Moved = lambda size: None) -> None:
+    async def gather(self, into: Assembler, moved: Moved = lambda size: None) -> None:
         """Where it belongs. Raises Cut, and ValueError for more than was announced."""
-        if self.left > gathering.left:
-            raise ValueError(f"{self.left} bytes came where {gathering.left} were left")
+        if self.left > into.left:
+            raise ValueError(f"{self.left} bytes came where {into.left} were left")
         while self.left:
-            size = await self.some(gathering.room)
-            gathering.came(size)
+            size = await self.some(into.room)
+            into.came(size)
             moved(size)
 
     async def store(self, descriptor: int) -> None:
@@ -359,15 +336,6 @@ class Piece:
         at = 0
         while at < size:
             at += os.write(descriptor, _room[at:size])
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        """As messages for HTTP/2. Raises Cut."""
-        while self.left:
-            piece = bytearray(min(PIECE_BYTES, self.left))
-            view = memoryview(piece)
-            while len(view):
-                view = view[await self.some(view) :]
-            yield piece_message([memoryview(piece)])
 
 
 _room = memoryview(bytearray(ROOM_BYTES))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 import random
 import socket
@@ -15,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._retry import Backoff
 from snakepit._wire.bulk_calls import BulkLanes
 from snakepit._wire.channels import client_options
-from snakepit._wire.lane import Lane, open_lane
-from snakepit._wire.link import EOF, Link, LinkClosed, OnFrames
+from snakepit._wire.connect import dial
+from snakepit._wire.lane import Lane, StreamLane
+from snakepit._wire.link import Link, LinkClosed, OnFrames
 from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
 from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
 from snakepit._wire.status import Metadata, from_rpc_error
@@ -38,6 +41,18 @@ WELCOME_SECONDS = 5.0
 _PING = link_pb2.Frame(ping=link_pb2.Ping())
 
 log = logging.getLogger(__name__)
+
+
+class Lanes(enum.Enum):
+    """What a dialler makes of the lane port."""
+
+    WANTED = "where it can't be reached, frames take the stream"
+    OFF = "it is not tried: it can't be reached"
+    NEEDED = "where it can't be reached, there is no link"
+
+
+LANE_SECONDS = {Lanes.WANTED: 0.5, Lanes.NEEDED: 5.0}
+"""A lane that takes longer to open is none."""
 
 
 class Uses:
@@ -68,7 +83,7 @@ class Uses:
 
 @dataclass(frozen=True)
 class Replica:
-    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has any.
+    """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has a lane.
     `uses`: what has to be over before they are closed, where the replica stops as it should. `silence`: does it answer?"""
 
     link: Link
@@ -76,7 +91,7 @@ class Replica:
     address: str
     id: str
     max_payload_bytes: int
-    max_large_payload_bytes: int = 0
+    max_large_payload_bytes: int
     bulk: BulkLanes | None = None
     uses: Uses = field(default_factory=Uses)
     silence: Silence = field(default_factory=Silence)
@@ -124,7 +139,7 @@ class Dialer:
     `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
     the reason. `metadata` is asked at every dial, because tokens rotate. `expects`: does anybody wait for that replica? While so, or
     while anything is sent to any replica, one that falls silent becomes suspect within 2 s, and its link closes within 5 s, if another
-    one speaks (see `silence`). `lanes`: may links have them?
+    one speaks (see `silence`). `lanes`: the frames of each link take one; OFF: never, NEEDED: a link without one is no link.
     """
 
     def __init__(
@@ -136,7 +151,7 @@ class Dialer:
         on_close: Callable[[Replica, str], None],
         *,
         metadata: Callable[[], Metadata] = lambda: (),
-        lanes: bool = True,
+        lanes: Lanes = Lanes.WANTED,
         expects: Callable[[Replica], bool] = lambda _: False,
     ) -> None:
         parse_targets(target)
@@ -301,7 +316,6 @@ class Dialer:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
-            hello.takes_lane = self._lanes
             if not hello.protocol:
                 hello.protocol, hello.newest_protocol = OLDEST, NEWEST
             await call.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
@@ -310,28 +324,26 @@ class Dialer:
             raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
         agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
-        offered = welcome.lane
-        lane = await _lane(address, welcome, call)
-        link = Link(call.read, call.write, link_pb2.LinkRequest, self._on_frames, name=f"link to {address}", done_writing=call.done_writing)
-        bulk = None
-        if lane is not None:
-            link.use(lane)
-            if offered.bulk_ticket:
-                bulk = BulkLanes(offered.host or parse_target(address)[0], offered.port, offered.bulk_ticket)
-        limits = welcome.max_payload_bytes, welcome.max_large_payload_bytes
-        replica = Replica(link, channel, address, welcome.replica, *limits, bulk)
+        lane, bulk = await self._lane(address, welcome, call)
+        link = Link(self._on_frames, name=f"link to {address}")
+        over = asyncio.ensure_future(call.read()) if isinstance(lane, Lane) else None
+        link.use(lane, over)
+        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes, bulk)
         self._on_open(replica)
         if len(first.frames) > 1:
             self._on_frames(link, first.frames[1:])
         return replica, asyncio.create_task(link.run(), name=link.name)
 
-
-async def _lane(address: str, welcome: link_pb2.Welcome, call: Any) -> Lane | None:
-    """The lane that the replica offers, if it can be had; else the replica is told that the stream is all there is."""
-    if not welcome.HasField("lane"):
-        return None
-    offered = welcome.lane
-    lane = await open_lane(offered.host or parse_target(address)[0], offered.port, offered.ticket)
-    if lane is None:
+    async def _lane(self, address: str, welcome: link_pb2.Welcome, call: Any) -> tuple[Lane | StreamLane, BulkLanes | None]:
+        """What frames are to take. Where it is the stream, the replica is told so. Raises what the replica says where that won't do."""
+        offered = welcome.lane
+        where = offered.host or parse_target(address)[0], offered.port
+        sock = None if self._lanes is Lanes.OFF else await dial(*where, offered.ticket, LANE_SECONDS[self._lanes])
+        if sock is not None:
+            return await Lane.on(sock), BulkLanes(*where, offered.bulk_ticket)
         await call.write(link_pb2.LinkRequest())
-    return lane
+        if self._lanes is Lanes.NEEDED:
+            async with asyncio.timeout(WELCOME_SECONDS):
+                await call.read()
+            raise ServerUnavailable(f"no lane could be opened to {where[0]}:{where[1]}")
+        return StreamLane(call.read, call.write, link_pb2.LinkRequest, call.done_writing), None

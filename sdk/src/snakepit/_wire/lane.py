@@ -1,9 +1,8 @@
-"""A link's lane: a TCP connection beside the link's gRPC stream that carries its frames, for a small part of what a gRPC message costs.
+"""What carries a link's frames: a lane, or the link's gRPC stream where no lane can be had. Either has the same methods.
 
-The stream comes first: Hello, credentials and Welcome are gRPC's. The Welcome names a port and a ticket; who shows the ticket there gets
-it back, and from then on every frame of the link takes the lane. The stream stays open, and with it the link: its keepalive finds a peer
-that has vanished while nothing is asked of it (else `silence` does).
-Where no lane can be had (a port-forward, a proxy, an older end), the frames stay on the stream.
+A lane is a TCP connection beside the stream and costs a small part of what gRPC does for each message. The stream comes first: Hello,
+credentials and Welcome are gRPC's, and the Welcome names a port and a ticket (see `connect`). The stream stays open, and with it the
+link: its keepalive finds a peer that has vanished while nothing is asked of it (else `silence` does).
 
 On the lane a message is its length, four bytes, little-endian, and a LinkRequest (LinkResponse has the same fields).
 """
@@ -11,33 +10,21 @@ On the lane a message is its length, four bytes, little-endian, and a LinkReques
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import socket
 import struct
-import sys
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
+import grpc
 from google.protobuf.message import DecodeError
+from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit._wire.channels import (
-    KEEPALIVE_TIMEOUT_SECONDS,
-    LONGEST_BYTES,
-    MOST_FRAMES,
-    SILENT_SECONDS,
-    UNFINISHED_BYTES,
-    UNFINISHED_SECONDS,
-)
+from snakepit._wire.channels import LONGEST_BYTES, MOST_FRAMES, UNFINISHED_BYTES, UNFINISHED_SECONDS
 from snakepit.v1 import link_pb2
-
-TICKET_BYTES = 16
 
 UNSENT_BYTES = 1024 * 1024
 """What the kernel has not taken; above it a link keeps its frames, so that they travel together later."""
-
-CONNECT_SECONDS = 0.5
-"""A lane that takes longer to open is done without."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -45,18 +32,29 @@ OnMessage = Callable[[Sequence[link_pb2.Frame]], None]
 
 
 class Lane(asyncio.Protocol):
-    """One end. `shown` gets the ticket at the accepting end. What comes before `attach` is kept, as far as one message goes."""
+    """One end of a connection. What comes before `attach` is kept, as far as one message goes."""
 
-    def __init__(self, shown: Callable[[Lane, bytes], None] | None = None) -> None:
+    name = "lane"
+
+    def __init__(self) -> None:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_full = False
-        self._shown = shown
         self._data = bytearray()
         self._take: OnMessage | None = None
         self._on_room: Callable[[], None] = lambda: None
-        self._answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._unfinished: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def on(cls, sock: socket.socket) -> Lane:
+        """A lane that owns that connection from now on. Raises OSError."""
+        lane = cls()
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: lane, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return lane
 
     def attach(self, take: OnMessage, on_room: Callable[[], None]) -> None:
         """`take` gets the frames of each message; `on_room` is called when the lane is full no more."""
@@ -87,37 +85,10 @@ class Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # ---- the ticket
-
-    async def show(self, ticket: bytes) -> bool:
-        """The dialling end: is the lane that of the ticket?"""
-        assert self._transport is not None
-        self._transport.write(ticket)
-        await asyncio.wait((self._answered, self.ended), return_when=asyncio.FIRST_COMPLETED)
-        return self._answered.done() and self._answered.result() == ticket
-
-    def admit(self, ticket: bytes) -> None:
-        """The accepting end knows it."""
-        if self._transport is not None:
-            self._transport.write(ticket)
-
-    def detach(self, ticket: bytes) -> socket.socket | None:
-        """In `shown`: the connection is to be no link's lane. Its socket, which is the caller's now; the peer has its ticket back."""
-        transport = self._transport
-        if transport is None or transport.is_closing() or self._data:
-            return None
-        transport.pause_reading()
-        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        transport.abort()
-        with contextlib.suppress(OSError):  # It has hung up already: whoever reads is told.
-            sock.send(ticket)
-        return sock
-
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        keep_alive(self._transport.get_extra_info("socket"))
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
@@ -131,8 +102,6 @@ class Lane(asyncio.Protocol):
             handed = self._hand_over(self._data)
             del self._data[:handed]
             self._hurry(handed)
-        elif not self._answered.done():
-            self._take_ticket()
         elif len(self._data) > LONGEST_BYTES:
             self._break("more came than a message before it was wanted")
 
@@ -162,15 +131,6 @@ class Lane(asyncio.Protocol):
         if self._unfinished is None and len(self._data) > UNFINISHED_BYTES:
             why = f"a message was not finished within {UNFINISHED_SECONDS:g} s"
             self._unfinished = asyncio.get_running_loop().call_later(UNFINISHED_SECONDS, self._break, why)
-
-    def _take_ticket(self) -> None:
-        if len(self._data) < TICKET_BYTES:
-            return
-        ticket = bytes(self._data[:TICKET_BYTES])
-        del self._data[:TICKET_BYTES]
-        self._answered.set_result(ticket)
-        if self._shown is not None:
-            self._shown(self, ticket)
 
     def _hand_over(self, data: bytes | bytearray) -> int:
         """Every message that is there as a whole; how many bytes they were."""
@@ -208,51 +168,87 @@ class Lane(asyncio.Protocol):
             self.ended.set_result(why)
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """No box between may forget an idle lane. That the peer's machine has vanished is noticed by the stream, under load too."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        probes = 2
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_TIMEOUT_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENT_SECONDS) - probes * KEEPALIVE_TIMEOUT_SECONDS)
+class StreamLane:
+    """The link's gRPC stream in place of a lane.
+
+    `read` gives the next message or grpc.aio.EOF; `write` sends one of type `message`: the methods of a grpc.aio call or of a servicer
+    context. `done_writing` half-closes the stream: the dialling end gives it, so that its last frames are read before it hangs up.
+    """
+
+    name = "stream"
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Any]],
+        write: Callable[[Any], Awaitable[Any]],
+        message: type[link_pb2.LinkRequest] | type[link_pb2.LinkResponse],
+        done_writing: Callable[[], Awaitable[Any]] | None = None,
+    ) -> None:
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.is_full = False
+        self._read, self._write, self._message, self._done_writing = read, write, message, done_writing
+        self._unwritten: deque[bytes] = deque()
+        self._more = asyncio.Event()
+        self._finishing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def attach(self, take: OnMessage, on_room: Callable[[], None]) -> None:
+        """As of a Lane."""
+        self._tasks = [asyncio.create_task(work, name="frames on a stream") for work in (self._write_all(on_room), self._read_all(take))]
+
+    @property
+    def is_open(self) -> bool:
+        return not self.ended.done()
+
+    def write(self, message: bytes) -> None:
+        """gRPC takes one message at a time: until it has taken this one, a link's frames are kept, so that they travel together."""
+        self._unwritten.append(message)
+        self.is_full = True
+        self._more.set()
+
+    async def finish(self, seconds: float) -> None:
+        """As of a Lane. Who serves the stream ends it by itself."""
+        self._finishing = True
+        self._more.set()
+        await asyncio.wait(self._tasks[:1], timeout=seconds)
+        if self._done_writing is not None and not self.ended.done():
+            await asyncio.wait((self.ended,), timeout=seconds)
+
+    def abort(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._end("the link was given up")
+
+    async def _read_all(self, take: OnMessage) -> None:
+        try:
+            while (message := await self._read()) is not EOF:
+                take(message.frames)
+            self._end("the peer ended the stream")
+        except grpc.RpcError as error:
+            self._end(_rpc_reason(error))
+
+    async def _write_all(self, on_room: Callable[[], None]) -> None:
+        try:
+            while self._unwritten or not self._finishing:
+                await self._more.wait()
+                self._more.clear()
+                while self._unwritten:
+                    await self._write(self._message.FromString(self._unwritten.popleft()))
+                self.is_full = False
+                on_room()
+            if self._done_writing is not None:
+                await self._done_writing()
+        except grpc.RpcError as error:
+            self._end(_rpc_reason(error))
+        except Exception as error:  # grpc.aio raises several kinds once the stream has ended
+            self._end(f"the stream can't be written: {error!r}")
+
+    def _end(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
 
 
-async def open_socket(host: str, port: int, ticket: bytes) -> socket.socket | None:
-    """A connection of its own for that ticket; None where there is none to be had within CONNECT_SECONDS."""
-    loop = asyncio.get_running_loop()
-    sock: socket.socket | None = None
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-            sock = socket.socket(family, kind, protocol)
-            sock.setblocking(False)
-            await loop.sock_connect(sock, address)
-            await loop.sock_sendall(sock, ticket)
-            answer = b""
-            while len(answer) < len(ticket) and (more := await loop.sock_recv(sock, len(ticket) - len(answer))):
-                answer += more
-            if answer == ticket:
-                shown, sock = sock, None
-                return shown
-    except (OSError, TimeoutError):
-        pass
-    finally:
-        if sock is not None:
-            sock.close()
-    return None
-
-
-async def open_lane(host: str, port: int, ticket: bytes) -> Lane | None:
-    """The lane of that ticket; None where there is none to be had within CONNECT_SECONDS."""
-    lane = Lane()
-    shown = False
-    try:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.get_running_loop().create_connection(lambda: lane, host, port)
-                shown = await lane.show(ticket)
-    finally:
-        if not shown:
-            lane.abort()
-    return lane if shown else None
+def _rpc_reason(error: grpc.RpcError) -> str:
+    code = getattr(error, "code", lambda: None)()
+    details = getattr(error, "details", lambda: "")() or ""
+    return f"{code.name if code else 'UNKNOWN'}: {details}"

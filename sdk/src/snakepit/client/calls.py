@@ -10,8 +10,8 @@ from snakepit._ipc import frames
 from snakepit._telemetry import tracing
 from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
-from snakepit.client.carrying import Watch
 from snakepit.client.connection import Connection
+from snakepit.client.exchange import Watch
 from snakepit.client.stream import Stream
 from snakepit.client.typed import Handle, Method
 from snakepit.errors import Cancelled, SnakepitError

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
+from snakepit._wire.dial import Lanes
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
@@ -28,8 +29,8 @@ class Client:
     SNAKEPIT_SERVER, else localhost:7800.
     `token_file` (default SNAKEPIT_TOKEN_FILE) holds a bearer token and is read again whenever it is needed. `connect_timeout` in
     seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off: everything travels over the one
-    address, as through a port-forward, where each lane would be tried in vain. One client serves a whole program; it belongs to
-    one event loop.
+    address, as through a port-forward, where each lane would be tried in vain; then no payload is larger than maxPayloadBytes. One
+    client serves a whole program; it belongs to one event loop.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Client:
         if self._open is not None:
             raise SnakepitError(f"this client is open already: make one for each `{self._OPENED_BY}`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
-        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=self._lanes)
+        lanes = Lanes.WANTED if self._lanes else Lanes.OFF
+        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=lanes)
         connection.start()
         self._open = connection
         return self

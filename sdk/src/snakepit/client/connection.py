@@ -22,12 +22,13 @@ from snakepit._ipc.sections import spread
 from snakepit._retry import RetryBudget
 from snakepit._telemetry.tracing import Span
 from snakepit._wire import Dialer, Link, LinkClosed
-from snakepit._wire.dial import Replica
+from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.forks import forked_from
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
 from snakepit._wire.token import Token
-from snakepit.client import carrying, local_errors
-from snakepit.client.carrying import Watch
+from snakepit.client import exchange as exchanges
+from snakepit.client import local_errors
+from snakepit.client.exchange import Exchange, Watch
 from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broken
 from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.serving import Serving
@@ -53,11 +54,18 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+_WAYS = {
+    True: "frames take a lane, what is large or streams has bulk lanes",
+    False: "its lane port can't be reached, so all takes gRPC: slower, and no payload is larger than maxPayloadBytes",
+}
+
 
 class Connection:
     """Links to every replica behind one address. `token_file` is read again at every dial and request, because tokens rotate."""
 
-    def __init__(self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: bool = True) -> None:
+    def __init__(
+        self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: Lanes = Lanes.WANTED
+    ) -> None:
         self.target = target
         self.metadata = Token(token_file).metadata
         self._connect_seconds = connect_seconds
@@ -157,7 +165,7 @@ class Connection:
                 if large is None:
                     answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
                 else:
-                    answer = await self._carry(peer, frame, deadline, large, watch)
+                    answer = await self._exchange(peer, frame, deadline, large, watch)
                 if type(answer) is link_pb2.Result and answer.HasField("pieces"):
                     answer = await self._fetch(peer, answer, deadline)
                 if isinstance(answer, frames.Payload) or not answer.HasField("error"):
@@ -344,46 +352,44 @@ class Connection:
         waits = [peer for peer in self._peers.values() if peer.expire(loop.time())]
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
-    async def _carry(
+    async def _exchange(
         self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None
     ) -> link_pb2.Result | frames.Payload:
         check_size(peer.replica, large)
-        if not peer.replica.max_large_payload_bytes:
+        if peer.replica.bulk is None:
             return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, watch)
-        carry = self.open_carry(peer, frame.call, deadline, large, watch)
+        exchange = self.exchange(peer, frame.call, deadline, large, watch)
         try:
-            return await carrying.call(carry, frame.call)
+            return await exchanges.call(exchange, frame.call)
         except SnakepitError as error:
             if not is_broken(error):
                 raise
-            if not carry.has_lane:
-                self.retire(peer)
-            raise local_errors.broken(peer.replica.address, error.message, never_started=carry.never_started) from None
+            raise local_errors.broken(peer.replica.address, error.message, never_started=exchange.never_started) from None
         finally:
-            carry.cancel()
+            exchange.cancel()
 
-    def open_carry(
+    def exchange(
         self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None, watch: Watch | None = None
-    ) -> carrying.Carry:
-        """A stream for one call, which gets what is left of its deadline."""
+    ) -> Exchange:
+        """For one call, which gets what is left of its deadline."""
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
         if left is not None:
             call.timeout_seconds = left
             left += DEADLINE_GRACE_SECONDS
-        return carrying.Carry(peer.replica, self.metadata(), left, spread(large) if large is not None else None, watch)
+        return Exchange(peer.replica, left, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
         left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
-        carry = carrying.Carry(peer.replica, self.metadata(), left)
+        exchange = Exchange(peer.replica, left)
         try:
-            return await carrying.fetch(carry, result)
+            return await exchanges.fetch(exchange, result)
         except asyncio.CancelledError:
-            peer.cancel(result.id)  # The stream may never have reached the replica.
+            peer.cancel(result.id)  # The wish may never have reached the replica.
             raise
         except SnakepitError as error:
             raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
-            carry.cancel()
+            exchange.cancel()
 
     def retire(self, peer: Peer) -> None:
         """Send nothing more there; what waits is still answered."""
@@ -398,6 +404,8 @@ class Connection:
         peer = Peer(replica)
         self._peers[replica.link] = peer
         self._usable.append(peer)
+        if not self._ever_open:
+            log.info("linked to the control plane: %s", _WAYS[replica.bulk is not None])
         self._ever_open = True
         self._opened.set()
         if self.serving is not None:

@@ -11,10 +11,9 @@ from snakepit._ipc import frames
 from snakepit._ipc.sections import counted, sizes
 from snakepit._values import payloads
 from snakepit._wire import Link, LinkClosed
-from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import Replica
-from snakepit.client import carrying, codec, local_errors
-from snakepit.client.carrying import Watch
+from snakepit.client import codec, exchange, local_errors
+from snakepit.client.exchange import Watch
 from snakepit.errors import Cancelled, DeadlineExceeded, ServerUnavailable, SnakepitError, Started
 from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
 
@@ -58,7 +57,7 @@ class Peer:
 
     def progress(self, progress: link_pb2.Progress) -> None:
         if (watch := self.watching.get(progress.id)) is not None:
-            carrying.tell(watch, progress)
+            exchange.tell(watch, progress)
 
     def expire(self, now: float) -> bool:
         """Give up the calls whose replica has kept silent past their deadline; whether others have one to meet."""
@@ -89,16 +88,17 @@ class Peer:
 
 
 def check_size(replica: Replica, payload: frames.Payload) -> None:
-    """Raises PayloadTooLarge for arguments that the replica would refuse."""
-    size, limit, name = counted(sizes(payload)), replica.max_large_payload_bytes, "maxLargePayloadBytes"
-    if not limit:
-        size, limit, name = payloads.size(payload), replica.max_payload_bytes or MAX_PAYLOAD_BYTES, "maxPayloadBytes"
+    """Raises PayloadTooLarge for arguments that the replica would refuse, or that can't get to it."""
+    if replica.bulk is None:
+        size, limit, name = payloads.size(payload), replica.max_payload_bytes, "maxPayloadBytes"
+    else:
+        size, limit, name = counted(sizes(payload)), replica.max_large_payload_bytes, "maxLargePayloadBytes"
     if size > limit:
         raise local_errors.too_large(size, limit, name)
 
 
 def inlined(call: link_pb2.Call, large: frames.Payload) -> link_pb2.Call:
-    """A copy of the call for a replica that takes no pieces."""
+    """A copy of the call that has its arguments in it, for a link without a lane."""
     whole = link_pb2.Call()
     whole.CopyFrom(call)
     whole.ClearField("pieces")

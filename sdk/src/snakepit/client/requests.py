@@ -1,4 +1,4 @@
-"""How a call is written down, for the link and for the streaming RPC. Pure."""
+"""How a call is written down, for the link and for ExecuteStream. Pure."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def call_frame(
 
 
 def stream_request(call: link_pb2.Call) -> router_pb2.ExecuteStreamRequest:
-    """The same call for a control plane that doesn't know Carry."""
+    """The same call for ExecuteStream."""
     return router_pb2.ExecuteStreamRequest(
         pool=call.pool,
         tool=call.tool,

@@ -1,4 +1,4 @@
-"""A streaming call at the caller's end: chunks as they arrive, over a gRPC stream of its own, whose flow control is the call's."""
+"""A streaming call at the caller's end: chunks as they arrive, on a bulk lane or, where there is none, of ExecuteStream."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._ipc import frames
 from snakepit._telemetry.tracing import Span
 from snakepit._wire.channels import PARENT_HEADER
-from snakepit._wire.link import EOF
+from snakepit._wire.dial import Uses
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
 from snakepit.client import codec, local_errors, requests
-from snakepit.client.carrying import Carry
 from snakepit.client.connection import Connection
+from snakepit.client.exchange import Exchange
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2, router_pb2
@@ -25,18 +26,18 @@ from snakepit.v1 import link_pb2, router_pb2
 Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse
 
 
-class _Carried:
-    """Chunks over Carry, several a message; the payload of a large one in pieces."""
+class _OnLane:
+    """Chunks on a bulk lane, several a message; the payload of a large one in pieces."""
 
-    def __init__(self, carry: Carry, call: link_pb2.Call) -> None:
-        self._carry = carry
+    def __init__(self, exchange: Exchange, call: link_pb2.Call) -> None:
+        self._exchange = exchange
         self._call: link_pb2.Call | None = call
         self._chunks: deque[link_pb2.Chunk] = deque()
-        self.cancel = carry.cancel
+        self.cancel = exchange.cancel
 
     @property
     def never_started(self) -> bool:
-        return self._carry.never_started
+        return self._exchange.never_started
 
     async def read(self) -> Chunk | None:
         """The next chunk, None at the end. Raises SnakepitError."""
@@ -50,26 +51,28 @@ class _Carried:
 
     async def _more(self) -> bool:
         if self._call is not None:
-            await self._carry.begin(link_pb2.CarryRequest(call=self._call))
+            await self._exchange.begin(link_pb2.FromClient(call=self._call))
             self._call = None
-        message = await self._carry.read()
-        if isinstance(message, link_pb2.CarryResponse):
+        message = await self._exchange.read()
+        if isinstance(message, link_pb2.ToClient):
             self._chunks.extend(message.chunks)
         return message is not None
 
     async def value(self, chunk: Chunk, trusted: bool) -> Any:
         if isinstance(chunk, link_pb2.Chunk) and chunk.HasField("pieces"):
-            return codec.decode_large(await self._carry.payload(chunk.payload, chunk.pieces), trusted=trusted)
+            return codec.decode_large(await self._exchange.payload(chunk.payload, chunk.pieces), trusted=trusted)
         return codec.decode(chunk.payload, trusted=trusted)
 
 
 class _Plain:
-    """Chunks over ExecuteStream, of a control plane that doesn't know Carry."""
+    """Chunks of ExecuteStream."""
 
     never_started = False
 
-    def __init__(self, rpc: Any) -> None:
-        self._rpc = rpc
+    def __init__(self, rpc: Any, uses: Uses) -> None:
+        self._rpc, self._uses = rpc, uses
+        self._over = False
+        uses.begin()
 
     async def read(self) -> Chunk | None:
         try:
@@ -84,8 +87,11 @@ class _Plain:
         return codec.decode(chunk.payload, trusted=trusted)
 
     def cancel(self) -> None:
-        if not self._rpc.done():
-            self._rpc.cancel()
+        if not self._over:
+            self._over = True
+            self._uses.end()
+            if not self._rpc.done():
+                self._rpc.cancel()
 
 
 class Stream(AsyncIterator[Any]):
@@ -107,7 +113,7 @@ class Stream(AsyncIterator[Any]):
         self._timeout = timeout
         self._span = span
         self._trusted = trusted
-        self._source: _Carried | _Plain | None = None
+        self._source: _OnLane | _Plain | None = None
         self._ended = False
 
     def __repr__(self) -> str:
@@ -171,12 +177,12 @@ class Stream(AsyncIterator[Any]):
                 source.cancel()
                 await self._connection.again(peer, self._call, tries, self._said(source, raised), nested=nested)
 
-    def _open(self, peer: Peer, deadline: float | None) -> _Carried | _Plain:
+    def _open(self, peer: Peer, deadline: float | None) -> _OnLane | _Plain:
         self._address = peer.replica.address
         if self._large is not None:
             check_size(peer.replica, self._large)
-        if peer.replica.max_large_payload_bytes:
-            return _Carried(self._connection.open_carry(peer, self._call, deadline, self._large), self._call)
+        if peer.replica.bulk is not None:
+            return _OnLane(self._connection.exchange(peer, self._call, deadline, self._large), self._call)
         call = self._call if self._large is None else inlined(self._call, self._large)
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
         metadata = self._connection.metadata()
@@ -184,9 +190,9 @@ class Stream(AsyncIterator[Any]):
             metadata = (*metadata, ("traceparent", call.traceparent))
         if call.parent_call_id:
             metadata = (*metadata, (PARENT_HEADER, call.parent_call_id))
-        return _Plain(peer.router.ExecuteStream(requests.stream_request(call), timeout=left, metadata=metadata))
+        return _Plain(peer.router.ExecuteStream(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses)
 
-    async def _read(self, source: _Carried | _Plain) -> Chunk | None:
+    async def _read(self, source: _OnLane | _Plain) -> Chunk | None:
         try:
             return await source.read()
         except SnakepitError as error:
@@ -199,12 +205,12 @@ class Stream(AsyncIterator[Any]):
         except SnakepitError as error:
             raise self._failed(self._source, error) from None
 
-    def _said(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
+    def _said(self, source: _OnLane | _Plain, raised: SnakepitError) -> SnakepitError:
         if not is_broken(raised):
             return raised
         return local_errors.broken(self._address, raised.message, never_started=source.never_started)
 
-    def _failed(self, source: _Carried | _Plain, raised: SnakepitError) -> SnakepitError:
+    def _failed(self, source: _OnLane | _Plain, raised: SnakepitError) -> SnakepitError:
         error = self._said(source, raised)
         self._end(error.reason)
         return error

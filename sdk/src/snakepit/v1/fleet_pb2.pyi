@@ -62,7 +62,7 @@ class PoolState(_message.Message):
     def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ..., settings_digest: _Optional[bytes] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
-    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled")
+    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled", "problem")
     class RecycledEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,7 @@ class CapsuleState(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     RECYCLED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     liveness: _pool_pb2.Liveness
@@ -88,4 +89,5 @@ class CapsuleState(_message.Message):
     workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
     pod_uid: str
     recycled: _containers.ScalarMap[str, int]
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ..., recycled: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ..., recycled: _Optional[_Mapping[str, int]] = ..., problem: _Optional[str] = ...) -> None: ...

@@ -106,22 +106,20 @@ class Pong(_message.Message):
     def __init__(self) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol", "takes_lane")
+    __slots__ = ("protocol", "role", "version", "capsule", "running", "newest_protocol")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CAPSULE_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     NEWEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
-    TAKES_LANE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     role: Role
     version: str
     capsule: Capsule
     running: _containers.RepeatedScalarFieldContainer[int]
     newest_protocol: int
-    takes_lane: bool
-    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ..., takes_lane: _Optional[bool] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ...) -> None: ...
 
 class Capsule(_message.Message):
     __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings")
@@ -502,19 +500,21 @@ class GoAway(_message.Message):
     last_call: int
     def __init__(self, last_call: _Optional[int] = ...) -> None: ...
 
-class PipeRequest(_message.Message):
-    __slots__ = ("id", "capsule_incarnation", "chunks", "wants_arguments", "piece")
+class FromAgent(_message.Message):
+    __slots__ = ("id", "chunks", "wants_arguments")
     ID_FIELD_NUMBER: _ClassVar[int]
-    CAPSULE_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     WANTS_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
-    PIECE_FIELD_NUMBER: _ClassVar[int]
     id: int
-    capsule_incarnation: str
     chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
     wants_arguments: bool
-    piece: bytes
-    def __init__(self, id: _Optional[int] = ..., capsule_incarnation: _Optional[str] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., wants_arguments: _Optional[bool] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., wants_arguments: _Optional[bool] = ...) -> None: ...
+
+class ToAgent(_message.Message):
+    __slots__ = ("taken",)
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    taken: int
+    def __init__(self, taken: _Optional[int] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("index", "payload", "tool_error", "error", "last", "pieces")
@@ -532,36 +532,24 @@ class Chunk(_message.Message):
     pieces: Pieces
     def __init__(self, index: _Optional[int] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., tool_error: _Optional[_Union[_common_pb2.ToolError, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ..., last: _Optional[bool] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ...) -> None: ...
 
-class PipeResponse(_message.Message):
-    __slots__ = ("piece",)
-    PIECE_FIELD_NUMBER: _ClassVar[int]
-    piece: bytes
-    def __init__(self, piece: _Optional[bytes] = ...) -> None: ...
-
-class CarryRequest(_message.Message):
-    __slots__ = ("call", "fetch", "sending", "takes_progress", "piece")
+class FromClient(_message.Message):
+    __slots__ = ("call", "fetch", "sending")
     CALL_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
     SENDING_FIELD_NUMBER: _ClassVar[int]
-    TAKES_PROGRESS_FIELD_NUMBER: _ClassVar[int]
-    PIECE_FIELD_NUMBER: _ClassVar[int]
     call: Call
     fetch: str
     sending: int
-    takes_progress: bool
-    piece: bytes
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ..., takes_progress: _Optional[bool] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., fetch: _Optional[str] = ..., sending: _Optional[int] = ...) -> None: ...
 
-class CarryResponse(_message.Message):
-    __slots__ = ("wanted", "result", "chunks", "progress", "piece")
+class ToClient(_message.Message):
+    __slots__ = ("wanted", "result", "chunks", "progress")
     WANTED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
-    PIECE_FIELD_NUMBER: _ClassVar[int]
     wanted: int
     result: Result
     chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
     progress: Progress
-    piece: bytes
-    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., piece: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, wanted: _Optional[int] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...

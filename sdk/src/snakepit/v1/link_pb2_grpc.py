@@ -39,16 +39,6 @@ class LinkServiceStub:
                 request_serializer=snakepit_dot_v1_dot_link__pb2.LinkRequest.SerializeToString,
                 response_deserializer=snakepit_dot_v1_dot_link__pb2.LinkResponse.FromString,
                 _registered_method=True)
-        self.Pipe = channel.stream_stream(
-                '/snakepit.v1.LinkService/Pipe',
-                request_serializer=snakepit_dot_v1_dot_link__pb2.PipeRequest.SerializeToString,
-                response_deserializer=snakepit_dot_v1_dot_link__pb2.PipeResponse.FromString,
-                _registered_method=True)
-        self.Carry = channel.stream_stream(
-                '/snakepit.v1.LinkService/Carry',
-                request_serializer=snakepit_dot_v1_dot_link__pb2.CarryRequest.SerializeToString,
-                response_deserializer=snakepit_dot_v1_dot_link__pb2.CarryResponse.FromString,
-                _registered_method=True)
 
 
 class LinkServiceServicer:
@@ -61,20 +51,6 @@ class LinkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Pipe(self, request_iterator, context):
-        """What of one call is too large for the link, or streams, between the agent and the replica that sent the call.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Carry(self, request_iterator, context):
-        """The same between a client SDK and its replica: a large call, a streaming one, or the large result of one that went over the link.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_LinkServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,16 +58,6 @@ def add_LinkServiceServicer_to_server(servicer, server):
                     servicer.Link,
                     request_deserializer=snakepit_dot_v1_dot_link__pb2.LinkRequest.FromString,
                     response_serializer=snakepit_dot_v1_dot_link__pb2.LinkResponse.SerializeToString,
-            ),
-            'Pipe': grpc.stream_stream_rpc_method_handler(
-                    servicer.Pipe,
-                    request_deserializer=snakepit_dot_v1_dot_link__pb2.PipeRequest.FromString,
-                    response_serializer=snakepit_dot_v1_dot_link__pb2.PipeResponse.SerializeToString,
-            ),
-            'Carry': grpc.stream_stream_rpc_method_handler(
-                    servicer.Carry,
-                    request_deserializer=snakepit_dot_v1_dot_link__pb2.CarryRequest.FromString,
-                    response_serializer=snakepit_dot_v1_dot_link__pb2.CarryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -121,60 +87,6 @@ class LinkService:
             '/snakepit.v1.LinkService/Link',
             snakepit_dot_v1_dot_link__pb2.LinkRequest.SerializeToString,
             snakepit_dot_v1_dot_link__pb2.LinkResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Pipe(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/snakepit.v1.LinkService/Pipe',
-            snakepit_dot_v1_dot_link__pb2.PipeRequest.SerializeToString,
-            snakepit_dot_v1_dot_link__pb2.PipeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Carry(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/snakepit.v1.LinkService/Carry',
-            snakepit_dot_v1_dot_link__pb2.CarryRequest.SerializeToString,
-            snakepit_dot_v1_dot_link__pb2.CarryResponse.FromString,
             options,
             channel_credentials,
             insecure,
