@@ -75,7 +75,7 @@ log = logging.getLogger(__name__)
 
 
 class AddressInUse(OSError):
-    """One sentence: which address, which setting."""
+    """An address can't be listened on. The message is one sentence that names the address and its setting."""
 
 
 class Running:
@@ -201,7 +201,7 @@ class Running:
             await self._grpc.stop(0)
 
     async def wait(self) -> None:
-        """Until the server has stopped, by `stop` or by a defect."""
+        """Wait until the server has stopped, by `stop` or by a defect."""
         await self._grpc.wait_for_termination()
 
     # ---- the end

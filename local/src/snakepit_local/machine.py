@@ -202,7 +202,7 @@ class Machine:
                 reload.cancel()
 
     async def _reload(self, pool: Pool, began: float) -> None:
-        """Until no worker of the old code serves. Why one of the new code can't start, its agent says."""
+        """Replace workers until none of the old code serves. Why one of the new code can't start, its agent says."""
         self._reporter.reloading(pool.name)
         self._capsules.renew_code(pool.name)
         try:
@@ -240,7 +240,7 @@ def _is_new(workers: Sequence[WorkerInfo], old: Set[str]) -> bool:
 
 
 async def _first(*events: asyncio.Event, timeout: float) -> None:
-    """Until one of them is set, or the time is over."""
+    """Wait until one of them is set, or the time is over."""
     waiting = [asyncio.create_task(each.wait()) for each in events]
     await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

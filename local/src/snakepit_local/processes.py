@@ -121,7 +121,7 @@ class Capsules:
                 _signal(capsule.keeper, signal.SIGHUP)
 
     def kill_all(self) -> None:
-        """At once, whatever runs."""
+        """Kill all processes at once, whatever runs in them."""
         for capsule in self._capsules.values():
             capsule.deleting = True
             capsule.send(signal.SIGKILL)

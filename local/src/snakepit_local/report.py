@@ -63,7 +63,7 @@ class Reporter:
         return said
 
     def _is_its_own(self, pool: str, capsule: str, cause: str, *, lasting: bool) -> bool:
-        """Nobody has told this cause, or this capsule has, and now says that it lasts."""
+        """Is the cause this capsule's to tell? It is if nobody has told it, or if this capsule has and now says that it lasts."""
         if (pool, cause) in self._causes:
             return lasting and self._causes[pool, cause] == capsule
         if len(self._causes) >= _MOST_CAUSES:

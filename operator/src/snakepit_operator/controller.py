@@ -47,7 +47,7 @@ class Controller:
         self.beat = time.monotonic()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.reconciler.fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")

@@ -62,7 +62,7 @@ class Fleet:
         """Set when the first replica has answered."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Follow the replicas of the target and talk with each, until cancelled."""
         try:
             while True:
                 self._follow(await self._look_up(self._target))

@@ -89,7 +89,7 @@ class Kube:
 
     @classmethod
     async def connect(cls) -> Kube:
-        """By KUBECONFIG where it is set, else as the pod's service account."""
+        """Connect by KUBECONFIG where it is set, else as the pod's service account."""
         configuration = Configuration()
         if named := os.environ.get("KUBECONFIG"):
             await config.load_kube_config(named, client_configuration=configuration)  # type: ignore[no-untyped-call]

@@ -61,7 +61,7 @@ class Election:
         self.lost.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Try to lead, and keep the lead, until cancelled."""
         while True:
             await self.round(time.monotonic())
             await asyncio.sleep(RETRY_SECONDS)
@@ -158,7 +158,7 @@ class Claims:
         self._there: dict[str, float] = {}
 
     def is_others(self, release: str | None) -> bool:
-        """By the mark alone: somebody else looks after that pool, or did."""
+        """Does another release look after a pool with this mark, or did it once?"""
         return bool(release) and release != self.me
 
     async def holder(self, namespace: str, name: str, release: str | None, version: str) -> str:

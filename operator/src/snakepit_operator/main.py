@@ -34,7 +34,7 @@ class Operator:
         self._controller: Controller | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises OSError when the port is taken."""
+        """Lead or stand by until `stop` is set. Raises OSError when the port is taken."""
         health = HealthServer(self._settings.health)
         await health.start()
         work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}

@@ -113,7 +113,7 @@ class _Pass:
         return idle + victims((pod for pod in old if pod not in idle), spare, self.observed, self.template)
 
     def _remove(self, active: list[PodView], chosen: list[PodView], reason: Reason) -> list[PodView]:
-        """Without the control plane nothing that may be serving is taken away."""
+        """Delete those chosen, but nothing that may be serving while the control plane is not heard."""
         allowed = [pod for pod in chosen if self.observed.fleet is not None or pod.phase is Phase.PENDING]
         if len(allowed) < len(chosen):
             self.held = Reason.CONTROL_PLANE_UNKNOWN

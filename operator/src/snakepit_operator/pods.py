@@ -48,7 +48,7 @@ class AgentImage(Struct, frozen=True, kw_only=True):
     pull_secrets: tuple[str, ...] = ()
     control_plane: str = "dns:///snakepit-control-plane:7800"
     audience: str = ""
-    """Of the control plane, which the agents' tokens are for; empty: they have none."""
+    """The control plane's audience, which the agents' tokens are for; empty: they have none."""
 
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
@@ -76,7 +76,7 @@ def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
 
 
 def agent_hash(spec: SnakePoolSpec, agent: AgentImage) -> str:
-    """Of what an agent is told at its start and keeps: its image and environment, and the fields of the pool that it goes by."""
+    """A hash of what an agent is told at its start and keeps: its image and environment, and the fields of the pool that it goes by."""
     fields = [spec.heartbeat, spec.restart, spec.recycle, spec.drain, spec.call.stream_idle_seconds]
     return digest(msgspec.to_builtins([agent, fields]), 10)
 
@@ -127,7 +127,7 @@ _PLACE = re.compile(r"(?<![\w.])(spec|metadata)\.(?:(containers|initContainers|v
 
 
 def labels(pool: SnakePool) -> dict[str, str]:
-    """Of everything that belongs to the pool."""
+    """The labels of everything that belongs to the pool."""
     return {
         "app.kubernetes.io/name": "snakepit-capsule",
         "app.kubernetes.io/instance": pool.metadata.name,

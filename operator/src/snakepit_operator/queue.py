@@ -58,7 +58,7 @@ class Refusal(Struct, frozen=True):
 
 
 class Refusals:
-    """At most one for each pool that there is; `forget` those that are gone."""
+    """The last refusal of each pool. Its owner forgets pools that are gone, so there are no more than pools."""
 
     def __init__(self) -> None:
         self._known: dict[str, Refusal] = {}
@@ -77,5 +77,5 @@ class Refusals:
         return refusal
 
     def forget(self, name: str) -> None:
-        """Nothing is refused any more, or the pool is gone."""
+        """Forget the pool's refusal: its pods are taken again, or it is gone."""
         self._known.pop(name, None)

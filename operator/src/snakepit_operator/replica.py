@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Drains(msgspec.Struct, frozen=True):
-    """Of one pool: capsules that should take no new calls, and those of them that somebody else deletes."""
+    """The capsules of one pool that should take no new calls, and those of them that somebody else deletes."""
 
     names: frozenset[str] = frozenset()
     evicted: frozenset[str] = frozenset()
@@ -88,14 +88,14 @@ class Replica:
         self._due: set[str] = set()
         """Pools to send whatever is held."""
         self._asked: Mapping[str, bytes] | None = None
-        """By pool, what should be held after the request that is on its way."""
+        """What should be held of each pool after the request that is on its way."""
         self._round: dict[str, bytes] = {}
         """What has gone out since there was room for all, so that what a replica doesn't take leaves room for the rest."""
         self._left = False
         """The last request had no room for all that should go out."""
 
     async def talk(self, call: Call, heard: Callable[[fleet_pb2.SyncResponse], Awaitable[None]]) -> None:
-        """Until the stream ends, or breaks. `heard` is told each answer after it was taken note of.
+        """Talk until the stream ends, or breaks. `heard` is told each answer after it was taken note of.
 
         Raises TimeoutError when the replica doesn't answer, and whatever the stream does.
         """

@@ -129,7 +129,7 @@ def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb
 
 
 def _capsules(states: Iterable[fleet_pb2.PoolState]) -> dict[str, CapsuleView]:
-    """By name. A capsule is lost only if no replica that knows it thinks otherwise."""
+    """Each capsule by its name. It is lost only if no replica that knows it thinks otherwise."""
     known: dict[str, list[CapsuleView]] = {}
     for state in states:
         for capsule in state.capsules:
@@ -148,7 +148,7 @@ def _merge(views: list[CapsuleView]) -> CapsuleView:
 
 
 def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Of each reason the highest count: a replica may be a moment behind."""
+    """The highest count of each reason: a replica may be a moment behind."""
     most: dict[str, int] = {}
     for each in counts:
         most.update({reason: count for reason, count in each.items() if count > most.get(reason, 0)})

@@ -17,7 +17,7 @@ from snakepit._wire.token import Token
 from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import keys
-from snakepit_control_plane.authentication.keys import Source
+from snakepit_control_plane.authentication.keys import fetch
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
 from support.capsules import capsule, spec
@@ -218,23 +218,23 @@ async def test_keys_come_over_https_with_our_token_and_only_from_whom_our_author
     put(ours, signed({"iss": "https://ours.example"}))
     async with terminator(int(signs.url.split(":")[2].split("/")[0]), own) as port:
         wanted = signs.settings(keys=f"https://127.0.0.1:{port}/jwks", issuer="", token_file=str(ours), ca_file=str(own.certificate))
-        issued = await asyncio.to_thread(Source(wanted).fetch)
+        issued = await asyncio.to_thread(fetch, wanted)
         assert (issued.issuer, issued.keys.keys()) == ("https://ours.example", {"one"})
         assert signs.asked == [f"Bearer {ours.read_text()}"]
         distrusted = signs.settings(keys=f"https://127.0.0.1:{port}/jwks", ca_file=str(strange.certificate))
         with pytest.raises(OSError, match="certificate"):
-            await asyncio.to_thread(Source(distrusted).fetch)
+            await asyncio.to_thread(fetch, distrusted)
 
 
 def test_a_redirect_is_not_followed(signs: Issuer) -> None:
     with pytest.raises(OSError, match="answers 302"):
-        Source(signs.settings(keys=signs.url.replace("/jwks", "/moved"))).fetch()
+        fetch(signs.settings(keys=signs.url.replace("/jwks", "/moved")))
 
 
 def test_an_endless_answer_is_not_read_to_its_end(signs: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "MOST_BYTES", 10)
     with pytest.raises(ValueError, match="more than 10 bytes"):
-        Source(signs.settings()).fetch()
+        fetch(signs.settings())
 
 
 # ---- clients

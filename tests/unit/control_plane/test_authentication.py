@@ -23,7 +23,7 @@ from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
-from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, Source
+from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
 from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
 from snakepit_control_plane.settings import InvalidSettings, from_environment
 from support.control_plane import eventually
@@ -63,7 +63,7 @@ def bearer(token: str) -> list[tuple[str, str | bytes]]:
 
 
 def gate(source: Kept | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Guarded:
-    return Guarded(Issuer(url="/nowhere").settings(**settings), Keys(source or Kept("one"), clock))
+    return Guarded(Issuer(url="/nowhere").settings(**settings), Keys((source or Kept("one")).fetch, clock))
 
 
 def admit(token: str, claimed: Claimed = CLAIMED) -> None:
@@ -218,7 +218,7 @@ def test_what_is_no_token_is_refused_with_a_sentence(token: str) -> None:
 async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, checks = Clock(), []
     monkeypatch.setattr(guarded_module, "read", lambda *given: checks.append(given) or read(*given))
-    guarded = Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one")), clock)
+    guarded = Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one").fetch), clock)
     token = bearer(signed(pod_claims("digits-0", POOL)))
     for _ in range(3):
         await guarded.admit_agent(token, CLAIMED)
@@ -269,7 +269,7 @@ async def test_keys_are_fetched_once_for_all_who_wait_for_them() -> None:
 
 async def test_a_token_of_a_new_key_has_the_keys_fetched_again_but_not_more_often_than_that() -> None:
     source, clock = Kept("one"), Clock()
-    keys = Keys(source, clock)
+    keys = Keys(source.fetch, clock)
     await keys.find("one")
     source.key_ids = ["two"]
     for _ in range(5):
@@ -285,7 +285,7 @@ async def test_a_token_of_a_new_key_has_the_keys_fetched_again_but_not_more_ofte
 
 async def test_a_key_that_its_issuer_has_dropped_is_forgotten_when_the_keys_are_old() -> None:
     source, clock = Kept("one"), Clock()
-    keys = Keys(source, clock)
+    keys = Keys(source.fetch, clock)
     await keys.find("one")
     source.key_ids = ["two"]
     clock.now += OLD_SECONDS + 1
@@ -297,7 +297,7 @@ async def test_a_key_that_its_issuer_has_dropped_is_forgotten_when_the_keys_are_
 
 async def test_while_keys_cannot_be_fetched_those_that_are_known_go_on_and_others_wait_for_better_times() -> None:
     source, clock = Kept("one"), Clock()
-    keys = Keys(source, clock)
+    keys = Keys(source.fetch, clock)
     await keys.find("one")
     source.fail = OSError("connection refused")
     clock.now += OLD_SECONDS * 10
@@ -309,7 +309,7 @@ async def test_while_keys_cannot_be_fetched_those_that_are_known_go_on_and_other
 async def test_without_any_keys_yet_the_refusal_says_why_and_that_is_not_the_tokens_fault() -> None:
     source, clock = Kept("one"), Clock()
     source.fail = OSError("connection refused")
-    keys = Keys(source, clock)
+    keys = Keys(source.fetch, clock)
     for _ in range(3):
         with pytest.raises(ServerUnavailable, match=r"tokens can't be checked now: the keys can't be fetched: connection refused"):
             await keys.find("one")
@@ -325,7 +325,7 @@ async def test_an_issuer_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest
     source.gate.clear()
     try:
         with pytest.raises(ServerUnavailable, match="did not come within"):
-            await Keys(source).find("one")
+            await Keys(source.fetch).find("one")
     finally:
         source.gate.set()
 
@@ -334,7 +334,7 @@ def test_keys_come_out_of_a_file_too_and_the_issuer_out_of_our_own_token(tmp_pat
     (tmp_path / "jwks").write_bytes(Issuer().jwks())
     (tmp_path / "token").write_text(signed({"iss": "https://ours.example"}, "two") + "\n")
     settings = Issuer().settings(keys=str(tmp_path / "jwks"), issuer="", token_file=str(tmp_path / "token"))
-    issued = Source(settings).fetch()
+    issued = fetch(settings)
     assert (issued.issuer, issued.keys.keys()) == ("https://ours.example", {"one"})
 
 

@@ -5,6 +5,8 @@ Calls, and whoever makes them, are not asked for anything here.
 
 from __future__ import annotations
 
+from functools import partial
+
 from snakepit_control_plane.authentication.gate import Gate, Open
 from snakepit_control_plane.authentication.settings import Authentication
 
@@ -17,6 +19,6 @@ def make_gate(wanted: Authentication | None) -> Gate:
         return Open()
     # The cryptography is 10 MiB: only those who use it pay for that.
     from snakepit_control_plane.authentication.guarded import Guarded
-    from snakepit_control_plane.authentication.keys import Keys, Source
+    from snakepit_control_plane.authentication.keys import Keys, fetch
 
-    return Guarded(wanted, Keys(Source(wanted)))
+    return Guarded(wanted, Keys(partial(fetch, wanted)))

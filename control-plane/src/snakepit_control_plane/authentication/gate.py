@@ -51,13 +51,13 @@ class Open:
     """Where nobody has a token: local mode, and clusters that want none."""
 
     async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
-        """Whatever it says."""
+        """Every agent is let in, whatever it says."""
 
     async def admit_operator(self, metadata: Metadata) -> None:
-        """Whoever it is."""
+        """Everybody may sync pools."""
 
     async def identify(self, metadata: Metadata) -> str:
-        """Nobody can be told from another."""
+        """No client can be told from another: the answer is always empty."""
         return ""
 
 

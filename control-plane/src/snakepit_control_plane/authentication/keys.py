@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from snakepit.errors import ServerUnavailable, Unauthenticated
 from snakepit_control_plane.authentication.settings import Authentication, is_url
@@ -40,29 +39,18 @@ class Issued:
     keys: dict[str, Key]
 
 
-class HasKeys(Protocol):
-    def fetch(self) -> Issued:
-        """Blocks. Raises OSError or ValueError."""
-
-
-class Source:
-    """A URL or a file, as the settings have it."""
-
-    def __init__(self, wanted: Authentication) -> None:
-        self._wanted = wanted
-
-    def fetch(self) -> Issued:
-        wanted = self._wanted
-        token = Path(wanted.token_file).read_text().strip() if wanted.token_file else ""
-        data = _get(wanted.keys, token, wanted.ca_file) if is_url(wanted.keys) else Path(wanted.keys).read_bytes()
-        return Issued(wanted.issuer or issuer_of(token), parse_keys(data))
+def fetch(wanted: Authentication) -> Issued:
+    """Read the keys from the URL or file of the settings. It blocks. Raises OSError or ValueError."""
+    token = Path(wanted.token_file).read_text().strip() if wanted.token_file else ""
+    data = _get(wanted.keys, token, wanted.ca_file) if is_url(wanted.keys) else Path(wanted.keys).read_bytes()
+    return Issued(wanted.issuer or issuer_of(token), parse_keys(data))
 
 
 class Keys:
-    """`clock` is in seconds, and monotonic."""
+    """The keys that are known now. `fetch` is called in a thread; it raises OSError or ValueError. `clock` is in seconds, and monotonic."""
 
-    def __init__(self, source: HasKeys, clock: Callable[[], float] = time.monotonic) -> None:
-        self._source = source
+    def __init__(self, fetch: Callable[[], Issued], clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = fetch
         self._clock = clock
         self._issued: Issued | None = None
         self._fetched = 0.0
@@ -103,7 +91,7 @@ class Keys:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                issued = await asyncio.to_thread(self._source.fetch)
+                issued = await asyncio.to_thread(self._read)
         except TimeoutError:
             self._failed(f"the keys did not come within {FETCH_SECONDS:g} s")
         except (OSError, ValueError) as error:

@@ -50,7 +50,7 @@ def from_environment(environment: Mapping[str, str], problems: list[str]) -> Aut
 
 
 def is_url(keys: str) -> bool:
-    """Else it is a path."""
+    """Is it a URL? Else it is a path."""
     return "://" in keys
 
 

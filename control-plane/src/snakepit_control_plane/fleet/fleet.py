@@ -308,7 +308,7 @@ class Fleet:
 
 
 def check_capsule(about: link_pb2.Capsule) -> None:
-    """Says an agent the same throughout, and nothing that is not for it to say? Raises InvalidArguments.
+    """Check that an agent says the same throughout, and nothing that is not for it to say. Raises InvalidArguments.
 
     `pool` and `name` are what its token was checked against: nothing else in the hello may speak of another pool.
     """

@@ -23,7 +23,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Talk:
-    """With one operator. `writing`: a stream takes one message at a time."""
+    """The talk with one operator. `writing` is held for each message: a stream takes one at a time."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -62,7 +62,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
                 await asyncio.gather(changes, return_exceptions=True)
 
     def _carry_out(self, request: fleet_pb2.SyncRequest) -> None:
-        """Without a pause, so that no answer is of half a request."""
+        """Carry the request out without a pause, so that no answer is of half of one."""
         drain, evicted = request.drain_capsules, request.evicted_capsules
         self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, names=request.names)
 

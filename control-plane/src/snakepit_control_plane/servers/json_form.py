@@ -155,7 +155,7 @@ def _parsed(parse: Callable[[Any], Any], plain: dict[str, Any], key: str, what: 
 
 
 def _count(plain: Any) -> int:
-    """So many values it has, or more than MOST_VALUES. Counted without recursion: it may be deep."""
+    """How many values it has, or more than MOST_VALUES. They are counted without recursion: it may be deep."""
     count, left = 1, [plain]
     while left and count <= MOST_VALUES:
         each = left.pop()

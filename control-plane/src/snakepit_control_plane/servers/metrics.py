@@ -75,7 +75,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
 
     def server_bind(self) -> None:
-        """Without HTTPServer's question to the DNS, which may take seconds."""
+        """Bind without HTTPServer's question to the DNS, which may take seconds."""
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
         self.server_name, self.server_port = str(host), port
@@ -88,7 +88,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """After each POLL_SECONDS, or each connection that came."""
+        """The server calls this after each POLL_SECONDS, and after each connection that came."""
         self.hang_up(MOST_CONNECTIONS)
 
     def hang_up(self, most: int) -> None:

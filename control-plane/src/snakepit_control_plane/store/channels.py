@@ -57,7 +57,7 @@ class Channels:
                 await subscription.close()
 
     async def _listen(self, subscription: Subscription) -> None:
-        """Until nobody watches. Raises Away."""
+        """Listen until nobody watches. Raises Away."""
         heard: set[str] = set()
         reader: asyncio.Task[None] | None = None
         try:
@@ -82,6 +82,6 @@ class Channels:
             reader.result()
 
     async def _read(self, subscription: Subscription) -> None:
-        """Until it breaks. Raises Away."""
+        """Tell watchers of each message, until the connection breaks. Raises Away."""
         while True:
             self._watchers.tell(await subscription.next())

@@ -215,7 +215,7 @@ class Script:
 
 
 def load_scripts() -> dict[str, Script]:
-    """By name: the scripts in lua/, each with the prelude before it."""
+    """The scripts in lua/ by their names, each with the prelude before it."""
     prelude = (_SCRIPTS / "prelude.lua").read_text()
     found = {}
     for path in sorted(_SCRIPTS.glob("*.lua")):

@@ -215,7 +215,7 @@ def _words(error: BaseException) -> str:
 
 
 def connect(url: StoreUrl) -> Connection:
-    """Nothing is dialled yet."""
+    """The connection for a URL of any kind but memory. Nothing is dialled yet."""
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,

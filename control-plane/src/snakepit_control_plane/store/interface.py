@@ -95,7 +95,7 @@ class Store(Protocol):
         """Delete with its state; None if there was none."""
 
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
-        """In order of id, those after `after`."""
+        """Up to `limit` sessions in the order of their ids, those after `after`."""
 
     async def count_sessions(self, pool: str) -> int: ...
 

@@ -45,13 +45,13 @@ class MemoryStore:
         self._lost: dict[tuple[str, str], float] = {}
 
     async def start(self) -> None:
-        """Nothing to connect to."""
+        """There is nothing to connect to."""
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """There is nothing to close."""
 
     def measure(self, told: Callable[[float], None]) -> None:
-        """Nothing to measure."""
+        """There is no round trip to measure."""
 
     # ---- pools and agents
 
