@@ -33,6 +33,7 @@ class Tally(Collector):
         registry.register(self)
 
     def add(self, *labels: str) -> None:
+        """Count one more under these labels."""
         self._counts[labels] = self._counts.get(labels, 0) + 1
 
     def value(self, *labels: str) -> int:
@@ -40,6 +41,7 @@ class Tally(Collector):
         return self._counts.get(labels, 0)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
+        """Called by whoever scrapes."""
         name, text, labels = self._about
         family = CounterMetricFamily(name, text, labels=labels)
         for values, count in list(self._counts.items()):
@@ -58,6 +60,7 @@ class Durations(Collector):
         registry.register(self)
 
     def observe(self, pool: str, seconds: float) -> None:
+        """Count one more of the pool, of so many seconds."""
         counts = self._counts.get(pool)
         if counts is None:
             counts = self._counts[pool] = [0] * (len(self._bounds) + 1)
@@ -66,6 +69,7 @@ class Durations(Collector):
         self._sums[pool] += seconds
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Called by whoever scrapes."""
         name, text = self._about
         family = HistogramMetricFamily(name, text, labels=("pool",))
         names = [*(repr(float(bound)) for bound in self._bounds), "+Inf"]

@@ -35,6 +35,7 @@ class LocalPool:
 
     @property
     def name(self) -> str:
+        """Its name with the namespace."""
         return pool_name(self.pool.metadata.namespace, self.pool.metadata.name)
 
 

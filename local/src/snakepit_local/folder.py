@@ -94,11 +94,13 @@ class Logbook:
         self._most = most_bytes
 
     def add(self, pool: str, capsule: str, text: str) -> None:
+        """Keep a line that was printed now."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         with contextlib.suppress(OSError):
             self._write(pool, f"{moment}\t{capsule}\t{text}\n".encode(errors="replace"))
 
     def close(self) -> None:
+        """Close all files; they stay as long as the folder does."""
         for file in self._files.values():
             file.close()
 

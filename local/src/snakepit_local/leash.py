@@ -12,6 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    """Run the module; exits with 1 where the parent has ended already."""
     parent, module = int(sys.argv[1]), sys.argv[2]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -83,6 +83,7 @@ class Machine:
             shutil.rmtree(root, ignore_errors=True)
 
     def wake(self, *_: object) -> None:
+        """Something has changed: look at all pools soon."""
         self._changed.set()
 
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:

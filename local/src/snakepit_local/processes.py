@@ -52,9 +52,11 @@ class CapsuleProcesses:
 
     @property
     def processes(self) -> list[Process]:
+        """Those that have been started."""
         return [each for each in (self.keeper, self.agent) if each is not None]
 
     def view(self, ready: bool) -> PodView:
+        """The capsule as a plan sees a pod."""
         return PodView(
             name=self.name,
             uid=self.uid,
@@ -71,6 +73,7 @@ class CapsuleProcesses:
         )
 
     def send(self, number: signal.Signals) -> None:
+        """Send a signal to both processes."""
         for process in self.processes:
             _signal(process, number)
 
@@ -91,10 +94,12 @@ class Capsules:
         self._count = 0
 
     def of(self, pool: str) -> list[CapsuleProcesses]:
+        """The capsules of one pool."""
         return [each for each in self._capsules.values() if each.local.name == pool]
 
     @property
     def are_gone(self) -> bool:
+        """Has the last one ended?"""
         return not self._capsules
 
     def create(self, local: LocalPool, creation: Creation) -> None:

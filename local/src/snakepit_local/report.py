@@ -34,6 +34,7 @@ class Reporter:
         self._reloading: set[str] = set()
 
     def say(self, text: str, style: str = "") -> None:
+        """Print a line with the time since the start."""
         self._console.print(Text(f"{time.monotonic() - self._began:7.2f}s  ", "dim") + Text(text, style), soft_wrap=True)
 
     def author_line(self, capsule: str, line: str) -> None:
@@ -78,13 +79,16 @@ class Reporter:
             del self._causes[key]
 
     def reloaded(self, pool: str, seconds: float) -> None:
+        """Its new code serves."""
         self._reloading.discard(pool)
         self.say(f"pool {pool}: reloaded in {seconds:.1f} s", "green")
 
     def created(self, capsule: str, adapter: str) -> None:
+        """A capsule is being started."""
         self.say(f"starting capsule {capsule} ({adapter})", "dim")
 
     def deleted(self, capsule: str, reason: str, message: str) -> None:
+        """A capsule is being ended; `message` says what was wrong with it, if anything."""
         self.say(f"ending capsule {capsule}: {reason}{f' ({message})' if message else ''}", "yellow" if message else "dim")
 
     def pool(self, name: str, view: FleetView | None) -> None:
@@ -104,6 +108,7 @@ class Reporter:
             self.say(f"pool {name} is not available: {view.reason} {view.message}".rstrip(), "yellow")
 
     def ready(self, address: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]]) -> None:
+        """All pools are complete: print where to call them, and a command to try."""
         self.say(f"ready: the control plane is at {address}; Ctrl-C stops everything", "bold green")
         for name, tools in pools.items():
             if tools:

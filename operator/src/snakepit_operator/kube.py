@@ -40,14 +40,17 @@ class KubeError(Exception):
 
     @property
     def missing(self) -> bool:
+        """There is no such object, or no such kind."""
         return self.code == 404
 
     @property
     def exists(self) -> bool:
+        """An object of that name is there already."""
         return self.code == 409 and self.reason == "AlreadyExists"
 
     @property
     def conflict(self) -> bool:
+        """Somebody else has changed the object meanwhile."""
         return self.code == 409 and not self.exists
 
     @property
@@ -98,6 +101,7 @@ class Kube:
         return cls(ApiClient(configuration))
 
     async def close(self) -> None:
+        """End all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def serves(self, resource: Resource) -> bool:

@@ -37,6 +37,7 @@ class Seen(Struct, frozen=True):
     since: float
 
     def expired(self, now: float) -> bool:
+        """May somebody else take the lease?"""
         return not self.holder or now - self.since > LEASE_SECONDS
 
 

@@ -86,6 +86,7 @@ class PodView(Struct, frozen=True, kw_only=True):
 
     @property
     def finished(self) -> bool:
+        """It has ended, well or not."""
         return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
 
     @property
@@ -95,6 +96,7 @@ class PodView(Struct, frozen=True, kw_only=True):
 
     @property
     def stuck(self) -> bool:
+        """It should become ready, and something keeps it from that."""
         return self.active and not self.ready and bool(self.reason)
 
 
@@ -156,9 +158,11 @@ class Observed(Struct, frozen=True):
 
     @property
     def active(self) -> tuple[PodView, ...]:
+        """The pods that run or may still come to run."""
         return tuple(pod for pod in self.pods if pod.active)
 
     def capsule(self, pod: PodView) -> CapsuleView | None:
+        """What the control plane knows of this pod; None: nothing, or no replica answers."""
         return self.fleet.capsule(pod) if self.fleet else None
 
     def serving(self, pod: PodView) -> bool:

@@ -54,6 +54,7 @@ class Refusal(Struct, frozen=True):
     problem: tuple[str, str]
 
     def is_of(self, pool: SnakePool) -> bool:
+        """Is it about this very spec of this very pool?"""
         return (self.uid, self.generation) == (pool.metadata.uid, pool.metadata.generation)
 
 

@@ -29,9 +29,11 @@ REQUEST_BYTES = 1024 * 1024
 class Call(Protocol):
     """A stream of FleetService.Sync."""
 
-    async def write(self, request: fleet_pb2.SyncRequest) -> None: ...
+    async def write(self, request: fleet_pb2.SyncRequest) -> None:
+        """Send a request."""
 
-    async def read(self) -> Any: ...
+    async def read(self) -> Any:
+        """The next answer; EOF when there is none any more."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -42,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: link_pb2.PoolSettings) -> Settings:
+        """The settings with their digest, which replicas repeat."""
         return cls(settings, settings_digest(settings))
 
 

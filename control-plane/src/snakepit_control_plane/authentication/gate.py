@@ -39,9 +39,11 @@ class Claimed:
 class Gate(Protocol):
     """Asked before anybody is believed. The first two raise Unauthenticated, PermissionDenied or ServerUnavailable."""
 
-    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None: ...
+    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
+        """May this agent be the capsule that it says it is?"""
 
-    async def admit_operator(self, metadata: Metadata) -> None: ...
+    async def admit_operator(self, metadata: Metadata) -> None:
+        """Is this the operator?"""
 
     async def identify(self, metadata: Metadata) -> str:
         """Who a client is, by its token's subject; empty: it has no token that is right. For fairness, nothing else depends on it."""

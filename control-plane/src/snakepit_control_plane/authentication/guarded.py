@@ -42,6 +42,7 @@ class Guarded:
         check_agent(identity, claimed, self._wanted.audience)
 
     async def admit_operator(self, metadata: Metadata) -> None:
+        """See `gate.Gate`."""
         identity = await self._identity(_bearer(metadata), "whoever syncs pools")
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 

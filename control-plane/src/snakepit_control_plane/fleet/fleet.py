@@ -44,6 +44,7 @@ class Changes:
         self._next = asyncio.Event()
 
     def tell(self) -> None:
+        """Wake everybody who waits."""
         self.count += 1
         self._next.set()
         self._next = asyncio.Event()
@@ -210,6 +211,7 @@ class Fleet:
     # ---- what agents say
 
     def offered(self, capsule: Capsule, offer: link_pb2.Offer) -> None:
+        """The agent's word on which tools its workers have."""
         pool = self._pool_of(capsule)
         if pool is None:
             return
@@ -245,6 +247,7 @@ class Fleet:
         capsule.reported = True
 
     def loaded_elsewhere(self, capsule: Capsule, load: link_pb2.Load) -> None:
+        """The agent's word on what other replicas have sent to its workers."""
         pool = self._pool_of(capsule)
         now = self.flow.clock()
         for each in load.workers:
@@ -304,6 +307,7 @@ class Fleet:
         self.changes.tell()
 
     async def stop(self) -> None:
+        """End what asks the store."""
         await self.monitor.stop()
 
 

@@ -35,9 +35,11 @@ log = logging.getLogger(__name__)
 class Listener(Protocol):
     """Whoever is told when an agent's liveness becomes worse."""
 
-    def suspect(self, pool: Pool, capsule: Capsule) -> None: ...
+    def suspect(self, pool: Pool, capsule: Capsule) -> None:
+        """It gets no new calls; nothing has failed yet."""
 
-    def lose(self, pool: Pool, capsule: Capsule, how: str) -> None: ...
+    def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
+        """It is lost for good, and `how` says why."""
 
 
 class Monitor:
@@ -134,6 +136,7 @@ class Monitor:
                 self._listener.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
 
     async def stop(self) -> None:
+        """End what asks the store."""
         await self._tasks.stop()
 
 

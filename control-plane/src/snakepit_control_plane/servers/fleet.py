@@ -33,12 +33,15 @@ class _Talk:
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
+    """Serves the operator's streams."""
+
     def __init__(self, fleet: Fleet, replica: str, gate: Gate) -> None:
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
 
     async def Sync(self, request_iterator: object, context: Context) -> None:  # noqa: N802
+        """One operator's stream, for as long as it lasts."""
         try:
             await self._gate.admit_operator(metadata(context))
         except SnakepitError as error:

@@ -78,6 +78,7 @@ def to_value(payload: common_pb2.Payload) -> struct_pb2.Value:
 
 
 def decode(payload: common_pb2.Payload) -> Any:
+    """The plain value of a payload. Raises SnakepitError for one that is neither JSON nor msgpack."""
     try:
         if payload.content_type == MSGPACK:
             return msgspec.msgpack.decode(payload.data)

@@ -18,6 +18,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
+    """Serves what the proto's comments say, of this replica's pools."""
+
     def __init__(self, flow: Flow, fleet: Fleet) -> None:
         self._flow = flow
         self._fleet = fleet

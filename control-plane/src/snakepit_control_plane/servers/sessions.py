@@ -175,6 +175,7 @@ def _check(request: session_pb2.CreateSessionRequest) -> None:
 
 
 def to_message(record: SessionRecord) -> session_pb2.Session:
+    """The record as clients get it."""
     return session_pb2.Session(
         id=record.id,
         pool=record.pool,

@@ -17,6 +17,7 @@ _WRITES = ("set", "delete")
 
 
 def quotas_of(pool: Pool) -> SessionQuotas:
+    """What one session of the pool may keep."""
     session = pool.spec.session
     return SessionQuotas(session.max_keys, session.max_value_bytes, session.max_bytes)
 

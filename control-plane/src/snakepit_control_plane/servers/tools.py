@@ -15,6 +15,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
+    """Serves what the proto's comments say."""
+
     def __init__(self, flow: Flow, offered: Catalogue[Any]) -> None:
         self._flow = flow
         self._offered = offered

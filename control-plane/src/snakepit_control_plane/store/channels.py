@@ -41,6 +41,7 @@ class Channels:
         return stop
 
     async def close(self) -> None:
+        """Listen to nothing any more."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -45,6 +45,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
+    """What was found under a key; `outcome` where it is done."""
+
     state: ClaimState
     outcome: bytes = b""
 
@@ -89,6 +91,7 @@ class Watchers(Generic[T]):
             del self.subjects[subject]
 
     def tell(self, subject: T) -> None:
+        """Call everybody who watches the subject."""
         for changed in list(self.subjects.get(subject, ())):
             changed()
 

@@ -60,6 +60,7 @@ class RedisClient:
 
     @property
     def problem(self) -> str:
+        """Why the store can't be used now; empty when it can."""
         return self.away or self.full
 
     async def start(self) -> None:
@@ -68,6 +69,7 @@ class RedisClient:
         self._prober = asyncio.create_task(self._probe_forever(), name="store probe")
 
     async def close(self) -> None:
+        """What was not answered fails, and connections end."""
         tasks = [task for task in (self._prober, self._flusher) if task is not None]
         for task in tasks:
             task.cancel()

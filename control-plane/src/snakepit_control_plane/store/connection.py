@@ -54,6 +54,8 @@ class NotServing(Refusal):
 
 
 class Connection(Protocol):
+    """The way to whichever servers a URL names."""
+
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """The answers; a Refusal, or an Away, in the place of each that failed. Raises Away when none can be told."""
 
@@ -66,7 +68,8 @@ class Connection(Protocol):
     def subscription(self) -> Subscription:
         """A connection of its own for channels. Nothing is dialled yet."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End all connections."""
 
 
 class Subscription:
@@ -96,6 +99,7 @@ class Subscription:
         return str(message["channel"].decode())
 
     async def close(self) -> None:
+        """End its connection."""
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         if self._redis is not None:
             await self._redis.aclose()

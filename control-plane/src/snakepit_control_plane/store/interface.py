@@ -25,12 +25,16 @@ class SessionQuotas:
 
 @dataclass(frozen=True)
 class StoredValue:
+    """A value of a session's state, and its version."""
+
     value: common_pb2.Payload
     version: int
 
 
 @dataclass(frozen=True)
 class StoredKey:
+    """A key of a session's state, without its value."""
+
     key: str
     version: int
     size_bytes: int
@@ -54,7 +58,8 @@ class Store(Protocol):
     async def start(self) -> None:
         """Begin to connect; returns at once, whether the store is there or not."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End all connections."""
 
     def measure(self, told: Callable[[float], None]) -> None:
         """Tell the seconds of every round trip to a server."""
@@ -69,7 +74,8 @@ class Store(Protocol):
         `override`: they are the operator's. An agent's never replace any.
         """
 
-    async def load_pools(self) -> list[link_pb2.PoolSettings]: ...
+    async def load_pools(self) -> list[link_pb2.PoolSettings]:
+        """The settings of all pools but those that were deleted."""
 
     async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
         """Say that these agents are alive; returns those that a replica has declared lost before."""
@@ -86,7 +92,8 @@ class Store(Protocol):
     async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
         """Create, or give back the one that exists; the flag says which."""
 
-    async def get_session(self, pool: str, session: str) -> SessionRecord: ...
+    async def get_session(self, pool: str, session: str) -> SessionRecord:
+        """The session as the store has it."""
 
     async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
         """Slide the TTLs; None for each session that is not there any more."""
@@ -97,7 +104,8 @@ class Store(Protocol):
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         """Up to `limit` sessions in the order of their ids, those after `after`."""
 
-    async def count_sessions(self, pool: str) -> int: ...
+    async def count_sessions(self, pool: str) -> int:
+        """How many sessions of the pool there are."""
 
     async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
         """Bind if the record still is as `known` has it; returns the record as it is then, whoever bound it."""
@@ -108,13 +116,16 @@ class Store(Protocol):
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         """Bound sessions that have expired, each told once; the oldest are forgotten when nobody asks."""
 
-    async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None: ...
+    async def get_state(self, pool: str, session: str, key: str, fence: Fence | None) -> StoredValue | None:
+        """The value of a key; None: there is none."""
 
     async def set_state(
         self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
     ) -> Written:
         """Write; with `expected`, only over that version (0: only if absent). Versions of a key never return, deleted in between or not."""
 
-    async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool: ...
+    async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
+        """Delete a key; False: there was none."""
 
-    async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]: ...
+    async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]:
+        """All keys in their order, without their values."""

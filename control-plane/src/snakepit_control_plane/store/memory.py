@@ -230,11 +230,13 @@ def check_quotas(quotas: SessionQuotas, *, size: int, keys: int, total: int) -> 
 
 
 def full(pool: str, most: int) -> SessionQuota:
+    """The error of a pool whose sessions are all in use."""
     message = f"pool {pool} has its {most} sessions (session.maxSessions): delete some"
     return SessionQuota(message, details={"limit": "session.maxSessions", "sessions": str(most)})
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:
+    """The error of a session that is not there."""
     return SessionNotFound(f"pool {pool} has no session {quoted(session)}: create it first, or it has expired")
 
 
