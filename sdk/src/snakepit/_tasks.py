@@ -13,8 +13,8 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._running)
+    def __len__(self) -> int:
+        return len(self._running)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
         """Start `work` in the running loop. What it raises is logged by asyncio, like that of any task which nobody awaits."""

@@ -207,8 +207,8 @@ class World:
         """A replica dies as it stands, with what it had asked of the store; another takes its place."""
         number = which % REPLICAS
         dead = self.replicas[number]
-        for task in (dead.upkeep, *dead.idempotency._tasks):
-            task.cancel()
+        dead.upkeep.cancel()
+        dead.idempotency._tasks.cancel()
         for entry in dead.idempotency.upkeep.entries.values():
             entry.stop_waiting_alone()
         for asked in self.asked:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
 
 from snakepit import _wire as links
+from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import to_frame
 from snakepit._wire.window import Window
@@ -60,7 +58,7 @@ class Asking:
         self._capsule = capsule
         self._link = link
         self._open: dict[int, OpenNested] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
         """A frame of the agent's; False: it is none about nested calls."""
@@ -76,8 +74,7 @@ class Asking:
         """The link is gone, and with it whoever waits."""
         for each in list(self._open.values()):
             each.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     def answer(self, id_: int, result: link_pb2.Result) -> None:
         self._open.pop(id_, None)
@@ -121,7 +118,7 @@ class Asking:
 
         call = flow.intake.open(frame, ended, now, caller=parent.request.caller, sink=stream, nest=target.nest)
         if stream is not None:
-            self._spawn(self._pump(call, stream, window))
+            self._tasks.spawn(self._pump(call, stream, window))
         if stream is not None or not call.answered:
             self._open[call.id] = _WorkerCall(flow.calls, call, window)
 
@@ -144,8 +141,3 @@ class Asking:
             stream.abandon()
             self._flow.calls.cancel(call)
         self.answer(call.id, end)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

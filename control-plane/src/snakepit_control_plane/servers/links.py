@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -14,6 +14,7 @@ import grpc
 
 from snakepit import __version__
 from snakepit import _wire as links
+from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.lane import Lane, StreamLane
@@ -328,7 +329,7 @@ class AgentPeer:
         self._link = link
         self._send = server.flow.agents.senders[capsule]
         self._asking = Asking(server.flow, capsule, link)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         capsule, flow = self._capsule, self._flow
@@ -357,7 +358,7 @@ class AgentPeer:
         elif kind == "session_released":
             self._flow.sessions.releases.answered(frame.session_released)
         elif kind == "state_request":
-            self._spawn(self._state(frame.state_request))
+            self._tasks.spawn(self._state(frame.state_request))
         elif kind == "progress":
             self._progress(frame)
         elif not self._asking.take(kind, frame):
@@ -374,11 +375,6 @@ class AgentPeer:
         reply = await answer_state(self._flow, self._store, self._capsule.pool, request)
         with contextlib.suppress(LinkClosed):
             self._link.send(link_pb2.Frame(state_reply=reply))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def serve_bulk(self, bulk: BulkCall) -> None:
         await serve_agent(self._flow, self._capsule, bulk)

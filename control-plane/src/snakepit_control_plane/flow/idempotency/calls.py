@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from snakepit._names import new_id
+from snakepit._tasks import Tasks
 from snakepit._wire.status import to_frame
 from snakepit.errors import SnakepitError, Started, StoreUnavailable
 from snakepit.v1 import link_pb2
@@ -65,7 +65,7 @@ class Idempotency:
         self._loop = asyncio.get_running_loop()
         self.upkeep = Upkeep(store.claims, replica, self._loop.time)
         self._entries = self.upkeep.entries
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     # ---- a caller comes, and goes
 
@@ -100,7 +100,7 @@ class Idempotency:
         entry = Entry(pool, claim, self._left)
         if self._join(entry, call):
             self._entries[pool.name, claim.key] = entry
-            self._spawn(self._follow(entry))
+            self._tasks.spawn(self._follow(entry))
 
     def _join(self, entry: Entry, call: Call) -> bool:
         """Let the call wait for the outcome. False: it was refused."""
@@ -126,7 +126,7 @@ class Idempotency:
 
     def _still_alone(self, entry: Entry) -> None:
         entry.alone = None
-        self._spawn(self._cancel_unless_joined(entry))
+        self._tasks.spawn(self._cancel_unless_joined(entry))
 
     async def _cancel_unless_joined(self, entry: Entry) -> None:
         """Callers of other replicas wait, too: for them the run goes on, to its deadline."""
@@ -214,15 +214,15 @@ class Idempotency:
         entry.stop_waiting_alone()
         if not never_started(result):
             entry.outcome = kept(result, self._limits)
-            self._spawn(self._store_outcome(entry, run, result))
+            self._tasks.spawn(self._store_outcome(entry, run, result))
             return
         if given_up(result) and entry.first in entry.callers:
             self._calls.answer(entry.first, _copy(result))
         if given_up(result) and entry.callers:
-            self._spawn(self._follow(entry))
+            self._tasks.spawn(self._follow(entry))
         else:
             self._deliver(entry, result)
-            self._spawn(self.upkeep.release(entry.claim))
+            self._tasks.spawn(self.upkeep.release(entry.claim))
 
     async def _store_outcome(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
         stored = await self.upkeep.finish(entry)
@@ -266,16 +266,8 @@ class Idempotency:
         """Let what is on its way to the store arrive, within STOP_SECONDS. No calls come any more."""
         for entry in self._entries.values():
             entry.stop_waiting_alone()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._tasks.wait(STOP_SECONDS)
+        await self._tasks.stop()
 
 
 def _progress(call: Call, frame: link_pb2.Frame) -> link_pb2.Frame:
