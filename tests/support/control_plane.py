@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from snakepit import Client
 from snakepit._wire.link import Link
 from snakepit._wire.status import from_rpc_error
 from snakepit.errors import SnakepitError
@@ -55,6 +56,11 @@ def clients(server: Running) -> list[Link]:
 async def linked(*servers: Running) -> None:
     """Each has been linked by a client."""
     await eventually(lambda: all(clients(each) for each in servers), "every replica is linked")
+
+
+async def may_use(client: Client, count: int) -> None:
+    """The client knows that it may send calls to so many replicas. Nobody else does, and it tells nobody."""
+    await eventually(lambda: len(client._connection._usable) == count, f"the client may use {count} replicas")
 
 
 async def eventually(condition: Callable[[], object], what: str = "") -> None:

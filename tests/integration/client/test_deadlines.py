@@ -16,7 +16,7 @@ from snakepit._wire.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
-from support.control_plane import Caller, eventually, linked, lose, replica
+from support.control_plane import Caller, eventually, lose, may_use, replica
 from support.nesting import ASKING, asking
 from support.replica import replica as only_links
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
@@ -84,7 +84,7 @@ async def test_a_call_that_goes_out_again_has_what_its_first_try_left() -> None:
         simulated_agent(second.address, name="b", **options) as b,
         Client(f"{first.address},{second.address}") as client,
     ):
-        await linked(first, second)
+        await may_use(client, 2)
         call = asyncio.create_task(client.pool(POOL).call("hang", timeout=TIMEOUT))
         await eventually(lambda: a.running or b.running, "it runs")
         await asyncio.sleep(0.3)

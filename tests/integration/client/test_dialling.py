@@ -13,7 +13,7 @@ from snakepit import Client
 from snakepit._wire import dial
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import clients, eventually, linked, lose, replica
+from support.control_plane import clients, eventually, linked, lose, may_use, replica
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
 
 NAME = "dns:///replicas:7800"
@@ -74,7 +74,7 @@ async def test_an_address_that_appears_is_linked_and_gets_its_share(publish: Nam
             await pool.call("echo", {}, timeout=10)
             assert not clients(second)
             publish(first, second)
-            await linked(first, second)
+            await may_use(client, 2)
             for _ in range(10):
                 await pool.call("echo", {}, timeout=10)
     assert (len(a.calls), len(b.calls)) == (6, 5)
@@ -128,7 +128,7 @@ async def test_a_replica_that_says_that_it_will_stop_gets_no_call_any_more_and_f
         running = [asyncio.create_task(pool.call("hang", timeout=20)) for _ in range(4)]
         await eventually(lambda: len(a.running) == len(b.running) == 2, "they run")
         stopping = asyncio.create_task(first.stop(linger=0, drain=20))
-        await eventually(lambda: first.stopping, "the client is told")
+        await may_use(client, 1)
         assert [await pool.call("echo", {"value": n}, timeout=10) for n in range(20)] == [{"value": n} for n in range(20)]
         assert (len(a.calls), len(b.calls)) == (2, 22)
         a.let_go(), b.let_go()

@@ -15,7 +15,7 @@ from snakepit import Client, Started
 from snakepit._wire.protocol import NEWEST
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
-from support.control_plane import clients, eventually, replica
+from support.control_plane import clients, eventually, may_use, replica
 from support.ports import free_port
 from support.simulated_agent import POOL, simulated_agent
 
@@ -81,7 +81,7 @@ async def test_a_replica_that_stops_finishes_its_calls_and_its_successor_gets_th
         running = asyncio.create_task(pool.call("hang", timeout=30))
         await eventually(lambda: agent.running, "the call runs")
         stopping = asyncio.create_task(server.stop(linger=0, drain=10))
-        await eventually(lambda: server.stopping, "the client is told")
+        await may_use(client, 0)
         later = asyncio.create_task(pool.call("echo", {"value": 1}, timeout=30))
         agent.let_go()
         assert await running == "late"

@@ -24,7 +24,7 @@ from snakepit._wire.status import to_frame
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import clients, eventually, lose, replica
+from support.control_plane import clients, eventually, lose, may_use, replica
 from support.dev_server import Program
 from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success, take_turns
 
@@ -53,9 +53,9 @@ async def agent_of(server: str, name: str, **options: object) -> AsyncIterator[S
 
 @asynccontextmanager
 async def client_of(*servers: Running | Process) -> AsyncIterator[Client]:
-    """With a link to each. Only the client itself knows which of them it may use, and nobody else can be asked."""
+    """With a link to each."""
     async with Client(",".join(each.address for each in servers), connect_timeout=10) as client:
-        await eventually(lambda: len(client._connection._usable) == len(servers), "every replica is linked")
+        await may_use(client, len(servers))
         yield client
 
 
