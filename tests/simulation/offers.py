@@ -16,6 +16,7 @@ from snakepit._wire.dial import Lanes
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Offer, Offers
 from snakepit.client.peer import Peer
+from snakepit.client.peers import Peers
 from snakepit.client.serving import Serving, within
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2, link_pb2
@@ -46,8 +47,8 @@ def scopes(plan: Plan) -> list[Scope]:
 class _Offers(Offers):
     """The SDK's, which says what it knows."""
 
-    def __init__(self, connection: Connection, offerings: Offerings) -> None:
-        super().__init__(connection)
+    def __init__(self, peers: Peers, offerings: Offerings) -> None:
+        super().__init__(peers)
         self._offerings = offerings
         self._gone: dict[tuple[str, str, str], float] = {}
 
@@ -170,10 +171,11 @@ class _Life:
         self._names, self._calls, self._scopes = offerer.plan.offers, offerer.plan.calls, scopes(offerer.plan)
         # One that can't reach the lane port, too.
         lanes = offerer.network.chance.choice([Lanes.WANTED, Lanes.OFF])
-        self._connection = Connection(f"{offerer.name}.replicas:7800", token_file=None, connect_seconds=3.0, lanes=lanes)
-        self._offers = _Offers(self._connection, self._offerings)
-        self._serving = self._connection.serving = _Serving(self._offers)
-        self._connection.start()
+        self._peers = Peers(f"{offerer.name}.replicas:7800", token_file=None, connect_seconds=3.0, lanes=lanes)
+        self._offers = _Offers(self._peers, self._offerings)
+        self._serving = self._peers.serves = _Serving(self._offers)
+        self._connection = Connection(self._peers)
+        self._peers.start()
 
     async def offer(self) -> None:
         scope, account = self._chance.choice(self._scopes), self._offerings.account
@@ -264,7 +266,7 @@ class _Life:
         arguments = common_pb2.Payload(content_type="application/json", data=attempt.arguments)
         call = link_pb2.Call(call_id=attempt.call_id, pool=POOL, tool=name, session_id=session, arguments=arguments)
         try:
-            now = self._connection.check_loop()
+            now = self._peers.check_loop()
             answer = await self._connection.call(link_pb2.Frame(call=call), now, now + timeout)
         except SnakepitError as error:
             if self._over:

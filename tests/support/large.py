@@ -81,7 +81,7 @@ class ByHand:
 
 def bulk_lanes(client: snakepit.Client) -> BulkLanes:
     """Of its one link."""
-    (peer,) = client._connection.peers
+    (peer,) = client._connection.peers.all
     assert peer.replica.bulk is not None
     return peer.replica.bulk
 

@@ -98,11 +98,11 @@ async def test_lanes_that_nobody_uses_for_a_while_are_hung_up(
 async def test_a_call_that_comes_at_the_very_end_of_a_replica_is_told_that_it_was_not_taken(
     server: Running, client: snakepit.Client, pool: snakepit.Pool
 ) -> None:
-    (peer,) = client._connection.peers
+    (peer,) = client._connection.peers.all
     late = await bulk_lanes(client).open(listens=True)
     peer.replica.uses.begin()
     server.links.go_away()
-    await eventually(lambda: peer.replica not in client._connection._dialer.replicas.values())
+    await eventually(lambda: peer.replica not in client._connection.peers.dialer.replicas.values())
     server.links.close("this replica stops")
     await eventually(lambda: not server.links.links)
     await late.write(link_pb2.FromClient(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
@@ -197,7 +197,7 @@ def snakepit_payload(arguments: dict[str, Any]) -> Any:
 
 
 async def test_what_is_no_message_ends_the_lane_and_nothing_else(server: Running, pool: snakepit.Pool, client: snakepit.Client) -> None:
-    (peer,) = client._connection.peers
+    (peer,) = client._connection.peers.all
     for noise in (b"\xff" * 64, b"\x05\x00\x00\x00\x02hello"):
         lane = await peer.replica.bulk.take()
         assert isinstance(lane, Bulk)

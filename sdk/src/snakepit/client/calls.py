@@ -52,7 +52,7 @@ class Calls:
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
-        now = self._connection.check_loop()
+        now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
         if tracing.enabled():
             return await self._traced(frame, large, now, deadline, on_progress)

@@ -12,6 +12,7 @@ from snakepit._wire.dial import Lanes
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
+from snakepit.client.peers import Peers
 from snakepit.client.pool import Pool
 from snakepit.client.requests import Encoding
 from snakepit.client.serving import Serving
@@ -48,6 +49,7 @@ class Client:
         self._connect_timeout = connect_timeout
         self._lanes = os.environ.get("SNAKEPIT_LANES") != "off" if lanes is None else lanes
         self._open: Connection | None = None
+        self._offers: Offers | None = None
 
     _OPENED_BY: ClassVar[str] = "async with snakepit.Client(...) as client"
 
@@ -59,9 +61,9 @@ class Client:
             raise SnakepitError(f"this client is open already: make one for each `{self._OPENED_BY}`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
         lanes = Lanes.WANTED if self._lanes else Lanes.OFF
-        connection = Connection(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=lanes)
-        connection.start()
-        self._open = connection
+        peers = Peers(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=lanes)
+        peers.start()
+        self._open = Connection(peers)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -70,9 +72,9 @@ class Client:
     async def close(self) -> None:
         """Close every link; calls that still wait fail with REPLICA_LOST. Idempotent; in a forked child it leaves the parent's alone."""
         connection = self._open
-        if connection is None or connection.is_forked:
+        if connection is None or connection.peers.is_forked:
             return
-        connection.check_loop()
+        connection.peers.check_loop()
         self._open = None
         await connection.stop()
 
@@ -99,14 +101,15 @@ class Client:
         if (pool is None) == (session is None):
             raise InvalidArguments("say for whom the tools are: give pool= or session=, and not both")
         name = session.pool if session is not None else pool.name if isinstance(pool, Pool) else str(pool)
-        connection = self._connection
-        if connection.serving is None:
-            connection.serving = Serving(Offers(connection))
-        return Offer(connection.serving.offers, functions, pool_name(*parse_pool(name)), session.id if session is not None else "")
+        peers = self._connection.peers
+        if self._offers is None or peers.serves is None:
+            self._offers = Offers(peers)
+            peers.serves = Serving(self._offers)
+        return Offer(self._offers, functions, pool_name(*parse_pool(name)), session.id if session is not None else "")
 
     @property
     def _connection(self) -> Connection:
         if self._open is None:
             raise SnakepitError(f"the client is not open: use it inside `{self._OPENED_BY}`", started=Started.NO)
-        self._open.check_process()
+        self._open.peers.check_process()
         return self._open

@@ -1,37 +1,32 @@
-"""The caller's ends of all links: picks a replica for each call, keeps what waits for an answer, and says what became of it.
+"""The calls that a client makes: each goes to a replica, waits for its answer, goes out again where it may, and is told its outcome.
 
-What may have started is sent again only where running it twice does no harm; what may go out once more, and when, is `trying`'s
+What may have started is sent again only where running it twice does no harm; what may go out once more, and when, is `retries`'
 to decide. It knows nothing of values: payloads come and go encoded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 
-from snakepit import __version__
 from snakepit._ipc import frames
 from snakepit._ipc.sections import spread
 from snakepit._retry import RetryBudget
 from snakepit._telemetry.tracing import Span
-from snakepit._wire import Dialer, Link, LinkClosed
-from snakepit._wire.dial import Lanes, Replica
-from snakepit._wire.forks import forked_from
+from snakepit._wire import LinkClosed
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
-from snakepit._wire.token import Token
 from snakepit.client import exchange as exchanges
 from snakepit.client import local_errors
 from snakepit.client.exchange import Exchange, Watch
 from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broken
+from snakepit.client.peers import Peers
 from snakepit.client.retries import Tries, is_elsewhere
-from snakepit.client.serving import Serving
+from snakepit.client.within import around, earlier, within
 from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
 from snakepit.v1 import link_pb2, tool_pb2
 
@@ -39,12 +34,6 @@ DEADLINE_GRACE_SECONDS = 0.5
 """The replica knows best how a call met its deadline; it is given this much longer to say so."""
 
 SWEEP_SECONDS = 0.25
-
-REFUSED_SECONDS = 0.5
-"""A client that never had a link waits this long after a refused dial: another replica may still answer."""
-
-POLL_SECONDS = 0.1
-"""A caller that waits for a link looks this often whether dialling has failed for good."""
 
 RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
@@ -54,88 +43,22 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-_WAYS = {
-    True: "frames take a lane, what is large or streams has bulk lanes",
-    False: "its lane port can't be reached, so all takes gRPC: slower, and no payload is larger than maxPayloadBytes",
-}
-
 
 class Connection:
-    """Links to every replica behind one address. `token_file` is read again at every dial and request, because tokens rotate."""
+    """The calls that a client makes. `peers`: its links."""
 
-    def __init__(
-        self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: Lanes = Lanes.WANTED
-    ) -> None:
-        self.target = target
-        self.metadata = Token(token_file).metadata
-        self._connect_seconds = connect_seconds
-        self._dialer = Dialer(
-            target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata, lanes=lanes, expects=self._expects
-        )
-        self._peers: dict[Link, Peer] = {}
-        self._usable: list[Peer] = []
-        self._turn = 0
-        self._opened = asyncio.Event()
-        self._ever_open = False
+    def __init__(self, peers: Peers) -> None:
+        self.peers = peers
         self._budget = RetryBudget()
         self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
-        self._stopped = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        self.serving: Serving | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Raises SnakepitError in a process that was forked while gRPC ran."""
-        if parent := forked_from():
-            raise local_errors.forked(parent)
-        self._loop = asyncio.get_running_loop()
-        self._dialer.start()
-
-    @property
-    def is_forked(self) -> bool:
-        """Was it opened in another process, of which this one is a copy?"""
-        return os.getpid() != self._pid
-
-    def check_process(self) -> None:
-        """Raises SnakepitError in a forked child."""
-        if self.is_forked:
-            raise local_errors.of_another_process(self._pid)
-
-    def check_loop(self) -> float:
-        """The loop's time. Raises SnakepitError in a forked child, and in another event loop than the one that it was opened in."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # As in a child that was forked inside a coroutine.
-            self.check_process()
-            raise
-        if loop is not self._loop:
-            self.check_process()
-            raise local_errors.of_another_loop()
-        return loop.time()
-
     async def stop(self) -> None:
-        self._stopped = True
-        if self.serving is not None:
-            await self.serving.stop()
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         for task in self._asking.values():
             task.cancel()
-        await self._dialer.stop()
-
-    @property
-    def peers(self) -> list[Peer]:
-        """Every open link, those to replicas that are about to stop included."""
-        return list(self._peers.values())
-
-    async def every_link(self, seconds: float) -> None:
-        """Wait until each address that is known has been linked, or for so long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self._dialer.all_linked:
-                    self._opened.clear()
-                    await self._opened.wait()
+        await self.peers.stop()
 
     async def call(
         self,
@@ -154,11 +77,10 @@ class Connection:
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
         call = frame.call
-        if self.serving is not None:
-            deadline = self.serving.earlier(deadline)
+        deadline = earlier(deadline)
         tries = Tries(self._budget, deadline, now, span)
         while True:
-            nested, peer = False, self._next_peer(tries.avoided) if self.serving is None else None
+            nested, peer = False, self.peers.next(tries.avoided) if within.get() is None else None
             if peer is None:
                 peer, nested = await self.choose(call, tries)
             try:
@@ -176,22 +98,20 @@ class Connection:
 
     def tries(self, deadline: float | None, span: Span | None = None) -> Tries:
         """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
-        if self.serving is not None:
-            deadline = self.serving.earlier(deadline)
-        return Tries(self._budget, deadline, self.check_loop(), span)
+        return Tries(self._budget, earlier(deadline), self.peers.check_loop(), span)
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
         """The replica that a call goes to; True where it must be that one, because the call that it is nested in is there.
 
         Raises ServerUnavailable, or how the call failed when it went out before.
         """
-        if self.serving is not None and (around := self.serving.around()) is not None:
-            peer, call.parent_call_id = around
+        if (nesting := around()) is not None:
+            peer, call.parent_call_id = nesting
             return peer, True
-        if (found := self._next_peer(tries.avoided)) is not None:
+        if (found := self.peers.next(tries.avoided)) is not None:
             return found, False
         try:
-            return await self._wait_for_peer(tries.deadline), False
+            return await self.peers.wait(tries.deadline), False
         except SnakepitError as error:
             failure = tries.told(error)
             raise failure from failure.__cause__
@@ -200,7 +120,7 @@ class Connection:
         self, peer: Peer, call: link_pb2.Call, tries: Tries, failure: SnakepitError | NotWritten, *, nested: bool = False
     ) -> None:
         """Return when a call that has failed may go out once more; else raise how it failed."""
-        if nested or self._stopped:
+        if nested or self.peers.stopped:
             raise (
                 local_errors.replica_lost(peer.replica.address, "it never got the call", Started.NO)
                 if isinstance(failure, NotWritten)
@@ -214,20 +134,20 @@ class Connection:
     async def _pause(self, peer: Peer, tries: Tries, failure: SnakepitError | NotWritten, twice: Callable[[], Awaitable[bool]]) -> None:
         """As `again`; `twice`: would it do no harm if it ran again?"""
         if isinstance(failure, NotWritten):
-            self.retire(peer)
+            self.peers.retire(peer)
             if not tries.still_unsent():
-                raise tries.told(local_errors.no_server(self.target, self._dialer.last_error))
+                raise tries.told(local_errors.no_server(self.peers.target, self.peers.dialer.last_error))
             return
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
             tries.avoided.add(peer)  # Its link may not have broken yet.
             allowed = await twice()
         elif isinstance(failure, Draining):
-            self.retire(peer)
+            self.peers.retire(peer)
             allowed = True
         else:
             tries.avoided.add(peer)
-            allowed = is_elsewhere(failure) and any(each not in tries.avoided for each in self._usable)
+            allowed = is_elsewhere(failure) and any(each not in tries.avoided for each in self.peers.usable)
         pause = tries.once_more(asyncio.get_running_loop().time(), random.random) if allowed else None
         if pause is None:
             raise tries.told(failure)
@@ -258,17 +178,17 @@ class Connection:
 
     async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
         """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
-        deadline = self.check_loop() + RPC_SECONDS
+        deadline = self.peers.check_loop() + RPC_SECONDS
         tries, now = self.tries(deadline), asyncio.get_running_loop().time
 
         async def twice() -> bool:
             return safe
 
         while True:
-            peer = self._next_peer(tries.avoided) or await self._wait_for_peer(deadline)
+            peer = self.peers.next(tries.avoided) or await self.peers.wait(deadline)
             peer.replica.uses.begin()
             try:
-                return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
+                return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.peers.metadata())
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
             except asyncio.CancelledError:
@@ -276,47 +196,11 @@ class Connection:
             finally:
                 peer.replica.uses.end()
             if is_broken(error):
-                self.retire(peer)
+                self.peers.retire(peer)
                 error = local_errors.replica_lost(peer.replica.address, error.message)
-            if self._stopped:
+            if self.peers.stopped:
                 raise error
             await self._pause(peer, tries, error, twice)
-
-    async def peer(self) -> Peer:
-        """An open link, in turn. Waits for one within the bounds; raises ServerUnavailable."""
-        self.check_loop()
-        return self._next_peer() or await self._wait_for_peer(None)
-
-    def _next_peer(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
-        """Round robin. One that does not answer now is better than none, and one that is to be avoided better than that."""
-        usable = self._usable
-        if self._dialer.any_suspect:
-            usable = [each for each in usable if not each.replica.silence.is_suspect] or usable
-        if avoided:
-            usable = [each for each in usable if each not in avoided] or usable
-        if not usable:
-            return None
-        self._turn = (self._turn + 1) % len(usable)
-        return usable[self._turn]
-
-    async def _wait_for_peer(self, deadline: float | None) -> Peer:
-        now = asyncio.get_running_loop().time
-        begin = now()
-        end = begin + self._connect_seconds
-        if deadline is not None:
-            end = min(end, deadline)
-        while True:
-            self._opened.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(POLL_SECONDS, max(0.0, end - now()))):
-                    await self._opened.wait()
-            peer = self._next_peer()
-            if peer is not None:
-                return peer
-            error = self._dialer.last_error
-            refused = error is not None and not self._ever_open and now() - begin > REFUSED_SECONDS
-            if now() >= end or refused or self._stopped:
-                raise local_errors.no_server(self.target, error)
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
@@ -335,7 +219,7 @@ class Connection:
             peer.link.send(frame)
             return await future
         except LinkClosed:
-            self.retire(peer)
+            self.peers.retire(peer)
             raise NotWritten from None
         except (asyncio.CancelledError, DeadlineExceeded):
             peer.cancel(id_)
@@ -349,7 +233,7 @@ class Connection:
     def _sweep(self) -> None:
         """A replica that says nothing of a deadline: one look at all calls now and then, instead of a timer for each."""
         loop = asyncio.get_running_loop()
-        waits = [peer for peer in self._peers.values() if peer.expire(loop.time())]
+        waits = [peer for peer in self.peers.all if peer.expire(loop.time())]
         self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     async def _exchange(
@@ -390,50 +274,3 @@ class Connection:
             raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
             exchange.cancel()
-
-    def retire(self, peer: Peer) -> None:
-        """Send nothing more there; what waits is still answered."""
-        if peer in self._usable:
-            self._usable.remove(peer)
-
-    def _expects(self, replica: Replica) -> bool:
-        peer = self._peers.get(replica.link)
-        return peer is not None and bool(peer.waiting or replica.uses.any)
-
-    def _on_open(self, replica: Replica) -> None:
-        peer = Peer(replica)
-        self._peers[replica.link] = peer
-        self._usable.append(peer)
-        if not self._ever_open:
-            log.info("linked to the control plane: %s", _WAYS[replica.bulk is not None])
-        self._ever_open = True
-        self._opened.set()
-        if self.serving is not None:
-            self.serving.offers.linked(peer)
-
-    def _on_close(self, replica: Replica, reason: str) -> None:
-        peer = self._peers.pop(replica.link)
-        self.retire(peer)
-        peer.give_up(reason)
-        if self.serving is not None:
-            self.serving.unlinked(peer)
-
-    def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
-        peer = self._peers[link]
-        for frame in frames:
-            kind = frame.WhichOneof("kind")
-            if kind == "result":
-                peer.answer(frame.result)
-            elif kind == "go_away":
-                self.retire(peer)
-                if frame.go_away.HasField("last_call"):
-                    peer.taken = frame.go_away.last_call
-                self._dialer.renew(peer.replica)
-            elif kind == "progress":
-                peer.progress(frame.progress)
-            elif self.serving is None or not self.serving.take(peer, kind, frame):
-                link.pass_over(frame)
-
-
-def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__)

@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from snakepit._names import new_id
 from snakepit._tasks import Tasks
@@ -20,13 +20,11 @@ from snakepit._wire.status import from_frame
 from snakepit._wire.tools import tool_to_wire
 from snakepit.author.adapter import AdapterError
 from snakepit.author.tools import Tool, as_tool
+from snakepit.client.peer import Peer
+from snakepit.client.peers import Peers
+from snakepit.client.within import Within
 from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError, Started
 from snakepit.v1 import link_pb2
-
-if TYPE_CHECKING:
-    from snakepit.client.connection import Connection
-    from snakepit.client.peer import Peer
-    from snakepit.client.serving import Within
 
 REPLY_SECONDS = 5.0
 """A replica says at once whether it takes an offer; one that says nothing for so long has lost it."""
@@ -79,9 +77,9 @@ class Offer:
 class Offers:
     """All offers of one client. `client` is its random name, the same on all of its links."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, peers: Peers) -> None:
         self.client = new_id()
-        self._connection = connection
+        self._peers = peers
         self._numbers = itertools.count(1)
         self._open: dict[int, Offer] = {}
         self._replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
@@ -98,12 +96,12 @@ class Offers:
     async def begin(self, offer: Offer) -> None:
         if offer.number:
             raise SnakepitError("this offer is open already, or was: make one per `async with`", started=Started.NO)
-        await self._connection.peer()
-        await self._connection.every_link(EVERY_REPLICA_SECONDS)
+        await self._peers.peer()
+        await self._peers.every_link(EVERY_REPLICA_SECONDS)
         offer.number = next(self._numbers)
         self._open[offer.number] = offer
         try:
-            refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in self._connection.peers])
+            refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in self._peers.all])
         except BaseException:
             self.end(offer)
             raise
@@ -117,7 +115,7 @@ class Offers:
     def end(self, offer: Offer) -> None:
         """Withdraw it everywhere. Idempotent."""
         if self._open.pop(offer.number, None) is not None:
-            for peer in self._connection.peers:
+            for peer in self._peers.all:
                 with contextlib.suppress(LinkClosed):
                     peer.link.send(offer.frame(self.client, withdrawn=True))
 

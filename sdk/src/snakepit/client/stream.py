@@ -152,7 +152,7 @@ class Stream(AsyncIterator[Any]):
     async def _next(self) -> Chunk | None:
         """The next chunk, None at the end of the stream. The call itself is made by the first."""
         if self._source is not None:
-            self._connection.check_loop()
+            self._connection.peers.check_loop()
         try:
             if self._source is not None:
                 return await self._read(self._source)
@@ -166,7 +166,7 @@ class Stream(AsyncIterator[Any]):
 
     async def _begin(self) -> Chunk | None:
         """The first chunk. Until it is here, the call may go out again."""
-        now = self._connection.check_loop()
+        now = self._connection.peers.check_loop()
         tries = self._connection.tries(None if self._timeout is None else now + self._timeout, self._span)
         while True:
             peer, nested = await self._connection.choose(self._call, tries)
@@ -185,7 +185,7 @@ class Stream(AsyncIterator[Any]):
             return _OnLane(self._connection.exchange(peer, self._call, deadline, self._large), self._call)
         call = self._call if self._large is None else inlined(self._call, self._large)
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
-        metadata = self._connection.metadata()
+        metadata = self._connection.peers.metadata()
         if call.traceparent:
             metadata = (*metadata, ("traceparent", call.traceparent))
         if call.parent_call_id:
@@ -217,7 +217,7 @@ class Stream(AsyncIterator[Any]):
 
     def _end(self, error: str = "") -> None:
         """Idempotent. A forked child has only a copy of the call: it is the parent's to end."""
-        if self._source is not None and not self._connection.is_forked:
+        if self._source is not None and not self._connection.peers.is_forked:
             self._source.cancel()
         self._ended = True
         if self._span is not None:
