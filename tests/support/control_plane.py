@@ -60,7 +60,7 @@ async def linked(*servers: Running) -> None:
 
 async def may_use(client: Client, count: int) -> None:
     """The client knows that it may send calls to so many replicas. Nobody else does, and it tells nobody."""
-    await eventually(lambda: len(client._connection._usable) == count, f"the client may use {count} replicas")
+    await eventually(lambda: len(client._connection.peers.usable) == count, f"the client may use {count} replicas")
 
 
 async def eventually(condition: Callable[[], object], what: str = "") -> None:
