@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
@@ -65,7 +65,9 @@ def _meaning(parameter: Any) -> str:
 
 
 def _choices(parameter: Any) -> list[str]:
-    return [str(each.value) for each in type(parameter.default)]
+    """Of a Literal, or of an enumeration of words."""
+    kind = parameter.type_descriptor.annotation
+    return [str(each) for each in get_args(kind) or kind]
 
 
 def _is_of_reach(parameter: Any) -> bool:

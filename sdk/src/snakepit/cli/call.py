@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import functools
 import sys
 import warnings
@@ -21,6 +20,7 @@ from snakepit.cli.arguments import parse_arguments, read_file, wants_schema
 from snakepit.cli.output import Output, OutputOption, Sink
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.client import Client, Pool, Session
+from snakepit.client.requests import Encoding, Priority
 from snakepit.errors import (
     InvalidArguments,
     PayloadWarning,
@@ -90,22 +90,6 @@ def _is_number(word: str) -> bool:
     return True
 
 
-class Priority(enum.StrEnum):
-    """Whose turn a call is in its pool's queue."""
-
-    high = "high"
-    normal = "normal"
-    low = "low"
-
-
-class Payload(enum.StrEnum):
-    """How a call's arguments and its result are encoded."""
-
-    json = "json"
-    msgpack = "msgpack"
-    pickle = "pickle"
-
-
 class OneCall(msgspec.Struct, frozen=True):
     """One call, as it was typed."""
 
@@ -113,7 +97,7 @@ class OneCall(msgspec.Struct, frozen=True):
     tool: str
     words: list[str]
     session: str | None
-    payload: str
+    payload: Encoding
     wait: float | None
     stream: bool
     options: dict[str, Any]
@@ -146,11 +130,11 @@ def call(
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whatever happens, the tool runs once for this key.")
     ] = None,
-    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = Priority.normal,
+    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = "normal",
     payload: Annotated[
-        Payload,
+        Encoding,
         typer.Option("--payload", help="How arguments and result are encoded; pickle runs code of the other side's choice."),
-    ] = Payload.json,
+    ] = "json",
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
     file: Annotated[
         Path | None, typer.Option("-O", "--output-file", metavar="FILE", help="Write the result there: bytes and texts as they are.")
@@ -162,10 +146,10 @@ def call(
         raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
     if stream and idempotency_key:
         raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
-    options: dict[str, Any] = {"timeout": timeout, "priority": priority.value}
+    options: dict[str, Any] = {"timeout": timeout, "priority": priority}
     if not stream:
         options |= {"idempotency_key": idempotency_key, "on_progress": _progress(output) if progress else None}
-    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload.value, wait, stream, options, _waiting(output))
+    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload, wait, stream, options, _waiting(output))
     with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
         try:
             target.run(lambda client: _perform(client, asked, sink))
@@ -177,7 +161,7 @@ def call(
 
 
 async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
-    pool = client.pool(asked.pool, payload=asked.payload)  # type: ignore[arg-type]  # one of the words of Payload
+    pool = client.pool(asked.pool, payload=asked.payload)
 
     read = functools.cache(read_file)
     known = None if wants_schema(asked.words) else parse_arguments(asked.words, read=read)
