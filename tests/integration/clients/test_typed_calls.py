@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import snakepit.sync
 from snakepit import Client
 from support.clients import pyright
 from support.dev_server import Dev, dev
+from support.scripts import imported
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -90,12 +90,7 @@ def folder(server: Dev, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("made", folder / "made.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported(folder / "made.py")
 
 
 async def test_calls_and_streams_through_a_class(server: Dev, made: Any) -> None:

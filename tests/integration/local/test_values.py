@@ -34,12 +34,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 @pytest.fixture
-async def client(server: Dev) -> AsyncIterator[Client]:
-    async with Client(server.server) as client:
-        yield client
-
-
-@pytest.fixture
 async def stub(server: Dev) -> AsyncIterator[router_pb2_grpc.RouterServiceStub]:
     async with grpc.aio.insecure_channel(server.server) as channel:
         yield router_pb2_grpc.RouterServiceStub(channel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
@@ -14,18 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from support.scripts import imported
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
 def docs() -> ModuleType:
     sys.path.append(str(ROOT / "hack"))
-    spec = importlib.util.spec_from_file_location("hack_docs", ROOT / "hack/docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported(ROOT / "hack/docs.py")
 
 
 def test_what_the_documents_point_at_is_there(docs: ModuleType) -> None:
