@@ -87,7 +87,10 @@ class Lookout:
             return False
         link = agent.uplink.replica(replica.id)
         connection = getattr(link.channel, "connection", None) if link is not None else None
-        return connection is not None and not connection.up.lost and not connection.down.lost
+        if connection is None:
+            return False
+        lanes = [each for each in connection.streams if not each.is_bulk]
+        return bool(lanes) and not any(each.up.lost or each.down.lost for each in (connection, *lanes))
 
     def _free(self, capsule: SimulatedCapsule, replica: Replica) -> Iterator[str]:
         agent, pool = capsule.agent, replica.flow.pools.get(capsule.pool)
