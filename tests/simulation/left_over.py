@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from snakepit_control_plane.servers.links import AgentPeer, ClientPeer
+from snakepit_control_plane.servers.agent_link import AgentPeer
+from snakepit_control_plane.servers.client_link import ClientPeer
 
 if TYPE_CHECKING:
     from simulation.capsule import SimulatedCapsule

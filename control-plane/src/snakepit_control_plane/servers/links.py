@@ -1,4 +1,4 @@
-"""LinkService.Link: what each frame of an agent or a client means, and whom it is for. One `Peer` for each open link."""
+"""LinkService.Link: who may have a link, and what carries it. One `Peer` for each open link."""
 
 from __future__ import annotations
 
@@ -14,30 +14,22 @@ import grpc
 
 from snakepit import __version__
 from snakepit import _wire as links
-from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import agreed, said
-from snakepit._wire.status import to_frame
-from snakepit.errors import Draining, InvalidArguments, ServerUnavailable, SnakepitError, Started
+from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.authentication import Gate, Open
 from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.servers.agent_bulk import serve_agent
-from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.asking import Asking
-from snakepit_control_plane.servers.bounds import Refusals, check_hello, overlong
+from snakepit_control_plane.servers.agent_link import AgentPeer
+from snakepit_control_plane.servers.bounds import Refusals, check_hello
 from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
-from snakepit_control_plane.servers.client_bulk import serve_client
+from snakepit_control_plane.servers.client_link import ClientPeer
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
-from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, caller, metadata
-from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
 HELLO_SECONDS = 5.0
@@ -154,7 +146,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             about = hello.capsule
             await self._gate.admit_agent(metadata(context), Claimed(about.name, about.pool, about.pod_uid))
             # Frames for the agent queue up in the link from now on, behind the Welcome.
-            return AgentPeer(self, await self.fleet.join(hello, link.send), link)
+            return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link)
         if hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
@@ -224,174 +216,6 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         for link, peer in list(self.links.items()):
             peer.finish()
             link.close(reason)
-
-
-class ClientPeer:
-    """A client SDK: its calls come in, their results go out; and the other way round for tools that it offers."""
-
-    role = "client"
-
-    def __init__(self, flow: Flow, link: links.Link, caller: str) -> None:
-        self._flow = flow
-        self._caller = caller
-        self._provider = Provider(flow, link)
-        self._link = link
-        self._calls: dict[int, Call] = {}
-        self._last_call = 0
-        self._finished = False
-
-    def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
-        now = self._flow.clock()
-        for frame in frames:
-            kind = frame.WhichOneof("kind")
-            if kind == "call":
-                if not self._finished:
-                    self._call(frame, now, with_others=len(frames) > 1)
-            elif kind == "cancel":
-                call = self._calls.get(frame.cancel.id)
-                if call is not None:
-                    self._flow.calls.cancel(call)
-                elif len(self._flow.transfers):
-                    self._abandon(frame.cancel.id)
-            elif not self._provider.take(kind, frame):
-                link.pass_over(frame)
-
-    def _call(self, frame: link_pb2.Frame, now: float, *, with_others: bool) -> None:
-        asked = frame.call
-        id_ = asked.id
-        if id_ in self._calls:
-            self._hang_up(f"two calls of this link have the id {id_}: give each open call an id of its own")
-            return
-        self._last_call = id_
-        if asked.stream or asked.HasField("pieces"):
-            error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
-            self._send(link_pb2.Frame(result=link_pb2.Result(id=id_, call_id=asked.call_id, error=error)))
-            return
-        lane = self._link.transport == Lane.name
-        source = None if lane else set_apart(asked, self._flow.limits.max_payload_bytes)
-        call = self._flow.intake.open(
-            frame, self._reply, now, caller=self._caller, source=source, takes_pieces=lane, shares_memory=with_others
-        )
-        if not call.answered:
-            self._calls[id_] = call
-
-    def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        if call.answered:  # Else it is the call's Progress.
-            self._calls.pop(call.id, None)
-        self._send(frame)
-
-    def _send(self, frame: link_pb2.Frame) -> None:
-        try:
-            self._link.send(frame)
-        except LinkClosed:
-            return  # `closed` has told, or will tell, the flow.
-
-    def _hang_up(self, why: str) -> None:
-        """Nothing more is taken of this link, and its calls end with it: their answers say why."""
-        self._finished = True
-        for call in list(self._calls.values()):
-            self._flow.calls.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.may_have_run else Started.NO))
-        self._link.close(why)
-
-    async def serve_bulk(self, bulk: BulkCall) -> None:
-        await serve_client(self._flow, self._caller, lambda: self._finished, bulk)
-
-    def without_lane(self, port: int) -> None:
-        """Its frames take the stream."""
-
-    def _abandon(self, id_: int | None = None) -> None:
-        """Nobody fetches the large result of that call any more; None: of any call of this link."""
-        self._flow.transfers.abandon(lambda call: call.reply == self._reply and id_ in (None, call.id))
-
-    def finish(self) -> None:
-        """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
-        self._finished = True
-        with contextlib.suppress(LinkClosed):
-            self._link.send(link_pb2.Frame(go_away=link_pb2.GoAway(last_call=self._last_call)))
-
-    def closed(self) -> None:
-        for call in list(self._calls.values()):
-            self._flow.calls.cancel(call)
-        self._provider.closed()
-        self._abandon()
-
-
-class AgentPeer:
-    """An agent: its results, heartbeats and offers come in."""
-
-    role = "agent"
-
-    def __init__(self, server: LinkServicer, capsule: Capsule, link: links.Link) -> None:
-        self._flow = server.flow
-        self._fleet = server.fleet
-        self._store = server.store
-        self._capsule = capsule
-        self._link = link
-        self._send = server.flow.agents.senders[capsule]
-        self._asking = Asking(server.flow, capsule, link)
-        self._tasks = Tasks()
-
-    def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
-        capsule, flow = self._capsule, self._flow
-        if flow.agents.senders.get(capsule) is not self._send:
-            link.close("this agent was declared lost, or has linked anew")
-            return
-        capsule.heard_at(flow.clock())
-        for frame in frames:
-            kind = frame.WhichOneof("kind")
-            if kind == "result":
-                flow.outcomes.answered(capsule, frame)
-            elif kind == "reject":
-                flow.outcomes.rejected(capsule, frame.reject)
-            else:
-                self._other(link, kind, frame)
-
-    def _other(self, link: links.Link, kind: str | None, frame: link_pb2.Frame) -> None:
-        if problem := overlong(kind, frame):
-            link.close(problem)
-        elif kind == "report":
-            self._fleet.reported(self._capsule, frame.report)
-        elif kind == "load":
-            self._fleet.loaded_elsewhere(self._capsule, frame.load)
-        elif kind == "offer":
-            self._fleet.offered(self._capsule, frame.offer)
-        elif kind == "session_released":
-            self._flow.sessions.releases.answered(frame.session_released)
-        elif kind == "state_request":
-            self._tasks.spawn(self._state(frame.state_request))
-        elif kind == "progress":
-            self._progress(frame)
-        elif not self._asking.take(kind, frame):
-            link.pass_over(frame)
-
-    def _progress(self, frame: link_pb2.Frame) -> None:
-        """For callers who asked for it."""
-        call = self._capsule.inflight.get(frame.progress.id)
-        if call is not None and not call.answered and call.message.progress:
-            frame.progress.id = call.id
-            call.reply(call, frame)
-
-    async def _state(self, request: link_pb2.StateRequest) -> None:
-        reply = await answer_state(self._flow, self._store, self._capsule.pool, request)
-        with contextlib.suppress(LinkClosed):
-            self._link.send(link_pb2.Frame(state_reply=reply))
-
-    async def serve_bulk(self, bulk: BulkCall) -> None:
-        await serve_agent(self._flow, self._capsule, bulk)
-
-    def without_lane(self, port: int) -> SnakepitError:
-        """Said in the pool's status too, until it has one."""
-        reach = f"can't reach port {port} of the control plane, where links have their lanes: let its pod through to it, as to gRPC's"
-        self._capsule.problem = f"its agent {reach}"
-        self._fleet.changes.tell()
-        return ServerUnavailable(f"capsule {self._capsule.name} {reach}")
-
-    def finish(self) -> None:
-        """An agent gets calls; it sends none of its own."""
-
-    def closed(self) -> None:
-        self._asking.closed()
-        self._fleet.leave(self._capsule, self._send)
 
 
 async def _read(context: Context) -> Any:
