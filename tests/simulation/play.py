@@ -22,7 +22,7 @@ from snakepit import _names as names
 from snakepit._wire import bulk_calls, dial
 from snakepit._wire.window import Window
 from snakepit_agent import agent as agent_capsule
-from snakepit_agent.link import pipes
+from snakepit_agent.link import bulk as agent_bulk
 from snakepit_agent.workers import workers as agent_workers
 from snakepit_control_plane.servers import bulk, links, offers
 from support.virtual_time import VirtualLoop
@@ -97,7 +97,7 @@ def _edges(world: World, seed: int) -> Iterator[None]:
         (bulk_calls, "WRITTEN_PIECE_BYTES", PIECE_BYTES),
         (Window.__init__, "__defaults__", (WINDOW_BYTES,)),
         (offers, "WINDOW_BYTES", WINDOW_BYTES),
-        (pipes, "MESSAGE_BYTES", MESSAGE_BYTES),
+        (agent_bulk, "MESSAGE_BYTES", MESSAGE_BYTES),
         (agent_capsule, "version", lambda _name: "simulated"),
     ]
     with contextlib.ExitStack() as stack:

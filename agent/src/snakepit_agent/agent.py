@@ -14,7 +14,7 @@ from snakepit._wire.token import Token
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.pipeline import Pipeline
 from snakepit_agent.link.announcer import Announcer
-from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.bulk import Route
 from snakepit_agent.link.uplink import Uplink
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
@@ -55,7 +55,7 @@ class Agent:
             processes.worker_id,
             self._reported,
         )
-        self.pipeline = Pipeline(settings, self.ledger, supervisor, self.uplink, self._line, self.announcer.flush, self._work_came)
+        self.pipeline = Pipeline(settings, self.ledger, supervisor, self.uplink, self._route, self.announcer.flush, self._work_came)
         self._on_change = on_change
         self._fast = False
         self._ticked = 0.0
@@ -157,11 +157,11 @@ class Agent:
         """It has been away for too long."""
         self.pipeline.calls.replica_forgotten(replica)
 
-    def _line(self, call: HeldCall) -> Line | None:
+    def _route(self, call: HeldCall) -> Route | None:
         """A stream of its own for a call, to the replica that sent it; None: it has gone."""
         replica = self.uplink.replica(call.replica)
         idle = self.settings.spec.call.stream_idle_seconds
-        return None if replica is None else Line(replica, call.remote, idle)
+        return None if replica is None else Route(replica, call.remote, idle)
 
     def _result_limit(self) -> SetResultLimit:
         return SetResultLimit(*self.uplink.largest_limit())

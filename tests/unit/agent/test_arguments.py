@@ -15,14 +15,14 @@ from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import Started
 from snakepit_agent.calls.arguments import Arguments
 from snakepit_agent.calls.budget import MemoryBudget
-from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.bulk import Route
 from snakepit_agent.model.call import HeldCall
 
 HELD = HeldCall(id=1, remote=10, replica="r", incarnation="w", call_id="c", tool="t")
 FRAME = CallFrame(id=1, call_id="c", tool="t", arguments=Payload(b""), sections=(4,))
 
 
-class Failing(Line):
+class Failing(Route):
     """No stream can be opened."""
 
     def __init__(self, error: Exception) -> None:

@@ -18,7 +18,7 @@ from snakepit_agent.calls.execution import Execution
 from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.sessions import Sessions
 from snakepit_agent.calls.stopping import Stopping
-from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.bulk import Route
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import Ledger
@@ -27,7 +27,7 @@ from snakepit_agent.workers.channel import WorkerChannel
 KILL_AFTER = 5.0
 
 
-class Silent(Line):
+class Silent(Route):
     """Nothing comes of it."""
 
     async def open(self, **first: Any) -> Any:
@@ -51,7 +51,7 @@ class Capsule:
         self.supervisor = self.processes = self.lifecycle = cast(Any, self)
         leasing = Leasing(self.ledger, self.supervisor, exclusive=False)
         answers = Answers(self.ledger, self, self.processes, cast(Any, None), lambda: None)
-        self.execution = Execution(self.ledger, self.supervisor, answers, leasing, MemoryBudget(1 << 20), self._line, lambda: None)
+        self.execution = Execution(self.ledger, self.supervisor, answers, leasing, MemoryBudget(1 << 20), self._route, lambda: None)
         stopping = Stopping(self.ledger, self.supervisor, self.execution, answers, KILL_AFTER)
         sessions = Sessions(self.ledger, self, self.processes, leasing, self.execution, stopping)
         self.calls = Calls(self.ledger, sessions, stopping, self.execution, answers, strict=False)
@@ -60,7 +60,7 @@ class Capsule:
         for frame in said:
             self.calls.on_done(channel.incarnation, frame)
 
-    def _line(self, held: HeldCall) -> Line | None:
+    def _route(self, held: HeldCall) -> Route | None:
         return Silent(cast(Any, None), held.remote, 60.0)
 
     def send(self, replica: str, frame: link_pb2.Frame) -> bool:

@@ -14,7 +14,7 @@ from snakepit._ipc.frames import CallFailure, CallFrame
 from snakepit._ipc.sections import total
 from snakepit.errors import Started
 from snakepit_agent.calls.budget import MemoryBudget
-from snakepit_agent.link.pipes import Broken, Line, Stalled, fetch_arguments
+from snakepit_agent.link.bulk import Broken, Route, Stalled, fetch_arguments
 from snakepit_agent.link.translate import failure
 from snakepit_agent.model.call import HeldCall
 
@@ -43,15 +43,15 @@ class Arguments:
         self._fetches: dict[int, _Fetch] = {}
         self._sizes: dict[int, int] = {}
 
-    def fetch(self, held: HeldCall, frame: CallFrame, line: Line | None) -> None:
-        """`held` is admitted; `frame` has its sections. `line` None: its replica has gone, and the link's end will settle the call."""
+    def fetch(self, held: HeldCall, frame: CallFrame, route: Route | None) -> None:
+        """`held` is admitted; `frame` has its sections. `route` None: its replica has gone, and the link's end will settle the call."""
         size = total(frame.sections)
         if size > self._budget.limit:
             message = f"the arguments have {size} bytes, and this capsule's agent takes {self._budget.limit} ({ROOM_SETTING})"
             details = {"limit": ROOM_SETTING, "bytes": str(self._budget.limit)}
             self._failed(held, failure("PAYLOAD_TOO_LARGE", message, Started.NO, details))
-        elif line is not None:
-            task = asyncio.create_task(self._run(held, frame, size, line), name=f"arguments of call {held.remote}")
+        elif route is not None:
+            task = asyncio.create_task(self._run(held, frame, size, route), name=f"arguments of call {held.remote}")
             self._fetches[held.id] = _Fetch(held, task)
 
     def drop(self, id_: int) -> bool:
@@ -80,13 +80,13 @@ class Arguments:
             self.drop(id_)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, held: HeldCall, frame: CallFrame, size: int, line: Line) -> None:
+    async def _run(self, held: HeldCall, frame: CallFrame, size: int, route: Route) -> None:
         descriptor, problem = -1, None
         await self._enter(held.id, size)
         try:
-            descriptor = await fetch_arguments(line, frame.sections)
+            descriptor = await fetch_arguments(route, frame.sections)
         except Stalled:
-            idle = f"{line.idle_seconds:g} s (call.streamIdleSeconds)"
+            idle = f"{route.idle_seconds:g} s (call.streamIdleSeconds)"
             details = {"limit": "call.streamIdleSeconds"}
             problem = failure("DEADLINE", f"nothing more of the arguments came for {idle}", Started.NO, details)
         except Broken:

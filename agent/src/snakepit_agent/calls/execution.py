@@ -17,7 +17,7 @@ from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.arguments import Arguments
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.leasing import Leasing
-from snakepit_agent.link.pipes import Line
+from snakepit_agent.link.bulk import Route
 from snakepit_agent.link.translate import failure, inbox_frame
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
@@ -26,11 +26,11 @@ from snakepit_agent.workers.supervisor import Supervisor
 
 _LONGEST = 1e9
 
-FindLine = Callable[[HeldCall], Line | None]
+FindRoute = Callable[[HeldCall], Route | None]
 
 
 class Execution:
-    """`line` finds where large arguments come from. `work_came` is called when there is a call where there may have been none."""
+    """`route` finds where large arguments come from. `work_came` is called when there is a call where there may have been none."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Execution:
         answers: Answers,
         leasing: Leasing,
         budget: MemoryBudget,
-        line: FindLine,
+        route: FindRoute,
         work_came: Callable[[], None],
     ) -> None:
         self.arguments = Arguments(budget, self._deliver_large, self._arguments_failed)
@@ -48,7 +48,7 @@ class Execution:
         self._channels = supervisor.processes.channels
         self._answers = answers
         self._leasing = leasing
-        self._line = line
+        self._route = route
         self._work_came = work_came
 
     # ---- down
@@ -74,7 +74,7 @@ class Execution:
         frame = inbox_frame(held, call)
         if held.large:
             held.then(self._forget_arguments)
-            self.arguments.fetch(held, frame, self._line(held))
+            self.arguments.fetch(held, frame, self._route(held))
         else:
             self._channels[held.incarnation].deliver(frame)
         self._work_came()

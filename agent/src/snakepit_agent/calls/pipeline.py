@@ -10,7 +10,7 @@ from snakepit._telemetry import tracing
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
-from snakepit_agent.calls.execution import Execution, FindLine
+from snakepit_agent.calls.execution import Execution, FindRoute
 from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.nested import NestedCalls
 from snakepit_agent.calls.sessions import Sessions
@@ -26,7 +26,7 @@ from snakepit_agent.workers.supervisor import Supervisor
 
 
 class Pipeline:
-    """`line` finds a call's way to its replica for what is large; `flush` tells the replicas at once which slots are taken.
+    """`route` finds a call's way to its replica for what is large; `flush` tells the replicas at once which slots are taken.
 
     `work_came` is called when there is a call where there may have been none.
     """
@@ -37,7 +37,7 @@ class Pipeline:
         ledger: Ledger,
         supervisor: Supervisor,
         uplink: Uplink,
-        line: FindLine,
+        route: FindRoute,
         flush: Callable[[], None],
         work_came: Callable[[], None],
     ) -> None:
@@ -47,11 +47,11 @@ class Pipeline:
         self._idle_seconds = spec.call.stream_idle_seconds
         self.budget = MemoryBudget(settings.large_bytes)
         self.streams = Streams(
-            self.budget, line, processes.tell, uplink.send_result, self._consumer_went, self._tool_idles, self._budget_changed
+            self.budget, route, processes.tell, uplink.send_result, self._consumer_went, self._tool_idles, self._budget_changed
         )
         self.answers = Answers(ledger, uplink, processes, self.streams, flush)
         self.leasing = Leasing(ledger, supervisor, exclusive=spec.worker.exclusive)
-        self.execution = Execution(ledger, supervisor, self.answers, self.leasing, self.budget, line, work_came)
+        self.execution = Execution(ledger, supervisor, self.answers, self.leasing, self.budget, route, work_came)
         self.stopping = Stopping(ledger, supervisor, self.execution, self.answers, spec.drain.kill_after_seconds)
         self.sessions = Sessions(ledger, uplink, processes, self.leasing, self.execution, self.stopping)
         self.calls = Calls(ledger, self.sessions, self.stopping, self.execution, self.answers, strict=spec.affinity != "hint")

@@ -1,4 +1,4 @@
-"""Which call's chunks, or large result, go into which pipe. The pipe itself is in `pipes`; slots are not its business.
+"""Which call's chunks, or large result, take which bulk lane. The lane itself is `link.bulk`'s; slots are not its business.
 
 A call's Result goes over the link as soon as its tool has ended: its slot is free, while what it said may still be on its way here.
 """
@@ -14,27 +14,27 @@ from snakepit._ipc.frames import Credit, Payload, ToWorker
 from snakepit._ipc.sections import total
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import MemoryBudget
-from snakepit_agent.link.pipes import Item, Line, Pipe
+from snakepit_agent.link.bulk import Delivery, Item, Route
 from snakepit_agent.link.translate import LargePayload, Outcome, chunk_to_wire
 from snakepit_agent.model.call import HeldCall
 
 Tell = Callable[[str, ToWorker], None]
 SendResult = Callable[[str, link_pb2.Frame, float], None]
-FindLine = Callable[[HeldCall], Line | None]
+FindRoute = Callable[[HeldCall], Route | None]
 Stopped = Callable[[HeldCall], None]
 
 
 @dataclass
 class _Stream:
     call: HeldCall
-    pipe: Pipe | None = None
+    delivery: Delivery | None = None
     next_index: int = 0
     broken: bool = False
     ended: bool = False
 
 
 class Streams:
-    """`line` finds a call's way to its replica; `tell` gives a frame to a worker; `send_result` ends a call on the link.
+    """`route` finds a call's way to its replica; `tell` gives a frame to a worker; `send_result` ends a call on the link.
 
     `consumer_went` is told of a running call that nobody listens to any more, `idle` of one whose tool says nothing. `budget_changed`:
     results in memfds have come or gone.
@@ -43,7 +43,7 @@ class Streams:
     def __init__(
         self,
         budget: MemoryBudget,
-        line: FindLine,
+        route: FindRoute,
         tell: Tell,
         send_result: SendResult,
         consumer_went: Stopped,
@@ -51,7 +51,7 @@ class Streams:
         budget_changed: Callable[[], None],
     ) -> None:
         self._budget = budget
-        self._line = line
+        self._route = route
         self._tell = tell
         self._send_result = send_result
         self._consumer_went = consumer_went
@@ -74,14 +74,14 @@ class Streams:
 
     async def close(self) -> None:
         """Give up on what is still on its way."""
-        pipes = [stream.pipe for stream in self._streams.values() if stream.pipe is not None]
-        for pipe in pipes:
-            pipe.abort()
-        await asyncio.gather(*[pipe.task for pipe in pipes], return_exceptions=True)
+        deliveries = [stream.delivery for stream in self._streams.values() if stream.delivery is not None]
+        for delivery in deliveries:
+            delivery.abort()
+        await asyncio.gather(*[delivery.task for delivery in deliveries], return_exceptions=True)
 
     async def settle(self) -> None:
         """Wait until every consumer has what its tool has said, or has gone."""
-        await asyncio.gather(*[stream.pipe.task for stream in self._streams.values() if stream.pipe], return_exceptions=True)
+        await asyncio.gather(*[stream.delivery.task for stream in self._streams.values() if stream.delivery], return_exceptions=True)
 
     def _of(self, call: HeldCall) -> _Stream:
         stream = self._streams.get(call.id)
@@ -92,15 +92,15 @@ class Streams:
 
     def _open(self, stream: _Stream) -> None:
         call = stream.call
-        line = self._line(call)
-        if line is None:
+        route = self._route(call)
+        if route is None:
             self._break(stream)
             return
 
         def taken(chunks: int) -> None:
             self._tell(call.incarnation, Credit(call.id, chunks))
 
-        stream.pipe = Pipe(line, taken, lambda: self._idle(call), lambda why: self._ended(stream, why))
+        stream.delivery = Delivery(route, taken, lambda: self._idle(call), lambda why: self._ended(stream, why))
 
     def _push(self, stream: _Stream, outcome: Outcome, *, last: bool) -> None:
         item = Item(chunk_to_wire(stream.next_index, outcome, last=last))
@@ -109,10 +109,10 @@ class Streams:
             item.on_close = lambda: self._trail(-item.bytes)
             self._trail(item.bytes)
         stream.next_index += 1
-        if stream.pipe is None or stream.broken:
+        if stream.delivery is None or stream.broken:
             item.close()
         else:
-            stream.pipe.push(item)
+            stream.delivery.push(item)
 
     def _trail(self, bytes: int) -> None:
         self._budget.trailing += bytes

@@ -103,7 +103,7 @@ class Uplink:
         return [known.id for known in self._known.values() if known.replica is not None]
 
     def replica(self, id_: str) -> Replica | None:
-        """The open link, for a pipe beside it."""
+        """The open link, for a bulk lane beside it."""
         known = self._known.get(id_)
         return known.replica if known else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from snakepit_agent.link.pipes import Line, Pipe
+from snakepit_agent.link.bulk import Delivery, Route
 
 
 class Silent:
@@ -21,7 +21,7 @@ class Silent:
         return True
 
 
-class ToNobody(Line):
+class ToNobody(Route):
     async def open(self, **_: Any) -> Any:
         return Silent()
 
@@ -29,11 +29,11 @@ class ToNobody(Line):
 async def test_a_stream_that_is_given_up_while_it_waits_for_its_tool_leaves_no_task() -> None:
     before = asyncio.all_tasks()
     ended: list[str] = []
-    pipe = Pipe(ToNobody(cast(Any, None), 1, 60.0), lambda _: None, lambda: None, ended.append)
+    delivery = Delivery(ToNobody(cast(Any, None), 1, 60.0), lambda _: None, lambda: None, ended.append)
     while len(asyncio.all_tasks() - before) < 3:  # Its own, one that reads, one that waits for the tool.
         await asyncio.sleep(0)
-    pipe.abort()
-    await asyncio.gather(pipe.task, return_exceptions=True)
+    delivery.abort()
+    await asyncio.gather(delivery.task, return_exceptions=True)
     await asyncio.sleep(0)
     assert ended == ["aborted"]
     assert asyncio.all_tasks() == before

@@ -38,7 +38,7 @@ class Stalled(Exception):
 
 
 @dataclass(frozen=True)
-class Line:
+class Route:
     """Where a call's bulk lanes lead: the replica, and its id of the call. `idle_seconds`: call.streamIdleSeconds."""
 
     to: Replica
@@ -51,16 +51,16 @@ class Line:
         return await self.to.bulk.open(listens=listens)
 
 
-async def fetch_arguments(line: Line, sections: Sequence[int]) -> int:
+async def fetch_arguments(route: Route, sections: Sequence[int]) -> int:
     """The arguments as a sealed memfd, which the caller closes. Raises Stalled and Broken."""
     try:
-        bulk = await line.open(listens=True)
+        bulk = await route.open(listens=True)
     except LaneBroken as error:
         raise Broken(error.details()) from error
     descriptor = open_memfd()
     try:
-        await bulk.write(link_pb2.FromAgent(id=line.remote, wants_arguments=True).SerializeToString())
-        await _receive(bulk, descriptor, total(sections), line.idle_seconds)
+        await bulk.write(link_pb2.FromAgent(id=route.remote, wants_arguments=True).SerializeToString())
+        await _receive(bulk, descriptor, total(sections), route.idle_seconds)
         seal(descriptor)
         bulk.release()
     except BaseException as error:
@@ -108,15 +108,15 @@ class Item:
             self.on_close()
 
 
-class Pipe:
+class Delivery:
     """One call's chunks, or its large result, on their way to the caller.
 
     `on_taken(n)`: the consumer took n chunks. `on_idle`: it has taken all, and no more came for the idle time. `on_end(why)`: over,
     `why` empty when the consumer has all of it.
     """
 
-    def __init__(self, line: Line, on_taken: OnTaken, on_idle: OnIdle, on_end: OnEnd) -> None:
-        self._line = line
+    def __init__(self, route: Route, on_taken: OnTaken, on_idle: OnIdle, on_end: OnEnd) -> None:
+        self._route = route
         self._on_taken = on_taken
         self._on_idle = on_idle
         self._on_end = on_end
@@ -125,7 +125,7 @@ class Pipe:
         self._wake = asyncio.Event()
         self._ended = False
         self._first = True
-        self.task = asyncio.create_task(self._run(), name=f"chunks of call {line.remote}")
+        self.task = asyncio.create_task(self._run(), name=f"chunks of call {route.remote}")
 
     def push(self, item: Item) -> None:
         """Queue a chunk; the one marked last ends the stream."""
@@ -142,7 +142,7 @@ class Pipe:
         try:
             why = await self._carry()
         except TimeoutError:
-            why = f"nothing was taken for {2 * self._line.idle_seconds:g} s"
+            why = f"nothing was taken for {2 * self._route.idle_seconds:g} s"
         except LaneBroken as error:
             said = "" if error.code() is grpc.StatusCode.UNAVAILABLE else f"{error.code().name}: "
             why = f"the stream broke: {said}{error.details()}"
@@ -155,8 +155,8 @@ class Pipe:
 
     async def _carry(self) -> str:
         """How it ended; empty: the consumer has all of it."""
-        bulk = await self._line.open()
-        bulk.be_patient(2 * self._line.idle_seconds)
+        bulk = await self._route.open()
+        bulk.be_patient(2 * self._route.idle_seconds)
         reader = asyncio.create_task(self._read(bulk))
         try:
             while not self._ended or self._queue:
@@ -165,7 +165,7 @@ class Pipe:
                 await self._write(bulk)
             await bulk.done_writing()
             # The replica ends a stream whose caller stalls; a replica that doesn't is given twice the time.
-            async with asyncio.timeout(2 * self._line.idle_seconds):
+            async with asyncio.timeout(2 * self._route.idle_seconds):
                 await reader
             return ""
         finally:
@@ -179,7 +179,7 @@ class Pipe:
             self._wake.clear()
             waiter = asyncio.create_task(self._wake.wait())
             try:
-                done, _ = await asyncio.wait((waiter, reader), timeout=self._line.idle_seconds, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait((waiter, reader), timeout=self._route.idle_seconds, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waiter.cancel()
             if not done and not self._untaken:
@@ -191,7 +191,7 @@ class Pipe:
 
     async def _write(self, bulk: BulkCall) -> None:
         items = self._take()
-        id_, self._first = (self._line.remote, False) if self._first else (0, False)
+        id_, self._first = (self._route.remote, False) if self._first else (0, False)
         self._untaken += len(items)
         try:
             await bulk.write(link_pb2.FromAgent(id=id_, chunks=[item.chunk for item in items]).SerializeToString())
