@@ -74,7 +74,7 @@ class Dispatcher:
 
     def reserve(self, pool: Pool, call: Call, worker: Worker, now: float, event: Event = "reserve") -> None:
         """Count the call in that worker's load."""
-        mean = pool.mean_seconds(call.request.tool)
+        mean = pool.means.get(call.request.tool, UNKNOWN_SECONDS)
         call.move(event)
         # Nothing can come between: a call is reserved or sent exactly while it counts there.
         call.worker = worker
@@ -192,9 +192,9 @@ class Dispatcher:
         passed: list[Call] = []
         while worker.has_room and len(passed) < LOOK_PAST and (call := pool.queue.next_for(worker, now, alone=alone)) is not None:
             self._assign(pool, call, worker, now)
-            line = place_of(call).line
-            if line is not None and line is pool.queue.pinned.get(worker):
-                line.turn(call)
+            place = place_of(call)
+            if place.line is not None and place.line is pool.queue.pinned.get(worker):
+                place.line.turn(call, place)
                 passed.append(call)
         for call in passed:
             pool.queue.push(call, now, worker)
@@ -212,10 +212,10 @@ class Dispatcher:
             elif pool.uniform:
                 break
             else:
-                line.turn(call)
+                line.turn(call, place_of(call))
                 passed.append(call)
         for call in passed:
-            line.push(call, now)
+            line.push(call, place_of(call), now)
 
     def _assign(self, pool: Pool, call: Call, worker: Worker, now: float) -> None:
         pool.queue.turn(call, worker)

@@ -17,7 +17,7 @@ from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.deadlines import Deadlines
 from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, result_frame
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.queue import place_of
+from snakepit_control_plane.model.queue import Place, place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
 from snakepit_control_plane.policy.admission import saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
@@ -159,15 +159,15 @@ class OpenCalls(OpenCount):
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
         """Count the call as waiting from now on, `seconds` at most; False when it was refused because the queue is full."""
-        place = call.place
-        if place is not None and place.counted:
+        place = place_of(call)
+        if place.counted:
             if call.state is not QUEUED:
                 call.move("wait")
             if seconds > place.seconds:
-                self._allow(call, seconds)
+                self._allow(call, place, seconds)
             return True
-        came_back = place is not None and place.requeued
-        if pool.queue.is_full and not came_back:
+        came_back = place.requeued
+        if not came_back and pool.queue.is_full:
             self.fail(call, saturated(pool))
             return False
         if not self._memory.take(call, anyway=came_back):
@@ -175,17 +175,17 @@ class OpenCalls(OpenCount):
             return False
         call.stand_alone()
         call.move("wait")
-        place = pool.queue.enter(call, now)
+        pool.queue.enter(call, now)
         if call.span is not None:
             place.span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": pool.name})
-        self._allow(call, max(place.seconds, seconds))
+        self._allow(call, place, seconds if seconds > place.seconds else place.seconds)
         return True
 
-    def _allow(self, call: Call, seconds: float) -> None:
+    def _allow(self, call: Call, place: Place, seconds: float) -> None:
         """The call may wait in the queue for so long, in all."""
-        place = place_of(call)
         place.seconds = seconds
-        self.deadlines.set(call, min(call.deadline, place.times_out_at()))
+        until = place.since + seconds - place.waited
+        self.deadlines.set(call, until if until < call.deadline else call.deadline)
 
     def join(self, pool: Pool, call: Call, until: float) -> bool:
         """The call waits for the outcome of another one, `until` then. It needs no slot, but counts in the queue's bound, and is refused
@@ -234,7 +234,7 @@ class OpenCalls(OpenCount):
         if now >= call.deadline or pool is None:
             self.cancel(call, call.expired(now))
         elif (seconds := patience(pool, now)) > place_of(call).seconds:
-            self._allow(call, seconds)
+            self._allow(call, place_of(call), seconds)
         else:
             never = not pool.was_ready and no_worker(pool, now)
             self.fail(call, never if isinstance(never, SnakepitError) else waited_too_long(call, now))

@@ -56,7 +56,7 @@ class Pool:
         self.mark = Mark()
         # For running again what may have run; a pool without idempotent tools has none.
         self.budget: RetryBudget | None = None
-        self._means: dict[str, float] = {}
+        self.means: dict[str, float] = {}
         # Why lives have ended, for strict sessions that ask after them.
         self._gone: OrderedDict[str, str] = OrderedDict()
 
@@ -172,14 +172,14 @@ class Pool:
             return 0.0
         if (self.failures - worker.failure_share) / others > worker.failure_share / 2:
             return 0.0
-        return sent_at + min(self._means.get(tool, 0.0), MOST_REST_SECONDS)
+        return sent_at + min(self.means.get(tool, 0.0), MOST_REST_SECONDS)
 
     def mean_seconds(self, tool: str) -> float:
         """The running mean of a tool's duration; infinity while it is unknown."""
-        return self._means.get(tool, math.inf)
+        return self.means.get(tool, math.inf)
 
     def learn(self, tool: str, seconds: float) -> None:
-        self._means[tool] = next_mean(self._means.get(tool), seconds)
+        self.means[tool] = next_mean(self.means.get(tool), seconds)
 
     # ---- for people
 

@@ -47,10 +47,6 @@ class Place(msgspec.Struct, eq=False):
     def seconds_waited(self, now: float) -> float:
         return self.waited + now - self.since
 
-    def times_out_at(self) -> float:
-        """When it will have waited for as long as it may."""
-        return self.since + self.seconds - self.waited
-
 
 def place_of(call: Call) -> Place:
     """Of a call that is going to wait, or came back and goes before those that have not had their turn."""
@@ -70,8 +66,7 @@ class Band:
         self._again: list[Call] = []
         self._callers: OrderedDict[Hashable, OrderedDict[Call, None]] = OrderedDict()
 
-    def push(self, call: Call, now: float) -> None:
-        place = place_of(call)
+    def push(self, call: Call, place: Place, now: float) -> None:
         if place.requeued:
             self.since[call] = place.since - place.waited
             insort(self._again, call, key=_arrival)
@@ -87,10 +82,10 @@ class Band:
         """The band must not be empty."""
         return self._again[0] if self._again else next(iter(next(iter(self._callers.values()))))
 
-    def remove(self, call: Call) -> bool:
+    def remove(self, call: Call, place: Place) -> bool:
         """Take the call out; has its caller others that wait for a turn?"""
         del self.since[call]
-        if place_of(call).requeued:
+        if place.requeued:
             del self._again[bisect_left(self._again, call.arrival, key=_arrival)]
             return False
         caller = call.request.caller
@@ -100,11 +95,11 @@ class Band:
             del self._callers[caller]
         return bool(calls)
 
-    def turn(self, call: Call) -> None:
+    def turn(self, call: Call, place: Place) -> None:
         """Take the call out to go to a worker: it is the next caller's turn."""
-        if self.remove(call):
+        if self.remove(call, place):
             self._callers.move_to_end(call.request.caller)
-        place_of(call).requeued = True
+        place.requeued = True
 
     def rank_at(self, now: float, age_seconds: float) -> int:
         """What the band counts as: one rank better for each `age_seconds` that its oldest call has waited."""
@@ -130,23 +125,23 @@ class Line:
     def __iter__(self) -> Iterator[Call]:
         return (call for band in self._bands for call in band.since)
 
-    def push(self, call: Call, now: float) -> None:
-        place_of(call).line = self
+    def push(self, call: Call, place: Place, now: float) -> None:
+        place.line = self
         self._waiting += 1
-        self._bands[call.request.rank].push(call, now)
+        self._bands[call.request.rank].push(call, place, now)
 
-    def remove(self, call: Call) -> None:
+    def remove(self, call: Call, place: Place) -> None:
         """The call waits no more, without having had its turn."""
-        place_of(call).line = None
+        place.line = None
         self._waiting -= 1
-        self._bands[call.request.rank].remove(call)
+        self._bands[call.request.rank].remove(call, place)
 
-    def turn(self, call: Call) -> None:
+    def turn(self, call: Call, place: Place) -> None:
         """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
-        place_of(call).line = None
+        place.line = None
         self._waiting -= 1
         band = self._bands[call.request.rank]
-        band.turn(call)
+        band.turn(call, place)
         self._served += 1
         band.served = self._served
 
@@ -200,7 +195,7 @@ class PoolQueue:
         """The call, which is counted, goes to a worker, or has ended; returns how long it has waited now."""
         place = place_of(call)
         if place.line is not None:
-            place.line.remove(call)
+            place.line.remove(call, place)
         place.counted = False
         self.depth -= 1
         seconds = now - place.since
@@ -208,18 +203,20 @@ class PoolQueue:
         return seconds
 
     def push(self, call: Call, now: float, pin: Worker | None = None) -> None:
-        self.enter(call, now)
+        place = call.place
+        if place is None or not place.counted:
+            place = self.enter(call, now)
         line = self.anybody if pin is None else self.pinned.get(pin)
         if line is None:
             line = self.pinned[pin] = Line(self.anybody.age_seconds)  # type: ignore[index]  # it is a worker: see the line above
-        line.push(call, now)
+        line.push(call, place, now)
 
     def turn(self, call: Call, worker: Worker) -> None:
         """The call leaves its line to go to that worker."""
-        line = None if call.place is None else call.place.line
-        if line is None:
+        place = call.place
+        if place is None or (line := place.line) is None:
             return
-        line.turn(call)
+        line.turn(call, place)
         own = self.pinned.get(worker) if self.pinned else None
         if own is not None:
             own.yields = line is own
@@ -263,4 +260,4 @@ class PoolQueue:
 
 def _take_out(call: Call) -> None:
     if call.place is not None and call.place.line is not None:
-        call.place.line.remove(call)
+        call.place.line.remove(call, call.place)

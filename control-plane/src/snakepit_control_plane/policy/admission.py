@@ -72,13 +72,14 @@ def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
 def deadline(call: Call, pool: Pool, now: float) -> float:
     """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
     limits, until, timeout = pool.spec.call, call.deadline, call.request.timeout
+    latest = now + limits.max_timeout_seconds
     if timeout:
         until = min(until, now + timeout)
     else:
         tool = pool.tools.get(call.tool)
         default = limits.stream_timeout_seconds if call.request.is_stream else limits.timeout_seconds
         until = min(until, now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default))
-    return min(until, now + limits.max_timeout_seconds)
+    return until if until < latest else latest
 
 
 def bad_timeout(timeout: float) -> InvalidArguments:

@@ -5,7 +5,9 @@ The first filter that leaves nothing names the refusal. It never sends, never wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+
+import msgspec
 
 from snakepit._names import nearest
 from snakepit._values.strings import quoted
@@ -17,8 +19,7 @@ from snakepit_control_plane.model.pool import Pool
 RETRY_NOT_READY_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Wait in the queue, for `seconds` at most."""
 
     seconds: float
@@ -41,7 +42,7 @@ def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) ->
     """The least loaded worker with a free slot; else, for a tool known to be quick, one to send ahead to (but no `large` arguments)."""
     if not pool.uniform:
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
-    seconds = pool.mean_seconds(tool)
+    seconds = pool.means.get(tool, math.inf)
     if seconds <= AHEAD_SECONDS and not large:
         return _pick_quick(pool.index, seconds)
     free = pool.index.pick_free()
@@ -51,7 +52,7 @@ def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) ->
 
 def goes_next(pool: Pool, tool: str) -> bool:
     """Might a call of it go ahead of a slot because others wait behind it?"""
-    return AHEAD_SECONDS < pool.mean_seconds(tool) <= NEXT_SECONDS
+    return AHEAD_SECONDS < pool.means.get(tool, math.inf) <= NEXT_SECONDS
 
 
 def has_free(pool: Pool, tool: str) -> bool:
