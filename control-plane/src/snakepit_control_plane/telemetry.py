@@ -124,7 +124,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.calls = Tally("snakepit_calls", "Calls answered.", ("pool", "tool", "outcome"), registry)
-        self.seconds = Durations("snakepit_call_duration_seconds", "From arrival at the router to its answer.", _BUCKETS, registry)
+        self.seconds = Durations("snakepit_call_duration_seconds", "From arrival at a replica to its answer.", _BUCKETS, registry)
         self.waits = Durations("snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", _BUCKETS, registry)
         self.refusals = Counter("snakepit_refusals", "Calls that never reached a worker.", ("pool", "reason"), registry=registry)
         self.keyed = Counter(

@@ -1,6 +1,6 @@
 """Calls that running tools make: whom a name means, and what the call takes over from the one that it is made in.
 
-An agent asks (`servers/asking`); the answer comes from a worker, through the router, or from a client (`servers/offers`).
+An agent asks (`servers/asking`); the answer comes from a worker, through the intake, or from a client (`servers/offers`).
 """
 
 from __future__ import annotations

@@ -116,10 +116,10 @@ class Stream:
         """A Result has said that there is something to come."""
         asyncio.get_running_loop().call_later(UNOPENED_SECONDS, self._finish_unopened)
 
-    # ---- the router's side
+    # ---- the call's end
 
     def reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        """The call was closed: by the router, with an error, or by the stream's own end."""
+        """The call was answered: with an error, or by the stream's own end."""
         if frame.result.WhichOneof("outcome") == "error":
             self._finish(frame.result.error)
 

@@ -1,7 +1,7 @@
 """Large results on their way. Their tool has ended and its slot is free; their bytes still go from the agent's pipe to the caller.
 
 A caller that takes pieces is answered at once and fetches them, by the call's id. For one that doesn't, they are collected, as far as
-one message may be. A transfer counts among the router's open calls, so that a replica that stops finishes it.
+one message may be. A transfer counts among the open calls, so that a replica that stops finishes it.
 """
 
 from __future__ import annotations

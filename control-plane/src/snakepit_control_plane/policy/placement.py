@@ -1,6 +1,14 @@
 """Filter, score, pick: which worker a call goes to now, that it waits, or why it is refused. Pure; O(1) in the number of workers.
 
 The first filter that leaves nothing names the refusal. It never sends, never waits and never touches a session's binding.
+
+Where no slot is free, a call without large arguments may go ahead of one, by this table:
+
+| its tool's mean duration | to a worker | as long as its work, with this call, is under |
+|---|---|---|
+| up to AHEAD_SECONDS | with any number of calls, AHEAD_CALLS at most | AHEAD_SECONDS |
+| longer | whose slots are taken, and nothing more | SOON_SECONDS |
+| longer, while others wait in the queue | whose slots are taken, and nothing more | NEXT_SECONDS |
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Large arguments until their agent asks for them: in the caller's hands, or, of a plain gRPC call, in its one message.
 
-Each attempt begins anew: an agent that asks is the one that the router sent the call to last.
+Each attempt begins anew: an agent that asks is the one that the call was sent to last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nested calls off an agent's link: each goes to the router or to a client, and what comes back goes to the agent that asked."""
+"""Nested calls off an agent's link: each goes to the intake or to a client, and what comes back goes to the agent that asked."""
 
 from __future__ import annotations
 

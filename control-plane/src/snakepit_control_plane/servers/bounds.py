@@ -1,6 +1,6 @@
 """What a peer may say at most, looked at before anything is done with it: of a Hello, and of an agent's frames. Pure.
 
-What one call may have is in `router.calls`, what a message of a link may have in `snakepit._wire.lane`.
+What one call may have is in `policy.admission`, what a message of a link may have in `snakepit._wire.lane`.
 """
 
 from __future__ import annotations

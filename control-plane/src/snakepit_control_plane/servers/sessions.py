@@ -1,4 +1,4 @@
-"""SessionService: sessions and their state, for clients. What the store answers is told to the router's cache."""
+"""SessionService: sessions and their state, for clients. What the store answers is told to the sessions' stage."""
 
 from __future__ import annotations
 
