@@ -154,7 +154,7 @@ class Agent:
         self.announcer.unlinked(replica)
 
     def replica_forgotten(self, replica: str) -> None:
-        """It has been away for too long."""
+        """The replica has been away for too long."""
         self.pipeline.calls.replica_forgotten(replica)
 
     def _route(self, call: HeldCall) -> Route | None:
@@ -172,7 +172,7 @@ class Agent:
     # ---- the workers
 
     def worker_said(self, incarnation: str, said: Sequence[FromWorker]) -> None:
-        """Raises WorkerLies."""
+        """A worker has said something. Raises WorkerLies."""
         first = said[0] if said else None
         if isinstance(first, Ready | Failed):  # Before which a worker says nothing, and mostly nothing with it.
             self._on_start(incarnation, first)

@@ -60,7 +60,7 @@ def hindrances(before: set[Open], devices: str = DEVICES) -> list[str]:
 
 
 def cuda(who: str) -> str:
-    """That it is in use already."""
+    """A sentence's part that says that CUDA is in use already."""
     return f"CUDA in use ({who}: load on the CPU at import, and move to the device in setup())"
 
 

@@ -134,7 +134,7 @@ def _says(module: Any, name: str) -> bool:
 
 
 def _in_a_fork(question: Callable[[], bool]) -> bool:
-    """torch knows it only there."""
+    """Ask in a short-lived fork: torch knows it only there."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -48,7 +48,7 @@ class Interrupts:
         signal.signal(SIGNAL, self._handle)
 
     def interrupt(self, call: int, reason: str) -> None:
-        """From the reader thread."""
+        """End that call, from the reader thread."""
         self._wanted = (call, reason)
         if self._main.ident is not None:
             signal.pthread_kill(self._main.ident, SIGNAL)
@@ -136,10 +136,10 @@ class ThreadInterrupts:
         return self._shield
 
     def install(self) -> None:
-        """No signal is needed."""
+        """Nothing is to be installed: no signal is needed."""
 
     def interrupt(self, call: Interruptible) -> None:
-        """From the reader thread."""
+        """End that call, from the reader thread."""
         with self._lock:
             for ident, thread in self._threads.items():
                 if thread.call is call and not thread.interrupted:

@@ -66,7 +66,7 @@ class ResultLimit:
 
 
 class _TooLarge(Exception):
-    """A result over the limit."""
+    """The result is over the limit."""
 
 
 class _Collected:
@@ -269,7 +269,7 @@ class Invoker:
         return encoded, size
 
     def _warn(self, tool: str, sentence: str) -> None:
-        """Once: every caller is told each time."""
+        """Tell the author once: every caller is told each time."""
         if tool not in self.warned:
             self.warned.add(tool)
             logger.warning("a result of tool %s is incomplete: %s", tool, sentence)

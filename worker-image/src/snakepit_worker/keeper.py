@@ -51,7 +51,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Keeper:
-    """The loop. `run` returns the exit code."""
+    """The keeper's loop, and all that it knows of its workers."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / SOCKET

@@ -258,7 +258,7 @@ class Launcher:
             zygote.retire()
 
     def reaped(self, pid: int, how: str) -> bool:
-        """True: it was a zygote."""
+        """A process was reaped; True: it was a zygote."""
         zygote = next((each for each in self._all() if each.pid == pid), None)
         if zygote is None:
             return False
@@ -270,7 +270,7 @@ class Launcher:
 
     @property
     def pids(self) -> list[int]:
-        """Of the zygotes."""
+        """The process ids of the zygotes."""
         return [each.pid for each in self._all()]
 
     def is_empty(self) -> bool:

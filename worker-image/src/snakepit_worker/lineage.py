@@ -89,14 +89,14 @@ class Guard:
             os.close(reader)
 
     def dismiss(self) -> None:
-        """In good order."""
+        """End the guard, in good order."""
         if self.pid:
             os.close(self._writer)
             os.waitpid(self.pid, 0)
 
 
 def _stand_by(reader: int, lineage: Lineage) -> None:
-    """Never returns."""
+    """Wait for the keeper's end, then end what it has left. Never returns."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

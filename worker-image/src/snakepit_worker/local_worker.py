@@ -210,7 +210,7 @@ class LocalWorker:
         self._agent.doubles.offer(*functions, pool=pool)
 
     def stop(self) -> WorkerExited:
-        """In good order."""
+        """Stop the worker in good order."""
         self.send(Stop())
         return self.exited()
 

@@ -56,7 +56,7 @@ _decode = msgspec.json.Decoder(Record).decode
 
 
 def encode(record: Record) -> bytes:
-    """As it is written into the pipe."""
+    """The record as it is written into the pipe."""
     try:
         return MARK + _encode(record) + b"\n"
     except UnicodeEncodeError:  # lone surrogates
@@ -119,7 +119,7 @@ def _parse(line: bytes, label: Label, now: float) -> Iterator[Record]:
 
 
 def as_json(record: Record, component: str, worker: str) -> bytes:
-    """A line of the log for programs."""
+    """The record as a line of the log for programs."""
     label = record.label
     fields = {
         "time": _time(record.when),

@@ -194,7 +194,7 @@ def _finish_lines() -> None:
 
 
 class _Handler(logging.Handler):
-    """Log records, with their exceptions."""
+    """Gives out log records, with their exceptions."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -48,7 +48,7 @@ def signal_group(pid: int, number: int) -> None:
 
 
 def signal_process(pid: int, number: int) -> None:
-    """Nobody there is fine."""
+    """Send a signal to one process; nobody there is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 

@@ -49,7 +49,7 @@ class Forked(msgspec.Struct, array_like=True, tag_field="kind", tag="forked"):
 
 
 class NotForked(msgspec.Struct, array_like=True, tag_field="kind", tag="failed"):
-    """Zygote to keeper."""
+    """Zygote to keeper: no fork came of it, and why."""
 
     incarnation: str
     stage: str
@@ -85,7 +85,7 @@ class Launch:
 
     @property
     def ends(self) -> WorkerEnds:
-        """What the process is given."""
+        """The descriptors that the process is given."""
         return WorkerEnds(self.inbox_reader.fileno(), self._worker_outbox.fileno(), self._go_reader, *self._sink)
 
     def go_ahead(self) -> list[socket.socket]:
@@ -101,7 +101,7 @@ class Launch:
             each.close()
 
     def failed(self, stage: str, type: str, message: str, traceback: str = "") -> StartFailed:
-        """As the agent is told."""
+        """The failure as the agent is told."""
         texts = clipped(type, _NAME), clipped(message, _TEXT), clipped(traceback, _TEXT)
         return StartFailed(self.start.index, self.start.incarnation, clipped(stage, _NAME), *texts)
 
@@ -146,17 +146,17 @@ def request(zygote: socket.socket, launch: Launch) -> None:
 
 
 def decode_request(data: bytes) -> StartWorker:
-    """In the zygote."""
+    """Read a request, in the zygote."""
     return _start.decode(data)
 
 
 def reply(keeper: socket.socket, answer: FromZygote) -> None:
-    """From the zygote."""
+    """Answer the keeper, from the zygote."""
     send_packet(keeper, _encode(answer))
 
 
 def decode_reply(data: bytes) -> FromZygote:
-    """In the keeper. Raises FramingError."""
+    """Read an answer, in the keeper. Raises FramingError."""
     return decode(_from_zygote, data)
 
 

@@ -71,7 +71,7 @@ class Signal:
         self._descriptor = set_apart(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
     def fileno(self) -> int:
-        """For `poll`."""
+        """The descriptor that `poll` waits for."""
         return self._descriptor
 
     def set(self) -> None:
@@ -85,7 +85,7 @@ class Signal:
 
 
 class Worker:
-    """One incarnation."""
+    """One incarnation of a worker, from its start to its exit code."""
 
     def __init__(self, start: StartWorker, inbox: socket.socket, outbox: socket.socket) -> None:
         self._start = start
@@ -110,7 +110,7 @@ class Worker:
         os.register_at_fork(after_in_child=self._disown)
 
     def run(self, factory: Factory | None) -> int:
-        """The exit code."""
+        """Live; the exit code."""
         self._interrupts.install()
         threading.Thread(target=self._read, name="snakepit-outbox", daemon=True).start()
         try:
@@ -285,13 +285,13 @@ class Worker:
         self._raised.finish()
 
     def _end(self, error: Exception) -> NoReturn:
-        """Nothing can be taken or told any more."""
+        """End the process: nothing can be taken or told any more."""
         if self._channel.disowned:
             leave(error)
         give_up(error)
 
     def _disown(self) -> None:
-        """In the author's forked children."""
+        """Forget what is not its own, in a child that the author forked."""
         self._inbox.close()
         self._channel.disown()
         self._runner.disown()

@@ -132,7 +132,7 @@ class Zygote:
         gc.freeze()
 
     def _fork(self) -> Child | None:
-        """Raises OSError."""
+        """Fork the next spare. Raises OSError."""
         ours, theirs = packet_pair()
         try:
             pid = _fork_away()
@@ -149,7 +149,7 @@ class Zygote:
         return self._stand_by(theirs)
 
     def _stand_by(self, orders: socket.socket) -> Child:
-        """In the spare."""
+        """Wait, in the spare, to become a worker."""
         name_process("snakepit-spare")
         forking.renounce()
         with orders:

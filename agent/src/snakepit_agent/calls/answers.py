@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from snakepit._ipc.frames import Payload
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls import results
 from snakepit_agent.calls.streams import Streams
 from snakepit_agent.link.translate import LargePayload, Outcome, reject_to_wire
+from snakepit_agent.link.uplink import Uplink
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.processes import Processes
 
 
-class Links(Protocol):
-    """What of the uplink calls need."""
-
-    def send(self, id_: str, frame: link_pb2.Frame) -> bool: ...
-    def send_result(self, id_: str, frame: link_pb2.Frame, now: float) -> None: ...
-    def limit(self, id_: str) -> tuple[int, str]: ...
-
-
 class Answers:
     """`flush` tells the replicas at once which slots are taken."""
 
-    def __init__(self, ledger: Ledger, links: Links, processes: Processes, streams: Streams, flush: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, uplink: Uplink, processes: Processes, streams: Streams, flush: Callable[[], None]) -> None:
         self._ledger = ledger
-        self._links = links
+        self._uplink = uplink
         self._processes = processes
         self._streams = streams
         self._flush = flush
 
     def reject(self, held: HeldCall, reason: str) -> None:
-        """It has not started, and does not here."""
+        """Tell the replica that the call has not started, and does not here."""
         self._ledger.refused(held.incarnation, held.replica)
-        self._links.send(held.replica, reject_to_wire(held.remote, reason))
+        self._uplink.send(held.replica, reject_to_wire(held.remote, reason))
 
     def end(self, held: HeldCall, outcome: Outcome, run_seconds: float = 0.0) -> None:
         """The call is over; whoever has been answered before hears nothing more."""
@@ -63,11 +55,11 @@ class Answers:
     def progress(self, held: HeldCall, fraction: float, message: str) -> None:
         """The tool says how far it is."""
         if not held.answered:
-            self._links.send(held.replica, link_pb2.Frame(progress=link_pb2.Progress(id=held.remote, fraction=fraction, message=message)))
+            self._uplink.send(held.replica, link_pb2.Frame(progress=link_pb2.Progress(id=held.remote, fraction=fraction, message=message)))
 
     def checked(self, held: HeldCall, outcome: Outcome, sections: tuple[int, ...]) -> Outcome:
         """What the worker said, or why it can't be passed on. `sections`: where the bytes of a payload lie in a memfd."""
-        limit, name = self._links.limit(held.replica)
+        limit, name = self._uplink.limit(held.replica)
         if sections and isinstance(outcome, Payload):
             large = LargePayload(outcome, sections, self._processes.channels[held.incarnation].take_over(held.id))
             outcome = results.taken_over(large)
@@ -81,4 +73,4 @@ class Answers:
         if held.stream or type(outcome) is LargePayload:
             self._streams.finish(held, outcome, frame)
         else:
-            self._links.send_result(held.replica, frame, time.monotonic())
+            self._uplink.send_result(held.replica, frame, time.monotonic())

@@ -28,7 +28,7 @@ _STRICT = (common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAS
 
 
 class Calls:
-    """`strict`: the pool's own affinity is."""
+    """`strict`: the pool keeps sessions at their workers, where a call doesn't say otherwise."""
 
     def __init__(
         self, ledger: Ledger, sessions: Sessions, stopping: Stopping, execution: Execution, answers: Answers, *, strict: bool
@@ -92,12 +92,12 @@ class Calls:
         return held
 
     def on_done(self, incarnation: str, done: Done) -> None:
-        """Its tool has ended."""
+        """The tool of a call has ended."""
         if (held := self.of(incarnation, done.id)) is not None:
             self._execution.finish(held, done)
 
     def on_chunk(self, incarnation: str, chunk: ChunkFrame) -> None:
-        """Its tool has yielded."""
+        """The tool of a call has yielded."""
         held = self.of(incarnation, chunk.id)
         if held is None:
             return
@@ -110,12 +110,12 @@ class Calls:
             self._stopping.stop(held, "CANCELLED", outcome)
 
     def on_begin(self, incarnation: str, frame: Begin) -> None:
-        """Its tool is about to run."""
+        """The tool of a call is about to run."""
         if (held := self.of(incarnation, frame.id)) is not None:
             held.thread = frame.thread
 
     def on_progress(self, incarnation: str, frame: ProgressFrame) -> None:
-        """Its tool says how far it is."""
+        """The tool of a call says how far it is."""
         if (held := self.of(incarnation, frame.id)) is not None:
             self._answers.progress(held, frame.fraction, clipped(frame.message, _MOST_PROGRESS))
 

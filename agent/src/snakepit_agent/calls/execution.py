@@ -127,7 +127,7 @@ class Execution:
     # ---- up
 
     def finish(self, held: HeldCall, done: Done) -> None:
-        """Its tool has ended."""
+        """The call's tool has ended: its slot is free, and its caller hears."""
         run_seconds = done.run_seconds if 0.0 <= done.run_seconds < _LONGEST else 0.0
         self._ledger.finish(held.id, run_seconds, time.monotonic())
         self._supervisor.lifecycle.ended_a_call(held.incarnation)
@@ -169,7 +169,7 @@ class Execution:
                 self._ledger.gave_back(held.incarnation, held.replica)
 
     def never_started(self, held: HeldCall, outcome: CallFailure) -> None:
-        """It ends here, and did not run."""
+        """End the call, which did not run, with that outcome."""
         if held.id in self._ledger.calls:
             self.release(held)
             self._answers.end(held, outcome)

@@ -132,7 +132,7 @@ class NestedCalls:
         self._tell(waiting.incarnation, answer)
 
     def on_flow(self, replica: str, flow: link_pb2.Flow) -> None:
-        """A piece of a stream."""
+        """A piece of a nested call's stream has come."""
         waiting = self._of(replica, flow.id)
         if waiting is not None and flow.HasField("chunk"):
             self._tell(waiting.incarnation, ToolChunk(waiting.operation_id, payload_from_wire(flow.chunk)))

@@ -70,7 +70,7 @@ class Pipeline:
         self.nested.replica_unlinked(replica)
 
     def beat(self, now: float) -> None:
-        """Once a heartbeat."""
+        """Look once a heartbeat after what others may have forgotten."""
         self.state.tick(now)
         for lease in self.leasing.doubtful(now):
             if linked := self._uplink.linked:

@@ -69,7 +69,7 @@ def unstopped(held: HeldCall) -> str:
 
 
 def lost(held: HeldCall, worker: str, ending: Exit) -> CallFailure:
-    """Its worker died while it ran."""
+    """What the caller hears whose call's worker died while it ran."""
     if held.stopping:
         message = f"{STOPPED.get(held.stopping, held.stopping)}, and worker {worker} was ended: {ending.words}"
         return failure(held.stopping, message, started(held), {"how": ending.how})
@@ -78,13 +78,13 @@ def lost(held: HeldCall, worker: str, ending: Exit) -> CallFailure:
 
 
 def drop(outcome: Outcome) -> None:
-    """Nobody wants it."""
+    """Close the memfd of an outcome that nobody wants."""
     if isinstance(outcome, LargePayload) and outcome.descriptor >= 0:
         os.close(outcome.descriptor)
 
 
 def error(outcome: Outcome) -> str:
-    """For a span; empty: none."""
+    """The outcome's error as a span names it; empty: none."""
     if isinstance(outcome, CallFailure):
         return outcome.reason
     return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload | LargePayload) else ""

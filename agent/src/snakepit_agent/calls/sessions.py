@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from snakepit._ipc.frames import EndSession
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls.answers import Links
 from snakepit_agent.calls.execution import Execution
 from snakepit_agent.calls.leasing import Leasing
 from snakepit_agent.calls.stopping import Stopping
 from snakepit_agent.link.translate import failure, reject_to_wire
+from snakepit_agent.link.uplink import Uplink
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.model.turns import Admission, Key, Turns, Waiting
@@ -28,11 +28,11 @@ class Sessions:
     """All sessions of one capsule. Calls whose turn it is go on to `execution`."""
 
     def __init__(
-        self, ledger: Ledger, links: Links, processes: Processes, leasing: Leasing, execution: Execution, stopping: Stopping
+        self, ledger: Ledger, uplink: Uplink, processes: Processes, leasing: Leasing, execution: Execution, stopping: Stopping
     ) -> None:
         self.turns = Turns()
         self._ledger = ledger
-        self._links = links
+        self._uplink = uplink
         self._processes = processes
         self._leasing = leasing
         self._execution = execution
@@ -51,7 +51,7 @@ class Sessions:
             self.turns.wait(Waiting(held, call))
             self._expect(held)
         else:
-            self._links.send(held.replica, reject_to_wire(held.remote, admission.value))
+            self._uplink.send(held.replica, reject_to_wire(held.remote, admission.value))
 
     def _begin(self, held: HeldCall, call: link_pb2.Call, *, in_turn: bool = False) -> None:
         if self._execution.admit(held, call, in_turn=in_turn):
@@ -86,7 +86,7 @@ class Sessions:
         """The replica wants these calls back, as far as they wait for their turn."""
         for waiting in [found for id_ in ids if (found := self.turns.find(replica, id_)) is not None]:
             self._drop(waiting)
-            self._links.send(replica, reject_to_wire(waiting.held.remote, "RECALLED"))
+            self._uplink.send(replica, reject_to_wire(waiting.held.remote, "RECALLED"))
 
     def tick(self, now: float) -> None:
         """Calls that wait end at their deadlines."""
@@ -153,7 +153,7 @@ class Sessions:
     def _come_back(self, waiting: Iterable[Waiting]) -> None:
         for each in waiting:
             self._expect(each.held, -1)
-            self._links.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
+            self._uplink.send(each.held.replica, reject_to_wire(each.held.remote, "RELEASED"))
 
     def _expect(self, held: HeldCall, change: int = 1) -> None:
         """It waits for its turn, or no more: its replica counts it, and has to hear that it takes no slot."""
@@ -161,4 +161,4 @@ class Sessions:
 
     def _answer(self, replica: str, key: Key, *, released: bool, look: bool = False) -> None:
         body = link_pb2.SessionReleased(session_uid=key[0], session_epoch=key[1], released=released, look=look)
-        self._links.send(replica, link_pb2.Frame(session_released=body))
+        self._uplink.send(replica, link_pb2.Frame(session_released=body))

@@ -81,7 +81,7 @@ class Announcer:
         self._reported()
 
     def report(self) -> None:
-        """The heartbeat."""
+        """Send every replica a report: the heartbeat."""
         self._uplink.broadcast(self._report())
 
     def _report(self) -> link_pb2.Frame:

@@ -62,7 +62,7 @@ class ResendBuffer:
         return (id_ for _, id_, _ in chain(self._slim, self._kept))
 
     def take(self) -> list[link_pb2.Frame]:
-        """Everything, to be told again."""
+        """Take everything out, to be told again."""
         frames = [link_pb2.Frame.FromString(data) for _, _, data in chain(self._slim, self._kept)]
         self._slim.clear()
         self._kept.clear()

@@ -11,7 +11,7 @@ from snakepit_agent.settings import Settings
 
 @dataclass(frozen=True)
 class Start:
-    """Ask the keeper for a process."""
+    """The keeper is to make a process."""
 
     index: int
     incarnation: str

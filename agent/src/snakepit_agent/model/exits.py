@@ -32,7 +32,7 @@ _OUT_OF_MEMORY = Exit("oom", "out of memory: the kernel killed it")
 
 
 def exited(code: int) -> Exit:
-    """By itself."""
+    """How a process that ended by itself, with this exit code, is told of."""
     how = f"exit code {code}"
     if code == CHANNEL_EXIT:
         return Exit(how, f"{how} (the tool closed or replaced a descriptor of the worker's own, or code that the worker needs)")
@@ -68,7 +68,7 @@ def _place(frame: tuple[str, str, str]) -> str:
 
 
 def _named(number: int) -> str:
-    """SIGSEGV: segmentation fault."""
+    """A signal in words, as in SIGSEGV: segmentation fault."""
     text = (signal.strsignal(number) or "unknown").lower()
     try:
         return f"{signal.Signals(number).name}: {text}"

@@ -94,12 +94,11 @@ class Lifecycle:
 
     # ---- one worker
 
-    def started(self, incarnation: str, pid: int, note: str = "") -> list[Action]:
+    def started(self, incarnation: str, pid: int, note: str = "") -> None:
         """The process exists. `note`: what is to be said of it for as long as it lives."""
         seat = self._by_incarnation.get(incarnation)
         if seat is not None:
             seat.pid, seat.note = pid, note
-        return []
 
     def became_ready(self, incarnation: str, setup_seconds: float, now: float, python: str = "") -> list[Action] | None:
         """`setup()` has returned; None when it is too late, as the worker is being stopped. A predecessor that it has makes room."""

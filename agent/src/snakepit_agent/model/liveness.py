@@ -43,11 +43,11 @@ class Liveness:
         self._signs[incarnation] = _Sign(now + self._spec.initial_delay_seconds)
 
     def gone(self, incarnation: str) -> None:
-        """It has ended, or is being stopped."""
+        """The worker has ended, or is being stopped."""
         self._signs.pop(incarnation, None)
 
     def heard(self, incarnation: str) -> None:
-        """It lives."""
+        """The worker has given a sign of life."""
         if (sign := self._signs.get(incarnation)) is not None:
             sign.asked, sign.suspect = None, False
 

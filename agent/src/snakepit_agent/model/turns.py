@@ -96,7 +96,7 @@ class Turns:
         self._of(held).running.add(held.id)
 
     def wait(self, waiting: Waiting) -> None:
-        """The admission was WAIT."""
+        """Keep the call until its turn comes; `judge` has said WAIT."""
         held = waiting.held
         self._of(held).waiting.append(waiting)
         self._waiting[held.id] = waiting
@@ -148,7 +148,7 @@ class Turns:
         return [waiting for waiting in self._waiting.values() if waiting.held.replica == replica]
 
     def drop(self, waiting: Waiting) -> None:
-        """It waits no more."""
+        """The call waits no more: it was recalled, or nobody wants it."""
         self._sessions[waiting.held.session_uid].waiting.remove(waiting)
         self._forget(waiting)
 

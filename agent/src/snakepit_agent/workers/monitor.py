@@ -26,7 +26,7 @@ class Supervisor(Protocol):
 
 
 class Monitor:
-    """Of one capsule's ready workers."""
+    """Watches one capsule's ready workers."""
 
     def __init__(self, heartbeat: HeartbeatSpec, ledger: Ledger, supervisor: Supervisor) -> None:
         self._liveness = Liveness(heartbeat)
@@ -46,12 +46,12 @@ class Monitor:
         self._liveness.gone(incarnation)
 
     def heard(self, channel: WorkerChannel) -> None:
-        """Something was, of a suspect one."""
+        """A suspect worker has said something."""
         self._liveness.heard(channel.incarnation)
         self._suspect(channel, False)
 
     def beat(self, now: float) -> None:
-        """Once a heartbeat."""
+        """Look after all workers, once a heartbeat."""
         heard = {incarnation for incarnation, channel in self._processes.channels.items() if channel.heard}
         for incarnation in heard:
             self._processes.channels[incarnation].heard = False
@@ -66,7 +66,7 @@ class Monitor:
                 log.info("worker %s was asked for its stacks:\n%s", self._processes.worker_id(incarnation), text)
 
     def reads_nothing(self, incarnation: str) -> None:
-        """It has left all its calls unread."""
+        """The worker has left all its calls unread."""
         for reaction in self._liveness.unread(incarnation, time.monotonic()):
             self._carry_out(incarnation, reaction)
 

@@ -52,7 +52,7 @@ def without_machinery(text: str) -> str:
 
 
 def _authors(thread: str) -> str:
-    """Empty, if no frame is the author's."""
+    """A thread's frames that are the author's; empty, if none is."""
     kept = [each for each in thread.splitlines() if each and not each.startswith("Extension modules:") and not _is_machinery(each)]
     return "\n".join([*kept, "", ""]) if any(map(_FRAME.match, kept)) else ""
 
@@ -88,7 +88,7 @@ class Stacks:
         self._asked = now
 
     def read(self) -> str:
-        """What is there."""
+        """The stacks that were written last."""
         try:
             size = os.fstat(self._descriptor).st_size
             return os.pread(self._descriptor, MOST_BYTES, max(0, size - MOST_BYTES)).decode(errors="replace")

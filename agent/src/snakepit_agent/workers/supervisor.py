@@ -55,7 +55,7 @@ class Supervisor:
         self.processes = Processes(self.lifecycle, order, settings.capsule)
         self.changed = changed
         self.cpus = 0.0
-        """Of the workers' container; 0: unknown."""
+        """CPUs that the workers' container may use; 0: unknown."""
         self._settings = settings
         self._ledger = ledger
         self._order = order
@@ -91,12 +91,12 @@ class Supervisor:
         self.lifecycle.could_not_start(incarnation, reason, clip(said), clip(traceback))
 
     def suspect(self, incarnation: str, suspect: bool) -> None:
-        """It does not answer, or does again."""
+        """The worker does not answer, or does again."""
         self.lifecycle.suspect(incarnation, suspect)
         self.changed()
 
     def kill(self, incarnation: str, reason: str, message: str) -> None:
-        """For a reason that is to be told."""
+        """Kill the worker for a reason that is to be told."""
         log.warning("worker %s is killed: %s", self.processes.worker_id(incarnation), message)
         self.apply(self.lifecycle.kill(incarnation, reason, message))
 
@@ -140,14 +140,14 @@ class Supervisor:
         self.changed()
 
     def retire(self, incarnation: str, now: float) -> None:
-        """It has served whom it was for."""
+        """The worker has served whom it was for: a fresh one takes its place."""
         self.apply(self.lifecycle.retire(incarnation, now))
         self.changed()
 
     # ---- what lifecycle decided
 
     def apply(self, decided: Sequence[actions.Action]) -> None:
-        """Do it, in order."""
+        """Do what was decided, in order."""
         gone = "DRAINING" if self.lifecycle.draining else "WORKER_GONE"
         for action in decided:
             match action:

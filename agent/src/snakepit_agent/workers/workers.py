@@ -99,7 +99,7 @@ class Workers:
             self.supervisor.kill(incarnation, "ChannelBroken", "its channel to the agent was shut")
 
     def beat(self, now: float) -> None:
-        """Once a heartbeat."""
+        """Look after all workers, once a heartbeat."""
         if self._oom is not None:
             self._oom.observe(now)
         self.supervisor.monitor.beat(now)

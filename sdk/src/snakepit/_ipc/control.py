@@ -122,7 +122,7 @@ class SignalWorker(Frame, tag="signal"):
 
 
 class Shutdown(Frame, tag="shutdown"):
-    """End what is left (KILL) and exit 0."""
+    """The keeper is to end what is left (KILL) and exit 0."""
 
 
 FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | MemoryMeasured | KeeperTerminating

@@ -141,7 +141,7 @@ class Done(Frame, tag="done"):
 
 
 class ChunkFrame(Frame, tag="chunk"):
-    """`sections` as of `Done`."""
+    """A piece of a stream; `sections` as of `Done`."""
 
     id: int
     index: int
@@ -214,7 +214,7 @@ class SpanFrame(Frame, tag="span"):
 
 
 class CancelCall(Frame, tag="cancel"):
-    """`reason`: CANCELLED or DEADLINE."""
+    """The call is to stop; `reason`: CANCELLED or DEADLINE."""
 
     id: int
     reason: str

@@ -23,12 +23,12 @@ Sections = Sequence[int]
 
 
 def sizes(payload: Payload) -> tuple[int, ...]:
-    """Of its sections."""
+    """The sizes of a payload's sections."""
     return (len(payload.data), *[len(each.data) for each in payload.attachments])
 
 
 def total(sections: Sections) -> int:
-    """Bytes of the layout, zeros included."""
+    """How many bytes the layout has, zeros included."""
     return sum(map(_aligned, sections[:-1])) + sections[-1]
 
 

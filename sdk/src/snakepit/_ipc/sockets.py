@@ -40,14 +40,14 @@ _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-class _Room(threading.local):
+class _ReadBuffer(threading.local):
     """Where packets are read to: asking for so much memory anew at each read costs ten times the read."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(MAX_PACKET))
 
 
-_room = _Room()
+_read_buffer = _ReadBuffer()
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
@@ -93,17 +93,17 @@ def send_packet(sock: socket.socket, data: bytes, descriptors: Sequence[int] = (
 
 def recv_packet(sock: socket.socket, flags: int = 0) -> Packet | None:
     """The next packet; None at the end. Descriptors close on exec. BlockingIOError: nothing there (with MSG_DONTWAIT)."""
-    size, ancillary, happened, _ = sock.recvmsg_into([_room.view], _ANCILLARY, flags | _RECEIVE)
+    size, ancillary, happened, _ = sock.recvmsg_into([_read_buffer.view], _ANCILLARY, flags | _RECEIVE)
     return _packet(size, ancillary, happened)
 
 
 def _packet(size: int, ancillary: list[tuple[int, int, bytes]], happened: int) -> Packet | None:
-    """Of what lies in this thread's room."""
+    """Make a packet of what lies in this thread's buffer."""
     descriptors = _descriptors(ancillary) if ancillary else []
     if happened & _CUT:
         close_all(descriptors)
         raise FramingError(f"a packet is larger than {MAX_PACKET} bytes or carries more than {MAX_DESCRIPTORS} descriptors")
-    return Packet(bytes(_room.view[:size]), descriptors) if size else None
+    return Packet(bytes(_read_buffer.view[:size]), descriptors) if size else None
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
@@ -161,11 +161,11 @@ def _send_or_full(inbox: socket.socket, data: bytes, descriptors: Sequence[int])
 
 def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
     """Take the next call off an inbox; None at the end. Failures as `recv_packet`, and FramingError."""
-    room = _room.view
-    size, ancillary, happened, _ = inbox.recvmsg_into([room], _ANCILLARY, flags | _RECEIVE)
+    buffer = _read_buffer.view
+    size, ancillary, happened, _ = inbox.recvmsg_into([buffer], _ANCILLARY, flags | _RECEIVE)
     if not ancillary and not happened & _CUT:
         # Nearly every call: decoded where it lies.
-        return decode(_calls, room[:size]) if size else None
+        return decode(_calls, buffer[:size]) if size else None
     packet = _packet(size, ancillary, happened)
     if packet is None:
         return None
@@ -286,12 +286,12 @@ class OutboxBuffer(Generic[F]):
 
 
 def worker_frames() -> OutboxBuffer[FromWorker]:
-    """The agent's side of an outbox."""
+    """Make the buffer for the agent's side of an outbox."""
     return OutboxBuffer(_from_worker)
 
 
 def agent_frames() -> OutboxBuffer[ToWorker]:
-    """The worker's side of an outbox."""
+    """Make the buffer for the worker's side of an outbox."""
     return OutboxBuffer(_to_worker)
 
 
