@@ -24,7 +24,7 @@ from typing import NamedTuple
 import uvloop
 
 from snakepit._ipc.control import FromKeeper, KeeperHello, Shutdown, StartWorker, WorkerStarted
-from snakepit._ipc.frames import CallFrame, Done, FromWorker, Ready
+from snakepit._ipc.worker import CallFrame, Done, FromWorker, Ready
 from snakepit._values import payloads
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer

@@ -14,7 +14,8 @@ from simulation.contents import content, parse
 from simulation.limits import Limits
 from simulation.times import LATE_SECONDS, untimely
 
-from snakepit._ipc.frames import CallFrame, ToolAnswer
+from snakepit._ipc.frames import ToolAnswer
+from snakepit._ipc.worker import CallFrame
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls.nested import LATE_SECONDS as LOST_SECONDS
 from snakepit_control_plane.model.session import SessionRecord

@@ -13,8 +13,10 @@ from simulation.contents import LARGEST, said
 from simulation.tools import CREDIT, MOST_CHUNKS, OFFERED, SECONDS, SILENT_SECONDS, STREAMED
 
 from snakepit._ipc import control, frames
-from snakepit._ipc.frames import CallFailure, CallFrame, Done, Payload, ToolFailure
+from snakepit._ipc import worker as worker_ipc
+from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sockets import close_all, seal_memfd
+from snakepit._ipc.worker import CallFrame, Done
 from snakepit.errors import Started
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Process:
         self.inbox: deque[CallFrame] = deque()
         self.running: dict[int, Run] = {}
         self.alive = True
-        self.said: deque[frames.FromWorker] = deque()
+        self.said: deque[worker_ipc.FromWorker] = deque()
         self.asked: dict[int, int] = {}
         self.called: dict[int, tuple[int, Attempt]] = {}
         self.on_frames: OnFrames | None = None
@@ -67,7 +69,7 @@ class Process:
         return self
 
     def _ready(self) -> None:
-        self._say(frames.Ready(OFFERED, "Simulated.", 0.01))
+        self._say(worker_ipc.Ready(OFFERED, "Simulated.", 0.01))
 
     # ---- the agent's side of the channel
 
@@ -80,23 +82,23 @@ class Process:
         self._arguments[call.id] = descriptor
         self.deliver(call)
 
-    def control(self, *said: frames.ToWorker) -> None:
+    def control(self, *said: worker_ipc.ToWorker) -> None:
         for frame in said:
-            if isinstance(frame, frames.CancelCall):
+            if isinstance(frame, worker_ipc.CancelCall):
                 if frame.id in self.running:
                     self.running[frame.id].stopped = True
                 self._soon(0.001, self._interrupt, frame)
             elif isinstance(frame, frames.StateAnswer):
                 self._soon(0.0005, self._noted, frame)
-            elif isinstance(frame, frames.Credit):
+            elif isinstance(frame, worker_ipc.Credit):
                 self._soon(0.0005, self._credited, frame)
             elif isinstance(frame, frames.ToolChunk):
                 self._in_order(self._came, frame)
             elif isinstance(frame, frames.ToolAnswer):
                 self._in_order(self._answered, frame)
-            elif isinstance(frame, frames.Ping):
-                self._soon(0.0005, self._say, frames.Pong())
-            elif isinstance(frame, frames.Stop):
+            elif isinstance(frame, worker_ipc.Ping):
+                self._soon(0.0005, self._say, worker_ipc.Pong())
+            elif isinstance(frame, worker_ipc.Stop):
                 self._soon(0.002, self._exit)
 
     control_soon = control
@@ -153,7 +155,7 @@ class Process:
         if self.alive:
             what(*args)
 
-    def _say(self, frame: frames.FromWorker) -> None:
+    def _say(self, frame: worker_ipc.FromWorker) -> None:
         if self.alive:
             self.said.append(frame)
             self._last = max(self._last + 1e-7, self.machine.loop.time() + self.chance.random() * 0.0002)
@@ -227,7 +229,7 @@ class Process:
     def _note(self, call: CallFrame) -> None:
         self._operations += 1
         self.asked[self._operations] = call.id
-        self._say(frames.StateOperation(self._operations, call.id, "set", "k", Payload(b"%d" % call.session_epoch)))
+        self._say(worker_ipc.StateOperation(self._operations, call.id, "set", "k", Payload(b"%d" % call.session_epoch)))
 
     def _noted(self, answer: frames.StateAnswer) -> None:
         id_ = self.asked.pop(answer.operation_id, 0)
@@ -259,14 +261,14 @@ class Process:
             shortest, longest = SECONDS["stream"]
             self._later(SILENT_SECONDS if kind > 0.99 else self.chance.uniform(shortest, longest), self._yield, id_)
 
-    def _chunk(self, id_: int, run: Run) -> frames.ChunkFrame:
+    def _chunk(self, id_: int, run: Run) -> worker_ipc.ChunkFrame:
         index, run.chunks = run.chunks, run.chunks + 1
         if self.chance.random() < 0.8:
-            return frames.ChunkFrame(id_, index, Payload(said(run.token, index)))
+            return worker_ipc.ChunkFrame(id_, index, Payload(said(run.token, index)))
         data = said(run.token, index, self.chance.randint(100, LARGEST))
-        return frames.ChunkFrame(id_, index, Payload(b""), self._hand_over(id_, data))
+        return worker_ipc.ChunkFrame(id_, index, Payload(b""), self._hand_over(id_, data))
 
-    def _credited(self, credit: frames.Credit) -> None:
+    def _credited(self, credit: worker_ipc.Credit) -> None:
         stream = self._streams.get(credit.id)
         if stream is not None:
             stream.credit += credit.chunks
@@ -288,7 +290,7 @@ class Process:
         self.called[self._operations] = call.id, attempt
         deadline = self.machine.loop.time() + timeout if timeout else 0.0
         arguments = Payload(attempt.arguments)
-        self._say(frames.ToolCall(self._operations, call.id, tool, arguments, pool, deadline, stream=tool in STREAMED))
+        self._say(worker_ipc.ToolCall(self._operations, call.id, tool, arguments, pool, deadline, stream=tool in STREAMED))
         if self.chance.random() < 0.1:
             self._later(self.chance.random(), self._drop, self._operations)
 
@@ -296,7 +298,7 @@ class Process:
         _, attempt = self.called.get(chunk.operation_id, (0, None))
         if attempt is not None:
             self.machine.account.chunk(attempt, chunk.payload.data)
-            self._soon(0.01, self._say, frames.ToolTaken(chunk.operation_id, 1))
+            self._soon(0.01, self._say, worker_ipc.ToolTaken(chunk.operation_id, 1))
 
     def _answered(self, answer: frames.ToolAnswer) -> None:
         id_, attempt = self.called.pop(answer.operation_id, (0, None))
@@ -313,12 +315,12 @@ class Process:
         id_, attempt = self.called.pop(operation, (0, None))
         if attempt is not None:
             self.machine.account.cut_off(attempt)
-            self._say(frames.ToolDropped(operation))
+            self._say(worker_ipc.ToolDropped(operation))
             self._succeed(id_)
 
     # ---- ends
 
-    def _interrupt(self, cancel: frames.CancelCall) -> None:
+    def _interrupt(self, cancel: worker_ipc.CancelCall) -> None:
         run = self.running.get(cancel.id)
         if run is not None and run.tool != "stubborn":
             self._end(cancel.id, Done(cancel.id, failure=CallFailure(cancel.reason, "interrupted", int(Started.YES))))
@@ -329,7 +331,7 @@ class Process:
         for operation in [each for each, (asker, _) in self.called.items() if asker == id_]:
             self.machine.account.cut_off(self.called.pop(operation)[1])
             if self.chance.random() < 0.5:
-                self._say(frames.ToolDropped(operation))
+                self._say(worker_ipc.ToolDropped(operation))
         self.machine.account.ended(run)
         done.run_seconds = run.ended - run.began
         self._say(done)

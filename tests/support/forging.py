@@ -7,19 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from snakepit import tool
-from snakepit._ipc.frames import (
-    Attachment,
-    Begin,
-    ChunkFrame,
-    Done,
-    FromWorker,
-    Payload,
-    ProgressFrame,
-    StateOperation,
-    ToolCall,
-    ToolFailure,
-)
+from snakepit._ipc.frames import Attachment, Payload, ToolFailure
 from snakepit._ipc.sockets import encode_batch
+from snakepit._ipc.worker import Begin, ChunkFrame, Done, FromWorker, ProgressFrame, StateOperation, ToolCall
 
 FORGED = Payload(b'"forged"')
 LIES: dict[str, Callable[[int], FromWorker]] = {

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 from typing import Any
 
-from snakepit._ipc.frames import CallFrame, Done, Payload
+from snakepit._ipc.frames import Payload
+from snakepit._ipc.worker import CallFrame, Done
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_agent.calls.answers import Answers

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
-from snakepit._ipc.frames import Failed, FromWorker, Ready, SetResultLimit
+from snakepit._ipc.worker import Failed, FromWorker, Ready, SetResultLimit
 from snakepit._names import new_id
 from snakepit._wire.token import Token
 from snakepit.v1 import link_pb2

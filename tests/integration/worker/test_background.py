@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snakepit._ipc.frames import EndSession
+from snakepit._ipc.worker import EndSession
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 
 

@@ -25,17 +25,7 @@ from snakepit import (
     ToolError,
     ToolNotFound,
 )
-from snakepit._ipc.frames import (
-    STREAM_CREDIT,
-    Begin,
-    CancelCall,
-    ChunkFrame,
-    Credit,
-    EndSession,
-    ProgressFrame,
-    SetResultLimit,
-    SpanFrame,
-)
+from snakepit._ipc.worker import STREAM_CREDIT, Begin, CancelCall, ChunkFrame, Credit, EndSession, ProgressFrame, SetResultLimit, SpanFrame
 from snakepit._values import payloads
 from snakepit.errors import BY_REASON, from_reason
 from snakepit_worker import testing

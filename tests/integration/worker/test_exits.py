@@ -13,7 +13,7 @@ import pytest
 
 from snakepit import ToolError
 from snakepit._ipc.control import StartFailed
-from snakepit._ipc.frames import EndSession
+from snakepit._ipc.worker import EndSession
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 
 SAMPLE = "support.sample:Sample"

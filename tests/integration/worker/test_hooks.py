@@ -9,7 +9,7 @@ import pytest
 
 import snakepit
 import snakepit.testing
-from snakepit._ipc.frames import EndSession
+from snakepit._ipc.worker import EndSession
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
 from support.authored import Hooked, HookedLater, Remembering, RememberingLater
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from snakepit._ipc.frames import CancelCall, ChunkFrame, Done, ProgressFrame
+from snakepit._ipc.worker import CancelCall, ChunkFrame, Done, ProgressFrame
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 from support.waiting import WAITS
 

@@ -13,8 +13,8 @@ import pytest
 
 from snakepit import SnakepitError
 from snakepit._ipc.control import KeeperHello, KeeperTerminating, Shutdown, SignalWorker, StartFailed, WorkerExited
-from snakepit._ipc.frames import Begin, CancelCall, Done, Failed, Ready
 from snakepit._ipc.sockets import recall_call
+from snakepit._ipc.worker import Begin, CancelCall, Done, Failed, Ready
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
 
 SAMPLE = "support.sample:Sample"

@@ -10,7 +10,8 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from snakepit._ipc.frames import CallFailure, CallFrame, Payload
+from snakepit._ipc.frames import CallFailure, Payload
+from snakepit._ipc.worker import CallFrame
 from snakepit._wire.bulk import LaneBroken
 from snakepit.errors import Started
 from snakepit_agent.calls.arguments import Arguments

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from snakepit._ipc import sockets
-from snakepit._ipc.frames import CancelCall, Done, Payload
+from snakepit._ipc.frames import Payload
+from snakepit._ipc.worker import CancelCall, Done
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget

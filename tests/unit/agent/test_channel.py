@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from snakepit._ipc import sockets
-from snakepit._ipc.frames import INLINE_BYTES, Begin, CallFrame, Done, FromWorker, Payload
+from snakepit._ipc.frames import Payload
 from snakepit._ipc.sections import sizes, skeleton
+from snakepit._ipc.worker import INLINE_BYTES, Begin, CallFrame, Done, FromWorker
 from snakepit_agent.workers.channel import HANDED, WorkerChannel, WorkerLies
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit._ipc.frames import CHANNEL_EXIT
+from snakepit._ipc.worker import CHANNEL_EXIT
 from snakepit_agent.model.exits import exited, killed
 
 STACKS = """Fatal Python error: Segmentation fault

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
+from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk
+from snakepit._ipc.worker import ToolCall, ToolDropped, ToolTaken, ToWorker
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls.nested import LATE_SECONDS, NestedCalls
 from snakepit_agent.model.call import HeldCall

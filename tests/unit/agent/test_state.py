@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit._ipc.frames import Payload, StateAnswer, StateOperation
+from snakepit._ipc.frames import Payload, StateAnswer
+from snakepit._ipc.worker import StateOperation
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.state import ANSWER_SECONDS, LATE_SECONDS, WAITING, StateForwarder

@@ -16,7 +16,8 @@ from snakepit import (
     ToolError,
     ToolNotFound,
 )
-from snakepit._ipc.frames import CallFailure, StateAnswer, StateOperation
+from snakepit._ipc.frames import CallFailure, StateAnswer
+from snakepit._ipc.worker import StateOperation
 from snakepit.author.context import CallInfo
 from snakepit.author.state import CACHE_SECONDS, StateCache
 from snakepit.testing import Call, Harness, MemoryState, start

@@ -13,25 +13,21 @@ import pytest
 
 from snakepit._ipc import control, sockets
 from snakepit._ipc.control import KeeperHello, MemoryMeasured, SignalWorker, StartFailed, StartWorker, WorkerStarted
-from snakepit._ipc.frames import (
+from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolAnswer, ToolFailure
+from snakepit._ipc.sections import sizes, skeleton, spread
+from snakepit._ipc.worker import (
     INLINE_BYTES,
-    Attachment,
     Begin,
-    CallFailure,
     CallFrame,
     CancelCall,
     Done,
     FromWorker,
-    Payload,
     ProgressFrame,
     SetResultLimit,
     SpanFrame,
     StateOperation,
-    ToolAnswer,
     ToolCall,
-    ToolFailure,
 )
-from snakepit._ipc.sections import sizes, skeleton, spread
 from snakepit_worker.starting import Forked, MustSpawn, decode_reply
 
 

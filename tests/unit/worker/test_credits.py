@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from snakepit._ipc.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Payload, Pong, ProgressFrame
+from snakepit._ipc.frames import Payload
 from snakepit._ipc.sockets import encode_batch, worker_frames
+from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Pong, ProgressFrame
 from snakepit.author.context import Interrupted
 from snakepit_worker import channel
 from snakepit_worker.channel import Channel

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from snakepit._ipc import sockets
-from snakepit._ipc.frames import Done, Payload, Pong
+from snakepit._ipc.frames import Payload
 from snakepit._ipc.held import MOST_RESULTS, HeldResults, left_behind
+from snakepit._ipc.worker import Done, Pong
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import ThreadInterrupts

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from snakepit._ipc.frames import StateAnswer, StateOperation
+from snakepit._ipc.frames import StateAnswer
 from snakepit._ipc.sockets import encode_batch, worker_frames
+from snakepit._ipc.worker import StateOperation
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts
 

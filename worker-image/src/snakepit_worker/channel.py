@@ -17,22 +17,11 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from snakepit._ipc.frames import (
-    Done,
-    FromWorker,
-    Payload,
-    StateAnswer,
-    StateOperation,
-    ToolAnswer,
-    ToolCall,
-    ToolChunk,
-    ToolDropped,
-    ToolTaken,
-    ToWorker,
-)
+from snakepit._ipc.frames import Payload, StateAnswer, ToolAnswer, ToolChunk
 from snakepit._ipc.held import HeldResults
 from snakepit._ipc.sections import spread
 from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
+from snakepit._ipc.worker import Done, FromWorker, StateOperation, ToolCall, ToolDropped, ToolTaken, ToWorker
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit_worker.interrupts import Shielding
 

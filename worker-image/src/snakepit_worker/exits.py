@@ -14,8 +14,8 @@ import sys
 import traceback
 from typing import NoReturn
 
-from snakepit._ipc.frames import CHANNEL_EXIT, STACKS
 from snakepit._ipc.sockets import hand_over
+from snakepit._ipc.worker import CHANNEL_EXIT, STACKS
 
 _APART = 100
 

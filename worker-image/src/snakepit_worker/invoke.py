@@ -16,18 +16,9 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from snakepit._ipc.frames import (
-    Begin,
-    CallFailure,
-    CallFrame,
-    ChunkFrame,
-    Done,
-    FromWorker,
-    Payload,
-    SpanFrame,
-    ToolFailure,
-)
+from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
+from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, FromWorker, SpanFrame
 from snakepit._names import nearest
 from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache

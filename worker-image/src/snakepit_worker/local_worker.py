@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from snakepit._ipc.control import SignalWorker, WorkerExited, WorkerStarted
-from snakepit._ipc.frames import (
+from snakepit._ipc.frames import Payload
+from snakepit._ipc.sections import fill
+from snakepit._ipc.sockets import encode_batch, mapped, send_call, take_over, worker_frames
+from snakepit._ipc.worker import (
     CallFrame,
     CancelCall,
     ChunkFrame,
@@ -21,7 +24,6 @@ from snakepit._ipc.frames import (
     Done,
     Failed,
     FromWorker,
-    Payload,
     ProgressFrame,
     Ready,
     StateOperation,
@@ -29,8 +31,6 @@ from snakepit._ipc.frames import (
     ToolCall,
     ToWorker,
 )
-from snakepit._ipc.sections import fill
-from snakepit._ipc.sockets import encode_batch, mapped, send_call, take_over, worker_frames
 from snakepit._names import new_id
 from snakepit._values import payloads
 from snakepit._values.payload_warnings import warn

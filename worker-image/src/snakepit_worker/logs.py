@@ -19,7 +19,7 @@ import time
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from snakepit._ipc.frames import CallFrame
+from snakepit._ipc.worker import CallFrame
 from snakepit_worker.log_records import END, NO_CALL, PIECE, Label, Record, encode
 
 _FIONREAD = 0x541B

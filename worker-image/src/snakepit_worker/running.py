@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from snakepit._ipc.frames import STREAM_BYTES, STREAM_CREDIT, CallFrame, Payload, ProgressFrame, StateAnswer
+from snakepit._ipc.frames import Payload, StateAnswer
+from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, ProgressFrame
 from snakepit.author.context import Interrupted
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit_worker.channel import Channel

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from snakepit._ipc.control import StartWorker
-from snakepit._ipc.frames import (
+from snakepit._ipc.held import HeldResults
+from snakepit._ipc.sockets import DONTWAIT, FramingError, recv_call
+from snakepit._ipc.worker import (
     CHANNEL_EXIT,
     CancelCall,
     Credit,
@@ -33,8 +35,6 @@ from snakepit._ipc.frames import (
     Stop,
     ToWorker,
 )
-from snakepit._ipc.held import HeldResults
-from snakepit._ipc.sockets import DONTWAIT, FramingError, recv_call
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
 from snakepit.author.tools import describe, discover, is_thread_safe

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit._ipc.frames import CallFailure, CallFrame
+from snakepit._ipc.frames import CallFailure
 from snakepit._ipc.sections import total
+from snakepit._ipc.worker import CallFrame
 from snakepit.errors import Started
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.bulk import Broken, Route, Stalled, fetch_arguments

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 
-from snakepit._ipc.frames import Begin, ChunkFrame, Done, Payload, ProgressFrame
+from snakepit._ipc.frames import Payload
+from snakepit._ipc.worker import Begin, ChunkFrame, Done, ProgressFrame
 from snakepit._values.strings import clipped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import results

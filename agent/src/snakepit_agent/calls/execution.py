@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from snakepit._ipc.frames import CallFailure, CallFrame, Done, Flush
+from snakepit._ipc.frames import CallFailure
+from snakepit._ipc.worker import CallFrame, Done, Flush
 from snakepit._telemetry import tracing
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2

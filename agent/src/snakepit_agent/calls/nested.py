@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit._ipc.frames import CallFailure, ToolAnswer, ToolCall, ToolChunk, ToolDropped, ToolTaken, ToWorker
+from snakepit._ipc.frames import CallFailure, ToolAnswer, ToolChunk
+from snakepit._ipc.worker import ToolCall, ToolDropped, ToolTaken, ToWorker
 from snakepit._names import new_id
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from snakepit._ipc import frames
+from snakepit._ipc import worker as worker_ipc
 from snakepit._telemetry import tracing
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
@@ -79,32 +79,32 @@ class Pipeline:
 
     # ---- from the workers
 
-    def worker_said(self, incarnation: str, said: Sequence[frames.FromWorker]) -> None:
+    def worker_said(self, incarnation: str, said: Sequence[worker_ipc.FromWorker]) -> None:
         """In the order in which it was said. Raises WorkerLies."""
         for frame in said:
-            if type(frame) is frames.Done:
+            if type(frame) is worker_ipc.Done:
                 self.calls.on_done(incarnation, frame)
-            elif type(frame) is frames.ChunkFrame:
+            elif type(frame) is worker_ipc.ChunkFrame:
                 self.calls.on_chunk(incarnation, frame)
             else:
                 self._on_rare(incarnation, frame)
 
-    def _on_rare(self, incarnation: str, frame: frames.FromWorker) -> None:
+    def _on_rare(self, incarnation: str, frame: worker_ipc.FromWorker) -> None:
         match frame:
-            case frames.StateOperation():
+            case worker_ipc.StateOperation():
                 if (call := self.calls.of(incarnation, frame.id)) is not None:
                     self.state.request(call, frame, time.monotonic())
-            case frames.ToolCall():
+            case worker_ipc.ToolCall():
                 self.nested.asked(self.calls.of(incarnation, frame.id), incarnation, frame, time.monotonic())
-            case frames.ToolTaken():
+            case worker_ipc.ToolTaken():
                 self.nested.taken(incarnation, frame)
-            case frames.ToolDropped():
+            case worker_ipc.ToolDropped():
                 self.nested.dropped(incarnation, frame)
-            case frames.Begin():
+            case worker_ipc.Begin():
                 self.calls.on_begin(incarnation, frame)
-            case frames.ProgressFrame():
+            case worker_ipc.ProgressFrame():
                 self.calls.on_progress(incarnation, frame)
-            case frames.SpanFrame():
+            case worker_ipc.SpanFrame():
                 tracing.export_span(
                     frame.name,
                     frame.traceparent,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from snakepit._ipc.frames import EndSession
+from snakepit._ipc.worker import EndSession
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.execution import Execution

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit._ipc.frames import CallFailure, StateAnswer, StateOperation
+from snakepit._ipc.frames import CallFailure, StateAnswer
+from snakepit._ipc.worker import StateOperation
 from snakepit._names import STATE_KEY_BYTES
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 
-from snakepit._ipc.frames import CallFailure, CancelCall
+from snakepit._ipc.frames import CallFailure
+from snakepit._ipc.worker import CancelCall
 from snakepit.errors import Started
 from snakepit_agent.calls import results
 from snakepit_agent.calls.answers import Answers

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snakepit._ipc.frames import Credit, Payload, ToWorker
+from snakepit._ipc.frames import Payload
 from snakepit._ipc.sections import total
+from snakepit._ipc.worker import Credit, ToWorker
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.link.bulk import Delivery, Item, Route

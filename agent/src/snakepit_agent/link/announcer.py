@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from snakepit._ipc.frames import Ready
+from snakepit._ipc.worker import Ready
 from snakepit._wire.tools import tool_to_wire
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.report import load, report

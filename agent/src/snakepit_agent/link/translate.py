@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snakepit._ipc.frames import Attachment, CallFailure, CallFrame, Payload, ToolFailure, ToolInfo
+from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure, ToolInfo
 from snakepit._ipc.sections import counted
+from snakepit._ipc.worker import CallFrame
 from snakepit._values.strings import clipped
 from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2

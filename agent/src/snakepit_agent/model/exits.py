@@ -7,7 +7,7 @@ import re
 import signal
 from typing import NamedTuple
 
-from snakepit._ipc.frames import CHANNEL_EXIT
+from snakepit._ipc.worker import CHANNEL_EXIT
 
 FATAL = "Fatal Python error"
 """How faulthandler begins when a signal is about to end the process."""

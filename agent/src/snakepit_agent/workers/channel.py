@@ -14,7 +14,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from snakepit._ipc.frames import HELD, STACKS, CallFrame, FromWorker, ToWorker
 from snakepit._ipc.held import left_behind
 from snakepit._ipc.sockets import (
     DONTWAIT,
@@ -27,6 +26,7 @@ from snakepit._ipc.sockets import (
     take_over,
     worker_frames,
 )
+from snakepit._ipc.worker import HELD, STACKS, CallFrame, FromWorker, ToWorker
 from snakepit_agent.workers.stacks import Stacks
 
 READ_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Protocol
 
-from snakepit._ipc.frames import Ping
+from snakepit._ipc.worker import Ping
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit_agent.model.liveness import Liveness, Reaction
 from snakepit_agent.model.slots import Ledger

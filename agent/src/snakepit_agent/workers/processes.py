@@ -6,7 +6,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from snakepit._ipc import control, frames
+from snakepit._ipc import control
+from snakepit._ipc import worker as worker_ipc
 from snakepit._names import worker_id
 from snakepit_agent.model.lifecycle import Lifecycle
 from snakepit_agent.workers.channel import WorkerChannel
@@ -26,12 +27,12 @@ class Processes:
         seat = self._lifecycle.seat(incarnation)
         return worker_id(self._capsule, seat.index) if seat else ""
 
-    def tell(self, incarnation: str, frame: frames.ToWorker) -> None:
+    def tell(self, incarnation: str, frame: worker_ipc.ToWorker) -> None:
         """A control frame; a worker that is dead needs none."""
         if channel := self.channels.get(incarnation):
             channel.control(frame)
 
-    def tell_soon(self, incarnation: str, frame: frames.ToWorker) -> None:
+    def tell_soon(self, incarnation: str, frame: worker_ipc.ToWorker) -> None:
         """The same, together with what else the worker is told in this turn of the loop."""
         if channel := self.channels.get(incarnation):
             channel.control_soon(frame)

@@ -7,7 +7,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from snakepit._ipc import control, frames
+from snakepit._ipc import control
+from snakepit._ipc import worker as worker_ipc
 from snakepit._ipc.control import thread_environment
 from snakepit._names import new_id, worker_id
 from snakepit._values.strings import clipped
@@ -65,7 +66,7 @@ class Supervisor:
 
     # ---- one worker
 
-    def ready(self, incarnation: str, frame: frames.Ready) -> bool:
+    def ready(self, incarnation: str, frame: worker_ipc.Ready) -> bool:
         """`setup()` has returned. False: the worker is not to be used."""
         if (size := offer_bytes(frame.tools, frame.description)) > MAX_PAYLOAD_BYTES:
             said = f"its {len(frame.tools)} tools have {size} bytes of descriptions and schemas, {MAX_PAYLOAD_BYTES} is the most"
@@ -159,7 +160,7 @@ class Supervisor:
                     self._ledger.close(action.incarnation, gone, keep=action.keep)
                 case actions.Stop():
                     self._ledger.close(action.incarnation, gone)
-                    self.processes.tell(action.incarnation, frames.Stop())
+                    self.processes.tell(action.incarnation, worker_ipc.Stop())
                 case actions.Finished():
                     self._drained()
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from snakepit._ipc import control, frames
+from snakepit._ipc import control
+from snakepit._ipc import worker as worker_ipc
 from snakepit._ipc.sockets import close_all
 from snakepit_agent.model import exits
 from snakepit_agent.model.exits import Exit
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 class WorkerEvents(Protocol):
     """What the owner hears. A worker's death comes before its channel is closed."""
 
-    def worker_said(self, incarnation: str, said: Sequence[frames.FromWorker]) -> None: ...
+    def worker_said(self, incarnation: str, said: Sequence[worker_ipc.FromWorker]) -> None: ...
     def worker_died(self, incarnation: str, exit_: Exit) -> None: ...
     def call_unwritten(self, id_: int, why: str) -> None: ...
     def workers_changed(self) -> None: ...
@@ -176,7 +177,7 @@ class Workers:
         self.channels[frame.incarnation] = channel
         self.lifecycle.started(frame.incarnation, frame.pid, frame.note)
 
-    def _on_frames(self, channel: WorkerChannel, said: Sequence[frames.FromWorker]) -> None:
+    def _on_frames(self, channel: WorkerChannel, said: Sequence[worker_ipc.FromWorker]) -> None:
         channel.heard = True
         if channel.suspect:
             self.supervisor.monitor.heard(channel)

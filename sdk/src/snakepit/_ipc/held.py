@@ -11,8 +11,8 @@ import os
 import socket
 import struct
 
-from snakepit._ipc.frames import HELD, Done, FromWorker
 from snakepit._ipc.sockets import FramingError, batch_of, encode, hand_over, open_memfd, worker_frames
+from snakepit._ipc.worker import HELD, Done, FromWorker
 
 BYTES = 32 * 1024
 MOST_RESULTS = 32

@@ -18,8 +18,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from snakepit._ipc.frames import INLINE_BYTES, CallFrame, FromWorker, Payload, ToWorker
+from snakepit._ipc.frames import Payload
 from snakepit._ipc.sections import Bytes, fill, total, views
+from snakepit._ipc.worker import INLINE_BYTES, CallFrame, FromWorker, ToWorker
 
 MAX_PACKET = INLINE_BYTES * 2
 """Bytes that a reader provides for one packet; a control frame may carry a traceback. No system's default lets less be written."""

@@ -17,7 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from snakepit._ipc.frames import Payload, StateAnswer, StateOperation, ToolInfo
+from snakepit._ipc.frames import Payload, StateAnswer, ToolInfo
+from snakepit._ipc.worker import StateOperation
 from snakepit._names import nearest, new_id
 from snakepit._values import payloads
 from snakepit._values.payload_warnings import warn
