@@ -1,4 +1,4 @@
-"""Which pools want a look, and when; and whose pods the API server refused, so that they are not asked for at each look. No clock here."""
+"""Whose turn it is, and when; and that the API server refused a pod, so that it is not asked for each time. No clock here."""
 
 from __future__ import annotations
 
@@ -53,30 +53,16 @@ class Refusal(Struct, frozen=True):
     until: float
     problem: tuple[str, str]
 
-    def is_of(self, pool: SnakePool) -> bool:
-        """Is it about this very spec of this very pool?"""
-        return (self.uid, self.generation) == (pool.metadata.uid, pool.metadata.generation)
-
-
-class Refusals:
-    """The last refusal of each pool. Its owner forgets pools that are gone, so there are no more than pools."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, Refusal] = {}
-
-    def held(self, name: str, pool: SnakePool, now: float) -> Refusal | None:
-        """The refusal that still stands for this very spec, if one does."""
-        known = self._known.get(name)
-        return known if known is not None and known.is_of(pool) and now < known.until else None
-
-    def refused(self, name: str, pool: SnakePool, now: float, problem: tuple[str, str]) -> Refusal:
-        """Remember it; each in a row is held longer."""
-        before = self._known.get(name)
-        attempt = before.attempt + 1 if before is not None and before.is_of(pool) else 0
+    @classmethod
+    def after(cls, before: Refusal | None, pool: SnakePool, now: float, problem: tuple[str, str]) -> Refusal:
+        """The refusal of the pool's spec as it is now; each of the same spec in a row is held longer."""
+        attempt = before.attempt + 1 if before is not None and before._is_of(pool) else 0
         until = now + RETRY_SECONDS.seconds(attempt + 1)
-        refusal = self._known[name] = Refusal(pool.metadata.uid, pool.metadata.generation, attempt, until, problem)
-        return refusal
+        return cls(pool.metadata.uid, pool.metadata.generation, attempt, until, problem)
 
-    def forget(self, name: str) -> None:
-        """Forget the pool's refusal: its pods are taken again, or it is gone."""
-        self._known.pop(name, None)
+    def holds(self, pool: SnakePool, now: float) -> bool:
+        """Does it still stand for this very spec?"""
+        return self._is_of(pool) and now < self.until
+
+    def _is_of(self, pool: SnakePool) -> bool:
+        return (self.uid, self.generation) == (pool.metadata.uid, pool.metadata.generation)

@@ -24,7 +24,7 @@ from snakepit_operator.leases import Claims
 from snakepit_operator.model import FleetView, Observed, Outcome, Plan, Reason
 from snakepit_operator.observe import observe
 from snakepit_operator.plan import plan
-from snakepit_operator.queue import Refusals
+from snakepit_operator.queue import Refusal
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
 from snakepit_operator.views import pool_view
@@ -45,6 +45,8 @@ class Memory(msgspec.Struct):
     deleted: set[str] = msgspec.field(default_factory=set)
     seen: FleetView | None = None
     """What the control plane's counts were the last time."""
+    refusal: Refusal | None = None
+    """The API server's last one of a pod, while it stands."""
     ending: str = ""
     """The pool's uid, if its namespace is being deleted."""
     budget: tuple[str, int, float] = ("", 0, 0.0)
@@ -63,7 +65,6 @@ class Reconciler:
         self.fleet = Fleet(settings.agent.control_plane, on_change, Token(settings.token_file))
         self.known: dict[str, link_pb2.PoolSettings] = {}
         self.memories: dict[str, Memory] = {}
-        self._refusals = Refusals()
         self._applier = Applier(kube, self.fleet, settings.agent)
         self._recorder = EventRecorder(kube)
         self._claims = Claims(kube, f"{settings.namespace}/{settings.lease_name}")
@@ -73,7 +74,6 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""
         self.fleet.forget(name)
-        self._refusals.forget(name)
         self.known.pop(name, None)
         self.memories.pop(name, None)
 
@@ -114,8 +114,8 @@ class Reconciler:
         todo = decide(pool, observation.observed, now, problem)
         if observation.again is not None:
             todo = msgspec.structs.replace(todo, requeue_after=sooner(todo.requeue_after, max(0.1, observation.again)))
-        if todo.creations and (held := self._refusals.held(name, pool, now)):
-            problem, todo = held.problem, without_creations(todo, held.until - now)
+        if todo.creations and (refusal := memory.refusal) is not None and refusal.holds(pool, now):
+            problem, todo = refusal.problem, without_creations(todo, refusal.until - now)
         self.known[name] = pods.pool_settings(pool)
         memory.deleted &= {pod.uid for pod in observation.observed.pods}
         is_new = self.fleet.put(self.known[name], todo.drains, todo.evicted)
@@ -126,7 +126,7 @@ class Reconciler:
         after = msgspec.structs.replace(status(pool, observed, todo, now, done.refusal or problem), release=holder)
         await self._applier.status(pool, observation.status, after)
         await self._recorder.record(pool, [*events_of(pool.status, after, done), *_recycled(memory, observed.fleet)])
-        return self._again(name, pool, todo, done, now)
+        return _again(memory, pool, todo, done, now)
 
     async def _act(self, name: str, pool: SnakePool, todo: Plan, memory: Memory) -> Outcome | None:
         """None: the pool's namespace is being deleted, and nothing can be made in it any more."""
@@ -161,21 +161,21 @@ class Reconciler:
             await self.fleet.flushed(CONFIRM_SECONDS)
         return self.fleet.view(name)
 
-    def _again(self, name: str, pool: SnakePool, todo: Plan, done: Outcome, now: float) -> float | None:
-        """When to look again: what was refused is not asked for before its time."""
-        if done.refusal is None:
-            if todo.creations:
-                self._refusals.forget(name)
-            return todo.requeue_after
-        until = self._refusals.refused(name, pool, now, done.refusal).until
-        return sooner(todo.requeue_after, until - now)
-
     async def _keep_budget(self, pool: SnakePool, memory: Memory) -> None:
         uid, generation, written = memory.budget
         metadata, now = pool.metadata, time.monotonic()
         if (uid, generation) != (metadata.uid, metadata.generation) or now - written > BUDGET_SECONDS:
             await self._applier.budget(pool)
             memory.budget = (metadata.uid, metadata.generation, now)
+
+
+def _again(memory: Memory, pool: SnakePool, todo: Plan, done: Outcome, now: float) -> float | None:
+    """When to look again: what was refused is not asked for before its time."""
+    if done.refusal is None:
+        memory.refusal = None if todo.creations else memory.refusal
+        return todo.requeue_after
+    memory.refusal = Refusal.after(memory.refusal, pool, now, done.refusal)
+    return sooner(todo.requeue_after, memory.refusal.until - now)
 
 
 def _recycled(memory: Memory, fleet: FleetView | None) -> list[NewEvent]:

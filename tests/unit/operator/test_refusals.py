@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
-from snakepit_operator.queue import RETRY_SECONDS, Refusals
+from snakepit_operator.queue import RETRY_SECONDS, Refusal
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.operator_world import START, pool
@@ -84,18 +85,21 @@ async def test_a_pool_of_that_name_in_a_new_namespace_is_another_one() -> None:
 
 
 def test_each_refusal_in_a_row_is_held_longer_up_to_a_bound() -> None:
-    refusals, of, now = Refusals(), pool(), START
-    pauses = [refusals.refused("a", of, now, ("PodRefused", "no")).until - now for _ in range(9)]
+    refusal, pauses = None, []
+    for _ in range(9):
+        refusal = Refusal.after(refusal, pool(), START, ("PodRefused", "no"))
+        pauses.append(refusal.until - START)
     assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
     assert pauses[-1] == RETRY_SECONDS[1]
 
 
-def test_a_refusal_ends_with_its_time() -> None:
-    refusals, of = Refusals(), pool()
-    refusals.refused("a", of, START, ("PodRefused", "no"))
-    assert refusals.held("a", of, START + 0.9) is not None
-    assert refusals.held("a", of, START + 1.0) is None
-    assert refusals.held("b", of, START) is None
+def test_a_refusal_ends_with_its_time_and_is_of_one_spec() -> None:
+    refusal, of = Refusal.after(None, pool(), START, ("PodRefused", "no")), pool()
+    assert refusal.holds(of, START + 0.9)
+    assert not refusal.holds(of, START + 1.0)
+    edited = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, generation=of.metadata.generation + 1))
+    assert not refusal.holds(edited, START)
+    assert Refusal.after(refusal, edited, START, ("PodRefused", "no")).attempt == 0
 
 
 @pytest.mark.parametrize(("error", "refused", "ending"), [(QUOTA, True, False), (TERMINATING, False, True)])
