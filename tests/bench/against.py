@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -44,14 +45,16 @@ class Compared:
     unit: str
     reached: Pairs
     figures: Pairs
+    cpu: Pairs = ()
+    """µs of a call, all programs together, where the row's note has them: a busy machine blurs these least."""
 
     @property
     def ratios(self) -> list[float]:
         """More is better."""
-        return self._ratios(self.reached)
+        return self._ratios(self.reached, more=self.target.startswith("≥"))
 
-    def _ratios(self, pairs: Pairs) -> list[float]:
-        more = self.target.startswith("≥")
+    @staticmethod
+    def _ratios(pairs: Pairs, *, more: bool) -> list[float]:
         return [here / there if more else there / here for here, there in pairs if here and there]
 
     @property
@@ -60,14 +63,17 @@ class Compared:
 
     def cells(self) -> tuple[str, ...]:
         here, there = (number(statistics.median(side), self.unit) for side in zip(*self.reached, strict=True))
-        return (self.what, here, there, _spread(self.ratios), _spread(self._ratios(self.figures)), "FELL" if self.fell else "")
+        figures = self._ratios(self.figures, more=self.target.startswith("≥"))
+        cpu = self._ratios(self.cpu, more=False)
+        return (self.what, here, there, _spread(self.ratios), _spread(figures), _spread(cpu), "FELL" if self.fell else "")
 
 
-COLUMNS = ("what", "here", "there", "ratio (from, to)", "of the figures alone", "")
+COLUMNS = ("what", "here", "there", "ratio (from, to)", "of the figures alone", "of the CPU time of a call", "")
+CPU = re.compile(r"CPU µs a call: .*; sum (\d+);")
 
 
 def _spread(ratios: Sequence[float]) -> str:
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.2f}, {max(ratios):.2f})" if ratios else "none"
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.2f}, {max(ratios):.2f})" if ratios else ""
 
 
 def compare(turns: Sequence[tuple[Turn, Turn]]) -> list[Compared]:
@@ -83,7 +89,9 @@ def _compared(key: tuple[str, str], turns: Sequence[tuple[Turn, Turn]]) -> Compa
     values = [(here[key]["value"], there[key]["value"]) for here, there in turns]
     what, against = key
     name = f"{what}, against {against}" if against else what
-    return Compared(name, row["target"], "x" if is_ratio else row["unit"], values if is_ratio else figures, figures)
+    found = [[CPU.search(side[key]["note"]) for side in turn] for turn in turns]
+    cpu = [(float(here[1]), float(there[1])) for here, there in found if here and there]
+    return Compared(name, row["target"], "x" if is_ratio else row["unit"], values if is_ratio else figures, figures, cpu)
 
 
 # ---- running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_one_bad_turn_of_three_shows_in_the_spread_and_is_no_verdict() -> None:
     (row,) = compare([(turn(rate(2.0)), turn(rate(2.0))), (turn(rate(1.0)), turn(rate(2.0))), (turn(rate(2.2)), turn(rate(2.0)))])
     assert not row.fell
     assert row.cells()[1:5] == ("2x", "2x", "1.000 (0.50, 1.10)", "1.000 (1.00, 1.00)")
+
+
+def test_what_a_call_costs_the_processors_is_compared_where_both_tell_it() -> None:
+    here, there = (replace(rate(2.0), note=f"CPU µs a call: client 1; sum {total}; more") for total in (110, 99))
+    (row,) = compare([(turn(here), turn(there))])
+    assert row.cells()[5] == "0.900 (0.90, 0.90)"
+    (row,) = compare([(turn(here), turn(rate(2.0)))])
+    assert row.cells()[5] == ""
 
 
 def test_only_rows_that_both_have_in_every_turn_are_compared() -> None:
