@@ -13,7 +13,7 @@ import pytest
 
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running, make_store
-from support.capsules import LocalCapsule, capsule, spec
+from support.capsules import At, LocalCapsule, capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller, calling, eventually, replica
 from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL
@@ -58,12 +58,12 @@ class World:
         await eventually(lambda: line in self.lines(), line)
 
     @contextlib.asynccontextmanager
-    async def capsule(self, index: int = 0, processes: int = 2, **options: Any) -> AsyncIterator[LocalCapsule]:
-        """A capsule whose workers are known to both replicas."""
+    async def capsule(self, index: int = 0, processes: int = 2, *later: At, **options: Any) -> AsyncIterator[LocalCapsule]:
+        """A capsule whose workers are known to both replicas; its agent dials those too that come `later`."""
         before = [len(await self.workers(side)) for side in self.sides]
         worker = options.pop("worker", {"processes": processes})
         pool_spec = spec("support.diary:Diary", worker=worker, **{"heartbeat": BEAT, "drain": {"killAfterSeconds": 1}, **options})
-        async with capsule(pool_spec, *self.servers, pool=POOL, capsule=f"sample-{index}") as local:
+        async with capsule(pool_spec, *self.servers, *later, pool=POOL, capsule=f"sample-{index}") as local:
             for side, known in zip(self.sides, before, strict=True):
                 await self.until_ready(side, known + (1 if "threads" in worker else processes))
             yield local

@@ -14,7 +14,9 @@ import pytest
 from snakepit.errors import SessionNotFound
 from snakepit.v1 import session_pb2
 from snakepit_control_plane.server import make_store
+from support.capsules import At
 from support.control_plane import STRICT_QUEUE, Caller, eventually, replica, rpc
+from support.ports import free_port
 from support.simulated_agent import POOL
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ async def until_unlinked(world: World, name: str) -> None:
 
 
 async def test_a_session_and_its_state_survive_worker_capsule_and_control_plane(world: World, redis: RedisServer) -> None:
-    async with world.capsule(0, processes=1) as first:
+    later = At(free_port())
+    async with world.capsule(0, 1) as first:
         await world.sides[0].create("s")
         bound = await remember(world.sides[0], "kept")
         (worker,) = await world.workers(world.sides[0])
@@ -59,12 +62,12 @@ async def test_a_session_and_its_state_survive_worker_capsule_and_control_plane(
         for side in world.sides:
             await world.until_ready(side, 1, without=bound.incarnation)
         assert (await recall(world.sides[1]))[:2] == ["kept", 1]
-        async with world.capsule(1, processes=1):
+        async with world.capsule(1, 1, later):
             first.agent.cancel()
             await until_unlinked(world, "sample-0")
             assert (await recall(world.sides[0], timeout=8))[:2] == ["kept", 1]
-            async with replica(make_store(redis.url)) as another, grpc.aio.insecure_channel(another.address) as channel:
-                world.servers.append(another)
+            store = make_store(redis.url)
+            async with replica(store, listen=later.address) as another, grpc.aio.insecure_channel(another.address) as channel:
                 side = Caller(channel)
                 for server in world.servers[:2]:
                     await server.stop(linger=0, drain=0)
@@ -90,14 +93,14 @@ async def test_an_ordered_session_waits_for_the_verdict_on_a_capsule_that_is_sil
 
 
 async def test_a_replica_that_has_just_started_follows_the_bindings_that_it_finds(world: World, redis: RedisServer) -> None:
-    async with world.capsule(0, processes=3):
+    later, store = At(free_port()), make_store(redis.url)
+    async with world.capsule(0, 3, later):
         await world.sides[0].create("s")
         bound = await world.sides[0].call("where", session_id="s")
         running = world.wait(0, "first", session_id="s")
         await world.until("begin first")
-        async with replica(make_store(redis.url)) as another, grpc.aio.insecure_channel(another.address) as channel:
+        async with replica(store, listen=later.address) as another, grpc.aio.insecure_channel(another.address) as channel:
             early = Caller(channel).start("where", session_id="s", pool=POOL, affinity=STRICT_QUEUE)
-            world.servers.append(another)
             await eventually(lambda: another.flow.pools[POOL].workers, "the agent links to it")
             assert not early.done()
             world.open()
