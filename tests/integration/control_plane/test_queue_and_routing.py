@@ -250,7 +250,7 @@ async def test_the_server_waits_for_calls_in_one_place_and_not_in_one_for_each_m
 async def test_calls_spread_evenly_over_idle_workers(server: Running, caller: Caller) -> None:
     """Between two heartbeats: with each one the workers' turns begin anew."""
     rare = settings(heartbeat={"intervalSeconds": 60, "timeoutSeconds": 300})
-    async with simulated_agent(server.address, settings=rare, workers=4) as agent:
+    async with simulated_agent(server.address, settings=rare, workers=4, beat_seconds=60) as agent:
         for _ in range(20):
             await caller.call("echo")
         assert set(Counter(call.worker for call in agent.calls).values()) == {5}
