@@ -174,7 +174,7 @@ class Agent:
     def worker_said(self, incarnation: str, said: Sequence[FromWorker]) -> None:
         """A worker has said something. Raises WorkerLies."""
         first = said[0] if said else None
-        if isinstance(first, Ready | Failed):  # Before which a worker says nothing, and mostly nothing with it.
+        if type(first) is Ready or type(first) is Failed:  # Before which a worker says nothing, and mostly nothing with it.
             self._on_start(incarnation, first)
         self.pipeline.worker_said(incarnation, said)
 

@@ -49,6 +49,8 @@ class Execution:
         self._channels = supervisor.processes.channels
         self._answers = answers
         self._leasing = leasing
+        self._is_exclusive = leasing.is_exclusive
+        self._lifecycle = supervisor.lifecycle
         self._route = route
         self._work_came = work_came
 
@@ -58,7 +60,9 @@ class Execution:
         """Give the call a slot, or reject it; `start` is next. `in_turn`: it waited for its turn, and may be one too many."""
         refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict, ahead=call.ahead)
         held.large = call.HasField("pieces")
-        if not refusal and (not self._leasing.admits(held) or (held.large and not self._ledger.has_slot(held.incarnation))):
+        if not refusal and self._is_exclusive and not self._leasing.admits(held):
+            refusal = "NO_SLOT"
+        if held.large and not refusal and not self._ledger.has_slot(held.incarnation):
             refusal = "NO_SLOT"
         if refusal and not (in_turn and refusal == "NO_SLOT"):
             self._answers.reject(held, refusal)
@@ -67,7 +71,8 @@ class Execution:
             _trace(held)
         now = time.monotonic()
         self._ledger.admit(held, now)
-        self._leasing.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT)
+        if self._is_exclusive:
+            self._leasing.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT)
         return True
 
     def start(self, held: HeldCall, call: link_pb2.Call) -> None:
@@ -131,13 +136,15 @@ class Execution:
         """The call's tool has ended: its slot is free, and its caller hears."""
         run_seconds = done.run_seconds if 0.0 <= done.run_seconds < _LONGEST else 0.0
         self._ledger.finish(held.id, run_seconds, time.monotonic())
-        self._supervisor.lifecycle.ended_a_call(held.incarnation)
-        self._leasing.ended_a_call(held.incarnation)
+        self._lifecycle.ended_a_call(held.incarnation)
+        if self._is_exclusive:
+            self._leasing.ended_a_call(held.incarnation)
         outcome = self._answers.checked(held, done.payload or done.tool_error or done.failure, done.sections)
         if done.sections:
             self._channels[held.incarnation].ended(held.id)
         self._answers.end(held, outcome, run_seconds)
-        held.ended()
+        if held.at_end:
+            held.ended()
 
     def worker_died(self, incarnation: str, exit_: Exit) -> None:
         """Its death is proven: what it had not begun goes back, what is left is lost."""

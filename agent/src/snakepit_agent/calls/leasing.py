@@ -14,6 +14,7 @@ class Leasing:
     """Of one capsule. In a pool that is not exclusive, every worker is anybody's."""
 
     def __init__(self, ledger: Ledger, supervisor: Supervisor, *, exclusive: bool) -> None:
+        self.is_exclusive = exclusive
         self._leases = ExclusiveLeases(exclusive=exclusive)
         self._ledger = ledger
         self._supervisor = supervisor
