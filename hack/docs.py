@@ -1,4 +1,4 @@
-"""Write what is generated in docs/ (`make docs`), which is errors.md, two references and the pictures; then check all documents.
+"""Write what is generated in docs/ (`make docs`), which is errors.md, rooms.md, two references and the pictures; then check all documents.
 
 --check writes nothing.
 
@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import pictures
 import references
+import rooms
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -95,7 +96,10 @@ def _started(kind: type[SnakepitError]) -> str:
 
 
 def _generated() -> list[tuple[Path, str]]:
-    return [(ERRORS, errors_page()), *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items())]
+    return [
+        (ERRORS, errors_page()),
+        *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
+    ]
 
 
 def documents() -> list[Path]:

@@ -35,7 +35,33 @@ def test_a_table_of_states_that_is_another_than_its_picture_is_noticed(
     drawn = {"workers.md": docs.pictures.seats, "architecture.md": docs.pictures.call}[page]
     first, *others = drawn.TABLE.items()
     monkeypatch.setattr(drawn, "TABLE", dict([(first[0], {}), *others]))
-    assert docs.stale() == [f"docs/{page} is not up to date: run make docs"]
+    assert f"docs/{page} is not up to date: run make docs" in docs.stale()
+
+
+def _part(page: str, name: str) -> str:
+    return page.partition(f"## {name}\n")[2].partition("\n## ")[0]
+
+
+def test_every_module_is_on_the_page_of_rooms(docs: ModuleType) -> None:
+    page = docs.rooms.page()
+    for name, folder in docs.rooms.PACKAGES.items():
+        modules = {each.relative_to(ROOT / folder).as_posix() for each in (ROOT / folder).rglob("*.py") if each.name != "__init__.py"}
+        told = set(re.findall(r"^\| `([^`]+\.py)` \|", _part(page, name), re.MULTILINE))
+        assert told == {each for each in modules if not each.startswith("v1/")}
+
+
+def test_rooms_stand_in_the_order_of_their_layers(docs: ModuleType) -> None:
+    part = _part(docs.rooms.page(), "Control plane")
+    places = [part.index(f"| **`{room}/`** |") for room in ("servers", "fleet", "flow", "policy", "model")]
+    assert places == sorted(places)
+
+
+def test_a_module_that_does_not_say_what_it_is_for_is_noticed(docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = tmp_path / "silent.py"
+    silent.write_text("x = 1\n")
+    monkeypatch.setattr(docs.rooms, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match=r"silent\.py doesn't say what it is for"):
+        docs.rooms.purpose(silent)
 
 
 def test_every_reason_of_an_error_has_a_row_and_a_meaning(docs: ModuleType) -> None:
