@@ -31,7 +31,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     """
     changed = asyncio.Event()
     capsule = Agent(settings, changed.set)
-    health = HealthServer(f"[::]:{settings.health_port}") if settings.health_port else None
+    health = HealthServer(f"[::]:{settings.health_port}", variable="SNAKEPIT_HEALTH_PORT") if settings.health_port else None
     if health is not None:
         await health.start()
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")

@@ -63,10 +63,16 @@ class _Servicer(aio.HealthServicer):  # type: ignore[misc]
 
 
 class HealthServer:
-    """Serves from `start` to `stop`, and is not ready before it is told. `address` is host:port, the real one after the start."""
+    """Serves from `start` to `stop`, and is not ready before it is told. `address` is host:port, the real one after the start.
 
-    def __init__(self, address: str, patience: float = PATIENCE_SECONDS, connections: int = CONNECTIONS) -> None:
+    `variable`: the environment variable that the address comes from.
+    """
+
+    def __init__(
+        self, address: str, patience: float = PATIENCE_SECONDS, connections: int = CONNECTIONS, variable: str = "SNAKEPIT_HEALTH_LISTEN"
+    ) -> None:
         self.address = address
+        self._variable = variable
         self._servicer = _Servicer(patience)
         self._server = grpc.aio.server(options=_options(connections))
 
@@ -76,7 +82,7 @@ class HealthServer:
         try:
             port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
-            raise OSError(f"nobody can be answered at {self.address}: {error}") from error
+            raise OSError(f"probes can't be answered at {self.address} ({self._variable}): {error}") from error
         self.address = f"{self.address.rpartition(':')[0]}:{port}"
         await self._servicer.set("", _SERVING)
         await self._servicer.set(STARTED, _SERVING)
