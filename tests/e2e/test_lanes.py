@@ -11,7 +11,7 @@ import pytest
 
 import snakepit.sync
 from support.incluster import probe_pool
-from support.kube import SYSTEM, apply, eventually, get, install, kubectl, wait_available
+from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, wait_available
 from support.scenes import play
 
 pytestmark = pytest.mark.timeout(240)
@@ -38,7 +38,7 @@ def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> N
 
 
 def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene) -> None:
-    with port_forward() as server, snakepit.sync.Client(server) as client:
+    with no_way_to_lanes(), port_forward() as server, snakepit.sync.Client(server) as client:
         pool = client.pool(f"{namespace}/{POOL}")
         assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
         assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)
@@ -60,6 +60,18 @@ def test_a_capsule_that_can_not_reach_the_lane_port_says_so_in_its_pools_status(
 def degraded(namespace: str) -> dict[str, Any]:
     conditions = get("snakepool", POOL, namespace=namespace)["status"]["conditions"]
     return next(each for each in conditions if each["type"] == "Degraded")
+
+
+@contextlib.contextmanager
+def no_way_to_lanes() -> Iterator[None]:
+    """Outside of a cluster nobody can dial its pods; who runs these tests inside of the namespaces of ours could."""
+    pods = get("pods", namespace=SYSTEM, selector="app.kubernetes.io/component=control-plane") if HERMETIC else []
+    rules = [["OUTPUT", "-d", pod["status"]["podIP"], "-p", "tcp", "--dport", "7802", "-j", "REJECT"] for pod in pods]
+    with contextlib.ExitStack() as rejected:
+        for rule in rules:
+            subprocess.run(["iptables", "-w", "-I", *rule], check=True)
+            rejected.callback(subprocess.run, ["iptables", "-w", "-D", *rule], check=True)
+        yield
 
 
 @contextlib.contextmanager
