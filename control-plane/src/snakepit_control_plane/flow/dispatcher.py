@@ -103,7 +103,7 @@ class Dispatcher:
     def give_back(self, pool: Pool, call: Call, now: float) -> None:
         """The slot that was reserved for the call is not wanted: it goes elsewhere, or has been answered."""
         self.release(pool, call, now)
-        call.come_back("give back")
+        call.move("give back")
         call.worker = None
         if call.answered:
             self._calls.end(call, now)
@@ -123,7 +123,7 @@ class Dispatcher:
         if pool is not None and worker is not None and call.state in (RESERVED, SENT):
             worker.capsule.inflight.pop(call.message.id, None)
             self.release(pool, call, now)
-            call.come_back("return" if call.state is SENT else "give back")
+            call.move("return" if call.state is SENT else "give back")
             call.worker = None
             self._loop.call_soon(self.freed, pool, worker, now)
         if call.answered and call.state is RETURNED:

@@ -142,7 +142,7 @@ class Outcomes:
 
     def _take_off(self, pool: Pool, call: Call, now: float) -> None:
         self._dispatcher.release(pool, call, now)
-        call.come_back("return")
+        call.move("return")
 
     # ---- lost
 
@@ -161,7 +161,7 @@ class Outcomes:
             return False
         tried = call.tried()
         tried.reruns += 1
-        call.come_back("return")
+        call.move("return")
         if call.place is not None:
             call.place.waited = 0.0
         if call.nest is not None:

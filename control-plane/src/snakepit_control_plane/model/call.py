@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -174,7 +175,8 @@ class Attempts(msgspec.Struct):
     fetches: int = 0
 
 
-class Call(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
     """`frame` is the Call frame itself, which is passed on, not copied, and `message` the Call in it. `pool`: the one that took it, which
     may be deleted while it runs. Times are of the loop's clock, infinity is none.
 
@@ -217,16 +219,12 @@ class Call(msgspec.Struct, eq=False):
     def move(self, event: Event) -> None:
         """Something happens to the call. Raises ImpossibleMove."""
         try:
-            self.state = self.state.after[event]
+            state = self.state = self.state.after[event]
         except KeyError:
             told = f"it is {self.state}, after {self.told() or 'nothing'}"
             raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: {told}") from None
-        self.history = (event, self.history)
-
-    def come_back(self, event: Event) -> None:
-        """It is on no worker any more. What was before is not kept: it may come back again and again."""
-        self.history = None
-        self.move(event)
+        # What was before it came back is not kept: it may come back again and again.
+        self.history = (event, None if state is RETURNED else self.history)
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""

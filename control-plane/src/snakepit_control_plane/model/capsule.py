@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from snakepit.v1 import common_pb2, pool_pb2
 
@@ -49,7 +48,8 @@ FAILING = 0.5
 """A worker whose share of failures is above this comes after its equals, and rests if the others fare better."""
 
 
-class Worker(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False, repr=False)
+class Worker:
     """One life of one worker. `own` counts this replica's calls there, `elsewhere` those of the others (the agent tells)."""
 
     capsule: Capsule

@@ -9,10 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from snakepit._telemetry.tracing import Span
 
@@ -27,7 +26,8 @@ RANKS = 3
 _arrival = attrgetter("arrival")
 
 
-class Place(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Place:
     """What the queue knows of a call that waits, or has waited. `counted`: it is among those that the queue's size bounds.
 
     `seconds`: how long it may wait, in all; `waited`: how long it has, before it left last; `since`: when it came in last.
