@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulation.account import Account, Attempt
@@ -94,6 +94,10 @@ class Client:
         if not links:
             return
         link = self._network.chance.choice(links)
+        if self._replicas[link].bulk is None:  # It came to be without a lane: the SDK takes ExecuteStream, or the frame.
+            if wanted.tool == "stream":
+                return
+            wanted = replace(wanted, large=0)
         way = f"{self.name} on {link.name} {self._lives[link]}"
         attempt = self._account.attempt(wanted.tool, way, wanted.timeout, wanted.session, wanted.key, wanted.large)
         call = _frame(attempt, wanted)
