@@ -1,11 +1,14 @@
 """The wheel: nothing early, nothing twice, nothing left behind."""
 
+import asyncio
 import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit_control_plane.flow.deadlines import TICK_SECONDS, Wheel
+from snakepit_control_plane.flow.deadlines import TICK_SECONDS, Deadlines, Wheel
+from snakepit_control_plane.model.call import Call
+from support.calls import make_call
 
 operations = st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.floats(0, 5))), max_size=60)
 
@@ -45,3 +48,25 @@ def test_items_that_were_taken_out_leave_nothing_behind() -> None:
         wheel.discard(item)
     assert wheel.next_due() is None
     assert not wheel._buckets
+
+
+async def test_a_call_that_is_given_another_time_while_those_of_its_tick_are_told_is_not_due() -> None:
+    loop = asyncio.get_running_loop()
+    first, second = make_call(), make_call()
+    told: list[Call] = []
+    done = asyncio.Event()
+
+    def due(call: Call, now: float) -> None:
+        told.append(call)
+        if call is first:  # Its end gives the other one a worker.
+            deadlines.set(second, now + 60)
+        done.set()
+
+    deadlines = Deadlines(loop, due)
+    at = loop.time()
+    deadlines.set(first, at)
+    deadlines.set(second, at)
+    async with asyncio.timeout(10):
+        await done.wait()
+    deadlines.stop()
+    assert told == [first]

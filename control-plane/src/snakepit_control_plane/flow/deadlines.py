@@ -30,6 +30,9 @@ class Wheel(Generic[T]):
     def __len__(self) -> int:
         return len(self._slot)
 
+    def __contains__(self, item: T) -> bool:
+        return item in self._slot
+
     def set(self, item: T, at: float) -> None:
         """Let `item` be due at `at`, and no more at any time that was set before. Infinity: never."""
         if item in self._slot:
@@ -97,5 +100,6 @@ class Deadlines:
         now = self._loop.time()
         self._timer = None
         for call in self._wheel.due(now + 1e-6):
-            self._due(call, now)
+            if call not in self._wheel:  # Else what became of an earlier one has given it another time: a turn, say, and a worker.
+                self._due(call, now)
         self._arm()
