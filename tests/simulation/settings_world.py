@@ -237,8 +237,8 @@ class World:
         self._cut(address, arrives=False)
         await process.kill()
         await asyncio.sleep(self.chance.random() * self.chance.choice([0.01, 3.0]))
-        self.note(f"start {address}")
-        if address in self.named:
+        if address in self.named and address not in self.processes:  # It may have left, and be named again, meanwhile.
+            self.note(f"start {address}")
             await self.start(address)
 
     def cut(self) -> None:
