@@ -34,7 +34,7 @@ LAST = 0x80
 WRITTEN_PIECE_BYTES = 1024 * 1024
 """At most, by an end that has the bytes. Whoever passes them on makes smaller ones of it, as they come."""
 
-ROOM_BYTES = 256 * 1024
+ROOM_BYTES = 192 * 1024
 RECEIVE_BYTES, SEND_BYTES = 512 * 1024, 256 * 1024
 """Buffers of the kernel, which doubles the figures for its own books. With what is in the program's hands, less than 1 MiB."""
 
