@@ -53,6 +53,11 @@ def clients(server: Running) -> list[Link]:
     return [link for link, peer in server.links.links.items() if peer.role == "client"]
 
 
+def counted(server: Running, metric: str, **labels: str) -> float:
+    """What a scrape says; 0: nothing yet."""
+    return server.telemetry.registry.get_sample_value(metric, labels) or 0.0
+
+
 async def linked(*servers: Running) -> None:
     """Each has been linked by a client."""
     await eventually(lambda: all(clients(each) for each in servers), "every replica is linked")

@@ -1,4 +1,4 @@
-"""One capsule's pool behind a real control-plane replica: who is there, who ran a call, what was counted."""
+"""One capsule's pool behind a real control-plane replica: who is there, who ran a call, how many were recycled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import PATIENCE_SECONDS, Caller
+from support.control_plane import PATIENCE_SECONDS, Caller, counted
 from support.simulated_agent import POOL
 
 READY = pool_pb2.WORKER_STATE_READY
@@ -35,6 +35,6 @@ async def ready(caller: Caller, count: int) -> list[pool_pb2.Worker]:
             await asyncio.sleep(0.01)
 
 
-def counted(server: Running, reason: str) -> float:
-    """Of the metric."""
-    return server.flow.telemetry.recycles.labels(POOL, reason)._value.get()
+def recycled(server: Running, reason: str) -> float:
+    """So many workers, as a scrape says it."""
+    return counted(server, "snakepit_worker_recycles_total", pool=POOL, reason=reason)

@@ -73,7 +73,8 @@ TOOLS: dict[str, Tool] = {"echo": echo, "hang": hang, "fail": fail, "count": cou
 class SimulatedAgent:
     """`workers` workers of `slots` slots, which an agent's own ledger counts: it refuses what is too much.
 
-    `calls` has every Call frame that arrived, `running` what was taken and is not answered.
+    `calls` has every Call frame that it took, `running` what is not answered of these. `on_call` gets each that arrives: a test that has
+    something else done with calls puts its own there. `heeds_cancels`: or its tools are of those that don't notice.
     """
 
     address: str
@@ -106,6 +107,8 @@ class SimulatedAgent:
         self.linked = asyncio.Event()
         self.replica: Replica | None = None
         self.silent = False  # Nothing that it says gets through.
+        self.heeds_cancels = True
+        self.on_call: Callable[[link_pb2.Call], None] = self.take
         self.draining = False
         self.hello_running: list[int] = []
         self._sequence = 0
@@ -118,8 +121,12 @@ class SimulatedAgent:
 
     # ---- life
 
-    async def start(self, patience: float = 5) -> SimulatedAgent:
+    def dial(self) -> None:
+        """Begin to; whether it links is for the test to see."""
         self._dialer.start()
+
+    async def start(self, patience: float = 5) -> SimulatedAgent:
+        self.dial()
         async with asyncio.timeout(patience):
             await self.linked.wait()
             while not await self._is_known():
@@ -156,8 +163,12 @@ class SimulatedAgent:
 
     def learn(self, seconds: float, *tools: str) -> None:
         """As if these had always taken so long here: the agent, too, estimates what it lets wait."""
+        self._ledger.open("of before", 1)
         for tool in tools:
-            self._ledger._learn(tool, seconds)
+            held = HeldCall(self._ledger.next_id(), 0, "", "of before", "", tool)
+            self._ledger.admit(held, 0.0)
+            self._ledger.finish(held.id, seconds, seconds)
+        self._ledger.remove("of before")
 
     def let_go(self) -> None:
         self.gate.set()
@@ -267,10 +278,11 @@ class SimulatedAgent:
             self.frames.append(frame)
             kind = frame.WhichOneof("kind")
             if kind == "call":
-                self._start(frame.call)
+                self.on_call(frame.call)
             elif kind == "cancel":
                 self.cancelled.append(frame.cancel)
-                self._cancel(frame.cancel.id)
+                if self.heeds_cancels:
+                    self.cancel(frame.cancel.id)
             elif kind == "session_release":
                 self._release(frame.session_release)
             elif kind == "state_reply":
@@ -278,7 +290,8 @@ class SimulatedAgent:
             elif kind == "ping":
                 link.pass_over(frame)
 
-    def _cancel(self, call_id: int) -> None:
+    def cancel(self, call_id: int) -> None:
+        """A running call ends as its tool would that notices."""
         if call_id in self.running:
             call, task = self.running[call_id]
             task.cancel()
@@ -296,7 +309,8 @@ class SimulatedAgent:
             body = link_pb2.SessionReleased(session_uid=ask.session_uid, session_epoch=ask.session_epoch, released=released, look=ask.look)
             self.send(session_released=body)
 
-    def _start(self, call: link_pb2.Call) -> None:
+    def take(self, call: link_pb2.Call) -> None:
+        """Run it, or refuse it."""
         self.calls.append(call)
         if self.lives.get(call.worker) != call.incarnation:
             self.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))

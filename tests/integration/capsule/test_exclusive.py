@@ -13,7 +13,7 @@ from snakepit_agent.model import leases
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.pool_of_one import counted, pid, ready, workers
+from support.pool_of_one import pid, ready, recycled, workers
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
@@ -42,7 +42,7 @@ async def test_each_session_has_a_worker_of_its_own_and_the_next_one_a_fresh_one
                 await asyncio.sleep(0.01)
         assert await pid(caller, session_id="c") not in seen["a"] | seen["b"]
         assert await pid(caller, session_id="b") in seen["b"]
-        assert counted(server, "session") == 1
+        assert recycled(server, "session") == 1
 
 
 async def test_the_threads_of_a_worker_serve_its_session_alone(server: Running, caller: Caller, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from snakepit_agent.model.recycling import Why
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
-from support.pool_of_one import counted, pid, ready, workers
+from support.pool_of_one import pid, ready, recycled, workers
 from support.replica import Replica
 from support.simulated_agent import POOL
 
@@ -116,7 +116,7 @@ async def test_calls_and_age_recycle_again_and_again_under_load_and_no_call_is_l
 
         async with asyncio.timeout(40):
             await asyncio.gather(*(call_on() for _ in range(6)))
-        assert {each for each in Why if counted(server, each)} == {reason}
+        assert {each for each in Why if recycled(server, each)} == {reason}
 
 
 async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_it_is_in_use(
@@ -144,7 +144,7 @@ async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_
         assert failure.value.details["why"] == "recycled"
         await caller.rebind("strict")
         assert await pid(caller, **strict) == (await ready(caller, 1))[0].pid
-        assert counted(server, "asked") == 1
+        assert recycled(server, "asked") == 1
 
 
 async def test_a_successor_that_can_t_start_is_named_at_the_worker_that_goes_on(server: Running, caller: Caller, tmp_path: Path) -> None:

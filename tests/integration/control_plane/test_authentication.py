@@ -53,7 +53,7 @@ def an_agent(server: Running, token_file: Path | None, **options: object) -> Sim
 
 async def refusal(agent: SimulatedAgent) -> SnakepitError:
     """Why its dials fail."""
-    agent._dialer.start()
+    agent.dial()
     try:
         await eventually(lambda: agent.refused, "a dial is refused")
     finally:
@@ -107,7 +107,7 @@ async def test_an_agents_token_is_read_again_when_it_dials_so_one_that_has_expir
 ) -> None:
     put(token_file, signed(pod_claims("test-0", POOL, exp=1)))
     agent = an_agent(server, token_file)
-    agent._dialer.start()
+    agent.dial()
     try:
         await eventually(lambda: agent.refused, "the dial is refused")
         assert "has expired" in str(agent.refused)
@@ -139,7 +139,7 @@ async def test_while_the_issuer_is_away_known_keys_go_on_and_a_replica_without_a
     monkeypatch.setattr(keys, "PAUSE_SECONDS", 0.1)
     signs.broken = True
     agent = an_agent(server, token_file)
-    agent._dialer.start()
+    agent.dial()
     try:
         await eventually(lambda: agent.refused, "there are no keys yet")
         assert isinstance(agent.refused, ServerUnavailable)

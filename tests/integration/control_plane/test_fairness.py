@@ -13,7 +13,7 @@ import snakepit
 from snakepit.errors import CallerLimit, InvalidArguments, Started
 from snakepit.v1 import common_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, rpc
+from support.control_plane import Caller, counted, eventually, rpc
 from support.simulated_agent import POOL, settings, simulated_agent
 
 LIMITED = settings(call={"maxConcurrentPerCaller": 2})
@@ -114,7 +114,7 @@ async def test_calls_beyond_a_callers_limit_are_refused_at_once_and_others_are_n
         assert (refused.value.details["limit"], refused.value.details["calls"]) == ("call.maxConcurrentPerCaller", "2")
         assert refused.value.started is Started.NO
         assert refused.value.retry_after
-        assert server.telemetry.refusals.labels(POOL, "CALLER_LIMIT")._value.get() == 1
+        assert counted(server, "snakepit_refusals_total", pool=POOL, reason="CALLER_LIMIT") == 1
         theirs = other.start("echo")
         await eventually(lambda: waiting(server) == 2)
         agent.let_go()
@@ -125,7 +125,7 @@ async def test_calls_beyond_a_callers_limit_are_refused_at_once_and_others_are_n
 
 async def test_a_cancelled_call_counts_for_its_caller_until_its_tool_has_stopped(server: Running) -> None:
     async with simulated_agent(server.address, workers=3, settings=LIMITED) as agent, connection(server) as one:
-        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        agent.heeds_cancels = False
         calls = [one.start("hang") for _ in range(2)]
         await eventually(lambda: len(agent.running) == 2)
         for call in calls:
@@ -180,7 +180,7 @@ async def test_when_a_caller_goes_its_waiting_calls_leave_at_once_and_its_runnin
     server: Running, caller: Caller, way: str
 ) -> None:
     async with simulated_agent(server.address) as agent:
-        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        agent.heeds_cancels = False
         async with AsyncExitStack() as stack:
             if way == "link":
                 client = await stack.enter_async_context(snakepit.Client(server.address))

@@ -33,7 +33,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.idempotency import calls as keyed_calls
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import Caller, calling, eventually, outcome, replica
+from support.control_plane import Caller, calling, counted, eventually, outcome, replica
 from support.ports import free_port
 from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
@@ -121,8 +121,8 @@ async def test_a_repeat_gets_the_stored_result_through_either_replica(two: Pair,
         assert (value(again), again.worker, again.incarnation) == (1, first.worker, first.incarnation)
         assert again.call_id != first.call_id
     assert two.ran == [{"n": 1}]
-    counted = [server.telemetry.keyed.labels(POOL, how)._value.get() for server in two.servers for how in ("ran", "replayed")]
-    assert counted == [1, 1, 0, 1]
+    hows = [counted(server, "snakepit_idempotent_calls_total", pool=POOL, how=how) for server in two.servers for how in ("ran", "replayed")]
+    assert hows == [1, 1, 0, 1]
 
 
 async def test_a_key_is_remembered_for_as_long_as_its_pool_says_and_is_free_then(own_redis: RedisServer, key: str) -> None:

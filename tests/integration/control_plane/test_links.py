@@ -15,7 +15,7 @@ from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
 from support.bare_client import Client
-from support.control_plane import PATIENCE_SECONDS, Caller, eventually, outcome, rpc
+from support.control_plane import PATIENCE_SECONDS, Caller, counted, eventually, outcome, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 QUICK_TIMEOUT = 0.5
@@ -24,7 +24,7 @@ QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIME
 
 async def test_open_links_are_counted_by_role_and_by_what_their_frames_take(server: Running, client: Client) -> None:
     def count(role: str, way: str) -> float:
-        return server.flow.telemetry.registry.get_sample_value("snakepit_links", {"role": role, "way": way}) or 0
+        return counted(server, "snakepit_links", role=role, way=way)
 
     async with simulated_agent(server.address):
         await eventually(lambda: (count("agent", "lane"), count("client", "lane")) == (1, 1))
@@ -71,10 +71,10 @@ async def test_after_a_broken_link_started_calls_go_on_and_the_others_run_again(
         started = caller.start("hang")
         await eventually(lambda: agent.running)
         lost: list[link_pb2.Call] = []
-        agent._start = lost.append  # type: ignore[assignment, method-assign]  # arrives, and is forgotten with the link
+        agent.on_call = lost.append  # Arrives, and is forgotten with the link.
         forgotten = caller.start("echo")
         await eventually(lambda: lost)
-        del agent._start
+        agent.on_call = agent.take
         agent.break_link()
         assert (await forgotten).worker
         agent.let_go()
@@ -205,18 +205,16 @@ async def test_a_workers_death_is_told_at_once_and_the_dead_one_is_never_offered
         assert isinstance(error, WorkerLost)
         assert error.details["how"] == "signal 9"
         assert (await caller.call("echo")).incarnation != dead
-        assert server.telemetry.restarts.labels(POOL, "crashed")._value.get() == 1
+        assert counted(server, "snakepit_worker_restarts_total", pool=POOL, reason="crashed") == 1
 
 
 async def test_another_protocol_version_is_refused_with_a_sentence_and_logged_once(
     server: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = SimulatedAgent(server.address, protocol=99)
-    agent._dialer.start()
-    await eventually(lambda: isinstance(agent._dialer.last_error, ProtocolMismatch))
-    assert "(version simulated) speaks protocol 99, this control plane protocol 1: upgrade this control plane" in str(
-        agent._dialer.last_error
-    )
+    agent.dial()
+    await eventually(lambda: isinstance(agent.refused, ProtocolMismatch))
+    assert "(version simulated) speaks protocol 99, this control plane protocol 1: upgrade this control plane" in str(agent.refused)
     await agent.stop()
 
 

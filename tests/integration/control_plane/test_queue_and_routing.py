@@ -24,7 +24,7 @@ from snakepit.errors import (
 )
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, outcome, replica, rpc
+from support.control_plane import Caller, counted, eventually, outcome, replica, rpc
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
 
 TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
@@ -46,7 +46,7 @@ async def test_a_full_queue_refuses_at_once_with_retry_info_and_a_counter(server
         assert refused.value.retry_after > 0
         assert refused.value.started is Started.NO
         assert (refused.value.details["limit"], refused.value.details["calls"]) == ("queue.maxSize", "2")
-        assert server.telemetry.refusals.labels(POOL, "POOL_SATURATED")._value.get() == 1
+        assert counted(server, "snakepit_refusals_total", pool=POOL, reason="POOL_SATURATED") == 1
         assert len(agent.calls) == 3
 
 
@@ -227,7 +227,7 @@ async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_oth
 async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_that_come_then(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, settings=settings(queue=BRIEF)) as agent:
         arrived: list[link_pb2.Call] = []
-        agent._start = arrived.append  # type: ignore[assignment, method-assign]
+        agent.on_call = arrived.append
         unstarted = caller.start("echo")
         await eventually(lambda: arrived)
         waits = caller.start("echo")
@@ -283,8 +283,7 @@ async def test_a_fast_failing_worker_attracts_no_extra_traffic(server: Running, 
         await asyncio.gather(*(one() for _ in range(200)))
         shares = Counter(call.worker for call in agent.calls)
         assert shares["capsule-0/0"] - before <= 200 / 4 * 1.5, shares
-        counted = server.telemetry.calls.value(POOL, "work", "INTERNAL")
-        assert counted == shares["capsule-0/0"]
+        assert server.telemetry.calls.value(POOL, "work", "INTERNAL") == shares["capsule-0/0"]
 
 
 async def test_every_failure_is_counted_with_its_reason_and_its_tool(server: Running, caller: Caller) -> None:
@@ -358,7 +357,7 @@ async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Runnin
         return link_pb2.Result()
 
     async with simulated_agent(server.address) as agent:
-        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # the stream's own end must do
+        agent.heeds_cancels = False  # The stream's own end must do.
         agent.tools["endless"] = endless
         agent.offer()
         await eventually(lambda: "endless" in server.flow.pools[POOL].tools)
@@ -391,7 +390,7 @@ async def test_a_tools_exception_is_a_result_with_type_message_and_traceback(ser
 
 async def test_a_cancelled_call_frees_its_slot_only_when_the_tool_has_stopped(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address) as agent:
-        agent._cancel = lambda call_id: None  # type: ignore[method-assign]  # a tool that doesn't notice
+        agent.heeds_cancels = False
         call = caller.start("hang")
         await eventually(lambda: agent.running)
         call.cancel()
@@ -438,14 +437,14 @@ async def test_a_call_without_a_deadline_has_its_tools_else_its_pools(
 
 async def test_a_rejected_call_goes_before_those_that_came_after_it(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address) as agent:
-        start, arrived = agent._start, list[link_pb2.Call]()
-        agent._start = arrived.append  # type: ignore[assignment, method-assign]
+        arrived: list[link_pb2.Call] = []
+        agent.on_call = arrived.append
         calls = [caller.start("echo", metadata={"n": "0"})]
         await eventually(lambda: arrived)
         for n in range(1, 4):
             calls.append(caller.start("echo", metadata={"n": str(n)}))
             await eventually(lambda n=n: waiting(server) == n)
-        agent._start = start  # type: ignore[method-assign]
+        agent.on_call = agent.take
         agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="NO_SLOT"))
         await eventually(lambda: waiting(server) == 4)
         agent.send(load=link_pb2.Load(workers=[link_pb2.Load.WorkerLoad(worker=w, incarnation=i) for w, i in agent.lives.items()]))
@@ -462,7 +461,7 @@ async def test_what_a_call_has_waited_in_the_queue_is_not_forgotten_when_it_is_r
         asyncio.get_running_loop().call_later(0.1, agent.report)  # Now there seems to be room.
 
     async with simulated_agent(server.address, settings=settings(queue={"timeoutSeconds": 0.5})) as agent:
-        agent._start = reject  # type: ignore[method-assign]
+        agent.on_call = reject
         with pytest.raises(QueueTimeout, match=r"waited 0\.5") as refused:
             await caller.call("echo", timeout=5)
         assert refused.value.started is Started.NO
@@ -472,7 +471,7 @@ async def test_what_a_call_has_waited_in_the_queue_is_not_forgotten_when_it_is_r
 
 async def test_a_rejected_call_runs_elsewhere(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, name="full") as full, simulated_agent(server.address, name="other"):
-        full._start = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]
+        full.on_call = lambda call: full.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))
         workers = {(await caller.call("echo")).worker for _ in range(6)}
         assert workers == {"other/0"}
 

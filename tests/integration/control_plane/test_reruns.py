@@ -12,7 +12,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.policy.reruns import MOST_GONE
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, outcome
+from support.control_plane import Caller, counted, eventually, outcome
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
 
 
@@ -50,7 +50,7 @@ async def test_an_idempotent_call_whose_worker_died_runs_on_another(server: Runn
     await offer(server, agent, fatal=fatal)
     assert (await caller.call("fatal")).json.string_value == "survived"
     assert len(set(fatal.workers)) == 3
-    assert server.telemetry.reruns.labels(POOL)._value.get() == 2
+    assert counted(server, "snakepit_reruns_total", pool=POOL) == 2
     assert server.telemetry.calls.value(POOL, "fatal", "OK") == 1
 
 
@@ -94,7 +94,7 @@ async def test_reruns_stay_within_the_pools_budget(server: Running, caller: Call
 
 async def test_what_was_run_again_and_then_fails_says_that_it_may_have_run(server: Running, caller: Caller, agent: SimulatedAgent) -> None:
     async def fatal(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-        agent._start = lambda call: agent.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))  # type: ignore[method-assign]
+        agent.on_call = lambda call: agent.send(reject=link_pb2.Reject(id=call.id, reason="NO_SLOT"))
         asyncio.get_running_loop().call_soon(agent.replace_worker, call.worker)
         return await asyncio.Event().wait()  # type: ignore[return-value]
 
@@ -186,17 +186,16 @@ async def test_a_call_that_no_worker_lived_to_begin_comes_to_an_end_and_the_pool
     server: Running, caller: Caller, agent: SimulatedAgent, session: str
 ) -> None:
     sent: list[str] = []
-    start = agent._start
 
     def die(call: link_pb2.Call) -> None:
         if call.tool != "fatal":
-            start(call)
+            agent.take(call)
             return
         sent.append(call.incarnation)
         agent.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))
         agent.replace_worker(call.worker)
 
-    agent._start = die  # type: ignore[method-assign]
+    agent.on_call = die
     await offer(server, agent, fatal=Fatal(0))
     if session:
         await caller.create(session)

@@ -46,7 +46,7 @@ async def test_hint_falls_back_when_its_worker_is_busy_and_rebinds(server: Runni
         busy = [caller.start("hang") for _ in range(2)]
         await eventually(lambda: len(agent.running) == 2)
         other = next(call for call, _ in agent.running.values() if call.worker != bound)
-        agent._cancel(other.id)
+        agent.cancel(other.id)
         moved = await caller.call("echo", session_id="s")
         assert moved.worker != bound
         session = await caller.session("s")
@@ -446,7 +446,7 @@ async def occupy(caller: Caller, agent: SimulatedAgent, worker: str) -> None:
     await eventually(lambda: len(agent.calls) == before + len(agent.lives))
     for call, _ in list(agent.running.values()):
         if call.worker != worker:
-            agent._cancel(call.id)
+            agent.cancel(call.id)
     await eventually(lambda: len(agent.running) == 1)
 
 

@@ -52,7 +52,7 @@ async def of_simulated() -> dict[str, link_pb2.StateReply]:
     notes = Notes()
     async with simulated.replica() as control:
         agent = SimulatedAgent(f"127.0.0.1:{control.port}", tools={"remember": notes.remember})
-        agent._dialer.start()
+        agent.dial()
         try:
             async with asyncio.timeout(10):
                 await agent.linked.wait()

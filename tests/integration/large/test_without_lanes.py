@@ -12,7 +12,7 @@ import snakepit
 from snakepit.errors import PayloadTooLarge, Started, ToolError
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
-from support.control_plane import replica
+from support.control_plane import counted, eventually, replica
 from support.large import MIB, POOL, SAMPLE, ready
 
 pytestmark = pytest.mark.timeout(50)
@@ -49,8 +49,8 @@ async def test_small_calls_large_ones_and_progress_come_as_with_lanes(server: Ru
     given = {"size": MIB, "steps": 2, "unused": bytes(MIB)}
     answer = await pool.call("report", given, timeout=30, on_progress=lambda fraction, message: told.append(message))
     assert (len(answer), told) == (MIB, ["step 1", "step 2"])
-    assert server.flow.telemetry.links.labels("client", "stream")._value.get() == 1
-    assert server.flow.telemetry.links.labels("agent", "lane")._value.get() == 1
+    assert counted(server, "snakepit_links", role="client", way="stream") == 1
+    assert counted(server, "snakepit_links", role="agent", way="lane") == 1
 
 
 async def test_more_than_a_message_holds_is_refused_both_ways_with_the_limits_name(pool: snakepit.Pool) -> None:
@@ -93,7 +93,6 @@ async def test_an_agent_that_can_not_reach_the_lane_port_has_no_link_and_the_poo
 async def told(server: Running, problem: str) -> None:
     """Wait until the operator is told that, or nothing, of the pool's one capsule."""
     from snakepit_control_plane.servers.fleet import FleetServicer
-    from support.control_plane import eventually
 
     fleet = FleetServicer(server.fleet, server.replica, server.gate)
 
