@@ -16,7 +16,7 @@ from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging
 from snakepit._wire.health import HealthServer
 from snakepit_agent.agent import Agent
-from snakepit_agent.settings import InvalidSettings, Settings, from_environment
+from snakepit_agent.settings import Settings, from_environment
 
 LINGER_SECONDS = 5.0
 """After the drain: for the keeper to end, and for the last frames to reach the replicas."""
@@ -88,7 +88,7 @@ def main() -> None:
     try:
         configure_logging("agent")
         settings = from_environment(os.environ)
-    except (InvalidSettings, ValueError) as error:
+    except ValueError as error:
         sys.exit(str(error))
     tracing.configure("snakepit-agent")
     try:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+from snakepit._environment import Environment
 from snakepit._names import parse_pool
 from snakepit._wire.dial import parse_targets
-from snakepit.errors import InvalidArguments
 from snakepit.spec import SnakePoolSpec, decode_spec
-
-T = TypeVar("T")
 
 UNLIMITED = 1 << 50
 """cgroup v1 says "no limit" by a number of this size."""
-
-
-class InvalidSettings(ValueError):
-    """The environment can't be used; the message has a line for each problem."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +46,12 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """The settings in SNAKEPIT_* variables. Raises InvalidSettings."""
-    read = _Reader(environment)
+    read = Environment(environment)
     values = Settings(
-        pool=read("SNAKEPIT_POOL", _pool),
-        capsule=read("SNAKEPIT_CAPSULE", _text),
-        server=read("SNAKEPIT_SERVER", _target),
-        spec=read("SNAKEPIT_SPEC", decode_spec),
+        pool=read.required("SNAKEPIT_POOL", _pool),
+        capsule=read.required("SNAKEPIT_CAPSULE", str),
+        server=read.required("SNAKEPIT_SERVER", _target),
+        spec=read.required("SNAKEPIT_SPEC", decode_spec),
         spec_json=environment.get("SNAKEPIT_SPEC", ""),
         pool_uid=environment.get("SNAKEPIT_POOL_UID", ""),
         pool_generation=read("SNAKEPIT_POOL_GENERATION", _at_least_0, 0),
@@ -70,8 +63,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
         max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", _at_least_0, Settings.max_nested_calls),
     )
-    if read.problems:
-        raise InvalidSettings("\n".join(read.problems))
+    read.check()
     return values
 
 
@@ -87,30 +79,6 @@ def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
             limit = int((root / name).read_text())
             return limit if limit < UNLIMITED else None
     return None
-
-
-class _Reader:
-    """Collects problems instead of stopping at the first; what could not be read is never used."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.problems: list[str] = []
-        self._environment = environment
-
-    def __call__(self, name: str, parse: Callable[[str], T], default: T | None = None) -> T:
-        text = self._environment.get(name, "")
-        if not text and default is not None:
-            return default
-        try:
-            if not text:
-                raise ValueError("is not set, and the agent can't start without it")
-            return parse(text)
-        except (ValueError, InvalidArguments) as error:
-            self.problems.append(f"{name}: {error}")
-            return default  # type: ignore[return-value]  # from_environment raises before anybody sees it
-
-
-def _text(text: str) -> str:
-    return text
 
 
 def _pool(text: str) -> str:

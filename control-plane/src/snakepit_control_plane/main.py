@@ -16,7 +16,7 @@ import uvloop
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging
 from snakepit_control_plane.server import AddressInUse, serve
-from snakepit_control_plane.settings import InvalidSettings, Settings, from_environment
+from snakepit_control_plane.settings import Settings, from_environment
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def main() -> None:
         settings = from_environment(os.environ)
         configure_logging("control-plane")
         uvloop.run(run(settings))
-    except (InvalidSettings, AddressInUse, ValueError) as error:
+    except (AddressInUse, ValueError) as error:
         sys.exit(str(error))
     finally:
         tracing.shutdown()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from snakepit._environment import Environment
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.model.limits import Limits, variable
-from snakepit_control_plane.store.urls import InvalidStoreUrl, parse_store_url
-
-
-class InvalidSettings(ValueError):
-    """One line for each variable that is wrong."""
+from snakepit_control_plane.store.urls import parse_store_url
 
 
 @dataclass(frozen=True)
@@ -43,33 +40,20 @@ class Settings(Limits):
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Raises InvalidSettings."""
-    problems: list[str] = []
-
-    def read(name: str, parse: Callable[[str], object], default: object) -> object:
-        text = environment.get(name, "")
-        if not text:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            # A store's URL may hold a password.
-            problems.append(f"{name}: {error}" if isinstance(error, InvalidStoreUrl) else f"{name}={text!r}: {error}")
-            return default
-
+    read = Environment(environment)
     values = {
         "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
         "metrics": read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
         "health": read("SNAKEPIT_HEALTH_LISTEN", _address_or_off, Settings.health),
         "lane": read("SNAKEPIT_LANE_LISTEN", _address, Settings.lane),
-        "lane_host": environment.get("SNAKEPIT_LANE_HOST", Settings.lane_host),
+        "lane_host": read("SNAKEPIT_LANE_HOST", str, Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
         **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
-        "authentication": authentication.from_environment(environment, problems),
+        "authentication": authentication.from_environment(environment, read.problems),
     }
-    if problems:
-        raise InvalidSettings("\n".join(problems))
+    read.check()
     return Settings(**values)  # type: ignore[arg-type]
 
 
@@ -91,7 +75,7 @@ def _address_or_off(text: str) -> str | None:
 def _positive_int(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value <= 0:
-        raise ValueError("use a whole number above 0")
+        raise ValueError(f"{text!r} is not a whole number above 0")
     return value
 
 
@@ -108,5 +92,5 @@ _PARSERS = {"max_payload_bytes": _message_bytes}
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise ValueError("use a number of seconds, 0 or more")
+        raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
     return value

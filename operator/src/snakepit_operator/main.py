@@ -13,7 +13,7 @@ from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube
 from snakepit_operator.leases import Election
-from snakepit_operator.settings import InvalidSettings, Settings, load
+from snakepit_operator.settings import Settings, load
 
 STALE_SECONDS = 120.0
 """Without a round of the leader's loop for this long, the liveness probe fails and the kubelet restarts us."""
@@ -101,7 +101,7 @@ def main() -> None:
     try:
         configure_logging("operator")
         settings = load()
-    except (InvalidSettings, ValueError) as error:
+    except ValueError as error:
         sys.exit(str(error))
     for name in ("kopf", "aiohttp"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from snakepit._environment import InvalidSettings
 from snakepit._ipc.control import thread_environment
 from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure
 from snakepit._wire.channels import SILENT_SECONDS
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.link.resend import KEEP_BYTES, KEEP_RESULTS, KEEP_SECONDS, ResendBuffer
 from snakepit_agent.link.translate import payload_from_wire, payload_to_wire, result_to_wire
-from snakepit_agent.settings import InvalidSettings, from_environment
+from snakepit_agent.settings import from_environment
 from snakepit_agent.workers.oom import FRESH_SECONDS, OomCounter
 
 ENOUGH = {

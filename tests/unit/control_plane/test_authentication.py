@@ -17,6 +17,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from snakepit._environment import InvalidSettings
 from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
 from snakepit_control_plane.authentication import guarded as guarded_module
 from snakepit_control_plane.authentication import keys as keys_module
@@ -25,7 +26,7 @@ from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
 from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
-from snakepit_control_plane.settings import InvalidSettings, from_environment
+from snakepit_control_plane.settings import from_environment
 from support.control_plane import eventually
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from snakepit_control_plane.settings import InvalidSettings, from_environment
+from snakepit._environment import InvalidSettings
+from snakepit_control_plane.settings import from_environment
 from snakepit_control_plane.store.urls import InvalidStoreUrl, StoreUrl, parse_store_url
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit_operator.settings import InvalidSettings, load
+from snakepit._environment import InvalidSettings
+from snakepit_operator.settings import load
 
 NEEDED = {"POD_NAMESPACE": "system", "SNAKEPIT_AGENT_IMAGE": "example/agent:1"}
 
