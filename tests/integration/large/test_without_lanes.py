@@ -14,6 +14,7 @@ from snakepit_control_plane.server import Running
 from support.capsules import capsule, spec
 from support.control_plane import counted, eventually, replica
 from support.large import MIB, POOL, SAMPLE, ready
+from support.simulated_agent import SimulatedAgent, settings
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -88,6 +89,20 @@ async def test_an_agent_that_can_not_reach_the_lane_port_has_no_link_and_the_poo
             server.lanes.port = unreached
             await ready(client.pool(POOL))
             await told(server, "")
+
+
+async def test_what_the_pool_says_of_the_lane_port_ends_with_the_link_that_has_a_lane_and_waits_for_no_report() -> None:
+    async with replica() as server:
+        unreached, server.lanes.port = server.lanes.port, int(nobody().rpartition(":")[2])
+        agent = SimulatedAgent(server.address, pool=POOL, settings=settings(POOL, heartbeat={"timeoutSeconds": 60}))
+        agent.silent = True
+        agent.dial()
+        try:
+            await told(server, "can't reach port")
+            server.lanes.port = unreached
+            await told(server, "")
+        finally:
+            await agent.stop()
 
 
 async def told(server: Running, problem: str) -> None:

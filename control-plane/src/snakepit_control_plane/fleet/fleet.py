@@ -226,7 +226,6 @@ class Fleet:
             return
         now = self.flow.clock()
         capsule.heard_at(now)
-        capsule.problem = ""
         capsule.draining = report.draining
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         gone = pool.update(capsule, report.workers, now, report.leaving)

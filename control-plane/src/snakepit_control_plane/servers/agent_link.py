@@ -84,6 +84,11 @@ class AgentPeer:
     async def serve_bulk(self, bulk: BulkCall) -> None:
         await serve_agent(self._flow, self._capsule, bulk)
 
+    def with_lane(self) -> None:
+        if self._capsule.problem:
+            self._capsule.problem = ""
+            self._fleet.changes.tell()
+
     def without_lane(self, port: int) -> SnakepitError:
         """Said in the pool's status too, until it has one."""
         reach = f"can't reach port {port} of the control plane, where links have their lanes: let its pod through to it, as to gRPC's"

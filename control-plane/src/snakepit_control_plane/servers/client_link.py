@@ -89,6 +89,9 @@ class ClientPeer:
     async def serve_bulk(self, bulk: BulkCall) -> None:
         await serve_client(self._flow, self._caller, lambda: self._finished, bulk)
 
+    def with_lane(self) -> None:
+        """Its frames take it."""
+
     def without_lane(self, port: int) -> None:
         """Its frames take the stream."""
 

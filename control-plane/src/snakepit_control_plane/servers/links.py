@@ -55,6 +55,9 @@ class Peer(Protocol):
     async def serve_bulk(self, bulk: BulkCall) -> None:
         """A call on one of the link's bulk lanes. Raises SnakepitError."""
 
+    def with_lane(self) -> None:
+        """It has reached the lane port."""
+
     def without_lane(self, port: int) -> SnakepitError | None:
         """It can't reach the lane port: why that won't do."""
 
@@ -171,6 +174,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         try:
             await asyncio.wait((offered.lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if offered.lane.done():
+                peer.with_lane()
                 link.use(await Lane.on(offered.taken()), said_here)
             elif not said_here.done():
                 return f"neither a lane nor a message within {TICKET_SECONDS:g} s"
