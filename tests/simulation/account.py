@@ -124,6 +124,8 @@ class Account:
     """By session; those of none under an empty uid."""
     answers: Counter[str] = field(default_factory=Counter)
     dead_agents: set[str] = field(default_factory=set)
+    lost_agents: set[str] = field(default_factory=set)
+    """Declared so in the store."""
     epochs: dict[str, int] = field(default_factory=dict)
     stored_epochs: dict[str, int] = field(default_factory=dict)
     arrived: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -132,7 +134,6 @@ class Account:
     fastest: dict[tuple[Machine, str], float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     trace: list[tuple[float, str]] = field(default_factory=list)
-    store: MemoryStore | None = None
     limits: Limits = field(default_factory=Limits)
     steady: bool = False
     """A worker is always ready, so that no call waits for one to come."""
@@ -358,12 +359,11 @@ class Account:
 
     def is_fenced(self, run: Run) -> bool:
         """Its agent has been given up: nothing that it still does counts."""
-        assert self.store is not None
-        return run.agent in self.dead_agents or any((pool, run.agent) in self.store._lost for pool in POOLS)
+        return run.agent in self.dead_agents or run.agent in self.lost_agents
 
     # ---- the store
 
-    def stored(self, name: str, args: tuple[Any, ...], answer: Any, memory: MemoryStore) -> None:
+    async def stored(self, name: str, args: tuple[Any, ...], answer: Any, memory: MemoryStore) -> None:
         if isinstance(answer, SessionRecord):
             before = self.stored_epochs.get(answer.uid, 0)
             self._expect(before <= answer.epoch, f"the epoch of session {answer.id} went back in the store")
@@ -372,10 +372,11 @@ class Account:
             self.stored_epochs[answer.uid] = answer.epoch
         elif name == "set_state" and answer.done:
             pool, session, *_, fence = args
-            there = memory._sessions[pool][session].record
+            there = await memory.get_session(pool, session)
             self._expect(fence == there.fence, f"a write of {fence} was taken when the session was at {there.fence}")
         elif name == "declare_lost" and answer:
             self.note(f"{args[1]} is lost")
+            self.lost_agents.add(args[1])
             self._expect(not self.is_heard(args[1]), f"agent {args[1]} is declared lost, though a replica hears it")
 
     # ---- the end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from snakepit_control_plane.servers.agent_link import AgentPeer
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from simulation.world import World
 
     from snakepit_agent.agent import Agent
-    from snakepit_control_plane.flow.flow import Flow
-    from snakepit_control_plane.model.call import Call
 
 
 def left_over(world: World) -> list[str]:
@@ -28,23 +26,18 @@ def left_over(world: World) -> list[str]:
     return found + [f"capsule {capsule.name}: {what}" for capsule in world.capsules for what in _of_capsule(capsule, len(world.hosts))]
 
 
-def awaited_by(flow: Flow) -> Collection[Call]:
-    """The calls that a replica will give up at some time."""
-    return flow.calls.deadlines._wheel._slot.keys()
-
-
 def _of_replica(replica: Replica) -> Iterator[str]:
     flow = replica.flow
     things = {
         "open calls": flow.calls.count,
-        "deadlines": len(awaited_by(flow)),
-        "recalls": len(flow.recalls._watched),
-        "questions to agents": len(replica.sessions.releases._asked),
+        "deadlines": len(flow.calls.deadlines.wheel),
+        "recalls": len(flow.recalls.watched),
+        "questions to agents": len(replica.sessions.releases.asked),
         "idempotency keys": len(replica.idempotency.upkeep.entries),
-        "doubtful claims": len(replica.idempotency.upkeep._doubtful),
-        "transfers": len(flow.transfers._open) + len(flow.transfers._collecting),
-        "streams that are delivered": flow.calls._delivering,
-        "nested calls": sum(len(peer._asking._open) + len(peer._asking._tasks) for peer in _agents(replica)),
+        "doubtful claims": len(replica.idempotency.upkeep.doubtful),
+        "transfers": len(flow.transfers),
+        "answers on their way": not flow.calls.is_idle,
+        "nested calls": sum(len(peer.asking) for peer in _agents(replica)),
         "calls of clients' tools": len(flow.nested.client_calls),
     }
     yield from (f"{count} {what}" for what, count in things.items() if count)
@@ -67,7 +60,7 @@ def _of_replica(replica: Replica) -> Iterator[str]:
 def _of_offers(world: World, replica: Replica) -> Iterator[str]:
     yield from (f"{what} is on offer" for what, _ in world.offerings.stale(replica))
     yield from (f"{what} is not on offer" for what in world.offerings.missing(replica))
-    running = [peer._provider._calls for peer in replica.links.links.values() if isinstance(peer, ClientPeer)]
+    running = [peer.provider.calls for peer in replica.links.links.values() if isinstance(peer, ClientPeer)]
     if any(running):
         yield f"calls of clients' tools {running}"
 

@@ -442,7 +442,7 @@ class Network:
         await asyncio.sleep(self.latency())
         links = [each for each in self.connections if each.beside is None and (each.dialler, each.replica) == (dialler, replica)]
         link = links[-1] if links else None
-        take = self.lane_ports[replica]._tickets.get(ticket) if replica in self.hosts else None
+        take = self.lane_ports[replica].tickets.get(ticket) if replica in self.hosts else None
         if link is None or take is None or (dialler, replica) in self.blocked or link.down.ended is not None:
             return None
         connection = Connection(self, dialler, replica, link)

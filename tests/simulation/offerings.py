@@ -135,7 +135,7 @@ class Offerings:
 
     def stale(self, replica: Replica) -> Iterator[tuple[str, float]]:
         """What a replica has on offer though nobody offers it any more, and for how long."""
-        for provider, offers in replica.flow.nested.catalogue._offers.items():
+        for provider, offers in replica.flow.nested.catalogue.offers.items():
             for number in offers:
                 which = provider.client, number
                 if which not in self.open:

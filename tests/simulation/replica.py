@@ -66,10 +66,9 @@ class Replica:
         self._stopped = True
         self.links.close("this replica stops")
         await self.links.bulk.finish(0.0)
-        tasks = [*self._tasks, *self.flow.transfers._collecting.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(self.fleet.stop(), self.flow.stop())
 
 

@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -38,6 +37,11 @@ SETTLE_SECONDS = 60.0
 
 def _brief(what: link_pb2.PoolSettings | None) -> str:
     return f"{what.pool} of {what.uid}, {what.generation}" if what is not None else "none of that name"
+
+
+class _NoAccount:
+    async def stored(self, *what: object) -> None:
+        """Of calls, and there are none."""
 
 
 class Process(Replica):
@@ -82,17 +86,19 @@ class Call:
 
 
 class Operator:
-    """One leader. `process`: by address, whose answers it has heard last."""
+    """One leader. `process`: by address, whose answers it has heard last. `follows`: the addresses that it has looked up last."""
 
     def __init__(self, world: World, wanted: dict[str, link_pb2.PoolSettings]) -> None:
         self._world = world
         self.fleet = Fleet("", lambda pool, essential: None, connect=self._connect, look_up=self._look_up)
         self.fleet.set_pools(wanted.values())
         self.process: dict[str, Process] = {}
+        self.follows: set[str] = set()
         self.running = asyncio.create_task(self.fleet.run())
 
     async def _look_up(self, _target: str) -> set[str]:
-        return set(self._world.named)
+        self.follows = set(self._world.named)
+        return self.follows
 
     @asynccontextmanager
     async def _connect(self, address: str) -> AsyncIterator[Call]:
@@ -122,8 +128,7 @@ class World:
         self.problems: list[str] = []
         self.network = Network(self.chance, ADDRESSES, self._failed)
         self.network.slowest = self.chance.choice([0.002, 0.05, 1.0])
-        account: Any = SimpleNamespace(stored=lambda *_: None)
-        self.shared = SharedStore(account, self.chance)
+        self.shared = SharedStore(_NoAccount(), self.chance)  # type: ignore[arg-type]
         self.slow_writes = self.chance.choice([0.0, 0.01, 0.2, 3.0])
         self.request_bytes = self.chance.choice([2**20, 2**20, 3000])
         self.wanted: dict[str, link_pb2.PoolSettings] = {}
@@ -163,7 +168,7 @@ class World:
             for _ in range(STEPS):
                 self.step()
                 await asyncio.sleep(self.chance.choice(GAPS) * self.chance.random())
-                self.check()
+                await self.check()
             await self.settle()
             await self.end()
 
@@ -264,7 +269,7 @@ class World:
 
     def store_emptied(self) -> None:
         self.note("the store has lost everything")
-        self.shared.memory._pools.clear()
+        self.shared.empty()
 
     def new_leader(self) -> None:
         """The one before may go on for a while with what it knows."""
@@ -317,20 +322,21 @@ class World:
 
     # ---- what must hold
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """What the operator takes for confirmed is so, at each replica that is still the process that it talks with."""
         if self.overlaps:
             self.overlaps = any(task.get_name() == "resign" for task in self.tasks)
             return
         fleet = self.operator.fleet
         assert not self.problems, self.problems
-        for address in sorted(fleet._tasks):
+        confirmed = await fleet.flushed(0.0)
+        for address in sorted(self.operator.follows):
             process = self.processes.get(address)
             if process is None or self.operator.process.get(address) is not process:
                 continue
-            if fleet._is_confirmed(fleet._wanted.version):
+            if confirmed:
                 assert process.held() == self._want(), f"all is confirmed, and {address} has other pools"
-                assert process.fleet._cordoned == self._cordoned(), f"all is confirmed, and at {address} others are cordoned"
+                assert process.fleet.cordoned == self._cordoned(), f"all is confirmed, and at {address} others are cordoned"
             for name in sorted(process.held().keys() | self.wanted.keys()):
                 self._check_pool(address, process, name)
 
@@ -362,12 +368,11 @@ class World:
         for address in sorted(self.named):
             process = self.processes[address]
             assert process.held() == want, f"{address} has {sorted(process.held())} and not {sorted(want)}, or other settings of them"
-            assert process.fleet._cordoned == self._cordoned(), f"{address}: {process.fleet._cordoned} are cordoned"
+            assert process.fleet.cordoned == self._cordoned(), f"{address}: {process.fleet.cordoned} are cordoned"
         stored = {each.pool: settings_digest(each) for each in await self.shared.memory.load_pools()}
         assert stored == want, f"the store has {sorted(stored)} and not {sorted(want)}, or other settings of them"
         fleet = self.operator.fleet
-        said = {each: (its._sent, its.confirmed, its._left) for each, its in fleet._replicas.items()}
-        assert await fleet.flushed(30.0), f"version {fleet._wanted.version} is not confirmed by all of {fleet._tasks.keys()}: {said}"
+        assert await fleet.flushed(30.0), f"not all of {sorted(self.operator.follows)} have confirmed what was told"
         for name, each in self.wanted.items():
             view = fleet.view(name)
             assert view is not None, "no replica answers"

@@ -26,12 +26,16 @@ class SharedStore:
         self.away = False
         self.acts = False
 
+    def empty(self) -> None:
+        """Everything is lost."""
+        self.memory = MemoryStore(self.loop.time)
+
 
 class ReplicaStore:
     """A replica's own connection: operations are carried out in the order in which they were sent. `dead`: its process is."""
 
     def __init__(self, shared: SharedStore) -> None:
-        self._shared = shared
+        self.shared = shared
         # When the last message arrives: there, and back.
         self._last = {"there": 0.0, "back": 0.0}
         self.dead = False
@@ -39,17 +43,17 @@ class ReplicaStore:
 
     @property
     def problem(self) -> str:
-        return "it is away" if self._shared.away else ""
+        return "it is away" if self.shared.away else ""
 
     def measure(self, told: object) -> None:
         """Nothing is measured."""
 
     def __getattr__(self, name: str) -> Any:
-        return self.operation(self._shared.memory, name)
+        return self.operation(self.shared.memory, name)
 
     def operation(self, of: Any, name: str) -> Any:
         carry_out = getattr(of, name)
-        shared = self._shared
+        shared = self.shared
 
         async def asked(*args: Any, **kwargs: Any) -> Any:
             if self.dead:
@@ -58,7 +62,7 @@ class ReplicaStore:
             if self.dead or (shared.away and not shared.acts):
                 raise StoreUnavailable("it is away")
             answer = await carry_out(*args, **kwargs)
-            shared.account.stored(name, args, answer, shared.memory)
+            await shared.account.stored(name, args, answer, shared.memory)
             await self._pass("back")
             if self.dead or shared.away:
                 raise StoreUnavailable("it is away, but this has happened")
@@ -68,8 +72,8 @@ class ReplicaStore:
 
     async def _pass(self, way: str) -> None:
         """A message on its way, behind those before it."""
-        loop = self._shared.loop
-        self._last[way] = at = max(self._last[way] + TICK, loop.time() + self._shared.chance.random() * 0.001)
+        loop = self.shared.loop
+        self._last[way] = at = max(self._last[way] + TICK, loop.time() + self.shared.chance.random() * 0.001)
         arrived = loop.create_future()
         loop.call_at(at, _arrive, arrived)
         await arrived
@@ -85,5 +89,5 @@ class _Claims:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
-        claims = self._store._shared.memory.claims
+        claims = self._store.shared.memory.claims
         return getattr(claims, name) if name == "watch" else self._store.operation(claims, name)

@@ -13,7 +13,7 @@ from simulation.capsule import SimulatedCapsule
 from simulation.client import Client, Wanted
 from simulation.contents import LARGEST
 from simulation.faults import LONG, Plan, befall
-from simulation.left_over import awaited_by, left_over
+from simulation.left_over import left_over
 from simulation.limits import Limits
 from simulation.lookout import Lookout
 from simulation.network import Network
@@ -53,7 +53,6 @@ class World:
         self.account = Account(ordered=plan.ordered, limits=limits, steady=plan.steady)
         self.network = Network(self.chance, REPLICAS[: plan.replicas], self.account.problems.append)
         self.store = SharedStore(self.account, self.chance)
-        self.account.store = self.store.memory
         self.account.is_heard = self._is_heard
         self.account.is_awaited = self._is_awaited
         self.descriptors: dict[int, Process] = {}
@@ -180,7 +179,7 @@ class World:
             flow = host.replica.flow if host.replica is not None else None
             if flow is None:
                 continue
-            awaited = awaited_by(flow)
+            awaited = flow.calls.deadlines.wheel
             assert len(awaited) <= flow.calls.count, "a call that has ended has a deadline"
             for pool in flow.pools.values():
                 again = sum(call.place.requeued for call in awaited if call.pool is pool and call.place is not None and call.place.counted)

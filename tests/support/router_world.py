@@ -178,7 +178,7 @@ class World:
         self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 0, mixed: bool = False, **spec: object
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.store = MemoryStore()
+        self.store = MemoryStore(self.loop.time)
         self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
         self.fleet = Fleet(self.flow, self.store)
         settings = pool_settings(**spec)
@@ -343,7 +343,7 @@ class World:
         assert self.pool.queue.depth == 0
         assert not len(self.pool.callers)
         assert all(worker.own == 0 and worker.backlog == 0 for worker in self.pool.workers.values())
-        assert not self.flow.calls.deadlines._wheel
+        assert not self.flow.calls.deadlines.wheel
 
     async def stop(self) -> None:
         await self.flow.stop()

@@ -99,7 +99,7 @@ async def test_whoever_poses_as_a_capsule_is_refused_and_gets_no_lane(server: Ru
     assert isinstance(await refusal(an_agent(server, None)), Unauthenticated)
     assert isinstance(await refusal(an_agent(server, other)), PermissionDenied)
     assert server.flow.pools == {}, "not even the settings of its hello are taken"
-    assert server.lanes._tickets == {}
+    assert server.lanes.tickets == {}
 
 
 async def test_an_agents_token_is_read_again_when_it_dials_so_one_that_has_expired_is_replaced_in_time(

@@ -233,11 +233,11 @@ async def test_tools_pools_and_workers_can_be_looked_at(server: Running, caller:
 async def test_who_comes_to_the_lanes_port_and_hangs_up_without_a_ticket_leaves_nothing_open(server: Running, shown: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.lanes.port)
     writer.write(shown)
-    await eventually(lambda: server.lanes._unshown)
+    await eventually(lambda: server.lanes.unshown)
     writer.write_eof()
     came = asyncio.get_running_loop().time()
     assert await reader.read() == b"", "the replica has hung up too"
-    await eventually(lambda: not server.lanes._unshown)
+    await eventually(lambda: not server.lanes.unshown)
     assert asyncio.get_running_loop().time() < came + TICKET_SECONDS, "not only when its time was over"
     writer.close()
     await writer.wait_closed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -12,7 +13,7 @@ from snakepit._wire.status import from_rpc_error
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, replica
 from support.issuer import Issuer, pod_claims, signed
 from support.simulated_agent import SimulatedAgent, settings
 
@@ -131,8 +132,11 @@ async def test_settings_of_an_agent_override_neither_the_operators_nor_the_store
     said.capsule.settings.CopyFrom(claimed)
     assert await say(server, said) is None
     assert server.flow.pools[MINE].settings == told
-    await eventually(lambda: server.fleet.roster._unsaved == {}, "the store has them")
-    assert told in await server.store.load_pools()
+    server.fleet.sync([last := settings("prod/last")], complete=False, drain=[])
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while last not in (stored := await server.store.load_pools()):  # In the order in which they were taken.
+            await asyncio.sleep(0.01)
+    assert told in stored
 
 
 async def test_an_agent_of_a_pool_that_was_deleted_and_made_again_is_refused_while_the_operator_listens(

@@ -95,14 +95,14 @@ class Flaky:
     """Claims of a store that may be away, and may then have done what it was asked."""
 
     def __init__(self, claims: MemoryClaims) -> None:
-        self._claims = claims
+        self.claims = claims
         self.away = False
         self.acts = False
         # Of these operations alone the answer is lost.
         self.unanswered: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._claims, name)
+        operation = getattr(self.claims, name)
 
         async def asked(*args: Any, **kwargs: Any) -> Any:
             await asyncio.sleep(0)
@@ -117,13 +117,34 @@ class Flaky:
         return operation if name == "watch" else asked
 
 
+class Connection:
+    """A replica's: what it has asked for happens, also when it has died; but then no answer comes."""
+
+    def __init__(self, claims: Flaky) -> None:
+        self._claims = claims
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._claims, name)
+
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await operation(*args, **kwargs)
+            finally:
+                if self.dead:
+                    await asyncio.Event().wait()
+
+        return operation if name == "watch" else asked
+
+
 class Replica:
     """A router and one capsule with no agent behind it."""
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
         store = MemoryStore()
-        store.claims = world.claims  # type: ignore[assignment]
+        self.connection = Connection(world.claims)
+        store.claims = self.connection  # type: ignore[assignment]
         self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), store, name)
         self.idempotency = self.flow.idempotency
         given_settings = pool_settings(queue={"maxSize": 4})
@@ -208,9 +229,8 @@ class World:
         number = which % REPLICAS
         dead = self.replicas[number]
         dead.upkeep.cancel()
-        dead.idempotency._tasks.cancel()
-        for entry in dead.idempotency.upkeep.entries.values():
-            entry.stop_waiting_alone()
+        dead.connection.dead = True
+        dead.end = asyncio.create_task(dead.idempotency.stop())
         for asked in self.asked:
             if asked.replica is dead and not asked.answers:
                 asked.answers.append(link_pb2.Result(error=common_pb2.Error(reason="REPLICA_LOST", started=common_pb2.STARTED_MAYBE)))
@@ -229,7 +249,7 @@ class World:
 
     def flush_store(self) -> None:
         """It comes back empty."""
-        self.claims._claims = MemoryClaims(asyncio.get_running_loop().time)
+        self.claims.claims = MemoryClaims(asyncio.get_running_loop().time)
 
     def _answer(self, which: int, **outcome: Any) -> link_pb2.Call | None:
         if not self.there:
@@ -267,8 +287,8 @@ class World:
         assert all(asked.answers for asked in self.asked), "somebody still waits"
         self.check()
         for replica in self.replicas:
-            assert not replica.idempotency.upkeep._doubtful
-            assert not replica.idempotency.upkeep._unstored_bytes
+            assert not replica.idempotency.upkeep.doubtful
+            assert not replica.idempotency.upkeep.unstored_bytes
 
     async def stop(self) -> None:
         for replica in [*self.replicas, *self.retired]:

@@ -24,7 +24,6 @@ class Looks:
         self.world = World(capsules=capsules, workers=1, heartbeat=BEAT)
         self.capsules = [agent.capsule for agent in self.world.agents]
         self.loop = asyncio.get_running_loop()
-        self.world.store._clock = self.loop.time
         self.beat(*self.capsules)
 
     def beat(self, *capsules: Capsule) -> None:

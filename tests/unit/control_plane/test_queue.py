@@ -14,6 +14,7 @@ from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.queue import PoolQueue
 from support.calls import make_call
+from support.memory import kept_bytes
 
 HIGH, NORMAL, LOW = common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_NORMAL, common_pb2.PRIORITY_LOW
 AGE = 1.0
@@ -110,13 +111,17 @@ def test_a_call_that_comes_back_unstarted_goes_before_those_that_were_not_chosen
 
 def test_a_caller_is_forgotten_when_none_of_its_calls_waits() -> None:
     exit = Exit()
-    calls = [exit.push(f"caller {n}") for n in range(100)]
-    for call in calls[::2]:
-        exit.queue.leave(call, exit.now)
-    while exit.pick():
-        pass
+
+    def come_and_go() -> None:
+        for n in range(500):
+            first, second = exit.push(f"caller {n}"), exit.push(f"another {n}")
+            exit.again(second)
+            exit.queue.leave(first, exit.now)
+            while exit.pick():
+                pass
+
+    assert kept_bytes(come_and_go) < 5000
     assert exit.queue.depth == 0
-    assert all(not band._callers and not band.since and not band._again for band in exit.queue.anybody._bands)
 
 
 @pytest.mark.parametrize("priorities", [(HIGH, NORMAL), (NORMAL, LOW), (HIGH, LOW)], ids=str)

@@ -318,7 +318,7 @@ def test_a_call_whose_caller_left_before_its_large_arguments_got_to_their_agent_
         call = replica.submit()
         replica.flow.calls.cancel(call)
         replica.flow.outcomes.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
-        assert not replica.flow.calls.deadlines._wheel
+        assert not replica.flow.calls.deadlines.wheel
         assert not replica.flow.calls.count
         await replica.stop()
 

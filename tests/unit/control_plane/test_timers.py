@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from snakepit_control_plane.flow.deadlines import TICK_SECONDS, Deadlines, Wheel
 from snakepit_control_plane.model.call import Call
 from support.calls import make_call
+from support.memory import kept_bytes
 
 operations = st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.floats(0, 5))), max_size=60)
 
@@ -38,16 +39,20 @@ def test_infinity_is_never() -> None:
     wheel: Wheel[str] = Wheel()
     wheel.set("a", math.inf)
     assert wheel.next_due() is None
-    assert not wheel._buckets
+    assert not wheel
 
 
 def test_items_that_were_taken_out_leave_nothing_behind() -> None:
     wheel: Wheel[int] = Wheel()
-    for item in range(1000):
-        wheel.set(item, item / 100)
-        wheel.discard(item)
-    assert wheel.next_due() is None
-    assert not wheel._buckets
+
+    def set_and_discard() -> None:
+        for item in range(1000):
+            wheel.set(item, item / 100)
+            wheel.discard(item)
+            assert wheel.next_due() is None
+
+    assert kept_bytes(set_and_discard) < 5000
+    assert not wheel
 
 
 async def test_a_call_that_is_given_another_time_while_those_of_its_tick_are_told_is_not_due() -> None:

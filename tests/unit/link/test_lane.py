@@ -250,7 +250,7 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
     async with serving() as lanes:
         came, ticket = ticket_of(lanes)
         first, writer = await asyncio.open_connection("127.0.0.1", lanes.port)
-        while not lanes._unshown:
+        while not lanes.unshown:
             await asyncio.sleep(0.001)
         second = await dialled(lanes.port, ticket)
         assert second is not None

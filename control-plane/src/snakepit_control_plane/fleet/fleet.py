@@ -64,7 +64,7 @@ class Fleet:
         self.store = store
         self.changes = Changes()
         self.roster = Roster(flow.pools, store, self._ended_pool, self._moved_pool, self.changes.tell)
-        self._cordoned: frozenset[str] = frozenset()
+        self.cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
         self.monitor = Monitor(flow, store, self)
 
@@ -99,7 +99,7 @@ class Fleet:
             self.drain(capsule)
 
     def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
-        self._cordoned, self._evicted = names, evicted
+        self.cordoned, self._evicted = names, evicted
         for pool in self.flow.pools.values():
             for capsule in pool.capsules.values():
                 capsule.evicted = capsule.name in evicted
@@ -140,7 +140,7 @@ class Fleet:
         silence = now - capsule.heard
         capsule.heard = now
         capsule.linked = True
-        capsule.cordoned, capsule.evicted = about.name in self._cordoned, about.name in self._evicted
+        capsule.cordoned, capsule.evicted = about.name in self.cordoned, about.name in self._evicted
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         for worker in capsule.everyone:

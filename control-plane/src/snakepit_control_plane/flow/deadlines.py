@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from snakepit_control_plane.model.call import Call
@@ -32,6 +32,9 @@ class Wheel(Generic[T]):
 
     def __contains__(self, item: T) -> bool:
         return item in self._slot
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._slot)
 
     def set(self, item: T, at: float) -> None:
         """Let `item` be due at `at`, and no more at any time that was set before. Infinity: never."""
@@ -75,14 +78,14 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[Call, float], None]) -> None:
         self._loop = loop
         self._due = due
-        self._wheel: Wheel[Call] = Wheel()
-        self.discard = self._wheel.discard
+        self.wheel: Wheel[Call] = Wheel()
+        self.discard = self.wheel.discard
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = 0.0
 
     def set(self, call: Call, at: float) -> None:
         """One time for each call: it replaces the one before."""
-        self._wheel.set(call, at)
+        self.wheel.set(call, at)
         if self._timer is None or at < self._armed_at:
             self._arm()
 
@@ -92,14 +95,14 @@ class Deadlines:
 
     def _arm(self) -> None:
         self.stop()
-        at = self._wheel.next_due()
+        at = self.wheel.next_due()
         self._timer = None if at is None else self._loop.call_at(at, self._tick)
         self._armed_at = at or 0.0
 
     def _tick(self) -> None:
         now = self._loop.time()
         self._timer = None
-        for call in self._wheel.due(now + 1e-6):
-            if call not in self._wheel:  # Else what became of an earlier one has given it another time: a turn, say, and a worker.
+        for call in self.wheel.due(now + 1e-6):
+            if call not in self.wheel:  # Else what became of an earlier one has given it another time: a turn, say, and a worker.
                 self._due(call, now)
         self._arm()

@@ -43,6 +43,6 @@ class Flow:
 
     async def stop(self) -> None:
         """No calls come any more."""
-        await asyncio.gather(self.sessions.stop(), self.idempotency.stop())
+        await asyncio.gather(self.transfers.stop(), self.sessions.stop(), self.idempotency.stop())
         self.calls.stop()
         self.recalls.stop()

@@ -38,22 +38,22 @@ class Recalls:
     def __init__(self, agents: AgentLinks) -> None:
         self._agents = agents
         self._loop = asyncio.get_running_loop()
-        self._watched: dict[Worker, Pool] = {}
+        self.watched: dict[Worker, Pool] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
     def watch(self, pool: Pool, worker: Worker, now: float) -> None:
         """A call has been sent to a worker without a free slot."""
         worker.watched = True
-        self._watched[worker] = pool
+        self.watched[worker] = pool
         if self._timer is None:
             self._arm(now)
 
     def slot_free(self, pool: Pool, free: Worker, now: float) -> None:
         """A worker has nothing to do, and nobody waits in the queue: a call that waits behind a slow one elsewhere is to come back."""
-        if not self._watched or free.load >= free.slots or not free.has_room:
+        if not self.watched or free.load >= free.slots or not free.has_room:
             return
-        for worker, its in islice(self._watched.items(), LOOKED_AT_NOW):
+        for worker, its in islice(self.watched.items(), LOOKED_AT_NOW):
             if its is pool and worker.load > worker.slots and (call := slow_one(worker, free.capsule.tools)) is not None:
                 self._tell(worker, [call])
                 return
@@ -78,17 +78,17 @@ class Recalls:
     def _tick(self) -> None:
         now = self._loop.time()
         late = now - self._due > LATE_SECONDS
-        for worker, pool in list(islice(self._watched.items(), LOOKED_AT)):
-            del self._watched[worker]
+        for worker, pool in list(islice(self.watched.items(), LOOKED_AT)):
+            del self.watched[worker]
             worker.watched = worker.load > worker.slots and worker.own > 0
             if worker.watched:
                 # At the end, so that all are looked at in turn.
-                self._watched[worker] = pool
+                self.watched[worker] = pool
                 if not late and now - worker.progressed >= QUIET_SECONDS and (calls := all_for_others(pool, worker)):
                     worker.progressed = now
                     self._tell(worker, calls)
         self._timer = None
-        if self._watched:
+        if self.watched:
             self._arm(now)
 
     def _tell(self, worker: Worker, calls: Sequence[Call]) -> None:

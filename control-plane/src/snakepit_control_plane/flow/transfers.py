@@ -29,7 +29,7 @@ class Transfers(Stage):
         self._collecting: dict[Call, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._collecting)
 
     def sink(self, call: Call) -> Stream:
         """Where the bytes of a call's large result go; its pipe may open before its Result comes."""
@@ -114,6 +114,13 @@ class Transfers(Stage):
             stream.abandon()
         del self._collecting[call]
         self._calls.answer(call, frame)
+
+    async def stop(self) -> None:
+        """What is being collected has no caller any more."""
+        tasks = list(self._collecting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _gone(self, capsule: Capsule, id_: int) -> None:
         capsule.trailing.pop(id_, None)

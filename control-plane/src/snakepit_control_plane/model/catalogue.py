@@ -63,7 +63,7 @@ class Catalogue(Generic[P]):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._offers: dict[P, dict[int, _Offer[P]]] = {}
+        self.offers: dict[P, dict[int, _Offer[P]]] = {}
         self._links: dict[str, P] = {}
         self._tools: dict[Scope, dict[str, Offered[P]]] = {}
         self._per_pool: dict[str, int] = {}
@@ -92,7 +92,7 @@ class Catalogue(Generic[P]):
 
     def leave(self, provider: P) -> None:
         """The link has closed: its tools are gone."""
-        for number in list(self._offers.get(provider, ())):
+        for number in list(self.offers.get(provider, ())):
             self._remove(provider, number)
         if self._links.get(provider.client) is provider:
             del self._links[provider.client]
@@ -120,7 +120,7 @@ class Catalogue(Generic[P]):
         return None
 
     def _over_quota(self, provider: P, scope: Scope, more: int) -> ToolQuota | None:
-        mine = sum(len(offer.tools) for offer in self._offers.get(provider, {}).values())
+        mine = sum(len(offer.tools) for offer in self.offers.get(provider, {}).values())
         if mine + more > (most := self._limits.max_tools_per_client):
             message = f"a client may offer {most} tools (maxToolsPerClient), this one has {mine} and offers {more} more"
             return ToolQuota(message, details={"limit": "maxToolsPerClient", "tools": str(most)})
@@ -131,19 +131,19 @@ class Catalogue(Generic[P]):
         return None
 
     def _add(self, offer: _Offer[P]) -> None:
-        self._offers.setdefault(offer.provider, {})[offer.number] = offer
+        self.offers.setdefault(offer.provider, {})[offer.number] = offer
         tools = self._tools.setdefault(offer.scope, {})
         for tool in offer.tools:
             tools[tool.name] = Offered(offer.provider, offer.number, offer.scope, tool)
         self._count(offer.scope.pool, len(offer.tools))
 
     def _remove(self, provider: P, number: int) -> _Offer[P] | None:
-        offers = self._offers.get(provider, {})
+        offers = self.offers.get(provider, {})
         offer = offers.pop(number, None)
         if offer is None:
             return None
         if not offers:
-            del self._offers[provider]
+            del self.offers[provider]
         tools = self._tools[offer.scope]
         for tool in offer.tools:
             del tools[tool.name]

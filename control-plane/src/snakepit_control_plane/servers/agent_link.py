@@ -33,7 +33,7 @@ class AgentPeer:
         self._capsule = capsule
         self._link = link
         self._send = flow.agents.senders[capsule]
-        self._asking = Asking(flow, capsule, link)
+        self.asking = Asking(flow, capsule, link)
         self._tasks = Tasks()
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
@@ -66,7 +66,7 @@ class AgentPeer:
             self._tasks.spawn(self._state(frame.state_request))
         elif kind == "progress":
             self._progress(frame)
-        elif not self._asking.take(kind, frame):
+        elif not self.asking.take(kind, frame):
             link.pass_over(frame)
 
     def _progress(self, frame: link_pb2.Frame) -> None:
@@ -100,5 +100,5 @@ class AgentPeer:
         """An agent gets calls; it sends none of its own."""
 
     def closed(self) -> None:
-        self._asking.closed()
+        self.asking.closed()
         self._fleet.leave(self._capsule, self._send)

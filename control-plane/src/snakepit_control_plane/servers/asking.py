@@ -60,6 +60,9 @@ class Asking:
         self._open: dict[int, OpenNested] = {}
         self._tasks = Tasks()
 
+    def __len__(self) -> int:
+        return len(self._open) + len(self._tasks)
+
     def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
         """A frame of the agent's; False: it is none about nested calls."""
         if kind == "nested_call":

@@ -27,7 +27,7 @@ class ClientPeer:
     def __init__(self, flow: Flow, link: links.Link, caller: str) -> None:
         self._flow = flow
         self._caller = caller
-        self._provider = Provider(flow, link)
+        self.provider = Provider(flow, link)
         self._link = link
         self._calls: dict[int, Call] = {}
         self._last_call = 0
@@ -46,7 +46,7 @@ class ClientPeer:
                     self._flow.calls.cancel(call)
                 elif len(self._flow.transfers):
                     self._abandon(frame.cancel.id)
-            elif not self._provider.take(kind, frame):
+            elif not self.provider.take(kind, frame):
                 link.pass_over(frame)
 
     def _call(self, frame: link_pb2.Frame, now: float, *, with_others: bool) -> None:
@@ -108,5 +108,5 @@ class ClientPeer:
     def closed(self) -> None:
         for call in list(self._calls.values()):
             self._flow.calls.cancel(call)
-        self._provider.closed()
+        self.provider.closed()
         self._abandon()

@@ -36,8 +36,9 @@ class Lanes:
         self.port = 0
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._tickets: dict[bytes, Take] = {}
-        self._unshown: dict[asyncio.Task[None], None] = {}
+        self.tickets: dict[bytes, Take] = {}
+        self.unshown: dict[asyncio.Task[None], None] = {}
+        """Connections that have shown no ticket yet, the oldest first."""
 
     async def start(self, listen: str) -> None:
         """Raises OSError when the address can't be listened on."""
@@ -57,7 +58,7 @@ class Lanes:
 
     async def stop(self) -> None:
         """Lanes end with their links."""
-        tasks = [*self._unshown, *([self._accepting] if self._accepting is not None else [])]
+        tasks = [*self.unshown, *([self._accepting] if self._accepting is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -68,11 +69,11 @@ class Lanes:
     def ticket(self, take: Take) -> bytes:
         """A ticket that is good until `withdraw`: `take` gets each connection that shows it; True: it is its own now."""
         ticket = secrets.token_bytes(TICKET_BYTES)
-        self._tickets[ticket] = take
+        self.tickets[ticket] = take
         return ticket
 
     def withdraw(self, ticket: bytes) -> None:
-        self._tickets.pop(ticket, None)
+        self.tickets.pop(ticket, None)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -83,17 +84,17 @@ class Lanes:
                 log.warning("a connection at the lane port can't be taken: %s", error)
                 await asyncio.sleep(SHORT_SECONDS)
                 continue
-            if len(self._unshown) >= MOST_UNSHOWN:
-                next(iter(self._unshown)).cancel()
+            if len(self.unshown) >= MOST_UNSHOWN:
+                next(iter(self.unshown)).cancel()
             task = asyncio.create_task(self._admit(sock), name="ticket at the lane port")
-            self._unshown[task] = None
-            task.add_done_callback(lambda task: self._unshown.pop(task, None))
+            self.unshown[task] = None
+            task.add_done_callback(lambda task: self.unshown.pop(task, None))
 
     async def _admit(self, sock: socket.socket) -> None:
         with contextlib.ExitStack() as closing:
             closing.callback(sock.close)
             ticket = await accept(sock, TICKET_SECONDS)
-            take = self._tickets.get(ticket)
+            take = self.tickets.get(ticket)
             if take is not None and take(sock):
                 closing.pop_all()
                 with contextlib.suppress(OSError):  # Whoever has taken it is told.

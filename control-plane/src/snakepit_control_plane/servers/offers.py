@@ -102,7 +102,7 @@ class Provider:
         self._flow = flow
         self._nested = flow.nested
         self._link = link
-        self._calls: dict[int, ClientCall] = {}
+        self.calls: dict[int, ClientCall] = {}
 
     def tell(self, frame: link_pb2.Frame) -> None:
         """A link that has just broken ends every call by itself."""
@@ -114,7 +114,7 @@ class Provider:
     def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall:
         """Have the client run a call. Raises PoolSaturated, PayloadTooLarge."""
         flow = self._flow
-        if len(self._calls) >= (most := flow.limits.max_calls_per_offering_client):
+        if len(self.calls) >= (most := flow.limits.max_calls_per_offering_client):
             message = f"the client that offers tool {call.tool!r} runs {most} calls already, maxCallsPerOfferingClient allows no more"
             raise PoolSaturated(message, retry_after=0.1, details={"limit": "maxCallsPerOfferingClient", "calls": str(most)})
         self._check_size(call.arguments, "arguments", Started.NO)
@@ -122,7 +122,7 @@ class Provider:
         frame = sent.call
         frame.id = self._link.next_id()
         frame.timeout_seconds = max(0.001, target.until - flow.clock())
-        running = self._calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, asker)
+        running = self.calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, asker)
         target.nest.keep(running.cancel)
         self.tell(sent)
         return running
@@ -130,7 +130,7 @@ class Provider:
     def forget(self, call: ClientCall, outcome: str) -> None:
         """It has ended. The outcome is one of the table's words, whatever the client said."""
         self._flow.telemetry.asked.labels(call.pool, outcome).inc()
-        self._calls.pop(call.id, None)
+        self.calls.pop(call.id, None)
         self._nested.client_calls.pop(call.call_id, None)
 
     # ---- the client's side
@@ -162,14 +162,14 @@ class Provider:
         self.client = offer.provider
         if not offer.tools:
             self._nested.catalogue.withdraw(self, offer.id)
-            for call in [call for call in self._calls.values() if call.offer == offer.id]:
+            for call in [call for call in self.calls.values() if call.offer == offer.id]:
                 call.cancel(_gone(call, "withdrew it"))
             return
         pool = self._flow.pools.find(full_name(offer.pool))
         self._nested.catalogue.offer(self, offer.id, Scope(pool.name, offer.session_id), offer.tools, pool.tools)
 
     def _answered(self, result: link_pb2.Result) -> None:
-        call = self._calls.get(result.id)
+        call = self.calls.get(result.id)
         if call is None:
             return
         try:
@@ -180,7 +180,7 @@ class Provider:
         call.close(result)
 
     def _flowed(self, flow: link_pb2.Flow) -> None:
-        call = self._calls.get(flow.id)
+        call = self.calls.get(flow.id)
         if call is None or not flow.HasField("chunk"):
             return
         try:
@@ -197,7 +197,7 @@ class Provider:
     def closed(self) -> None:
         """The client has gone, and its tools with it."""
         self._nested.catalogue.leave(self)
-        for call in list(self._calls.values()):
+        for call in list(self.calls.values()):
             call.fail(_gone(call, "went away"))
 
     def _check_size(self, payload: common_pb2.Payload, what: str, started: Started) -> None:

@@ -35,13 +35,13 @@ class Upkeep:
         self._replica = replica
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._doubtful: dict[tuple[str, str], Run] = {}
-        self._unstored_bytes = 0
+        self.doubtful: dict[tuple[str, str], Run] = {}
+        self.unstored_bytes = 0
 
     @property
     def overdue(self) -> bool:
         """Does too much wait for the store?"""
-        return self._unstored_bytes > MOST_UNSTORED_BYTES or len(self._doubtful) > MOST_DOUBTFUL
+        return self.unstored_bytes > MOST_UNSTORED_BYTES or len(self.doubtful) > MOST_DOUBTFUL
 
     # ---- what calls need
 
@@ -66,9 +66,9 @@ class Upkeep:
         try:
             await self._finish(entry)
         except StoreUnavailable as error:
-            if not self._unstored_bytes:
+            if not self.unstored_bytes:
                 log.warning("outcomes of calls with idempotency keys are not stored yet: %s", error)
-            self._unstored_bytes += len(entry.outcome)
+            self.unstored_bytes += len(entry.outcome)
             return False
         return True
 
@@ -83,7 +83,7 @@ class Upkeep:
 
     def _doubt(self, claim: Run) -> None:
         """It may stand in the store, and must not keep others waiting."""
-        self._doubtful[claim.pool, claim.key] = claim
+        self.doubtful[claim.pool, claim.key] = claim
 
     # ---- time
 
@@ -109,11 +109,11 @@ class Upkeep:
                 await self.claim(entry)
 
     async def _settle(self) -> None:
-        for key, claim in list(self._doubtful.items()):
+        for key, claim in list(self.doubtful.items()):
             if key not in self.entries:
                 await self._claims.release(claim)
-            del self._doubtful[key]
+            del self.doubtful[key]
         for entry in [each for each in self.entries.values() if each.is_over]:
             await self._finish(entry)
-            self._unstored_bytes -= len(entry.outcome)
+            self.unstored_bytes -= len(entry.outcome)
             self.forget(entry)

@@ -20,7 +20,7 @@ class Releases:
     def __init__(self, agents: AgentLinks) -> None:
         self._agents = agents
         # By life of the worker, uid and epoch; with each, whether it only looks.
-        self._asked: dict[tuple[str, str, int], list[tuple[asyncio.Future[bool | None], bool]]] = {}
+        self.asked: dict[tuple[str, str, int], list[tuple[asyncio.Future[bool | None], bool]]] = {}
 
     async def ask(self, capsule: Capsule, record: SessionRecord, **how: bool) -> bool | None:
         """True: the agent has let the session go. False: a call of it is there. None: no answer.
@@ -30,7 +30,7 @@ class Releases:
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         key = (record.incarnation, record.uid, record.epoch)
         asked = answer, how.get("look", False)
-        self._asked.setdefault(key, []).append(asked)
+        self.asked.setdefault(key, []).append(asked)
         self._agents.tell(capsule, _question(record, how))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -38,22 +38,22 @@ class Releases:
         except TimeoutError:
             return None
         finally:
-            self._asked[key].remove(asked)
-            if not self._asked[key]:
-                del self._asked[key]
+            self.asked[key].remove(asked)
+            if not self.asked[key]:
+                del self.asked[key]
 
     def answered(self, reply: link_pb2.SessionReleased) -> None:
         """An answer is for everybody who asks about that epoch of the session; but who only looked has let nothing go."""
-        for key in [key for key in self._asked if key[1:] == (reply.session_uid, reply.session_epoch)]:
+        for key in [key for key in self.asked if key[1:] == (reply.session_uid, reply.session_epoch)]:
             self._settle(key, reply.released, look=reply.look)
 
     def unanswered(self, incarnation: str) -> None:
         """That life of a worker is over, or its agent can't be heard any more."""
-        for key in [key for key in self._asked if key[0] == incarnation]:
+        for key in [key for key in self.asked if key[0] == incarnation]:
             self._settle(key, None)
 
     def _settle(self, key: tuple[str, str, int], released: bool | None, *, look: bool = False) -> None:
-        for answer, looks in self._asked[key]:
+        for answer, looks in self.asked[key]:
             if not answer.done() and (looks or not look):
                 answer.set_result(released)
 
