@@ -32,6 +32,33 @@ def _bad(id: str, sentence: str, **spec: Any) -> Case:
     return Case(id, document(spec), sentence)
 
 
+RULE_EXAMPLES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"worker": {"profile": "thread", "threads": 4}}, {"worker": {"profile": "thread", "processes": 2}}),
+    ({"worker": {"profile": "thread", "threads": 16}}, {"worker": {"profile": "process", "threads": 16}}),
+    (
+        {"call": {"timeoutSeconds": 60, "streamTimeoutSeconds": 60, "maxTimeoutSeconds": 60}},
+        {"call": {"timeoutSeconds": 61, "streamTimeoutSeconds": 60, "maxTimeoutSeconds": 60}},
+    ),
+    (
+        {"heartbeat": {"intervalSeconds": 5, "timeoutSeconds": 10, "missThreshold": 2}},
+        {"heartbeat": {"intervalSeconds": 6, "timeoutSeconds": 10, "missThreshold": 1}},
+    ),
+    (
+        {"heartbeat": {"intervalSeconds": 2, "timeoutSeconds": 10, "missThreshold": 5}},
+        {"heartbeat": {"intervalSeconds": 2, "timeoutSeconds": 10, "missThreshold": 6}},
+    ),
+    ({"autoscaling": {"minReplicas": 2, "maxReplicas": 2}}, {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}),
+    ({"rollout": {"maxSurge": 0, "maxUnavailable": 1}}, {"rollout": {"maxSurge": 0, "maxUnavailable": "0%"}}),
+    ({"template": {"spec": {"restartPolicy": "Always"}}}, {"template": {"spec": {"restartPolicy": "Never"}}}),
+    ({"template": {"spec": {}}, "drain": {"timeoutSeconds": 90}}, {"template": {"spec": {"terminationGracePeriodSeconds": 90}}}),
+    (
+        {"template": {"spec": {"containers": [{"name": "worker"}, {"name": "proxy"}], "volumes": [{"name": "snakes"}]}}},
+        {"template": {"spec": {"containers": [{"name": "snakepit-agent", "image": "mine"}]}}},
+    ),
+    ({"session": {"maxValueBytes": 4096, "maxBytes": 4096}}, {"session": {"maxValueBytes": 4097, "maxBytes": 4096}}),
+)
+"""Of each rule, in their order: a spec that it accepts, and one that it refuses."""
+
 GOOD = (
     Case("the smallest", document()),
     Case("nulls count as absent", document({"image": None, "queue": None, "recycle": {"maxCalls": None}})),
@@ -43,7 +70,7 @@ GOOD = (
     Case("anything in the template", document({"template": {"spec": {"whatever": [1, {"a": None}]}}})),
     Case("the longest name", document(name="x" * 52)),
     Case("labels and annotations", document(labels={"a": "b"}, annotations={"c": "d"})),
-    *(Case(f"rule {rule.id}", document(dict(rule.valid))) for rule in RULES),
+    *(Case(f"rule: {rule.message}", document(valid)) for rule, (valid, _) in zip(RULES, RULE_EXAMPLES, strict=True)),
 )
 
 BAD = (
@@ -91,5 +118,5 @@ BAD = (
     Case("a name with a dot", document(name="a.b"), "metadata.name"),
     Case("a name that is too long", document(name="x" * 53), "metadata.name: Too long"),
     Case("another version", {**document(), "apiVersion": "snakepit.dev/v2"}, 'no matches for kind "SnakePool"'),
-    *(Case(f"rule {rule.id}", document(dict(rule.invalid)), rule.message) for rule in RULES),
+    *(Case(f"rule: {rule.message}", document(invalid), rule.message) for rule, (_, invalid) in zip(RULES, RULE_EXAMPLES, strict=True)),
 )

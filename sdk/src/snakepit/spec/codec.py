@@ -11,7 +11,7 @@ from snakepit import _extras
 from snakepit.errors import InvalidArguments
 from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
-from snakepit.spec.json_values import MOST_CHARACTERS, TOO_DEEP, Values
+from snakepit.spec.json_values import MOST_CHARACTERS, TOO_DEEP, problem
 from snakepit.spec.validation import EvaluateCel, Problem, defaulted, validate
 
 _spec_decoder = msgspec.json.Decoder(SnakePoolSpec)
@@ -48,7 +48,7 @@ def load_pools(text: str, evaluate_cel: EvaluateCel | None = None) -> list[Snake
     pools: list[SnakePool] = []
     for document in _documents(text):
         found = validate(document, evaluate_cel)
-        problems += [f"SnakePool {_name(document)!r}: {_told(problem)}" for problem in found]
+        problems += [f"SnakePool {_name(document)!r}: {_told(each)}" for each in found]
         if not found:
             pools.append(msgspec.convert(defaulted(document, pool_schema()), SnakePool))
     if not problems and not pools:
@@ -75,12 +75,10 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
     yaml = _yaml()
     if len(text) > MOST_CHARACTERS:
         raise InvalidPool([f"the file has {len(text)} characters, {MOST_CHARACTERS} is the most: put its pools into several files"])
-    values = Values()
     try:
         for document in yaml.safe_load_all(text):
-            if problem := values.problem(document):
-                raise InvalidPool([problem])
-            yield from _pools_in(document)
+            for each in _objects_of(document):
+                yield from _pool_of(each)
     except RecursionError:
         raise InvalidPool([TOO_DEEP]) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
@@ -93,19 +91,25 @@ def _said_of_yaml(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if problem and mark else " ".join(str(error).split())
 
 
-def _pools_in(document: Any) -> Iterator[dict[str, Any]]:
-    if document is None:
-        return
+def _objects_of(document: Any) -> list[Any]:
+    """Those of a List, or the document itself; an empty one has none."""
+    if isinstance(document, dict) and document.get("kind") == "List":
+        items = document.get("items") or []
+        return items if isinstance(items, list) else [items]
+    return [] if document is None else [document]
+
+
+def _pool_of(document: Any) -> Iterator[dict[str, Any]]:
+    """It, where it is a pool; objects of other kinds are passed over."""
     if not isinstance(document, dict) or "kind" not in document:
         raise InvalidPool(
             ["the file holds something that is no Kubernetes object: each document needs apiVersion, kind, metadata and spec"]
         )
     if document["kind"] == "List":
-        for item in document.get("items") or []:
-            yield from _pools_in(item)
-    elif document["kind"] == "SnakePool":
-        if problem := Values().problem(document, typed=True):
-            raise InvalidPool([problem])
+        raise InvalidPool(["the file has a List within a List: write all objects into one"])
+    if document["kind"] == "SnakePool":
+        if wrong := problem(document):
+            raise InvalidPool([wrong])
         yield document
 
 

@@ -34,15 +34,6 @@ def schema_of(type_: inspect.Type) -> Schema:
             return _scalar(type_)
 
 
-def without_nulls(value: Any) -> Any:
-    """The same tree without fields that are null, tuples as lists: as JSON would have it."""
-    if isinstance(value, dict):
-        return {key: without_nulls(each) for key, each in value.items() if each is not None}
-    if isinstance(value, (list, tuple)):
-        return [without_nulls(each) for each in value]
-    return value
-
-
 def _struct(type_: inspect.StructType) -> Schema:
     properties = {field.encode_name: _field(field) for field in type_.fields}
     required = [field.encode_name for field in type_.fields if field.required]
@@ -54,7 +45,7 @@ def _field(field: inspect.Field) -> Schema:
     schema = schema_of(field.type)
     default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
     if default is not msgspec.NODEFAULT and default is not None and default != ():
-        schema["default"] = without_nulls(msgspec.to_builtins(default))
+        schema["default"] = _without_nulls(msgspec.to_builtins(default))
     return schema
 
 
@@ -103,16 +94,20 @@ def _scalar(type_: inspect.Type) -> Schema:
             raise TypeError(f"no structural schema for {type_}")
 
 
-def _range(type_: inspect.IntType | inspect.FloatType) -> Schema:
+def _range(type_: inspect.IntType | inspect.FloatType) -> Any:
     # A fractional minimum is no use: the API server rounds it down for values without a fraction.
-    limits = (
-        {"minimum": type_.ge, "maximum": type_.le}
-        if type_.gt is None
-        else {"minimum": type_.gt, "exclusiveMinimum": True, "maximum": type_.le}
-    )
-    return {key: value for key, value in limits.items() if value is not None}
+    low = {"minimum": type_.ge} if type_.gt is None else {"minimum": type_.gt, "exclusiveMinimum": True}
+    return _without_nulls({**low, "maximum": type_.le})
 
 
-def _limits(type_: Any, low: str, high: str) -> Schema:
-    limits = {low: type_.min_length, high: type_.max_length}
-    return {key: value for key, value in limits.items() if value is not None}
+def _limits(type_: Any, low: str, high: str) -> Any:
+    return _without_nulls({low: type_.min_length, high: type_.max_length})
+
+
+def _without_nulls(value: Any) -> Any:
+    """The same tree without fields that are null, tuples as lists: as JSON would have it."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_nulls(each) for each in value]
+    return value

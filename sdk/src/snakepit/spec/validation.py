@@ -23,6 +23,7 @@ _METADATA = frozenset(
     | {"labels", "managedFields", "name", "namespace", "ownerReferences", "resourceVersion", "selfLink", "uid"}
 )
 _TYPES: dict[str, tuple[type, ...]] = {
+    "null": (type(None),),
     "object": (dict,),
     "array": (list,),
     "string": (str,),
@@ -46,6 +47,18 @@ class Problem(NamedTuple):
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
+class _Node(NamedTuple):
+    """A value of the document, what the schema says of it, and where it is."""
+
+    value: Any
+    schema: Schema
+    path: str
+
+    def below(self, name: str) -> str:
+        """The path of one of its fields."""
+        return f"{self.path}.{name}" if self.path else name
+
+
 def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) -> list[Problem]:
     """Every fault of one SnakePool document; empty when the API server would accept it.
 
@@ -55,14 +68,15 @@ def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) 
     if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:
         return [Problem("", f'no matches for kind "{document.get("kind")}" in version "{document.get("apiVersion")}"')]
     schema = pool_schema()
-    if unknown := list(_unknown(document, schema, "")):
+    if unknown := [each for node in _nodes(_Node(document, schema, "")) for each in _unknown(node)]:
         listed = ", ".join(f'unknown field "{field}"' for field, _ in unknown)
         return [Problem("", f"strict decoding error: {listed}", hint=", ".join(f'"{meant}"' for _, meant in unknown if meant))]
     value = defaulted(document, schema)
-    problems = [*_check_named(value), *_check(value, schema, "")]
+    nodes = list(_nodes(_Node(value, schema, "")))
+    problems = [*_check_named(value), *(problem for node in nodes for problem in _check(node))]
     if evaluate_cel is None or any(problem.blocking for problem in problems):
         return problems
-    return problems + list(_check_rules(value, schema, "", evaluate_cel))
+    return problems + [problem for node in nodes for problem in _check_rules(node, evaluate_cel)]
 
 
 def defaulted(value: Any, schema: Schema) -> Any:
@@ -79,20 +93,28 @@ def defaulted(value: Any, schema: Schema) -> Any:
     return {name: defaulted(each, properties.get(name, {})) for name, each in filled.items()}
 
 
-def _unknown(value: Any, schema: Schema, path: str) -> Iterator[tuple[str, str]]:
-    """Paths, each with the name that may have been meant."""
-    if isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _unknown(each, schema.get("items", {}), f"{path}[{index}]")
-    if not isinstance(value, dict) or "properties" not in schema:
+def _nodes(node: _Node) -> Iterator[_Node]:
+    """Every value that the schema describes; an object comes before its fields."""
+    yield node
+    below: list[_Node] = []
+    if isinstance(node.value, list):
+        items = node.schema.get("items", {})
+        below = [_Node(each, items, f"{node.path}[{index}]") for index, each in enumerate(node.value)]
+    elif isinstance(node.value, dict):
+        known = node.schema.get("properties", {})
+        below = [_Node(each, known[name], node.below(name)) for name, each in node.value.items() if name in known]
+    for each in below:
+        yield from _nodes(each)
+
+
+def _unknown(node: _Node) -> Iterator[tuple[str, str]]:
+    """The paths of fields that are not known, each with the name that may have been meant."""
+    if not isinstance(node.value, dict) or "properties" not in node.schema or OPEN in node.schema:
         return
-    known = _METADATA if path == "metadata" else schema["properties"].keys()
-    for name, each in value.items():
-        here = f"{path}.{name}" if path else str(name)
+    known = _METADATA if node.path == "metadata" else node.schema["properties"].keys()
+    for name in node.value:
         if name not in known:
-            yield from () if OPEN in schema else ((here, next(iter(nearest(str(name), known)), "")),)
-        else:
-            yield from _unknown(each, schema["properties"].get(name, {}), here)
+            yield node.below(name), next(iter(nearest(name, known)), "")
 
 
 def _check_named(document: dict[str, Any]) -> Iterator[Problem]:
@@ -101,17 +123,21 @@ def _check_named(document: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("metadata.name", "Required value: name or generateName is required")
 
 
-def _check(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
-    wrong = list(_check_type(value, schema, path))
-    yield from wrong or _check_value(value, schema, path)
-
-
-def _check_type(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
+def _check(node: _Node) -> Iterator[Problem]:
+    value, schema, path = node
     wanted = "integer,string" if "x-kubernetes-int-or-string" in schema else schema.get("type")
-    if wanted is None or any(_is(value, each) for each in wanted.split(",")):
-        return
-    found = _type_name(value)
-    yield Problem(path or "<nil>", f'Invalid value: "{found}": {path} in body must be of type {wanted}: "{found}"', blocking=True)
+    if wanted is not None and not any(_is(value, each) for each in wanted.split(",")):
+        found = next(name for name in _TYPES if _is(value, name))
+        yield Problem(path or "<nil>", f'Invalid value: "{found}": {path} in body must be of type {wanted}: "{found}"', blocking=True)
+    elif isinstance(value, dict):
+        missing = [name for name in schema.get("required", ()) if name not in value]
+        yield from (Problem(node.below(name), "Required value", blocking=True) for name in missing)
+    elif isinstance(value, list):
+        yield from _check_array(value, schema, path)
+    elif isinstance(value, str):
+        yield from _check_string(value, schema, path)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield from _check_number(value, schema, path)
 
 
 def _is(value: Any, type_: str) -> bool:
@@ -122,47 +148,14 @@ def _is(value: Any, type_: str) -> bool:
     return isinstance(value, _TYPES[type_])
 
 
-def _type_name(value: Any) -> str:
-    if value is None:
-        return "null"
-    return next(name for name in ("object", "array", "string", "boolean", "integer", "number") if _is(value, name))
-
-
-def _check_value(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
-    if isinstance(value, dict):
-        yield from _check_object(value, schema, path)
-    elif isinstance(value, list):
-        yield from _check_array(value, schema, path)
-    elif isinstance(value, str):
-        yield from _check_string(value, schema, path)
-    elif not isinstance(value, bool):
-        yield from _check_number(value, schema, path)
-
-
-def _check_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Problem]:
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield Problem(f"{path}.{name}" if path else name, "Required value", blocking=True)
-    for name, each in value.items():
-        if name in schema.get("properties", {}):
-            yield from _check(each, schema["properties"][name], f"{path}.{name}" if path else name)
-
-
 def _check_array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
-    for index, each in enumerate(value):
-        yield from _check(each, schema.get("items", {}), f"{path}[{index}]")
     if len(value) > schema.get("maxItems", len(value)):
         yield Problem(path, f"Too many: {len(value)}: must have at most {schema['maxItems']} items", blocking=True)
     if len(value) < schema.get("minItems", 0):
         yield Problem(path, f"Invalid value: {len(value)}: {path} in body should have at least {schema['minItems']} items")
     if schema.get("x-kubernetes-list-type") == "set":
-        yield from _check_set(value, path)
-
-
-def _check_set(value: list[Any], path: str) -> Iterator[Problem]:
-    for index, each in enumerate(value):
-        if value[:index].count(each) == 1:
-            yield Problem(f"{path}[{index}]", f"Duplicate value: {json.dumps(each)}")
+        twice = [(index, each) for index, each in enumerate(value) if value[:index].count(each) == 1]
+        yield from (Problem(f"{path}[{index}]", f"Duplicate value: {json.dumps(each)}") for index, each in twice)
 
 
 def _check_string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
@@ -189,16 +182,11 @@ def _check_number(value: float, schema: Schema, path: str) -> Iterator[Problem]:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else str(value)
+    return str(int(value) if float(value).is_integer() else value)
 
 
-def _check_rules(value: Any, schema: Schema, path: str, evaluate: EvaluateCel) -> Iterator[Problem]:
-    for rule in schema.get(RULES, ()):
-        if evaluate(rule["rule"], {"self": value}) is not True:
-            said = "" if isinstance(value, dict) else f"{json.dumps(value)}: "
-            yield Problem(path, f"Invalid value: {said}{rule['message']}")
-    if not isinstance(value, dict):
-        return
-    for name, each in value.items():
-        if name in schema.get("properties", {}):
-            yield from _check_rules(each, schema["properties"][name], f"{path}.{name}" if path else name, evaluate)
+def _check_rules(node: _Node, evaluate: EvaluateCel) -> Iterator[Problem]:
+    for rule in node.schema.get(RULES, ()):
+        if evaluate(rule["rule"], {"self": node.value}) is not True:
+            said = "" if isinstance(node.value, dict) else f"{json.dumps(node.value)}: "
+            yield Problem(node.path, f"Invalid value: {said}{rule['message']}")
