@@ -12,7 +12,7 @@ from snakepit._values import payloads
 from snakepit._values.strings import readable
 from snakepit.author.pending_call import PendingCall, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
 from snakepit.author.runtime import CallInfo, Interrupted, Runtime, check_interrupted, remaining
-from snakepit.author.state import AsyncState, Operations, State, StateCache
+from snakepit.author.state import AsyncState, State, StateCache
 
 if TYPE_CHECKING:
     # An author's import must be quick and small: asyncio and logging are imported where they are used.
@@ -27,7 +27,7 @@ class _CallContext:
     def __init__(self, call: CallInfo, runtime: Runtime, cache: StateCache) -> None:
         self._runtime = runtime
         self._call = call
-        self._operations = Operations(call, runtime, cache)
+        self._cache = cache
 
     @property
     def call_id(self) -> str:
@@ -86,7 +86,7 @@ class Context(_CallContext):
     @property
     def state(self) -> State:
         """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
-        return State(self._operations)
+        return State(self._call, self._runtime, self._cache)
 
     def call_tool(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
@@ -117,7 +117,7 @@ class AsyncContext(_CallContext):
     @property
     def state(self) -> AsyncState:
         """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
-        return AsyncState(self._operations)
+        return AsyncState(self._call, self._runtime, self._cache)
 
     async def call_tool(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, pool: str | None = None, timeout: float | None = None
