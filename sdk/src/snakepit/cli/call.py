@@ -43,29 +43,20 @@ _NOT_YET = (PoolNotReady, PoolNotFound, ServerUnavailable)
 
 async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> R:
     """What `work` returns; None: its first try is the only one. `tell` gets what is waited for, once for each reason."""
-    if seconds is None:
-        return await _once(work)
     now = asyncio.get_running_loop().time
-    end, told = now() + seconds, ""
+    end, told = now() + (seconds or 0.0), ""
     while True:
         try:
             return await work()
         except _NOT_YET as error:
             if error.started is not Started.NO or now() + PAUSE_SECONDS > end:
-                error.add_note(f"waited {seconds:g} s")
+                if seconds is not None or isinstance(error, PoolNotReady):
+                    error.add_note("--wait waits until it is" if seconds is None else f"waited {seconds:g} s")
                 raise
             if error.reason != told:
                 told = error.reason
                 tell(error)
             await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def _once(work: Callable[[], Awaitable[R]]) -> R:
-    try:
-        return await work()
-    except PoolNotReady as error:
-        error.add_note("--wait waits until it is")
-        raise
 
 
 class WaitingCommand(TyperCommand):
@@ -146,10 +137,18 @@ def call(
         raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
     if stream and idempotency_key:
         raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
+
+    def on_progress(fraction: float, message: str) -> None:
+        line = f"{fraction:4.0%} {message}".rstrip()
+        failures.say(line, {"progress": {"fraction": fraction, "message": message}}, output)
+
+    def on_waiting(error: SnakepitError) -> None:
+        failures.say(f"waiting: {error}", {"waiting": {"reason": error.reason, "message": error.message}}, output)
+
     options: dict[str, Any] = {"timeout": timeout, "priority": priority}
     if not stream:
-        options |= {"idempotency_key": idempotency_key, "on_progress": _progress(output) if progress else None}
-    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload, wait, stream, options, _waiting(output))
+        options |= {"idempotency_key": idempotency_key, "on_progress": on_progress if progress else None}
+    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload, wait, stream, options, on_waiting)
     with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
         try:
             target.run(lambda client: _perform(client, asked, sink))
@@ -201,35 +200,12 @@ async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
         return None
 
 
-def _waiting(output: Output) -> Callable[[SnakepitError], None]:
-    def show(error: SnakepitError) -> None:
-        if output.is_for_people:
-            print(f"waiting: {error}", file=sys.stderr, flush=True)
-        else:
-            failures.say({"waiting": {"reason": error.reason, "message": error.message}}, output)
-
-    return show
-
-
-def _progress(output: Output) -> Callable[[float, str], None]:
-    def show(fraction: float, message: str) -> None:
-        if output.is_for_people:
-            print(f"{fraction:4.0%} {message}".rstrip(), file=sys.stderr, flush=True)
-        else:
-            failures.say({"progress": {"fraction": fraction, "message": message}}, output)
-
-    return show
-
-
 @contextlib.contextmanager
 def _warnings(output: Output) -> Iterator[None]:
     """What can't be carried is a sentence for a person, without the line of ours that it came from."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if output.is_for_people:
-            print(f"warning: {message}", file=sys.stderr)
-        else:
-            failures.say({"warning": {"message": str(message)}}, output)
+        failures.say(f"warning: {message}", {"warning": {"message": str(message)}}, output)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", PayloadWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -66,30 +67,22 @@ WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="capsule/i
 @with_target
 def drain(target: Target, worker: WorkerArgument) -> None:
     """Send a worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
-
-    async def run(client: Client) -> None:
-        await (await _pool_of(client, worker)).drain_worker(worker)
-
-    target.run(run)
+    target.run(lambda client: _see_to(client, worker, Pool.drain_worker))
 
 
 @with_target
 def recycle(target: Target, worker: WorkerArgument) -> None:
     """Replace a worker: when its successor is ready, it takes no new calls, and ends when it has finished its own."""
-
-    async def run(client: Client) -> None:
-        await (await _pool_of(client, worker)).recycle_worker(worker)
-
-    target.run(run)
+    target.run(lambda client: _see_to(client, worker, Pool.recycle_worker))
 
 
-async def _pool_of(client: Client, worker: str) -> Pool:
+async def _see_to(client: Client, worker: str, action: Callable[[Pool, str], Awaitable[None]]) -> None:
     """Raises InvalidArguments when no pool has the worker."""
     parse_worker(worker)
     for info in await client.pools():
         pool = client.pool(info.name)
         if any(each.id == worker for each in await pool.workers()):
-            return pool
+            return await action(pool, worker)
     raise InvalidArguments(f"worker {worker!r} is in no pool: `snakepit workers POOL` lists them")
 
 

@@ -93,15 +93,14 @@ def started(error: SnakepitError) -> str:
 
 def tell(error: Exception, output: Output) -> int:
     """Print it, and return the exit status."""
-    if output.is_for_people:
-        print(f"snakepit: {sentence(error)}", file=sys.stderr)
-    else:
-        say({"error": fields(error)}, output)
+    say(f"snakepit: {sentence(error)}", {"error": fields(error)}, output)
     return exit_status(error)
 
 
-def say(what: dict[str, Any], output: Output) -> None:
-    """Something beside the result, for programs."""
-    text = as_json(what) + "\n" if output is Output.json else as_yaml(what, document=True)
-    sys.stderr.write(text)
-    sys.stderr.flush()
+def say(line: str, what: dict[str, Any], output: Output) -> None:
+    """Something beside the result: a line for people, an object for programs."""
+    if output is Output.yaml:
+        line = as_yaml(what, document=True).rstrip("\n")
+    elif output is Output.json:
+        line = as_json(what)
+    print(line, file=sys.stderr, flush=True)

@@ -89,7 +89,7 @@ class Client:
     async def pools(self) -> list[views.PoolInfo]:
         """Every pool that the control plane knows, by name."""
         request = pool_pb2.ListPoolsRequest()
-        reply: pool_pb2.ListPoolsResponse = await self._connection.unary(lambda peer: peer.pools.ListPools, request, safe=True)
+        reply = await self._connection.ask(request, pool_pb2.ListPoolsResponse)
         return [views.pool_info(pool) for pool in reply.pools]
 
     def offer(self, functions: Functions, *, pool: str | Pool | None = None, session: Session | None = None) -> Offer:

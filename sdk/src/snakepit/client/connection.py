@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from snakepit._ipc import frames
 from snakepit._ipc.sections import spread
@@ -41,7 +42,7 @@ RPC_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Message)
 
 
 class Connection:
@@ -170,13 +171,13 @@ class Connection:
     async def _is_idempotent(self, pool: str, tool: str) -> bool:
         request = tool_pb2.GetToolRequest(pool=pool, tool=tool)
         try:
-            reply: tool_pb2.GetToolResponse = await self.unary(lambda peer: peer.tools.GetTool, request, safe=True)
+            reply = await self.ask(request, tool_pb2.GetToolResponse)
         except SnakepitError as error:
             log.debug("whether %s of %s may run twice can't be asked: %s", tool, pool, error)
             return False
         return reply.tool.idempotent
 
-    async def unary(self, method: Callable[[Peer], Callable[..., Awaitable[R]]], request: object, *, safe: bool) -> R:
+    async def ask(self, request: Message, answer: type[R], *, safe: bool = True) -> R:
         """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
         deadline = self.peers.check_loop() + RPC_SECONDS
         tries, now = self.tries(deadline), asyncio.get_running_loop().time
@@ -188,7 +189,8 @@ class Connection:
             peer = self.peers.next(tries.avoided) or await self.peers.wait(deadline)
             peer.replica.uses.begin()
             try:
-                return await method(peer)(request, timeout=max(0.0, deadline - now()), metadata=self.peers.metadata())
+                reply: R = await peer.rpc(request, answer)(request, timeout=max(0.0, deadline - now()), metadata=self.peers.metadata())
+                return reply
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
             except asyncio.CancelledError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import cached_property
 from typing import Any
+
+from google.protobuf.message import Message
 
 from snakepit._ipc import frames
 from snakepit._ipc.sections import counted, sizes
@@ -15,7 +16,7 @@ from snakepit._wire.dial import Replica
 from snakepit.client import codec, exchange, local_errors
 from snakepit.client.exchange import Watch
 from snakepit.errors import Cancelled, DeadlineExceeded, ServerUnavailable, SnakepitError, Started
-from snakepit.v1 import link_pb2, pool_pb2_grpc, router_pb2_grpc, session_pb2_grpc, tool_pb2_grpc
+from snakepit.v1 import link_pb2
 
 
 class NotWritten(Exception):
@@ -34,21 +35,12 @@ class Peer:
         self.taken: int | None = None
         """The last call that the replica has taken, once it has said that it takes no more."""
 
-    @cached_property
-    def router(self) -> Any:
-        return router_pb2_grpc.RouterServiceStub(self.replica.channel)
-
-    @cached_property
-    def sessions(self) -> Any:
-        return session_pb2_grpc.SessionServiceStub(self.replica.channel)
-
-    @cached_property
-    def tools(self) -> Any:
-        return tool_pb2_grpc.ToolServiceStub(self.replica.channel)
-
-    @cached_property
-    def pools(self) -> Any:
-        return pool_pb2_grpc.PoolServiceStub(self.replica.channel)
+    def rpc(self, request: Message, answer: type[Message]) -> Any:
+        """The RPC that is named as its request, of the only service in the request's file."""
+        kind = request.DESCRIPTOR
+        (service,) = kind.file.services_by_name.values()
+        path = f"/{service.full_name}/{kind.name.removesuffix('Request')}"
+        return self.replica.channel.unary_unary(path, type(request).SerializeToString, answer.FromString)
 
     def answer(self, result: link_pb2.Result) -> None:
         future = self.waiting.get(result.id)

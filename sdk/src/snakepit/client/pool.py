@@ -44,25 +44,25 @@ class Pool(Calls):
     async def info(self) -> views.PoolInfo:
         """How the pool is now, as the control plane sees it. Raises PoolNotFound."""
         request = pool_pb2.GetPoolRequest(pool=self.name)
-        reply: pool_pb2.GetPoolResponse = await self._connection.unary(lambda peer: peer.pools.GetPool, request, safe=True)
+        reply = await self._connection.ask(request, pool_pb2.GetPoolResponse)
         return views.pool_info(reply.pool)
 
     async def tools(self) -> list[views.ToolInfo]:
         """The tools on offer now, by name."""
         request = tool_pb2.ListToolsRequest(pool=self.name)
-        reply: tool_pb2.ListToolsResponse = await self._connection.unary(lambda peer: peer.tools.ListTools, request, safe=True)
+        reply = await self._connection.ask(request, tool_pb2.ListToolsResponse)
         return [views.tool_info(tool) for tool in reply.tools]
 
     async def tool(self, name: str) -> views.ToolInfo:
         """One tool. Raises ToolNotFound, with the nearest names."""
         request = tool_pb2.GetToolRequest(pool=self.name, tool=name)
-        reply: tool_pb2.GetToolResponse = await self._connection.unary(lambda peer: peer.tools.GetTool, request, safe=True)
+        reply = await self._connection.ask(request, tool_pb2.GetToolResponse)
         return views.tool_info(reply.tool)
 
     async def workers(self) -> list[views.WorkerInfo]:
         """The pool's workers, each in its present life."""
         request = pool_pb2.ListWorkersRequest(pool=self.name)
-        reply: pool_pb2.ListWorkersResponse = await self._connection.unary(lambda peer: peer.pools.ListWorkers, request, safe=True)
+        reply = await self._connection.ask(request, pool_pb2.ListWorkersResponse)
         return [views.worker_info(worker) for worker in reply.workers]
 
     async def sessions(self) -> list[views.SessionInfo]:
@@ -71,8 +71,7 @@ class Pool(Calls):
         token = ""
         while True:
             request = session_pb2.ListSessionsRequest(pool=self.name, page_size=_PAGE, page_token=token)
-            reply: session_pb2.ListSessionsResponse
-            reply = await self._connection.unary(lambda peer: peer.sessions.ListSessions, request, safe=True)
+            reply = await self._connection.ask(request, session_pb2.ListSessionsResponse)
             found += [views.session_info(session) for session in reply.sessions]
             token = reply.next_page_token
             if not token:
@@ -81,9 +80,9 @@ class Pool(Calls):
     async def drain_worker(self, worker: str) -> None:
         """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
         request = pool_pb2.DrainWorkerRequest(pool=self.name, worker=worker)
-        await self._connection.unary(lambda peer: peer.pools.DrainWorker, request, safe=True)
+        await self._connection.ask(request, pool_pb2.DrainWorkerResponse)
 
     async def recycle_worker(self, worker: str) -> None:
         """Replace the worker: when its successor is ready, it gets no new calls, and ends when it has finished its own."""
         request = pool_pb2.RecycleWorkerRequest(pool=self.name, worker=worker)
-        await self._connection.unary(lambda peer: peer.pools.RecycleWorker, request, safe=False)
+        await self._connection.ask(request, pool_pb2.RecycleWorkerResponse, safe=False)

@@ -21,7 +21,7 @@ class State:
 
     def __init__(self, connection: Connection, target: requests.Target) -> None:
         self._connection = connection
-        self._names = {"pool": target.pool, "session_id": target.session_id}
+        self._names: dict[str, Any] = {"pool": target.pool, "session_id": target.session_id}
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` where the key is absent."""
@@ -30,21 +30,22 @@ class State:
 
     async def get_versioned(self, key: str) -> tuple[Any, int]:
         """The value and its version; (None, 0) where the key is absent."""
-        payload, version = await self._read(key)
-        return (codec.decode(payload), version) if version else (None, 0)
+        request = session_pb2.GetStateRequest(**self._names, key=check_state_key(key), as_payload=True)
+        reply = await self._connection.ask(request, session_pb2.GetStateResponse)
+        return (codec.decode(reply.value.payload), reply.version) if reply.version else (None, 0)
 
     async def set(self, key: str, value: Any) -> int:
         """Write a value and return its version. Raises StateQuota, SessionNotFound, and StoreUnavailable."""
-        return (await self._set(key, value, None)).version
+        return (await self._write(key, codec.encode_state(value))).version
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
         """Write only over `expected_version` (0: only where the key is absent). Returns False where the version was another."""
-        return (await self._set(key, value, expected_version)).written
+        return (await self._write(key, codec.encode_state(value), expected_version)).written
 
     async def delete(self, key: str) -> bool:
         """Delete the key; True if it was there."""
         request = session_pb2.DeleteStateRequest(**self._names, key=check_state_key(key))
-        reply: session_pb2.DeleteStateResponse = await self._connection.unary(lambda peer: peer.sessions.DeleteState, request, safe=False)
+        reply = await self._connection.ask(request, session_pb2.DeleteStateResponse, safe=False)
         return reply.deleted
 
     async def keys(self) -> list[str]:
@@ -53,16 +54,16 @@ class State:
 
     async def versions(self) -> dict[str, int]:
         """The version of every key."""
-        request = self._listing(with_values=False)
-        reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
+        request = session_pb2.ListStateRequest(**self._names)
+        reply = await self._connection.ask(request, session_pb2.ListStateResponse)
         return {each.key: each.version for each in reply.keys}
 
     async def everything(self) -> dict[str, tuple[snapshot.Value, int]]:
         """Each key's payload as it was written, and its version; not of one moment."""
         found: dict[str, tuple[snapshot.Value, int]] = {}
-        request = self._listing(with_values=True)
+        request = session_pb2.ListStateRequest(**self._names, with_values=True, as_payload=True)
         while True:
-            reply: session_pb2.ListStateResponse = await self._connection.unary(lambda peer: peer.sessions.ListState, request, safe=True)
+            reply = await self._connection.ask(request, session_pb2.ListStateResponse)
             for each in reply.keys:
                 found[each.key] = snapshot.Value(each.value.payload.content_type, each.value.payload.data), each.version
             if not reply.next_page_token:
@@ -71,25 +72,12 @@ class State:
 
     async def set_raw(self, key: str, value: snapshot.Value) -> int:
         """Write a payload as it is, and return the new version."""
-        return (await self._write(key, common_pb2.Payload(content_type=value.content_type, data=value.data), None)).version
+        return (await self._write(key, common_pb2.Payload(content_type=value.content_type, data=value.data))).version
 
-    def _listing(self, *, with_values: bool) -> session_pb2.ListStateRequest:
-        pool, session = self._names["pool"], self._names["session_id"]
-        return session_pb2.ListStateRequest(pool=pool, session_id=session, with_values=with_values, as_payload=True)
-
-    async def _read(self, key: str) -> tuple[common_pb2.Payload, int]:
-        request = session_pb2.GetStateRequest(**self._names, key=check_state_key(key), as_payload=True)
-        reply: session_pb2.GetStateResponse = await self._connection.unary(lambda peer: peer.sessions.GetState, request, safe=True)
-        return reply.value.payload, reply.version
-
-    async def _set(self, key: str, value: Any, expected: int | None) -> session_pb2.SetStateResponse:
-        return await self._write(key, codec.encode_state(value), expected)
-
-    async def _write(self, key: str, payload: common_pb2.Payload, expected: int | None) -> session_pb2.SetStateResponse:
+    async def _write(self, key: str, payload: common_pb2.Payload, expected: int | None = None) -> session_pb2.SetStateResponse:
         wire = common_pb2.Value(payload=payload)
         request = session_pb2.SetStateRequest(**self._names, key=check_state_key(key), value=wire, expected_version=expected)
-        reply: session_pb2.SetStateResponse = await self._connection.unary(lambda peer: peer.sessions.SetState, request, safe=False)
-        return reply
+        return await self._connection.ask(request, session_pb2.SetStateResponse, safe=False)
 
 
 def _ttl(seconds: float) -> float:
@@ -137,35 +125,31 @@ class Session(Calls):
             metadata=requests.checked_metadata(self._metadata or {}),
             ttl_seconds=0.0 if self._ttl_seconds is None else _ttl(self._ttl_seconds),
         )
-        reply: session_pb2.CreateSessionResponse = await self._connection.unary(
-            lambda peer: peer.sessions.CreateSession, request, safe=True
-        )
+        reply = await self._connection.ask(request, session_pb2.CreateSessionResponse)
         return reply.created
 
     async def info(self) -> views.SessionInfo:
         """Where the session is bound, and how long it lives. Raises SessionNotFound."""
         request = session_pb2.GetSessionRequest(pool=self.pool, session_id=self.id)
-        reply: session_pb2.GetSessionResponse = await self._connection.unary(lambda peer: peer.sessions.GetSession, request, safe=True)
+        reply = await self._connection.ask(request, session_pb2.GetSessionResponse)
         return views.session_info(reply.session)
 
     async def tools(self) -> list[views.ToolInfo]:
         """The pool's tools, and those that clients offer for this session."""
         request = tool_pb2.ListToolsRequest(pool=self.pool, session_id=self.id)
-        reply: tool_pb2.ListToolsResponse = await self._connection.unary(lambda peer: peer.tools.ListTools, request, safe=True)
+        reply = await self._connection.ask(request, tool_pb2.ListToolsResponse)
         return [views.tool_info(tool) for tool in reply.tools]
 
     async def touch(self) -> views.SessionInfo:
         """Let the session's time to live begin anew. Raises SessionNotFound."""
         request = session_pb2.TouchSessionRequest(pool=self.pool, session_id=self.id)
-        reply: session_pb2.TouchSessionResponse = await self._connection.unary(lambda peer: peer.sessions.TouchSession, request, safe=True)
+        reply = await self._connection.ask(request, session_pb2.TouchSessionResponse)
         return views.session_info(reply.session)
 
     async def rebind(self) -> views.SessionInfo:
         """Let go of the bound worker: the next call binds anew, under the next epoch. State stays."""
         request = session_pb2.RebindSessionRequest(pool=self.pool, session_id=self.id)
-        reply: session_pb2.RebindSessionResponse = await self._connection.unary(
-            lambda peer: peer.sessions.RebindSession, request, safe=False
-        )
+        reply = await self._connection.ask(request, session_pb2.RebindSessionResponse, safe=False)
         return views.session_info(reply.session)
 
     async def export(self) -> snapshot.Snapshot:
@@ -193,7 +177,5 @@ class Session(Calls):
     async def delete(self) -> bool:
         """End the session, with its state. Returns False where there was none."""
         request = session_pb2.DeleteSessionRequest(pool=self.pool, session_id=self.id)
-        reply: session_pb2.DeleteSessionResponse = await self._connection.unary(
-            lambda peer: peer.sessions.DeleteSession, request, safe=True
-        )
+        reply = await self._connection.ask(request, session_pb2.DeleteSessionResponse)
         return reply.deleted

@@ -21,7 +21,7 @@ from snakepit.client.connection import Connection
 from snakepit.client.exchange import Exchange
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError
-from snakepit.v1 import link_pb2, router_pb2
+from snakepit.v1 import link_pb2, router_pb2, router_pb2_grpc
 
 Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse
 
@@ -190,7 +190,8 @@ class Stream(AsyncIterator[Any]):
             metadata = (*metadata, ("traceparent", call.traceparent))
         if call.parent_call_id:
             metadata = (*metadata, (PARENT_HEADER, call.parent_call_id))
-        return _Plain(peer.router.ExecuteStream(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses)
+        rpc = router_pb2_grpc.RouterServiceStub(peer.replica.channel).ExecuteStream
+        return _Plain(rpc(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses)
 
     async def _read(self, source: _OnLane | _Plain) -> Chunk | None:
         try:
