@@ -8,7 +8,7 @@ import pytest
 
 from snakepit import AdapterError
 from snakepit.author import tracebacks
-from snakepit.author.tools import load
+from snakepit.author.loading import load
 
 TOOLS = "from snakepit import Adapter, tool\nclass {}(Adapter):\n    @tool\n    def f(self) -> int: ...\n"
 

@@ -25,7 +25,8 @@ from jsonschema import Draft202012Validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from snakepit import Adapter, tool
-from snakepit.author.tools import discover, load
+from snakepit.author.loading import load
+from snakepit.author.tools import discover
 
 
 class Colour(enum.Enum):

@@ -18,7 +18,8 @@ import pytest
 
 from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, tool
 from snakepit._values import payloads
-from snakepit.author.tools import describe, discover, load
+from snakepit.author.loading import load
+from snakepit.author.tools import describe, discover
 
 if TYPE_CHECKING:
     from nowhere import Missing

@@ -11,7 +11,7 @@ import pytest
 
 from snakepit import AdapterError
 from snakepit.author import tracebacks
-from snakepit.author.tools import load
+from snakepit.author.loading import load
 
 MACHINERY = tracebacks.machinery()
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
 
 from snakepit.author.adapter import Adapter, AdapterError
-from snakepit.author.tools import load
+from snakepit.author.loading import load
 
 _PATCHERS = ("gevent", "eventlet")
 
 
-def load_unpatched(adapter: str) -> Callable[[], Adapter]:
+def load_unpatched(adapter: str) -> type[Adapter]:
     """Import the adapter. Raises AdapterError, and whatever the import does; a patch may be why it has failed."""
     try:
         return load(adapter)

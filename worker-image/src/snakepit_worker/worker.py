@@ -37,7 +37,7 @@ from snakepit._ipc.worker import (
 )
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
-from snakepit.author.tools import describe, discover, is_thread_safe
+from snakepit.author.tools import describe, discover
 from snakepit_worker import container, debugging, logs, raised
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
@@ -51,7 +51,7 @@ from snakepit_worker.running import Calls
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import WorkerEnds, await_go, explain
 
-Factory = Callable[[], Adapter]
+Factory = type[Adapter]
 _STDERR = 2
 logger = logging.getLogger("snakepit.worker")
 
@@ -146,7 +146,7 @@ class Worker:
         except BaseException as error:
             raise StartError("setup") from error
         infos = [tools[name].info for name in sorted(tools)]
-        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, is_thread_safe(adapter), container.python()))
+        self._channel.send(Ready(infos, describe(adapter), time.monotonic() - began, bool(adapter.thread_safe), container.python()))
         return adapter, Invoker(
             tools=tools,
             channel=self._channel,
@@ -172,7 +172,7 @@ class Worker:
             raise StartError("adapter") from error
 
     def _refuse_threads(self, adapter: Adapter) -> None:
-        if self._start.profile == "thread" and not is_thread_safe(adapter):
+        if self._start.profile == "thread" and not bool(adapter.thread_safe):
             raise AdapterError(
                 f"adapter {self._start.adapter} is not marked thread-safe, and worker.profile is thread: "
                 "set thread_safe = True on it if its tools may run at the same time, or use profile process"

@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import NamedTuple
 
 from snakepit._ipc.control import StartWorker
@@ -30,7 +29,7 @@ from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, NotForked, WorkerEnds, decode_request, explain, must_spawn, reply
 
-Factory = Callable[[], Adapter]
+Factory = type[Adapter]
 logger = logging.getLogger("snakepit.zygote")
 
 

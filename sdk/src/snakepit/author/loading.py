@@ -1,4 +1,4 @@
-"""From `worker.adapter` to a maker of adapters, and what was meant where it names none."""
+"""From `worker.adapter` to the class of adapters, and what was meant where it names none."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 from snakepit._names import nearest
-from snakepit.author.adapter import Adapter, AdapterError
+from snakepit.author.adapter import MARK, Adapter, AdapterError
 
 FORM = "package.module:Class or package.module"
 MOST_NAMED = 8
@@ -22,8 +22,8 @@ _MOST_MODULES = 5000
 _FILE = re.compile(r"(?P<module>.+)\.py(:(?P<class>.*))?")
 
 
-def load(path: str, of_module: Callable[[ModuleType], Adapter]) -> Callable[[], Adapter]:
-    """`package.module:Class` or `package.module` as a maker of adapters; `of_module` makes one of a bare module.
+def load(path: str) -> type[Adapter]:
+    """The class of `package.module:Class`; of `package.module`, one that has the module's own `@tool` functions.
 
     Raises AdapterError where the path names no adapter, and whatever the author's module raises at its import.
     """
@@ -33,7 +33,15 @@ def load(path: str, of_module: Callable[[ModuleType], Adapter]) -> Callable[[], 
     if not module_name or (":" in path and not class_name):
         raise AdapterError(f"worker.adapter {path!r} must be {FORM}")
     module = _import(module_name, class_name)
-    return _class(module, class_name) if class_name else lambda: of_module(module)
+    return _class(module, class_name) if class_name else _of_module(module)
+
+
+def _of_module(module: ModuleType) -> type[Adapter]:
+    """Its functions have no names here that a hook of an adapter could have; a module variable `thread_safe = True` is heeded."""
+    marked = [each for each in vars(module).values() if hasattr(each, MARK) and getattr(each, "__module__", None) == module.__name__]
+    functions = {f"tool {number}": staticmethod(each) for number, each in enumerate(marked)}
+    said = {"__doc__": module.__doc__, "thread_safe": getattr(module, "thread_safe", False)}
+    return type(module.__name__, (Adapter,), {**said, **functions})
 
 
 def of_a_file(path: str) -> str | None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from types import MethodType, ModuleType
+from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ from snakepit._ipc.frames import Payload, ToolInfo
 from snakepit._names import check_tool
 from snakepit._values import payloads, strings
 from snakepit._values.coercion import decode_hook
-from snakepit.author import loading
 from snakepit.author.adapter import MARK, Adapter, AdapterError, Mark
 from snakepit.author.signatures import Signature, read_signature
 from snakepit.errors import InvalidArguments
@@ -101,86 +100,42 @@ def _checked_name(name: str) -> str:
         raise AdapterError(f"{error}; give another with @tool(name=...)") from error
 
 
-# ---- from `worker.adapter` to tools
+# ---- of an adapter
 
 
-class ModuleAdapter(Adapter):
-    """A bare module as an adapter: its own `@tool` functions; a module variable `thread_safe = True` is heeded."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-
-    @property
-    def functions(self) -> list[Callable[..., Any]]:
-        """Those defined in the module, not imported into it."""
-        return [each for each in vars(self.module).values() if getattr(each, "__module__", None) == self.module.__name__]
-
-
-def load(path: str) -> Callable[[], Adapter]:
-    """`package.module:Class` or `package.module` as a maker of adapters.
-
-    Raises AdapterError where the path names no adapter, and whatever the author's module raises at its import.
-    """
-    return loading.load(path, ModuleAdapter)
-
-
-def is_async(factory: Callable[[], Adapter]) -> bool:
-    """Whether what `load` gave has anything that runs in a loop."""
-    functions = [getattr(factory, name) for name in dir(factory)] if inspect.isclass(factory) else _functions_of(factory())
+def is_async(adapter: type[Adapter]) -> bool:
+    """Whether it has anything that runs in a loop."""
+    functions = [getattr(adapter, name) for name in dir(adapter)]
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in functions)
-
-
-def _functions_of(adapter: Adapter) -> list[Callable[..., Any]]:
-    return adapter.functions if isinstance(adapter, ModuleAdapter) else []
 
 
 def discover(adapter: Adapter) -> Mapping[str, Tool]:
     """The adapter's tools by name. Raises AdapterError."""
     tools: dict[str, Tool] = {}
-    for function, mark in _marked(adapter):
-        each = Tool(function, mark)
+    title = f"adapter {type(adapter).__name__}"
+    for name in _marked(type(adapter)):
+        function = getattr(adapter, name)
+        each = Tool(function, getattr(function, MARK))
         if each.name in tools:
-            raise AdapterError(f"two tools of {_title(adapter)} are named {each.name!r}: give one another name with @tool(name=...)")
+            raise AdapterError(f"two tools of {title} are named {each.name!r}: give one another name with @tool(name=...)")
         tools[each.name] = each
     if not tools:
-        raise AdapterError(f"{_title(adapter)} has no tools: mark at least one method or function with @tool")
+        raise AdapterError(f"{title} has no tools: mark at least one method or function with @tool")
     return tools
 
 
-def read_ahead(factory: Callable[[], Adapter]) -> None:
-    """Read what `discover` will want to know of the factory's adapters, without making one. What is wrong, `discover` will say."""
-    if inspect.isclass(factory):
-        marked: list[Any] = [each for name in dir(factory) if hasattr(each := getattr(factory, name, None), MARK)]
-        methods = [MethodType(each, factory) if inspect.isfunction(each) else each for each in marked]
-    else:
-        methods = [each for each, _ in _marked(factory())]
-    for each in methods:
+def read_ahead(adapter: type[Adapter]) -> None:
+    """Read what `discover` will want to know of its instances, without making one. What is wrong, `discover` will say."""
+    for name in _marked(adapter):
+        is_method = inspect.isfunction(inspect.getattr_static(adapter, name))
         with contextlib.suppress(Exception):
-            read_signature(each)
+            read_signature(MethodType(getattr(adapter, name), adapter) if is_method else getattr(adapter, name))
 
 
 def describe(adapter: Adapter) -> str:
     """What the catalogue shows of the adapter: its docstring."""
-    documented = adapter.module if isinstance(adapter, ModuleAdapter) else type(adapter)
-    return inspect.cleandoc(documented.__doc__ or "")
+    return inspect.cleandoc(type(adapter).__doc__ or "")
 
 
-def is_thread_safe(adapter: Adapter) -> bool:
-    """Whether the author says that tools may run at the same time."""
-    said = getattr(adapter.module, "thread_safe", False) if isinstance(adapter, ModuleAdapter) else adapter.thread_safe
-    return bool(said)
-
-
-def _marked(adapter: Adapter) -> Iterator[tuple[Callable[..., Any], Mark]]:
-    if isinstance(adapter, ModuleAdapter):
-        candidates: list[Any] = adapter.functions
-    else:
-        candidates = [getattr(adapter, name) for name in dir(type(adapter)) if hasattr(getattr(type(adapter), name, None), MARK)]
-    for each in candidates:
-        mark = getattr(each, MARK, None)
-        if isinstance(mark, Mark):
-            yield each, mark
-
-
-def _title(adapter: Adapter) -> str:
-    return f"module {adapter.module.__name__!r}" if isinstance(adapter, ModuleAdapter) else f"adapter {type(adapter).__name__}"
+def _marked(adapter: type[Adapter]) -> list[str]:
+    return [name for name in dir(adapter) if isinstance(getattr(getattr(adapter, name, None), MARK, None), Mark)]

@@ -25,9 +25,10 @@ from snakepit._values.payload_warnings import warn
 from snakepit.author import tracebacks
 from snakepit.author.adapter import Adapter
 from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
+from snakepit.author.loading import load
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.signatures import context_of_hook
-from snakepit.author.tools import Tool, discover, load
+from snakepit.author.tools import Tool, discover
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, ToolError, ToolNotFound
 from snakepit.testing.doubles import ToolDoubles
 
