@@ -17,7 +17,7 @@ from simulation.network import Connection, Network
 from simulation.replica import Replica
 from simulation.store import SharedStore
 
-from snakepit._wire.settings import settings_digest
+from snakepit._wire.messages import settings_digest
 from snakepit.errors import SnakepitError
 from snakepit.v1 import fleet_pb2, link_pb2
 from snakepit_control_plane.authentication import Open

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
-from snakepit._wire.settings import settings_digest
+from snakepit._wire.messages import settings_digest
 from snakepit.v1 import fleet_pb2, link_pb2
 
 REFRESH_SECONDS = 5.0

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
@@ -18,7 +18,6 @@ from typing import Any, Literal, Self, TypeVar, cast
 from snakepit import client as aio
 from snakepit._values import payload_warnings as warned
 from snakepit.client.local_errors import of_another_process
-from snakepit.client.typed import Handle, Method
 from snakepit.errors import SnakepitError, Started
 
 T = TypeVar("T")
@@ -51,6 +50,8 @@ class Facade:
         return [name for name in dir(self._behind) if not name.startswith("_")]
 
     def _front(self, value: Any) -> Any:
+        if inspect.isasyncgen(value):
+            return iter(Facade(value, self._run))
         return _FRONTS.get(type(value), Facade)(value, self._run) if isinstance(value, _WRAPPED) else value
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,26 +86,14 @@ class Facade:
 class Calls(Facade):
     """Before a pool or a session."""
 
-    def typed(
-        self,
-        tools: type[T],
-        *,
-        timeout: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        priority: Literal["high", "normal", "low"] | None = None,
-    ) -> T:
+    def typed(self, tools: type[T], **options: Any) -> T:
         """As `snakepit.Pool.typed`; of an Adapter class, with tools that are not `async`."""
-        options: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "priority": priority}
+        return cast(T, _Typed(self._behind.typed(tools, **options), self._run))
 
-        def call(method: Method, arguments: dict[str, Any]) -> Any:
-            return method.result(self.call(method.tool, arguments, **options))
 
-        def stream(method: Method, arguments: dict[str, Any]) -> Iterator[Any]:
-            with self.stream(method.tool, arguments, **options) as chunks:
-                for chunk in chunks:
-                    yield method.result(chunk)
-
-        return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
+class _Typed(Facade):
+    def __getattr__(self, name: str) -> Any:
+        return self._blocking(getattr(self._behind, name))
 
 
 class Session(Calls):

@@ -9,7 +9,7 @@ import pytest
 from snakepit._wire import Link
 from snakepit._wire.dial import Replica
 from snakepit._wire.lane import StreamLane
-from snakepit.client.codec import decode, encode, encode_arguments, encode_state, outcome
+from snakepit.client.codec import decode, encode_answer, encode_state, fill_arguments, outcome
 from snakepit.client.peer import NotWritten, Peer
 from snakepit.client.requests import affinity_value
 from snakepit.errors import InvalidArguments, PoolSaturated, ReplicaLost, SnakepitError, Started, ToolError
@@ -46,15 +46,17 @@ async def test_a_call_that_was_written_is_lost_and_one_that_waited_to_be_written
 
 @pytest.mark.parametrize("value", [None, 1, "ä", [1.5, {"a": []}], b"\0", {"nested": [b"x", b"y"]}], ids=repr)
 def test_values_survive_the_wire_and_the_state(value: object) -> None:
-    assert decode(encode(value)) == value
+    assert decode(encode_answer(value)) == value
     assert decode(encode_state(value)) == value
     assert not encode_state(value).attachments
 
 
 def test_arguments_that_are_no_mapping_are_refused() -> None:
-    assert encode_arguments(None).data == b"{}"
+    wire = common_pb2.Payload()
+    fill_arguments(wire, None)
+    assert wire.data == b"{}"
     with pytest.raises(InvalidArguments, match="mapping"):
-        encode_arguments([1])  # type: ignore[arg-type]
+        fill_arguments(wire, [1])  # type: ignore[arg-type]
 
 
 def test_an_unknown_affinity_is_refused_with_those_there_are() -> None:
@@ -63,7 +65,7 @@ def test_an_unknown_affinity_is_refused_with_those_there_are() -> None:
 
 
 def test_a_result_is_a_value_or_the_exception_that_it_carries() -> None:
-    assert outcome(link_pb2.Result(payload=encode([1]))) == [1]
+    assert outcome(link_pb2.Result(payload=encode_answer([1]))) == [1]
     with pytest.raises(ToolError, match="KeyError: 'a'"):
         outcome(link_pb2.Result(tool_error=common_pb2.ToolError(type="KeyError", message="'a'")))
     with pytest.raises(PoolSaturated) as caught:

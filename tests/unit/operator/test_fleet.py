@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from snakepit._wire.settings import settings_digest
+from snakepit._wire.messages import settings_digest
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2
 from snakepit_operator import replica as replica_module
 from snakepit_operator.fleet import Fleet

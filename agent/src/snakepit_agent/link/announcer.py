@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from snakepit._ipc.worker import Ready
-from snakepit._wire.tools import tool_to_wire
+from snakepit._wire.messages import tool_to_wire
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.report import load, report
 from snakepit_agent.link.uplink import Uplink

@@ -13,7 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from snakepit._wire.settings import settings_digest
+from snakepit._wire.messages import settings_digest
 from snakepit.errors import InvalidArguments, PoolNotFound, StoreUnavailable
 from snakepit.spec import InvalidPool, SnakePoolSpec, decode_spec
 from snakepit.v1 import link_pb2

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from snakepit._ewma import next_mean
 from snakepit._retry import RetryBudget
-from snakepit._wire.settings import settings_digest
+from snakepit._wire.messages import settings_digest
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, WorkerIndex

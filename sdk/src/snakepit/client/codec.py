@@ -21,13 +21,6 @@ def content_type(encoding: str) -> str:
     return payloads.CONTENT_TYPES[encoding]
 
 
-def encode_arguments(arguments: Mapping[str, Any] | None, kind: str = payloads.JSON) -> common_pb2.Payload:
-    """As `fill_arguments`, on its own."""
-    wire = common_pb2.Payload()
-    fill_arguments(wire, arguments, kind)
-    return wire
-
-
 def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None, kind: str = payloads.JSON) -> frames.Payload | None:
     """Into an empty message; large ones are returned, and the message has but their skeleton.
 
@@ -37,16 +30,13 @@ def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None
         wire.content_type, wire.data = payloads.JSON, b"{}"
         return None
     encoded = payloads.encode_arguments(arguments or {}, kind)
+    if encoded.warnings:
+        warn(encoded.warnings)
     if payloads.size(encoded) <= LARGE_BYTES:
         _fill(wire, encoded)
         return None
     _fill(wire, skeleton(encoded))
     return encoded
-
-
-def encode(value: Any) -> common_pb2.Payload:
-    """Any value as a message. What can't be carried is warned of, at the caller's line."""
-    return _wire(payloads.encode(value))
 
 
 def encode_answer(value: Any) -> common_pb2.Payload:
@@ -58,30 +48,20 @@ def encode_answer(value: Any) -> common_pb2.Payload:
 
 
 def encode_state(value: Any) -> common_pb2.Payload:
-    """As state is kept: without attachments."""
-    return _wire(payloads.encode_inline(value))
+    """As state is kept: without attachments. What can't be carried is warned of, at the caller's line."""
+    encoded = payloads.encode_inline(value)
+    warn(encoded.warnings)
+    return plain_wire(encoded)
 
 
-def _wire(encoded: frames.Payload) -> common_pb2.Payload:
+def plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
+    """An encoded value as a message, and no warnings."""
     wire = common_pb2.Payload()
     _fill(wire, encoded)
     return wire
 
 
 def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
-    if encoded.warnings:
-        warn(encoded.warnings)
-    _fill_plain(wire, encoded)
-
-
-def plain_wire(encoded: frames.Payload) -> common_pb2.Payload:
-    """An encoded value as a message, and no warnings."""
-    wire = common_pb2.Payload()
-    _fill_plain(wire, encoded)
-    return wire
-
-
-def _fill_plain(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
     wire.content_type, wire.data = encoded.content_type, encoded.data
     for each in encoded.attachments:
         wire.attachments.add(content_type=each.content_type, data=bytes(each.data), dtype=each.dtype, shape=each.shape)

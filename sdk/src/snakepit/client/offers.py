@@ -16,8 +16,8 @@ from typing import Any, Self
 from snakepit._names import new_id
 from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
+from snakepit._wire.messages import tool_to_wire
 from snakepit._wire.status import from_frame
-from snakepit._wire.tools import tool_to_wire
 from snakepit.author.adapter import AdapterError
 from snakepit.author.tools import Tool, as_tool
 from snakepit.client.peer import Peer
