@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from snakepit import client as aio
@@ -66,8 +65,8 @@ class Facade:
         self._run(self._behind.__aenter__())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._run(self._behind.__aexit__(kind, error, trace))
+    def __exit__(self, *raised: Any) -> None:
+        self._run(self._behind.__aexit__(*raised))
 
     def __iter__(self) -> Iterator[Any]:
         process = os.getpid()
@@ -145,11 +144,11 @@ class Client(Facade):
             self._stop()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *raised: Any) -> None:
         if os.getpid() != self._pid:
             return  # A forked child: loop, thread and links are the parent's.
         try:
-            super().__exit__(kind, error, trace)
+            super().__exit__(*raised)
         finally:
             self._stop()
 

@@ -122,11 +122,9 @@ class Connection:
     ) -> None:
         """Return when a call that has failed may go out once more; else raise how it failed."""
         if nested or self.peers.stopped:
-            raise (
-                local_errors.replica_lost(peer.replica.address, "it never got the call", Started.NO)
-                if isinstance(failure, NotWritten)
-                else failure
-            )
+            if isinstance(failure, NotWritten):
+                failure = local_errors.replica_lost(peer.replica.address, "it never got the call", Started.NO)
+            raise failure
         await self._pause(peer, tries, failure, lambda: self._may_run_twice(call, tries.deadline))
         if tries.span is not None:
             tries.span.set({"snakepit.resend_count": tries.number - 1})
@@ -258,15 +256,13 @@ class Connection:
         self, peer: Peer, call: link_pb2.Call, deadline: float | None, large: frames.Payload | None, watch: Watch | None = None
     ) -> Exchange:
         """For one call, which gets what is left of its deadline."""
-        left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time())
-        if left is not None:
-            call.timeout_seconds = left
-            left += DEADLINE_GRACE_SECONDS
-        return Exchange(peer.replica, left, spread(large) if large is not None else None, watch)
+        if deadline is not None:
+            call.timeout_seconds = _left(deadline)
+        patience = None if deadline is None else _left(deadline) + DEADLINE_GRACE_SECONDS
+        return Exchange(peer.replica, patience, spread(large) if large is not None else None, watch)
 
     async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
-        left = None if deadline is None else max(1e-3, deadline - asyncio.get_running_loop().time()) + DEADLINE_GRACE_SECONDS
-        exchange = Exchange(peer.replica, left)
+        exchange = Exchange(peer.replica, None if deadline is None else _left(deadline) + DEADLINE_GRACE_SECONDS)
         try:
             return await exchanges.fetch(exchange, result)
         except asyncio.CancelledError:
@@ -276,3 +272,7 @@ class Connection:
             raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
             exchange.cancel()
+
+
+def _left(deadline: float) -> float:
+    return max(1e-3, deadline - asyncio.get_running_loop().time())

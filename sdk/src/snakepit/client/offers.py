@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from snakepit._names import new_id
@@ -60,7 +59,7 @@ class Offer:
         await self._offers.begin(self)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Calls that run are cancelled; who waits for them gets WORKER_LOST. A blocking function runs on in its thread."""
         self._offers.end(self)
         others = [each for each in self.running if each.task is not asyncio.current_task()]

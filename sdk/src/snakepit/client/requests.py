@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -21,18 +21,8 @@ Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
 Encoding = Literal["json", "msgpack", "pickle"]
 Priority = Literal["high", "normal", "low"]
 
-_AFFINITIES: Mapping[str | None, common_pb2.Affinity] = {
-    None: common_pb2.AFFINITY_UNSPECIFIED,
-    "hint": common_pb2.AFFINITY_HINT,
-    "strict_queue": common_pb2.AFFINITY_STRICT_QUEUE,
-    "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
-}
-
-_PRIORITIES: Mapping[str, common_pb2.Priority] = {
-    "high": common_pb2.PRIORITY_HIGH,
-    "normal": common_pb2.PRIORITY_NORMAL,
-    "low": common_pb2.PRIORITY_LOW,
-}
+_AFFINITIES: dict[str, Any] = {word: common_pb2.Affinity.Value(f"AFFINITY_{word.upper()}") for word in get_args(Affinity)}
+_PRIORITIES: dict[str, Any] = {word: common_pb2.Priority.Value(f"PRIORITY_{word.upper()}") for word in get_args(Priority)}
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -51,16 +41,15 @@ class Target(msgspec.Struct, frozen=True):
 
 def affinity_value(affinity: str | None) -> common_pb2.Affinity:
     """Raises InvalidArguments for an unknown word."""
-    if not isinstance(affinity, str | None) or affinity not in _AFFINITIES:
-        raise InvalidArguments(f"affinity {affinity!r} is unknown: use hint, strict_queue or strict_fail_fast")
-    return _AFFINITIES[affinity]
+    number: common_pb2.Affinity = common_pb2.AFFINITY_UNSPECIFIED if affinity is None else _number("affinity", affinity, _AFFINITIES)
+    return number
 
 
-def priority_value(priority: str) -> common_pb2.Priority:
-    """Raises InvalidArguments for an unknown word."""
-    if not isinstance(priority, str) or priority not in _PRIORITIES:
-        raise InvalidArguments(f"priority {priority!r} is unknown: use high, normal or low")
-    return _PRIORITIES[priority]
+def _number(what: str, word: str, numbers: Mapping[str, Any]) -> Any:
+    if not isinstance(word, str) or word not in numbers:
+        *others, last = numbers
+        raise InvalidArguments(f"{what} {word!r} is unknown: use {', '.join(others)} or {last}")
+    return numbers[word]
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
@@ -103,7 +92,7 @@ def call_frame(
     if metadata:
         call.metadata.update(checked_metadata(metadata))
     if priority:
-        call.priority = priority_value(priority)
+        call.priority = _number("priority", priority, _PRIORITIES)
     return frame, large
 
 

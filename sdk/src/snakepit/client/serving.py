@@ -108,45 +108,37 @@ class Serving:
             value = await self._run(running)
             if value is not None:
                 result.payload.CopyFrom(value)
-        except ToolError as error:
-            result.tool_error.CopyFrom(common_pb2.ToolError(type=error.type, message=error.message, traceback=error.traceback))
+            return
         except SnakepitError as error:
-            result.error.CopyFrom(to_frame(error))
+            failure = error
         except (Exception, asyncio.CancelledError) as error:
             if running.reason and isinstance(error, asyncio.CancelledError):
                 raise
             text = "".join(traceback.format_exception(error))
-            result.tool_error.CopyFrom(
-                common_pb2.ToolError(type=type(error).__name__, message=readable(str(error)), traceback=readable(text))
-            )
+            failure = ToolError(type(error).__name__, readable(str(error)), readable(text))
+        if isinstance(failure, ToolError):
+            result.tool_error.CopyFrom(common_pb2.ToolError(type=failure.type, message=failure.message, traceback=failure.traceback))
+        else:
+            result.error.CopyFrom(to_frame(failure))
 
     async def _run(self, running: Within) -> common_pb2.Payload | None:
         call, tool = running.call, running.runs
         arguments = tool.decode(codec.plain(call.arguments))
         if tool.signature.context:
             arguments[tool.signature.context] = _context(running, tool)
+        given = tool.function(**arguments) if tool.signature.asynchronous else await self._in_thread(tool.function, arguments)
         if not tool.streaming:
-            return await self._one(running, await self._value(tool, arguments))
-        values = tool.function(**arguments) if tool.signature.asynchronous else await self._in_thread(tool.function, arguments)
-        each = values if isinstance(values, AsyncIterator) else self._iterate(values)
+            encoded = _encoded(running, await given if inspect.isawaitable(given) else given)
+            if not call.stream:
+                return encoded
+            await _chunk(running, encoded)
+            return None
+        each = given if isinstance(given, AsyncIterator) else self._iterate(given)
         try:
             return await (self._stream(running, each) if call.stream else self._collect(running, each))
         finally:
             if (close := getattr(each, "aclose", None)) is not None:
                 await close()
-
-    async def _value(self, tool: Tool, arguments: dict[str, Any]) -> Any:
-        if tool.signature.asynchronous:
-            return await tool.function(**arguments)
-        value = await self._in_thread(tool.function, arguments)
-        return await value if inspect.isawaitable(value) else value
-
-    async def _one(self, running: Within, value: Any) -> common_pb2.Payload | None:
-        encoded = _encoded(running, value)
-        if not running.call.stream:
-            return encoded
-        await _chunk(running, encoded)
-        return None
 
     async def _stream(self, running: Within, values: AsyncIterator[Any]) -> None:
         async for value in values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from snakepit._names import check_session, check_state_key
@@ -113,7 +112,7 @@ class Session(Calls):
         await self.create()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._delete:
             await self.delete()
 
