@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -15,6 +17,9 @@ def main() -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import snakepit._grpc_threads  # noqa: F401
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
     try:
         try:
             from snakepit.cli.app import run
@@ -26,6 +31,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """As after Ctrl-C, what a command has started ends with it."""
+    raise SystemExit(128 + number)
 
 
 def _explain(missing: ModuleNotFoundError) -> None:

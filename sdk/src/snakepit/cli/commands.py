@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import typer
 
 from snakepit._names import parse_worker
 from snakepit.cli import tables
+from snakepit.cli.config import Kube
 from snakepit.cli.doctor import causes
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.target import PoolArgument, Target, with_target
@@ -96,8 +98,11 @@ def connect(
         raise InvalidArguments("connect forwards a port to a cluster: give --kube, or --server with a name whose entry has kube")
     from snakepit.cli.kubectl import forwarded
 
-    with forwarded(target.kube, port) as forward:
-        # A lane is at its replica's own address, which no forward leads to.
-        print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off", flush=True)
-        print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
-        raise ServerUnavailable(forward.wait())
+    async def stay(kube: Kube) -> None:
+        async with forwarded(kube, port) as forward:
+            # A lane is at its replica's own address, which no forward leads to.
+            print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off", flush=True)
+            print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
+            raise ServerUnavailable(await forward.ended())
+
+    asyncio.run(stay(target.kube))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
-import queue
 import re
-import select
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +26,11 @@ LOGIN_SECONDS = 300.0
 FORWARD_SECONDS = 60.0
 END_SECONDS = 5.0
 
-_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ->")
+PATIENCE_SECONDS = 2.0
+"""A kubectl that runs for longer may be asking for something: what it says on standard error is shown from then on."""
+
+_KEPT_BYTES = 8192
+_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ->")
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -43,39 +42,103 @@ class Service(msgspec.Struct, frozen=True):
     port: int
 
 
-class Forward:
-    """A local port that leads to a Service while kubectl runs."""
+class Kubectl:
+    """One that runs. `address`: of the local port that it forwards."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Errors, port: int) -> None:
-        self._process = process
-        self._errors = errors
-        self.address = f"127.0.0.1:{port}"
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.process = process
+        self.output = process.stdout
+        self.address = ""
+        self._errors = process.stderr
+        self._kept = self._unshown = b""
+        self._is_shown = False
+        self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._show)
+        self._listening = asyncio.create_task(self._listen(), name="kubectl's errors")
+        self._forwarding: asyncio.Task[None] | None = None
 
-    def ended(self) -> str:
-        """Why kubectl has ended, in words; empty: it runs."""
-        return "" if self._process.poll() is None else self._how()
+    async def forward(self) -> bool:
+        """Until it forwards a port, after which it asks for nothing any more. False: it has ended, or says nothing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FORWARD_SECONDS):
+                while line := await self.output.readline():
+                    if found := _FORWARDING.search(line):
+                        self.address = f"127.0.0.1:{int(found[1])}"
+                        self.hush()
+                        self._forwarding = asyncio.create_task(self._read_on(), name="kubectl's output")
+                        return True
+        return False
 
-    def wait(self) -> str:
-        """Until kubectl has ended: why."""
-        self._process.wait()
-        return self._how()
+    async def ended(self) -> str:
+        """Until it has ended: why, in words."""
+        await self.process.wait()
+        return f"kubectl's port-forward has ended: {await self.last() or f'status {self.process.returncode}'}"
 
-    def _how(self) -> str:
-        return f"kubectl's port-forward has ended: {self._errors.last() or f'status {self._process.returncode}'}"
+    async def last(self) -> str:
+        """The last line of what it has said on standard error, without kubectl's own `error:` before it; it has ended, or soon does."""
+        await asyncio.wait((self._listening,), timeout=PATIENCE_SECONDS)
+        lines = [line.strip() for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1].removeprefix("error: ").removeprefix("Error from server ") if lines else ""
+
+    def hush(self) -> None:
+        """Show no more of what it says."""
+        self._patience.cancel()
+        self._is_shown = False
+
+    async def end(self) -> None:
+        """Whatever it does now."""
+        self.hush()
+        readers = [each for each in (self._listening, self._forwarding) if each is not None]
+        for each in readers:
+            each.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        if self.process.returncode is None:
+            self.process.terminate()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self.process.communicate()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+    async def _listen(self) -> None:
+        while data := await self._errors.read(4096):
+            self._kept = (self._kept + data)[-_KEPT_BYTES:]
+            self._unshown = (self._unshown + data)[-_KEPT_BYTES:]
+            if self._is_shown:
+                self._show()
+
+    async def _read_on(self) -> None:
+        """Else it would wait for us."""
+        while await self.output.read(4096):
+            pass
+
+    def _show(self) -> None:
+        self._is_shown = True
+        sys.stderr.write(self._unshown.decode(errors="replace"))
+        sys.stderr.flush()
+        self._unshown = b""
 
 
-@contextlib.contextmanager
-def forwarded(kube: Kube, local_port: int = 0) -> Iterator[Forward]:
+@contextlib.asynccontextmanager
+async def forwarded(kube: Kube, local_port: int = 0) -> AsyncIterator[Kubectl]:
     """A forward to the release until the block is left, however it is left. Raises ServerUnavailable, and InvalidArguments where
     several releases are meant."""
     program = shutil.which("kubectl")
     if program is None:
         raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
     kubectl = [program, *(["--context", kube.context] if kube.context else [])]
-    with _ended_by_signals():
-        service = chosen(_services(kubectl, kube), kube)
-        with _forwarding(kubectl, service, local_port) as forward:
-            yield forward
+    service = chosen(await _services(kubectl, kube), kube)
+    ports = f"{local_port or ''}:{service.port}"
+    words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
+    async with _started([*kubectl, *words]) as running:
+        if not await running.forward():
+            with contextlib.suppress(ProcessLookupError):
+                running.process.kill()
+            why = await running.last() or "it says nothing"
+            raise ServerUnavailable(f"kubectl can't forward a port to {service.namespace}/{service.name}: {why}")
+        yield running
 
 
 def chosen(services: Sequence[Service], kube: Kube) -> Service:
@@ -106,12 +169,12 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
     return found
 
 
-def _services(kubectl: list[str], kube: Kube) -> list[Service]:
+async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
     """Of all namespaces; who may not list those is asked for one."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]
-    text, problem = _ask([*kubectl, *words, "--all-namespaces"])
+    text, problem = await _ask([*kubectl, *words, "--all-namespaces"])
     if "forbidden" in problem.lower():
-        text, problem = _ask([*kubectl, *words, *(["-n", kube.namespace] if kube.namespace else [])])
+        text, problem = await _ask([*kubectl, *words, *(["-n", kube.namespace] if kube.namespace else [])])
     if problem:
         raise ServerUnavailable(f"kubectl can't list the cluster's Services: {problem}")
     try:
@@ -120,142 +183,27 @@ def _services(kubectl: list[str], kube: Kube) -> list[Service]:
         raise ServerUnavailable(f"kubectl's list of Services can't be read: {error!r}") from error
 
 
-def _ask(argv: list[str]) -> tuple[bytes, str]:
+async def _ask(argv: list[str]) -> tuple[bytes, str]:
     """Its output, and what went wrong, if anything, in one line."""
-    with _started(argv) as process:
-        errors = Errors(process)
-        assert process.stdout is not None
-        timer = threading.Timer(LOGIN_SECONDS, process.kill)
-        timer.start()
+    async with _started(argv) as kubectl:
         try:
-            with process.stdout:
-                text = process.stdout.read()
-            code = process.wait()
-        finally:
-            timer.cancel()
-        return text, (errors.last() or f"status {code}") if code else ""
+            async with asyncio.timeout(LOGIN_SECONDS):
+                text, code = await kubectl.output.read(), await kubectl.process.wait()
+        except TimeoutError:
+            return b"", f"it has not answered for {LOGIN_SECONDS:.0f} s"
+        return text, (await kubectl.last() or f"status {code}") if code else ""
 
 
-@contextlib.contextmanager
-def _forwarding(kubectl: list[str], service: Service, local_port: int) -> Iterator[Forward]:
-    ports = f"{local_port or ''}:{service.port}"
-    argv = [*kubectl, "port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
-    with _started(argv) as process:
-        errors = Errors(process)
-        port = _port(process)
-        if port is None:
-            process.kill()
-            process.wait()
-            raise ServerUnavailable(
-                f"kubectl can't forward a port to {service.namespace}/{service.name}: {errors.last() or 'it says nothing'}"
-            )
-        errors.hush()
-        yield Forward(process, errors, port)
-
-
-def _port(process: subprocess.Popen[bytes]) -> int | None:
-    """The port that it listens on; None: it has ended, or says nothing. Its output is read on, else it would wait for us."""
-    said: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                if found := _FORWARDING.search(line.decode(errors="replace")):
-                    said.put(int(found[1]))
-        said.put(None)
-
-    threading.Thread(target=read, name="kubectl's output", daemon=True).start()
-    with contextlib.suppress(queue.Empty):
-        return said.get(timeout=FORWARD_SECONDS)
-    return None
-
-
-@contextlib.contextmanager
-def _started(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+@contextlib.asynccontextmanager
+async def _started(argv: list[str]) -> AsyncIterator[Kubectl]:
     """Ended with the block. It may ask at the terminal, but never eats what is piped to us."""
     stdin = None if sys.stdin is not None and sys.stdin.isatty() else subprocess.DEVNULL
     try:
-        process = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
         raise ServerUnavailable(f"{argv[0]} can't be run: {error.strerror}") from error
+    kubectl = Kubectl(process)
     try:
-        yield process
+        yield kubectl
     finally:
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """TERM and HUP leave the block too, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-# ---- what kubectl says on standard error
-
-
-PATIENCE_SECONDS = 2.0
-"""A kubectl that runs for longer may be asking for something."""
-
-_KEPT_BYTES = 8192
-_END_SECONDS = 2.0
-
-
-class Errors:
-    """Of one process, from its start to its end."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        self._stream = process.stderr
-        self._kept = b""
-        self._unshown = b""
-        self._hushed = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="kubectl's errors", daemon=True)
-        self._thread.start()
-
-    def hush(self) -> None:
-        """It asks for nothing any more."""
-        self._hushed.set()
-
-    def last(self) -> str:
-        """The last line of a process that has ended, without kubectl's own `error:` before it."""
-        self._thread.join(_END_SECONDS)
-        lines = [line.strip() for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].removeprefix("error: ").removeprefix("Error from server ") if lines else ""
-
-    def _read(self) -> None:
-        with self._stream:
-            self._copy(self._stream.fileno())
-
-    def _copy(self, descriptor: int) -> None:
-        patient_until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            wait = max(0.0, patient_until - time.monotonic())
-            ready, _, _ = select.select([descriptor], [], [], wait if wait else None)
-            if ready:
-                data = os.read(descriptor, 4096)
-                if not data:
-                    return
-                self._kept = (self._kept + data)[-_KEPT_BYTES:]
-                self._unshown = (self._unshown + data)[-_KEPT_BYTES:]
-            if time.monotonic() >= patient_until and not self._hushed.is_set():
-                sys.stderr.write(self._unshown.decode(errors="replace"))
-                sys.stderr.flush()
-                self._unshown = b""
+        await kubectl.end()

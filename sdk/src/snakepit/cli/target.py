@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
@@ -83,28 +83,28 @@ class Target(msgspec.Struct, frozen=True):
 
     def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
         """Run `work` with an open client, and close what was opened for it."""
-        with self._reached() as address:
 
-            async def run() -> R:
-                async with Client(address, token_file=self.token_file, lanes=False if self.kube else None) as client:
-                    return await work(client)
+        async def run() -> R:
+            lanes = False if self.kube else None
+            async with self._reached() as address, Client(address, token_file=self.token_file, lanes=lanes) as client:
+                return await work(client)
 
-            return asyncio.run(run())
+        return asyncio.run(run())
 
-    @contextlib.contextmanager
-    def _reached(self) -> Iterator[str]:
+    @contextlib.asynccontextmanager
+    async def _reached(self) -> AsyncIterator[str]:
         """The control plane's address; through kubectl where that is the way, until the block is left."""
         if self.kube is None:
             yield self.address
             return
         from snakepit.cli.kubectl import forwarded
 
-        with forwarded(self.kube) as forward:
+        async with forwarded(self.kube) as forward:
             try:
                 yield forward.address
             except SnakepitError as error:
-                if ended := forward.ended():
-                    error.add_note(ended)
+                if forward.process.returncode is not None:
+                    error.add_note(await forward.ended())
                 raise
 
 
