@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from simulation.process import Process
@@ -60,7 +60,7 @@ class SimulatedCapsule:
 
     def _listen(self, agent: Agent) -> None:
         """The order in which an agent hears of calls is the one that it has to keep."""
-        handlers: Any = agent.uplink._handlers
+        handlers = agent.uplink.handlers
         on_call = handlers["call"]
 
         def heard(replica: str, call: link_pb2.Call) -> None:

@@ -78,13 +78,13 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
         yield f"calls {[call.call_id for call in agent.ledger.calls.values()]}"
     if any(worker.held or worker.unanswered for worker in agent.ledger.workers.values()):
         yield f"slots {[(worker.held, worker.unanswered) for worker in agent.ledger.workers.values()]}"
-    if len(agent.pipeline.sessions.turns) or agent.pipeline.sessions.turns._sessions:
-        yield f"sessions {agent.pipeline.sessions.turns._sessions}"
-    if agent.pipeline.state._waiting:
+    if len(agent.pipeline.sessions.turns) or agent.pipeline.sessions.turns.sessions:
+        yield f"sessions {agent.pipeline.sessions.turns.sessions}"
+    if agent.pipeline.state.waiting:
         yield "state operations"
     yield from _of_large(agent)
     for process in capsule.processes:
-        if process.running or process.inbox or process._streams or process.called or process._arguments or any(process._handed.values()):
+        if process.running or process.inbox or process.streams or process.called or process.arguments or any(process.handed.values()):
             yield f"worker {process.incarnation} runs {[run.token for run in process.running.values()]}"
     if not agent.is_ready:
         yield "no ready worker"
@@ -95,11 +95,11 @@ def _of_capsule(capsule: SimulatedCapsule, replicas: int) -> Iterator[str]:
 def _of_large(agent: Agent) -> Iterator[str]:
     """What goes beside the links, and what tools have asked for."""
     arguments, budget = agent.pipeline.execution.arguments, agent.pipeline.budget
-    if agent.pipeline.nested._waiting or agent.pipeline.nested._numbers:
-        yield f"nested calls {agent.pipeline.nested._waiting}"
-    if arguments._fetches or arguments._sizes:
-        yield f"large arguments {arguments._fetches} {arguments._sizes}"
-    if budget.used or budget.trailing or budget._waiting:
-        yield f"memory budget: {budget.used} used, {budget.trailing} trailing, {len(budget._waiting)} waiting"
-    if agent.pipeline.streams._streams:
-        yield f"streams {[stream.call.call_id for stream in agent.pipeline.streams._streams.values()]}"
+    if agent.pipeline.nested.waiting or agent.pipeline.nested.numbers:
+        yield f"nested calls {agent.pipeline.nested.waiting}"
+    if arguments.fetches or arguments.sizes:
+        yield f"large arguments {arguments.fetches} {arguments.sizes}"
+    if budget.used or budget.trailing or budget.waiting:
+        yield f"memory budget: {budget.used} used, {budget.trailing} trailing, {len(budget.waiting)} waiting"
+    if agent.pipeline.streams.open:
+        yield f"streams {[stream.call.call_id for stream in agent.pipeline.streams.open.values()]}"

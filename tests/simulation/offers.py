@@ -53,7 +53,7 @@ class _Offers(Offers):
         self._gone: dict[tuple[str, str, str], float] = {}
 
     def end(self, offer: Offer) -> None:
-        if offer.number in self._open:
+        if offer.number in self.open:
             self._offerings.ended(self.client, offer.number)
             for name in offer.tools:
                 self._gone[offer.pool, offer.session_id, name] = asyncio.get_running_loop().time()
@@ -64,16 +64,23 @@ class _Offers(Offers):
             self._offerings.accepted(peer, self.client, reply.id)
         super().replied(peer, reply)
 
-    async def _ask(self, peer: Peer, offer: Offer) -> SnakepitError | None:
-        self._offerings.open[self.client, offer.number] = offer
-        return await super()._ask(peer, offer)
-
     def called(self, call: link_pb2.Call) -> None:
         """Nothing may come any more for what was withdrawn long ago."""
         if self.find(call.pool, call.session_id, call.tool) is None:
             gone = max(self._gone.get((call.pool, session, call.tool), 0.0) for session in (call.session_id, ""))
             if (late := asyncio.get_running_loop().time() - gone) > GONE_SECONDS:
                 self._offerings.account.violated(f"{call.tool} is called {late:.2f} s after its client has withdrawn it")
+
+
+class _Offer(Offer):
+    """The SDK's, which says when it is made known."""
+
+    open: dict[tuple[str, int], Offer]
+
+    def frame(self, provider: str, *, withdrawn: bool = False) -> link_pb2.Frame:
+        if not withdrawn:
+            self.open[provider, self.number] = self
+        return super().frame(provider, withdrawn=withdrawn)
 
 
 class _InOrder(dict[Any, None]):
@@ -180,7 +187,8 @@ class _Life:
     async def offer(self) -> None:
         scope, account = self._chance.choice(self._scopes), self._offerings.account
         names = self._chance.sample(self._names, self._chance.randint(1, min(2, len(self._names))))
-        offer = Offer(self._offers, [self._function(name, scope) for name in names], scope.pool, scope.session_id)
+        offer = _Offer(self._offers, [self._function(name, scope) for name in names], scope.pool, scope.session_id)
+        offer.open = self._offerings.open
         offer.running = _InOrder()  # type: ignore[assignment]
         try:
             await offer.__aenter__()
@@ -196,13 +204,13 @@ class _Life:
 
     async def end(self) -> None:
         self._over = True
-        for number in list(self._offers._open):
+        for number in list(self._offers.open):
             self._offerings.ended(self._offers.client, number, self.noticed)
         self._offerings.died(self._offers.client, self.noticed)
         await self._connection.stop()
 
     def left_over(self) -> str:
-        running, asked = self._serving._running, self._offers._replies
+        running, asked = self._serving.running, self._offers.replies
         return f"runs {[each.call.call_id for each in running.values()]}, asks {list(asked)}" if running or asked else ""
 
     # ---- its tools

@@ -52,10 +52,10 @@ class Process:
         self.asked: dict[int, int] = {}
         self.called: dict[int, tuple[int, Attempt]] = {}
         self.on_frames: OnFrames | None = None
-        self._streams: dict[int, _Yielding] = {}
+        self.streams: dict[int, _Yielding] = {}
         # Memfds: of the arguments of calls in the inbox, of results that no frame has spoken of.
-        self._arguments: dict[int, int] = {}
-        self._handed: dict[int, list[int]] = {}
+        self.arguments: dict[int, int] = {}
+        self.handed: dict[int, list[int]] = {}
         self._operations = 0
         self._last = 0.0
         self._reading = False
@@ -79,7 +79,7 @@ class Process:
         self._read_soon()
 
     def deliver_large(self, call: CallFrame, descriptor: int) -> None:
-        self._arguments[call.id] = descriptor
+        self.arguments[call.id] = descriptor
         self.deliver(call)
 
     def control(self, *said: worker_ipc.ToWorker) -> None:
@@ -111,7 +111,7 @@ class Process:
     def recall_some(self, ids: Collection[int]) -> list[int]:
         taken = [call.id for call in self.inbox if call.id in ids]
         self.inbox = deque(call for call in self.inbox if call.id not in ids)
-        close_all([self._arguments.pop(id_) for id_ in taken if id_ in self._arguments])
+        close_all([self.arguments.pop(id_) for id_ in taken if id_ in self.arguments])
         return taken
 
     def recall(self) -> list[int]:
@@ -128,20 +128,20 @@ class Process:
     """A simulated process has none."""
 
     def take_over(self, id_: int) -> int:
-        handed = self._handed.get(id_)
+        handed = self.handed.get(id_)
         return handed.pop(0) if handed else -1
 
     def ended(self, id_: int) -> None:
-        close_all(self._handed.pop(id_, ()))
+        close_all(self.handed.pop(id_, ()))
 
     def close(self) -> None:
         self.on_frames = None
         self._close_all()
 
     def _close_all(self) -> None:
-        close_all([*self._arguments.values(), *(each for handed in self._handed.values() for each in handed)])
-        self._arguments.clear()
-        self._handed.clear()
+        close_all([*self.arguments.values(), *(each for handed in self.handed.values() for each in handed)])
+        self.arguments.clear()
+        self.handed.clear()
 
     # ---- the process
 
@@ -183,7 +183,7 @@ class Process:
         if call.tool == "quick" and self.chance.random() < 0.05:
             seconds += self.chance.uniform(0.001, 0.1)
         if call.tool == "stream":
-            self._streams[call.id] = _Yielding(call, self.chance.randint(0, MOST_CHUNKS))
+            self.streams[call.id] = _Yielding(call, self.chance.randint(0, MOST_CHUNKS))
             self._later(seconds, self._yield, call.id)
         elif call.tool == "asking":
             self._later(seconds, self._ask, call)
@@ -195,7 +195,7 @@ class Process:
     def _arguments_of(self, call: CallFrame) -> bytes:
         if not call.sections:
             return call.arguments.data
-        descriptor = self._arguments.pop(call.id)
+        descriptor = self.arguments.pop(call.id)
         try:
             return os.pread(descriptor, LARGEST + 1, 0)
         finally:
@@ -221,7 +221,7 @@ class Process:
         self._end(id_, Done(id_, payload=Payload(said(self.running[id_].token))))
 
     def _hand_over(self, id_: int, data: bytes) -> tuple[int, ...]:
-        self._handed.setdefault(id_, []).append(seal_memfd(data))
+        self.handed.setdefault(id_, []).append(seal_memfd(data))
         return (len(data),)
 
     # ---- state
@@ -243,7 +243,7 @@ class Process:
     # ---- streams
 
     def _yield(self, id_: int) -> None:
-        stream, run = self._streams.get(id_), self.running.get(id_)
+        stream, run = self.streams.get(id_), self.running.get(id_)
         if stream is None or run is None:
             return
         kind = self.chance.random()
@@ -269,7 +269,7 @@ class Process:
         return worker_ipc.ChunkFrame(id_, index, Payload(b""), self._hand_over(id_, data))
 
     def _credited(self, credit: worker_ipc.Credit) -> None:
-        stream = self._streams.get(credit.id)
+        stream = self.streams.get(credit.id)
         if stream is not None:
             stream.credit += credit.chunks
             self.machine.account.credited(self.running[credit.id], stream.credit - CREDIT)
@@ -327,7 +327,7 @@ class Process:
 
     def _end(self, id_: int, done: Done) -> None:
         run = self.running.pop(id_)
-        self._streams.pop(id_, None)
+        self.streams.pop(id_, None)
         for operation in [each for each, (asker, _) in self.called.items() if asker == id_]:
             self.machine.account.cut_off(self.called.pop(operation)[1])
             if self.chance.random() < 0.5:

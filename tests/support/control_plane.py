@@ -43,11 +43,6 @@ async def replica(store: Store | None = None, *, told: bool = True, **settings: 
             await running.stop(linger=0, drain=0)
 
 
-async def lose(server: Running) -> None:
-    """As if its process were gone: every connection breaks, and nobody is told."""
-    await server._grpc.stop(0)
-
-
 def clients(server: Running) -> list[Link]:
     """Links of clients that the replica has."""
     return [link for link, peer in server.links.links.items() if peer.role == "client"]
@@ -65,7 +60,7 @@ async def linked(*servers: Running) -> None:
 
 async def may_use(client: Client, count: int) -> None:
     """The client knows that it may send calls to so many replicas. Nobody else does, and it tells nobody."""
-    await eventually(lambda: len(client._connection.peers.usable) == count, f"the client may use {count} replicas")
+    await eventually(lambda: client.links == count, f"the client may use {count} replicas")
 
 
 async def eventually(condition: Callable[[], object], what: str = "") -> None:

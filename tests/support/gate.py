@@ -1,4 +1,7 @@
-"""A door before a server: open, shut (connections break, and nobody listens), or a hole in which everything disappears without a word."""
+"""A door before a server: open, shut (connections break, and nobody listens), or a hole in which everything disappears without a word.
+
+It can also break some connections, and say what nobody has said.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ class Gate:
         self.port = free_port()
         self.passed = 0
         """Bytes towards the server."""
+        self.came = 0
+        """Connections, those that have ended included."""
         self._flows = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._ends: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -37,9 +42,19 @@ class Gate:
             self._server = None
         self._flows.set()
         await asyncio.sleep(0)  # who was let in at the last moment is served, too
-        for each in self._writers:
-            each.transport.abort()
+        self.cut()
         await asyncio.gather(*self._serving)
+
+    def cut(self, spared: int = 0) -> None:
+        """Break the connections that are open, but for so many of the oldest."""
+        for ends in self._ends[spared:]:
+            for each in ends:
+                each.transport.abort()
+
+    def say(self, noise: bytes) -> None:
+        """To the server, on each connection, as if it had come from the other end."""
+        for _, behind in self._ends:
+            behind.write(noise)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -56,13 +71,13 @@ class Gate:
         except OSError:
             await _close(writer)
             return
-        both = {writer, behind_writer}
-        self._writers |= both
+        self.came += 1
+        self._ends.append(ends := (writer, behind_writer))
         if self._server is None:  # shut meanwhile
             behind_writer.transport.abort()
             writer.transport.abort()
         await asyncio.gather(self._copy(reader, behind_writer, True), self._copy(behind_reader, writer, False))
-        self._writers -= both
+        self._ends.remove(ends)
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         with contextlib.suppress(OSError):

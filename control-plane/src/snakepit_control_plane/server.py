@@ -198,13 +198,17 @@ class Running:
             raise
         except Exception:
             log.exception("a background task failed: this replica stops")
-            await self._grpc.stop(0)
+            await self.abort()
 
     async def wait(self) -> None:
         """Wait until the server has stopped, by `stop` or by a defect."""
         await self._grpc.wait_for_termination()
 
     # ---- the end
+
+    async def abort(self) -> None:
+        """Break every connection at once and tell nobody, as when the process is killed. What peers sent may have been done."""
+        await self._grpc.stop(0)
 
     async def stop(self, *, linger: float | None = None, drain: float | None = None) -> None:
         """Not ready, wait for the world to notice, ask peers to go away, let running calls finish, stop. Bounded by both times."""

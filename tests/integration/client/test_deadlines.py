@@ -16,7 +16,7 @@ from snakepit._wire.status import to_frame
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
-from support.control_plane import Caller, eventually, lose, may_use, replica
+from support.control_plane import Caller, eventually, may_use, replica
 from support.nesting import ASKING, asking
 from support.replica import replica as only_links
 from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
@@ -90,7 +90,7 @@ async def test_a_call_that_goes_out_again_has_what_its_first_try_left() -> None:
         await asyncio.sleep(0.3)
         (server, was, then) = (first, a, b) if a.running else (second, b, a)
         then.let_go()
-        await lose(server)
+        await server.abort()
         assert await call == "late"
     assert then.calls[0].timeout_seconds < was.calls[0].timeout_seconds - 0.25
 

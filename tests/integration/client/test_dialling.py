@@ -13,7 +13,7 @@ from snakepit import Client
 from snakepit._wire import dial
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import clients, eventually, linked, lose, may_use, replica
+from support.control_plane import clients, eventually, linked, may_use, replica
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
 
 NAME = "dns:///replicas:7800"
@@ -90,7 +90,7 @@ async def test_an_address_that_has_gone_keeps_its_link_while_it_works_and_is_giv
             assert clients(first)
             assert clients(second)
             assert await client.pool(POOL).call("echo", {"value": 1}, timeout=10) == {"value": 1}
-            await lose(first)
+            await first.abort()
             async with replica(listen=first.address) as successor:
                 (link,) = clients(second)
                 link.close("the test cuts it")  # This one is dialled again, and meanwhile the first would be.

@@ -24,7 +24,7 @@ from snakepit._wire.status import to_frame
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
-from support.control_plane import clients, eventually, lose, may_use, replica
+from support.control_plane import clients, eventually, may_use, replica
 from support.dev_server import Program
 from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success, take_turns
 
@@ -137,7 +137,7 @@ async def test_an_idempotent_call_whose_replica_is_lost_runs_through_another() -
         call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await lose(world.first)
+        await world.first.abort()
         assert await call == "late"
         assert [each.call_id for each in world.a.calls] == [each.call_id for each in world.b.calls]
 
@@ -149,7 +149,7 @@ async def test_an_idempotent_stream_whose_replica_is_lost_before_its_first_chunk
         call = asyncio.create_task(_all(stream))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await lose(world.first)
+        await world.first.abort()
         assert await call == [0, 1, 2]
         assert len(world.b.calls) == 1
 
@@ -182,7 +182,7 @@ async def test_a_call_that_may_have_run_and_is_not_idempotent_is_not_sent_again(
         await world.offer("once", hang)
         call = asyncio.create_task(world.pool.call("once", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
-        await lose(world.first)
+        await world.first.abort()
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -208,7 +208,7 @@ async def test_what_may_have_run_and_is_refused_the_second_time_still_says_maybe
         world.b.tools["hang"] = refuse
         call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
-        await lose(world.first)
+        await world.first.abort()
         with pytest.raises(snakepit.ReplicaLost) as caught:
             await call
         assert caught.value.started is Started.MAYBE
@@ -221,7 +221,7 @@ async def test_a_call_that_is_sent_again_is_told_in_the_log(caplog: pytest.LogCa
         call = asyncio.create_task(world.pool.call("hang", timeout=20))
         await eventually(lambda: world.a.running, "it runs")
         world.b.let_go()
-        await lose(world.first)
+        await world.first.abort()
         assert await call == "late"
     assert "of hang goes out again, try 2: the control-plane replica at" in caplog.text
 

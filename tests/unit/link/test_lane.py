@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import socket
 import struct
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -26,6 +29,7 @@ from snakepit._wire.protocol import NEWEST
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.servers import lanes as lanes_module
 from snakepit_control_plane.servers.lanes import Lanes
+from support.gate import Gate, gate
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -130,21 +134,33 @@ async def serving() -> AsyncIterator[Lanes]:
 
 
 @asynccontextmanager
+async def linked_with(echo: Echo) -> AsyncIterator[Client]:
+    server = grpc.aio.server()
+    link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
+    client = Client(server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    client.dialer.start()
+    try:
+        await client.until(lambda: bool(client.opened))
+        yield client
+    finally:
+        await client.dialer.stop()
+        await server.stop(0)
+        del server
+        gc.collect()  # grpc.aio wants its servers to be forgotten while their loop runs.
+
+
+@asynccontextmanager
 async def linked(offered: int | None = None) -> AsyncIterator[tuple[Echo, Client]]:
-    async with serving() as lanes:
-        echo = Echo(lanes, offered)
-        server = grpc.aio.server()
-        link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
-        client = Client(server.add_insecure_port("127.0.0.1:0"))
-        await server.start()
-        client.dialer.start()
-        try:
-            await client.until(lambda: bool(client.opened))
-            yield echo, client
-        finally:
-            await client.dialer.stop()
-            await server.stop(0)
-            gc.collect()  # grpc.aio wants its servers to be forgotten while their loop runs.
+    async with serving() as lanes, linked_with(echo := Echo(lanes, offered)) as client:
+        yield echo, client
+
+
+@asynccontextmanager
+async def linked_through_a_gate() -> AsyncIterator[tuple[Echo, Client, Gate]]:
+    """The lane goes through it, the stream doesn't."""
+    async with serving() as lanes, gate(lanes.port) as wire, linked_with(echo := Echo(lanes, wire.port)) as client:
+        yield echo, client, wire
 
 
 def nobody() -> int:
@@ -281,22 +297,22 @@ async def test_a_connection_that_can_not_be_taken_now_leaves_the_port_open(monke
 
 
 async def test_both_ends_of_an_idle_lane_find_out_whether_the_other_is_there_as_soon_as_a_stream_does() -> None:
-    async with linked() as (echo, client):
-        for link in (echo.links[0], client.link):
-            assert link._lane is not None
-            sock = link._lane._transport.get_extra_info("socket")  # type: ignore[union-attr]
+    async with serving() as lanes:
+        came, ticket = ticket_of(lanes)
+        ours = await dialled(lanes.port, ticket)
+        assert ours is not None
+        for sock in (ours, await came):
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             idle, every, times = (
                 sock.getsockopt(socket.IPPROTO_TCP, each) for each in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             )
             assert idle + times * every <= SILENT_SECONDS
+            sock.close()
 
 
 async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> None:
-    async with linked() as (echo, client):
-        lane = echo.links[0]._lane
-        assert lane is not None
-        lane.abort()
+    async with linked_through_a_gate() as (echo, client, wire):
+        wire.cut()
         await client.until(lambda: len(client.opened) == 2)
         client.link.send(call(7))
         await client.until(lambda: client.ids[-1:] == [7])
@@ -313,10 +329,8 @@ async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> N
     ids=["too long", "no message"],
 )
 async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes, why: str) -> None:
-    async with linked() as (echo, client):
-        lane = client.link._lane
-        assert lane is not None
-        lane._transport.write(junk)  # type: ignore[union-attr]
+    async with linked_through_a_gate() as (echo, client, wire):
+        wire.say(junk)
         await client.until(lambda: bool(client.closed and echo.closed))
         assert why in echo.closed[0]
 
@@ -326,11 +340,13 @@ async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes
     there.setblocking(False)
     here.setblocking(False)
     lane = await Lane.on(here)
+    sent = 0
     with there, contextlib.suppress(ConnectionError):
-        for _ in range(8 * LONGEST_BYTES // (64 * 1024)):
+        while sent < 8 * LONGEST_BYTES:
             await asyncio.get_running_loop().sock_sendall(there, bytes(64 * 1024))
+            sent += 64 * 1024
     assert await lane.ended == "more came than a message before it was wanted"
-    assert len(lane._data) <= 2 * LONGEST_BYTES
+    assert sent <= 2 * LONGEST_BYTES
     assert not lane.is_open
 
 
@@ -351,39 +367,32 @@ async def test_a_frame_that_cannot_be_handled_closes_the_link_and_no_later_one_i
             super().on_frames(link, frames)
             raise ValueError("boom")
 
-    async with serving() as lanes:
-        echo = Broken(lanes)
-        server = grpc.aio.server()
-        link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
-        client = Client(server.add_insecure_port("127.0.0.1:0"))
-        await server.start()
-        client.dialer.start()
-        await client.until(lambda: bool(client.opened))
+    async with serving() as lanes, linked_with(echo := Broken(lanes)) as client:
         for id_ in range(2 * link_module.EAGER):
             client.link.send(call(id_))
         await client.until(lambda: bool(client.closed and echo.closed))
         assert "boom" in echo.closed[0]
         assert len(echo.batches) == 1
-        await client.dialer.stop()
-        await server.stop(0)
-        gc.collect()
 
 
 async def test_what_a_peer_does_not_read_is_kept_together_and_then_the_link_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "OUTBOX_BYTES", 3 * lane_module.UNSENT_BYTES)
-    async with linked() as (echo, client):
-        its = echo.links[0]._lane
-        assert its is not None
-        its._transport.pause_reading()  # type: ignore[union-attr]
+    async with linked_through_a_gate() as (_, client, wire):
+        wire.swallow()
         with pytest.raises(LinkClosed, match="unread"):
             await flood(client.link)
         assert client.link.unwritten, "what was kept provably did not arrive"
-        its._transport.resume_reading()  # type: ignore[union-attr]
         await client.until(lambda: bool(client.closed))
 
 
+def unread(sock: socket.socket) -> int:
+    """Bytes that have come there and that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
-    ends = [await Lane.on(end) for end in socket.socketpair() if end.setblocking(False) is None]
+    sockets = socket.socketpair()
+    ends = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
     ends[0].write(link_pb2.LinkRequest(frames=[call(1)]).SerializeToString())
     taken: list[int] = []
     came = asyncio.Event()
@@ -392,7 +401,7 @@ async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
         taken.extend(frame.call.id for frame in frames)
         came.set()
 
-    while not ends[1]._data:
+    while unread(sockets[1]):
         await asyncio.sleep(0.001)
     ends[1].attach(take, lambda: None)
     await asyncio.wait_for(came.wait(), 5)

@@ -41,8 +41,8 @@ class Arguments:
         self._budget = budget
         self._deliver = deliver
         self._failed = failed
-        self._fetches: dict[int, _Fetch] = {}
-        self._sizes: dict[int, int] = {}
+        self.fetches: dict[int, _Fetch] = {}
+        self.sizes: dict[int, int] = {}
 
     def fetch(self, held: HeldCall, frame: CallFrame, route: Route | None) -> None:
         """`held` is admitted; `frame` has its sections. `route` None: its replica has gone, and the link's end will settle the call."""
@@ -53,31 +53,31 @@ class Arguments:
             self._failed(held, failure("PAYLOAD_TOO_LARGE", message, Started.NO, details))
         elif route is not None:
             task = asyncio.create_task(self._run(held, frame, size, route), name=f"arguments of call {held.remote}")
-            self._fetches[held.id] = _Fetch(held, task)
+            self.fetches[held.id] = _Fetch(held, task)
 
     def drop(self, id_: int) -> bool:
         """Fetch no more. True: the call had not gone to its worker."""
-        fetch = self._fetches.pop(id_, None)
+        fetch = self.fetches.pop(id_, None)
         if fetch is not None:
             fetch.task.cancel()
         return fetch is not None
 
     def drop_of(self, incarnation: str) -> list[int]:
         """That worker is dead: the calls that had not gone to it."""
-        return [id_ for id_, fetch in list(self._fetches.items()) if fetch.held.incarnation == incarnation and self.drop(id_)]
+        return [id_ for id_, fetch in list(self.fetches.items()) if fetch.held.incarnation == incarnation and self.drop(id_)]
 
     def count_of(self, incarnation: str) -> int:
-        return sum(fetch.held.incarnation == incarnation for fetch in self._fetches.values())
+        return sum(fetch.held.incarnation == incarnation for fetch in self.fetches.values())
 
     def ended(self, id_: int) -> None:
         """The call is here no more: so are its arguments."""
-        size = self._sizes.pop(id_, 0)
+        size = self.sizes.pop(id_, 0)
         if size:
             self._budget.leave(size)
 
     async def close(self) -> None:
-        tasks = [fetch.task for fetch in self._fetches.values()]
-        for id_ in list(self._fetches):
+        tasks = [fetch.task for fetch in self.fetches.values()]
+        for id_ in list(self.fetches):
             self.drop(id_)
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -95,7 +95,7 @@ class Arguments:
         except Exception as error:
             log.exception("the arguments of a call can't be held")
             problem = failure("INTERNAL", f"the arguments can't be held by the agent: {error}", Started.NO)
-        del self._fetches[held.id]
+        del self.fetches[held.id]
         if descriptor >= 0:
             self._deliver(held, frame, descriptor)
         else:
@@ -109,4 +109,4 @@ class Arguments:
             if not room.cancel() and not room.cancelled():
                 self._budget.leave(size)
             raise
-        self._sizes[id_] = size
+        self.sizes[id_] = size

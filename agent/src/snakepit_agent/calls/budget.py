@@ -17,12 +17,12 @@ class MemoryBudget:
         self.limit = limit
         self.used = 0
         self.trailing = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def ask(self, size: int) -> asyncio.Future[None]:
         """Done when there is room, in the order of asking; cancel it to give up. `size` is at most the limit."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, future))
+        self.waiting.append((size, future))
         future.add_done_callback(self._given_up)
         self._admit()
         return future
@@ -43,8 +43,8 @@ class MemoryBudget:
         return self.trailing > self.limit
 
     def _admit(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self.used + self._waiting[0][0] <= self.limit):
-            size, future = self._waiting.popleft()
+        while self.waiting and (self.waiting[0][1].cancelled() or self.used + self.waiting[0][0] <= self.limit):
+            size, future = self.waiting.popleft()
             if not future.cancelled():
                 self.used += size
                 future.set_result(None)

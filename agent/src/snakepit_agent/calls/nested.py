@@ -58,8 +58,8 @@ class NestedCalls:
         self._tell = tell
         self._limit = limit
         self._most = most
-        self._waiting: dict[int, _Waiting] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
+        self.waiting: dict[int, _Waiting] = {}
+        self.numbers: dict[tuple[str, int], int] = {}
         self._last_id = 0
 
     # ---- from the workers
@@ -70,38 +70,38 @@ class NestedCalls:
         if refusal is not None or held is None:
             self._tell(incarnation, ToolAnswer(asked.operation_id, failure=refusal))
             return
-        if (incarnation, asked.operation_id) in self._numbers:
+        if (incarnation, asked.operation_id) in self.numbers:
             raise WorkerLies(f"it asked for a second tool call as operation {asked.operation_id}, which waits for its answer")
         self._last_id = number = self._last_id + 1
         until = min(asked.deadline or held.due, held.due)
-        self._waiting[number] = _Waiting(held.replica, incarnation, asked.operation_id, until + LATE_SECONDS)
-        self._numbers[incarnation, asked.operation_id] = number
+        self.waiting[number] = _Waiting(held.replica, incarnation, asked.operation_id, until + LATE_SECONDS)
+        self.numbers[incarnation, asked.operation_id] = number
         if not self._send(held.replica, _frame(number, held, asked, now)):
             self._fail(number, "the link to the control plane is broken", Started.NO)
 
     def taken(self, incarnation: str, frame: ToolTaken) -> None:
         """The tool has taken chunks: its replica may send as many more."""
-        number = self._numbers.get((incarnation, frame.operation_id))
+        number = self.numbers.get((incarnation, frame.operation_id))
         if number is not None:
-            self._send(self._waiting[number].replica, link_pb2.Frame(flow=link_pb2.Flow(id=number, taken=frame.chunks)))
+            self._send(self.waiting[number].replica, link_pb2.Frame(flow=link_pb2.Flow(id=number, taken=frame.chunks)))
 
     def dropped(self, incarnation: str, frame: ToolDropped) -> None:
         """The tool waits for this answer no more: the call is cancelled."""
-        number = self._numbers.get((incarnation, frame.operation_id))
+        number = self.numbers.get((incarnation, frame.operation_id))
         if number is not None:
-            replica = self._waiting[number].replica
+            replica = self.waiting[number].replica
             self._forget(number)
             self._send(replica, link_pb2.Frame(cancel=link_pb2.Cancel(id=number, reason="CANCELLED")))
 
     def worker_died(self, incarnation: str) -> None:
         """Its replica gives its nested calls up with the calls that made them."""
-        for number in [number for number, waiting in self._waiting.items() if waiting.incarnation == incarnation]:
+        for number in [number for number, waiting in self.waiting.items() if waiting.incarnation == incarnation]:
             self._forget(number)
 
     def _refusal(self, held: HeldCall | None, asked: ToolCall) -> CallFailure | None:
         if held is None or held.stopping:
             return failure("CANCELLED", "the call that asked has ended", Started.NO)
-        if len(self._waiting) >= self._most:
+        if len(self.waiting) >= self._most:
             message = f"{self._most} tool calls of this capsule ({MOST_SETTING}) wait already: wait for their answers"
             return failure("POOL_SATURATED", message, Started.NO, {"limit": MOST_SETTING, "calls": str(self._most)})
         names = len(asked.name) + len(asked.pool) + len(asked.traceparent)
@@ -140,26 +140,26 @@ class NestedCalls:
 
     def replica_unlinked(self, replica: str) -> None:
         """Its answers won't come: the tools may have run."""
-        for number in [number for number, waiting in self._waiting.items() if waiting.replica == replica]:
+        for number in [number for number, waiting in self.waiting.items() if waiting.replica == replica]:
             self._fail(number, "the link to the control plane broke before it answered", Started.MAYBE)
 
     def tick(self, now: float) -> None:
         """Calls whose replica is silent after their deadline fail."""
-        for number in [number for number, waiting in self._waiting.items() if waiting.until <= now]:
+        for number in [number for number, waiting in self.waiting.items() if waiting.until <= now]:
             self._fail(number, "the control plane did not say how the call met its deadline", Started.MAYBE)
 
     def _of(self, replica: str, number: int) -> _Waiting | None:
-        waiting = self._waiting.get(number)
+        waiting = self.waiting.get(number)
         return waiting if waiting is not None and waiting.replica == replica else None
 
     def _fail(self, number: int, why: str, started: Started) -> None:
-        waiting = self._waiting[number]
+        waiting = self.waiting[number]
         self._forget(number)
         self._tell(waiting.incarnation, ToolAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, started)))
 
     def _forget(self, number: int) -> None:
-        waiting = self._waiting.pop(number)
-        del self._numbers[waiting.incarnation, waiting.operation_id]
+        waiting = self.waiting.pop(number)
+        del self.numbers[waiting.incarnation, waiting.operation_id]
 
 
 def _frame(number: int, held: HeldCall, asked: ToolCall, now: float) -> link_pb2.Frame:

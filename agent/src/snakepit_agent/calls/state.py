@@ -55,7 +55,7 @@ class StateForwarder:
         self._send = send
         self._answer = answer
         self._left = left
-        self._waiting: dict[int, _Waiting] = {}
+        self.waiting: dict[int, _Waiting] = {}
         self._last_id = 0
 
     def request(self, call: HeldCall, operation: StateOperation, now: float) -> None:
@@ -66,7 +66,7 @@ class StateForwarder:
             return
         self._last_id += 1
         until = min(now + ANSWER_SECONDS, call.due + LATE_SECONDS)
-        self._waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until)
+        self.waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until)
         if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation, now))):
             self._fail(self._last_id, "the link to the control plane is broken")
 
@@ -77,14 +77,14 @@ class StateForwarder:
         request.session_epoch, request.timeout_seconds = owner.epoch, ANSWER_SECONDS
         request.get.SetInParent()
         if self._send(replica, link_pb2.Frame(state_request=request)):
-            self._waiting[self._last_id] = _Waiting(replica, "", 0, now + ANSWER_SECONDS, owner.uid)
+            self.waiting[self._last_id] = _Waiting(replica, "", 0, now + ANSWER_SECONDS, owner.uid)
 
     def reply(self, replica: str, reply: link_pb2.StateReply) -> None:
         """The replica answers; an answer that nobody waits for is passed over."""
-        waiting = self._waiting.get(reply.id)
+        waiting = self.waiting.get(reply.id)
         if waiting is None or waiting.replica != replica:
             return
-        del self._waiting[reply.id]
+        del self.waiting[reply.id]
         if waiting.about:
             if reply.error.reason in ("SESSION_NOT_FOUND", "STALE_EPOCH"):
                 self._left(waiting.about)
@@ -102,21 +102,21 @@ class StateForwarder:
 
     def replica_unlinked(self, replica: str) -> None:
         """Its answers won't come: a write may have happened."""
-        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.replica == replica]:
+        for id_ in [id_ for id_, waiting in self.waiting.items() if waiting.replica == replica]:
             self._fail(id_, "the link to the control plane broke before it answered")
 
     def worker_died(self, incarnation: str) -> None:
         """Nobody there waits for an answer any more."""
-        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.incarnation == incarnation]:
-            del self._waiting[id_]
+        for id_ in [id_ for id_, waiting in self.waiting.items() if waiting.incarnation == incarnation]:
+            del self.waiting[id_]
 
     def tick(self, now: float) -> None:
         """Operations that were not answered in time fail."""
-        for id_ in [id_ for id_, waiting in self._waiting.items() if waiting.until <= now]:
+        for id_ in [id_ for id_, waiting in self.waiting.items() if waiting.until <= now]:
             self._fail(id_, f"the control plane did not answer in time, within {ANSWER_SECONDS:g} s or the call's deadline")
 
     def _fail(self, id_: int, why: str) -> None:
-        waiting = self._waiting.pop(id_)
+        waiting = self.waiting.pop(id_)
         if waiting.about:
             return
         self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, Started.MAYBE)))
@@ -141,7 +141,7 @@ class StateForwarder:
         if operation.value is not None and (size := len(operation.value.data)) > MAX_PAYLOAD_BYTES:
             message = f"the value has {size} bytes, {MAX_PAYLOAD_BYTES} is the most, and session.maxValueBytes may allow less"
             return failure("STATE_QUOTA", message, Started.NO, {"limit": "session.maxValueBytes", "bytes": str(MAX_PAYLOAD_BYTES)})
-        if len(self._waiting) >= WAITING:
+        if len(self.waiting) >= WAITING:
             message = f"{WAITING} state operations of this capsule ({LIMIT}) wait already: wait for their answers"
             return failure("STATE_QUOTA", message, Started.NO, {"limit": LIMIT, "operations": str(WAITING)})
         return None

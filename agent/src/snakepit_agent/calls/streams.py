@@ -58,7 +58,7 @@ class Streams:
         self._consumer_went = consumer_went
         self._idle = idle
         self._budget_changed = budget_changed
-        self._streams: dict[int, _Stream] = {}
+        self.open: dict[int, _Stream] = {}
 
     def chunk(self, call: HeldCall, payload: Payload | LargePayload) -> None:
         """The tool yielded."""
@@ -71,23 +71,23 @@ class Streams:
         stream.ended = True
         self._push(stream, outcome, last=True)
         if stream.broken:
-            self._streams.pop(call.id, None)
+            self.open.pop(call.id, None)
 
     async def close(self) -> None:
         """Give up on what is still on its way."""
-        deliveries = [stream.delivery for stream in self._streams.values() if stream.delivery is not None]
+        deliveries = [stream.delivery for stream in self.open.values() if stream.delivery is not None]
         for delivery in deliveries:
             delivery.abort()
         await asyncio.gather(*[delivery.task for delivery in deliveries], return_exceptions=True)
 
     async def settle(self) -> None:
         """Wait until every consumer has what its tool has said, or has gone."""
-        await asyncio.gather(*[stream.delivery.task for stream in self._streams.values() if stream.delivery], return_exceptions=True)
+        await asyncio.gather(*[stream.delivery.task for stream in self.open.values() if stream.delivery], return_exceptions=True)
 
     def _of(self, call: HeldCall) -> _Stream:
-        stream = self._streams.get(call.id)
+        stream = self.open.get(call.id)
         if stream is None:
-            stream = self._streams[call.id] = _Stream(call)
+            stream = self.open[call.id] = _Stream(call)
             self._open(stream)
         return stream
 
@@ -121,7 +121,7 @@ class Streams:
 
     def _ended(self, stream: _Stream, why: str) -> None:
         if stream.ended:
-            self._streams.pop(stream.call.id, None)
+            self.open.pop(stream.call.id, None)
         elif why:
             self._break(stream)
 

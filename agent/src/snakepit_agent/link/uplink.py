@@ -65,7 +65,7 @@ class Uplink:
     ) -> None:
         self._capsule = capsule
         self._version = version
-        self._handlers = handlers
+        self.handlers = handlers
         self._events = events
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
@@ -212,7 +212,7 @@ class Uplink:
             return  # Forgotten, and about to close.
         for frame in frames:
             kind = frame.WhichOneof("kind")
-            handler = self._handlers.get(kind) if kind else None
+            handler = self.handlers.get(kind) if kind else None
             if handler is None:
                 link.pass_over(frame)
             else:

@@ -59,7 +59,8 @@ class Turns:
     """All sessions of one capsule that have calls here, and those that it has let go of."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, _Session] = {}
+        self.sessions: dict[str, _Session] = {}
+        """By uid, those that have calls here."""
         self._waiting: dict[int, Waiting] = {}
         self._by_remote: dict[tuple[str, int], int] = {}
         self._due: list[tuple[float, int]] = []
@@ -75,7 +76,7 @@ class Turns:
         """May it begin now? Nothing is changed by the question."""
         if (held.session_uid, held.session_epoch) in self._released:
             return Admission.RELEASED
-        session = self._sessions.get(held.session_uid)
+        session = self.sessions.get(held.session_uid)
         if session is None or held.session_epoch > session.epoch:
             return Admission.BEGIN
         if held.session_epoch < session.epoch:
@@ -88,7 +89,7 @@ class Turns:
 
     def superseded(self, held: HeldCall) -> Key | None:
         """The older epoch of the call's session that still has calls here: it has moved on without this capsule's word."""
-        session = self._sessions.get(held.session_uid)
+        session = self.sessions.get(held.session_uid)
         return (held.session_uid, session.epoch) if session is not None and session.epoch < held.session_epoch else None
 
     def begin(self, held: HeldCall) -> None:
@@ -107,9 +108,9 @@ class Turns:
             heapq.heapify(self._due)
 
     def _of(self, held: HeldCall) -> _Session:
-        session = self._sessions.get(held.session_uid)
+        session = self.sessions.get(held.session_uid)
         if session is None:
-            session = self._sessions[held.session_uid] = _Session(held.session_epoch)
+            session = self.sessions[held.session_uid] = _Session(held.session_epoch)
         return session
 
     # ---- a call has ended
@@ -134,7 +135,7 @@ class Turns:
         session = self._at(key)
         if session is None or session.running or session.waiting:
             return set()
-        del self._sessions[key[0]]
+        del self.sessions[key[0]]
         return session.askers if session.askers and self._remember(key, now) else set()
 
     # ---- a call that waits
@@ -149,7 +150,7 @@ class Turns:
 
     def drop(self, waiting: Waiting) -> None:
         """The call waits no more: it was recalled, or nobody wants it."""
-        self._sessions[waiting.held.session_uid].waiting.remove(waiting)
+        self.sessions[waiting.held.session_uid].waiting.remove(waiting)
         self._forget(waiting)
 
     def overdue(self, now: float) -> Iterator[Waiting]:
@@ -191,7 +192,7 @@ class Turns:
         self._remember(key, now, always=True)
         if session is None:
             return set(), [], set()
-        del self._sessions[key[0]]
+        del self.sessions[key[0]]
         for waiting in session.waiting:
             self._forget(waiting)
         return session.running, list(session.waiting), session.askers
@@ -207,11 +208,11 @@ class Turns:
 
     def unlinked(self, replica: str) -> None:
         """Nobody waits there for an answer any more."""
-        for session in self._sessions.values():
+        for session in self.sessions.values():
             session.askers.discard(replica)
 
     def _at(self, key: Key) -> _Session | None:
-        session = self._sessions.get(key[0])
+        session = self.sessions.get(key[0])
         return session if session is not None and session.epoch == key[1] else None
 
     def _remember(self, key: Key, now: float, *, always: bool = False) -> bool:

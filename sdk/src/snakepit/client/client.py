@@ -107,6 +107,11 @@ class Client:
         return Offer(self._offers, functions, pool_name(*parse_pool(name)), session.id if session is not None else "")
 
     @property
+    def links(self) -> int:
+        """How many replicas a call may go to now. 0: the next one waits for a link, `connect_timeout` at most."""
+        return len(self._connection.peers.usable)
+
+    @property
     def _connection(self) -> Connection:
         if self._open is None:
             raise SnakepitError(f"the client is not open: use it inside `{self._OPENED_BY}`", started=Started.NO)

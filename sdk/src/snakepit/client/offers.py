@@ -80,14 +80,14 @@ class Offers:
         self.client = new_id()
         self._peers = peers
         self._numbers = itertools.count(1)
-        self._open: dict[int, Offer] = {}
-        self._replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
+        self.open: dict[int, Offer] = {}
+        self.replies: dict[tuple[Peer, int], asyncio.Future[SnakepitError | None]] = {}
         self._tasks = Tasks()
 
     def find(self, pool: str, session_id: str, name: str) -> Offer | None:
         """Who offers that tool; the session's own comes before the pool's."""
         for session in dict.fromkeys((session_id, "")):
-            for offer in self._open.values():
+            for offer in self.open.values():
                 if (offer.pool, offer.session_id) == (pool, session) and name in offer.tools:
                     return offer
         return None
@@ -98,7 +98,7 @@ class Offers:
         await self._peers.peer()
         await self._peers.every_link(EVERY_REPLICA_SECONDS)
         offer.number = next(self._numbers)
-        self._open[offer.number] = offer
+        self.open[offer.number] = offer
         try:
             refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in self._peers.all])
         except BaseException:
@@ -113,7 +113,7 @@ class Offers:
 
     def end(self, offer: Offer) -> None:
         """Withdraw it everywhere. Idempotent."""
-        if self._open.pop(offer.number, None) is not None:
+        if self.open.pop(offer.number, None) is not None:
             for peer in self._peers.all:
                 with contextlib.suppress(LinkClosed):
                     peer.link.send(offer.frame(self.client, withdrawn=True))
@@ -125,22 +125,22 @@ class Offers:
 
     def linked(self, peer: Peer) -> None:
         """A link has opened: it gets every offer, and again where it refuses (somebody may have to leave first)."""
-        for offer in self._open.values():
+        for offer in self.open.values():
             self._tasks.spawn(self._insist(peer, offer))
 
     def unlinked(self, peer: Peer) -> None:
-        for key in [key for key in self._replies if key[0] is peer]:
-            _answer(self._replies.pop(key), ServerUnavailable("the link closed before the replica answered the offer"))
+        for key in [key for key in self.replies if key[0] is peer]:
+            _answer(self.replies.pop(key), ServerUnavailable("the link closed before the replica answered the offer"))
 
     def replied(self, peer: Peer, reply: link_pb2.OfferReply) -> None:
-        waiting = self._replies.pop((peer, reply.id), None)
+        waiting = self.replies.pop((peer, reply.id), None)
         if waiting is not None:
             _answer(waiting, from_frame(reply.error) if reply.HasField("error") else None)
 
     async def _ask(self, peer: Peer, offer: Offer) -> SnakepitError | None:
         """What the replica has against it. ServerUnavailable: it has gone, or says nothing."""
         reply: asyncio.Future[SnakepitError | None] = asyncio.get_running_loop().create_future()
-        self._replies[peer, offer.number] = reply
+        self.replies[peer, offer.number] = reply
         try:
             peer.link.send(offer.frame(self.client))
             async with asyncio.timeout(REPLY_SECONDS):
@@ -148,10 +148,10 @@ class Offers:
         except (LinkClosed, TimeoutError) as error:
             return ServerUnavailable(f"the replica at {peer.replica.address} did not answer the offer: {error or 'time-out'}")
         finally:
-            self._replies.pop((peer, offer.number), None)
+            self.replies.pop((peer, offer.number), None)
 
     async def _insist(self, peer: Peer, offer: Offer) -> None:
-        while offer.number in self._open and peer.link.is_open:
+        while offer.number in self.open and peer.link.is_open:
             refused = await self._ask(peer, offer)
             if refused is None:
                 return

@@ -43,7 +43,7 @@ class Serving:
 
     def __init__(self, offers: Offers) -> None:
         self.offers = offers
-        self._running: dict[tuple[Peer, int], Within] = {}
+        self.running: dict[tuple[Peer, int], Within] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def take(self, peer: Peer, kind: str | None, frame: link_pb2.Frame) -> bool:
@@ -52,9 +52,9 @@ class Serving:
             self._begin(peer, frame.call)
         elif kind == "offer_reply":
             self.offers.replied(peer, frame.offer_reply)
-        elif kind == "cancel" and (running := self._running.get((peer, frame.cancel.id))) is not None:
+        elif kind == "cancel" and (running := self.running.get((peer, frame.cancel.id))) is not None:
             running.stop(frame.cancel.reason)
-        elif kind == "flow" and (running := self._running.get((peer, frame.flow.id))) is not None:
+        elif kind == "flow" and (running := self.running.get((peer, frame.flow.id))) is not None:
             running.window.taken(frame.flow.taken)
         return kind in _KINDS
 
@@ -65,14 +65,14 @@ class Serving:
     def unlinked(self, peer: Peer) -> None:
         """Nobody waits for these any more."""
         self.offers.unlinked(peer)
-        for running in [each for key, each in self._running.items() if key[0] is peer]:
+        for running in [each for key, each in self.running.items() if key[0] is peer]:
             running.stop("CANCELLED")
 
     async def stop(self) -> None:
         """Cancel what runs. A blocking function that doesn't look at its context runs on in its thread."""
         self.offers.stop()
-        tasks = [each.task for each in self._running.values() if each.task is not None]
-        for running in list(self._running.values()):
+        tasks = [each.task for each in self.running.values() if each.task is not None]
+        for running in list(self.running.values()):
             running.stop("CANCELLED")
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._threads is not None:
@@ -85,7 +85,7 @@ class Serving:
             _send(peer, link_pb2.Frame(result=link_pb2.Result(id=call.id, call_id=call.call_id, error=to_frame(gone))))
             return
         until = asyncio.get_running_loop().time() + (call.timeout_seconds or math.inf)
-        running = self._running[peer, call.id] = Within(peer, call, offer.tools[call.tool], until)
+        running = self.running[peer, call.id] = Within(peer, call, offer.tools[call.tool], until)
         running.task = asyncio.create_task(self._serve(running), name=f"offered tool {call.tool}")
         offer.running.add(running)
         running.task.add_done_callback(lambda _: offer.running.discard(running))
@@ -98,7 +98,7 @@ class Serving:
         try:
             await self._outcome(running, result)
         finally:
-            del self._running[running.peer, call.id]
+            del self.running[running.peer, call.id]
             if span is not None:
                 span.end(_error(result, running.reason))
         _send(running.peer, link_pb2.Frame(result=result))
