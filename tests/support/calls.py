@@ -12,4 +12,5 @@ from snakepit_control_plane.model.call import Call, Reply, request_of
 def make_call(caller: Hashable = None, reply: Reply = lambda *_: None, now: float = 0.0, **fields: Any) -> Call:
     """`fields` are those of its frame."""
     frame = link_pb2.Frame(call=link_pb2.Call(**fields))
-    return Call(request_of(frame.call, now, caller), frame, frame.call, reply)
+    request = request_of(frame.call, now, caller)
+    return Call(request, request.tool, frame, frame.call, reply)

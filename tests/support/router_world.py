@@ -237,9 +237,11 @@ class World:
         if kind == "result":
             self._heard(agent, agent.capsule.inflight.get(frame.result.id), refused=False)
             self.flow.outcomes.answered(agent.capsule, frame)
+            self.flow.outcomes.give_slots_out()
         elif kind == "reject":
             self._heard(agent, agent.capsule.inflight.get(frame.reject.id), refused=True)
             self.flow.outcomes.rejected(agent.capsule, frame.reject)
+            self.flow.outcomes.give_slots_out()
         elif kind == "load":
             for life in agent.lives:
                 life.refused = False

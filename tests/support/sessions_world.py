@@ -267,8 +267,10 @@ class World:
         kind = frame.WhichOneof("kind")
         if kind == "result":
             flow.outcomes.answered(capsule, frame)
+            flow.outcomes.give_slots_out()
         elif kind == "reject":
             flow.outcomes.rejected(capsule, frame.reject)
+            flow.outcomes.give_slots_out()
         elif kind == "load":
             fleet.loaded_elsewhere(capsule, frame.load)
         elif kind == "report":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
@@ -56,7 +57,7 @@ class Durations(Collector):
         self._about = name, text
         self._bounds = bounds
         self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self._sums: defaultdict[str, float] = defaultdict(float)
         registry.register(self)
 
     def observe(self, pool: str, seconds: float) -> None:
@@ -64,7 +65,6 @@ class Durations(Collector):
         counts = self._counts.get(pool)
         if counts is None:
             counts = self._counts[pool] = [0] * (len(self._bounds) + 1)
-            self._sums[pool] = 0.0
         counts[bisect_left(self._bounds, seconds)] += 1
         self._sums[pool] += seconds
 

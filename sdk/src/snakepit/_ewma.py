@@ -16,4 +16,5 @@ def next_mean(mean: float | None, seconds: float) -> float:
     """
     if mean is None:
         return seconds
-    return mean + WEIGHT * (min(seconds, _USUAL * mean + _GRACE_SECONDS) - mean)
+    most = _USUAL * mean + _GRACE_SECONDS
+    return mean + WEIGHT * ((seconds if seconds < most else most) - mean)

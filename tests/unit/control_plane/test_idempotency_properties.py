@@ -213,6 +213,7 @@ class World:
             replica, call = self.there.pop(which % len(self.there))
             self.started[call.idempotency_key] -= 1
             replica.flow.outcomes.rejected(replica.capsule, link_pb2.Reject(id=call.id, reason="RECALLED"))
+            replica.flow.outcomes.give_slots_out()
             now = replica.flow.clock()
             for worker in replica.pool.workers.values():
                 worker.full = False
@@ -257,6 +258,7 @@ class World:
         replica, call = self.there.pop(which % len(self.there))
         result = link_pb2.Result(id=call.id, run_seconds=0.001, **outcome)
         replica.flow.outcomes.answered(replica.capsule, link_pb2.Frame(result=result))
+        replica.flow.outcomes.give_slots_out()
         return call
 
     # ---- what must always hold

@@ -115,6 +115,7 @@ def test_the_slot_of_a_sessions_call_that_comes_back_goes_to_the_next_who_waits(
         waits = world.submit(SLOW)
         assert waits.is_waiting
         world.flow.outcomes.rejected(agent.capsule, link_pb2.Reject(id=sent.call.id, reason=reason))
+        world.flow.outcomes.give_slots_out()
         await world.turn()
         assert not waits.is_waiting
         await world.settle()
@@ -226,6 +227,7 @@ def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_l
         strict = replica.submit("other strict", affinity=common_pb2.AFFINITY_STRICT_QUEUE)
         await asyncio.sleep(0.1)
         replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        replica.flow.outcomes.give_slots_out()
         assert first.answered
         assert [frame.call.call_id for frame in sent if frame.HasField("call")] == [first.call_id, strict.call_id]
         assert hint.is_waiting
@@ -294,10 +296,12 @@ def test_a_call_whose_large_arguments_dont_get_to_their_agent_is_not_sent_again_
         while replica.flow.clock() < began + 10.0 or large.state is SENT:
             if sent and sent[-1].call.call_id == large.call_id:
                 replica.flow.outcomes.rejected(capsule, link_pb2.Reject(id=sent[-1].call.id, reason="NO_ARGUMENTS"))
+                replica.flow.outcomes.give_slots_out()
                 load = link_pb2.Load.WorkerLoad(worker="c/0", incarnation="life of agent", elsewhere=0)
                 replica.fleet.loaded_elsewhere(capsule, link_pb2.Load(workers=[load]))
             if sent[-1].call.call_id == small.call_id and not small.answered:
                 replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[-1].call.id)))
+                replica.flow.outcomes.give_slots_out()
             await asyncio.sleep(0.001)
         assert small.answered
         assert 5 < sum(frame.call.call_id == large.call_id for frame in sent) < 100
@@ -318,6 +322,7 @@ def test_a_call_whose_caller_left_before_its_large_arguments_got_to_their_agent_
         call = replica.submit()
         replica.flow.calls.cancel(call)
         replica.flow.outcomes.rejected(capsule, link_pb2.Reject(id=call.frame.call.id, reason="NO_ARGUMENTS"))
+        replica.flow.outcomes.give_slots_out()
         assert not replica.flow.calls.deadlines.wheel
         assert not replica.flow.calls.count
         await replica.stop()

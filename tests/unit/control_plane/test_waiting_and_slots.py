@@ -178,6 +178,7 @@ def answered(agent: Agent, world: World, call: Call, reason: str, started: commo
     """The agent says that the call has failed."""
     error = common_pb2.Error(reason=reason, message="", started=started)
     world.flow.outcomes.answered(agent.capsule, link_pb2.Frame(result=link_pb2.Result(id=call.message.id, error=error)))
+    world.flow.outcomes.give_slots_out()
 
 
 def test_an_exclusive_worker_whose_call_never_began_is_the_next_ones_at_once() -> None:

@@ -23,6 +23,9 @@ from snakepit_control_plane.policy.placement import Wait, goes_next, route
 ANSWER_GRACE_SECONDS = 0.2
 """The agent ends a call at its deadline and knows whether it had started; so long is waited for its word."""
 
+LEAST_SECONDS = 0.001
+"""A call whose deadline is now goes out with so much: 0 would mean that it has none."""
+
 LOOK_PAST = 32
 """During a rollout: calls looked at for one whose tool a free worker offers."""
 
@@ -44,23 +47,24 @@ class Dispatcher:
 
     def take(self, pool: Pool, call: Call, now: float) -> None:
         """Send a call of no session on, let it wait, or refuse it."""
+        others = pool.queue.anybody
+        if others and pool.uniform and pool.ready_workers and call.tool in pool.tools:
+            self.join(pool, call, now)
+            return
         outcome = route(pool, call, now)
-        if isinstance(outcome, Worker):
-            if not pool.queue.anybody:
-                self.send(pool, call, outcome, now)
-            else:
-                self.join(pool, call, now)
-        elif isinstance(outcome, Wait):
+        if isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
-            if goes_next(pool, call.request.tool) and len(pool.queue.anybody) > 1:
-                self.pump(pool, now)
-        else:
+        elif isinstance(outcome, SnakepitError):
             self._calls.fail(call, outcome)
+        elif others:
+            self.join(pool, call, now)
+        else:
+            self.send(pool, call, outcome, now)
 
     def join(self, pool: Pool, call: Call, now: float) -> None:
         """Go behind those that wait; past them, where they wait for a tool that the free workers don't offer."""
         self.wait(pool, call, now, pool.spec.queue.timeout_seconds)
-        if not pool.uniform:
+        if not pool.uniform or goes_next(pool, call.tool):
             self.pump(pool, now)
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float, pin: Worker | None = None) -> None:
@@ -74,7 +78,7 @@ class Dispatcher:
 
     def reserve(self, pool: Pool, call: Call, worker: Worker, now: float, event: Event = "reserve") -> None:
         """Count the call in that worker's load."""
-        mean = pool.means.get(call.request.tool, UNKNOWN_SECONDS)
+        mean = pool.means.get(call.tool, UNKNOWN_SECONDS)
         call.move(event)
         # Nothing can come between: a call is reserved or sent exactly while it counts there.
         call.worker = worker
@@ -147,7 +151,7 @@ class Dispatcher:
         message.id = id_ = next(self._frame_ids)
         message.worker = worker.id
         message.incarnation = worker.incarnation
-        message.timeout_seconds = max(0.001, call.deadline - now)
+        message.timeout_seconds = left if (left := call.deadline - now) > LEAST_SECONDS else LEAST_SECONDS
         if (ahead := call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots) is not call.ahead:
             call.ahead = message.ahead = ahead
         worker.capsule.inflight[id_] = call

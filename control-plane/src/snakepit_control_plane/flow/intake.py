@@ -86,7 +86,7 @@ class Intake:
 
 
 def _start_span(call: Call, pool: Pool) -> None:
-    parent, tool = call.message.traceparent, call.request.tool
+    parent, tool = call.message.traceparent, call.tool
     call.span = tracing.start_span(f"route {tool}", parent, {"snakepit.pool": pool.name, "snakepit.tool": tool}, kind="server")
     if call.span is not None:
         call.message.traceparent = call.span.traceparent

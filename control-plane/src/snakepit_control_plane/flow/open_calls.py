@@ -86,7 +86,7 @@ class OpenCalls(OpenCount):
     ) -> Call:
         """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key."""
         self.count += 1
-        return Call(request, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
+        return Call(request, request.tool, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
 
     # ---- the caller's end
 
@@ -245,7 +245,7 @@ class OpenCalls(OpenCount):
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = "", ""
         if call.pool is not None:
-            pool, tool = call.pool.name, call.request.tool if call.request.tool in call.pool.tools else ""
+            pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
         kind = result.WhichOneof("outcome")
         outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
         self._telemetry.calls.add(pool, tool, outcome)

@@ -31,6 +31,14 @@ class Outcomes:
         self._telemetry = telemetry
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
+        self._free: dict[Worker, Pool] = {}
+
+    def give_slots_out(self) -> None:
+        """To be called when everything is taken in that an agent has said in one message: slots that are free now are for who waits."""
+        now, free = self._clock(), list(self._free.items())
+        self._free.clear()
+        for worker, pool in free:
+            self._dispatcher.slot_free(pool, worker, now)
 
     # ---- done
 
@@ -49,22 +57,22 @@ class Outcomes:
             if failed or worker.failure_share:
                 self._count_failure(pool, worker, call, failed, now)
         if not failed:
-            pool.learn(call.request.tool, result.run_seconds)
+            pool.learn(call.tool, result.run_seconds)
         self._dispatcher.release(pool, call, now)
         if outcome == "error" and self._failed(pool, call, result.error, now):
             if worker is not None:
-                self._dispatcher.slot_free(pool, worker, now)
+                self._free[worker] = pool
             return
         has_more = call.sink is not None or result.HasField("pieces")
         if not (has_more and self._transfers.take(capsule, call, frame)):
             self._calls.answer(call, frame)
         self._calls.left(call, now)
         if worker is not None:
-            self._dispatcher.slot_free(pool, worker, now)
+            self._free[worker] = pool
 
     def _count_failure(self, pool: Pool, worker: Worker, call: Call, failed: bool, now: float) -> None:
         """One that fails while its peers don't rests for a while."""
-        rest = pool.count_outcome(worker, call.request.tool, call.sent_at, failed)
+        rest = pool.count_outcome(worker, call.tool, call.sent_at, failed)
         if rest > now:
             worker.resting_until = rest
             self._loop.call_at(rest + 0.001, self._rested, pool, worker)
@@ -101,7 +109,7 @@ class Outcomes:
         elif reason != "WORKER_GONE" or not self._was_last_try(pool, call):
             self._dispatcher.place_again(call, reason, now)
         if worker is not None:
-            self._dispatcher.slot_free(pool, worker, now)
+            self._free[worker] = pool
 
     @staticmethod
     def _mark(pool: Pool, capsule: Capsule, worker: Worker, reason: str, now: float) -> None:

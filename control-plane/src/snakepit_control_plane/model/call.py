@@ -38,13 +38,11 @@ Event = Literal["join", "wait", "reserve", "send", "give back", "return", "leave
 class State:
     """Where a call is, on its worker's side."""
 
-    __slots__ = ("after", "meaning", "name")
+    __slots__ = ("meaning", "name")
 
     def __init__(self, name: str, meaning: str) -> None:
         self.name = name
         self.meaning = meaning
-        # What may happen to the call here, and where it is then: its row of TABLE.
-        self.after: Mapping[Event, State] = {}
 
     def __repr__(self) -> str:
         return self.name
@@ -71,8 +69,26 @@ TABLE: Mapping[State, Mapping[Event, State]] = {
 }
 """The one table: every way of a call is a way through it."""
 
-for _state, _after in TABLE.items():
-    _state.after = _after
+
+class Path:
+    """A way through the table that calls take, by these events: since they were new, or since they last came back."""
+
+    __slots__ = ("after", "events", "state")
+
+    def __init__(self, state: State, *events: Event) -> None:
+        self.state = state
+        self.events = events
+        self.after: dict[Event, Path] = {}
+
+    def lead_on(self, back: Mapping[Event, Path]) -> Path:
+        """Find what may come next, and so on. What was before a call came back is not kept: it may come back again and again."""
+        for event, state in TABLE[self.state].items():
+            self.after[event] = back[event] if state is RETURNED else Path(state, *self.events, event).lead_on(back)
+        return self
+
+
+_BACK = {event: Path(RETURNED, event) for row in TABLE.values() for event, state in row.items() if state is RETURNED}
+_BEGINNING, *_ = [path.lead_on(_BACK) for path in (Path(NEW), *_BACK.values())]
 
 
 class ImpossibleMove(Exception):
@@ -184,6 +200,8 @@ class Call:
     """
 
     request: Request
+    tool: str
+    """The request's: every decision asks for it."""
     frame: link_pb2.Frame
     message: link_pb2.Call
     reply: Reply
@@ -194,7 +212,7 @@ class Call:
     shares_memory: bool = False
     """Its frame came in one message with others, all of which stay in memory for as long as it does."""
     state: State = NEW
-    history: tuple[Event, object] | None = None
+    path: Path = _BEGINNING
     answered: bool = False
     pool: Pool | None = None
     deadline: float = math.inf
@@ -219,21 +237,15 @@ class Call:
     def move(self, event: Event) -> None:
         """Something happens to the call. Raises ImpossibleMove."""
         try:
-            state = self.state = self.state.after[event]
+            self.path = path = self.path.after[event]
         except KeyError:
             told = f"it is {self.state}, after {self.told() or 'nothing'}"
             raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: {told}") from None
-        # What was before it came back is not kept: it may come back again and again.
-        self.history = (event, None if state is RETURNED else self.history)
+        self.state = path.state
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""
-        events: list[str] = []
-        at: object = self.history
-        while isinstance(at, tuple):
-            event, at = at
-            events.append(event)
-        return ", ".join(reversed(events))
+        return ", ".join(self.path.events)
 
     def passes(self, stage: Stage) -> None:
         """The stage hears of the call's end."""
@@ -267,10 +279,6 @@ class Call:
     @property
     def call_id(self) -> str:
         return self.request.call_id
-
-    @property
-    def tool(self) -> str:
-        return self.request.tool
 
     @property
     def pool_name(self) -> str:

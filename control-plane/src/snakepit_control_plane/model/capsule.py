@@ -103,8 +103,7 @@ class Worker:
 
     @property
     def has_room(self) -> bool:
-        usable = self.capsule.routable if self.retiring else self.alive
-        return usable and not self.full and self.load < self.slots
+        return (self.ready or self.retiring) and not self.full and self.own + self.elsewhere < self.slots and self.capsule.routable
 
     def fits_ahead(self, seconds: float) -> bool:
         """May one more call of that duration be sent though no slot is free?"""
@@ -231,28 +230,27 @@ class WorkerIndex:
                 return next(iter(bucket))
         return None
 
-    def pick_awake(self, seconds: float) -> Worker | None:
-        """The worker that got the last quick call, if it is busy and waking another would take longer than waiting for it."""
-        last = self._filling
-        if last is None or last.key is None or last.key < 0 or last.backlog + seconds > WAKE_SECONDS or not last.fits_ahead(seconds):
-            return None
-        return last
-
-    def fill(self, worker: Worker) -> None:
-        """The next quick calls go there too."""
-        self._filling = worker
-
-    def pick_ahead(self, seconds: float) -> Worker | None:
-        """A worker without a free slot that may get a call of that duration ahead; one is filled before the next."""
+    def pick_quick(self, seconds: float) -> Worker | None:
+        """For a call of a tool that takes so little: who got the last one, if it is busy and waking another would take longer than waiting
+        for it; else a worker with a free slot; else one that may get the call ahead. One is filled before the next."""
         filling = self._filling
-        if filling is not None and filling.key is not None and filling.key >= 0 and filling.fits_ahead(seconds):
+        fits = filling is not None and filling.key is not None and filling.key >= 0 and filling.fits_ahead(seconds)
+        if filling is not None and fits and filling.backlog + seconds <= WAKE_SECONDS:
             return filling
+        free = self.pick_free()
+        if free is None and fits:
+            return filling
+        worker = free or self._pick_ahead(seconds)
+        if worker is not None:
+            self._filling = worker
+        return worker
+
+    def _pick_ahead(self, seconds: float) -> Worker | None:
         for key in sorted(self._buckets, reverse=True):
             if key < 0:
                 break
             worker = next(iter(self._buckets[key]))
             if worker.fits_ahead(seconds):
-                self._filling = worker
                 return worker
         return None
 

@@ -53,10 +53,10 @@ def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
         return bad_timeout(timeout)
     message = call.message
     arguments = message.arguments
-    attached = len(arguments.attachments) if arguments.attachments else 0
+    attached = len(arguments.attachments)
     if attached > MOST_ATTACHMENTS:
         return too_many_attachments(attached)
-    size = payload_bytes(arguments)
+    size = payload_bytes(arguments) if attached else len(arguments.data)
     if size > limits.max_payload_bytes:
         return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
     whole = message.ByteSize()
@@ -73,13 +73,11 @@ def deadline(call: Call, pool: Pool, now: float) -> float:
     """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
     limits, until, timeout = pool.spec.call, call.deadline, call.request.timeout
     latest = now + limits.max_timeout_seconds
-    if timeout:
-        until = min(until, now + timeout)
-    else:
+    if not timeout:
         tool = pool.tools.get(call.tool)
         default = limits.stream_timeout_seconds if call.request.is_stream else limits.timeout_seconds
-        until = min(until, now + (tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default))
-    return until if until < latest else latest
+        timeout = tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default
+    return min(until, now + timeout, latest)
 
 
 def bad_timeout(timeout: float) -> InvalidArguments:

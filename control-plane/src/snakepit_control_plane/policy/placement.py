@@ -21,7 +21,7 @@ from snakepit._names import nearest
 from snakepit._values.strings import quoted
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.capsule import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker, WorkerIndex
+from snakepit_control_plane.model.capsule import AHEAD_SECONDS, NEXT_SECONDS, SOON_SECONDS, Worker
 from snakepit_control_plane.model.pool import Pool
 
 RETRY_NOT_READY_SECONDS = 1.0
@@ -40,7 +40,7 @@ def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcom
     """For a call that is bound to no worker. `others`: when it has gone, further calls wait."""
     if not pool.ready_workers:
         return no_worker(pool, now)
-    tool = call.request.tool
+    tool = call.tool
     if tool not in pool.tools:
         return unknown_tool(pool, tool)
     return pick(pool, tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
@@ -52,7 +52,7 @@ def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) ->
         return next((worker for worker in pool.index.free() if tool in worker.capsule.tools), None)
     seconds = pool.means.get(tool, math.inf)
     if seconds <= AHEAD_SECONDS and not large:
-        return _pick_quick(pool.index, seconds)
+        return pool.index.pick_quick(seconds)
     free = pool.index.pick_free()
     most = NEXT_SECONDS if others else SOON_SECONDS
     return free if free is not None or seconds > most or large else pool.index.pick_next(seconds, most)
@@ -68,16 +68,6 @@ def has_free(pool: Pool, tool: str) -> bool:
     if pool.uniform:
         return pool.index.pick_free() is not None
     return pick(pool, tool) is not None
-
-
-def _pick_quick(index: WorkerIndex, seconds: float) -> Worker | None:
-    worker = index.pick_awake(seconds)
-    if worker is not None:
-        return worker
-    worker = index.pick_free() or index.pick_ahead(seconds)
-    if worker is not None:
-        index.fill(worker)
-    return worker
 
 
 def patience(pool: Pool, now: float) -> float:

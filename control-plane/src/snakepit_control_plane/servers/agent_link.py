@@ -50,6 +50,7 @@ class AgentPeer:
                 flow.outcomes.rejected(capsule, frame.reject)
             else:
                 self._other(link, kind, frame)
+        flow.outcomes.give_slots_out()
 
     def _other(self, link: links.Link, kind: str | None, frame: link_pb2.Frame) -> None:
         if problem := overlong(kind, frame):

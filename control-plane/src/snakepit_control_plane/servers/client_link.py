@@ -34,12 +34,12 @@ class ClientPeer:
         self._finished = False
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
-        now = self._flow.clock()
+        now, on_lane, with_others = self._flow.clock(), link.transport == Lane.name, len(frames) > 1
         for frame in frames:
             kind = frame.WhichOneof("kind")
             if kind == "call":
                 if not self._finished:
-                    self._call(frame, now, with_others=len(frames) > 1)
+                    self._call(frame, now, on_lane, with_others)
             elif kind == "cancel":
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
@@ -49,7 +49,7 @@ class ClientPeer:
             elif not self.provider.take(kind, frame):
                 link.pass_over(frame)
 
-    def _call(self, frame: link_pb2.Frame, now: float, *, with_others: bool) -> None:
+    def _call(self, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool) -> None:
         asked = frame.call
         id_ = asked.id
         if id_ in self._calls:
@@ -60,17 +60,16 @@ class ClientPeer:
             error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
             self._send(link_pb2.Frame(result=link_pb2.Result(id=id_, call_id=asked.call_id, error=error)))
             return
-        lane = self._link.transport == Lane.name
-        source = None if lane else set_apart(asked, self._flow.limits.max_payload_bytes)
+        source = None if on_lane else set_apart(asked, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(
-            frame, self._reply, now, caller=self._caller, source=source, takes_pieces=lane, shares_memory=with_others
+            frame, self._reply, now, caller=self._caller, source=source, takes_pieces=on_lane, shares_memory=with_others
         )
         if not call.answered:
             self._calls[id_] = call
 
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
         if call.answered:  # Else it is the call's Progress.
-            self._calls.pop(call.id, None)
+            self._calls.pop(call.request.id, None)
         self._send(frame)
 
     def _send(self, frame: link_pb2.Frame) -> None:
