@@ -131,7 +131,7 @@ async def test_a_worker_that_has_shut_its_inbox_is_told_of_once(worker: Worker) 
     assert (worker.broken, worker.unwritten) == ([""], [])
 
 
-@pytest.mark.parametrize("data", [b"\x07\x00\x00\x00\x91\x92\xa4\xff\xfe\xff\xfe", b"\xff\xff\xff\xff", b"\x01\x00\x00\x00\xc1"])
+@pytest.mark.parametrize("data", [b"\x00\x00\x00\x07\x91\x92\xa4\xff\xfe\xff\xfe", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1"])
 async def test_what_is_no_frame_is_told_once_and_nothing_behind_it_is_heard(worker: Worker, data: bytes, caplog: Any) -> None:
     worker.outbox.sendall(sockets.encode_batch([Begin(1, 0.5)]))
     await until(lambda: worker.said)

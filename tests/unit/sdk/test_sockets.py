@@ -199,7 +199,7 @@ NO_TEXT = b"\x91\x94\xa4done\x01\xa2\xff\xfe"
 def test_text_that_is_none_and_nesting_without_end_are_framing_errors() -> None:
     for data in (NO_TEXT, b"\x91\x92\xa4pong" + b"\x91" * 100_000, b"\x91\x91\xa4\xff\xfe\xff\xfe"):
         with pytest.raises(sockets.FramingError, match="not a frame of this channel: ") as refused:
-            sockets.worker_frames().feed(len(data).to_bytes(4, "little") + data)
+            sockets.worker_frames().feed(len(data).to_bytes(4, "big") + data)
         assert len(str(refused.value)) < 300
 
 
@@ -266,11 +266,11 @@ def read_as_a_call(data: bytes) -> None:
 
 
 def read_as_said_by_a_worker(data: bytes) -> None:
-    sockets.worker_frames().feed(len(data).to_bytes(4, "little") + data)
+    sockets.worker_frames().feed(len(data).to_bytes(4, "big") + data)
 
 
 def read_as_told(data: bytes) -> None:
-    sockets.agent_frames().feed(len(data).to_bytes(4, "little") + data)
+    sockets.agent_frames().feed(len(data).to_bytes(4, "big") + data)
 
 
 def test_a_sealed_memfd_keeps_its_size() -> None:

@@ -79,7 +79,7 @@ async def test_no_more_are_held_than_there_is_room_for(ends: Ends, size: int, co
     assert ends.heard == [result] * count
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\xff\xff\xff\xff", b"\x08\0\0\0\x04\0\0\0none"], ids=["gone", "too much", "no frame"])
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xff\xff\xff", b"\0\0\0\x07\xdc\0\x04none"], ids=["gone", "too much", "no frame"])
 def test_memory_that_the_tool_has_broken_says_nothing(garbage: bytes) -> None:
     descriptor = sockets.seal_memfd(garbage)
     assert left_behind(descriptor) == []

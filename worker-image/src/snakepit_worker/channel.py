@@ -56,22 +56,24 @@ class Channel:
         if self.disowned:
             raise RuntimeError("this process was forked in a tool: the call, and its ctx, belong to the process that forked")
         with self._interrupts.shielded, self._lock:
-            if not self._held:
-                self._outbox.sendall(encode_batch(frames))
+            message = encode_batch(frames) if frames else b""
+            if (held := self._held) is None or not held.count:
+                self._outbox.sendall(message)
                 return
-            self._outbox.sendall(self._held.message(*frames))
-            self._held.clear()
+            self._outbox.sendall(held.message() + message)
+            held.clear()
 
     def hold(self, result: Done) -> None:
         """Let the result wait for the next `send` or `flush`, where it may."""
-        with self._lock:
-            waits = self._held is not None and self._held.add(result)
-        if not waits:
-            self.send(result)
+        if (held := self._held) is not None:
+            with self._lock:
+                if held.add(result):
+                    return
+        self.send(result)
 
     def flush(self) -> None:
         """Send what is held, if anything is."""
-        if self._held:
+        if (held := self._held) is not None and held.count:
             self.send()
 
     def hand_over(self, id: int, payload: Payload) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from snakepit.author.context import Interrupted
 
@@ -53,12 +53,12 @@ class Interrupts:
         if self._main.ident is not None:
             signal.pthread_kill(self._main.ident, SIGNAL)
 
-    def run(self, call: int, work: Callable[[], T]) -> T:
+    def run(self, call: int, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, for as long as nobody interrupts `call`. Raises Interrupted."""
         try:
             self._armed = call
             self._raise_if_wanted()
-            return work()
+            return work(*arguments)
         finally:
             self._armed = None
 
@@ -149,7 +149,7 @@ class ThreadInterrupts:
                         thread.pending = True
                         _raise_in(ident, _arrival(thread))
 
-    def run(self, call: Interruptible, work: Callable[[], T]) -> T:
+    def run(self, call: Interruptible, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, for as long as nobody interrupts `call`. Raises Interrupted."""
         ident = threading.get_ident()
         try:
@@ -157,7 +157,7 @@ class ThreadInterrupts:
                 self._threads[ident] = _Thread(call)
             if call.reason:
                 raise Interrupted(call.reason)
-            return work()
+            return work(*arguments)
         finally:
             try:
                 self._disarm(ident)

@@ -18,7 +18,7 @@ from typing import Any
 
 from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
-from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, FromWorker, SpanFrame
+from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
 from snakepit._names import nearest
 from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
@@ -94,32 +94,32 @@ class Invoker:
 
     def run(self, frame: CallFrame) -> None:
         """Serve one call to its `Done`. OSError: the agent has gone."""
-        if not (quick := self._is_quick(frame.tool)):
+        usual = self.means.get(frame.tool, 1.0)
+        if usual >= HOLD_SECONDS:
             self.channel.flush()
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
-        started_ns = time.time_ns()
+        started_ns = time.time_ns() if is_sampled(frame.traceparent) else 0
         self.calls.begin(call)
-        self.lines.begin(frame, quick=quick)
+        self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:
-            done = self._outcome(call, started)
+            done = self._outcome(call, started, usual)
         finally:
             self.calls.end(call)
             self.lines.end()
-        if call.sections and done.payload is not None:
-            done.sections = call.sections
         done.run_seconds = time.monotonic() - started
-        self._learn(done, frame.tool)
-        spans = self._span(call, done, started_ns)
-        if spans or done.sections or not self._is_quick(frame.tool):
-            self.channel.send(*spans, done)
+        if done.payload is not None:
+            done.sections = call.sections
+        if done.failure is None and done.tool_error is None:  # which is often quicker than the work would have been
+            usual = self.means[frame.tool] = self.means.get(frame.tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
+        if started_ns:
+            self.channel.send(_span(call, done, started_ns), done)
+        elif call.sections or usual >= HOLD_SECONDS:
+            self.channel.send(done)
         else:
             self.channel.hold(done)
 
-    def _is_quick(self, tool: str) -> bool:
-        return self.means.get(tool, 1.0) < HOLD_SECONDS
-
-    def _outcome(self, call: RunningCall, now: float) -> Done:
+    def _outcome(self, call: RunningCall, now: float, usual: float) -> Done:
         frame = call.frame
         tool = self.tools.get(frame.tool)
         if tool is None:
@@ -130,7 +130,7 @@ class Invoker:
             arguments = tool.decode(frame.arguments, trusted=self.pickle)
         except InvalidArguments as error:
             return _refusal(frame, error.reason, error.message)
-        if self.means.get(frame.tool, 1.0) >= QUICK_SECONDS:
+        if usual >= QUICK_SECONDS:
             self.channel.send(Begin(frame.id, now, threading.get_ident()))
         return self._guarded(call, tool, arguments)
 
@@ -138,7 +138,7 @@ class Invoker:
         # What a tool sets in context variables is gone with its call.
         own = copy_context()
         try:
-            return Done(call.id, payload=self.runner.guarded(call, lambda: own.run(self._execute, call, tool, arguments)))
+            return Done(call.id, payload=self.runner.guarded(call, own.run, self._execute, call, tool, arguments))
         except Interrupted as error:
             return _interruption(call, tool, error)
         except _TooLarge as error:
@@ -156,7 +156,8 @@ class Invoker:
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
-        self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
+        if frame.session_id:
+            self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
         if tool.signature.context:
             arguments[tool.signature.context] = self._context(call, AsyncContext if tool.signature.async_context else Context)
         call.began = True
@@ -270,20 +271,13 @@ class Invoker:
         message = f"the result of tool {tool.name!r} has {error} bytes; the limit {name} is {limit}"
         return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": name, "bytes": str(limit)})
 
-    def _learn(self, done: Done, tool: str) -> None:
-        """A failure is often quicker than the work would have been."""
-        if done.failure is None and done.tool_error is None:
-            self.means[tool] = self.means.get(tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
 
-    @staticmethod
-    def _span(call: RunningCall, done: Done, started_ns: int) -> list[FromWorker]:
-        frame = call.frame
-        if not is_sampled(frame.traceparent):
-            return []
-        error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
-        name, span_id = f"tool {frame.tool}", call.span_id or secrets.token_hex(8)
-        attributes = {"process.pid": str(os.getpid())}
-        return [SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)]
+def _span(call: RunningCall, done: Done, started_ns: int) -> SpanFrame:
+    frame = call.frame
+    error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
+    name, span_id = f"tool {frame.tool}", call.span_id or secrets.token_hex(8)
+    attributes = {"process.pid": str(os.getpid())}
+    return SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:

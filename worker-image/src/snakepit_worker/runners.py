@@ -11,7 +11,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakepit.author.context import Interrupted
 from snakepit_worker.exits import leave
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
 
 logger = logging.getLogger("snakepit.worker")
+T = TypeVar("T")
 
 
 class MainThreadRunner:
@@ -34,11 +35,11 @@ class MainThreadRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rests = False
 
-    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+    def guarded(self, call: RunningCall, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, so that `interrupt` can end it. Raises Interrupted."""
         if call.reason:
             raise Interrupted(call.reason)
-        return self._interrupts.run(call.id, work)
+        return self._interrupts.run(call.id, work, *arguments)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, and nothing beside it but what it has started."""
@@ -129,9 +130,9 @@ class ThreadRunner:
         self._closing = False
         self._lock = threading.Lock()
 
-    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+    def guarded(self, call: RunningCall, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, so that `interrupt` can end it. Raises Interrupted."""
-        return self._interrupts.run(call, work)
+        return self._interrupts.run(call, work, *arguments)
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, in the loop that all share."""

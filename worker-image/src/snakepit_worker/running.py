@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from snakepit._ipc.frames import Payload, StateAnswer
 from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, ProgressFrame
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     import asyncio
 
 _EARLY = 64
+T = TypeVar("T")
 
 
 class Runner(Protocol):
     """How a profile runs code: in the main thread, or in one of several."""
 
-    def guarded(self, call: RunningCall, work: Callable[[], Any]) -> Any:
+    def guarded(self, call: RunningCall, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, so that `interrupt` can end it. Raises Interrupted."""
 
     def wait(self, call: RunningCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -87,19 +88,20 @@ class Credits:
 class RunningCall:
     """A call between its `CallFrame` and its `Done`; the `Runtime` of its context."""
 
+    cancel: Callable[[], Any] | None = None
+    reason = ""
+    # The author's code has been entered; a cancellation may come before.
+    began = False
+    ended = False
+    # Of the payload that was handed over last, and that the next frame speaks of.
+    sections: tuple[int, ...] = ()
+    span_id = ""
+
     def __init__(self, frame: CallFrame, channel: Channel) -> None:
         self.frame = frame
         self.id = frame.id
         # Of the stream that was asked for.
         self.credits = Credits() if frame.stream else None
-        self.cancel: Callable[[], Any] | None = None
-        self.reason = ""
-        # The author's code has been entered; a cancellation may come before.
-        self.began = False
-        self.ended = False
-        # Of the payload that was handed over last, and that the next frame speaks of.
-        self.sections: tuple[int, ...] = ()
-        self.span_id = ""
         self._channel = channel
 
     def interruption(self) -> str:
@@ -154,12 +156,12 @@ class Calls:
         """The call runs from now on; a cancellation that overtook it counts."""
         with self._lock:
             self._running[call.id] = call
-            call.reason = self._early.pop(call.id, "")
+            if self._early:
+                call.reason = self._early.pop(call.id, "")
 
     def end(self, call: RunningCall) -> None:
         """The call is over, and its context is of no more use."""
-        with self._lock:
-            self._running.pop(call.id, None)
+        self._running.pop(call.id, None)
         call.ended = True
 
     def interrupt(self, id: int, reason: str) -> None:

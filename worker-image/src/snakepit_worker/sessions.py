@@ -40,7 +40,7 @@ class Sessions:
 
         Raises what the hook raises: the session counts as new again.
         """
-        if not session_id or not self._wanted:
+        if not self._wanted:
             return
         while not self._has_begun(session_id, (uid, epoch), start):
             pass  # the hook failed in the call that was waited for: it is this one's turn

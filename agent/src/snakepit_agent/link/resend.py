@@ -39,9 +39,10 @@ class ResendBuffer:
     def remember(self, frame: link_pb2.Frame, now: float) -> bytes:
         """Keep it, or what stands for it; returns the frame itself as it goes over the link."""
         data = kept = frame.SerializeToString()
-        if len(data) > LARGE_BYTES or frame.result.HasField("pieces"):
-            kept = _lost(frame.result)
-        self._kept.append((now, frame.result.id, kept))
+        result = frame.result
+        if len(data) > LARGE_BYTES or result.HasField("pieces"):
+            kept = _lost(result)
+        self._kept.append((now, result.id, kept))
         self._bytes += len(kept)
         while self._bytes > KEEP_BYTES:
             at, id_, dropped = self._drop()

@@ -86,7 +86,7 @@ def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
         session_uid=held.session_uid,
         metadata=dict(metadata) if (metadata := call.metadata) else {},
         traceparent=held.traceparent,
-        sections=tuple(call.pieces.sections) if call.HasField("pieces") else (),
+        sections=tuple(call.pieces.sections) if held.large else (),
     )
 
 

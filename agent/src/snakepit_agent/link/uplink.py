@@ -6,7 +6,6 @@ A replica is known by the id of its Welcome. What belongs to one whose link brok
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,6 +68,8 @@ class Uplink:
         self._events = events
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
+        self.linked: list[str] = []
+        """Ids of the replicas whose link is open; a new list with each change."""
         self._closed = asyncio.Event()
         self._dialer = Dialer(
             target,
@@ -97,10 +98,8 @@ class Uplink:
             self._closed.clear()
             await self._closed.wait()
 
-    @property
-    def linked(self) -> list[str]:
-        """Ids of the replicas whose link is open."""
-        return [known.id for known in self._known.values() if known.replica is not None]
+    def _count_linked(self) -> None:
+        self.linked = [known.id for known in self._known.values() if known.replica is not None]
 
     def replica(self, id_: str) -> Replica | None:
         """The open link, for a bulk lane beside it."""
@@ -124,10 +123,14 @@ class Uplink:
     def send(self, id_: str, frame: link_pb2.Frame) -> bool:
         """Queue a frame; False when there is no link to that replica."""
         known = self._known.get(id_)
-        if known is None or known.replica is None:
+        return known is not None and self._send(known, frame.SerializeToString())
+
+    @staticmethod
+    def _send(known: _Known, data: bytes) -> bool:
+        if known.replica is None:
             return False
         try:
-            known.replica.link.send(frame)
+            known.replica.link.send_bytes(data)
         except LinkClosed:
             return False
         return True
@@ -143,10 +146,7 @@ class Uplink:
         if known is None:
             log.warning("the result of call %s is dropped: its replica %s is gone", frame.result.call_id, id_)
             return
-        data = known.outcomes.remember(frame, now)
-        if known.replica is not None:
-            with contextlib.suppress(LinkClosed):
-                known.replica.link.send_bytes(data)
+        self._send(known, known.outcomes.remember(frame, now))
 
     @property
     def is_fenced(self) -> bool:
@@ -160,6 +160,7 @@ class Uplink:
             if known.replica is not None:
                 known.replica.link.close("the capsule begins anew")
             del self._known[known.id]
+        self._count_linked()
 
     def tick(self, now: float) -> None:
         """Forget what is out of date."""
@@ -186,6 +187,7 @@ class Uplink:
             self._forget(other)
         known = self._known.setdefault(replica.id, _Known(replica.id, replica.address))
         known.replica, known.address = replica, replica.address
+        self._count_linked()
         self._by_link[replica.link] = known
         log.info("linked to control-plane replica %s at %s", replica.id, replica.address)
         self._events.replica_linked(replica.id)
@@ -198,6 +200,7 @@ class Uplink:
         if known.replica is not replica:
             return
         known.replica, known.since = None, time.monotonic()
+        self._count_linked()
         log.warning("the link to control-plane replica %s at %s closed: %s", replica.id, replica.address, reason)
         if self._known.get(known.id) is known:
             self._events.replica_unlinked(replica.id)

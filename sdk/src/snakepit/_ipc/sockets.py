@@ -30,7 +30,9 @@ _MOST_WORDS = 200
 MAX_MESSAGE = 1 << 30
 """A longer message on an outbox means that the two ends lost step."""
 
-_LENGTH = struct.Struct("<I")
+_LENGTH = struct.Struct(">I")
+_BATCH_HEAD = struct.Struct(">IBH")  # its length, and msgpack's head of an array of up to 65,535
+_ARRAY_16 = 0xDC
 _ID = struct.Struct("<Q")
 _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 # Plain numbers: combining the enum's members costs more than the system call.
@@ -252,9 +254,19 @@ def encode_batch(frames: Sequence[FromWorker] | Sequence[ToWorker]) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def batch_of(count: int, encoded: bytes) -> bytes:
-    """The same of frames that were encoded one by one, `count` of them in a row. Raises OverflowError for more than 65,535."""
-    return b"".join((_LENGTH.pack(len(encoded) + 3), b"\xdc", count.to_bytes(2, "big"), encoded))  # an array 16 of msgpack's
+BATCH_HEAD = _BATCH_HEAD.size
+"""Where the frames of a message begin that is written in place: encoded one by one, in a row."""
+
+
+def write_batch_head(message: mmap.mmap, end: int, count: int) -> None:
+    """Make a message of the `count` frames that lie in it up to `end`."""
+    _BATCH_HEAD.pack_into(message, 0, end - _LENGTH.size, _ARRAY_16, count)
+
+
+def one_batch(data: bytes) -> list[FromWorker]:
+    """The frames of the message that `data` begins with. Raises FramingError."""
+    length = int.from_bytes(data[: _LENGTH.size], "big")
+    return decode(_from_worker, data[_LENGTH.size : _LENGTH.size + length])
 
 
 class OutboxBuffer(Generic[F]):
@@ -266,24 +278,28 @@ class OutboxBuffer(Generic[F]):
 
     def feed(self, data: bytes) -> list[F]:
         """The frames that `data` completes. Raises FramingError."""
-        self._data += data
+        unread = self._data
+        if unread:
+            unread += data
+            data = unread  # type: ignore[assignment]
         frames: list[F] = []
-        at = 0
-        while (end := self._end(at)) <= len(self._data):
-            with memoryview(self._data)[at + _LENGTH.size : end] as message:
+        begin = _LENGTH.size
+        while begin <= len(data):
+            (length,) = _LENGTH.unpack_from(data, begin - _LENGTH.size)
+            if length > MAX_MESSAGE:
+                raise FramingError(f"a message of {length} bytes is over the limit of {MAX_MESSAGE}")
+            end = begin + length
+            if end > len(data):
+                break
+            with memoryview(data) as whole, whole[begin:end] as message:
                 batch: list[F] = decode(self._decoder, message)
             frames += batch
-            at = end
-        del self._data[:at]
+            begin = end + _LENGTH.size
+        if unread:
+            del unread[: begin - _LENGTH.size]
+        else:
+            unread += data[begin - _LENGTH.size :]
         return frames
-
-    def _end(self, at: int) -> int:
-        if len(self._data) < at + _LENGTH.size:
-            return at + _LENGTH.size
-        (length,) = _LENGTH.unpack_from(self._data, at)
-        if length > MAX_MESSAGE:
-            raise FramingError(f"a message of {length} bytes is over the limit of {MAX_MESSAGE}")
-        return at + _LENGTH.size + int(length)
 
 
 def worker_frames() -> OutboxBuffer[FromWorker]:
