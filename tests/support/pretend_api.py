@@ -52,9 +52,6 @@ class PretendApi:
 
     # ---- what the operator asks
 
-    async def serves(self, resource: Resource) -> bool:
-        return True
-
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         return copy.deepcopy(self._found(resource, namespace, name))
 

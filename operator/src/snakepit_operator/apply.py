@@ -1,21 +1,19 @@
-"""Carries a plan out, pod by pod. It decides nothing: what could not be done is planned again."""
+"""Writes what was decided: pods, budgets, status and Events. It decides nothing: what could not be done is planned again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
+from datetime import UTC, datetime
 
 import msgspec
 
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
-from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import BUDGETS, PODS, POOLS, Kube, KubeError, Object
+from snakepit_operator.events import NewEvent, event_object
+from snakepit_operator.kube import BUDGETS, EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
 from snakepit_operator.pods import AgentImage, disruption_budget, in_template, pod
-
-CORDON_SECONDS = 1.0
-"""How long a deletion waits for the control plane to have taken its capsules out of routing; the pod's own drain does the rest."""
 
 _PARALLEL = 10
 
@@ -23,18 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Writes pods, budgets and status of pools."""
+    """Writes for pools; `agent` is what new pods get."""
 
-    def __init__(self, kube: Kube, fleet: Fleet, agent: AgentImage) -> None:
-        self._kube, self._fleet, self._agent = kube, fleet, agent
+    def __init__(self, kube: Kube, agent: AgentImage) -> None:
+        self._kube, self._agent = kube, agent
 
-    async def carry_out(self, pool: SnakePool, plan: Plan, by_us: set[str]) -> Outcome:
-        """Delete, then create; uids of the pods to delete are added to `by_us` first.
-
-        Raises KubeError for anything but the API server's refusal of a pod."""
-        if plan.deletions:
-            await self._fleet.flushed(CORDON_SECONDS)
-        deleted = await _all(self._delete(pool, each, by_us) for each in plan.deletions)
+    async def carry_out(self, pool: SnakePool, plan: Plan) -> Outcome:
+        """Delete, then create. Raises KubeError for anything but the API server's refusal of a pod."""
+        deleted = await _all(self._delete(pool, each) for each in plan.deletions)
         created = await _all(self._create(pool, each) for each in plan.creations)
         failures = [each for each in (*deleted, *created) if isinstance(each, KubeError)]
         for failure in failures:
@@ -60,9 +54,29 @@ class Applier:
         await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after)
         return True
 
-    async def _delete(self, pool: SnakePool, deletion: Deletion, by_us: set[str]) -> bool:
+    async def tell(self, pool: SnakePool, events: Iterable[NewEvent]) -> None:
+        """Write Events; the same again is the same Event with a higher count. One that can't be written is logged: they decide nothing."""
+        for event in events:
+            try:
+                await self._write(pool, event)
+            except KubeError as error:
+                if not error.ending:  # Else nothing can be made in that namespace, and nobody will read it.
+                    log.warning("event %s of %s could not be written: %s", event.reason, pool.metadata.name, error)
+
+    async def _write(self, pool: SnakePool, event: NewEvent) -> None:
+        body, namespace = event_object(pool, event, datetime.now(UTC)), pool.metadata.namespace
+        name = body["metadata"]["name"]
+        try:
+            await self._kube.create(EVENTS, namespace, body)
+        except KubeError as error:
+            if not error.exists:
+                raise
+            there = await self._kube.list(EVENTS, namespace, fields=f"metadata.name={name}")
+            count = 1 + max((int(each.get("count") or 1) for each in there), default=1)
+            await self._kube.merge(EVENTS, namespace, name, {"count": count, "lastTimestamp": body["lastTimestamp"]})
+
+    async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
         log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
-        by_us.add(deletion.uid)
         await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
         return True
 

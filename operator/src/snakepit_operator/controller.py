@@ -10,10 +10,14 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 
 from snakepit._retry import Backoff
+from snakepit._wire.token import Token
+from snakepit_operator.fleet import Fleet, OnChange
 from snakepit_operator.kube import POOLS, Kube, KubeError
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
@@ -21,83 +25,98 @@ from snakepit_operator.settings import Settings
 from snakepit_operator.wake import watch_forever
 
 RESYNC_SECONDS = 30.0
-DEFINED_SECONDS = 2.0
-"""While the CRD is missing, it is looked for this often."""
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
 COUNTS_SECONDS = 5.0
 """Changes of mere counts reach the status within this time."""
+LIST_SECONDS = 2.0
+"""While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
 RETRY_SECONDS = Backoff(1.0, 60.0)
 _WORKERS = 4
+
+Watch = Callable[[tuple[str, ...], Callable[[str], None], Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
 
 log = logging.getLogger(__name__)
 
 
 class Controller:
-    """Everything that only the leader does. `beat` is when the loop last came round (monotonic)."""
+    """Everything that only the leader does. `beat` is when the loop last came round, by the event loop's clock.
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    `now` is the Unix time that decisions go by. `watching` wakes the pools of which it sees a change, as `watch_forever` does.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        settings: Settings,
+        *,
+        fleet: Callable[[OnChange], Fleet] | None = None,
+        watching: Watch | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._kube = kube
         self._namespaces = settings.watch_namespaces
+        self._watching = watching or watch_forever
+        self._now = now
+        self._time = asyncio.get_running_loop().time
         self._queue = DueQueue()
         self._added = asyncio.Event()
         self._failures: dict[str, int] = {}
-        self.reconciler = Reconciler(kube, settings, self._fleet_changed)
-        self.beat = time.monotonic()
+        self.fleet = (
+            fleet(self._fleet_changed) if fleet else Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
+        )
+        self.reconciler = Reconciler(kube, settings, self.fleet)
+        self.beat = self._time()
 
     async def run(self) -> None:
         """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.reconciler.fleet.run(), name="fleet")
+            tasks.create_task(self.fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
-            tasks.create_task(watch_forever(self._namespaces, self.wake, self._until_defined), name="watch")
+            tasks.create_task(self._watching(self._namespaces, self.wake, self._until_listed), name="watch")
             for number in range(_WORKERS):
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
 
     def wake(self, pool: str, after: float = 0.0) -> None:
         """Reconcile the pool soon."""
-        self._queue.add(pool, time.monotonic() + after)
+        self._queue.add(pool, self._time() + after)
         self._added.set()
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
         self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
 
-    async def _until_defined(self) -> None:
-        """Return when there are SnakePools."""
-        while True:
-            try:
-                if await self._kube.serves(POOLS):
-                    return
-            except KubeError as error:
-                log.warning("the API server could not be asked for SnakePools: %s", error)
-            await asyncio.sleep(DEFINED_SECONDS)
+    async def _until_listed(self) -> None:
+        """List before each watch: then SnakePools are defined, and nothing was missed since the watch before."""
+        while not await self._resync():  # noqa: ASYNC110  # it is the API server that has them, some time
+            await asyncio.sleep(LIST_SECONDS)
 
     async def _resync_forever(self) -> None:
         while True:
-            try:
-                await self._resync()
-            except KubeError as error:
-                log.warning("pools could not be listed (is the CRD installed?): %s", error)
-            self.beat = time.monotonic()
-            await asyncio.sleep(RESYNC_SECONDS if self.reconciler.known else 5.0)
+            await asyncio.sleep(RESYNC_SECONDS)
+            await self._resync()
 
-    async def _resync(self) -> None:
-        found, before = {}, dict(self.reconciler.known)
-        for namespace in self._namespaces or (None,):
-            for raw in await self._kube.list(POOLS, namespace):
-                name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
-                if settings := self.reconciler.settings_of(raw, name):
-                    found[name] = settings
-                self.wake(name)
+    async def _resync(self) -> bool:
+        """Whether all pools could be listed."""
+        self.beat = self._time()
+        before = dict(self.reconciler.known)
+        try:
+            listed = [await self._kube.list(POOLS, namespace) for namespace in self._namespaces or (None,)]
+        except KubeError as error:
+            log.warning("pools could not be listed (is the CRD installed?): %s", error)
+            return False
+        found = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for pools in listed for each in pools}
         self.reconciler.listed(found, before)
+        for name in found:
+            self.wake(name)
+        return True
 
     async def _work_forever(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_ANSWER_SECONDS):
-                await self.reconciler.fleet.heard.wait()
+                await self.fleet.heard.wait()
         while True:
-            pool = self._queue.take(time.monotonic())
+            pool = self._queue.take(self._time())
             if pool is None:
                 await self._wait()
                 continue
@@ -112,7 +131,7 @@ class Controller:
     async def _wait(self) -> None:
         self._added.clear()
         due = self._queue.next_due()
-        pause = RESYNC_SECONDS if due is None else max(0.0, due - time.monotonic())
+        pause = RESYNC_SECONDS if due is None else max(0.0, due - self._time())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._added.wait()
@@ -121,18 +140,16 @@ class Controller:
         """Reconcile once; when to do it again: after a failure, ever later."""
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
-                after = await self.reconciler.reconcile(pool)
+                after = await self.reconciler.reconcile(pool, self._now())
         except (KubeError, TimeoutError, msgspec.ValidationError) as error:
-            return self._failed(pool, str(error) or type(error).__name__)
-        except Exception:  # a fault of ours in one pool must not stop the others
+            why = str(error) or type(error).__name__
+        except Exception as error:  # a fault of ours in one pool must not stop the others
             log.exception("reconciling %s failed", pool)
-            return self._failed(pool, "")
-        self._failures.pop(pool, None)
-        return after
-
-    def _failed(self, pool: str, why: str) -> float:
+            why = repr(error)
+        else:
+            self._failures.pop(pool, None)
+            return after
         attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
         pause = RETRY_SECONDS.seconds(attempt) * (0.5 + random.random() / 2)
-        if why:
-            log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause)
+        log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause)
         return pause

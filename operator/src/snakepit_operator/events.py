@@ -1,29 +1,22 @@
-"""Kubernetes Events for changes of a pool's state. An event that can't be written is logged and forgotten: events decide nothing.
-
-The same event again is the same Event with a higher count; each pool has a small budget that fills up again with time.
-"""
+"""Kubernetes Events for changes of a pool's state: which ones, how many, and what they look like. Pure."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from msgspec import Struct
 
 from snakepit.spec.crd import API_VERSION, KIND
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
-from snakepit_operator.kube import EVENTS, Kube, KubeError, Object
 from snakepit_operator.model import FleetView, Outcome, Reason
+from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
 
 BURST = 20
 REFILL_SECONDS = 10.0
 """A pool may have this many events at once, and one more after each of these pauses."""
-REMEMBERED = 2000
 _NAMES_SHOWN = 5
 _MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.SETTINGS_PENDING})
@@ -32,8 +25,6 @@ _ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.A
 """Reasons of conditions that are as expected, and deserve a warning."""
 _LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
 """Why a capsule is deleted that nobody wished away."""
-
-log = logging.getLogger(__name__)
 
 
 class NewEvent(Struct, frozen=True):
@@ -75,11 +66,13 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
         )
 
 
-def recycled(before: FleetView | None, after: FleetView) -> Iterator[NewEvent]:
+def recycled(before: FleetView | None, after: FleetView | None) -> Iterator[NewEvent]:
     """Workers that were recycled between two looks at a pool, an event for each reason; a capsule that is new brings no news."""
+    if before is None or after is None:
+        return
     found: set[str] = set()
     for name, capsule in after.capsules.items():
-        was = before.capsules.get(name) if before is not None else None
+        was = before.capsules.get(name)
         if was is not None and was.incarnation == capsule.incarnation:
             found.update(reason for reason, count in capsule.recycled.items() if count > was.recycled.get(reason, 0))
     for reason in sorted(found & RECYCLED.keys()):
@@ -109,57 +102,17 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(every[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-class TokenBucket:
-    """A budget that fills up again with time."""
+class EventBudget(Struct, frozen=True):
+    """How many events a pool may have now. It fills up again with time."""
 
-    def __init__(self, now: float) -> None:
-        self._left = float(BURST)
-        self._at = now
+    left: float = float(BURST)
+    at: float = 0.0
 
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed now."""
-        self._left = min(float(BURST), self._left + (now - self._at) / REFILL_SECONDS)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-class EventRecorder:
-    """Writes events."""
-
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
-        self._counts: OrderedDict[str, int] = OrderedDict()
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
-
-    async def record(self, pool: SnakePool, found: Iterable[NewEvent]) -> None:
-        """Write each, within the pool's budget."""
-        now = time.monotonic()
-        bucket = self._buckets.setdefault(pool.metadata.uid, TokenBucket(now))
-        self._buckets.move_to_end(pool.metadata.uid)
-        for each in found:
-            if bucket.take(now):
-                await self._write(pool, each)
-        _shrink(self._buckets)
-        _shrink(self._counts)
-
-    async def _write(self, pool: SnakePool, event: NewEvent) -> None:
-        name = f"{pool.metadata.name}.{digest([pool.metadata.uid, event.type, event.reason, event.message], 16)}"
-        count = self._counts[name] = self._counts.pop(name, 0) + 1
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        try:
-            try:
-                await self._kube.create(EVENTS, pool.metadata.namespace, _event(name, pool, event, stamp))
-            except KubeError as error:
-                if not error.exists:
-                    raise
-                await self._kube.merge(EVENTS, pool.metadata.namespace, name, {"count": max(2, count), "lastTimestamp": stamp})
-        except KubeError as error:
-            if error.ending:
-                return  # nothing can be made in that namespace, and nobody will read it
-            log.warning("event %s of %s could not be written: %s", event.reason, pool.metadata.name, error)
+    def spend(self, events: list[NewEvent], now: float) -> tuple[list[NewEvent], EventBudget]:
+        """Those that may be, the first ones, and the budget after them."""
+        left = min(float(BURST), self.left + max(0.0, now - self.at) / REFILL_SECONDS)
+        allowed = events[: int(left)]
+        return allowed, EventBudget(left - len(allowed), now)
 
 
 def clip(message: str) -> str:
@@ -171,19 +124,16 @@ def clip(message: str) -> str:
     return f"{sentence}\n... {traceback[-room:]}" if traceback and room > 0 else message[:_MESSAGE_LENGTH]
 
 
-def _event(name: str, pool: SnakePool, event: NewEvent, stamp: str) -> Object:
-    metadata = pool.metadata
+def event_object(pool: SnakePool, event: NewEvent, now: datetime) -> Object:
+    """The Event. Its name follows from what it says, so the same one again is there already."""
+    metadata, stamp = pool.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = f"{metadata.name}.{digest([metadata.uid, event.type, event.reason, event.message], 16)}"
+    involved = {"apiVersion": API_VERSION, "kind": KIND, "name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": metadata.namespace},
-        "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "name": metadata.name,
-            "namespace": metadata.namespace,
-            "uid": metadata.uid,
-        },
+        "involvedObject": involved,
         "type": event.type,
         "reason": event.reason,
         "message": clip(event.message),
@@ -192,8 +142,3 @@ def _event(name: str, pool: SnakePool, event: NewEvent, stamp: str) -> Object:
         "lastTimestamp": stamp,
         "count": 1,
     }
-
-
-def _shrink(remembered: OrderedDict[str, int] | OrderedDict[str, TokenBucket]) -> None:
-    while len(remembered) > REMEMBERED:
-        remembered.popitem(last=False)

@@ -74,6 +74,11 @@ class Fleet:
 
     # ---- what replicas should hold
 
+    @property
+    def is_told(self) -> bool:
+        """Whether all pools have been named once."""
+        return self._wanted.pools is not None
+
     def set_pools(self, pools: Iterable[link_pb2.PoolSettings]) -> None:
         """All pools there are: until the first time nothing is sent, for a replica drops what isn't listed."""
         new = {each.pool: Settings.of(each) for each in pools}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -64,12 +64,11 @@ class KubeError(Exception):
         return "NamespaceTerminating" in self.causes
 
 
-class Resource:
+class Resource(NamedTuple):
     """One kind of namespaced object: `/api/v1/.../pods`."""
 
-    def __init__(self, root: str, plural: str) -> None:
-        self.root = root
-        self.plural = plural
+    root: str
+    plural: str
 
     def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
         """`namespace` None: of all namespaces."""
@@ -103,16 +102,6 @@ class Kube:
     async def close(self) -> None:
         """End all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
-
-    async def serves(self, resource: Resource) -> bool:
-        """Whether the API server knows that kind, for who asks what there is too."""
-        try:
-            found = await self._request("GET", resource.root)
-        except KubeError as error:
-            if error.missing:
-                return False
-            raise
-        return any(each.get("name") == resource.plural for each in found.get("resources") or ())
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """The object."""

@@ -12,19 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from snakepit_operator.kube import LEASES, POOLS, Kube, KubeError, Object
+from snakepit_operator.observe import Found
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 10.0
 """A leader that could not renew for this long stops leading: sooner than anybody else may begin."""
 RETRY_SECONDS = 2.0
-
-BELIEVED_SECONDS = 30.0
-"""That another release exists is asked this often at most, however many pools it has."""
 
 log = logging.getLogger(__name__)
 
@@ -106,43 +105,41 @@ class Election:
         except KubeError as error:
             if not error.missing:
                 raise
-            return await self._write(None, self._lease(None))
+            metadata = {"name": self._name, "namespace": self._namespace}
+            new = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+            return await _won(self._kube.create(LEASES, self._namespace, taken(new, self._identity, _stamp())))
         self._seen = look(lease, self._seen, now)
         if self._seen.holder != self._identity and not self._seen.expired(now):
             return False
-        return await self._write(lease, self._lease(lease))
+        return await _won(self._kube.replace(LEASES, self._namespace, self._name, taken(lease, self._identity, _stamp())))
 
-    async def _write(self, before: Object | None, lease: Object) -> bool:
-        try:
-            if before is None:
-                await self._kube.create(LEASES, self._namespace, lease)
-            else:
-                await self._kube.replace(LEASES, self._namespace, self._name, lease)
-        except KubeError as error:
-            if error.exists or error.conflict:
-                return False
-            raise
-        return True
 
-    def _lease(self, before: Object | None) -> Object:
-        stamp = _stamp()
-        body = before or {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": self._namespace},
-        }
-        spec = body.get("spec") or {}
-        moved = spec.get("holderIdentity") != self._identity
-        return {
-            **body,
-            "spec": {
-                "holderIdentity": self._identity,
-                "leaseDurationSeconds": LEASE_SECONDS,
-                "acquireTime": stamp if moved else spec.get("acquireTime", stamp),
-                "renewTime": stamp,
-                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (1 if moved and before else 0),
-            },
-        }
+async def _won(write: Awaitable[object]) -> bool:
+    """False: somebody else was sooner."""
+    try:
+        await write
+    except KubeError as error:
+        if error.exists or error.conflict:
+            return False
+        raise
+    return True
+
+
+def taken(lease: Object, identity: str, stamp: str) -> Object:
+    """The lease as it is when `identity` takes or renews it at that time; what else is in it stays."""
+    spec = lease.get("spec") or {}
+    moved = spec.get("holderIdentity") != identity
+    is_new = "resourceVersion" not in lease["metadata"]
+    return {
+        **lease,
+        "spec": {
+            "holderIdentity": identity,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "acquireTime": stamp if moved else spec.get("acquireTime", stamp),
+            "renewTime": stamp,
+            "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (moved and not is_new),
+        },
+    }
 
 
 def _stamp() -> str:
@@ -150,41 +147,23 @@ def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class Claims:
-    """`me` is our own mark."""
+async def holder(kube: Kube, me: str, found: Found) -> str:
+    """The release that has the pool; ours (`me`) after it was nobody's, or its release is gone. Raises KubeError, a conflict among them."""
+    release = found.status.get("release")
+    if release and (release == me or await _is_there(kube, release)):
+        return str(release)
+    metadata = found.pool.metadata
+    await kube.merge_status(POOLS, metadata.namespace, metadata.name, {"release": me}, found.version)
+    return me
 
-    def __init__(self, kube: Kube, me: str) -> None:
-        self._kube = kube
-        self.me = me
-        self._there: dict[str, float] = {}
 
-    def is_others(self, release: str | None) -> bool:
-        """Does another release look after a pool with this mark, or did it once?"""
-        return bool(release) and release != self.me
-
-    async def holder(self, namespace: str, name: str, release: str | None, version: str) -> str:
-        """The release that has the pool; ours after it was nobody's, or its release is gone. Raises KubeError, a conflict among them.
-
-        `release` and `version` (resourceVersion) are of the pool as it was read.
-        """
-        if release and (release == self.me or await self._is_there(release)):
-            return release
-        await self._kube.merge_status(POOLS, namespace, name, {"release": self.me}, version)
-        return self.me
-
-    async def _is_there(self, release: str) -> bool:
-        """One that may not be asked for counts as there: two operators at one pool are worse than none."""
-        now = time.monotonic()
-        if now < self._there.get(release, 0.0):
-            return True
-        namespace, _, name = release.partition("/")
-        try:
-            await self._kube.get(LEASES, namespace, name)
-        except KubeError as error:
-            if error.missing:
-                self._there.pop(release, None)
-                return False
-            if not error.refused:
-                raise
-        self._there = {**{each: until for each, until in self._there.items() if now < until}, release: now + BELIEVED_SECONDS}
-        return True
+async def _is_there(kube: Kube, release: str) -> bool:
+    """One that may not be asked for counts as there: two operators at one pool are worse than none."""
+    namespace, _, name = release.partition("/")
+    try:
+        await kube.get(LEASES, namespace, name)
+    except KubeError as error:
+        if not (error.missing or error.refused):
+            raise
+        return error.refused
+    return True

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 
 from snakepit._telemetry.logs import configure_logging
 from snakepit._wire.health import HealthServer
@@ -37,45 +36,34 @@ class Operator:
         """Lead or stand by until `stop` is set. Raises OSError when the port is taken."""
         health = HealthServer(self._settings.health)
         await health.start()
-        work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
-        tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
-        stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
-            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                task.result()  # neither ends but by a fault of ours: say so and let the kubelet start us again
+            async with asyncio.TaskGroup() as tasks:  # None ends but by a fault of ours: the kubelet starts us again.
+                work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
+                running = [tasks.create_task(each, name=name) for name, each in work.items()]
+                await stop.wait()
+                for task in running:
+                    task.cancel()
         finally:
-            for task in (*tasks, stopped):
-                task.cancel()
-            await asyncio.gather(*tasks, stopped, return_exceptions=True)
             await self._election.resign()
             await health.stop()
 
     async def _lead_forever(self) -> None:
         while True:
             await self._election.leading.wait()
-            await self._lead()
-
-    async def _lead(self) -> None:
-        """One reign."""
-        self._controller = Controller(self._kube, self._settings)
-        reign = asyncio.create_task(self._controller.run(), name="controller")
-        over = asyncio.create_task(self._election.lost.wait(), name="lost")
-        try:
-            await asyncio.wait([reign, over], return_when=asyncio.FIRST_COMPLETED)
-            if reign.done():
-                reign.result()
-        finally:
-            reign.cancel()
-            over.cancel()
-            await asyncio.gather(reign, over, return_exceptions=True)
-            self._controller = None
+            self._controller = Controller(self._kube, self._settings)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    reign = tasks.create_task(self._controller.run(), name="controller")
+                    await self._election.lost.wait()
+                    reign.cancel()
+            finally:
+                self._controller = None
 
     async def _tell_health(self, health: HealthServer) -> None:
         """A follower is ready too: it can take over."""
         was_alive = True
         while True:
-            age = time.monotonic() - self._controller.beat if self._controller else 0.0
+            age = asyncio.get_running_loop().time() - self._controller.beat if self._controller else 0.0
             alive = age <= STALE_SECONDS
             if was_alive and not alive:
                 log.error("the loop has not come round for %.0f s: the kubelet is told to start this container again", age)

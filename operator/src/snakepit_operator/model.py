@@ -11,6 +11,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+HANGS_SECONDS = 10.0
+"""A pod whose containers a node has been creating for longer than this hangs."""
+
 
 class Reason(enum.StrEnum):
     """Why something is so, or was done: one word in conditions, events and log lines. Pods and workers bring words of their own."""
@@ -93,6 +96,11 @@ class PodView(Struct, frozen=True, kw_only=True):
     def active(self) -> bool:
         """It runs or may still come to run."""
         return not self.deleting and not self.finished
+
+    @property
+    def hangs_at(self) -> float | None:
+        """When its node has been at starting it for so long that its events are asked why; None: no node is."""
+        return self.created + HANGS_SECONDS if self.creating and not self.deleting else None
 
     @property
     def stuck(self) -> bool:

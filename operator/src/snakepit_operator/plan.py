@@ -146,6 +146,7 @@ class _Pass:
 
     def _next(self, waiting: list[PodView], active: list[PodView]) -> float | None:
         times = [retry_at(pod) for pod in waiting] + [give_up_at(pod, self.deadline) for pod in active if pod.stuck]
+        times += [pod.hangs_at for pod in self.observed.pods if pod.hangs_at is not None and pod.hangs_at > self.now]
         return max(0.1, min(times) - self.now) if times else None
 
 

@@ -1,7 +1,7 @@
 """kopf, and nothing but: it watches pools and pods and says whose turn it is. It reads and writes no object for us and leaves no trace.
 
-Why it does no more is in docs/decisions/2026-11-28-what-kopf-is-for.md. It may end for many reasons: then it is started again, and
-whatever was missed meanwhile, the resync finds.
+Why it does no more is in docs/decisions/2026-11-28-what-kopf-is-for.md. It may end for many reasons: then it is started again,
+and whatever was missed meanwhile, the list before it finds.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ OnWake = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
-async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_defined: Callable[[], Awaitable[None]]) -> None:
+async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_listed: Callable[[], Awaitable[None]]) -> None:
     """Watch, and watch again, until cancelled. `namespaces` empty: all.
 
-    `until_defined` waits until pools are served: a kopf that starts sooner never watches them.
+    `until_listed` waits until pools can be listed: a kopf that starts before they are defined never watches them.
     """
     pause = RESTART_SECONDS.first
     while True:
-        await until_defined()
+        await until_listed()
         started = asyncio.get_running_loop().time()
         await watch(namespaces, on_wake)
         if asyncio.get_running_loop().time() - started > RESTART_SECONDS.longest:

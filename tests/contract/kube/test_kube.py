@@ -218,7 +218,3 @@ async def test_what_is_applied_wins_over_what_others_wrote(kube: Kube, namespace
     await kube.merge(BUDGETS, namespace, "digits-capsules", {"spec": {"maxUnavailable": 3}})
     after = await kube.apply(BUDGETS, namespace, "digits-capsules", budget(labels={}, maxUnavailable=1))
     assert after["spec"]["maxUnavailable"] == 1
-
-
-async def test_a_kind_is_served(kube: Kube) -> None:
-    assert await kube.serves(POOLS)

@@ -118,7 +118,7 @@ async def test_the_leader_works_and_at_term_gives_the_lease_to_the_one_that_wait
 async def test_what_is_wrong_with_its_settings_is_said_at_once_and_is_no_success(start: Start, tmp_path: Path) -> None:
     process = start("wrong", free_port(), SNAKEPIT_AGENT_IMAGE="")
     assert await asyncio.to_thread(process.wait, END_SECONDS) == 1
-    assert "SNAKEPIT_AGENT_IMAGE is not set" in (tmp_path / "wrong.log").read_text()
+    assert "SNAKEPIT_AGENT_IMAGE: it is not set" in (tmp_path / "wrong.log").read_text()
 
 
 async def test_who_can_not_listen_does_not_lead(start: Start, admin: Admin) -> None:

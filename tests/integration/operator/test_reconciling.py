@@ -11,6 +11,7 @@ import pytest
 
 from snakepit_operator import kube as kube_module
 from snakepit_operator.apply import Applier
+from snakepit_operator.decide import BUDGET_SECONDS
 from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
@@ -30,7 +31,7 @@ AGENT = AgentImage(image="agent:1", control_plane="127.0.0.1:1")
 @pytest.fixture
 def operator(kube: Kube, admin: Admin) -> Reconciler:
     settings = Settings(namespace=SYSTEM, identity="me", agent=AGENT, watch_namespaces=(admin.namespace,))
-    return Reconciler(kube, settings, lambda pool, essential: None)
+    return Reconciler(kube, settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def name(admin: Admin) -> str:
 
 @pytest.fixture
 def applier(kube: Kube) -> Applier:
-    return Applier(kube, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT)
+    return Applier(kube, AGENT)
 
 
 def names(objects: list[dict[str, Any]]) -> set[str]:
@@ -62,7 +63,7 @@ def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
 async def test_a_pool_gets_its_pods_once_however_often_it_is_looked_at(operator: Reconciler, admin: Admin, name: str) -> None:
     pool = await admin.make_pool(replicas=3)
     for _ in range(3):
-        await operator.reconcile(name)
+        await operator.reconcile(name, time.time())
     pods = await admin.every("pods")
     assert len(pods) == 3
     assert {each["metadata"]["ownerReferences"][0]["uid"] for each in pods} == {pool["metadata"]["uid"]}
@@ -74,7 +75,7 @@ async def test_a_second_operator_that_saw_the_same_makes_nothing_twice(
 ) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
     todo = Plan(creations=(Creation("digits-0-same", 0, "t"),))
-    first, second = await applier.carry_out(pool, todo, set()), await applier.carry_out(pool, todo, set())
+    first, second = await applier.carry_out(pool, todo), await applier.carry_out(pool, todo)
     assert [len(each.created) for each in (first, second)] == [1, 0]
     assert second.refusal is None
     assert len(await admin.every("pods")) == 1
@@ -85,7 +86,7 @@ async def test_pods_that_are_not_the_pools_are_neither_counted_nor_deleted(
     operator: Reconciler, admin: Admin, name: str, owners: list[str]
 ) -> None:
     await admin.make_pool(replicas=1)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     (ours,) = await admin.every("pods")
     references = [{**ours["metadata"]["ownerReferences"][0], "uid": uid} for uid in owners]
     metadata = {"name": "foreign", "labels": ours["metadata"]["labels"], "ownerReferences": references}
@@ -94,7 +95,7 @@ async def test_pods_that_are_not_the_pools_are_neither_counted_nor_deleted(
     await admin.run("foreign")
     await admin.edit(suspended=True)
     for _ in range(2):
-        await operator.reconcile(name)
+        await operator.reconcile(name, time.time())
     assert names(await admin.every("pods")) == {"foreign"}
     status = (await admin.pool())["status"]
     assert (status["replicas"], status["readyReplicas"]) == (0, 0)
@@ -102,32 +103,32 @@ async def test_pods_that_are_not_the_pools_are_neither_counted_nor_deleted(
 
 async def test_only_the_very_pod_that_was_decided_about_is_deleted(applier: Applier, admin: Admin, operator: Reconciler, name: str) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     (pod,) = await admin.every("pods")
     short = pod["metadata"]["name"]
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, "its-predecessor", Reason.POD_FAILED),)), set())
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, "its-predecessor", Reason.POD_FAILED),)))
     assert names(await admin.every("pods")) == {short}
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)), set())
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)))
     assert await admin.every("pods") == []
     # And one that has gone meanwhile is no failure.
-    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)), set())
+    await applier.carry_out(pool, Plan(deletions=(Deletion(short, pod["metadata"]["uid"], Reason.POD_FAILED),)))
 
 
 async def test_a_pool_with_an_edited_template_rolls_and_one_that_is_deleted_is_left_to_the_garbage_collector(
     operator: Reconciler, admin: Admin, name: str
 ) -> None:
     await admin.make_pool(replicas=2)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     before = names(await admin.every("pods"))
     await admin.edit(image="example/digits:2")
     for _ in range(6):
-        await operator.reconcile(name)
+        await operator.reconcile(name, time.time())
         await admin.settle()
     pods = await admin.every("pods")
     assert names(pods).isdisjoint(before)
     assert {each["spec"]["containers"][0]["image"] for each in pods} == {"example/digits:2"}
     await admin.delete("snakepools", "digits")
-    assert await operator.reconcile(name) is None
+    assert await operator.reconcile(name, time.time()) is None
     assert names(await admin.every("pods")) == names(pods)
 
 
@@ -135,24 +136,24 @@ async def test_a_pool_that_is_going_gets_no_more_pods(operator: Reconciler, admi
     await admin.make_pool(replicas=1)
     await admin.merge(admin.pools_path("digits"), {"metadata": {"finalizers": ["example.com/hold"]}})
     await admin.delete("snakepools", "digits")
-    assert await operator.reconcile(name) is None
+    assert await operator.reconcile(name, time.time()) is None
     assert await admin.every("pods") == []
     await admin.merge(admin.pools_path("digits"), {"metadata": {"finalizers": None}})  # Or pools could not be undefined in a later test.
 
 
-async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(operator: Reconciler, admin: Admin, kube: Kube, name: str) -> None:
+async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(
+    operator: Reconciler, applier: Applier, admin: Admin, kube: Kube, name: str
+) -> None:
     await admin.make_pool(replicas=2)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     await admin.settle()
     first, second = sorted(names(await admin.every("pods")))
     await admin.delete("pods", first)
     pool = pool_view(await admin.pool())
-    deleted: set[str] = set()
-    plan = Plan(deletions=(Deletion(second, await uid(admin, second), Reason.ROLLING_OUT),))
-    await operator._applier.carry_out(pool, plan, deleted)
-    observation = await observe(kube, operator.fleet, AGENT, admin.namespace, "digits", deleted, time.time())
-    assert observation is not None
-    assert {each.name: (each.deleting, each.evicted) for each in observation.observed.pods} == {first: (True, True), second: (True, False)}
+    deletion = Deletion(second, await uid(admin, second), Reason.ROLLING_OUT)
+    await applier.carry_out(pool, Plan(deletions=(deletion,)))
+    observed = await observe(kube, AGENT, pool, {deletion.uid}, None, time.time())
+    assert {each.name: (each.deleting, each.evicted) for each in observed.pods} == {first: (True, True), second: (True, False)}
 
 
 async def uid(admin: Admin, pod: str) -> str:
@@ -161,13 +162,13 @@ async def uid(admin: Admin, pod: str) -> str:
 
 async def test_what_a_container_waits_for_is_the_pools_trouble_in_its_own_words(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     (pod,) = names(await admin.every("pods"))
     await admin.bind(pod)
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
     worker = {"name": "worker", "ready": False, "image": "i", "imageID": "", "restartCount": 0, "state": waiting}
     await admin.say(pod, phase="Pending", containerStatuses=[worker])
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     degraded = condition(await admin.pool(), "Degraded")
     assert (degraded["status"], degraded["reason"]) == ("True", "ImagePullBackOff")
     assert "no such image" in degraded["message"]
@@ -217,7 +218,7 @@ async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_on
     if prepare is not None:
         await prepare(admin)()
     await admin.make_pool(replicas=2, template={"spec": template})
-    pauses = [await operator.reconcile(name) for _ in range(4)]
+    pauses = [await operator.reconcile(name, time.time()) for _ in range(4)]
     assert await admin.every("pods") == []
     assert all(pause is not None and 0 < pause <= 1.0 for pause in pauses), "it comes again by itself"
     pool = await admin.pool()
@@ -230,7 +231,7 @@ async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_on
 async def test_pods_of_ours_are_allowed_where_only_restricted_ones_may_run(operator: Reconciler, admin: Admin, name: str) -> None:
     await security(admin)()
     await admin.make_pool(replicas=1)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     assert len(await admin.every("pods")) == 1
 
 
@@ -239,31 +240,31 @@ async def test_what_is_no_refusal_is_a_failure_of_the_look(applier: Applier, adm
     pool = pool_view(await admin.make_pool(replicas=1))
     await door.shut()
     with pytest.raises(KubeError) as caught:
-        await applier.carry_out(pool, Plan(creations=(Creation("digits-0-x", 0, "t"),)), set())
+        await applier.carry_out(pool, Plan(creations=(Creation("digits-0-x", 0, "t"),)))
     assert caught.value.code == 0
     with pytest.raises(KubeError):
-        await applier.carry_out(pool, Plan(deletions=(Deletion("digits-0-x", "u", Reason.POD_FAILED),)), set())
+        await applier.carry_out(pool, Plan(deletions=(Deletion("digits-0-x", "u", Reason.POD_FAILED),)))
 
 
 async def test_a_failure_is_not_hidden_by_a_refusal_beside_it(applier: Applier, admin: Admin) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
     elsewhere = msgspec.structs.replace(pool, metadata=msgspec.structs.replace(pool.metadata, namespace="not-there"))
     refused, failing = Creation("Not_A_Name", 0, "t"), Creation("digits-0-x", 0, "t")
-    assert (await applier.carry_out(pool, Plan(creations=(refused,)), set())).refusal is not None
+    assert (await applier.carry_out(pool, Plan(creations=(refused,)))).refusal is not None
     with pytest.raises(KubeError) as caught:
-        await applier.carry_out(elsewhere, Plan(creations=(refused, failing)), set())
+        await applier.carry_out(elsewhere, Plan(creations=(refused, failing)))
     assert caught.value.missing
 
 
 async def test_in_a_namespace_that_is_being_deleted_nothing_more_is_asked_for(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     (pod,) = await admin.every("pods")
     await admin.ask("DELETE", f"/api/v1/namespaces/{admin.namespace}")
     await admin.delete("pods", pod["metadata"]["name"])
     before = told(await admin.every("events"))
     for _ in range(2):
-        assert await operator.reconcile(name) is None
+        assert await operator.reconcile(name, time.time()) is None
     assert await admin.every("pods") == []
     assert told(await admin.every("events")) == before
 
@@ -271,26 +272,26 @@ async def test_in_a_namespace_that_is_being_deleted_nothing_more_is_asked_for(op
 # ---- status, budget, events
 
 
-async def test_the_status_is_written_when_it_differs_and_only_then(operator: Reconciler, admin: Admin, name: str) -> None:
+async def test_the_status_is_written_when_it_differs_and_only_then(operator: Reconciler, applier: Applier, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     await admin.settle()
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     settled = await admin.pool()
     assert (settled["status"]["readyReplicas"], settled["status"]["desiredReplicas"]) == (1, 1)
     assert settled["metadata"]["generation"] == settled["status"]["observedGeneration"] == 1
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     assert (await admin.pool())["metadata"]["resourceVersion"] == settled["metadata"]["resourceVersion"]
     pool = pool_view(settled)
     assert pool.status is not None
-    assert not await operator._applier.status(pool, settled["status"], pool.status), "the API server was asked in vain"
-    assert await operator._applier.status(pool, {}, pool.status)
+    assert not await applier.status(pool, settled["status"], pool.status), "the API server was asked in vain"
+    assert await applier.status(pool, {}, pool.status)
 
 
 async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=1)
     await admin.merge(admin.pools_path("digits") + "/status", {"status": {"workers": 7, "queueDepth": 9}})
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     assert not (await admin.pool())["status"].keys() & {"workers", "queueDepth"}
 
 
@@ -304,31 +305,32 @@ async def test_a_look_at_a_state_that_is_no_more_does_not_claim_the_pool(operato
 
 async def test_the_budget_is_as_it_should_be_whoever_else_writes_into_it(operator: Reconciler, admin: Admin, name: str) -> None:
     await admin.make_pool(replicas=2)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time())
     path = f"/apis/policy/v1/namespaces/{admin.namespace}/poddisruptionbudgets/digits-capsules"
     made = await admin.ask("GET", path)
     assert made["spec"]["maxUnavailable"] == 1
     await admin.merge(path, {"spec": {"maxUnavailable": 2}})
-    await admin.edit(replicas=3)
-    await operator.reconcile(name)
+    await operator.reconcile(name, time.time() + BUDGET_SECONDS + 1)
     after = await admin.ask("GET", path)
     assert after["spec"]["maxUnavailable"] == 1
     assert {each["operation"] for each in after["metadata"]["managedFields"] if each["manager"] == "snakepit-operator"} == {"Apply"}
 
 
 async def test_what_happens_once_is_told_once_and_what_happens_again_is_the_same_event(
-    operator: Reconciler, admin: Admin, name: str
+    operator: Reconciler, applier: Applier, admin: Admin, name: str
 ) -> None:
     await admin.make_pool(replicas=1)
     for _ in range(3):
-        await operator.reconcile(name)
+        await operator.reconcile(name, time.time())
     (created,) = [each for each in await admin.every("events") if each["reason"] == "CapsulesCreated"]
     assert (created["count"], created["type"]) == (1, "Normal")
     pool = await admin.pool()
     assert created["involvedObject"]["uid"] == pool["metadata"]["uid"]
-    await operator._recorder.record(pool_view(pool), [NewEvent(created["type"], created["reason"], created["message"])])
-    (twice,) = [each for each in await admin.every("events") if each["reason"] == "CapsulesCreated"]
-    assert twice["count"] == 2
+    again = NewEvent(created["type"], created["reason"], created["message"])
+    for _ in range(2):
+        await applier.tell(pool_view(pool), [again])
+    (thrice,) = [each for each in await admin.every("events") if each["reason"] == "CapsulesCreated"]
+    assert thrice["count"] == 3
 
 
 # ---- the client

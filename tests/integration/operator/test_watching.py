@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -175,25 +176,31 @@ async def control_plane() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def leader(kube: Kube, admin: Admin, control_plane: str) -> Controller:
+def settings(admin: Admin, control_plane: str) -> Settings:
     agent = AgentImage(image="agent:1", control_plane=control_plane)
-    return Controller(kube, Settings(namespace=SYSTEM, identity="me", agent=agent, watch_namespaces=(admin.namespace,)))
+    return Settings(namespace=SYSTEM, identity="me", agent=agent, watch_namespaces=(admin.namespace,))
+
+
+@pytest.fixture
+async def leader(kube: Kube, settings: Settings) -> Controller:
+    return Controller(kube, settings)
+
+
+@pytest.fixture
+async def blind(kube: Kube, settings: Settings) -> Controller:
+    """A leader that nothing but its own loop wakes."""
+
+    async def see_nothing(namespaces: object, on_wake: object, until_listed: Callable[[], Awaitable[None]]) -> None:
+        await until_listed()
+        await asyncio.Event().wait()
+
+    return Controller(kube, settings, watching=see_nothing)
 
 
 @pytest.fixture
 def no_resync(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nothing but the watch can have woken anybody."""
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", NEVER)
-
-
-@pytest.fixture
-def no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nothing but the loop itself can have woken anybody."""
-
-    async def silent(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(controller_module, "watch_forever", silent)
 
 
 async def converged(admin: Admin, count: int, without: str = "") -> None:
@@ -273,22 +280,18 @@ async def test_an_outage_of_the_api_server_ends_and_what_was_missed_is_made_up_f
         await converged(admin, 2)  # by the watch, again
 
 
-async def test_what_no_watch_tells_is_found_by_a_resync(
-    leader: Controller, admin: Admin, no_watch: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_no_watch_tells_is_found_by_a_resync(blind: Controller, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.5)
-    async with task(leader.run()):
+    async with task(blind.run()):
         await admin.make_pool(replicas=2)
         await converged(admin, 2)
         await admin.edit(replicas=1)
         await converged(admin, 1)
         await admin.delete("snakepools", "digits")
-        await eventually(lambda: forgotten(leader), "the pool is forgotten")
+        await eventually(lambda: forgotten(blind), "the pool is forgotten")
 
 
-async def test_what_was_refused_is_tried_again_though_nobody_tells_of_anything(
-    leader: Controller, admin: Admin, no_watch: None, no_resync: None
-) -> None:
+async def test_what_was_refused_is_tried_again_though_nobody_tells_of_anything(blind: Controller, admin: Admin, no_resync: None) -> None:
     limits = {"limits": [{"type": "Container", "min": {"memory": "1Gi"}}]}
     small = {"spec": {"containers": [{"name": "worker", "resources": {"requests": {"memory": "2Mi"}}}]}}
     metadata = {"name": "large"}
@@ -298,14 +301,14 @@ async def test_what_was_refused_is_tried_again_though_nobody_tells_of_anything(
     async def refused() -> bool:
         return await admin.reason() == "PodRefused"
 
-    async with task(leader.run()):
+    async with task(blind.run()):
         await eventually(refused, "the pod is refused")
         await admin.ask("DELETE", admin.path("limitranges", "large"))
         await eventually(lambda: admin.every("pods"), "the pod is made")
 
 
 async def test_a_resync_that_fails_is_not_the_last_one(
-    leader: Controller, admin: Admin, door: Gate, no_watch: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    blind: Controller, admin: Admin, door: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.2)
 
@@ -313,7 +316,7 @@ async def test_a_resync_that_fails_is_not_the_last_one(
         return "pools could not be listed" in caplog.text
 
     await admin.make_pool(replicas=1)
-    async with task(leader.run()):
+    async with task(blind.run()):
         await converged(admin, 1)
         await door.shut()
         await eventually(failed, "a resync fails")
@@ -334,15 +337,15 @@ async def take_budget(admin: Admin) -> None:
 
 
 async def test_a_pool_that_a_resync_misses_is_forgotten_and_one_of_its_name_begins_anew(
-    leader: Controller, admin: Admin, no_watch: None, monkeypatch: pytest.MonkeyPatch
+    blind: Controller, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.2)
     await admin.make_pool(replicas=0)
-    async with task(leader.run()):
+    async with task(blind.run()):
         await eventually(lambda: budgets(admin), "it has a budget")
         await admin.delete("snakepools", "digits")
         await take_budget(admin)
-        await eventually(lambda: forgotten(leader), "the pool is forgotten")
+        await eventually(lambda: forgotten(blind), "the pool is forgotten")
         await admin.make_pool(replicas=0)
         await eventually(lambda: budgets(admin), "it has a budget again")
 
@@ -352,7 +355,7 @@ async def test_a_pool_that_was_made_anew_between_two_looks_has_its_budget_too(le
     name = f"{admin.namespace}/digits"
     for _ in range(2):
         await admin.make_pool(replicas=0)
-        await leader.reconciler.reconcile(name)
+        await leader.reconciler.reconcile(name, time.time())
         assert await budgets(admin) == ["digits-capsules"]
         await admin.delete("snakepools", "digits")
         await take_budget(admin)

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from snakepit_operator.controller import Controller
+from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
+from support.operator_world import START
 from support.pretend_api import PretendApi
 
 POOL = "default/digits"
@@ -30,7 +31,7 @@ def installed(api: PretendApi, name: str) -> Settings:
 
 
 def release(api: PretendApi, name: str) -> Reconciler:
-    return Reconciler(cast(Kube, api), installed(api, name), lambda pool, essential: None)
+    return Reconciler(cast(Kube, api), installed(api, name), Fleet("127.0.0.1:1", lambda pool, essential: None))
 
 
 def mark(api: PretendApi) -> str:
@@ -40,50 +41,50 @@ def mark(api: PretendApi) -> str:
 async def test_the_first_one_has_the_pool_and_the_other_leaves_it_alone_and_says_whose_it_is() -> None:
     api = PretendApi(raw())
     one, other = release(api, "one"), release(api, "other")
-    await one.reconcile(POOL)
+    await one.reconcile(POOL, START)
     before = dict(api.of("pods")), dict(api.of("snakepools")["digits"]["status"])
     for _ in range(3):
-        assert await other.reconcile(POOL) is None
+        assert await other.reconcile(POOL, START) is None
     assert (dict(api.of("pods")), dict(api.of("snakepools")["digits"]["status"])) == before
     assert mark(api) == "one/one-operator"
     (said,) = [each for each in api.of("events").values() if each["reason"] == "AnotherRelease"]
     assert said["type"] == "Warning"
     assert "one/one-operator looks after this pool, the one with other/other-operator leaves it alone" in said["message"]
-    await one.reconcile(POOL)
+    await one.reconcile(POOL, START)
     assert mark(api) == "one/one-operator"
 
 
 async def test_the_other_ones_control_plane_hears_nothing_of_it() -> None:
     api = PretendApi(raw())
-    one, other = release(api, "one"), Controller(cast(Kube, api), installed(api, "other"))
-    await other._resync()
-    assert set(other.reconciler.known) == {POOL}, "it is nobody's yet"
-    await one.reconcile(POOL)
-    await other._resync()
-    assert set(other.reconciler.known) == set()
+    one, other = release(api, "one"), release(api, "other")
+    other.listed({POOL: raw()}, {})
+    assert set(other.known) == {POOL}, "it is nobody's yet"
+    await one.reconcile(POOL, START)
+    await other.reconcile(POOL, START)
+    assert set(other.known) == set()
 
 
 async def test_when_its_release_is_uninstalled_the_other_takes_over_without_touching_its_pods() -> None:
     api = PretendApi(raw())
     one, other = release(api, "one"), release(api, "other")
-    await one.reconcile(POOL)
+    await one.reconcile(POOL, START)
     pods = set(api.of("pods"))
     del api.of("leases", "one")["one-operator"]
-    await other.reconcile(POOL)
+    await other.reconcile(POOL, START)
     assert mark(api) == "other/other-operator"
     assert set(api.of("pods")) == pods
-    await one.reconcile(POOL)
+    await one.reconcile(POOL, START)
     assert mark(api) == "other/other-operator", "and it is the other's from then on"
 
 
 async def test_of_two_that_begin_at_once_one_gets_it() -> None:
     api = PretendApi(raw())
     both = [release(api, name) for name in ("one", "other")]
-    outcomes = await asyncio.gather(*(each.reconcile(POOL) for each in both), return_exceptions=True)
+    outcomes = await asyncio.gather(*(each.reconcile(POOL, START) for each in both), return_exceptions=True)
     assert [each for each in outcomes if isinstance(each, BaseException) and not getattr(each, "conflict", False)] == []
     winner = mark(api)
     for each in both:
-        await each.reconcile(POOL)
+        await each.reconcile(POOL, START)
     assert mark(api) == winner
     assert len(api.of("pods")) == 1
 
@@ -92,7 +93,7 @@ async def test_of_two_that_begin_at_once_one_gets_it() -> None:
 async def test_a_release_that_can_t_be_asked_for_keeps_its_pools(answer: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
     api = PretendApi(raw())
     one, other = release(api, "one"), release(api, "other")
-    await one.reconcile(POOL)
+    await one.reconcile(POOL, START)
     asked = api.get
 
     async def get(resource: Any, namespace: str, name: str) -> Any:
@@ -102,8 +103,8 @@ async def test_a_release_that_can_t_be_asked_for_keeps_its_pools(answer: KubeErr
 
     monkeypatch.setattr(api, "get", get)
     if answer.refused:
-        await other.reconcile(POOL)
+        await other.reconcile(POOL, START)
     else:
         with pytest.raises(KubeError):
-            await other.reconcile(POOL)
+            await other.reconcile(POOL, START)
     assert mark(api) == "one/one-operator"

@@ -6,9 +6,11 @@ from typing import cast
 
 import pytest
 
-from snakepit_operator.events import EventRecorder, NewEvent, clip, recycled
+from snakepit_operator.apply import Applier
+from snakepit_operator.events import BURST, REFILL_SECONDS, EventBudget, NewEvent, clip, recycled
 from snakepit_operator.kube import Kube, KubeError
-from support.operator_world import capsule, fleet, pod, pool
+from snakepit_operator.pods import AgentImage
+from support.operator_world import START, capsule, fleet, pod, pool
 from support.pretend_api import TERMINATING, PretendApi
 
 
@@ -46,5 +48,15 @@ async def test_that_an_event_can_t_be_made_in_a_namespace_that_is_being_deleted_
     api = PretendApi()
     for refusal, lines in ((TERMINATING, 0), (KubeError(403, "Forbidden", "no such right"), 1)):
         api.refuse_events = refusal
-        await EventRecorder(cast(Kube, api)).record(pool(), [NewEvent("Normal", "Test", "a word")])
+        await Applier(cast(Kube, api), AgentImage(image="agent:1")).tell(pool(), [NewEvent("Normal", "Test", "a word")])
         assert len(caplog.messages) == lines
+
+
+def test_a_pool_has_a_budget_of_events_that_fills_up_again_with_time() -> None:
+    many = [NewEvent("Normal", "Test", f"{number}") for number in range(BURST + 2)]
+    allowed, left = EventBudget().spend(many, START)
+    assert allowed == many[:BURST]
+    assert left.spend(many, START)[0] == []
+    allowed, left = left.spend(many, START + REFILL_SECONDS)
+    assert allowed == many[:1]
+    assert len(left.spend(many, START + 1000 * REFILL_SECONDS)[0]) == BURST

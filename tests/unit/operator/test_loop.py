@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
-from snakepit_operator.events import BURST, REFILL_SECONDS, TokenBucket, events_of
+from snakepit.v1 import link_pb2
+from snakepit_operator.events import events_of
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.kube import Kube
 from snakepit_operator.leases import LEASE_SECONDS, look
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
+from snakepit_operator.pods import AgentImage
 from snakepit_operator.queue import DueQueue
-from snakepit_operator.reconcile import with_later_looks
+from snakepit_operator.reconcile import Reconciler
+from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
 from support.operator_world import START, capsule, fleet, pod, pool
+from support.pretend_api import PretendApi
 
 
 class TestQueue:
@@ -146,12 +153,6 @@ class TestEvents:
         assert ("Warning", "AutoscalingIgnored") in {(each.type, each.reason) for each in events_of(None, found, Outcome())}
         assert events_of(found, found, Outcome()) == []
 
-    def test_a_pool_has_a_budget_of_events(self) -> None:
-        bucket = TokenBucket(0.0)
-        assert [bucket.take(0.0) for _ in range(BURST + 2)] == [True] * BURST + [False, False]
-        assert bucket.take(REFILL_SECONDS)
-        assert not bucket.take(REFILL_SECONDS)
-
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_message_counts_properly(count: int) -> None:
@@ -162,10 +163,37 @@ def test_a_message_counts_properly(count: int) -> None:
 
 
 class TestResync:
-    def test_a_list_undoes_nothing_that_was_seen_after_it_was_begun(self) -> None:
-        """An edit or a new pool would be taken back at the replicas, with its capsules, until the next look."""
-        old, edited, made, deleted = ({"generation": number} for number in range(4))
-        before = {"old": old, "edited": old, "deleted": deleted}
-        known = {"old": old, "edited": edited, "made": made}
-        listed = {"old": made, "edited": old, "deleted": deleted, "unseen": old}
-        assert with_later_looks(listed, before, known) == {"old": made, "edited": edited, "made": made, "unseen": old}  # type: ignore[arg-type]
+    def reconciler(self) -> Reconciler:
+        agent = AgentImage(image="agent:1", control_plane="127.0.0.1:1")
+        settings = Settings(namespace="system", identity="me", agent=agent)
+        return Reconciler(cast(Kube, PretendApi()), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
+
+    def raw(self, name: str, generation: int = 1) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": generation}
+        return {"metadata": metadata, "spec": {"image": "i", "worker": {"adapter": "digits.tools:Digits"}}}
+
+    def listed(self, *names: str) -> dict[str, dict[str, Any]]:
+        return {f"default/{each}": self.raw(each) for each in names}
+
+    def test_the_control_plane_is_told_of_all_pools_by_the_first_list(self) -> None:
+        made = self.reconciler()
+        going = self.raw("going")
+        going["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
+        others = {**self.raw("others"), "status": {"release": "other/snakepit-operator"}}
+        ours = {**self.raw("ours"), "status": {"release": "system/snakepit-operator"}}
+        found = self.listed("new") | {"default/going": going, "default/others": others, "default/ours": ours}
+        made.listed(found, {})
+        assert made.known.keys() == {"default/new", "default/ours"}
+        assert made.fleet.is_told
+
+    def test_a_pool_that_a_list_misses_is_forgotten_unless_it_was_looked_at_since_the_list_was_begun(self) -> None:
+        """A new pool would be taken back at the replicas, with its capsules, until the next look."""
+        made = self.reconciler()
+        made.listed(self.listed("stays", "gone", "remade"), {})
+        before = dict(made.known)
+        for name in ("default/remade", "default/made"):
+            made.known[name] = link_pb2.PoolSettings(pool=name)
+        made.listed(self.listed("stays"), before)
+        assert made.known.keys() == {"default/stays", "default/remade", "default/made"}
+        made.listed(self.listed("stays"), dict(made.known))
+        assert made.known.keys() == {"default/stays"}

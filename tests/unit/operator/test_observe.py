@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import EVENTS
-from snakepit_operator.observe import HANGS_SECONDS, MOST_ASKED, Observation, observe
+from snakepit_operator.model import HANGS_SECONDS, Observed
+from snakepit_operator.observe import MOST_ASKED, observe
+from snakepit_operator.plan import plan
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.views import pool_view
 
@@ -29,9 +30,6 @@ class Cluster:
         self.asked: list[str] = []
         self._pods = [{"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": "p"}], **more}} for name, more in pods.items()]
 
-    async def get(self, kind: object, namespace: str, name: str) -> dict[str, Any]:
-        return POOL
-
     async def list(self, kind: object, namespace: str, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
         if kind is EVENTS:
             self.asked.append(fields)
@@ -42,9 +40,8 @@ class Cluster:
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
     going = {"deletionTimestamp": "2026-11-25T00:00:00Z"}
     cluster: Any = Cluster(stays={}, ours=going, theirs=going)
-    observation = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", {"ours", "stays"})
-    assert observation is not None
-    assert {pod.name: (pod.deleting, pod.evicted) for pod in observation.observed.pods} == {
+    observed = await observe(cluster, AGENT, pool_view(POOL), {"ours", "stays"}, None, BEGAN)
+    assert {pod.name: (pod.deleting, pod.evicted) for pod in observed.pods} == {
         "stays": (False, False),
         "ours": (True, False),
         "theirs": (True, True),
@@ -56,17 +53,15 @@ def unstarted(second: int = 0) -> dict[str, Any]:
     return {"creationTimestamp": f"2026-11-25T00:00:{second:02}Z"}
 
 
-async def look(cluster: Any, age: float) -> Observation:
+async def look(cluster: Any, age: float) -> Observed:
     for each in cluster._pods:
         each["spec"] = {"nodeName": "node-1"}
-    observation = await observe(cluster, Fleet("127.0.0.1:1", lambda pool, essential: None), AGENT, "default", "digits", (), BEGAN + age)
-    assert observation is not None
-    return observation
+    return await observe(cluster, AGENT, pool_view(POOL), (), None, BEGAN + age)
 
 
 async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_its_events() -> None:
     cluster: Any = Cluster(hangs=unstarted())
-    (pod,) = (await look(cluster, HANGS_SECONDS)).observed.pods
+    (pod,) = (await look(cluster, HANGS_SECONDS)).pods
     assert pod.stuck
     assert (pod.reason, pod.message) == ("FailedMount", 'configmap "code" not found')
     assert cluster.asked == ["involvedObject.uid=hangs"]
@@ -74,10 +69,10 @@ async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_
 
 async def test_nobody_is_asked_before_its_time_and_there_is_another_look_then() -> None:
     cluster: Any = Cluster(starts=unstarted())
-    observation = await look(cluster, 4)
+    observed = await look(cluster, 4)
     assert cluster.asked == []
-    assert observation.again == pytest.approx(HANGS_SECONDS - 4)
-    assert not observation.observed.pods[0].stuck
+    assert plan(pool_view(POOL), observed, BEGAN + 4).requeue_after == pytest.approx(HANGS_SECONDS - 4)
+    assert not observed.pods[0].stuck
 
 
 async def test_of_many_that_hang_only_a_few_are_asked() -> None:
@@ -93,5 +88,5 @@ async def test_a_pod_of_another_agent_or_other_settings_is_outdated() -> None:
     marks = {"old": before, "same": agent_hash(spec, AGENT), "edited": other}
     unmarked: dict[str, Any] = {}
     cluster: Any = Cluster(unmarked=unmarked, **{name: {"annotations": {"snakepit.dev/agent-hash": mark}} for name, mark in marks.items()})
-    observation = await look(cluster, 0)
-    assert {pod.name for pod in observation.observed.pods if pod.outdated} == {"old", "edited", "unmarked"}
+    observed = await look(cluster, 0)
+    assert {pod.name for pod in observed.pods if pod.outdated} == {"old", "edited", "unmarked"}

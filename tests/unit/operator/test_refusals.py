@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import msgspec
 import pytest
 
+from snakepit_operator.decide import RETRY_SECONDS, Refusal
+from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
-from snakepit_operator.queue import RETRY_SECONDS, Refusal
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.operator_world import START, pool
+from support.operator_world import START
 from support.pretend_api import TERMINATING, PretendApi
 
 QUOTA = KubeError(403, "Forbidden", 'pods "digits-0" is forbidden: exceeded quota')
@@ -26,13 +26,13 @@ def raw(**spec: Any) -> dict[str, Any]:
 
 def reconciler(api: PretendApi) -> Reconciler:
     settings = Settings(namespace="snakepit-system", identity="me", agent=AgentImage(image="agent:1", control_plane="127.0.0.1:1"))
-    return Reconciler(cast(Kube, api), settings, lambda pool, essential: None)
+    return Reconciler(cast(Kube, api), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
 
 
 async def test_only_what_was_created_is_announced() -> None:
     api = PretendApi(raw(replicas=2))
     api.refuse = QUOTA
-    await reconciler(api).reconcile(POOL)
+    await reconciler(api).reconcile(POOL, START)
     assert ("Normal", "CapsulesCreated") not in api.told()
     assert ("Warning", "PodRefused") in api.told()
     assert api.reason() == "PodRefused"
@@ -42,7 +42,7 @@ async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
     api = PretendApi(raw(replicas=2))
     api.refuse = QUOTA
     operator = reconciler(api)
-    again = [await operator.reconcile(POOL) for _ in range(20)]
+    again = [await operator.reconcile(POOL, START) for _ in range(20)]
     assert api.asked["pods"] == 2
     assert all(pause is not None and pause <= RETRY_SECONDS[0] for pause in again), "it must come again by itself"
     assert api.reason() == "PodRefused", "it is still so between two tries"
@@ -52,10 +52,10 @@ async def test_another_spec_is_asked_for_at_once() -> None:
     api = PretendApi(raw(replicas=1))
     api.refuse = QUOTA
     operator = reconciler(api)
-    await operator.reconcile(POOL)
+    await operator.reconcile(POOL, START)
     api.refuse = None
     api.of("snakepools")["digits"]["metadata"]["generation"] = 2
-    await operator.reconcile(POOL)
+    await operator.reconcile(POOL, START)
     assert len(api.of("pods")) == 1
     assert ("Normal", "CapsulesCreated") in api.told()
 
@@ -63,12 +63,12 @@ async def test_another_spec_is_asked_for_at_once() -> None:
 async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_said() -> None:
     api = PretendApi(raw(replicas=2))
     operator = reconciler(api)
-    await operator.reconcile(POOL)
+    await operator.reconcile(POOL, START)
     before = dict(api.asked)
     api.refuse = api.refuse_events = TERMINATING
     for name in list(api.of("pods")):
         api.of("pods").pop(name)
-        assert await operator.reconcile(POOL) is None, "nobody has to look again"
+        assert await operator.reconcile(POOL, START) is None, "nobody has to look again"
     assert api.asked["pods"] == before["pods"] + 1, "the first one that went was asked for once"
     assert api.asked["events"] == before["events"]
 
@@ -77,29 +77,28 @@ async def test_a_pool_of_that_name_in_a_new_namespace_is_another_one() -> None:
     api = PretendApi(raw(replicas=1))
     api.refuse = TERMINATING
     operator = reconciler(api)
-    await operator.reconcile(POOL)
+    await operator.reconcile(POOL, START)
     api.refuse = None
     api.of("snakepools")["digits"]["metadata"]["uid"] = "another"
-    await operator.reconcile(POOL)
+    await operator.reconcile(POOL, START)
     assert len(api.of("pods")) == 1
 
 
 def test_each_refusal_in_a_row_is_held_longer_up_to_a_bound() -> None:
     refusal, pauses = None, []
     for _ in range(9):
-        refusal = Refusal.after(refusal, pool(), START, ("PodRefused", "no"))
+        refusal = Refusal.after(refusal, 1, START, ("PodRefused", "no"))
         pauses.append(refusal.until - START)
     assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
     assert pauses[-1] == RETRY_SECONDS[1]
 
 
 def test_a_refusal_ends_with_its_time_and_is_of_one_spec() -> None:
-    refusal, of = Refusal.after(None, pool(), START, ("PodRefused", "no")), pool()
-    assert refusal.holds(of, START + 0.9)
-    assert not refusal.holds(of, START + 1.0)
-    edited = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, generation=of.metadata.generation + 1))
-    assert not refusal.holds(edited, START)
-    assert Refusal.after(refusal, edited, START, ("PodRefused", "no")).attempt == 0
+    refusal = Refusal.after(None, 1, START, ("PodRefused", "no"))
+    assert refusal.holds(1, START + 0.9)
+    assert not refusal.holds(1, START + 1.0)
+    assert not refusal.holds(2, START)
+    assert Refusal.after(refusal, 2, START, ("PodRefused", "no")).attempt == 0
 
 
 @pytest.mark.parametrize(("error", "refused", "ending"), [(QUOTA, True, False), (TERMINATING, False, True)])

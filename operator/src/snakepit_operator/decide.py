@@ -1,0 +1,115 @@
+"""What is to be done with one pool now, what is said of it then, and what is remembered until the next look. Pure.
+
+What is remembered saves requests and repeats. Losing it, as a new leader does, changes no decision.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from snakepit._retry import Backoff
+from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit_operator.events import EventBudget, NewEvent, events_of, recycled
+from snakepit_operator.model import FleetView, Observed, Outcome, Plan
+from snakepit_operator.plan import plan
+from snakepit_operator.pods import problem as why_none
+from snakepit_operator.status import status
+
+RETRY_SECONDS = Backoff(1.0, 60.0)
+"""First and longest pause after the API server has refused a pod. It doubles with each refusal of the same spec."""
+BUDGET_SECONDS = 300.0
+"""A PodDisruptionBudget is written this often, in case somebody has changed it."""
+
+
+class Refusal(Struct, frozen=True):
+    """The API server's last refusal of a pod of one spec. `until`: no pod is asked for before that. `problem`: reason and sentence."""
+
+    generation: int
+    attempt: int
+    until: float
+    problem: tuple[str, str]
+
+    @classmethod
+    def after(cls, before: Refusal | None, generation: int, now: float, problem: tuple[str, str]) -> Refusal:
+        """The next one; each of the same spec in a row is held longer."""
+        attempt = before.attempt + 1 if before is not None and before.generation == generation else 0
+        return cls(generation, attempt, now + RETRY_SECONDS.seconds(attempt + 1), problem)
+
+    def holds(self, generation: int, now: float) -> bool:
+        """Does it still stand for this very spec?"""
+        return self.generation == generation and now < self.until
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """What is remembered of the pool of this uid. Times are Unix seconds."""
+
+    uid: str
+    deleted: frozenset[str] = frozenset()
+    """Uids of its pods that we have deleted ourselves."""
+    seen: FleetView | None = None
+    """What the control plane's counts were the last time."""
+    refusal: Refusal | None = None
+    ending: bool = False
+    """Its namespace is being deleted."""
+    budget_at: float = 0.0
+    """When its PodDisruptionBudget was written."""
+    left_at: float = 0.0
+    """When it was said that it is another release's."""
+    events: EventBudget = EventBudget()
+
+
+class Step(Struct, frozen=True):
+    """What is to be done. `problem`: why no pod is made, as reason and sentence. `budget`: the PodDisruptionBudget is to be written."""
+
+    plan: Plan
+    problem: tuple[str, str] | None
+    budget: bool
+    memory: Memory
+    """What is to be remembered before anything is done."""
+
+
+class Conclusion(Struct, frozen=True):
+    """What is to be said and remembered when a step has been done. `again`: seconds until the next look; None: when somebody says so."""
+
+    status: SnakePoolStatus
+    events: list[NewEvent]
+    memory: Memory
+    again: float | None
+
+
+def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> Step:
+    """The next step. Where no pod can be made of the spec, the pods of earlier specs stay and only surplus ones go."""
+    problem, refusal = why_none(pool.spec), memory.refusal
+    todo = plan(pool if problem is None else _paused(pool), observed, now)
+    if problem is not None:
+        todo = msgspec.structs.replace(todo, creations=())
+    elif todo.creations and refusal is not None and refusal.holds(pool.metadata.generation, now):
+        problem = refusal.problem
+        todo = msgspec.structs.replace(todo, creations=(), requeue_after=_sooner(todo.requeue_after, refusal.until - now))
+    deleted = memory.deleted & {pod.uid for pod in observed.pods} | {each.uid for each in todo.deletions}
+    return Step(todo, problem, now - memory.budget_at > BUDGET_SECONDS, msgspec.structs.replace(memory, deleted=deleted))
+
+
+def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, release: str, now: float) -> Conclusion:
+    """What follows of a step, when it was done as `done` says and the fleet is as in `observed`."""
+    memory, again = step.memory, step.plan.requeue_after
+    refusal = None if step.plan.creations else memory.refusal
+    if done.refusal is not None:
+        refusal = Refusal.after(memory.refusal, pool.metadata.generation, now, done.refusal)
+        again = _sooner(again, refusal.until - now)
+    after = msgspec.structs.replace(status(pool, observed, step.plan, now, done.refusal or step.problem), release=release)
+    events, left = memory.events.spend([*events_of(pool.status, after, done), *recycled(memory.seen, observed.fleet)], now)
+    budget_at = now if step.budget else memory.budget_at
+    kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, budget_at=budget_at, events=left)
+    return Conclusion(after, events, kept, again)
+
+
+def _paused(pool: SnakePool) -> SnakePool:
+    rollout = msgspec.structs.replace(pool.spec.rollout, paused=True)
+    return msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, rollout=rollout))
+
+
+def _sooner(one: float | None, other: float) -> float:
+    """The shorter of two pauses; None is no pause at all."""
+    return other if one is None else min(one, other)
