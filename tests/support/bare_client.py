@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 from snakepit._wire import Dialer, Link
+from snakepit._wire.bulk_calls import BulkLanes
 from snakepit._wire.dial import Replica
 from snakepit.v1 import link_pb2
+from support.control_plane import eventually
 from support.simulated_agent import POOL, payload
 
 
@@ -18,8 +21,8 @@ class Client:
         self.replica: Replica | None = None
         self.gone_away = False
         self.closed: list[str] = []
-        self._dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: self.closed.append(reason))
-        self._dialer.start()
+        self.dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: self.closed.append(reason))
+        self.dialer.start()
 
     def _hello(self, address: str) -> link_pb2.Hello:
         return link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
@@ -40,5 +43,23 @@ class Client:
         self.replica.link.send(link_pb2.Frame(call=call))
         return number
 
+    @property
+    def bulk(self) -> BulkLanes:
+        """The bulk lanes of its link."""
+        assert self.replica is not None
+        assert self.replica.bulk is not None
+        return self.replica.bulk
+
     async def stop(self) -> None:
-        await self._dialer.stop()
+        await self.dialer.stop()
+
+
+@contextlib.asynccontextmanager
+async def bare_client(address: str) -> AsyncIterator[Client]:
+    """With a link."""
+    made = Client(address)
+    try:
+        await eventually(lambda: made.replica, "it is linked")
+        yield made
+    finally:
+        await made.stop()

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 from .ports import free_port
+
+_RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: a close is no farewell, which a peer could take for a well-meant end."""
 
 
 class Gate:
@@ -49,6 +54,8 @@ class Gate:
         """Break the connections that are open, but for so many of the oldest."""
         for ends in self._ends[spared:]:
             for each in ends:
+                with contextlib.suppress(OSError):  # It has ended by itself.
+                    each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 each.transport.abort()
 
     def say(self, noise: bytes) -> None:

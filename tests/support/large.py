@@ -10,8 +10,8 @@ import snakepit
 from snakepit._ipc.frames import Attachment, Payload
 from snakepit._ipc.sections import sizes, spread
 from snakepit._values.payloads import encode
-from snakepit._wire.bulk_calls import BulkLanes
 from snakepit.v1 import common_pb2, link_pb2
+from support.bare_client import Client
 from support.control_plane import PATIENCE_SECONDS
 
 MIB = 1024 * 1024
@@ -53,7 +53,7 @@ def tasks(name: str) -> list[str]:
 class ByHand:
     """One call with large arguments, whose pieces go when a test says so."""
 
-    def __init__(self, client: snakepit.Client, tool: str, arguments: dict[str, Any], **fields: Any) -> None:
+    def __init__(self, client: Client, tool: str, arguments: dict[str, Any], **fields: Any) -> None:
         payload = encode(arguments)
         self._client = client
         self._parts = spread(payload)
@@ -62,7 +62,7 @@ class ByHand:
 
     async def begin(self) -> int:
         """Send the call; the number of the attempt that is wanted first."""
-        self.bulk = await bulk_lanes(self._client).open()
+        self.bulk = await self._client.bulk.open()
         await self.bulk.write(link_pb2.FromClient(call=self.call).SerializeToString())
         return (await self.said()).wanted
 
@@ -77,13 +77,6 @@ class ByHand:
         await self.bulk.write(link_pb2.FromClient(sending=attempt).SerializeToString())
         left = iter(range(pieces if pieces is not None else 1000))
         await self.bulk.write_payload(self._parts, lambda: next(left, None) is not None)
-
-
-def bulk_lanes(client: snakepit.Client) -> BulkLanes:
-    """Of its one link."""
-    (peer,) = client._connection.peers.all
-    assert peer.replica.bulk is not None
-    return peer.replica.bulk
 
 
 def _skeleton(payload: Payload) -> common_pb2.Payload:

@@ -3,8 +3,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from snakepit_control_plane.server import Running
-from support.bare_client import Client
-from support.control_plane import eventually
+from support.bare_client import Client, bare_client
 from support.issuer import Issuer, issuer
 
 
@@ -18,7 +17,5 @@ def signs() -> Iterator[Issuer]:
 @pytest.fixture
 async def client(server: Running) -> AsyncIterator[Client]:
     """One end of a link and no more: it says what a test wants said."""
-    made = Client(server.address)
-    await eventually(lambda: made.replica)
-    yield made
-    await made.stop()
+    async with bare_client(server.address) as made:
+        yield made

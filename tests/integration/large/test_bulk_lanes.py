@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,15 +12,18 @@ import pytest
 
 import snakepit
 from snakepit._wire import bulk_calls
-from snakepit._wire.bulk import Bulk, Piece
+from snakepit._wire.bulk import Piece
 from snakepit._wire.status import from_rpc_error
 from snakepit.errors import Draining, SnakepitError, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
+from support.attack import ByHand, hung_up
+from support.bare_client import Client, bare_client
 from support.capsules import capsule, spec
 from support.control_plane import eventually, replica
-from support.large import MIB, POOL, SAMPLE, bulk_lanes, ready
+from support.gate import Gate, gate
+from support.large import MIB, POOL, SAMPLE, ready
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -54,36 +58,41 @@ async def echo(pool: snakepit.Pool, size: int = MIB) -> None:
     assert await pool.call("echo", {"value": content}, timeout=30) == content
 
 
-async def test_calls_one_after_another_use_the_same_lanes(server: Running, client: snakepit.Client, pool: snakepit.Pool) -> None:
-    used: set[Bulk] = set()
-    for _ in range(10):
-        await echo(pool)
-        used |= bulk_lanes(client)._open
-        assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [10, MIB]}, timeout=30)] == [10, MIB]
-    assert len(used) <= 3, "one, and one or two while a call had not quite ended when the next one began"
-    assert lanes(server) <= 6
+async def test_calls_one_after_another_use_the_same_lanes(server: Running) -> None:
+    async with in_front_of_the_lanes(server) as wire, capsule(spec(SAMPLE), server, pool=POOL), snakepit.Client(server.address) as client:
+        pool = await ready(client.pool(POOL))
+        for _ in range(10):
+            await echo(pool)
+            assert [len(chunk) async for chunk in pool.stream("chunks", {"sizes": [10, MIB]}, timeout=30)] == [10, MIB]
+    assert wire.came <= 2 + 6, "two links' lanes; of each one bulk lane, and one or two while a call had not quite ended at the next one"
 
 
-async def test_a_lane_that_was_closed_while_nobody_used_it_is_not_used_again(
-    server: Running, client: snakepit.Client, pool: snakepit.Pool
-) -> None:
-    await echo(pool)
-    ours = bulk_lanes(client)
-    await eventually(lambda: ours._idle)
-    closed = set(ours._open)
-    close_all(server)
-    await eventually(lambda: not lanes(server))
-    fresh = await ours.take()
-    assert fresh is not None
-    assert fresh not in closed
-    ours.give_back(fresh)
-    await echo(pool)
+@asynccontextmanager
+async def in_front_of_the_lanes(server: Running) -> AsyncIterator[Gate]:
+    """Whoever links now comes by it to the lane port."""
+    async with gate(server.lanes.port) as wire:
+        server.lanes.port = wire.port
+        yield wire
+
+
+async def test_a_lane_that_was_closed_while_nobody_used_it_is_not_used_again(server: Running) -> None:
+    async with in_front_of_the_lanes(server) as wire, bare_client(server.address) as client:
+        idle = await client.bulk.take()
+        client.bulk.give_back(idle)
+        assert await client.bulk.take() is idle
+        client.bulk.give_back(idle)
+        await eventually(lambda: lanes(server) == 1)
+        wire.cut(spared=1)
+        await eventually(lambda: not lanes(server))
+        fresh = await client.bulk.take()
+        assert fresh is not idle
+        assert fresh.is_quiet
+        client.bulk.give_back(fresh)
 
 
 def close_all(server: Running) -> None:
-    for task in asyncio.all_tasks():
-        if task.get_name().startswith("bulk lane of"):
-            task.cancel()
+    for task in server.links.bulk.tasks:
+        task.cancel()
 
 
 async def test_lanes_that_nobody_uses_for_a_while_are_hung_up(
@@ -95,22 +104,23 @@ async def test_lanes_that_nobody_uses_for_a_while_are_hung_up(
     await echo(pool)
 
 
-async def test_a_call_that_comes_at_the_very_end_of_a_replica_is_told_that_it_was_not_taken(
-    server: Running, client: snakepit.Client, pool: snakepit.Pool
-) -> None:
-    (peer,) = client._connection.peers.all
-    late = await bulk_lanes(client).open(listens=True)
-    peer.replica.uses.begin()
-    server.links.go_away()
-    await eventually(lambda: peer.replica not in client._connection.peers.dialer.replicas.values())
-    server.links.close("this replica stops")
-    await eventually(lambda: not server.links.links)
-    await late.write(link_pb2.FromClient(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
-    with pytest.raises(grpc.RpcError) as told:
-        await late.read()
-    assert isinstance(from_rpc_error(told.value), Draining)
-    late.cancel()
-    peer.replica.uses.end()
+async def test_a_call_that_comes_at_the_very_end_of_a_replica_is_told_that_it_was_not_taken(server: Running) -> None:
+    async with bare_client(server.address) as client:
+        leaving = client.replica
+        assert leaving is not None
+        late = await client.bulk.open(listens=True)
+        leaving.uses.begin()
+        server.links.go_away()
+        await eventually(lambda: client.gone_away)
+        client.dialer.renew(leaving)
+        server.links.close("this replica stops")
+        await eventually(lambda: not server.links.links)
+        await late.write(link_pb2.FromClient(call=link_pb2.Call(call_id="late", pool=POOL, tool="echo")).SerializeToString())
+        with pytest.raises(grpc.RpcError) as told:
+            await late.read()
+        assert isinstance(from_rpc_error(told.value), Draining)
+        late.cancel()
+        leaving.uses.end()
 
 
 async def test_a_stream_whose_lanes_break_ends_with_an_error_and_its_tool_is_stopped(server: Running, pool: snakepit.Pool) -> None:
@@ -162,9 +172,10 @@ async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) 
     idle = 0.5
     async with (
         capsule(spec(SAMPLE, call={"streamIdleSeconds": idle}), server, pool=POOL),
-        snakepit.Client(server.address) as client,
+        snakepit.Client(server.address) as looks,
+        bare_client(server.address) as client,
     ):
-        await ready(client.pool(POOL))
+        await ready(looks.pool(POOL))
         call = await by_hand(client, "make", {"size": 3 * MIB})
         result = link_pb2.ToClient.FromString(await call.read()).result
         await call.read()  # The chunk that announces the pieces once more.
@@ -180,9 +191,9 @@ async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) 
         call.release()
 
 
-async def by_hand(client: snakepit.Client, tool: str, arguments: dict[str, Any]) -> bulk_calls.BulkCall:
+async def by_hand(client: Client, tool: str, arguments: dict[str, Any]) -> bulk_calls.BulkCall:
     """A call on a bulk lane, whose answer is read as a test likes."""
-    call = await bulk_lanes(client).open(listens=True)
+    call = await client.bulk.open(listens=True)
     frame = link_pb2.Call(call_id="slow", pool=POOL, tool=tool)
     frame.arguments.CopyFrom(snakepit_payload(arguments))
     await call.write(link_pb2.FromClient(call=frame).SerializeToString())
@@ -196,12 +207,13 @@ def snakepit_payload(arguments: dict[str, Any]) -> Any:
     return plain_wire(encode(arguments))
 
 
-async def test_what_is_no_message_ends_the_lane_and_nothing_else(server: Running, pool: snakepit.Pool, client: snakepit.Client) -> None:
-    (peer,) = client._connection.peers.all
-    for noise in (b"\xff" * 64, b"\x05\x00\x00\x00\x02hello"):
-        lane = await peer.replica.bulk.take()
-        assert isinstance(lane, Bulk)
-        lane._sock.sendall(noise)
-        await lane.until_hangup()
-        peer.replica.bulk.hang_up(lane)
+async def test_what_is_no_message_ends_the_lane_and_nothing_else(server: Running, pool: snakepit.Pool) -> None:
+    await echo(pool)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        link = await ByHand(channel).open(lane=True)
+        with await asyncio.to_thread(link.lane):
+            for noise in (b"\xff" * 64, b"\x05\x00\x00\x00\x02hello"):
+                with await asyncio.to_thread(link.lane, link.welcome.lane.bulk_ticket) as lane:
+                    lane.sendall(noise)
+                    assert await asyncio.to_thread(hung_up, lane)
     await echo(pool)

@@ -17,6 +17,7 @@ import snakepit
 from snakepit.errors import DeadlineExceeded, PayloadTooLarge, Started
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.server import Running
+from support.bare_client import bare_client
 from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, replica
 from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, ready, tasks
@@ -48,10 +49,11 @@ def nothing_left(server: Running) -> bool:
 async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call_runs_elsewhere(server: Running) -> None:
     async with (
         capsule(spec(SAMPLE, worker={"processes": 2}), server, pool=POOL),
-        snakepit.Client(server.address) as client,
+        snakepit.Client(server.address) as looks,
+        bare_client(server.address) as client,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
-        await ready(client.pool(POOL), 2)
+        await ready(looks.pool(POOL), 2)
         call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         assert await call.begin() == 1
         await call.send(1, pieces=3)
@@ -63,8 +65,7 @@ async def test_a_worker_killed_while_its_arguments_come_never_began_and_the_call
 
 
 async def test_a_caller_that_leaves_while_its_arguments_go_up_leaves_nothing_behind(server: Running, pool: snakepit.Pool) -> None:
-    async with snakepit.Client(server.address) as client:
-        await client.pools()
+    async with bare_client(server.address) as client:
         call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         await call.send(await call.begin(), pieces=3)
         assert open_memfds() == 1
@@ -178,8 +179,7 @@ async def drained(read: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_arguments_that_stop_coming_end_the_call_before_it_began(server: Running) -> None:
-    async with impatient(server), snakepit.Client(server.address) as client:
-        await client.pools()
+    async with impatient(server), bare_client(server.address) as client:
         call = ByHand(client, "size", {"value": bytes(8 * MIB)})
         await call.send(await call.begin(), pieces=2)
         error = (await call.said()).result.error
