@@ -99,7 +99,7 @@ class Controller:
     async def _resync(self) -> bool:
         """Whether all pools could be listed."""
         self.beat = self._time()
-        before = dict(self.reconciler.known)
+        before = dict(self.reconciler.memories)
         try:
             listed = [await self._kube.list(POOLS, namespace) for namespace in self._namespaces or (None,)]
         except KubeError as error:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -75,9 +75,9 @@ class Fleet:
     # ---- what replicas should hold
 
     @property
-    def is_told(self) -> bool:
-        """Whether all pools have been named once."""
-        return self._wanted.pools is not None
+    def pools(self) -> Set[str] | None:
+        """What replicas should hold, by name; None: `set_pools` has not said yet."""
+        return None if self._wanted.pools is None else self._wanted.pools.keys()
 
     def set_pools(self, pools: Iterable[link_pb2.PoolSettings]) -> None:
         """All pools there are: until the first time nothing is sent, for a replica drops what isn't listed."""

@@ -21,8 +21,8 @@ Object = dict[str, Any]
 REQUEST_SECONDS = 10.0
 PAGE = 500
 """Objects in one answer to a list."""
-FIELD_MANAGER = "snakepit-operator"
 
+_MANAGER = {"fieldManager": "snakepit-operator"}
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -122,12 +122,11 @@ class Kube:
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         """The object as created; a field that the API server doesn't know is refused, not dropped."""
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return await self._request("POST", resource.path(namespace), query, body)
+        return await self._request("POST", resource.path(namespace), {**_MANAGER, "fieldValidation": "Strict"}, body)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """The object as replaced; a resourceVersion in it must still be the newest."""
-        return await self._request("PUT", resource.path(namespace, name), {"fieldManager": FIELD_MANAGER}, body)
+        return await self._request("PUT", resource.path(namespace, name), _MANAGER, body)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
         """Begin deletion; with `uid` only of that very object. One that is gone already is no error."""
@@ -140,18 +139,16 @@ class Kube:
 
     async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Server-side apply, taking over conflicting fields."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._request("PATCH", resource.path(namespace, name), query, body, _APPLY)
-
-    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
-        """Merge-patch the status; a null removes its field. With `version` (resourceVersion) only of that very state of the object."""
-        query = {"fieldManager": FIELD_MANAGER}
-        body: Object = {"status": status, **({"metadata": {"resourceVersion": version}} if version else {})}
-        return await self._request("PATCH", resource.path(namespace, name, "status"), query, body, _MERGE)
+        return await self._request("PATCH", resource.path(namespace, name), {**_MANAGER, "force": "true"}, body, _APPLY)
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Merge-patch the object."""
-        return await self._request("PATCH", resource.path(namespace, name), {"fieldManager": FIELD_MANAGER}, body, _MERGE)
+        return await self._request("PATCH", resource.path(namespace, name), _MANAGER, body, _MERGE)
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
+        """Merge-patch the status; a null removes its field. With `version` (resourceVersion) only of that very state of the object."""
+        body: Object = {"status": status, **({"metadata": {"resourceVersion": version}} if version else {})}
+        return await self._request("PATCH", resource.path(namespace, name, "status"), _MANAGER, body, _MERGE)
 
     async def _request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None, content_type: str = _JSON

@@ -189,7 +189,7 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         **_defaults(pool, author),
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": math.ceil(drain.timeout_seconds + drain.kill_after_seconds) + GRACE_SECONDS,
-        "securityContext": _pod_security(author.get("securityContext") or {}),
+        "securityContext": {**_identity(DEFAULT_UID), "fsGroup": SHARED_GROUP, **(author.get("securityContext") or {})},
         "initContainers": [_agent(pool, creation, agent), *(_secured(each) for each in before)],
         "containers": [_worker(pool.spec), *(_secured(each) for each in others)],
         "volumes": [
@@ -217,23 +217,18 @@ def _pull_secrets(author: Object, agent: AgentImage) -> Object:
     return {"imagePullSecrets": names} if names else {}
 
 
-def _pod_security(author: Object) -> Object:
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": DEFAULT_UID,
-        "runAsGroup": DEFAULT_UID,
-        "fsGroup": SHARED_GROUP,
-        "seccompProfile": {"type": "RuntimeDefault"},
-        **author,
-    }
+def _identity(uid: int) -> Object:
+    return {"runAsNonRoot": True, "runAsUser": uid, "runAsGroup": uid, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+_RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
 def _secured(container: Object) -> Object:
     """The author's container with what PodSecurity `restricted` asks for, where the author said nothing; and never with our token."""
     author = container.get("securityContext") or {}
-    defaults = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     mounts = [each for each in container.get("volumeMounts") or [] if each.get("name") != TOKEN_VOLUME]
-    return {**container, "securityContext": {**defaults, **author}, "volumeMounts": mounts}
+    return {**container, "securityContext": {**_RESTRICTED, **author}, "volumeMounts": mounts}
 
 
 def _worker(spec: SnakePoolSpec) -> Object:
@@ -265,15 +260,7 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "livenessProbe": {**_probe(""), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
         # The agent answers when the first worker is warm, after 20 s at the latest, and then at once.
         "readinessProbe": {**_probe("ready"), "periodSeconds": 2, "timeoutSeconds": 25, "failureThreshold": 2},
-        "securityContext": {
-            "runAsUser": AGENT_UID,
-            "runAsGroup": AGENT_UID,
-            "runAsNonRoot": True,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {**_RESTRICTED, **_identity(AGENT_UID)},
         "volumeMounts": [
             {"name": "snakepit-run", "mountPath": RUN_DIR},
             *([{"name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True}] if agent.audience else []),

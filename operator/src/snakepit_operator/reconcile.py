@@ -32,36 +32,30 @@ log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Makes pools so, one at a time.
-
-    `known` are the settings of all pools that are ours, as they were seen last, and `memories` what is remembered of each pool.
-    """
+    """Makes pools so, one at a time. `memories` is what is remembered of each, anew after each look."""
 
     def __init__(self, kube: Kube, settings: Settings, fleet: Fleet) -> None:
         self._kube = kube
         self._agent = settings.agent
         self._release = f"{settings.namespace}/{settings.lease_name}"
         self.fleet = fleet
-        self.known: dict[str, link_pb2.PoolSettings] = {}
         self.memories: dict[str, Memory] = {}
         self._applier = Applier(kube, settings.agent)
 
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""
         self.fleet.forget(name)
-        self.known.pop(name, None)
         self.memories.pop(name, None)
 
-    def listed(self, found: Mapping[str, Object], before: Mapping[str, link_pb2.PoolSettings]) -> None:
-        """All pools there are, by a list that was begun when `before` was known. The first list is what the control plane is told.
+    def listed(self, found: Mapping[str, Object], before: Mapping[str, Memory]) -> None:
+        """All pools there are, by a list that was begun when `before` was remembered. The first one is what the control plane is told.
 
-        Later ones say which pools are gone: of all others, each is looked at. What was looked at after a list was begun is newer than it.
+        Later ones say which pools are gone: all others are looked at. What was looked at since a list was begun is newer than it.
         """
-        if not self.fleet.is_told:
-            self.known = {name: settings for name, raw in found.items() if (settings := self._settings_of(raw, name))}
-            self.fleet.set_pools(self.known.values())
-        for name, settings in before.items():
-            if name not in found and self.known.get(name) is settings:
+        if self.fleet.pools is None:
+            self.fleet.set_pools(filter(None, [self._settings_of(raw, name) for name, raw in found.items()]))
+        for name, memory in before.items():
+            if name not in found and self.memories.get(name) is memory:
                 self.forget(name)
 
     def _settings_of(self, raw: Object, name: str) -> link_pb2.PoolSettings | None:
@@ -87,8 +81,8 @@ class Reconciler:
             return None
         observed = await observe(self._kube, self._agent, pool, memory.deleted, self.fleet.view(name), now)
         step = decide(pool, observed, memory, now)
-        self.known[name], self.memories[name] = pods.pool_settings(pool), step.memory
-        is_new = self.fleet.put(self.known[name], step.plan.drains, step.plan.evicted)
+        self.memories[name] = step.memory
+        is_new = self.fleet.put(pods.pool_settings(pool), step.plan.drains, step.plan.evicted)
         done = await self._act(name, pool, step)
         if done is None:
             return None

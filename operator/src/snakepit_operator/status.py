@@ -113,14 +113,17 @@ class _View:
         self.trouble = _trouble(observed, problem)
 
     def findings(self) -> dict[str, Finding]:
-        found = {AVAILABLE: self.available(), PROGRESSING: self.progressing(), DEGRADED: self.degraded()}
-        found |= {SYNCED: self.synced(), STORE: self.store()}
+        fleet, unknown = self.observed.fleet, Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+        found = {
+            AVAILABLE: self.available(fleet) if fleet else unknown,
+            PROGRESSING: self.progressing(),
+            DEGRADED: self.degraded(),
+            SYNCED: self.synced(fleet) if fleet else unknown,
+            STORE: self.store(fleet) if fleet else unknown,
+        }
         return found if self.pool.spec.autoscaling is None else {**found, AUTOSCALING: self.autoscaling()}
 
-    def available(self) -> Finding:
-        fleet = self.observed.fleet
-        if fleet is None:
-            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+    def available(self, fleet: FleetView) -> Finding:
         if fleet.available:
             slots = f"{fleet.busy_slots} of {_count(fleet.total_slots, 'slot')} busy"
             return Finding("True", Reason.WORKERS_READY, f"{_count(fleet.ready_workers, 'worker')} ready, {slots}")
@@ -155,10 +158,7 @@ class _View:
             return Finding("True", Reason.PROGRESS_DEADLINE_EXCEEDED, f"nothing moved for {self._deadline():g} s")
         return Finding("False", Reason.AS_EXPECTED, "no capsule or worker reports a fault")
 
-    def synced(self) -> Finding:
-        fleet = self.observed.fleet
-        if fleet is None:
-            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+    def synced(self, fleet: FleetView) -> Finding:
         if fleet.behind:
             return Finding("False", *self._behind(fleet))
         generation = self.pool.metadata.generation
@@ -173,10 +173,7 @@ class _View:
             return Reason.SETTINGS_REFUSED, f"{where}: {fleet.refused}"[:_MESSAGE_LENGTH]
         return Reason.SETTINGS_PENDING, f"{where} of the spec yet: calls there go by what it held before"
 
-    def store(self) -> Finding:
-        fleet = self.observed.fleet
-        if fleet is None:
-            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
+    def store(self, fleet: FleetView) -> Finding:
         if fleet.store_ready:
             return self._sessions(fleet.sessions_mark)
         why = f" ({fleet.store_message})" if fleet.store_message else ""

@@ -239,7 +239,7 @@ async def test_a_pool_is_made_edited_and_deleted_and_the_pods_follow(leader: Con
 
 async def forgotten(leader: Controller) -> bool:
     reconciler = leader.reconciler
-    return not reconciler.known and not reconciler.memories and not reconciler.fleet._wanted.pools
+    return not reconciler.memories and not reconciler.fleet.pools
 
 
 async def test_a_pod_that_fails_or_that_somebody_deletes_is_replaced(leader: Controller, admin: Admin, no_resync: None) -> None:

@@ -277,7 +277,7 @@ async def test_another_protocol_version_is_refused_with_a_sentence_that_names_bo
         assert not client.opened
 
 
-@pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port", "http://localhost:7800"])
+@pytest.mark.parametrize("target", ["localhost", "localhost:", ":7800", "host:port", "http://localhost:7800", "localhost:65536"])
 def test_an_address_without_host_or_port_is_refused_with_an_example(target: str) -> None:
     with pytest.raises(ValueError, match="write host:port"):
         parse_target(target)

@@ -58,10 +58,10 @@ async def test_the_other_ones_control_plane_hears_nothing_of_it() -> None:
     api = PretendApi(raw())
     one, other = release(api, "one"), release(api, "other")
     other.listed({POOL: raw()}, {})
-    assert set(other.known) == {POOL}, "it is nobody's yet"
+    assert other.fleet.pools == {POOL}, "it is nobody's yet"
     await one.reconcile(POOL, START)
     await other.reconcile(POOL, START)
-    assert set(other.known) == set()
+    assert other.fleet.pools == set()
 
 
 async def test_when_its_release_is_uninstalled_the_other_takes_over_without_touching_its_pods() -> None:

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
-from snakepit.v1 import link_pb2
 from snakepit_operator.events import events_of
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube
@@ -163,10 +162,10 @@ def test_a_message_counts_properly(count: int) -> None:
 
 
 class TestResync:
-    def reconciler(self) -> Reconciler:
+    def reconciler(self, api: PretendApi) -> Reconciler:
         agent = AgentImage(image="agent:1", control_plane="127.0.0.1:1")
         settings = Settings(namespace="system", identity="me", agent=agent)
-        return Reconciler(cast(Kube, PretendApi()), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
+        return Reconciler(cast(Kube, api), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
 
     def raw(self, name: str, generation: int = 1) -> dict[str, Any]:
         metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": generation}
@@ -176,24 +175,26 @@ class TestResync:
         return {f"default/{each}": self.raw(each) for each in names}
 
     def test_the_control_plane_is_told_of_all_pools_by_the_first_list(self) -> None:
-        made = self.reconciler()
+        made = self.reconciler(PretendApi())
         going = self.raw("going")
         going["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
         others = {**self.raw("others"), "status": {"release": "other/snakepit-operator"}}
         ours = {**self.raw("ours"), "status": {"release": "system/snakepit-operator"}}
         found = self.listed("new") | {"default/going": going, "default/others": others, "default/ours": ours}
         made.listed(found, {})
-        assert made.known.keys() == {"default/new", "default/ours"}
-        assert made.fleet.is_told
+        assert made.fleet.pools == {"default/new", "default/ours"}
 
-    def test_a_pool_that_a_list_misses_is_forgotten_unless_it_was_looked_at_since_the_list_was_begun(self) -> None:
+    async def test_a_pool_that_a_list_misses_is_forgotten_unless_it_was_looked_at_since_the_list_was_begun(self) -> None:
         """A new pool would be taken back at the replicas, with its capsules, until the next look."""
-        made = self.reconciler()
+        api = PretendApi(*(self.raw(name) for name in ("stays", "gone", "remade", "made")))
+        made = self.reconciler(api)
         made.listed(self.listed("stays", "gone", "remade"), {})
-        before = dict(made.known)
-        for name in ("default/remade", "default/made"):
-            made.known[name] = link_pb2.PoolSettings(pool=name)
+        for name in ("stays", "gone", "remade"):
+            await made.reconcile(f"default/{name}", START)
+        before = dict(made.memories)
+        for name in ("remade", "made"):
+            await made.reconcile(f"default/{name}", START)
         made.listed(self.listed("stays"), before)
-        assert made.known.keys() == {"default/stays", "default/remade", "default/made"}
-        made.listed(self.listed("stays"), dict(made.known))
-        assert made.known.keys() == {"default/stays"}
+        assert made.fleet.pools == made.memories.keys() == {"default/stays", "default/remade", "default/made"}
+        made.listed(self.listed("stays"), dict(made.memories))
+        assert made.fleet.pools == made.memories.keys() == {"default/stays"}

@@ -105,7 +105,7 @@ def next_attempt(attempt: int, open_seconds: float) -> int:
 def parse_target(target: str) -> tuple[str, int]:
     """`host:port`, `dns:///host:port` or `[v6]:port` as (host, port). Raises ValueError with a sentence."""
     host, _, port = target.removeprefix("dns:///").rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
+    if not host or not port.isdecimal() or int(port) > 65535 or "/" in host:
         raise ValueError(f"server {target!r} is not an address: write host:port, e.g. localhost:7800")
     return host.strip("[]"), int(port)
 
