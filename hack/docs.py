@@ -1,4 +1,5 @@
-"""Write what is generated in docs/ (`make docs`), which is errors.md, rooms.md, two references and the pictures; then check all documents.
+"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, rooms.md, two references and the pictures;
+in the chart it is the schema of its values.
 
 --check writes nothing.
 
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import chart_values
 import pictures
 import references
 import rooms
@@ -96,6 +98,7 @@ def _started(kind: type[SnakepitError]) -> str:
 def _generated() -> list[tuple[Path, str]]:
     return [
         (ERRORS, errors_page()),
+        (chart_values.SCHEMA, chart_values.schema_text(chart_values.VALUES.read_text())),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
     ]
 

@@ -1,4 +1,4 @@
-"""The pages that are made of schemas, for hack/docs.py: a pool's fields out of the CRD, the chart's values out of theirs."""
+"""What is made of schemas, for hack/docs.py: a page of a pool's fields, out of the CRD, and one of the chart's values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import chart_values
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,8 +22,11 @@ the same, and `snakepit dev` applies the same rules. A field without a default m
 """
 VALUES = """# Values of the chart
 
-Generated from `charts/snakepit/values.schema.json` and `charts/snakepit/values.yaml` by `make docs`; don't edit. A
-name that is not here is refused. The most used ones stand in [operations](operations.md#values).
+Generated from the comments of `charts/snakepit/values.yaml` by `make docs`; don't edit. A name that is not here is
+refused. The most used ones stand in [operations](operations.md#values).
+
+`operator`, `controlPlane` and `redis` may have each field of `pods` too. What one of them says takes the place of what
+`pods` says of that field, as a whole.
 """
 
 
@@ -47,32 +51,36 @@ def pool_page() -> str:
 
 
 def values_page() -> str:
-    schema = json.loads((ROOT / "charts/snakepit/values.schema.json").read_text())
-    defaults = yaml.safe_load((ROOT / "charts/snakepit/values.yaml").read_text())
+    text = chart_values.VALUES.read_text()
+    defaults = yaml.safe_load(text)
     lines = [VALUES]
-    for name, field in schema["properties"].items():
-        lines += _fields(name, _resolved(field, schema), name in schema.get("required", ()), whole=schema, defaults=defaults)
+    for name, field in chart_values.schema(text)["properties"].items():
+        lines += _values(name, field, defaults[name])
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _fields(path: str, field: Schema, required: bool, *, whole: Schema | None = None, defaults: Any = None) -> Iterator[str]:
+def _values(path: str, field: Schema, default: Any) -> Iterator[str]:
+    """A value, and all that is below it, but for what is told where it refers to."""
+    below = {name: each for name, each in field.get("properties", {}).items() if isinstance(default, dict) and "description" in each}
+    if "$ref" in field:
+        words = "as `" + field["$ref"].removeprefix("#/properties/").replace("/properties/", ".") + "`"
+    else:
+        words = _kind(field, default, False)
+    if isinstance(default, dict) and not below and any(default.values()):
+        words += f", default `{json.dumps(default)}`"
+    yield from _lines(f"**`{path}`** ({words}). {_described(field)}", "* ")
+    for name, each in below.items():
+        yield from _values(f"{path}.{name}", each, default[name])
+
+
+def _fields(path: str, field: Schema, required: bool) -> Iterator[str]:
     """A field, and all that is below it."""
-    default = field.get("default") if whole is None else _at(defaults, path)
-    yield from _lines(f"**`{path}`** ({_kind(field, default, required)}). {_described(field)}", "* ")
+    yield from _lines(f"**`{path}`** ({_kind(field, field.get('default'), required)}). {_described(field)}", "* ")
     for rule in _rules(field):
         yield from _lines(_described(rule), "  * ")
     inner, dotted = (field.get("items", {}), f"{path}[]") if field.get("type") == "array" else (field, path)
-    inner = _resolved(inner, whole) if whole else inner
     for name, below in inner.get("properties", {}).items():
-        resolved = _resolved(below, whole) if whole else below
-        yield from _fields(f"{dotted}.{name}", resolved, name in inner.get("required", ()), whole=whole, defaults=defaults)
-
-
-def _resolved(field: Schema, whole: Schema) -> Schema:
-    if "$ref" not in field:
-        return field
-    target = whole["definitions"][field["$ref"].rpartition("/")[2]]
-    return {**target, **{key: value for key, value in field.items() if key != "$ref"}}
+        yield from _fields(f"{dotted}.{name}", below, name in inner.get("required", ()))
 
 
 def _rules(field: Schema) -> Iterator[Schema]:
@@ -96,12 +104,6 @@ def _kind(field: Schema, default: Any, required: bool) -> str:
 def _described(field: Schema) -> str:
     text = " ".join(str(field.get("description", "")).split())
     return text if not text or text.endswith((".", ":", "!")) else f"{text}."
-
-
-def _at(defaults: Any, path: str) -> Any:
-    for name in path.split("."):
-        defaults = defaults.get(name) if isinstance(defaults, Mapping) else None
-    return defaults
 
 
 def _lines(text: str, first: str) -> list[str]:

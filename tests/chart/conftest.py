@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.api_server import ADMIN, ApiServer, equipped
 from support.chart import CHART, Objects, Refused, Render, parse
 from support.go_tools import BUILD_SECONDS, go_tool
 
@@ -28,10 +30,13 @@ def helm() -> Path:
 
 @pytest.fixture(scope="session")
 def render(helm: Path) -> Render:
-    """`render("a=b", release="x", namespace="y")`: the objects of `helm template --set a=b`. Raises Refused."""
+    """`render("a=b", release="x", namespace="y")`: the objects of `helm template --set a=b`. Raises Refused.
+
+    `hooks`: also those of `helm test`.
+    """
     seen: dict[tuple[str, ...], Objects] = {}
 
-    def run(*values: str, release: str = "snakepit", namespace: str = "snakepit-system") -> Objects:
+    def run(*values: str, release: str = "snakepit", namespace: str = "snakepit-system", hooks: bool = False) -> Objects:
         command = (
             "template",
             release,
@@ -40,6 +45,7 @@ def render(helm: Path) -> Render:
             "v1.35.0",
             "--namespace",
             namespace,
+            *(() if hooks else ("--skip-tests",)),
             *(part for value in values for part in ("--set", value)),
         )
         if command not in seen:
@@ -50,3 +56,28 @@ def render(helm: Path) -> Render:
         return seen[command]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A real API server that knows SnakePools. There are no nodes, so nothing runs."""
+    with equipped(tmp_path_factory.mktemp("api-server")) as found:
+        yield found
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def run(server: ApiServer) -> Run:
+    """`run("kubectl", "get", "pods")` as the administrator: what it prints. Raises Refused, with what it says on stderr."""
+    kubeconfig = str(server.kubeconfig(ADMIN))
+
+    def typed(program: str, *words: str, stdin: str = "") -> str:
+        command = [server.programs / program, *words, "--kubeconfig", kubeconfig]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            raise Refused(done.stderr)
+        return done.stdout
+
+    return typed

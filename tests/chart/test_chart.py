@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from typing import Any
 
 import pytest
 import yaml
 
+from snakepit.spec import load_pools
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_control_plane.model.limits import Limits
 from snakepit_operator import settings as operator_settings
@@ -163,7 +163,7 @@ def test_otel_variables_reach_operator_control_plane_and_agents(render: Render) 
 @pytest.mark.parametrize(("component", "values"), [("control-plane", "controlPlane"), ("operator", "operator")])
 def test_a_variable_that_is_given_takes_the_place_of_the_charts_own(render: Render, component: str, values: str) -> None:
     """The API server refuses a container with two variables of one name."""
-    objects = render(f"{values}.env[0].name=SNAKEPIT_LOG_FORMAT", f"{values}.env[0].value=text")
+    objects = render(f"{values}.extraEnv[0].name=SNAKEPIT_LOG_FORMAT", f"{values}.extraEnv[0].value=text")
     declared = dict(objects.pod_specs())[f"snakepit-{component}"]["containers"][0]["env"]
     assert [each["value"] for each in declared if each["name"] == "SNAKEPIT_LOG_FORMAT"] == ["text"]
     assert len({each["name"] for each in declared}) == len(declared) > 10
@@ -186,6 +186,132 @@ def test_prometheus_finds_the_control_plane_by_annotation_or_by_service_monitor(
     wanted = objects.of("ServiceMonitor")[0]["spec"]["selector"]["matchLabels"]
     matching = [s["metadata"]["name"] for s in objects.of("Service") if wanted.items() <= s["metadata"]["labels"].items()]
     assert matching == ["snakepit-control-plane"]
+
+
+# -- what is said for all pods, or for some ---------------------------------------------------------------------------
+
+WORKLOADS = {"operator": "snakepit-operator", "controlPlane": "snakepit-control-plane", "redis": "snakepit-redis"}
+
+
+def test_what_is_said_of_pods_holds_for_all_three_and_what_one_says_itself_takes_its_place(render: Render) -> None:
+    pods = dict(
+        render(
+            "pods.nodeSelector.disk=ssd", "pods.priorityClassName=high", "redis.nodeSelector.zone=a", "operator.priorityClassName="
+        ).pod_specs()
+    )
+    assert [pods[name]["nodeSelector"] for name in WORKLOADS.values()] == [{"disk": "ssd"}, {"disk": "ssd"}, {"zone": "a"}]
+    assert [pods[name].get("priorityClassName") for name in WORKLOADS.values()] == [None, "high", "high"]
+
+
+@pytest.mark.parametrize(("part", "name"), WORKLOADS.items())
+def test_labels_and_annotations_of_workload_and_pods_are_given_and_the_charts_own_stay(render: Render, part: str, name: str) -> None:
+    own = "app\\.kubernetes\\.io/component"
+    given = {"labels": "w", "annotations": "x", "podLabels": "y", "podAnnotations": "z"}
+    values = [f"{part}.{field}.mine={value}" for field, value in given.items()] + [
+        f"{part}.podLabels.{own}=other",
+        f"commonLabels.{own}=other",
+    ]
+    (workload,) = [each for each in render(*values) if each["metadata"]["name"] == name and "template" in each.get("spec", {})]
+    template = workload["spec"]["template"]["metadata"]
+    told = [metadata[kind]["mine"] for metadata in (workload["metadata"], template) for kind in ("labels", "annotations")]
+    assert told == list("wxyz")
+    assert workload["spec"]["selector"]["matchLabels"].items() <= template["labels"].items()
+
+
+def test_common_labels_are_on_every_object_and_pod(render: Render) -> None:
+    for each in render(*EVERYTHING, "commonLabels.cost=fleet", hooks=True):
+        assert each["metadata"]["labels"]["cost"] == "fleet", each["kind"]
+        template = each.get("spec", {}).get("template", {})
+        if "metadata" in template:
+            assert template["metadata"]["labels"]["cost"] == "fleet", each["kind"]
+
+
+def test_replicas_of_a_component_spread_over_nodes_and_a_rule_without_a_selector_is_about_its_own_pods(render: Render) -> None:
+    for part, name in WORKLOADS.items():
+        rule = f"{part}.topologySpreadConstraints[0]"
+        given = render(f"{rule}.topologyKey=zone", f"{rule}.maxSkew=2", f"{rule}.whenUnsatisfiable=DoNotSchedule")
+        for objects, key in ((render(), "kubernetes.io/hostname"), (given, "zone")):
+            (workload,) = [each for each in objects if each["metadata"]["name"] == name and "template" in each.get("spec", {})]
+            (constraint,) = workload["spec"]["template"]["spec"]["topologySpreadConstraints"]
+            assert constraint["topologyKey"] == key
+            assert constraint["labelSelector"] == workload["spec"]["selector"]
+
+
+def test_a_platform_that_chooses_users_is_left_to_it(render: Render) -> None:
+    nobody = [f"{part}.podSecurityContext.{field}=null" for part in ("pods", "redis") for field in ("runAsUser", "runAsGroup", "fsGroup")]
+    for _, pod in render(*nobody).pod_specs():
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_volumes_of_your_own_are_beside_the_charts(render: Render) -> None:
+    given = [f"pods.extraVolumes[0].{each}" for each in ("name=ca", "configMap.name=ca")]
+    given += [f"pods.extraVolumeMounts[0].{each}" for each in ("name=ca", "mountPath=/ca")]
+    for (name, pod), (_, before) in zip(render(*given).pod_specs(), render().pod_specs(), strict=True):
+        assert pod["volumes"] == [*before["volumes"], {"name": "ca", "configMap": {"name": "ca"}}], name
+        mounts = [each["containers"][0]["volumeMounts"] for each in (pod, before)]
+        assert mounts[0] == [*mounts[1], {"name": "ca", "mountPath": "/ca"}], name
+
+
+def test_a_digest_takes_the_place_of_the_tag(render: Render) -> None:
+    digest = "sha256:" + "0" * 64
+    values = [f"{part}.image.digest={digest}" for part in (*WORKLOADS, "agent")]
+    pods = dict(render(*values, "image.tag=1.2").pod_specs())
+    images = [pods[name]["containers"][0]["image"] for name in WORKLOADS.values()]
+    images.append(environment(pods["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"])
+    names = ("snakepit/operator", "snakepit/control-plane", "docker.io/valkey/valkey", "snakepit/agent")
+    assert images == [f"{name}@{digest}" for name in names]
+    with pytest.raises(Refused, match="does not match pattern"):
+        render("operator.image.digest=latest")
+
+
+def test_with_autoscaling_the_control_planes_replicas_are_the_autoscalers(render: Render) -> None:
+    objects = render("controlPlane.autoscaling.enabled=true", "controlPlane.autoscaling.maxReplicas=9")
+    assert "replicas" not in objects.get("Deployment", "snakepit-control-plane")["spec"]
+    scaler = objects.get("HorizontalPodAutoscaler", "snakepit-control-plane")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 9)
+    objects.get(scaler["scaleTargetRef"]["kind"], scaler["scaleTargetRef"]["name"])
+    assert not render().of("HorizontalPodAutoscaler")
+
+
+def test_accounts_of_your_own_have_the_rights_and_are_known_to_the_control_plane(render: Render) -> None:
+    mine = [
+        f"{part}.serviceAccount.{field}" for part in ("operator", "controlPlane") for field in ("create=false", f"name=my-{part.lower()}")
+    ]
+    objects = render(*mine)
+    assert not objects.of("ServiceAccount")
+    bound = {binding["subjects"][0]["name"] for kind in ("RoleBinding", "ClusterRoleBinding") for binding in objects.of(kind)}
+    used = [pod.get("serviceAccountName") for _, pod in objects.pod_specs() if "serviceAccountName" in pod]
+    assert bound == set(used) == {"my-operator", "my-controlplane"}
+    known = environment(dict(objects.pod_specs())["snakepit-control-plane"])["SNAKEPIT_AUTH_OPERATOR"]
+    assert known == "system:serviceaccount:snakepit-system:my-operator"
+
+
+def test_rights_can_be_left_to_somebody_else(render: Render) -> None:
+    assert not {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"} & render("rbac.create=false").kinds()
+
+
+# -- helm test ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("values", "namespace"), [((), "snakepit-system"), (("watchNamespaces={team,other}",), "team")])
+def test_the_test_is_a_pool_where_pools_are_looked_after_and_a_pod_that_calls_it(
+    render: Render, values: tuple[str, ...], namespace: str
+) -> None:
+    hooks = [each for each in render(*values, hooks=True) if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    order = sorted(hooks, key=lambda each: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]))
+    assert [each["kind"] for each in order] == ["ConfigMap", "SnakePool", "Pod"]
+    code, pool, pod = order
+    assert (code["metadata"]["namespace"], pool["metadata"]["namespace"], pod["metadata"]["namespace"]) == (
+        namespace,
+        namespace,
+        "snakepit-system",
+    )
+    load_pools(yaml.dump(pool))
+    (file,) = code["data"]
+    assert pool["spec"]["worker"]["adapter"].partition(":")[0] == file.removesuffix(".py")
+    assert f"{namespace}/{pool['metadata']['name']}" in pod["spec"]["containers"][0]["args"]
+    for each in order:
+        assert "hook-succeeded" in each["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
 
 
 # -- security ----------------------------------------------------------------------------------------------------------
@@ -392,19 +518,6 @@ def test_a_volume_is_claimed_only_when_asked_for(render: Render) -> None:
 def test_a_wrong_value_is_refused_with_a_sentence_that_names_it(render: Render, value: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         render(value)
-
-
-def _properties(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:
-    found = [(f"{path}.{name}", each) for name, each in schema.get("properties", {}).items()]
-    return found + [pair for name, each in found for pair in _properties(each, name)]
-
-
-def test_every_value_is_described_and_has_a_default() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    for path, each in _properties(schema):
-        assert each.get("description", "").endswith((".", "]")), f"{path} has no description"
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(schema["properties"]) - {"enabled"} == set(defaults)
 
 
 def test_objects_have_the_standard_labels(render: Render) -> None:

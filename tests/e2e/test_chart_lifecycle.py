@@ -124,21 +124,3 @@ def test_the_api_server_admits_every_pod_under_pod_security_restricted(install: 
         command = ["kubectl", "create", "--dry-run=server", "-f", "-"]
         done = subprocess.run(command, input=json.dumps(pod), capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == 0, done.stderr
-
-
-def test_the_api_server_takes_every_object_with_every_switch_on(install: Any, tmp_path: Path) -> None:
-    values = tmp_path / "values.json"
-    placed = {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "podAnnotations": {"a": "b"}, "podLabels": {"c": "d"}}
-    switches = {
-        "crds": {"enabled": False},
-        "imagePullSecrets": ["one"],
-        "otel": {"env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}]},
-        "operator": placed,
-        "controlPlane": {**placed, "podDisruptionBudget": {"maxUnavailable": "50%"}, "service": {"annotations": {"a": "b"}}},
-        "redis": {**placed, "persistence": {"enabled": True, "storageClassName": "fast", "size": "2Gi"}},
-    }
-    values.write_text(json.dumps(switches))
-    manifests = run("helm", "template", "all-snakepit", str(CHART), "-n", NAMESPACE, "-f", str(values), "--kube-version", "v1.35.0")
-    command = ["kubectl", "create", "--dry-run=server", "--validate=strict", "-f", "-"]
-    done = subprocess.run(command, input=manifests, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stderr

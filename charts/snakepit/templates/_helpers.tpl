@@ -26,21 +26,37 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "snakepit.labels" -}}
-{{ include "snakepit.selectorLabels" . }}
-app.kubernetes.io/part-of: snakepit
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ include "snakepit.chart" .root }}
+{{- $own := include "snakepit.selectorLabels" . | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/part-of" "snakepit" -}}
+{{- $_ := set $own "app.kubernetes.io/version" (.root.Chart.AppVersion | toString) -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (include "snakepit.chart" .root) -}}
+{{- merge $own .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* A component's own values, and of `pods` what it doesn't say itself: (dict "root" $ "of" .Values.operator). As YAML. */}}
+{{- define "snakepit.settings" -}}
+{{- $all := deepCopy .of -}}
+{{- range $name, $value := .root.Values.pods -}}
+{{- if not (hasKey $all $name) -}}{{- $_ := set $all $name $value -}}{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{/* The prefix of our own images. */}}
+{{- define "snakepit.imagePrefix" -}}
+{{- $registry := coalesce .Values.image.registry .Values.global.imageRegistry -}}
+{{- if $registry -}}{{- $registry -}}/{{- end -}}{{- .Values.image.repository -}}
 {{- end -}}
 
 {{/* Of (dict "root" $ "component" "control-plane" "image" .Values.controlPlane.image). */}}
 {{- define "snakepit.image" -}}
-{{- $all := .root.Values.image -}}
-{{- $registry := coalesce $all.registry .root.Values.global.imageRegistry -}}
-{{- $prefix := $all.repository -}}
-{{- if $registry -}}{{- $prefix = printf "%s/%s" $registry $all.repository -}}{{- end -}}
-{{- $name := default (printf "%s/%s" $prefix .component) .image.repository -}}
-{{- printf "%s:%s" $name (coalesce .image.tag $all.tag .root.Chart.AppVersion) -}}
+{{- $name := default (printf "%s/%s" (include "snakepit.imagePrefix" .root) .component) .image.repository -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $name .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (coalesce .image.tag .root.Values.image.tag .root.Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The bundled Redis comes from Docker Hub unless something else is said. */}}
@@ -49,7 +65,7 @@ helm.sh/chart: {{ include "snakepit.chart" .root }}
 {{- with .Values.global.imageRegistry -}}
 {{- if hasPrefix "docker.io/" $repository -}}{{- $repository = printf "%s/%s" . (trimPrefix "docker.io/" $repository) -}}{{- end -}}
 {{- end -}}
-{{- printf "%s:%s" $repository .Values.redis.image.tag -}}
+{{- include "snakepit.image" (dict "root" . "component" "redis" "image" (set (deepCopy .Values.redis.image) "repository" $repository)) -}}
 {{- end -}}
 
 {{/* Names of Secrets: a parent chart's, which may be names or objects with a name, and then our own: (dict "root" $ "own" <a list>). As JSON. */}}
@@ -70,6 +86,11 @@ helm.sh/chart: {{ include "snakepit.chart" .root }}
 dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }}:7800
 {{- end -}}
 
+{{/* A namespace whose pools are looked after, for examples and for the test. */}}
+{{- define "snakepit.poolNamespace" -}}
+{{- first (append .Values.watchNamespaces .Release.Namespace) -}}
+{{- end -}}
+
 {{/* For whom the operator's token is; those of a pool's agents are for <this>/<namespace>/<pool>. */}}
 {{- define "snakepit.audience" -}}
 {{ include "snakepit.fullname" . }}.{{ .Release.Namespace }}
@@ -82,39 +103,88 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{- if not (or .Values.redis.url .Values.redis.existingSecret) -}}true{{- end -}}
 {{- end -}}
 
-{{- define "snakepit.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
-seccompProfile: {type: RuntimeDefault}
+{{/* Who a component is to the API server: (dict "root" $ "component" "operator" "of" .Values.operator.serviceAccount). */}}
+{{- define "snakepit.serviceAccount" -}}
+{{- default (ternary (printf "%s-%s" (include "snakepit.fullname" .root) .component) "default" .of.create) .of.name -}}
 {{- end -}}
 
-{{- define "snakepit.securityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
+{{- define "snakepit.serviceAccountObject" -}}
+{{- if .of.create }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "snakepit.serviceAccount" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "snakepit.labels" . | nindent 4 }}
+  {{- with .of.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end }}
 {{- end -}}
 
-{{/* What a person may set for every pod: (dict "root" $ "of" .Values.operator). */}}
-{{- define "snakepit.placement" -}}
+{{/* The metadata of a Deployment or a StatefulSet, and then of its pods; each of (dict "root" $ "component" … "of" <settings>). */}}
+{{- define "snakepit.workloadMetadata" -}}
+name: {{ include "snakepit.fullname" .root }}-{{ .component }}
+namespace: {{ .root.Release.Namespace }}
+labels: {{- merge (include "snakepit.labels" . | fromYaml) .of.labels | toYaml | nindent 2 }}
+{{- with .of.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "snakepit.podMetadata" -}}
+labels: {{- merge (include "snakepit.labels" . | fromYaml) .of.podLabels | toYaml | nindent 2 }}
+{{- with .of.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What may be set for every pod, of (dict "root" $ "component" … "of" <settings>). */}}
+{{- define "snakepit.pod" -}}
+{{- $selector := dict "matchLabels" (include "snakepit.selectorLabels" . | fromYaml) -}}
+{{- /* A Service called snakepit would put variables SNAKEPIT_… into every pod. */ -}}
+enableServiceLinks: false
 {{- with include "snakepit.pullSecrets" (dict "root" .root "own" .root.Values.imagePullSecrets) | fromJsonArray }}
 imagePullSecrets: {{- range . }}
   - name: {{ . }}
   {{- end }}
 {{- end }}
-{{- with .of.priorityClassName }}
-priorityClassName: {{ . }}
+{{- with .of.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .of.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
+{{- with .of.topologySpreadConstraints }}
+topologySpreadConstraints: {{- range . }}
+  - {{- merge (deepCopy .) (dict "labelSelector" $selector) | toYaml | nindent 4 }}
+  {{- end }}
 {{- end }}
-{{- with .of.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
+{{- range $name := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "nodeSelector" "priorityClassName" "tolerations" }}
+{{- with index $.of $name }}
+{{ dict $name . | toYaml }}
 {{- end }}
-{{- with .of.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Whether the bundled Redis has a volume: "true" or nothing. What its StatefulSet began with can't be changed, so that stays. */}}
+{{- define "snakepit.redisPersistent" -}}
+{{- $name := printf "%s-redis" (include "snakepit.fullname" .) -}}
+{{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- $has := not (empty (dig "spec" "volumeClaimTemplates" list ($there | default dict))) -}}
+{{- $wanted := eq (toString .Values.redis.persistence.enabled) "true" -}}
+{{- if eq (toString .Values.redis.persistence.enabled) "auto" -}}
+{{- $wanted = not (empty .Values.redis.persistence.storageClassName) -}}
+{{- if $there -}}
+{{- $wanted = $has -}}
+{{- else if not (or $wanted .Values.watchNamespaces) -}}
+{{- range dig "items" list (lookup "storage.k8s.io/v1" "StorageClass" "" "") -}}
+{{- if eq (dig "annotations" "storageclass.kubernetes.io/is-default-class" "" .metadata) "true" -}}{{- $wanted = true -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $there (ne $wanted $has) -}}
+{{- fail (printf "redis.persistence.enabled=%t: the StatefulSet %s began %s a volume, which can't be changed. Take it away first: kubectl -n %s delete statefulset %s. Its sessions are lost." $wanted $name (ternary "with" "without" $has) .Release.Namespace $name) -}}
+{{- end -}}
+{{- if $wanted -}}true{{- end -}}
 {{- end -}}
 
 {{/* What a container's environment is made of: (dict "own" <a list, as YAML> "given" <a list>). A name has one entry, the last: the API server refuses two. */}}

@@ -99,9 +99,9 @@ def kubectl(words: list[str]) -> None:
 
 
 def helm(words: list[str]) -> None:
-    assert words[0] in ("install", "upgrade", "uninstall")
+    assert words[0] in ("install", "upgrade", "uninstall", "test")
     assert words[1] == "snakepit", "names in the pages begin with the release's"
-    if words[0] != "uninstall":
+    if words[0] in ("install", "upgrade"):
         assert (ROOT / words[2] / "Chart.yaml").exists()
     values = yaml.safe_load((ROOT / "charts/snakepit/values.yaml").read_text())
     for option, value in itertools.pairwise(words):

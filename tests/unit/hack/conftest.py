@@ -1,6 +1,7 @@
-"""Lets these tests import the program of hack/cluster, which is no distribution of its own."""
+"""Lets these tests import the programs of hack/ and of hack/cluster, which are no distributions of their own."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "hack/cluster"))
+HACK = Path(__file__).resolve().parents[3] / "hack"
+sys.path[:0] = [str(HACK / "cluster"), str(HACK)]

@@ -1,0 +1,245 @@
+"""What the chart renders, against a real API server: every object with every pair of settings, installs, upgrades, and who may do them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakepit._names import new_id
+from support.api_server import SYSTEM
+from support.chart import CHART, Refused, parse
+
+Run = Callable[..., str]
+Values = dict[str, Any]
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+IMAGE = {"repository": "mirror.example/one", "digest": DIGEST, "pullPolicy": "Always"}
+NODE = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}
+PODS: Values = {
+    "labels": {"team": "one"},
+    "annotations": {"reloader": "true"},
+    "podLabels": {"team": "one"},
+    "podAnnotations": {"sidecar.istio.io/inject": "false"},
+    "revisionHistoryLimit": 3,
+    "extraEnv": [
+        {"name": "HTTP_PROXY", "value": "http://proxy:3128"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ],
+    "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/own", "readOnly": True}],
+    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [NODE]}]}}},
+    "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "priorityClassName": "system-cluster-critical",
+    "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["proxy"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "2"}]},
+}
+NOBODY = {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
+COMPONENTS = ("operator", "controlPlane", "redis")
+AXES: dict[str, list[Values]] = {
+    "who is who": [{}, {"authentication": "off"}],
+    "the CRD": [{}, {"crds": {"enabled": False}}],
+    "namespaces": [{}, {"watchNamespaces": ["one", "two"]}],
+    "store": [
+        {},
+        {"redis": {"persistence": {"enabled": True, "storageClassName": "fast", "size": "5Gi"}, "extraArgs": ["--appendfsync", "always"]}},
+        {"redis": {"url": "rediss+sentinel://a:26379/main/0", "tlsSecret": "certificates"}},
+        {"redis": {"existingSecret": "store"}},
+    ],
+    "accounts": [
+        {},
+        {name: {"serviceAccount": {"annotations": {"iam": "role"}, "name": f"my-{name.lower()}"}} for name in ("operator", "controlPlane")},
+        {name: {"serviceAccount": {"create": False}} for name in ("operator", "controlPlane")},
+    ],
+    "rights": [{}, {"rbac": {"create": False}}],
+    "replicas": [
+        {},
+        {"controlPlane": {"replicas": 0, "podDisruptionBudget": {"enabled": False}}},
+        {"controlPlane": {"autoscaling": {"enabled": True, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}}},
+        {"controlPlane": {"podDisruptionBudget": {"maxUnavailable": "50%"}}},
+    ],
+    "pods": [{}, {"pods": PODS}, dict.fromkeys(COMPONENTS, PODS), {"pods": NOBODY, "redis": NOBODY}],
+    "images": [
+        {},
+        {"global": {"imageRegistry": "mirror.example:5000", "imagePullSecrets": ["one", {"name": "two"}]}},
+        {"image": {"registry": "own.example", "tag": "1.0"}, "imagePullSecrets": ["one"], "agent": {"pullSecrets": ["two"]}},
+        {
+            **{name: {"image": IMAGE} for name in (*COMPONENTS, "agent")},
+            "test": {"image": IMAGE, "workerImage": IMAGE},
+        },
+    ],
+    "Service": [{}, {"controlPlane": {"service": {"type": "LoadBalancer", "annotations": {"internal": "true"}}}}],
+    "telling": [
+        {},
+        {
+            "logLevel": "debug",
+            "metrics": {"annotations": False},
+            "otel": {"env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}]},
+        },
+    ],
+    "names": [{}, {"commonLabels": {"cost": "42", "app.kubernetes.io/part-of": "platform"}, "fullnameOverride": "pits"}],
+}
+
+
+@pytest.fixture(scope="module")
+def watched(run: Run) -> None:
+    for name in ("one", "two"):
+        run("kubectl", "create", "namespace", name)
+
+
+def merged(*given: Values) -> Values:
+    """All of them in one, as helm does it."""
+    found: Values = {}
+    for values in given:
+        for name, value in values.items():
+            both = isinstance(value, dict) and isinstance(found.get(name), dict)
+            found[name] = merged(found[name], value) if both else value
+    return found
+
+
+Choice = tuple[str, int]
+Row = tuple[int, ...]
+
+
+def rows() -> list[Row]:
+    """Choices, one of each axis, until each pair of choices of two axes has been together."""
+    choices = {axis: [(axis, number) for number in range(len(each))] for axis, each in AXES.items()}
+    left = {frozenset(pair) for one, other in itertools.combinations(choices.values(), 2) for pair in itertools.product(one, other)}
+    draw, found = random.Random(13), []
+    while left:
+        best = max((tuple(draw.randrange(len(each)) for each in AXES.values()) for _ in range(300)), key=lambda row: len(left & pairs(row)))
+        left -= pairs(best)
+        found.append(best)
+    return found
+
+
+def pairs(row: Row) -> set[frozenset[Choice]]:
+    return {frozenset(pair) for pair in itertools.combinations(zip(AXES, row, strict=True), 2)}
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: "".join(map(str, row)))
+def test_the_api_server_takes_every_object_with_every_pair_of_settings(row: Row, run: Run, watched: None, tmp_path: Path) -> None:
+    values = merged(*(choices[number] for choices, number in zip(AXES.values(), row, strict=True)))
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(values))
+    rendered = run("helm", "template", "matrix", str(CHART), "-n", SYSTEM, "-f", str(file), "--kube-version", "v1.35.0")
+    checked = run(
+        "kubectl", "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-", stdin=rendered
+    )
+    assert len(checked.splitlines()) == len(parse(rendered)) > 5, values
+
+
+def test_an_unknown_field_would_be_found(run: Run) -> None:
+    """Else the test above would find nothing."""
+    wrong = run("helm", "template", "matrix", str(CHART), "-n", SYSTEM).replace("livenessProbe:", "livenessProb:", 1)
+    with pytest.raises(Refused, match="livenessProb"):
+        run("kubectl", "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=wrong)
+
+
+# -- the volume of Redis -----------------------------------------------------------------------------------------------
+
+CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "usual", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": "example.com/disks",
+}
+
+
+@pytest.fixture
+def install(run: Run) -> Iterator[Callable[..., str]]:
+    """`install("a=b")`: of the release `mine` in a namespace of its own, or an upgrade of it; what helm prints."""
+    namespace = f"install-{new_id()[:10].lower()}"
+    run("kubectl", "create", "namespace", namespace)
+
+    def helm(*values: str, words: tuple[str, ...] = ()) -> str:
+        sets = [part for value in ("crds.enabled=false", *values) for part in ("--set", value)]
+        return run("helm", "upgrade", "--install", "mine", str(CHART), "-n", namespace, *sets, *words)
+
+    helm.namespace = namespace  # type: ignore[attr-defined]
+    yield helm
+    run("helm", "uninstall", "mine", "-n", namespace, "--ignore-not-found", "--no-hooks")
+
+
+@pytest.fixture
+def storage_class(run: Run) -> Iterator[None]:
+    run("kubectl", "apply", "-f", "-", stdin=json.dumps(CLASS))
+    yield
+    run("kubectl", "delete", "storageclass", "usual", "--ignore-not-found")
+
+
+def redis(run: Run, install: Any) -> Any:
+    return json.loads(run("kubectl", "get", "statefulset", "mine-snakepit-redis", "-n", install.namespace, "-o", "json"))
+
+
+def has_volume(run: Run, install: Any) -> bool:
+    spec = redis(run, install)["spec"]
+    appends = spec["template"]["spec"]["containers"][0]["args"][-1]
+    assert appends == ("yes" if "volumeClaimTemplates" in spec else "no")
+    return "volumeClaimTemplates" in spec
+
+
+LOSES = "Sessions vanish with the Redis pod"
+
+
+def test_redis_has_a_volume_where_there_is_a_default_storage_class_and_keeps_it(run: Run, install: Any, storage_class: None) -> None:
+    assert LOSES not in install()
+    assert has_volume(run, install)
+    run("kubectl", "delete", "storageclass", "usual")
+    assert LOSES not in install("logLevel=debug")
+    assert has_volume(run, install), "what a StatefulSet began with can't be changed"
+
+
+def test_without_a_default_storage_class_the_notes_say_that_sessions_vanish_and_an_upgrade_finds_none_later(
+    run: Run, install: Any, request: pytest.FixtureRequest
+) -> None:
+    assert LOSES in install()
+    assert not has_volume(run, install)
+    request.getfixturevalue("storage_class")
+    assert LOSES in install("logLevel=debug")
+    assert not has_volume(run, install)
+    with pytest.raises(Refused, match=r"persistence\.enabled=true: the StatefulSet mine-snakepit-redis began without a volume.*kubectl -n"):
+        install("redis.persistence.enabled=true")
+    run("kubectl", "delete", "statefulset", "mine-snakepit-redis", "-n", install.namespace)
+    assert LOSES not in install("redis.persistence.enabled=true")
+    assert has_volume(run, install)
+
+
+@pytest.mark.parametrize(("value", "volume"), [("true", True), ("false", False)])
+def test_a_volume_may_be_wished_for_or_away(run: Run, install: Any, storage_class: None, value: str, volume: bool) -> None:
+    install(f"redis.persistence.enabled={value}")
+    assert has_volume(run, install) is volume
+
+
+# -- who may install ---------------------------------------------------------------------------------------------------
+
+
+def test_who_may_do_everything_in_a_namespace_and_nothing_outside_of_it_can_install(run: Run, install: Any) -> None:
+    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    metadata = {"name": "tenant", "namespace": install.namespace}
+    api = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": [everything]}
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": "tenant"},
+        "subjects": [{"kind": "User", "name": "tenant", "apiGroup": api}],
+    }
+    for each in (role, binding):
+        run("kubectl", "apply", "-f", "-", stdin=json.dumps(each))
+    tenant = ("--kube-as-user", "tenant")
+    with pytest.raises(Refused, match="forbidden"):
+        install(words=tenant)
+    own = f"watchNamespaces={{{install.namespace}}}"
+    assert LOSES in install(own, words=tenant)
+    assert LOSES in install(own, "logLevel=debug", words=tenant)
