@@ -286,6 +286,11 @@ class Admin:
             raise Refused(response.status, answer)
         return dict(answer)
 
+    async def first_line(self, path: str) -> Object:
+        """Of what a watch there is told; empty: nothing."""
+        async with self._session.get(path) as response:
+            return dict(json.loads(await response.content.readline() or b"{}"))
+
     async def merge(self, path: str, body: Object) -> Object:
         return await self.ask("PATCH", path, body, "application/merge-patch+json")
 

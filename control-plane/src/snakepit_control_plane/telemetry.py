@@ -124,6 +124,8 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.calls = Tally("snakepit_calls", "Calls answered.", ("pool", "tool", "outcome"), registry)
+        text = "Calls that came back from a worker before they had begun, and were placed again: recalled, refused."
+        self.returned = Tally("snakepit_returned_calls", text, ("pool", "how"), registry)
         self.seconds = Durations("snakepit_call_duration_seconds", "From arrival at a replica to its answer.", _BUCKETS, registry)
         self.waits = Durations("snakepit_queue_wait_seconds", "Time in the queue of calls that left it.", _BUCKETS, registry)
         self.refusals = Counter("snakepit_refusals", "Calls that never reached a worker.", ("pool", "reason"), registry=registry)

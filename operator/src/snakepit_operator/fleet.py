@@ -174,23 +174,26 @@ class Fleet:
 
     async def _talk_forever(self, address: str) -> None:
         attempt = 0
-        while True:
+        while (task := asyncio.current_task()) is not None and not task.cancelling():
             replica = self._replicas[address] = Replica(self._wanted)
             try:
-                async with self._connect(address) as call:
-                    await replica.talk(call, lambda answer: self._heard(address, answer))
+                await self._talk(address, replica)
             # grpcio raises InvalidStateError for a write to a stream that has just ended.
             except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError, SnakepitError) as error:
                 log.log(logging.DEBUG if attempt else logging.WARNING, "no sync with %s: %s", address, _sentence(error))
             except Exception:  # Nobody else would ever talk to that address.
                 log.exception("the talk with %s went wrong", address)
-            finally:
-                heard = replica.answer is not None
-                if self._replicas.get(address) is replica:
-                    del self._replicas[address]
-                self._compare()
-            attempt = 0 if heard else attempt + 1
+            attempt = 0 if replica.answer is not None else attempt + 1
             await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
+
+    async def _talk(self, address: str, replica: Replica) -> None:
+        try:
+            async with self._connect(address) as call:
+                await replica.talk(call, lambda answer: self._heard(address, answer))
+        finally:
+            if self._replicas.get(address) is replica:
+                del self._replicas[address]
+            self._compare()
 
     @asynccontextmanager
     async def _dial(self, address: str) -> AsyncIterator[Call]:

@@ -32,6 +32,11 @@ class Operator:
         self._election = Election(kube, settings.namespace, settings.lease_name, settings.identity)
         self._controller: Controller | None = None
 
+    @property
+    def leads(self) -> bool:
+        """Does it look after pools now?"""
+        return self._controller is not None
+
     async def run(self, stop: asyncio.Event) -> None:
         """Lead or stand by until `stop` is set. Raises OSError when the port is taken."""
         health = HealthServer(self._settings.health)

@@ -17,15 +17,13 @@ from typing import NamedTuple
 import pytest
 
 from snakepit.errors import WorkerLost
-from snakepit.v1 import link_pb2
 from snakepit_agent.model import slots
 from snakepit_control_plane.model import capsule as workers
-from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.policy import placement as route
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS, Caller, calling, eventually, replica
+from support.control_plane import PATIENCE_SECONDS, Caller, calling, counted, eventually, replica
 from support.pool_of_one import ready
 from support.simulated_agent import POOL
 
@@ -130,21 +128,21 @@ async def test_a_replica_that_was_refused_hears_when_the_worker_is_free_however_
         assert time.monotonic() - began < 10, "a refused call waited for a heartbeat"
 
 
-async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(tmp_path: Path) -> None:
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with replica() as server, callers(server) as (caller,):
-        recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
-            await ready(caller, 2)
-            for number in range(20):
-                before = len(recalled)
-                await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
-                if len(recalled) > before:
-                    return
+    async with (
+        replica() as server,
+        callers(server) as (caller,),
+        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
+    ):
+        await ready(caller, 2)
+        for number in range(20):
+            before = recalled(server)
+            await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
+            if recalled(server) > before:
+                return
     pytest.fail("nothing was ever recalled")
 
 
@@ -154,15 +152,17 @@ async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_
     """The agent, which does so by itself, a little later, is kept from it."""
     monkeypatch.setattr(slots, "RECALL_AFTER_SECONDS", 60.0)
     monkeypatch.setattr(slots, "UNREAD_SECONDS", 60.0)
-    async with replica() as server, callers(server) as (caller,):
-        recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
-            await ready(caller, 2)
-            for number in range(20):
-                before = len(recalled)
-                await one_slow_among_quick_ones(caller, tmp_path / str(number), number % 5)
-                if len(recalled) > before:
-                    return
+    async with (
+        replica() as server,
+        callers(server) as (caller,),
+        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
+    ):
+        await ready(caller, 2)
+        for number in range(20):
+            before = recalled(server)
+            await one_slow_among_quick_ones(caller, tmp_path / str(number), number % 5)
+            if recalled(server) > before:
+                return
     pytest.fail("nothing was ever called back")
 
 
@@ -172,17 +172,19 @@ async def test_a_quick_call_waits_a_few_milliseconds_behind_a_slow_one_while_a_s
     """The least of several rounds: how long a machine that does other things keeps a process from running is not what is asked."""
     monkeypatch.setattr(workers, "WAKE_SECONDS", workers.AHEAD_SECONDS)  # However fast the machine is, they go behind the slow one.
     waits: list[float] = []
-    async with replica() as server, callers(server) as (caller,):
-        recalled = spy_on_recalls(server, monkeypatch)
-        async with capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL):
-            await ready(caller, 2)
-            for number in range(100):
-                before = len(recalled)
-                waited = await longest_wait_behind_a_slow_call(caller, tmp_path / str(number))
-                if len(recalled) > before:
-                    waits.append(waited)
-                if len(waits) == 5:
-                    break
+    async with (
+        replica() as server,
+        callers(server) as (caller,),
+        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
+    ):
+        await ready(caller, 2)
+        for number in range(100):
+            before = recalled(server)
+            waited = await longest_wait_behind_a_slow_call(caller, tmp_path / str(number))
+            if recalled(server) > before:
+                waits.append(waited)
+            if len(waits) == 5:
+                break
     assert len(waits) > 2, "hardly anything was ever called back"
     assert min(waits) < 0.01, waits
 
@@ -232,17 +234,9 @@ async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_
         assert sorted(map(int, ran)) == [*range(100), 1000, *range(2000, 2005)]
 
 
-def spy_on_recalls(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    recalled: list[int] = []
-    passed_on = server.flow.outcomes.rejected
-
-    def rejected(capsule: Capsule, reject: link_pb2.Reject) -> None:
-        if reject.reason == "RECALLED":
-            recalled.append(reject.id)
-        passed_on(capsule, reject)
-
-    monkeypatch.setattr(server.flow.outcomes, "rejected", rejected)
-    return recalled
+def recalled(server: Running) -> float:
+    """So many calls have come back before they had begun."""
+    return counted(server, "snakepit_returned_calls_total", pool=POOL, how="recalled")
 
 
 async def one_slow_among_quick_ones(caller: Caller, journal: Path, slow: int) -> None:

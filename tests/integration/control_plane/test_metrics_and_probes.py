@@ -88,8 +88,8 @@ async def test_a_replica_that_stops_is_alive_and_not_ready(server: Running) -> N
 
 async def test_a_start_that_makes_nothing_ready_is_over_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "START_SECONDS", 0.3)
-    monkeypatch.setattr(Running, "not_ready", lambda self: "waiting for the agents to link")
-    async with replica(health="127.0.0.1:0") as server:
+    async with replica(told=False, health="127.0.0.1:0") as server:
+        assert server.not_ready(), "it waits for the operator"
         assert await probe(server, "started") == SERVING
         assert await probe(server, "ready") == NOT_SERVING
 
@@ -147,12 +147,18 @@ async def test_however_many_say_nothing_everybody_who_scrapes_is_answered(server
     assert threading.active_count() < 4 * metrics.MOST_CONNECTIONS
 
 
-async def test_who_says_nothing_or_a_byte_at_a_time_is_hung_up_on(
+async def test_who_says_nothing_is_hung_up_on(
     server: Running, crowd: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics._Handler, "timeout", 0.3)
+    monkeypatch.setattr(metrics.Handler, "timeout", 0.3)
+    assert await asyncio.to_thread(hung_up, crowd(server.metrics_address))
+
+
+async def test_who_says_a_byte_at_a_time_is_hung_up_on(
+    server: Running, crowd: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(metrics, "LIFE_SECONDS", 0.6)
-    silent, slow = crowd(server.metrics_address), crowd(server.metrics_address)
+    slow = crowd(server.metrics_address)
     slow.setblocking(False)
 
     def gone() -> bool:
@@ -163,4 +169,3 @@ async def test_who_says_nothing_or_a_byte_at_a_time_is_hung_up_on(
 
     with contextlib.suppress(ConnectionError):
         await eventually(gone)
-    assert await asyncio.to_thread(hung_up, silent)

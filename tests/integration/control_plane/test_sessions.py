@@ -17,6 +17,7 @@ from snakepit.errors import (
     WorkerBusy,
 )
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, session_pb2
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, calling, eventually, outcome, replica, rpc
@@ -294,14 +295,13 @@ async def test_metadata_of_sessions_is_bounded_and_so_is_a_page_of_them(server: 
         assert [each.id for each in await client.pool(POOL).sessions()] == [f"s{number:02}" for number in range(40)]
 
 
-async def test_what_nobody_has_foreseen_is_internal_and_in_the_log(
-    server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def broken(*arguments: object) -> None:
+class BrokenStore(MemoryStore):
+    async def get_session(self, pool: str, session: str) -> SessionRecord:
         raise ZeroDivisionError("no one knew")
 
-    async with simulated_agent(server.address):
-        monkeypatch.setattr(server.store, "get_session", broken)
+
+async def test_what_nobody_has_foreseen_is_internal_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with replica(BrokenStore()) as server, calling(server.address) as caller, simulated_agent(server.address):
         with pytest.raises(snakepit.SnakepitError, match="ZeroDivisionError: no one knew") as caught:
             await caller.session("s")
         assert caught.value.reason == "INTERNAL"

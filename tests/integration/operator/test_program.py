@@ -140,13 +140,19 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def operator(kube: Kube, admin: Admin, hasty: None) -> AsyncIterator[Operator]:
+def health() -> str:
+    """Where it is asked whether it is alive."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+async def operator(kube: Kube, admin: Admin, health: str, hasty: None) -> AsyncIterator[Operator]:
     settings = Settings(
         namespace=SYSTEM,
         identity="inside",
         agent=AgentImage(image="agent:1", control_plane="127.0.0.1:1"),
         watch_namespaces=(admin.namespace,),
-        health=f"127.0.0.1:{free_port()}",
+        health=health,
     )
     made, stop = Operator(kube, settings), asyncio.Event()
     running = asyncio.create_task(made.run(stop))
@@ -158,7 +164,7 @@ async def operator(kube: Kube, admin: Admin, hasty: None) -> AsyncIterator[Opera
 
 async def leads(operator: Operator, wanted: bool) -> None:
     async def look() -> bool:
-        return (operator._controller is not None) is wanted
+        return operator.leads is wanted
 
     await eventually(look, f"leading is {wanted}")
 
@@ -171,14 +177,14 @@ async def watched(admin: Admin, *counts: int) -> None:
 
 
 async def test_who_can_not_reach_the_api_server_stops_leading_and_leads_again_when_it_can(
-    operator: Operator, admin: Admin, door: Gate
+    operator: Operator, admin: Admin, health: str, door: Gate
 ) -> None:
     await leads(operator, True)
     await admin.make_pool(replicas=1)
     await pods(admin, 1)
     await door.shut()
     await leads(operator, False)
-    assert await healthy(operator._settings.health)
+    assert await healthy(health)
     await admin.edit(replicas=3)
     await door.open()
     await leads(operator, True)
@@ -205,21 +211,21 @@ async def test_who_sees_another_lead_stops_and_makes_no_pods_any_more(operator: 
     await admin.merge(LEASE, {"spec": {"holderIdentity": "another"}})
     await leads(operator, False)
     await admin.edit(replicas=5)
-    assert not operator._election.leading.is_set()
+    assert not operator.leads
     assert len(await admin.every("pods")) == 3
 
 
 async def test_a_leader_whose_loop_does_not_come_round_is_not_alive_and_says_so(
-    operator: Operator, admin: Admin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    operator: Operator, admin: Admin, health: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await leads(operator, True)
     await admin.make_pool(replicas=1)
     await watched(admin, 2, 3)
-    assert await healthy(operator._settings.health)
+    assert await healthy(health)
     monkeypatch.setattr(main_module, "STALE_SECONDS", -1.0)
 
     async def is_not() -> bool:
-        return not await healthy(operator._settings.health) and not await healthy(operator._settings.health, "ready")
+        return not await healthy(health) and not await healthy(health, "ready")
 
     await eventually(is_not, "the kubelet is told")
     assert "has not come round" in caplog.text

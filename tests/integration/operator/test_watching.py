@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +13,7 @@ import pytest
 
 from snakepit._names import new_id
 from snakepit._retry import Backoff
+from snakepit_control_plane.server import Running
 from snakepit_operator import controller as controller_module
 from snakepit_operator import wake as wake_module
 from snakepit_operator.controller import Controller
@@ -161,8 +161,7 @@ async def test_only_pods_of_pools_are_watched(admin: Admin, door: Gate, server: 
 async def is_gone(admin: Admin, version: str) -> bool:
     """Whether a watch that begins there is told so."""
     url = f"{admin.pools_path()}?watch=1&resourceVersion={version}&timeoutSeconds=5"
-    async with admin._session.get(url) as response:
-        first = json.loads(await response.content.readline() or b"{}")
+    first = await admin.first_line(url)
     return first.get("object", first).get("code") == 410
 
 
@@ -170,14 +169,14 @@ async def is_gone(admin: Admin, version: str) -> bool:
 
 
 @pytest.fixture
-async def control_plane() -> AsyncIterator[str]:
+async def control_plane() -> AsyncIterator[Running]:
     async with replica(told=False) as running:
-        yield running.address
+        yield running
 
 
 @pytest.fixture
-def settings(admin: Admin, control_plane: str) -> Settings:
-    agent = AgentImage(image="agent:1", control_plane=control_plane)
+def settings(admin: Admin, control_plane: Running) -> Settings:
+    agent = AgentImage(image="agent:1", control_plane=control_plane.address)
     return Settings(namespace=SYSTEM, identity="me", agent=agent, watch_namespaces=(admin.namespace,))
 
 
@@ -217,7 +216,9 @@ async def converged(admin: Admin, count: int, without: str = "") -> None:
     await eventually(look, f"{count} capsules")
 
 
-async def test_a_pool_is_made_edited_and_deleted_and_the_pods_follow(leader: Controller, admin: Admin, no_resync: None) -> None:
+async def test_a_pool_is_made_edited_and_deleted_and_the_pods_follow(
+    leader: Controller, admin: Admin, control_plane: Running, no_resync: None
+) -> None:
     async with task(leader.run()):
         await admin.make_pool(replicas=3)
         await converged(admin, 3)
@@ -234,12 +235,12 @@ async def test_a_pool_is_made_edited_and_deleted_and_the_pods_follow(leader: Con
         await admin.edit(suspended=False)
         await converged(admin, 2)
         await admin.delete("snakepools", "digits")
-        await eventually(lambda: forgotten(leader), "the pool is forgotten")
+        await eventually(lambda: forgotten(leader, control_plane), "the pool is forgotten")
 
 
-async def forgotten(leader: Controller) -> bool:
+async def forgotten(leader: Controller, control_plane: Running) -> bool:
     reconciler = leader.reconciler
-    return not reconciler.memories and not reconciler.fleet.pools
+    return not reconciler.memories and not control_plane.flow.pools
 
 
 async def test_a_pod_that_fails_or_that_somebody_deletes_is_replaced(leader: Controller, admin: Admin, no_resync: None) -> None:

@@ -29,8 +29,13 @@ from support.simulated_agent import POOL, settings
 READY = pool_pb2.WORKER_STATE_READY
 
 
-class Leases(MemoryStore):
-    """Keeps none while it is away."""
+class Store(MemoryStore):
+    """Keeps no leases while it is away, and knows no sessions while it is `broken`."""
+
+    broken = False
+
+    async def get_session(self, pool: str, session: str) -> SessionRecord:
+        return await super().get_session(pool, session) if not self.broken else 1 / 0  # type: ignore[return-value]
 
     async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
         if self.problem:
@@ -42,7 +47,7 @@ class Replica:
     """One replica whose agents are what the test says."""
 
     def __init__(self) -> None:
-        self.store = Leases(asyncio.get_running_loop().time)
+        self.store = Store(asyncio.get_running_loop().time)
         self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
         self.fleet = Fleet(self.flow, self.store)
         given = settings()
@@ -266,21 +271,17 @@ def test_whoever_waits_for_what_the_store_answers_is_told_of_an_error_that_nobod
         replica, sent = Replica(), []
         await replica.link("agent", sent)
         await replica.bound_session("agent")
-        get = replica.store.get_session
-        replica.store.get_session = unforeseen  # type: ignore[method-assign]
+        replica.store.broken = True
         calls = [replica.submit("s") for _ in range(2)]
         await asyncio.sleep(0.1)
         assert all(call.answered for call in calls)
         assert {result.error.reason for result in replica.results} == {"INTERNAL"}
         assert "what is known of session 's' could not be found out: ZeroDivisionError" in replica.results[0].error.message
-        replica.store.get_session = get  # type: ignore[method-assign]
+        replica.store.broken = False
         replica.submit("s")
         await asyncio.sleep(0.1)
         assert kinds(sent) == ["call"]
         await replica.stop()
-
-    async def unforeseen(_pool: str, _session: str) -> SessionRecord:
-        raise ZeroDivisionError
 
     run(program())
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import Kube, KubeError
+from snakepit_operator.kube import LEASES, Kube, KubeError, Object, Resource
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
@@ -89,19 +89,23 @@ async def test_of_two_that_begin_at_once_one_gets_it() -> None:
     assert len(api.of("pods")) == 1
 
 
+class Closed(PretendApi):
+    """`leases`: what whoever asks for one is answered with."""
+
+    leases: KubeError | None = None
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        if resource is LEASES and self.leases is not None:
+            raise self.leases
+        return await super().get(resource, namespace, name)
+
+
 @pytest.mark.parametrize("answer", [KubeError(403, "Forbidden", "no"), KubeError(0, "Unreachable", "no answer")])
-async def test_a_release_that_can_t_be_asked_for_keeps_its_pools(answer: KubeError, monkeypatch: pytest.MonkeyPatch) -> None:
-    api = PretendApi(raw())
+async def test_a_release_that_can_t_be_asked_for_keeps_its_pools(answer: KubeError) -> None:
+    api = Closed(raw())
     one, other = release(api, "one"), release(api, "other")
     await one.reconcile(POOL, START)
-    asked = api.get
-
-    async def get(resource: Any, namespace: str, name: str) -> Any:
-        if resource.plural == "leases":
-            raise answer
-        return await asked(resource, namespace, name)
-
-    monkeypatch.setattr(api, "get", get)
+    api.leases = answer
     if answer.refused:
         await other.reconcile(POOL, START)
     else:

@@ -28,13 +28,13 @@ class Cluster:
 
     def __init__(self, **pods: dict[str, Any]) -> None:
         self.asked: list[str] = []
-        self._pods = [{"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": "p"}], **more}} for name, more in pods.items()]
+        self.pods = [{"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": "p"}], **more}} for name, more in pods.items()]
 
     async def list(self, kind: object, namespace: str, selector: str = "", fields: str = "") -> list[dict[str, Any]]:
         if kind is EVENTS:
             self.asked.append(fields)
             return [{"type": "Warning", "reason": "FailedMount", "message": 'configmap "code" not found', "lastTimestamp": T0}]
-        return self._pods
+        return self.pods
 
 
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
@@ -54,7 +54,7 @@ def unstarted(second: int = 0) -> dict[str, Any]:
 
 
 async def look(cluster: Any, age: float) -> Observed:
-    for each in cluster._pods:
+    for each in cluster.pods:
         each["spec"] = {"nodeName": "node-1"}
     return await observe(cluster, AGENT, pool_view(POOL), (), None, BEGAN + age)
 

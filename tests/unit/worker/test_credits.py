@@ -5,15 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import pytest
 
 from snakepit._ipc.frames import Payload
-from snakepit._ipc.sockets import encode_batch, worker_frames
-from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, FromWorker, Pong, ProgressFrame
+from snakepit._ipc.sockets import worker_frames
+from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, Pong, ProgressFrame
 from snakepit.author.context import Interrupted
-from snakepit_worker import channel
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.runners import ThreadRunner
@@ -137,16 +136,24 @@ def test_an_interrupt_of_a_thread_inside_a_shield_waits_for_its_end() -> None:
     assert (reached, caught.value.reason) == (["inside"], "CANCELLED")
 
 
-def test_an_interrupt_of_a_thread_that_comes_while_a_message_is_made_breaks_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
+class Halfway(socket.socket):
+    """`then` is called when half of a message has gone."""
+
+    then: Callable[[], None]
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]
+        half = len(data) // 2
+        super().sendall(data[:half])
+        self.then()
+        super().sendall(data[half:])
+
+
+def test_an_interrupt_of_a_thread_that_comes_while_a_message_is_sent_breaks_it_not() -> None:
     interrupts, call = ThreadInterrupts(), running_call(7)
-    ours, theirs = socket.socketpair()
+    end, theirs = socket.socketpair()
+    ours = Halfway(fileno=end.detach())
+    ours.then = lambda: interrupt_from_another_thread(interrupts, call)
     outbox = Channel(ours, theirs, interrupts)
-
-    def encode(frames: Iterable[FromWorker]) -> bytes:
-        interrupt_from_another_thread(interrupts, call)
-        return encode_batch(frames)
-
-    monkeypatch.setattr(channel, "encode_batch", encode)
     theirs.setblocking(False)
     with ours, theirs:
         with pytest.raises(Interrupted):

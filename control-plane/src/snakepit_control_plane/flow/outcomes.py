@@ -99,6 +99,7 @@ class Outcomes:
         if call is None or call.pool is None:
             return
         now, pool, worker, reason = self._loop.time(), call.pool, call.worker, reject.reason
+        self._telemetry.returned.add(pool.name, "recalled" if reason == "RECALLED" else "refused")
         if worker is not None and not (call.session is not None and reason in _OF_THE_SESSION):
             self._mark(pool, capsule, worker, reason, now)
         self._take_off(pool, call, now)

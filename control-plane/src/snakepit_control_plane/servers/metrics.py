@@ -53,7 +53,9 @@ class MetricsServer:
             self._server.hang_up(0)
 
 
-class _Handler(WSGIRequestHandler):
+class Handler(WSGIRequestHandler):
+    """One connection."""
+
     timeout = CLIENT_SECONDS
 
     def log_message(self, format: str, *args: object) -> None:
@@ -72,7 +74,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         # By age, with the time when each came. The thread that accepts looks at them, and each connection's own takes it out.
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
-        super().__init__(address[:2], _Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        super().__init__(address[:2], Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's question to the DNS, which may take seconds."""
