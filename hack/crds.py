@@ -4,19 +4,72 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from snakepit.spec import crd
+from snakepit.spec.crd import GROUP, KIND, PLURAL, VERSION, pool_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = (ROOT / "crds/snakepit.dev_snakepools.yaml", ROOT / "charts/snakepit/files/crds/snakepools.yaml")
 HEADER = "# Generated from sdk/src/snakepit/spec by `make crds`: change it there.\n"
 
 
+_COLUMNS = (
+    ("Ready", "integer", ".status.readyReplicas", "Capsules with a warm worker."),
+    ("Desired", "integer", ".status.desiredReplicas", "Capsules that there should be."),
+    ("Busy", "integer", ".status.busySlots", "Slots that run a call."),
+    ("Queue", "integer", ".status.queueDepth", "Calls that wait."),
+    ("Sessions", "integer", ".status.sessions", "Sessions of the pool."),
+    ("Reason", "string", ".status.reason", "The one word that says most."),
+    ("Age", "date", ".metadata.creationTimestamp", ""),
+)
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+def crd() -> dict[str, Any]:
+    """The whole CustomResourceDefinition, ready to be written as YAML."""
+    names = {
+        "kind": KIND,
+        "listKind": f"{KIND}List",
+        "plural": PLURAL,
+        "singular": "snakepool",
+        "shortNames": ["sp"],
+        "categories": ["snakepit"],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}", "annotations": {"helm.sh/resource-policy": "keep"}},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [_version()]},
+    }
+
+
+def _version() -> dict[str, Any]:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": pool_schema()},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+    }
+
+
+def _column(name: str, type_: str, path: str, description: str) -> dict[str, Any]:
+    column = {"name": name, "type": type_, "jsonPath": path}
+    return {**column, "description": description} if description else column
 
 
 def rendered() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-from snakepit.spec import RULES
+from snakepit.spec.rules import RULES
 
 
 class Case(NamedTuple):

@@ -8,8 +8,9 @@ from typing import Any
 import cel
 import pytest
 
-from snakepit.spec import RULES, Rule, validate
+from snakepit.spec import validate
 from snakepit.spec.crd import pool_schema
+from snakepit.spec.rules import RULES, Rule
 from support.pool_files import BAD, GOOD, RULE_EXAMPLES, Case, document
 
 

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Protocol
-
-
-class Payload(Protocol):
-    """A wire message or a frame: what is read of it is the same. `data` is bytes or any contiguous buffer."""
-
-    @property
-    def content_type(self) -> str: ...
-
-    @property
-    def data(self) -> Any: ...
-
-    @property
-    def attachments(self) -> Sequence[Any]: ...
+from typing import Any
 
 
 def of_parts(parts: Iterable[Any]) -> bytes:
@@ -30,8 +17,8 @@ def of_parts(parts: Iterable[Any]) -> bytes:
     return state.digest()
 
 
-def of_payload(payload: Payload) -> bytes:
-    """16 bytes. About a second for each gigabyte."""
+def of_payload(payload: Any) -> bytes:
+    """16 bytes, of a message or a frame: what is read of it is the same. About a second for each gigabyte."""
     parts = [payload.content_type.encode(), payload.data]
     for each in payload.attachments:
         parts += [each.content_type.encode(), each.dtype.encode(), str(list(each.shape)).encode(), each.data]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from snakepit._ipc.sections import Bytes, cut
+from snakepit._tasks import Tasks
 from snakepit._wire.bulk import END, FAILED, LAST, MESSAGE, OPEN, PIECE, WRITTEN_PIECE_BYTES, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import dial
 
@@ -41,7 +42,7 @@ class BulkLanes:
         self._open: set[Bulk] = set()
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling = Tasks()
         self._closed = False
 
     async def open(self, timeout: float | None = None, *, listens: bool = False) -> BulkCall:
@@ -122,9 +123,7 @@ class BulkLanes:
 
     def settle(self, call: BulkCall) -> None:
         """Its end is on its way."""
-        task = asyncio.create_task(call.settle(), name="end of a call on a bulk lane")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._settling.spawn(call.settle(), name="end of a call on a bulk lane")
 
     def close(self) -> None:
         """The link has ended. Calls that are under way go on; each lane is hung up after its call."""
@@ -221,11 +220,10 @@ class BulkCall:
                 await self.done_writing()
                 if not self._heard_end:
                     await self._lane.until_end()
-        except (LaneBroken, TimeoutError):
+        except BaseException as error:
             self._lanes.hang_up(self._lane)
-        except BaseException:
-            self._lanes.hang_up(self._lane)
-            raise
+            if not isinstance(error, LaneBroken | TimeoutError):
+                raise
         else:
             self._lanes.give_back(self._lane)
 

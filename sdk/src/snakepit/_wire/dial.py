@@ -257,42 +257,33 @@ class Dialer:
         return sign is Sign.GONE
 
     async def _try(self, address: str) -> float:
-        """Whatever goes wrong in a dial, another one follows: nobody else would ever dial that address."""
+        """How long a link was open. Whatever goes wrong, another dial follows: nobody else would ever dial that address."""
         try:
-            return await self._dial(address)
-        except asyncio.InvalidStateError:
-            return self._failed(address, ServerUnavailable(f"{address} ended the link while it was opened"))
+            async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
+                return await self._keep(*await self._open(address, channel))
         except Exception as error:
-            return self._failed(address, ServerUnavailable(f"the link to {address} could not be opened: {error!r}"), error)
+            return self._failed(address, error)
 
-    async def _dial(self, address: str) -> float:
+    async def _keep(self, replica: Replica, run: asyncio.Task[str]) -> float:
         """One life of one link: how long it was open."""
-        async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
-            try:
-                replica, run = await self._open(address, channel)
-            except grpc.RpcError as error:
-                return self._failed(address, from_rpc_error(error))
-            except TimeoutError:
-                return self._failed(address, ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s"))
-            except SnakepitError as error:
-                return self._failed(address, error)
-            self.replicas[address] = replica
-            self._linked.append(replica)
-            if self._look is None:
-                self._look_again()
-            opened = asyncio.get_running_loop().time()
-            self.last_error = None
-            try:
-                await self._until_closed(replica, run)
-                lasted = asyncio.get_running_loop().time() - opened
-                if asyncio.current_task() in self._retiring:
-                    if replica.bulk is not None:
-                        replica.bulk.close()
-                    await replica.uses.over()
-            finally:
+        self.replicas[replica.address] = replica
+        self._linked.append(replica)
+        if self._look is None:
+            self._look_again()
+        now = asyncio.get_running_loop().time
+        opened = now()
+        self.last_error = None
+        try:
+            await self._until_closed(replica, run)
+            lasted = now() - opened
+            if asyncio.current_task() in self._retiring:
                 if replica.bulk is not None:
-                    replica.bulk.cut()
-            return lasted
+                    replica.bulk.close()
+                await replica.uses.over()
+        finally:
+            if replica.bulk is not None:
+                replica.bulk.cut()
+        return lasted
 
     async def _until_closed(self, replica: Replica, run: asyncio.Task[str]) -> None:
         reason = "cancelled"
@@ -306,10 +297,11 @@ class Dialer:
                 del self.replicas[replica.address]
             self._on_close(replica, reason)
 
-    def _failed(self, address: str, error: SnakepitError, cause: BaseException | None = None) -> float:
-        if self.last_error is None or str(self.last_error) != str(error):
-            log.warning("no link to %s: %s", address, error, exc_info=cause)
-        self.last_error = error
+    def _failed(self, address: str, error: Exception) -> float:
+        failure, cause = _told(address, error), None if isinstance(error, _EXPECTED) else error
+        if self.last_error is None or str(self.last_error) != str(failure):
+            log.warning("no link to %s: %s", address, failure, exc_info=cause)
+        self.last_error = failure
         return 0.0
 
     async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
@@ -347,3 +339,20 @@ class Dialer:
                 await call.read()
             raise ServerUnavailable(f"no lane could be opened to {where[0]}:{where[1]}")
         return StreamLane(call.read, call.write, link_pb2.LinkRequest, call.done_writing), None
+
+
+_EXPECTED = (SnakepitError, grpc.RpcError, TimeoutError, asyncio.InvalidStateError)
+"""What a dial may end with, whoever is at the other end."""
+
+
+def _told(address: str, error: Exception) -> SnakepitError:
+    """Why there is no link."""
+    if isinstance(error, SnakepitError):
+        return error
+    if isinstance(error, grpc.RpcError):
+        return from_rpc_error(error)
+    if isinstance(error, TimeoutError):
+        return ServerUnavailable(f"{address} did not answer the Hello within {WELCOME_SECONDS:g} s")
+    if isinstance(error, asyncio.InvalidStateError):
+        return ServerUnavailable(f"{address} ended the link while it was opened")
+    return ServerUnavailable(f"the link to {address} could not be opened: {error!r}")

@@ -170,8 +170,7 @@ def value_of(part: Part) -> Any:
     """The value of an answer. Raises ToolError, and the table's errors."""
     if isinstance(part, ToolChunk):
         raise SnakepitError("a chunk came where one value was asked for: the other end is of another version")
-    if (failure := failure_of(part)) is not None:
-        raise failure
+    _raise_failure(part)
     return None if part.payload is None else payloads.decode(part.payload)
 
 
@@ -179,18 +178,15 @@ def chunk_of(part: Part) -> Payload | None:
     """The next piece of a stream; None after the last. Raises as `value_of`."""
     if isinstance(part, ToolChunk):
         return part.payload
-    if (failure := failure_of(part)) is not None:
-        raise failure
+    _raise_failure(part)
     return None
 
 
-def failure_of(answer: ToolAnswer) -> SnakepitError | None:
-    """What the answer's call ended with, as an exception; None: with a result."""
+def _raise_failure(answer: ToolAnswer) -> None:
     if (raised := answer.tool_error) is not None:
-        return ToolError(raised.type, raised.message, raised.traceback)
-    if (failure := answer.failure) is not None:
-        return error_of(failure)
-    return None
+        raise ToolError(raised.type, raised.message, raised.traceback)
+    if answer.failure is not None:
+        raise error_of(answer.failure)
 
 
 def error_of(failure: CallFailure) -> SnakepitError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -121,14 +121,9 @@ def run(arguments: list[str]) -> int:
 def _add_of_others(app: typer.Typer) -> None:
     found = {each.name: each for each in entry_points(group=GROUP)}
     for name, point in found.items():
-        _add(app, name, _load(point))
+        _add(app, name, point.load())
     for name in _MISSING.keys() - found.keys():
         app.command(name, hidden=True, context_settings=_ANY)(_missing(name))
-
-
-def _load(point: EntryPoint) -> Callable[..., Any]:
-    command: Callable[..., Any] = point.load()
-    return command
 
 
 def _missing(name: str) -> Callable[[], None]:

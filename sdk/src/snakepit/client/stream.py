@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Any, Self
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Self, TypeVar
 
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
@@ -22,6 +22,7 @@ from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2, router_pb2, router_pb2_grpc
 
+T = TypeVar("T")
 Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse
 
 
@@ -131,7 +132,8 @@ class Stream(AsyncIterator[Any]):
             if chunk.WhichOneof("outcome") == "tool_error":
                 self._end("TOOL_ERROR")
                 raise codec.tool_error(chunk.tool_error)
-            return await self._value(chunk)
+            assert self._source is not None
+            return await self._of(self._source, self._source.value(chunk, self._trusted))
         self._end()
         raise StopAsyncIteration
 
@@ -153,9 +155,7 @@ class Stream(AsyncIterator[Any]):
         if self._source is not None:
             self._connection.peers.check_loop()
         try:
-            if self._source is not None:
-                return await self._read(self._source)
-            return await self._begin()
+            return await (self._begin() if self._source is None else self._of(self._source, self._source.read()))
         except SnakepitError as error:
             self._end(error.reason)
             raise
@@ -192,28 +192,19 @@ class Stream(AsyncIterator[Any]):
         rpc = router_pb2_grpc.RouterServiceStub(peer.replica.channel).ExecuteStream
         return _Plain(rpc(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses)
 
-    async def _read(self, source: _OnLane | _Plain) -> Chunk | None:
+    async def _of(self, source: _OnLane | _Plain, reading: Coroutine[Any, Any, T]) -> T:
+        """What the source gives. Raises what became of the call where its connection has gone."""
         try:
-            return await source.read()
-        except SnakepitError as error:
-            raise self._failed(source, error) from None
-
-    async def _value(self, chunk: Chunk) -> Any:
-        assert self._source is not None
-        try:
-            return await self._source.value(chunk, self._trusted)
-        except SnakepitError as error:
-            raise self._failed(self._source, error) from None
+            return await reading
+        except SnakepitError as raised:
+            error = self._said(source, raised)
+            self._end(error.reason)
+            raise error from None
 
     def _said(self, source: _OnLane | _Plain, raised: SnakepitError) -> SnakepitError:
         if not is_broken(raised):
             return raised
         return local_errors.broken(self._address, raised.message, never_started=source.never_started)
-
-    def _failed(self, source: _OnLane | _Plain, raised: SnakepitError) -> SnakepitError:
-        error = self._said(source, raised)
-        self._end(error.reason)
-        return error
 
     def _end(self, error: str = "") -> None:
         """Idempotent. A forked child has only a copy of the call: it is the parent's to end."""

@@ -32,6 +32,7 @@ from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started,
 from snakepit.testing.doubles import ToolDoubles
 
 Watch = Callable[[float, str], object]
+_END = object()
 
 
 class MemoryState:
@@ -211,25 +212,22 @@ class Harness:
 
     def _chunks(self, run: _Run) -> Iterator[Any]:
         """However the reading ends, the producer's `finally` blocks run."""
-        values = self._outcome(run, lambda: self._iterator(self._wait(run.start(), run.deadline), run.deadline))
-        end = object()
+        given = self._outcome(run, lambda: self._wait(run.start(), run.deadline))
+        values = self._pull(given, run.deadline) if isinstance(given, AsyncIterator) else iter(given)
         try:
-            while (value := self._outcome(run, lambda: next(values, end))) is not end:
+            while (value := self._outcome(run, lambda: next(values, _END))) is not _END:
                 yield _round_trip(value)
         finally:
             if (close := getattr(values, "close", None)) is not None:
                 close()
 
-    def _iterator(self, result: Any, deadline: float | None) -> Iterator[Any]:
-        return self._pull(result, deadline) if isinstance(result, AsyncIterator) else iter(result)
-
     def _pull(self, values: AsyncIterator[Any], deadline: float | None) -> Iterator[Any]:
+        async def following() -> Any:
+            return await anext(values, _END)
+
         try:
-            while True:
-                try:
-                    yield self._wait(_next(values), deadline)
-                except StopAsyncIteration:
-                    return
+            while (value := self._wait(following(), deadline)) is not _END:
+                yield value
         finally:
             if (close := getattr(values, "aclose", None)) is not None:
                 self._wait(close())
@@ -285,10 +283,3 @@ async def _by(work: Coroutine[Any, Any, Any], deadline: float | None) -> Any:
         if limit.expired():
             raise Interrupted("DEADLINE") from error
         raise
-
-
-def _next(values: AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:
-    async def step() -> Any:
-        return await anext(values)
-
-    return step()
