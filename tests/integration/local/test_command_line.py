@@ -133,7 +133,7 @@ def test_a_session_is_exported_to_a_file_and_imported_under_another_id_and_pool(
             session.state.set(key, value)
         file = tmp_path / "session.json"
         assert snakepit("session", "export", "sample", "from", "-O", str(file)) == (0, "", "")
-        assert snakepit("session", "export", "sample", "from")[1] == file.read_text()
+        assert snakepit("session", "export", "sample", "from")[1] == file.read_text() + "\n"
         assert json.loads(file.read_text())["ttlSeconds"] == 77.0
         assert snakepit("session", "import", "tiny", str(file), "--id", "to") == (0, "to\n", "")
         assert snakepit("session", "import", "tiny", str(file)) == (0, "from\n", "")

@@ -15,7 +15,6 @@ from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FORMATS = ("json", "text")
 
 
 class JsonFormatter(logging.Formatter):
@@ -45,17 +44,14 @@ def configure_logging(component: str) -> None:
     """Send the root logger's records to stderr, once. Raises ValueError naming the variable that is wrong."""
     form = os.environ.get("SNAKEPIT_LOG_FORMAT") or ("text" if sys.stderr.isatty() else "json")
     level = os.environ.get("SNAKEPIT_LOG_LEVEL") or "info"
-    if form not in _FORMATS:
+    if form not in ("json", "text"):
         raise ValueError(f"SNAKEPIT_LOG_FORMAT={form!r} is unknown: use json or text")
     if level.lower() not in _LEVELS:
         raise ValueError(f"SNAKEPIT_LOG_LEVEL={level!r} is unknown: use {', '.join(_LEVELS)}")
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter(component) if form == "json" else _text(component))
+    text = logging.Formatter(f"%(asctime)s {component} %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    handler.setFormatter(JsonFormatter(component) if form == "json" else text)
     logging.basicConfig(level=_LEVELS[level.lower()], handlers=[handler], force=True)
-
-
-def _text(component: str) -> logging.Formatter:
-    return logging.Formatter(f"%(asctime)s {component} %(levelname)s %(message)s", datefmt="%H:%M:%S")
 
 
 def _trace_ids(traceparent: str) -> dict[str, str]:

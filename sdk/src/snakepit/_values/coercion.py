@@ -53,24 +53,20 @@ def _validated(kind: Any, value: Any) -> Any:
     return pydantic_types.validated(kind.model_validate if adapter is None else adapter.validate_python, tables.settled(value))
 
 
-def _number(kind: Any, value: Any) -> Any:
-    if not isinstance(value, int | float):
-        raise _unexpected(kind, value)
-    return kind(value)
+def _made_of(*accepted: type[Any]) -> Make:
+    def make(kind: Any, value: Any) -> Any:
+        if not isinstance(value, accepted):
+            raise _unexpected(kind, value)
+        return kind(value)
+
+    return make
 
 
-def _of_text(kind: Any, value: Any) -> Any:
-    if not isinstance(value, str):
-        raise _unexpected(kind, value)
-    return kind(value)
+_number, _of_text, _of_text_or_number = _made_of(int, float), _made_of(str), _made_of(str, int, float)
 
 
 def _complex(kind: Any, value: Any) -> Any:
-    if isinstance(value, list) and len(value) == 2:
-        return kind(*value)
-    if not isinstance(value, str | int | float):
-        raise _unexpected(kind, value)
-    return kind(value)
+    return kind(*value) if isinstance(value, list) and len(value) == 2 else _of_text_or_number(kind, value)
 
 
 def _array(kind: Any, value: Any) -> Any:

@@ -169,7 +169,7 @@ def _decode(payload: Payload, tables: bool) -> Any:
 
 
 def _restored(payload: Payload, tables: bool) -> list[Any]:
-    return [restored(each) for each in payload.attachments] if tables else [_made(each, tables) for each in payload.attachments]
+    return [_made(each, tables) for each in payload.attachments]
 
 
 def _made(attachment: Attachment, tables: bool) -> Any:

@@ -9,7 +9,6 @@ import asyncio
 from typing import Any
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
@@ -36,11 +35,11 @@ def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
     details = {key: _clipped(value, _DETAIL_BYTES) for key, value in error.details.items()}
     status = RpcStatus(code=int(error.status), message=message)
     info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**details, _STARTED: error.started.name})
-    status.details.append(_any(info))
+    status.details.add().Pack(info)
     if error.retry_after is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
-        status.details.append(_any(RetryInfo(retry_delay=delay)))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
     return CODES[int(error.status)], message, ((TRAILER, status.SerializeToString()),)
 
 
@@ -86,12 +85,6 @@ def from_frame(error: common_pb2.Error) -> SnakepitError:
         details=dict(error.details),
         retry_after=error.retry_after_seconds or None,
     )
-
-
-def _any(message: ErrorInfo | RetryInfo) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed
 
 
 def _from_rich(status: RpcStatus) -> SnakepitError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import collections.abc
+import contextlib
 import inspect
 import keyword
 import typing
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,14 +18,7 @@ from snakepit._values.coercion import decode_hook, is_table
 from snakepit.author import schemas
 from snakepit.author.context import AsyncContext, Context
 
-_STREAMS = frozenset(
-    {
-        collections.abc.Iterator,
-        collections.abc.Generator,
-        collections.abc.AsyncIterator,
-        collections.abc.AsyncGenerator,
-    }
-)
+_STREAMS = frozenset({Iterator, Generator, AsyncIterator, AsyncGenerator})
 _IMMUTABLE = (str, int, float, bool, bytes, type(None))
 
 
@@ -121,16 +114,11 @@ def context_of_hook(hook: Callable[..., Any]) -> type[Context] | type[AsyncConte
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = inspect.unwrap(function)
     target = getattr(target, "__func__", target)
-    try:
+    with contextlib.suppress(NameError):
         return typing.get_type_hints(target, include_extras=True)
-    except NameError:
-        without_return = {name: each for name, each in target.__annotations__.items() if name != "return"}
-        return _parameter_hints(without_return, target.__globals__)
-
-
-def _parameter_hints(annotations: dict[str, Any], module: dict[str, Any]) -> dict[str, Any]:
+    without_return = {name: each for name, each in target.__annotations__.items() if name != "return"}
     try:
-        return typing.get_type_hints(SimpleNamespace(__annotations__=annotations), module, include_extras=True)
+        return typing.get_type_hints(SimpleNamespace(__annotations__=without_return), target.__globals__, include_extras=True)
     except NameError as error:
         raise TypeError(
             f"an annotation can't be resolved: {error}; import it where it exists at run time, not under TYPE_CHECKING"

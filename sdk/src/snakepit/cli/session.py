@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from snakepit.cli.output import Output, OutputOption, show
+from snakepit.cli.arguments import read_file
+from snakepit.cli.output import Output, OutputOption, Sink, show
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.client import Client, snapshot
 from snakepit.errors import InvalidArguments, SessionNotFound
@@ -45,12 +45,8 @@ def export(
     file: Annotated[Path | None, typer.Option("-O", "--output-file", metavar="FILE", help="Where to write; else standard output.")] = None,
 ) -> None:
     """Write the session, with its metadata and state, as JSON."""
-    data = snapshot.encode(target.run(lambda client: client.pool(target.pool(pool)).session(id).export()))
-    if file is None:
-        sys.stdout.write(data.decode())
-    else:
-        with _told(file):
-            file.write_bytes(data)
+    with contextlib.closing(Sink(Output.table, file)) as sink:
+        sink.put(snapshot.encode(target.run(lambda client: client.pool(target.pool(pool)).session(id).export())).decode())
 
 
 @with_target
@@ -61,20 +57,13 @@ def import_(
     id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Of the new session; else the exported one's.")] = None,
 ) -> None:
     """Make a session of an exported one, in any pool; prints its id."""
-    with _told(file):
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    saved = snapshot.decode(data)
+    try:
+        saved = snapshot.decode(read_file(str(file)))
+    except OSError as error:
+        raise InvalidArguments(f"{file}: {error.strerror}") from error
     new = id or saved.id
     target.run(lambda client: client.pool(target.pool(pool)).session(new).restore(saved))
     print(new)
-
-
-@contextlib.contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InvalidArguments(f"{file}: {error.strerror}") from error
 
 
 @with_target

@@ -39,7 +39,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Any], *, width: int | None) 
     if width is not None:
         kept = _fitting(columns, widths, width)
         last = kept[-1]
-        widths[last] = max(1, min(widths[last], width - _total(widths, kept[:-1]) - (len(GAP) if kept[:-1] else 0)))
+        widths[last] = max(1, min(widths[last], width - sum(widths[i] + len(GAP) for i in kept[:-1])))
     return [_line([(_fit(cells[i][row], widths[i]), widths[i]) for i in kept]) for row in range(len(rows) + 1)]
 
 
@@ -73,10 +73,6 @@ def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> li
             break
         kept.remove(goes)
     return kept
-
-
-def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
-    return sum(widths[i] for i in kept) + len(GAP) * max(0, len(kept) - 1)
 
 
 def _line(cells: Sequence[tuple[str, int]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Never, TypeVar, cast
 
 from snakepit._ipc import frames
 from snakepit._telemetry import tracing
+from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
 from snakepit.client.connection import Connection
@@ -54,8 +55,8 @@ class Calls:
             frame.call.progress = True
         now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
-        if tracing.enabled():
-            return await self._traced(frame, large, now, deadline, on_progress)
+        if tracing.enabled() and (span := self._span(tool)) is not None:
+            return await self._traced(span, frame, large, now, deadline, on_progress)
         return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), trusted=self._trusted)
 
     def stream(
@@ -75,7 +76,7 @@ class Calls:
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
-        span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
+        span = self._span(tool)
         if span is not None:
             frame.call.traceparent = span.traceparent
         return Stream(self._connection, frame.call, large, timeout, span, trusted=self._trusted)
@@ -105,13 +106,13 @@ class Calls:
 
         return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
 
+    def _span(self, tool: str) -> Span | None:
+        attributes = {"snakepit.pool": self._target.pool, "snakepit.tool": tool, "rpc.system.name": "snakepit"}
+        return tracing.start_span(f"call {tool}", attributes=attributes, kind="client")
+
     async def _traced(
-        self, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
+        self, span: Span, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
     ) -> Any:
-        tool = frame.call.tool
-        span = tracing.start_span(f"call {tool}", attributes=_attributes(self._target, tool), kind="client")
-        if span is None:
-            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large), trusted=self._trusted)
         frame.call.traceparent = span.traceparent
         error = ""
         try:
@@ -127,7 +128,3 @@ class Calls:
 
 
 _OPTIONS = ("timeout", "idempotency_key", "metadata", "priority", "on_progress")
-
-
-def _attributes(target: requests.Target, tool: str) -> dict[str, str]:
-    return {"snakepit.pool": target.pool, "snakepit.tool": tool, "rpc.system.name": "snakepit"}

@@ -145,12 +145,11 @@ class Serving:
             await _chunk(running, _encoded(running, value))
 
     async def _collect(self, running: Within, values: AsyncIterator[Any]) -> common_pb2.Payload:
-        collected, size, limit = [], 0, _limit(running)
+        collected, size = [], 0
         async for value in values:
             collected.append(value)
             size += payloads.size(payloads.encode(value))
-            if size > limit:
-                raise _too_large(running, size)
+            _check_size(running, size)
         return _encoded(running, collected)
 
     async def _iterate(self, values: Any) -> AsyncIterator[Any]:
@@ -187,19 +186,15 @@ async def _chunk(running: Within, payload: common_pb2.Payload) -> None:
 
 def _encoded(running: Within, value: Any) -> common_pb2.Payload:
     encoded = codec.encode_answer(value)
-    if (size := codec.size(encoded)) > _limit(running):
-        raise _too_large(running, size)
+    _check_size(running, codec.size(encoded))
     return encoded
 
 
-def _limit(running: Within) -> int:
-    return running.peer.replica.max_payload_bytes or MAX_PAYLOAD_BYTES
-
-
-def _too_large(running: Within, size: int) -> PayloadTooLarge:
-    limit = _limit(running)
-    message = f"the result of tool {running.call.tool!r} has {size} bytes; the limit maxPayloadBytes is {limit}"
-    return PayloadTooLarge(message, started=Started.YES, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
+def _check_size(running: Within, size: int) -> None:
+    limit = running.peer.replica.max_payload_bytes or MAX_PAYLOAD_BYTES
+    if size > limit:
+        message = f"the result of tool {running.call.tool!r} has {size} bytes; the limit maxPayloadBytes is {limit}"
+        raise PayloadTooLarge(message, started=Started.YES, details={"limit": "maxPayloadBytes", "bytes": str(limit)})
 
 
 def _send(peer: Peer, frame: link_pb2.Frame) -> None:

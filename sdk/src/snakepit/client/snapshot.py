@@ -32,7 +32,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
 def encode(snapshot: Snapshot) -> bytes:
     """JSON, with a line for each key."""
-    return msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(snapshot), indent=1)
 
 
 def decode(data: bytes) -> Snapshot:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -29,7 +30,7 @@ from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool, discover
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, ToolError, ToolNotFound
-from snakepit.testing.doubles import ToolDoubles
+from snakepit.testing.doubles import ToolDoubles, values_of
 
 Watch = Callable[[float, str], object]
 _END = object()
@@ -213,24 +214,10 @@ class Harness:
     def _chunks(self, run: _Run) -> Iterator[Any]:
         """However the reading ends, the producer's `finally` blocks run."""
         given = self._outcome(run, lambda: self._wait(run.start(), run.deadline))
-        values = self._pull(given, run.deadline) if isinstance(given, AsyncIterator) else iter(given)
-        try:
+        given = given if isinstance(given, AsyncIterator) else iter(given)
+        with contextlib.closing(values_of(given, lambda step: self._wait(step, run.deadline), self._wait)) as values:
             while (value := self._outcome(run, lambda: next(values, _END))) is not _END:
                 yield _round_trip(value)
-        finally:
-            if (close := getattr(values, "close", None)) is not None:
-                close()
-
-    def _pull(self, values: AsyncIterator[Any], deadline: float | None) -> Iterator[Any]:
-        async def following() -> Any:
-            return await anext(values, _END)
-
-        try:
-            while (value := self._wait(following(), deadline)) is not _END:
-                yield value
-        finally:
-            if (close := getattr(values, "aclose", None)) is not None:
-                self._wait(close())
 
     def _outcome(self, run: _Run, work: Callable[[], Any]) -> Any:
         try:

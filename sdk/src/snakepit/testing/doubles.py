@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 from snakepit._ipc.frames import CallFailure, Payload, ToolAnswer, ToolChunk, ToolFailure
@@ -20,6 +20,8 @@ from snakepit.author.tools import Tool, as_tool
 from snakepit.errors import SnakepitError, ToolNotFound
 
 Send = Callable[[ToolChunk | ToolAnswer], None]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+_END = object()
 
 
 class ToolDoubles:
@@ -49,8 +51,9 @@ class ToolDoubles:
     def _run(self, request: ToolRequest, operation_id: int, send: Send) -> None:
         try:
             tool = self._find(request)
-            values = _values(tool.function(**tool.decode(request.arguments)))
-            send(ToolAnswer(operation_id, payload=_give(tool, values, request, operation_id, send)))
+            with asyncio.Runner() as runner:
+                values = values_of(tool.function(**tool.decode(request.arguments)), runner.run, runner.run)
+                send(ToolAnswer(operation_id, payload=_give(tool, values, request, operation_id, send)))
         except SnakepitError as error:
             send(ToolAnswer(operation_id, failure=CallFailure(error.reason, error.message, int(error.started), dict(error.details))))
         except Exception as error:
@@ -65,19 +68,26 @@ class ToolDoubles:
         return found
 
 
-def _values(result: Any) -> Iterator[Any]:
+def values_of(result: Any, run: Run, end: Run) -> Generator[Any, None, None]:
+    """What a tool gave: its value, or those of its stream one by one. `run` runs what is awaited, `end` what ends a stream."""
     if inspect.iscoroutine(result):
-        yield asyncio.run(result)
+        yield run(result)
     elif isinstance(result, AsyncIterator):
-        yield from asyncio.run(_collected(result))
+        values = result
+
+        async def following() -> Any:
+            return await anext(values, _END)
+
+        try:
+            while (value := run(following())) is not _END:
+                yield value
+        finally:
+            if (close := getattr(values, "aclose", None)) is not None:
+                end(close())
     elif isinstance(result, Iterator):
         yield from result
     else:
         yield result
-
-
-async def _collected(values: AsyncIterator[Any]) -> list[Any]:
-    return [value async for value in values]
 
 
 def _give(tool: Tool, values: Iterator[Any], request: ToolRequest, operation_id: int, send: Send) -> Payload | None:
