@@ -139,15 +139,17 @@ async def to_the_end(stream: snakepit.Stream) -> None:
         await anext(stream)
 
 
-async def test_more_calls_than_there_may_be_lanes_wait_for_one(pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that opens has no more."""
     monkeypatch.setattr(bulk_calls, "MOST_LANES", 1)
+
+
+async def test_more_calls_than_there_may_be_lanes_wait_for_one(one_lane: None, pool: snakepit.Pool) -> None:
     await asyncio.gather(*[echo(pool) for _ in range(6)])
 
 
-async def test_a_call_that_waits_for_a_lane_ends_by_its_deadline_and_takes_none_with_it(
-    pool: snakepit.Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk_calls, "MOST_LANES", 1)
+async def test_a_call_that_waits_for_a_lane_ends_by_its_deadline_and_takes_none_with_it(one_lane: None, pool: snakepit.Pool) -> None:
     stream = pool.stream("endless", {"size": 10}, timeout=30)
     await anext(stream)
     with pytest.raises(snakepit.DeadlineExceeded):

@@ -47,19 +47,17 @@ def from_array(array: Any) -> Attachment:
 
 def restored(attachment: Attachment) -> Any:
     """bytes, a table, or an array: of numpy where that is there, else a memoryview with its shape. Raises ValueError, TypeError."""
+    if attachment.content_type == ARROW:
+        from snakepit._values import tables
+
+        return tables.restored(attachment)
     if attachment.content_type != NDARRAY:
-        return _table(attachment) if attachment.content_type == ARROW else bytes(attachment.data)
+        return bytes(attachment.data)
     try:
         import numpy
     except ImportError:
         return _view(attachment)
     return numpy.frombuffer(attachment.data, dtype=numpy.dtype(attachment.dtype)).reshape(attachment.shape)
-
-
-def _table(attachment: Attachment) -> Any:
-    from snakepit._values import tables
-
-    return tables.restored(attachment)
 
 
 def _flat(view: memoryview) -> bytes:

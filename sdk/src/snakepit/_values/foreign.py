@@ -101,14 +101,10 @@ def _remedy(sentence: str) -> Callable[[Any], Any]:
     return refuse
 
 
-def _nothing(value: Any) -> None:
-    return None
-
-
 _ADDRESSES = ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network")
 _MAKERS: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("pandas", "NaTType"): _nothing,
-    ("pandas", "NAType"): _nothing,
+    ("pandas", "NaTType"): lambda value: None,
+    ("pandas", "NAType"): lambda value: None,
     ("pandas", "DataFrame"): tables.of_pandas,
     ("pandas", "Series"): tables.of_pandas,
     ("pandas", "Index"): lambda value: value.tolist(),

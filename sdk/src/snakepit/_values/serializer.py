@@ -209,19 +209,15 @@ def fitting(value: Any) -> Any:
 
 def complaints(value: Any, remedies: Mapping[str, str]) -> tuple[str, ...]:
     """A sentence for each marker in a converted value, at most MAX_WARNINGS, with its remedy."""
+    also = {kind: f"; {remedy}" for kind, remedy in remedies.items() if remedy}
     found = [
-        f"{path} is a {kind}, which can't be carried: a marker stands in its place{_also(remedies, kind)}"
+        f"{path} is a {kind}, which can't be carried: a marker stands in its place{also.get(kind, '')}"
         for path, kind in _markers(value, "$")
     ]
     if len(found) > MAX_WARNINGS:
         more = len(found) - MAX_WARNINGS + 1
         return (*found[: MAX_WARNINGS - 1], f"{more} more values can't be carried: markers stand in their places")
     return tuple(found)
-
-
-def _also(remedies: Mapping[str, str], kind: str) -> str:
-    remedy = remedies.get(kind, "")
-    return f"; {remedy}" if remedy else ""
 
 
 def _markers(value: Any, path: str) -> Iterator[tuple[str, str]]:

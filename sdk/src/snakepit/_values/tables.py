@@ -9,6 +9,7 @@ import importlib
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from snakepit._ipc.frames import Attachment
@@ -137,56 +138,48 @@ def _table(data: Any) -> Any:
     return table
 
 
-def _frame(data: Any) -> Any:
-    table = _table(data) if _module("pandas") is not None else None
-    return None if table is None else _as_pandas(table)
-
-
-def _as_pandas(table: Any) -> Any:
-    try:
-        return table.to_pandas()
-    except Exception as error:  # of pandas' own metadata, which is the sender's
-        raise ValueError(f"pandas can't read it: {_first_line(error)}") from error
-
-
-def _series(data: Any) -> Any:
+def _pandas(data: Any, *, is_series: bool) -> Any:
     table = _table(data) if _module("pandas") is not None else None
     if table is None:
         return None
-    frame = _as_pandas(table)
-    column = _only_column(frame, lambda: frame.iloc[:, 0])
+    try:
+        frame = table.to_pandas()
+    except Exception as error:  # of pandas' own metadata, which is the sender's
+        raise ValueError(f"pandas can't read it: {_first_line(error)}") from error
+    if not is_series:
+        return frame
+    _check_one_column(frame)
+    column = frame.iloc[:, 0]
     return column.rename(None) if _NAMELESS in (table.schema.metadata or {}) else column
 
 
-def _polars_frame(data: Any) -> Any:
+def _polars(data: Any, *, is_series: bool) -> Any:
     polars = _module("polars")
     if polars is None:
         return None
     try:
         table = _table(data)
-        return polars.read_ipc_stream(io.BytesIO(data)) if table is None else polars.from_arrow(table)
+        frame = polars.read_ipc_stream(io.BytesIO(data)) if table is None else polars.from_arrow(table)
     except BaseException as error:  # a panic of Rust's is no Exception
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise ValueError(f"polars can't read it: {_first_line(error)}") from error
         raise
+    if not is_series:
+        return frame
+    _check_one_column(frame)
+    return frame.to_series(0)
 
 
-def _polars_series(data: Any) -> Any:
-    frame = _polars_frame(data)
-    return None if frame is None else _only_column(frame, lambda: frame.to_series(0))
-
-
-def _only_column(frame: Any, column: Callable[[], Any]) -> Any:
+def _check_one_column(frame: Any) -> None:
     if frame.shape[1] != 1:
         raise ValueError(f"a series has one column, and this table has {frame.shape[1]}")
-    return column()
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    FRAME: _frame,
-    SERIES: _series,
-    POLARS_FRAME: _polars_frame,
-    POLARS_SERIES: _polars_series,
+    FRAME: partial(_pandas, is_series=False),
+    SERIES: partial(_pandas, is_series=True),
+    POLARS_FRAME: partial(_polars, is_series=False),
+    POLARS_SERIES: partial(_polars, is_series=True),
     TABLE: _table,
 }
 

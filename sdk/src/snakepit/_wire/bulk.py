@@ -53,21 +53,14 @@ _MOST_PARTS = 512
 Moved = Callable[[int], object]
 
 
-class LaneBroken(grpc.RpcError):
+class LaneBroken(grpc.aio.AioRpcError):
     """How a call ended on a bulk lane, as gRPC says it of a stream: so it is handled where a stream's end is."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailers: Metadata = ()) -> None:
-        super().__init__(details)
-        self._code, self._details, self._trailers = code, details, trailers
+        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), details, None)
 
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-    def trailing_metadata(self) -> Metadata:  # type: ignore[override]  # the stubs know of pairs only by another name
-        return self._trailers
+    def __str__(self) -> str:
+        return self.details() or ""
 
     @classmethod
     def said(cls, body: bytes) -> LaneBroken:

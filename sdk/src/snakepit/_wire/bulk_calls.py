@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -39,9 +38,8 @@ class BulkLanes:
         # With the time since when; the one that was used last is taken first.
         self._idle: list[tuple[Bulk, float]] = []
         self._weeding: asyncio.TimerHandle | None = None
-        self._open: set[Bulk] = set()
-        self._opening = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._busy: set[Bulk] = set()
+        self._room = asyncio.Semaphore(MOST_LANES)
         self._settling = Tasks()
         self._closed = False
 
@@ -56,24 +54,21 @@ class BulkLanes:
 
     async def take(self) -> Bulk:
         """A lane with no call on it. Waits while there are too many. Raises LaneBroken where none is to be had."""
-        while len(self._open) + self._opening - len(self._idle) >= MOST_LANES and not self._closed:
-            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(room)
-            try:
-                await room
-            except asyncio.CancelledError:
-                if room.done() and not room.cancelled():
-                    self._let_in()
-                raise
+        await self._room.acquire()
+        try:
+            lane = self._kept() or await self._dial()
+        except BaseException:
+            self._room.release()
+            raise
+        self._busy.add(lane)
+        return lane
+
+    def _kept(self) -> Bulk | None:
         while self._idle:
             if (lane := self._idle.pop()[0]).is_quiet:
                 return lane
-            self.hang_up(lane)
-        self._opening += 1
-        try:
-            return await self._dial()
-        finally:
-            self._opening -= 1
+            lane.abort()
+        return None
 
     async def _dial(self) -> Bulk:
         now = asyncio.get_running_loop().time
@@ -82,10 +77,9 @@ class BulkLanes:
             sock = await dial(self._host, self._port, self._ticket, max(0.0, until - now()))
             if sock is not None:
                 lane = Bulk(sock)
-                self._open.add(lane)
                 if not self._closed:
                     return lane
-                self.hang_up(lane)
+                lane.abort()
             await asyncio.sleep(AGAIN_SECONDS)
         why = "the link has ended" if self._closed else f"no lane could be opened to {self._host}:{self._port}"
         raise LaneBroken(grpc.StatusCode.UNAVAILABLE, why)
@@ -93,32 +87,30 @@ class BulkLanes:
     def give_back(self, lane: Bulk) -> None:
         """Both ends have ended its call."""
         lane.patience = None
-        if len(self._idle) < MOST_IDLE and not self._closed:
+        if len(self._idle) >= MOST_IDLE or self._closed:
+            lane.abort()
+        else:
             loop = asyncio.get_running_loop()
             self._idle.append((lane, loop.time()))
             if self._weeding is None:
                 self._weeding = loop.call_later(IDLE_SECONDS, self._weed)
-            self._let_in()
-        else:
-            self.hang_up(lane)
+        self._leave(lane)
 
     def hang_up(self, lane: Bulk) -> None:
         lane.abort()
-        self._open.discard(lane)
-        self._let_in()
+        self._leave(lane)
 
-    def _let_in(self) -> None:
-        """Whoever has waited longest; everybody looks for himself whether there is room."""
-        while self._waiting:
-            if not (room := self._waiting.popleft()).done():
-                room.set_result(None)
-                return
+    def _leave(self, lane: Bulk) -> None:
+        """It has no call any more, and whoever has waited longest has room."""
+        if lane in self._busy:
+            self._busy.remove(lane)
+            self._room.release()
 
     def _weed(self) -> None:
         """Those that have been idle for too long are the first ones."""
         loop = asyncio.get_running_loop()
         while self._idle and self._idle[0][1] + IDLE_SECONDS <= loop.time():
-            self.hang_up(self._idle.pop(0)[0])
+            self._idle.pop(0)[0].abort()
         self._weeding = loop.call_at(self._idle[0][1] + IDLE_SECONDS, self._weed) if self._idle else None
 
     def settle(self, call: BulkCall) -> None:
@@ -130,17 +122,14 @@ class BulkLanes:
         self._closed = True
         for lane, _ in self._idle:
             lane.abort()
-            self._open.discard(lane)
         self._idle.clear()
         if self._weeding is not None:
             self._weeding.cancel()
-        while self._waiting:
-            self._let_in()
 
     def cut(self) -> None:
         """The link has broken, or is wanted no more, and all its calls with it."""
         self.close()
-        for lane in list(self._open):
+        for lane in list(self._busy):
             self.hang_up(lane)
 
 

@@ -48,17 +48,11 @@ def _text(root: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 def _components(kind: Any, mode: Mode) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
     """msgspec's schemas, and the definitions of pydantic's beside its own: a `$ref` speaks of the root."""
-    found: list[Any] = []
-
-    def note(each: Any) -> dict[str, Any]:
-        found.append(each)
-        return {"description": "of pydantic"}
-
-    schemas, definitions = _described(kind, note, mode)
-    if not found:
-        return schemas, definitions
-    own = _Definitions(set(definitions), mode)
+    own = _Definitions(set(), mode)
     schemas, definitions = _described(kind, own.described, mode)
+    if own.definitions.keys() & definitions.keys():
+        own = _Definitions(set(definitions), mode)
+        schemas, definitions = _described(kind, own.described, mode)
     return schemas, definitions | own.definitions
 
 

@@ -27,8 +27,13 @@ class Tool:
 
     def __init__(self, function: Callable[..., Any], mark: Mark) -> None:
         self.function = function
-        self.name = _checked_name(mark.name or function.__name__)
-        self.signature: Signature = _read(self.name, function)
+        try:
+            self.name = check_tool(mark.name or function.__name__)
+            self.signature: Signature = read_signature(function)
+        except InvalidArguments as error:
+            raise AdapterError(f"{error}; give another with @tool(name=...)") from error
+        except TypeError as error:
+            raise AdapterError(f"tool {self.name!r}: {error}") from error
         self.streaming = self.signature.streaming
         self.info = ToolInfo(
             name=self.name,
@@ -84,20 +89,6 @@ def as_tool(function: Callable[..., Any]) -> Tool:
     if not callable(function) or inspect.isclass(function):
         raise AdapterError(f"{function!r} can't be offered as a tool: give a function")
     return Tool(function, mark if isinstance(mark, Mark) else Mark())
-
-
-def _read(name: str, function: Callable[..., Any]) -> Signature:
-    try:
-        return read_signature(function)
-    except TypeError as error:
-        raise AdapterError(f"tool {name!r}: {error}") from error
-
-
-def _checked_name(name: str) -> str:
-    try:
-        return check_tool(name)
-    except InvalidArguments as error:
-        raise AdapterError(f"{error}; give another with @tool(name=...)") from error
 
 
 # ---- of an adapter

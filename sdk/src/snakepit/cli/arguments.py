@@ -32,6 +32,7 @@ _WORDS = {
     "null": "null",
 }
 _DEEPEST = 16
+_NONE = object()
 
 
 def kinds(schema: Schema, of: Schema) -> list[str]:
@@ -45,12 +46,9 @@ def of_text(name: str, text: str, allowed: list[str]) -> Any:
         return text.encode()
     if "string" in allowed and not set(allowed) - {"string", "null"}:
         return text
-    value, is_json = _decoded(text)
-    if not allowed:
-        return value if is_json else text
-    if is_json and _is_one_of(value, allowed):
+    if (value := _as_json(text, allowed)) is not _NONE:
         return value
-    if "string" in allowed:
+    if not allowed or "string" in allowed:
         return text
     raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and {_shown(text)} is none: {_remedy(name, allowed)}")
 
@@ -67,8 +65,7 @@ def of_file(name: str, data: bytes, allowed: list[str], file: str) -> Any:
         raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and {file} is not UTF-8 text") from None
     if not allowed or "string" in allowed:
         return text
-    value, is_json = _decoded(text)
-    if is_json and _is_one_of(value, allowed):
+    if (value := _as_json(text, allowed)) is not _NONE:
         return value
     raise InvalidArguments(f"argument `{name}` is {_listed(allowed)}, and what {file} holds is none")
 
@@ -103,15 +100,13 @@ def _kind(value: Any) -> str:
     return names[type(value)]
 
 
-def _is_one_of(value: Any, allowed: list[str]) -> bool:
-    return _kind(value) in allowed or (type(value) is int and "number" in allowed)
-
-
-def _decoded(text: str) -> tuple[Any, bool]:
+def _as_json(text: str, allowed: list[str]) -> Any:
+    """The value, if the text is JSON of a kind that is allowed; else _NONE."""
     try:
-        return msgspec.json.decode(text), True
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None, False
+        return _NONE
+    return value if not allowed or _kind(value) in allowed or (type(value) is int and "number" in allowed) else _NONE
 
 
 def _listed(allowed: list[str]) -> str:

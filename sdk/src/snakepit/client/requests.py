@@ -96,15 +96,10 @@ def call_frame(
     return frame, large
 
 
+_SHARED = ("pool", "tool", "session_id", "affinity", "idempotency_key", "metadata", "priority")
+
+
 def stream_request(call: link_pb2.Call) -> router_pb2.ExecuteStreamRequest:
     """The same call for ExecuteStream."""
-    return router_pb2.ExecuteStreamRequest(
-        pool=call.pool,
-        tool=call.tool,
-        payload=call.arguments,
-        session_id=call.session_id,
-        affinity=call.affinity,
-        idempotency_key=call.idempotency_key,
-        metadata=call.metadata,
-        priority=call.priority,
-    )
+    shared: dict[str, Any] = {name: getattr(call, name) for name in _SHARED}
+    return router_pb2.ExecuteStreamRequest(payload=call.arguments, **shared)

@@ -6,11 +6,13 @@ Times are aware datetimes in UTC, durations seconds.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from snakepit.v1 import common_pb2, pool_pb2, session_pb2
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class PoolInfo(msgspec.Struct, frozen=True):
@@ -93,41 +95,31 @@ class SessionInfo(msgspec.Struct, frozen=True):
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
     """A pool as the wire has it, as a plain value."""
-    return PoolInfo(**{field: getattr(pool, field) for field in PoolInfo.__struct_fields__})
+    return _plain(PoolInfo, pool)
 
 
 def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:
     """A worker as the wire has it, as a plain value."""
-    plain = {field: getattr(worker, field) for field in WorkerInfo.__struct_fields__}
-    plain["state"] = _word(pool_pb2.WorkerState.Name(worker.state), "WORKER_STATE_")
-    plain["liveness"] = _word(pool_pb2.Liveness.Name(worker.liveness), "LIVENESS_")
-    return WorkerInfo(**plain)
+    state, liveness = pool_pb2.WorkerState.Name(worker.state), pool_pb2.Liveness.Name(worker.liveness)
+    return _plain(WorkerInfo, worker, state=_word(state, "WORKER_STATE_"), liveness=_word(liveness, "LIVENESS_"))
 
 
 def tool_info(tool: common_pb2.Tool) -> ToolInfo:
     """A tool as the wire has it, as a plain value."""
-    plain = {field: getattr(tool, field) for field in ToolInfo.__struct_fields__}
-    plain["input_schema"] = _schema(tool.input_schema)
-    plain["output_schema"] = _schema(tool.output_schema)
-    plain["provider"] = _word(common_pb2.Provider.Name(tool.provider), "PROVIDER_")
-    return ToolInfo(**plain)
+    schemas = {"input_schema": _schema(tool.input_schema), "output_schema": _schema(tool.output_schema)}
+    return _plain(ToolInfo, tool, provider=_word(common_pb2.Provider.Name(tool.provider), "PROVIDER_"), **schemas)
 
 
 def session_info(session: session_pb2.Session) -> SessionInfo:
     """A session as the wire has it, as a plain value."""
-    return SessionInfo(
-        id=session.id,
-        pool=session.pool,
-        uid=session.uid,
-        metadata=dict(session.metadata),
-        created=session.create_time.ToDatetime(UTC),
-        last_used=session.last_use_time.ToDatetime(UTC),
-        expires=session.expire_time.ToDatetime(UTC),
-        ttl_seconds=session.ttl_seconds,
-        worker=session.worker,
-        incarnation=session.incarnation,
-        epoch=session.epoch,
-    )
+    created, last_used = session.create_time.ToDatetime(UTC), session.last_use_time.ToDatetime(UTC)
+    times = {"created": created, "last_used": last_used, "expires": session.expire_time.ToDatetime(UTC)}
+    return _plain(SessionInfo, session, metadata=dict(session.metadata), **times)
+
+
+def _plain(kind: type[T], message: Any, **changed: Any) -> T:
+    """The fields are the message's of the same names, but for these."""
+    return kind(**{name: getattr(message, name) for name in kind.__struct_fields__ if name not in changed}, **changed)
 
 
 def _word(name: str, prefix: str) -> str:
