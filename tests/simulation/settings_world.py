@@ -159,7 +159,6 @@ class World:
     async def run(self) -> None:
         with (
             patch.object(operator_replica, "REQUEST_BYTES", self.request_bytes),
-            patch.object(operator_replica, "FULL_SECONDS", 10.0),
             patch.object(roster, "SWEEP_SECONDS", 10.0),
         ):
             for address in ADDRESSES[:2]:

@@ -20,9 +20,9 @@ from snakepit._wire.channels import client_options
 from snakepit._wire.dial import BACKOFF_SECONDS, resolve
 from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2
+from snakepit.v1 import fleet_pb2_grpc, link_pb2
 from snakepit_operator.model import CapsuleView, FleetView
-from snakepit_operator.replica import SILENCE_SECONDS, Call, Drains, Held, Replica, Settings, Wanted, held_by
+from snakepit_operator.replica import SILENCE_SECONDS, Call, Drains, Replica, Settings, Wanted
 from snakepit_operator.views import fleet_view
 
 RESOLVE_SECONDS = 5.0
@@ -53,8 +53,8 @@ class Fleet:
         self._look_up = look_up
         self._wanted = Wanted()
         self._replicas: dict[str, Replica] = {}
-        # By address, of replicas whose talk has ended too: they may serve by it still.
-        self._held: dict[str, dict[str, Held]] = {}
+        self._heard_last: dict[str, Replica] = {}
+        """By address, the talk that had an answer last, also when it has ended: the replica may serve by that still."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._views: dict[str, FleetView | None] = {}
         self._answered = asyncio.Condition()
@@ -142,16 +142,15 @@ class Fleet:
     def _standing(self, pool: str) -> dict[str, Any]:
         """What replicas say that they hold of the pool's settings, compared with what they should."""
         wanted = self._wanted.pools.get(pool) if self._wanted.pools else None
-        said = [self._held[each].get(pool) for each in self._tasks if each in self._held]
-        others = [each for each in said if wanted is None or each is None or each.digest != wanted.digest]
-        talks = [self._replicas[each] for each in self._tasks if each in self._held and each in self._replicas]
-        reverted = [each for each in talks if wanted is not None and each.will_revert(pool, wanted)]
-        held = [each.generation for each in said if each is not None and each.digest]
+        behind = [each for each in self._heard_last.values() if not each.holds(pool, wanted)]
+        held = [each.states[pool].pool.generation for each in self._heard_last.values() if pool in each.states]
+        refusals = [each.answer.refused[pool] for each in behind if each.answer is not None and pool in each.answer.refused]
+        answering = sum(1 for each in self._replicas.values() if each.answer is not None)
         return {
-            "unheard": sum(1 for each in self._tasks if (talk := self._replicas.get(each)) is None or talk.answer is None),
-            "behind": len(others) + len(reverted),
-            "held_generation": min(held) if held and len(held) == len(said) else None,
-            "refused": next((each.refused for each in others if each is not None and each.refused), ""),
+            "unheard": len(self._tasks) - answering,
+            "behind": len(behind),
+            "held_generation": min(held) if held and len(held) == len(self._heard_last) else None,
+            "refused": next(iter(refusals), ""),
         }
 
     def _compare(self) -> None:
@@ -170,7 +169,7 @@ class Fleet:
             return  # a name that can't be looked up says nothing about the replicas that answer
         for address in sorted(self._tasks.keys() - addresses):
             self._tasks.pop(address).cancel()
-            self._held.pop(address, None)
+            self._heard_last.pop(address, None)
 
     async def _talk_forever(self, address: str) -> None:
         attempt = 0
@@ -189,7 +188,7 @@ class Fleet:
     async def _talk(self, address: str, replica: Replica) -> None:
         try:
             async with self._connect(address) as call:
-                await replica.talk(call, lambda answer: self._heard(address, answer))
+                await replica.talk(call, lambda: self._heard(address, replica))
         finally:
             if self._replicas.get(address) is replica:
                 del self._replicas[address]
@@ -204,8 +203,8 @@ class Fleet:
             finally:
                 call.cancel()
 
-    async def _heard(self, address: str, answer: fleet_pb2.SyncResponse) -> None:
-        self._held[address] = held_by(answer)
+    async def _heard(self, address: str, replica: Replica) -> None:
+        self._heard_last[address] = replica
         self.heard.set()
         self._compare()
         async with self._answered:

@@ -19,8 +19,6 @@ from snakepit.v1 import fleet_pb2, link_pb2
 
 REFRESH_SECONDS = 5.0
 """A request goes out at least this often, and each is answered. What a replica does not take is sent again as often."""
-FULL_SECONDS = 60.0
-"""A replica is sent all settings at least this often, whatever it says that it holds: it passes them on to its store."""
 SILENCE_SECONDS = 15.0
 REQUEST_BYTES = 1024 * 1024
 """Settings in one request: more of them go in several."""
@@ -67,16 +65,8 @@ class Wanted:
         self.version = 0
 
 
-class Held(msgspec.Struct, frozen=True):
-    """What a replica said last of a pool's settings."""
-
-    generation: int
-    digest: bytes
-    refused: str = ""
-
-
 class Replica:
-    """One talk. `states` and `held` are by pool. All that was wanted at version `confirmed` is held, by the replica's own word."""
+    """One talk. `answer` is the last, `states` what it says of each pool. All that was wanted at version `confirmed` is held, it says."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -87,9 +77,6 @@ class Replica:
         self._answered = asyncio.Event()
         self._sent = 0
         self._covers = -1
-        self._full_at = -FULL_SECONDS
-        self._due: set[str] = set()
-        """Pools to send whatever is held."""
         self._asked: Mapping[str, bytes] | None = None
         """What should be held of each pool after the request that is on its way."""
         self._round: dict[str, bytes] = {}
@@ -97,8 +84,8 @@ class Replica:
         self._left = False
         """The last request had no room for all that should go out."""
 
-    async def talk(self, call: Call, heard: Callable[[fleet_pb2.SyncResponse], Awaitable[None]]) -> None:
-        """Talk until the stream ends, or breaks. `heard` is told each answer after it was taken note of.
+    async def talk(self, call: Call, heard: Callable[[], Awaitable[None]]) -> None:
+        """Talk until the stream ends, or breaks. `heard` is told of each answer, after it was taken note of.
 
         Raises TimeoutError when the replica doesn't answer, and whatever the stream does.
         """
@@ -111,11 +98,12 @@ class Replica:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._asked = None
 
-    async def _listen(self, call: Call, heard: Callable[[fleet_pb2.SyncResponse], Awaitable[None]]) -> None:
+    async def _listen(self, call: Call, heard: Callable[[], Awaitable[None]]) -> None:
         while (answer := await call.read()) is not EOF:
             self._take(answer)
-            await heard(answer)
+            await heard()
 
     async def _send(self, call: Call) -> None:
         """One request at a time: what changes while it is on its way goes out with the next."""
@@ -137,14 +125,9 @@ class Replica:
 
     def _request(self, pools: Mapping[str, Settings]) -> fleet_pb2.SyncRequest:
         """All that differs, as far as there is room. What it says is fixed here, before it is written."""
-        now = asyncio.get_running_loop().time()
-        if now - self._full_at >= FULL_SECONDS:
-            self._full_at = now
-            self._due = set(pools)
-        differ = {name for name in self._differing() & pools.keys() if self._round.get(name) != pools[name].digest}
-        names = [name for name in pools if name in self._due or name in differ]
+        differ = self._differing()
+        names = [name for name, each in pools.items() if name in differ and self._round.get(name) != each.digest]
         chosen = _fitting(names, pools)
-        self._due -= chosen.keys()
         self._left = len(chosen) < len(names)
         self._round = {**self._round, **{name: pools[name].digest for name in chosen}} if self._left else {}
         self._asked = {name: each.digest for name, each in pools.items()}
@@ -176,19 +159,12 @@ class Replica:
         held = {name: state.settings_digest for name, state in self.states.items()}
         return {name for name in held.keys() | wanted.keys() if name not in wanted or held.get(name) != wanted[name].digest}
 
-    def will_revert(self, pool: str, wanted: Settings) -> bool:
-        """It holds what it should, by somebody else's word; an older word of ours is still on its way."""
+    def holds(self, pool: str, wanted: Settings | None) -> bool:
+        """Whether it has said last that it holds these settings, and no older word of ours is on its way to it."""
         state = self.states.get(pool)
-        holds = state is not None and state.settings_digest == wanted.digest
-        return holds and self._asked is not None and self._asked.get(pool) != wanted.digest
-
-
-def held_by(answer: fleet_pb2.SyncResponse) -> dict[str, Held]:
-    """What a replica says of each pool's settings."""
-    held = {each.pool.name: Held(each.pool.generation, each.settings_digest) for each in answer.pools}
-    for name, why in answer.refused.items():
-        held[name] = msgspec.structs.replace(held.get(name, Held(0, b"")), refused=why)
-    return held
+        if wanted is None or state is None or state.settings_digest != wanted.digest:
+            return False
+        return self._asked is None or self._asked.get(pool) == wanted.digest
 
 
 def _fitting(names: Iterable[str], pools: Mapping[str, Settings]) -> dict[str, link_pb2.PoolSettings]:

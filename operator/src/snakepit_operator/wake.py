@@ -16,11 +16,10 @@ from typing import Any
 
 import kopf
 
-from snakepit._retry import Backoff
 from snakepit.spec.crd import GROUP, PLURAL, VERSION
 from snakepit_operator.pods import POOL_LABEL
 
-RESTART_SECONDS = Backoff(1.0, 30.0)
+RESTART_SECONDS = 2.0
 STOP_SECONDS = 5.0
 IDENTITY: Any = "snakepit-operator"
 """kopf wants one even where it has no peers."""
@@ -35,16 +34,10 @@ async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_list
 
     `until_listed` waits until pools can be listed: a kopf that starts before they are defined never watches them.
     """
-    pause = RESTART_SECONDS.first
     while True:
         await until_listed()
-        started = asyncio.get_running_loop().time()
         await watch(namespaces, on_wake)
-        if asyncio.get_running_loop().time() - started > RESTART_SECONDS.longest:
-            pause = RESTART_SECONDS.first
-        log.warning("the watch ended; again in %g s", pause)
-        await asyncio.sleep(pause)
-        pause = RESTART_SECONDS.after(pause)
+        await asyncio.sleep(RESTART_SECONDS)
 
 
 async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
@@ -62,7 +55,7 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
     thread = threading.Thread(target=life, name="kopf", daemon=True)
     thread.start()
     try:
-        log.warning("kopf ended: %s", await ended)
+        log.warning("kopf ended: %s; again in %g s", await ended, RESTART_SECONDS)
     finally:
         stop.set()
         await asyncio.to_thread(thread.join, STOP_SECONDS)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from snakepit._names import new_id
-from snakepit._retry import Backoff
 from snakepit_control_plane.server import Running
 from snakepit_operator import controller as controller_module
 from snakepit_operator import wake as wake_module
@@ -128,7 +127,7 @@ async def test_a_watch_whose_connections_break_goes_on(admin: Admin, door: Gate)
 
 async def test_a_watch_that_ends_is_begun_again(admin: Admin, door: Gate, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kopf whose token nobody knows ends."""
-    monkeypatch.setattr(wake_module, "RESTART_SECONDS", Backoff(0.05, 0.2))
+    monkeypatch.setattr(wake_module, "RESTART_SECONDS", 0.1)
     good = os.environ["KUBECONFIG"]
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig("nobody")))
     begun: list[int] = []
@@ -400,7 +399,7 @@ async def test_an_operator_that_is_there_before_the_definition_watches_when_that
 async def test_an_operator_lives_on_when_the_definition_is_deleted_and_comes_back(
     leader: Controller, admin: Admin, undefined: None, no_resync: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wake_module, "RESTART_SECONDS", Backoff(0.2, 1.0))
+    monkeypatch.setattr(wake_module, "RESTART_SECONDS", 0.5)
     await admin.define()
     async with task(leader.run()):
         await admin.make_pool(replicas=1)

@@ -12,6 +12,7 @@ import pytest
 from snakepit.errors import PoolNotFound, PoolNotReady, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
+from snakepit_control_plane.fleet.roster import SWEEP_SECONDS
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.pools import RETURN_SECONDS
 from snakepit_control_plane.model.limits import Limits
@@ -39,6 +40,9 @@ class Store(MemoryStore):
     async def load_pools(self) -> list[link_pb2.PoolSettings]:
         self._check()
         return await super().load_pools()
+
+    def lose_everything(self) -> None:
+        self._pools.clear()
 
     def _check(self) -> None:
         if self.away:
@@ -105,6 +109,20 @@ async def test_the_operators_word_is_final_and_reaches_the_store() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0.1)
         assert await stored(store) == {B: ("made again", 1)}
+
+
+@on_a_virtual_clock
+async def test_a_store_that_has_lost_the_settings_is_given_them_again_but_none_that_could_not_be_read() -> None:
+    store = Store()
+    unreadable = link_pb2.PoolSettings(pool=B, uid="uid-1", generation=2, spec="{")
+    async with started(store) as fleet:
+        with fleet.roster.listening():
+            told(fleet, [settings(A), settings(B)])
+            told(fleet, [settings(A), unreadable])
+            await asyncio.sleep(1)
+            store.lose_everything()
+            await asyncio.sleep(2 * SWEEP_SECONDS)
+            assert await stored(store) == {A: ("uid-1", 1)}, "another replica may hold what this one can't read"
 
 
 @on_a_virtual_clock

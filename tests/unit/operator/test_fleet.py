@@ -172,13 +172,6 @@ async def test_more_settings_than_one_request_has_room_for_go_in_several_though_
     assert [told.complete for told in talk.replica.told].count(True) == 1, "the last one alone: it names all that there are"
 
 
-async def test_all_settings_are_sent_again_from_time_to_time_for_the_replicas_store(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REFRESH_SECONDS", "FULL_SECONDS"):
-        monkeypatch.setattr(replica_module, name, 0.05)
-    talk.fleet.set_pools([settings()])
-    await talk.until(lambda: sum(len(told.pools) for told in talk.replica.told) > 2)
-
-
 async def test_a_cordon_is_flushed_when_every_replica_has_answered_it(talk: Talk) -> None:
     talk.fleet.set_pools([settings()])
     await talk.until(lambda: talk.fleet.view(POOL))

@@ -213,7 +213,8 @@ class Roster:
         self._save_later(link_pb2.PoolSettings(pool=pool, uid=uid, deleted=True))
 
     async def _sweep(self) -> None:
-        """What the store has twice in a row and the operator doesn't know was deleted while somebody didn't reach the store.
+        """What the store has lost, it is given again. What it has twice in a row and the operator doesn't know was deleted while somebody
+        didn't reach the store.
 
         Once isn't enough: the operator may have told another replica a moment earlier.
         """
@@ -224,9 +225,13 @@ class Roster:
             log.debug("the store was not looked through: %s", error)
             return
         strange = {(each.pool, each.uid) for each in known if each.pool not in self._pools}
-        for pool, uid in strange & self._strange:
-            self._delete_later(pool, uid)
+        for name, uid in strange & self._strange:
+            self._delete_later(name, uid)
         self._strange = strange
+        stored = {each.pool: settings_digest(each) for each in known}
+        for pool in self._pools.values():
+            if stored.get(pool.name) != pool.digest and pool.name not in self.refused:
+                self._save_later(pool.settings)
 
     async def _save(self) -> bool:
         """False: not all, the store is away."""
