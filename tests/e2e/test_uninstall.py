@@ -1,4 +1,4 @@
-"""Deleting pools and uninstalling the chart, in either order, Redis up or down: nothing stays but the CRD and Redis' volume, nothing hangs."""
+"""Deleting pools and uninstalling the chart, in any order, Redis up or down: nothing hangs, and only the CRD and Redis' volume stay."""
 
 from __future__ import annotations
 
