@@ -6,10 +6,11 @@ lists in pages.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from snakepit_operator.kube import EVENTS, LEASES, PODS, POOLS, KubeError, Object, Resource
 
@@ -18,6 +19,12 @@ TERMINATING = KubeError(403, "Forbidden", "namespace default is being terminated
 NAMESPACE = "default"
 
 Patch = dict[str, Any]
+T = TypeVar("T")
+
+
+def copied(value: T) -> T:
+    """As it comes out of JSON, which is what goes over the wire."""
+    return cast(T, msgspec.json.decode(msgspec.json.encode(value)))
 
 
 class PretendApi:
@@ -53,7 +60,7 @@ class PretendApi:
     # ---- what the operator asks
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        return copy.deepcopy(self._found(resource, namespace, name))
+        return copied(self._found(resource, namespace, name))
 
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
         found = [
@@ -62,7 +69,7 @@ class PretendApi:
             for _, each in sorted(objects.items())
             if plural == resource.plural and namespace in (None, within)
         ]
-        return copy.deepcopy([each for each in found if _labelled(each, selector) and _has(each, fields)])
+        return copied([each for each in found if _labelled(each, selector) and _has(each, fields)])
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         self.asked[resource.plural] = self.asked.get(resource.plural, 0) + 1
@@ -82,7 +89,7 @@ class PretendApi:
             return self._make(resource, namespace, name, body)
         found = self._found(resource, namespace, name)
         _check(found, version)
-        return self._write(resource, found, {**copy.deepcopy(body), "metadata": _merged(found["metadata"], body["metadata"])})
+        return self._write(resource, found, {**copied(body), "metadata": _merged(found["metadata"], body["metadata"])})
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
         """A pod that is on a node stays, as one that is going: its kubelet ends it, which is the test."""
@@ -90,14 +97,14 @@ class PretendApi:
         if found is None or uid not in ("", found["metadata"].get("uid")):
             return
         if resource is PODS and (found.get("spec") or {}).get("nodeName"):
-            self._write(resource, found, _merged(found, {"metadata": {"deletionTimestamp": UNTIL_NOW}}))
+            self._write(resource, found, _merged(found, {"metadata": {"deletionTimestamp": self.stamp()}}))
         else:
             del self.of(resource.plural, namespace)[name]
 
     async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """What was applied before and no more is goes; what others wrote stays."""
         key = resource.plural, namespace, name
-        before, self._applied[key] = self._applied.get(key, {}), copy.deepcopy(body)
+        before, self._applied[key] = self._applied.get(key, {}), copied(body)
         found = self.of(resource.plural, namespace).get(name)
         if found is None:
             return self._make(resource, namespace, name, body)
@@ -116,6 +123,10 @@ class PretendApi:
 
     # ---- its memory
 
+    def stamp(self) -> str:
+        """What it takes for the present time."""
+        return UNTIL_NOW
+
     def _next(self) -> str:
         return str(next(self._numbers))
 
@@ -126,14 +137,16 @@ class PretendApi:
             raise KubeError(404, "NotFound", f'{resource.plural} "{name}" not found') from None
 
     def _make(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
-        made = copy.deepcopy(body)
-        own = {"name": name, "namespace": namespace, "creationTimestamp": UNTIL_NOW, "resourceVersion": self._next()}
+        made = copied(body)
+        own = {"name": name, "namespace": namespace, "creationTimestamp": self.stamp(), "resourceVersion": self._next()}
         made["metadata"] = {**made["metadata"], **own, "uid": f"uid-{own['resourceVersion']}"}
         if resource is POOLS:
             made.pop("status", None)
             made["metadata"]["generation"] = 1
+        if resource is PODS:
+            made["status"] = {"phase": "Pending"}
         self.of(resource.plural, namespace)[name] = made
-        return copy.deepcopy(made)
+        return copied(made)
 
     def _write(self, resource: Resource, before: Object, after: Object) -> Object:
         """The same object again is no new version; a pool's new spec is a new generation."""
@@ -143,7 +156,7 @@ class PretendApi:
         if after != before:
             metadata["resourceVersion"] = self._next()
         self.of(resource.plural, metadata.get("namespace", NAMESPACE))[metadata["name"]] = after
-        return copy.deepcopy(after)
+        return copied(after)
 
 
 def _check(found: Object, version: str) -> None:
@@ -177,7 +190,7 @@ def _has(found: Object, fields: str) -> bool:
 def _merged(target: Any, patch: Any) -> Any:
     """RFC 7386: objects are merged, null removes, all else is replaced."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
+        return copied(patch)
     merged = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:

@@ -27,15 +27,19 @@ class Applier:
         self._kube, self._agent = kube, agent
 
     async def carry_out(self, pool: SnakePool, plan: Plan) -> Outcome:
-        """Delete, then create. Raises KubeError for anything but the API server's refusal of a pod."""
+        """Delete, then create. New pods take the place of those that go: while one can't be deleted, none is created.
+
+        Raises KubeError for anything but the API server's refusal of a pod.
+        """
         deleted = await _all(self._delete(pool, each) for each in plan.deletions)
-        created = await _all(self._create(pool, each) for each in plan.creations)
+        creations = plan.creations if all(done is True for done in deleted) else ()
+        created = await _all(self._create(pool, each) for each in creations)
         failures = [each for each in (*deleted, *created) if isinstance(each, KubeError)]
         for failure in failures:
             if not failure.refused:
                 raise failure
         return Outcome(
-            tuple(each for each, done in zip(plan.creations, created, strict=True) if done is True),
+            tuple(each for each, done in zip(creations, created, strict=True) if done is True),
             tuple(each for each, done in zip(plan.deletions, deleted, strict=True) if done is True),
             (Reason.POD_REFUSED, failures[0].message) if failures else None,
         )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
-from snakepit_operator.model import FleetView, Observed
+from snakepit_operator.model import PodView
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.status import pool_selector
 from snakepit_operator.views import pod_view, pool_view, with_fault
@@ -41,11 +41,10 @@ async def find(kube: Kube, name: str) -> Found | None:
     )
 
 
-async def observe(
-    kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Collection[str], fleet: FleetView | None, now: float
-) -> Observed:
-    """The pool's pods beside what the control plane says of it. `agent`: what new pods get. `deleted`: uids of the pods that we have
-    deleted ourselves. `now` is Unix time. Raises KubeError.
+async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Collection[str], now: float) -> tuple[PodView, ...]:
+    """The pool's pods. `agent`: what new ones get. `deleted`: uids of those that we have deleted ourselves. `now` is Unix time.
+
+    Raises KubeError.
     """
     metadata, newest = pool.metadata, agent_hash(pool.spec, agent)
     raw = await kube.list(PODS, metadata.namespace, pool_selector(pool))
@@ -58,7 +57,7 @@ async def observe(
         pod.uid: with_fault(pod, await kube.list(EVENTS, metadata.namespace, fields=f"involvedObject.uid={pod.uid}"))
         for pod in hanging[:MOST_ASKED]
     }
-    return Observed(tuple(told.get(pod.uid, pod) for pod in pods), fleet)
+    return tuple(told.get(pod.uid, pod) for pod in pods)
 
 
 def _owned(pod: Object, uid: str) -> bool:

@@ -87,11 +87,9 @@ class _Pass:
 
     def _give_up(self, active: list[PodView]) -> list[PodView]:
         """Delete what is lost or has been stuck for too long; the rest goes on."""
-        lost = [pod for pod in active if self._is_lost(pod)]
+        active = self._remove(active, [pod for pod in active if self._is_lost(pod)], Reason.CAPSULE_LOST)
         stuck = [pod for pod in active if pod.stuck and not self.observed.serving(pod) and give_up_at(pod, self.deadline) <= self.now]
-        self._delete(lost, Reason.CAPSULE_LOST)
-        self._delete((pod for pod in stuck if pod not in lost), Reason.POD_STUCK)
-        return [pod for pod in active if pod not in lost and pod not in stuck]
+        return self._remove(active, stuck, Reason.POD_STUCK)
 
     def _is_lost(self, pod: PodView) -> bool:
         capsule = self.observed.capsule(pod)
@@ -146,8 +144,9 @@ class _Pass:
 
     def _next(self, waiting: list[PodView], active: list[PodView]) -> float | None:
         times = [retry_at(pod) for pod in waiting] + [give_up_at(pod, self.deadline) for pod in active if pod.stuck]
-        times += [pod.hangs_at for pod in self.observed.pods if pod.hangs_at is not None and pod.hangs_at > self.now]
-        return max(0.1, min(times) - self.now) if times else None
+        times += [pod.hangs_at for pod in self.observed.pods if pod.hangs_at is not None]
+        # What is overdue is held, and comes again when the control plane is heard.
+        return min((max(0.1, time - self.now) for time in times if time > self.now), default=None)
 
 
 def victims(pods: Iterable[PodView], count: int, observed: Observed, template: str) -> list[PodView]:

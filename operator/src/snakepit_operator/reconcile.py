@@ -16,7 +16,7 @@ from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube, KubeError, Object
 from snakepit_operator.leases import holder
-from snakepit_operator.model import Outcome, Reason
+from snakepit_operator.model import Observed, Outcome, Reason
 from snakepit_operator.observe import find, observe
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
@@ -79,7 +79,9 @@ class Reconciler:
         if release != self._release:
             await self._leave(name, pool, release, memory, now)
             return None
-        observed = await observe(self._kube, self._agent, pool, memory.deleted, self.fleet.view(name), now)
+        found_pods = await observe(self._kube, self._agent, pool, memory.deleted, now)
+        # Only now: reading takes a while, and what the control plane said before may be so no more, or nobody may be heard of it.
+        observed = Observed(found_pods, self.fleet.view(name))
         step = decide(pool, observed, memory, now)
         self.memories[name] = step.memory
         is_new = self.fleet.put(pods.pool_settings(pool), step.plan.drains, step.plan.evicted)

@@ -71,6 +71,11 @@ async def test_what_was_made_is_there_with_an_identity_and_a_version(kube: Kube,
     assert (await kube.get(PODS, namespace, "a"))["metadata"]["uid"] == made["metadata"]["uid"]
 
 
+async def test_a_pod_that_was_made_waits(kube: Kube, namespace: str) -> None:
+    made = await kube.create(PODS, namespace, {**pod("a"), "status": {"phase": "Running"}})
+    assert made["status"]["phase"] == "Pending"
+
+
 async def test_what_somebody_does_with_an_answer_changes_nothing(kube: Kube, namespace: str) -> None:
     body = pod("a")
     made = await kube.create(PODS, namespace, body)

@@ -152,8 +152,8 @@ async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(
     pool = pool_view(await admin.pool())
     deletion = Deletion(second, await uid(admin, second), Reason.ROLLING_OUT)
     await applier.carry_out(pool, Plan(deletions=(deletion,)))
-    observed = await observe(kube, AGENT, pool, {deletion.uid}, None, time.time())
-    assert {each.name: (each.deleting, each.evicted) for each in observed.pods} == {first: (True, True), second: (True, False)}
+    pods = await observe(kube, AGENT, pool, {deletion.uid}, time.time())
+    assert {each.name: (each.deleting, each.evicted) for each in pods} == {first: (True, True), second: (True, False)}
 
 
 async def uid(admin: Admin, pod: str) -> str:

@@ -40,8 +40,8 @@ class Cluster:
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
     going = {"deletionTimestamp": "2026-11-25T00:00:00Z"}
     cluster: Any = Cluster(stays={}, ours=going, theirs=going)
-    observed = await observe(cluster, AGENT, pool_view(POOL), {"ours", "stays"}, None, BEGAN)
-    assert {pod.name: (pod.deleting, pod.evicted) for pod in observed.pods} == {
+    pods = await observe(cluster, AGENT, pool_view(POOL), {"ours", "stays"}, BEGAN)
+    assert {pod.name: (pod.deleting, pod.evicted) for pod in pods} == {
         "stays": (False, False),
         "ours": (True, False),
         "theirs": (True, True),
@@ -56,7 +56,7 @@ def unstarted(second: int = 0) -> dict[str, Any]:
 async def look(cluster: Any, age: float) -> Observed:
     for each in cluster.pods:
         each["spec"] = {"nodeName": "node-1"}
-    return await observe(cluster, AGENT, pool_view(POOL), (), None, BEGAN + age)
+    return Observed(await observe(cluster, AGENT, pool_view(POOL), (), BEGAN + age))
 
 
 async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_its_events() -> None:

@@ -116,6 +116,15 @@ class TestWithoutTheControlPlane:
         made = plan(pool(replicas=1), Observed((pod(0), pod(1, phase=Phase.PENDING, ready=False)), None), NOW)
         assert names(made) == [pod(1).name]
 
+    def test_a_stuck_one_of_which_a_part_runs_is_not_given_up_and_nothing_is_looked_at_again_for_it(self) -> None:
+        stuck = pod(0, ready=False, reason="CrashLoopBackOff")
+        late = START + 10_000
+        unheard = plan(pool(replicas=1), Observed((stuck,), None), late)
+        assert names(unheard) == []
+        assert unheard.held is Reason.CONTROL_PLANE_UNKNOWN
+        assert unheard.requeue_after is None
+        assert names(plan(pool(replicas=1), Observed((stuck,), fleet()), late)) == [stuck.name]
+
     def test_capsules_are_still_created(self) -> None:
         assert len(plan(pool(replicas=2), Observed((pod(0),), None), NOW).creations) == 1
 

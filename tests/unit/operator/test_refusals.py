@@ -6,13 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from snakepit_operator.apply import Applier
 from snakepit_operator.decide import RETRY_SECONDS, Refusal
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import Kube, KubeError
+from snakepit_operator.kube import Kube, KubeError, Resource
+from snakepit_operator.model import Creation, Deletion, Plan
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.operator_world import START
+from support.operator_world import START, pool
 from support.pretend_api import TERMINATING, PretendApi
 
 QUOTA = KubeError(403, "Forbidden", 'pods "digits-0" is forbidden: exceeded quota')
@@ -46,6 +48,21 @@ async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
     assert api.asked["pods"] == 2
     assert all(pause is not None and pause <= RETRY_SECONDS[0] for pause in again), "it must come again by itself"
     assert api.reason() == "PodRefused", "it is still so between two tries"
+
+
+class _Keeps(PretendApi):
+    """It can delete nothing now."""
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+        raise KubeError(500, "InternalError", "etcdserver: leader changed")
+
+
+async def test_no_pod_takes_the_place_of_one_that_could_not_be_deleted() -> None:
+    api = _Keeps(raw(replicas=2))
+    creation, deletion = Creation("digits-0-b", 0, "t"), Deletion("digits-0-a", "uid", "RollingOut")
+    with pytest.raises(KubeError):
+        await Applier(cast(Kube, api), AgentImage(image="agent:1")).carry_out(pool(), Plan(creations=(creation,), deletions=(deletion,)))
+    assert api.of("pods") == {}
 
 
 async def test_another_spec_is_asked_for_at_once() -> None:

@@ -1,0 +1,325 @@
+"""The control plane's replicas, as an operator hears them: they hold what they are told, and say what they have seen of capsules."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import grpc
+from simulation.operator_api import Client
+from simulation.operator_nodes import Life
+
+from snakepit._wire.messages import settings_digest
+from snakepit.v1 import fleet_pb2, link_pb2, pool_pb2
+
+SUSPECT_SECONDS = 5.0
+LOST_SECONDS = 10.0
+HELD_SECONDS = 100.0
+"""While more than half of a pool's capsules are silent, none is lost before this."""
+PUSH_SECONDS = 1.0
+
+
+class Broken(grpc.RpcError):
+    """The stream has ended."""
+
+
+class Seen(NamedTuple):
+    """What a replica knows of a capsule."""
+
+    uid: str
+    pool: str
+    incarnation: str
+    liveness: int
+    worker: bool
+    running: int
+    sessions: int
+
+
+class Replica:
+    """`named`: its address is found. `silent`: it takes everything and answers nothing. `lag`: seconds until it sees what happens."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.named = True
+        self.up = True
+        self.silent = False
+        self.lag = 0.0
+        self.delay = 0.0
+        self.held: dict[str, link_pb2.PoolSettings] = {}
+        self.digests: dict[str, bytes] = {}
+        self.drained: frozenset[str] = frozenset()
+        self.evicted: frozenset[str] = frozenset()
+        self.seen: dict[str, Seen] = {}
+        self.calls: set[Call] = set()
+        self.pushing = False
+
+    def take(self, request: fleet_pb2.SyncRequest) -> None:
+        if request.complete:
+            known = {each.pool for each in request.pools} | set(request.names)
+            self.held = {name: each for name, each in self.held.items() if name in known}
+        for each in request.pools:
+            self.held[each.pool] = each
+            self.digests[each.pool] = settings_digest(each)
+        self.drained, self.evicted = frozenset(request.drain_capsules), frozenset(request.evicted_capsules)
+
+    def state(self, pool: str, silence_held: bool) -> fleet_pb2.PoolState:
+        capsules = [(name, each) for name, each in sorted(self.seen.items()) if each.pool == pool]
+        ready = [each for _, each in capsules if each.worker and each.liveness == pool_pb2.LIVENESS_LIVE]
+        return fleet_pb2.PoolState(
+            pool=pool_pb2.Pool(
+                name=pool,
+                generation=self.held[pool].generation,
+                ready_workers=len(ready),
+                total_slots=len(ready),
+                busy_slots=sum(each.running for each in ready),
+                sessions=sum(each.sessions for each in ready),
+                available=bool(ready),
+            ),
+            capsules=[self._capsule(name, each) for name, each in capsules],
+            silence_held=silence_held,
+            settings_digest=self.digests[pool],
+        )
+
+    def _capsule(self, name: str, seen: Seen) -> fleet_pb2.CapsuleState:
+        state = pool_pb2.WORKER_STATE_READY if seen.worker else pool_pb2.WORKER_STATE_STARTING
+        return fleet_pb2.CapsuleState(
+            name=name,
+            pod_uid=seen.uid,
+            incarnation=seen.incarnation,
+            liveness=seen.liveness,  # type: ignore[arg-type]
+            draining=name in self.drained,
+            running=seen.running,
+            sessions=seen.sessions,
+            workers=[pool_pb2.Worker(id=f"{name}/0", state=state)],
+        )
+
+
+class Call:
+    """An operator's stream to one replica."""
+
+    def __init__(self, plane: Plane, replica: Replica, client: Client) -> None:
+        self._plane, self.replica, self.client = plane, replica, client
+        self._answers: asyncio.Queue[fleet_pb2.SyncResponse | Broken] = asyncio.Queue()
+        self._version = 0
+        self.begun = self._last = plane.now()
+        self.harmed = False
+        """Something of it may have been lost, or may take long."""
+        self.serving: set[str] | None = None
+        self.broken = False
+
+    async def write(self, request: fleet_pb2.SyncRequest) -> None:
+        await asyncio.sleep(self.replica.delay)
+        if self.broken or self.client.dead:
+            raise Broken
+        if not self.replica.silent:
+            self.replica.take(request)
+            self._version = request.version
+            self._later(self.answer)
+
+    async def read(self) -> fleet_pb2.SyncResponse:
+        answer = await self._answers.get()
+        if isinstance(answer, Broken):
+            raise answer
+        self.serving = {
+            each.pod_uid
+            for state in answer.pools
+            for each in state.capsules
+            if each.liveness == pool_pb2.LIVENESS_LIVE and each.workers[0].state == pool_pb2.WORKER_STATE_READY
+        }
+        self.client.hears()
+        return answer
+
+    def answer(self) -> None:
+        if self.broken or self.replica.silent or not self.replica.up:
+            return
+        held = self.replica.held
+        states = [self.replica.state(pool, self._plane.holds(pool)) for pool in held]
+        response = fleet_pb2.SyncResponse(replica=self.replica.name, session_store_ready=True, pools=states, version=self._version)
+        self._later(lambda: self._answers.put_nowait(response))
+
+    def end(self) -> None:
+        self.broken = True
+        self._answers.put_nowait(Broken())
+
+    def _later(self, act: Any) -> None:
+        """In the order in which it was sent."""
+        self._last = max(self._last + 1e-6, self._plane.now() + self.replica.delay)
+        asyncio.get_running_loop().call_at(self._last, act)
+
+
+class Capsule:
+    """What is true of one, for all replicas. `silent`: since when nobody hears it."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.silent: float | None = None
+        self.liveness: int = pool_pb2.LIVENESS_LIVE
+
+
+class Plane:
+    """All replicas. `cut`: operators that reach none of them."""
+
+    def __init__(self, chance: random.Random, count: int) -> None:
+        self._chance = chance
+        self.replicas = [Replica(f"replica-{number}") for number in range(count)]
+        self.capsules: dict[str, Capsule] = {}
+        """By pod uid."""
+        self.cut: set[str] = set()
+        self.nameless = False
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # ---- capsules
+
+    def changed(self, life: Life) -> None:
+        capsule = self.capsules.get(life.uid)
+        if life.gone or life.ended or life.incarnation == 0:
+            if self.capsules.pop(life.uid, None) is not None:
+                self._spread(life, None)
+            return
+        if capsule is None:
+            capsule = self.capsules[life.uid] = Capsule(life)
+        down = life.node is not None and life.node.down
+        if not down:
+            capsule.silent, capsule.liveness = None, pool_pb2.LIVENESS_LIVE
+        elif capsule.silent is None:
+            capsule.silent = self.now()
+            asyncio.get_running_loop().call_later(SUSPECT_SECONDS, self._overdue, capsule, capsule.silent)
+            asyncio.get_running_loop().call_later(LOST_SECONDS, self._overdue, capsule, capsule.silent)
+        if not down:
+            self._spread(life, capsule)
+
+    def _overdue(self, capsule: Capsule, since: float) -> None:
+        if capsule.silent != since or self.capsules.get(capsule.life.uid) is not capsule:
+            return
+        waited = self.now() - since
+        if waited < LOST_SECONDS:
+            capsule.liveness = pool_pb2.LIVENESS_SUSPECT
+        elif self.holds(capsule.life.pool) and waited < HELD_SECONDS:
+            asyncio.get_running_loop().call_later(5.0, self._overdue, capsule, since)
+            return
+        else:
+            capsule.liveness = pool_pb2.LIVENESS_LOST
+        self._spread(capsule.life, capsule)
+
+    def holds(self, pool: str) -> bool:
+        """Too many are silent at once."""
+        every = [each for each in self.capsules.values() if each.life.pool == pool]
+        silent = sum(1 for each in every if each.silent is not None and each.liveness != pool_pb2.LIVENESS_LOST)
+        lost = sum(1 for each in every if each.liveness == pool_pb2.LIVENESS_LOST)
+        return len(every) - lost >= 3 and silent > (len(every) - lost) / 2
+
+    def _spread(self, life: Life, capsule: Capsule | None) -> None:
+        """To each replica, some time later."""
+        for replica in self.replicas:
+            asyncio.get_running_loop().call_later(replica.lag * self._chance.random(), self._reach, replica, life)
+
+    def _reach(self, replica: Replica, life: Life) -> None:
+        """It learns what is so now."""
+        if not replica.up:
+            return
+        capsule = self.capsules.get(life.uid)
+        before = replica.seen.get(life.name)
+        if capsule is None:
+            if before is not None and before.uid == life.uid:
+                del replica.seen[life.name]
+        else:
+            silent = capsule.silent is not None
+            replica.seen[life.name] = Seen(
+                life.uid,
+                life.pool,
+                f"{life.name}-{life.incarnation}",
+                capsule.liveness,
+                life.worker or (silent and before is not None and before.worker),
+                life.running,
+                life.sessions,
+            )
+        if not replica.pushing and replica.calls:
+            replica.pushing = True
+            asyncio.get_running_loop().call_later(PUSH_SECONDS * self._chance.random(), self._push, replica)
+
+    def _push(self, replica: Replica) -> None:
+        replica.pushing = False
+        for call in list(replica.calls):
+            call.answer()
+
+    def counts(self, life: Life, running: int, sessions: int) -> None:
+        life.running, life.sessions = running, sessions
+        self.changed(life)
+
+    # ---- what happens to replicas
+
+    def kill(self, replica: Replica) -> None:
+        replica.up = False
+        replica.seen.clear()
+        replica.held.clear()
+        replica.drained = replica.evicted = frozenset()
+        self.break_off(replica)
+
+    def start(self, replica: Replica) -> None:
+        """Empty, until somebody tells it, and agents link."""
+        if replica.up:
+            return
+        replica.up = True
+        for capsule in list(self.capsules.values()):
+            if capsule.silent is None:
+                asyncio.get_running_loop().call_later(0.1 + 2 * self._chance.random(), self._reach, replica, capsule.life)
+
+    def harm(self, replica: Replica, *, silent: bool = False, delay: float = 0.0) -> None:
+        """Its streams, and those to come."""
+        replica.silent, replica.delay = silent, delay
+        for call in replica.calls:
+            call.harmed = True
+
+    def break_off(self, replica: Replica) -> None:
+        for call in list(replica.calls):
+            call.end()
+
+    def heal(self) -> None:
+        self.cut.clear()
+        self.nameless = False
+        for replica in self.replicas:
+            replica.lag = 0.0
+            self.harm(replica)
+            self.start(replica)
+
+    # ---- operators
+
+    async def look_up(self) -> set[str]:
+        return set() if self.nameless else {replica.name for replica in self.replicas if replica.named}
+
+    @asynccontextmanager
+    async def connect(self, address: str, client: Client) -> AsyncIterator[Call]:
+        replica = next(each for each in self.replicas if each.name == address)
+        await asyncio.sleep(replica.delay)
+        if not replica.up or client.name in self.cut or client.dead:
+            raise Broken
+        call = Call(self, replica, client)
+        call.harmed = replica.silent or replica.delay > 0.1
+        replica.calls.add(call)
+        try:
+            yield call
+        finally:
+            replica.calls.discard(call)
+
+    def talks(self, client: Client) -> list[Call]:
+        return [call for replica in self.replicas for call in replica.calls if call.client is client]
+
+    def heard(self, client: Client) -> set[str] | None:
+        """Uids of the capsules that serve, by the last answers on its streams that go on; None: there is none."""
+        answers = [call.serving for call in self.talks(client) if call.serving is not None]
+        return set().union(*answers) if answers else None
+
+    def uncordoned(self, client: Client, capsule: str) -> list[str]:
+        """Replicas that should have taken that capsule out of routing, and haven't: all is well between them and that operator alone."""
+        found = []
+        for call in self.talks(client):
+            replica = call.replica
+            well = call.serving is not None and not call.harmed and not call.broken
+            if well and self.now() - call.begun > 2 and len(replica.calls) == 1 and capsule not in replica.drained:
+                found.append(replica.name)
+        return found

@@ -1,0 +1,255 @@
+"""What must hold whenever an operator changes something, judged by what it had read, and by what is so."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from simulation.operator_api import Client, Look, Server
+from simulation.operator_plane import Plane
+
+from snakepit_operator.kube import PODS, KubeError, Object, Resource
+from snakepit_operator.pods import HASH_LABEL, ORDINAL_LABEL, POOL_LABEL
+
+STORM_SECONDS = 120.0
+STORM = 9
+"""So many pods may be made in that time in place of others that failed: at once, then after 5 s, 10 s, 20 s, 40 s, and with each edit."""
+ASKED = 10
+"""So often a pod of one name that is refused may be asked for in that time: after 1 s, 2 s, 4 s and so on."""
+LOOKED_SECONDS = 10.0
+LOOKED = 40
+"""So often a pool is looked at in that time at most, while neither it nor a pod changes."""
+
+
+class Limits(NamedTuple):
+    """Of a spec: how many pods are wanted, how many there may be while it rolls, and how many must serve."""
+
+    wanted: int
+    most: int
+    least: int
+
+
+def limits(spec: Object) -> Limits:
+    wanted = 0 if spec.get("suspended") else spec.get("replicas", 2)
+    rollout = spec.get("rollout") or {}
+    surge = share(rollout.get("maxSurge", "25%"), wanted, math.ceil)
+    missing = share(rollout.get("maxUnavailable", 0), wanted, math.floor)
+    if surge == missing == 0:
+        missing = 1
+    return Limits(wanted, wanted + (0 if rollout.get("paused") else surge), max(0, wanted - missing))
+
+
+def share(part: int | str, whole: int, rounding: Callable[[float], int]) -> int:
+    return part if isinstance(part, int) else rounding(whole * int(part[:-1]) / 100)
+
+
+def active(pods: Iterable[Object]) -> list[Object]:
+    return [each for each in pods if not each["metadata"].get("deletionTimestamp") and not finished(each)]
+
+
+def finished(pod: Object) -> bool:
+    return phase(pod) in ("Failed", "Succeeded")
+
+
+def phase(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("phase") or "Pending")
+
+
+def ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def owner(pod: Object) -> str:
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return str(owners[0]["uid"]) if owners else ""
+
+
+def ordinal(pod: Object) -> str:
+    return str(pod["metadata"]["labels"][ORDINAL_LABEL])
+
+
+def template(pod: Object) -> str:
+    return str(pod["metadata"]["labels"][HASH_LABEL])
+
+
+def uid(pod: Object) -> str:
+    return str(pod["metadata"]["uid"])
+
+
+class Made(NamedTuple):
+    """A pod that some process made."""
+
+    at: float
+    by: Client
+    pod: Object
+    late: bool
+
+
+class Rules:
+    """`problems`: what was broken. `writes`: when something was written for a pool, the Lease aside."""
+
+    def __init__(self, server: Server, plane: Plane, note: Callable[[str], None]) -> None:
+        self._server, self._plane, self._note = server, plane, note
+        self.problems: list[str] = []
+        self.writes_at: deque[tuple[float, str]] = deque(maxlen=50)
+        self.ours: set[str] = set()
+        """Uids of the pods that operators have made."""
+        self.deleted_by: dict[str, Client] = {}
+        """Who asked for a pod's end, by its uid."""
+        self._names: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
+        self._made: deque[Made] = deque(maxlen=200)
+        self._replaced: dict[tuple[str, str, str], deque[float]] = {}
+        self._asked: dict[tuple[str, str, int], deque[float]] = {}
+        self._looked: dict[str, deque[float]] = {}
+        self._looker: dict[str, Client] = {}
+
+    def _require(self, so: bool, sentence: str) -> None:
+        if not so:
+            self._note(f"BROKEN: {sentence}")
+            self.problems.append(sentence)
+
+    # ---- pods that are made
+
+    def creates(self, who: Client, look: Look | None, body: Object, late: bool) -> None:
+        metadata = body["metadata"]
+        self._note(f"{who.name} creates {metadata['name']}{' late' if late else ''}")
+        if look is None or look.pods is None:
+            self._require(False, f"{metadata['name']} is made of a pool that was not looked at")
+            return
+        of = look.pool["metadata"]
+        self._require(owner(body) == of["uid"], f"{metadata['name']} belongs to another pool than {of['name']} {of['uid']}")
+        self._require(not of.get("deletionTimestamp"), f"{metadata['name']} is made for a pool that is being deleted")
+        before = tuple(sorted(uid(each) for each in look.pods if owner(each) == of["uid"] and ordinal(each) == ordinal(body)))
+        key = (of["uid"], ordinal(body), template(body), before)
+        name = self._names.setdefault(key, metadata["name"])
+        self._require(name == metadata["name"], f"who sees the same makes {name} and {metadata['name']}")
+        if not late:
+            self._require(int(ordinal(body)) < limits(look.pool["spec"]).wanted * 2 + 8, f"{metadata['name']} has a far too high ordinal")
+
+    def created(self, who: Client, look: Look | None, made: Object, late: bool) -> None:
+        self.ours.add(uid(made))
+        self._wrote(made)
+        if look is None or look.pods is None:
+            return
+        look.made.append(made)
+        now = self._server.now()
+        of = look.pool["metadata"]["uid"]
+        mine = active(each for each in look.pods if owner(each) == of and uid(each) not in look.deleted)
+        self._within(look, [*mine, *look.made], made, "by what it has read")
+        others = any(each.by is not who or each.late for each in self._made if each.at >= look.listed and owner(each.pod) == of)
+        there = active(each for each in self._server.pods().values() if owner(each) == of)
+        if not late and not others:
+            self._within(look, there, made, "in truth")
+        self._made.append(Made(now, who, made, late))
+        self._storm(look, made)
+
+    def _within(self, look: Look, pods: list[Object], made: Object, where: str) -> None:
+        limit, newest = limits(look.pool["spec"]), template(made)
+        new = [each for each in pods if template(each) == newest]
+        most = limit.most if len(new) < len(pods) else limit.wanted
+        name = made["metadata"]["name"]
+        self._require(len(pods) <= most, f"{name} makes {len(pods)} pods, {most} are the most, {where}")
+        self._require(len(new) <= limit.wanted, f"{name} makes {len(new)} pods of its template, {limit.wanted} are wanted, {where}")
+        doubles = [each for each in new if ordinal(each) == ordinal(made)]
+        self._require(len(doubles) < 2, f"{name} and {[each['metadata']['name'] for each in doubles]} have one ordinal, {where}")
+
+    def _storm(self, look: Look, made: Object) -> None:
+        """In place of one that has failed."""
+        before = [each for each in look.pods or () if ordinal(each) == ordinal(made) and template(each) == template(made)]
+        if not any(finished(each) or not ready(each) for each in before):
+            return
+        key = owner(made), ordinal(made), template(made)
+        count = self._within_time(self._replaced.setdefault(key, deque()), STORM_SECONDS)
+        self._require(count <= STORM, f"{made['metadata']['name']} is number {count} in place of what fails, in two minutes")
+
+    def refused(self, who: Client, look: Look | None, body: Object, error: KubeError) -> None:
+        self._note(f"  refused: {error.reason}")
+        if error.exists or look is None:
+            return
+        name, generation = body["metadata"]["name"], look.pool["metadata"]["generation"]
+        count = self._within_time(self._asked.setdefault((who.name, name, generation), deque()), STORM_SECONDS)
+        self._require(count <= ASKED, f"{name} is asked for {count} times in two minutes, and refused")
+
+    def looks(self, who: Client, name: str) -> None:
+        """It reads a pool. Two that lead wake each other, for as long as they both do."""
+        if self._looker.get(name) is not who:
+            self._looker[name] = who
+            self.changed(name)
+        count = self._within_time(self._looked.setdefault(name, deque()), LOOKED_SECONDS)
+        self._require(count <= LOOKED, f"{who.name} looks at {name} {count} times in {LOOKED_SECONDS:g} s")
+
+    def changed(self, name: str) -> None:
+        """Others have changed that pool, or a pod of it."""
+        self._looked.pop(name, None)
+
+    def _within_time(self, times: deque[float], seconds: float) -> int:
+        """One more now: so often within that time."""
+        times.append(now := self._server.now())
+        while times[0] < now - seconds:
+            times.popleft()
+        return len(times)
+
+    # ---- pods that are deleted
+
+    def deletes(self, who: Client, look: Look | None, name: str, uid_: str, late: bool) -> None:
+        found = self._server.pods().get(name)
+        if found is None or uid(found) != uid_:
+            self._require(bool(uid_), f"{name} is deleted, whatever its uid is")
+            return
+        if found["metadata"].get("deletionTimestamp"):
+            return
+        self._note(f"{who.name} deletes {name}{' late' if late else ''}")
+        self._wrote(found)
+        self.deleted_by[uid_] = who
+        self._require(uid_ in self.ours, f"{name} is deleted, and is not ours")
+        if look is None or look.pods is None:
+            self._require(False, f"{name} is deleted of a pool that was not looked at")
+            return
+        seen = next((each for each in look.pods if uid(each) == uid_), None)
+        if seen is None:
+            self._require(False, f"{name} is deleted and was not seen")
+            return
+        self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
+        look.deleted.add(uid_)
+        if late or finished(seen):
+            return
+        could = phase(seen) == "Running"
+        self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
+        if ready(seen) and not late:
+            self._cordoned(who, name)
+        if ready(seen) and not self._lost(name, uid_):
+            self._enough(look, name)
+
+    def _cordoned(self, who: Client, name: str) -> None:
+        for replica in self._plane.uncordoned(who, name):
+            self._require(False, f"{name} is deleted, and {replica} sends it calls")
+
+    def _lost(self, name: str, uid_: str) -> bool:
+        capsule = self._plane.capsules.get(uid_)
+        return capsule is None or capsule.silent is not None
+
+    def _enough(self, look: Look, name: str) -> None:
+        """Of those that it saw serving, and has not deleted."""
+        of = look.pool["metadata"]["uid"]
+        left = [each for each in active(look.pods or ()) if owner(each) == of and uid(each) not in look.deleted]
+        serving = [each for each in left if ready(each) or uid(each) in look.serving]
+        least = limits(look.pool["spec"]).least
+        self._require(len(serving) >= least, f"{name} is deleted: {len(serving)} serve, {least} must")
+
+    # ---- the rest
+
+    def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None:
+        self._require(resource is not PODS, f"{name} is changed")
+        if resource.plural in ("snakepools", "events", "poddisruptionbudgets"):
+            self._note(f"{who.name} {verb} {resource.plural} {name} {body.get('reason') or ''} {body.get('message') or ''}")
+            self.writes_at.append((self._server.now(), f"{verb} {resource.plural} {name}"))
+
+    def _wrote(self, pod: Object) -> None:
+        name = pod["metadata"]["labels"][POOL_LABEL]
+        self.writes_at.append((self._server.now(), f"a pod of {name}"))
+
+    def since(self, when: float) -> list[str]:
+        return [what for at, what in self.writes_at if at > when]
