@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from snakepit._wire.bulk import LaneBroken
-from snakepit.errors import PoolNotFound, ProtocolMismatch, WorkerLost
+from snakepit.errors import Draining, PoolNotFound, ProtocolMismatch, WorkerLost
 from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
@@ -64,6 +64,16 @@ async def test_a_cancel_frame_ends_the_call(server: Running, client: Client) -> 
         client.replica.link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=number, reason="CANCELLED")))
         await eventually(lambda: number in client.results)
         assert client.results[number].error.reason == "CANCELLED"
+
+
+async def test_a_replica_that_has_stopped_links_nobody_who_dials_it_again(server: Running) -> None:
+    server.links.go_away()
+    server.links.close("this replica stops")
+    agent = SimulatedAgent(server.address)
+    agent.dial()
+    await eventually(lambda: isinstance(agent.refused, Draining))
+    assert not server.links.links
+    await agent.stop()
 
 
 async def test_after_a_broken_link_started_calls_go_on_and_the_others_run_again(server: Running, caller: Caller) -> None:

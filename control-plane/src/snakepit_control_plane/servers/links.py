@@ -121,6 +121,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         stopping = self._stopping
         self.links[link] = peer
         try:
+            if self.bulk.leaves:
+                await abort(context, Draining("this replica has stopped: dial another"))
             await context.write(self._welcome(protocol, offered.said))
             if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
