@@ -101,28 +101,20 @@ class Process:
             elif isinstance(frame, worker_ipc.Stop):
                 self._soon(0.002, self._exit)
 
-    control_soon = control
-
     def drain(self) -> None:
         """The process is dead: hand over what it has still said."""
         while self.said:
             self._hear()
 
-    def recall_some(self, ids: Collection[int]) -> list[int]:
-        taken = [call.id for call in self.inbox if call.id in ids]
-        self.inbox = deque(call for call in self.inbox if call.id not in ids)
+    def recall(self, ids: Collection[int] | None = None) -> list[int]:
+        taken = [call.id for call in self.inbox if ids is None or call.id in ids]
+        self.inbox = deque(call for call in self.inbox if call.id not in taken)
         close_all([self.arguments.pop(id_) for id_ in taken if id_ in self.arguments])
         return taken
 
-    def recall(self) -> list[int]:
-        return self.recall_some({call.id for call in self.inbox})
-
-    def recall_one(self, id_: int) -> bool:
-        return bool(self.recall_some({id_}))
-
     def recall_behind(self, held: int, slots: int) -> list[int]:
         stay = max(0, slots - (held - len(self.inbox)))
-        return self.recall_some({call.id for call in list(self.inbox)[stay:]})
+        return self.recall({call.id for call in list(self.inbox)[stay:]})
 
     stacks = None
     """A simulated process has none."""

@@ -56,16 +56,10 @@ class Inbox:
     def drain(self) -> None:
         """It has said everything."""
 
-    def recall_some(self, ids: Collection[int]) -> list[int]:
-        taken = [call.id for call in self.calls if call.id in ids]
-        self.calls = deque(call for call in self.calls if call.id not in ids)
+    def recall(self, ids: Collection[int] | None = None) -> list[int]:
+        taken = [call.id for call in self.calls if ids is None or call.id in ids]
+        self.calls = deque(call for call in self.calls if call.id not in taken)
         return taken
-
-    def recall(self) -> list[int]:
-        return self.recall_some({call.id for call in self.calls})
-
-    def recall_one(self, id_: int) -> bool:
-        return bool(self.recall_some({id_}))
 
 
 class Agent:

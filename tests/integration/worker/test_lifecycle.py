@@ -13,7 +13,7 @@ import pytest
 
 from snakepit import SnakepitError
 from snakepit._ipc.control import KeeperHello, KeeperTerminating, Shutdown, SignalWorker, StartFailed, WorkerExited
-from snakepit._ipc.sockets import recall_call
+from snakepit._ipc.sockets import take_back_call
 from snakepit._ipc.worker import Begin, CancelCall, Done, Failed, Ready
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
 
@@ -181,8 +181,8 @@ def test_killed_calls_that_were_not_read_can_be_recalled_and_the_read_one_can_no
     os.kill(worker.pid, signal.SIGKILL)
     assert worker.exited().signal == signal.SIGKILL
     recalled = []
-    while (call := recall_call(worker.inbox_reader)) is not None:
-        recalled.append(call.id)
+    while (taken := take_back_call(worker.inbox_reader)) is not None:
+        recalled.append(taken[0].id)
     assert recalled == waiting
     assert not worker.heard.all(Done)
 
@@ -256,9 +256,9 @@ def test_the_thread_profile_reads_no_more_calls_than_it_has_slots(agent: LocalAg
     for id in running:
         worker.heard.wait(Begin, lambda frame, id=id: frame.id == id)
     waiting = worker.begin("count")
-    call = recall_call(worker.inbox_reader)
-    assert call is not None
-    assert call.id == waiting
+    taken = take_back_call(worker.inbox_reader)
+    assert taken is not None
+    assert taken[0].id == waiting
     for id in running:
         worker.send(CancelCall(id, "CANCELLED"))
         failure = worker.done(id).failure

@@ -117,6 +117,7 @@ async def test_a_second_cancel_gives_the_tool_no_more_time(capsule: Capsule) -> 
     for _ in range(3):
         capsule.calls.on_cancel("r", link_pb2.Cancel(id=1))
     assert (held.kill_at, held.due, held.step) == (kill_at, due, step)
+    await asyncio.sleep(0)
     frames = sockets.agent_frames().feed(capsule.outbox.recv(1 << 16))
     assert frames == [CancelCall(held.id, "CANCELLED")]
     capsule.calls.tick(kill_at)
@@ -145,7 +146,7 @@ async def test_large_calls_whose_arguments_are_on_their_way_are_not_taken_for_ca
     capsule.call(3, "quick")
     capsule.calls.tick(time.monotonic() + 0.1)  # when calls that wait should go back, and before it counts as stuck
     left = []
-    while (call := sockets.recall_call(capsule.inbox)) is not None:
-        left.append(call.call_id)
+    while (taken := sockets.take_back_call(capsule.inbox)) is not None:
+        left.append(taken[0].call_id)
     assert left == ["c2", "c3"]
     assert not capsule.frames

@@ -87,14 +87,14 @@ class Execution:
 
     def take_back(self, held: HeldCall) -> bool:
         """True: its worker has not read it, and won't."""
-        return (held.large and self.arguments.drop(held.id)) or self._channels[held.incarnation].recall_one(held.id)
+        return (held.large and self.arguments.drop(held.id)) or bool(self._channels[held.incarnation].recall({held.id}))
 
     def recall(self, found: list[HeldCall]) -> None:
         """Give those back that their worker, which is the same, has not read."""
         channel = self._channels[found[0].incarnation]
         channel.control(Flush())
         fetching = [held.id for held in found if held.large and self.arguments.drop(held.id)]
-        self.give_back([*fetching, *channel.recall_some({held.id for held in found})], "RECALLED")
+        self.give_back([*fetching, *channel.recall({held.id for held in found})], "RECALLED")
 
     def recall_waiting(self, now: float) -> None:
         """What waits behind a call that turned out slow goes where it need not wait."""

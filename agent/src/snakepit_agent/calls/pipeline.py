@@ -55,7 +55,7 @@ class Pipeline:
         self.stopping = Stopping(ledger, supervisor, self.execution, self.answers, spec.drain.kill_after_seconds)
         self.sessions = Sessions(ledger, uplink, processes, self.leasing, self.execution, self.stopping)
         self.calls = Calls(ledger, self.sessions, self.stopping, self.execution, self.answers, strict=spec.affinity != "hint")
-        self.state = StateForwarder(settings.pool, uplink.send, processes.tell_soon, self.leasing.session_left)
+        self.state = StateForwarder(settings.pool, uplink.send, processes.tell, self.leasing.session_left)
         self.nested = NestedCalls(uplink.send, processes.tell, uplink.inline_limit, settings.max_nested_calls)
 
     async def close(self) -> None:

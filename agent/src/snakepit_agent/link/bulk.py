@@ -158,6 +158,7 @@ class Delivery:
         bulk = await self._route.open()
         bulk.be_patient(2 * self._route.idle_seconds)
         reader = asyncio.create_task(self._read(bulk))
+        reader.add_done_callback(lambda _: self._wake.set())
         try:
             while not self._ended or self._queue:
                 if await self._next(reader):
@@ -177,13 +178,12 @@ class Delivery:
         """Wait for something to write; True when the consumer has ended the stream instead."""
         while not self._queue and not reader.done():
             self._wake.clear()
-            waiter = asyncio.create_task(self._wake.wait())
             try:
-                done, _ = await asyncio.wait((waiter, reader), timeout=self._route.idle_seconds, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiter.cancel()
-            if not done and not self._untaken:
-                self._on_idle()
+                async with asyncio.timeout(self._route.idle_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                if not self._untaken:
+                    self._on_idle()
         if reader.done():
             reader.result()
             return True

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from snakepit._ipc.held import left_behind
 from snakepit._ipc.sockets import (
@@ -20,7 +20,6 @@ from snakepit._ipc.sockets import (
     FramingError,
     close_all,
     encode_batch,
-    recall_call,
     send_call,
     take_back_call,
     take_over,
@@ -97,60 +96,50 @@ class WorkerChannel:
     def deliver(self, call: CallFrame) -> None:
         """Put a call into the inbox, or behind those that wait for room in it."""
         if self._broken:
-            return  # Its death is about to be proven, and the call with it counted as lost or never started.
-        if self._pending or not self._send(call):
+            # Its death is about to be proven, and the call with it counted as lost or never started.
+            self._forget([call])
+        elif self._pending or not self._send(call):
             if not self._pending:
                 self._loop.add_writer(self._inbox.fileno(), self._on_inbox_writable)
             self._pending.append(call)
 
     def deliver_large(self, call: CallFrame, descriptor: int) -> None:
         """A call with sections; `descriptor` holds them and belongs to this channel from now on."""
-        if self._broken:
-            os.close(descriptor)
-            return
         self._descriptors[call.id] = descriptor
         self.deliver(call)
 
-    def recall(self) -> list[int]:
-        """Take back every call that the worker has not read: their ids, in order. They were never started."""
-        ids = []
-        while (call := recall_call(self._inbox_reader)) is not None:
-            ids.append(call.id)
-        return ids + self._forget(self._take_pending())
+    def recall(self, ids: Collection[int] | None = None) -> list[int]:
+        """Take back the calls that the worker has not read, or these of them: their ids, in order. They were never started.
+
+        The others stay, in order.
+        """
+        calls = self._take_unread()
+        wanted = {call.id for call in calls} if ids is None else ids
+        for call in calls:
+            if call.id not in wanted:
+                self.deliver(call)
+        return self._forget([call for call in calls if call.id in wanted])
 
     def recall_behind(self, held: int, slots: int) -> list[int]:
         """Of the `held` calls that the worker was given, take back those behind its slots: their ids, in order.
 
         A worker that had no time on the processor has read none: the first ones stay, or it would idle.
         """
-        calls = [*self._read_inbox(), *self._take_pending()]
+        calls = self._take_unread()
         begun = held - len(calls)
         stay = max(0, slots - begun)
         for call in calls[:stay]:
             self.deliver(call)
         return self._forget(calls[stay:])
 
-    def recall_one(self, id_: int) -> bool:
-        """Take back one call if the worker has not read it; those around it stay in order."""
-        return bool(self.recall_some({id_}))
-
-    def recall_some(self, ids: Collection[int]) -> list[int]:
-        """Of these calls, take back those that the worker has not read: their ids, in order. The others stay, in order."""
-        calls = [*self._read_inbox(), *self._take_pending()]
-        for call in calls:
-            if call.id not in ids:
-                self.deliver(call)
-        return self._forget([call for call in calls if call.id in ids])
-
-    def _read_inbox(self) -> list[CallFrame]:
+    def _take_unread(self) -> list[CallFrame]:
         calls: list[CallFrame] = []
-        with contextlib.suppress(BlockingIOError):
-            while (taken := take_back_call(self._inbox_reader)) is not None:
-                call, descriptor = taken
-                calls.append(call)
-                if call.sections:
-                    self._descriptors[call.id] = descriptor
-        return calls
+        while (taken := take_back_call(self._inbox_reader)) is not None:
+            call, descriptor = taken
+            calls.append(call)
+            if call.sections:
+                self._descriptors[call.id] = descriptor
+        return calls + self._take_pending()
 
     def _take_pending(self) -> list[CallFrame]:
         calls = list(self._pending)
@@ -234,34 +223,19 @@ class WorkerChannel:
 
     # ---- outbox
 
-    def control(self, *frames: ToWorker) -> None:
-        """Say something about running calls."""
-        if not self._unwritten:
-            self._say(frames, self._write)
-        else:
-            self._say(frames)
-
-    def control_soon(self, frame: ToWorker) -> None:
-        """Say it together with what else there is to say in this turn of the loop."""
-        if not self._unwritten:
-            self._say((frame,), lambda: self._loop.call_soon(self._write_now))
-        else:
-            self._say((frame,))
-
-    def _say(self, frames: Sequence[ToWorker], write: Callable[[], object] | None = None) -> None:
+    def control(self, frame: ToWorker) -> None:
+        """Say something about running calls, together with what else there is to say in this turn of the loop."""
         if self._broken:
             return
-        self._unwritten += encode_batch(frames)
+        if not self._unwritten:
+            self._loop.call_soon(self._write)
+        self._unwritten += encode_batch([frame])
         if len(self._unwritten) > CONTROL_BYTES:
             self._break(f"the worker left {len(self._unwritten)} bytes of control frames unread")
-        elif write is not None:
-            write()
-
-    def _write_now(self) -> None:
-        if self._unwritten and self._outbox.fileno() >= 0:
-            self._write()
 
     def _write(self) -> None:
+        if self._outbox.fileno() < 0:
+            return  # closed in the same turn
         try:
             sent = self._outbox.send(self._unwritten, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:

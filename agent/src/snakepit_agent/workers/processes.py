@@ -32,11 +32,6 @@ class Processes:
         if channel := self.channels.get(incarnation):
             channel.control(frame)
 
-    def tell_soon(self, incarnation: str, frame: worker_ipc.ToWorker) -> None:
-        """The same, together with what else the worker is told in this turn of the loop."""
-        if channel := self.channels.get(incarnation):
-            channel.control_soon(frame)
-
     def signal(self, incarnation: str, number: int, *, group: bool = True) -> None:
         """Have the keeper send a signal; `group`: to the worker's children too."""
         self._order(control.SignalWorker(incarnation, number, group))

@@ -82,7 +82,6 @@ class Supervisor:
         self._ledger.open(incarnation, self.slots)
         self.monitor.ready(incarnation)
         self.apply(decided)
-        self.changed()
         return True
 
     def could_not_start(self, incarnation: str, stage: str, kind: str, message: str, traceback: str) -> None:
@@ -113,7 +112,6 @@ class Supervisor:
             level = logging.INFO if exit_.how == "exit code 0" else logging.WARNING
             log.log(level, "worker %s ended: %s (%s)", name, exit_.words, was.value)
         self.apply(decided)
-        self.changed()
 
     # ---- time and maintenance
 
@@ -122,33 +120,28 @@ class Supervisor:
         busy = {incarnation for incarnation, worker in self._ledger.workers.items() if worker.held}
         if decided := self.lifecycle.tick(now, busy, self._ledger.kept(now)):
             self.apply(decided)
-            self.changed()
 
     def drain(self, now: float) -> None:
         """The whole capsule: finish what runs, then stop. The keeper stays: a container that ended by itself would be started again."""
         self.apply(self.lifecycle.drain(now))
-        self.changed()
 
     def drain_worker(self, incarnation: str, now: float) -> None:
         """Its calls may finish; then another takes its place."""
         self.apply(self.lifecycle.drain_worker(incarnation, now))
-        self.changed()
 
     def recycle_worker(self, incarnation: str, now: float) -> None:
         """Somebody asks for it, and wants to know what comes of it."""
         self._start_log.forget()
         self.apply(self.lifecycle.recycle(incarnation, Why.ASKED, now))
-        self.changed()
 
     def retire(self, incarnation: str, now: float) -> None:
         """The worker has served whom it was for: a fresh one takes its place."""
         self.apply(self.lifecycle.retire(incarnation, now))
-        self.changed()
 
     # ---- what lifecycle decided
 
     def apply(self, decided: Sequence[actions.Action]) -> None:
-        """Do what was decided, in order."""
+        """Do what was decided, in order, and report what has changed with it."""
         gone = "DRAINING" if self.lifecycle.draining else "WORKER_GONE"
         for action in decided:
             match action:
@@ -163,6 +156,7 @@ class Supervisor:
                     self.processes.tell(action.incarnation, worker_ipc.Stop())
                 case actions.Finished():
                     self._drained()
+        self.changed()
 
     def _start(self, action: actions.Start) -> None:
         spec = self._settings.spec

@@ -118,7 +118,6 @@ class Workers:
             self.lifecycle.undrain()
         self.supervisor.apply(self.lifecycle.keeper_came(time.monotonic()))
         self._end_keeper()
-        self._events.workers_changed()
 
     def keeper_said(self, frame: control.FromKeeper, descriptors: list[int]) -> None:
         """Something has happened to a process, or to the container."""
@@ -157,7 +156,6 @@ class Workers:
             self._forget(incarnation, exit_)
         self._forget_memory()
         self.supervisor.apply(self.lifecycle.keeper_went("OutOfMemory" if oom else "KeeperLost", exit_.words))
-        self._events.workers_changed()
 
     def _forget_memory(self) -> None:
         if self._oom is not None:

@@ -186,11 +186,14 @@ def recv_call(inbox: socket.socket, flags: int = 0) -> CallFrame | None:
 
 
 def take_back_call(inbox_reader: socket.socket) -> tuple[CallFrame, int] | None:
-    """Take a call that its worker has not read, to send it again: with its descriptor, if it has `sections`, else -1. None: none.
+    """Take back a call that its worker has not read, without waiting; None: there is none.
 
-    BlockingIOError: nothing there.
+    With it its descriptor, if it has `sections`, which is then the caller's; else -1.
     """
-    packet = recv_packet(inbox_reader, DONTWAIT)
+    try:
+        packet = recv_packet(inbox_reader, DONTWAIT)
+    except BlockingIOError:
+        return None
     if packet is None:
         return None
     kept = -1
@@ -231,18 +234,6 @@ def take_over(inbox: socket.socket) -> tuple[int, int] | None:
         close_all(packet.descriptors)
         raise FramingError("a worker handed over what is no memfd of a result")
     return _ID.unpack(packet.data)[0], packet.descriptors[0]
-
-
-def recall_call(inbox_reader: socket.socket) -> CallFrame | None:
-    """Take back a call that its worker has not read, without waiting; None: there is none. A large one comes without arguments."""
-    try:
-        packet = recv_packet(inbox_reader, DONTWAIT)
-    except BlockingIOError:
-        return None
-    if packet is None:
-        return None
-    close_all(packet.descriptors)
-    return decode(_calls, packet.data)
 
 
 # ---- outbox
