@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from snakepit.spec.crd import GROUP, KIND, PLURAL, VERSION, pool_schema
+from snakepit.spec.fields import GROUP, KIND, PLURAL, VERSION
+from snakepit.spec.schema import pool_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = (ROOT / "crds/snakepit.dev_snakepools.yaml", ROOT / "charts/snakepit/files/crds/snakepools.yaml")

@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from snakepit._names import new_id
-from snakepit.spec.crd import API_VERSION, KIND
+from snakepit.spec.fields import API_VERSION, KIND
 
 from .chart import CHART, parse
 from .go_tools import BUILD_SECONDS, ROOT

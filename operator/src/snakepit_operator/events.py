@@ -7,8 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from snakepit.spec.crd import API_VERSION, KIND
-from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import API_VERSION, KIND, Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest

@@ -11,8 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from snakepit.spec.codec import encode_spec
-from snakepit.spec.crd import API_VERSION, KIND
-from snakepit.spec.fields import SnakePool, SnakePoolSpec
+from snakepit.spec.fields import API_VERSION, KIND, SnakePool, SnakePoolSpec
 from snakepit.v1 import link_pb2
 from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest

@@ -16,7 +16,7 @@ from typing import Any
 
 import kopf
 
-from snakepit.spec.crd import GROUP, PLURAL, VERSION
+from snakepit.spec.fields import GROUP, PLURAL, VERSION
 from snakepit_operator.pods import POOL_LABEL
 
 RESTART_SECONDS = 2.0

@@ -76,7 +76,7 @@ def test_the_chart_labels_its_services_with_what_is_looked_for() -> None:
     labels = (CHART / "_helpers.tpl").read_text()
     for label in SELECTOR.split(","):
         key, _, value = label.partition("=")
-        assert f"{key}: {value}" in labels or f"{key}: {{{{ .component }}}}" in labels
+        assert f'"{key}" "{value}"' in labels or f"{key}: {{{{ .component }}}}" in labels
     services = (CHART / "control-plane/services.yaml").read_text()
     assert '"component" "control-plane"' in services
     assert "{name: grpc, port: 7800" in services

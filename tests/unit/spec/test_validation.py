@@ -9,8 +9,8 @@ import cel
 import pytest
 
 from snakepit.spec import validate
-from snakepit.spec.crd import pool_schema
 from snakepit.spec.rules import RULES, Rule
+from snakepit.spec.schema import pool_schema
 from support.pool_files import BAD, GOOD, RULE_EXAMPLES, Case, document
 
 

@@ -185,8 +185,8 @@ def _decode_pickle(data: bytes) -> Any:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def size(payload: Payload) -> int:
-    """Bytes, attachments included."""
+def size(payload: Any) -> int:
+    """Bytes, attachments included, of a frame or a message: what the limit on payloads counts."""
     return len(payload.data) + (sum(len(each.data) for each in payload.attachments) if payload.attachments else 0)
 
 

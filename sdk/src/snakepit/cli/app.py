@@ -22,16 +22,16 @@ _MISSING = {"dev": "snakepit-local", "logs": "snakepit-local"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
 
-_COMMANDS: Mapping[str, Callable[..., None]] = {
-    "pools": commands.pools,
-    "workers": commands.workers,
-    "tools": commands.tools,
-    "sessions": commands.sessions,
-    "doctor": doctor.doctor,
-    "drain": commands.drain,
-    "recycle": commands.recycle,
-    "connect": commands.connect,
-}
+_COMMANDS = (
+    commands.pools,
+    commands.workers,
+    commands.tools,
+    commands.sessions,
+    doctor.doctor,
+    commands.drain,
+    commands.recycle,
+    commands.connect,
+)
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "snakepit": (
@@ -97,11 +97,11 @@ def make_app() -> typer.Typer:
     own = [each for each in inspect.signature(_root, eval_str=True).parameters.values() if each.name == "show_version"]
     app.callback(epilog=_with_examples("snakepit"))(signed(_root, own))
     _add(app, "call", call.call, call.WaitingCommand)
-    for name, command in _COMMANDS.items():
-        _add(app, name, command)
+    for command in _COMMANDS:
+        _add(app, command.__name__, command)
     sessions = typer.Typer(no_args_is_help=True, help="Look at one session, or change it.")
-    for name, command in session.COMMANDS.items():
-        _add(sessions, name, command, prefix="session ")
+    for command in session.COMMANDS:
+        _add(sessions, command.__name__.rstrip("_"), command, prefix="session ")
     app.add_typer(sessions, name="session")
     _add_of_others(app)
     return app

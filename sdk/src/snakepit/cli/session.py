@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,11 +76,4 @@ def state(target: Target, pool: PoolArgument, id: IdArgument, output: OutputOpti
     show(target.run(read), output)
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "get": get,
-    "state": state,
-    "rebind": rebind,
-    "delete": delete,
-    "export": export,
-    "import": import_,
-}
+COMMANDS = (get, state, rebind, delete, export, import_)

@@ -8,29 +8,18 @@ import logging
 import snakepit._wire  # noqa: F401  # before gRPC is loaded
 
 # isort: split
-from snakepit.client.client import Client
-from snakepit.client.offers import Offer
-from snakepit.client.pool import Pool
-from snakepit.client.session import Session, State
-from snakepit.client.snapshot import Snapshot
-from snakepit.client.stream import Stream
-from snakepit.client.typed import OMITTED
-from snakepit.client.views import PoolInfo, SessionInfo, ToolInfo, WorkerInfo
-
-__all__ = [
-    "OMITTED",
-    "Client",
-    "Offer",
-    "Pool",
-    "PoolInfo",
-    "Session",
-    "SessionInfo",
-    "Snapshot",
-    "State",
-    "Stream",
-    "ToolInfo",
-    "WorkerInfo",
-]
+from snakepit.client.client import Client as Client
+from snakepit.client.offers import Offer as Offer
+from snakepit.client.pool import Pool as Pool
+from snakepit.client.session import Session as Session
+from snakepit.client.session import State as State
+from snakepit.client.snapshot import Snapshot as Snapshot
+from snakepit.client.stream import Stream as Stream
+from snakepit.client.typed import OMITTED as OMITTED
+from snakepit.client.views import PoolInfo as PoolInfo
+from snakepit.client.views import SessionInfo as SessionInfo
+from snakepit.client.views import ToolInfo as ToolInfo
+from snakepit.client.views import WorkerInfo as WorkerInfo
 
 # A library says nothing on its own: whoever configures logging sees what links and dials say.
 logging.getLogger("snakepit").addHandler(logging.NullHandler())

@@ -67,11 +67,6 @@ def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
         wire.attachments.add(content_type=each.content_type, data=bytes(each.data), dtype=each.dtype, shape=each.shape)
 
 
-def size(wire: common_pb2.Payload) -> int:
-    """What the limit on payloads counts."""
-    return len(wire.data) + sum(len(each.data) for each in wire.attachments)
-
-
 def plain(wire: common_pb2.Payload) -> frames.Payload:
     """The same payload without protobuf."""
     attachments = tuple([frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments])

@@ -180,13 +180,13 @@ async def _chunk(running: Within, payload: common_pb2.Payload) -> None:
     await running.window.room()
     if running.reason:
         raise asyncio.CancelledError  # It was told once, and goes on: nobody takes what it says.
-    running.window.sent(codec.size(payload))
+    running.window.sent(payloads.size(payload))
     _send(running.peer, link_pb2.Frame(flow=link_pb2.Flow(id=running.call.id, chunk=payload)))
 
 
 def _encoded(running: Within, value: Any) -> common_pb2.Payload:
     encoded = codec.encode_answer(value)
-    _check_size(running, codec.size(encoded))
+    _check_size(running, payloads.size(encoded))
     return encoded
 
 

@@ -9,9 +9,9 @@ import msgspec
 
 from snakepit import _extras
 from snakepit.errors import InvalidArguments
-from snakepit.spec.crd import pool_schema
 from snakepit.spec.fields import SnakePool, SnakePoolSpec
 from snakepit.spec.json_values import MOST_CHARACTERS, TOO_DEEP, problem
+from snakepit.spec.schema import pool_schema
 from snakepit.spec.validation import EvaluateCel, Problem, defaulted, validate
 
 _spec_decoder = msgspec.json.Decoder(SnakePoolSpec)

@@ -40,6 +40,11 @@ def quantity_bytes(quantity: int | str) -> int:
     return int(float(number) * _UNITS.get(quantity[len(number) :], 1))
 
 
+GROUP = "snakepit.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "SnakePool"
+PLURAL = "snakepools"
 ADAPTER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(:[A-Za-z_][A-Za-z0-9_]*)?$"
 NAME_PATTERN = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NAME_LENGTH = 52

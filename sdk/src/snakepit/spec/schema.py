@@ -1,19 +1,45 @@
-"""Typed values to Kubernetes' structural schema (the part of OpenAPI v3 that a CustomResourceDefinition may use).
-
-Knows msgspec's description of a type and nothing of pools.
-"""
+"""The schema of a `SnakePool`, made from `fields` and `rules`: Kubernetes' structural one, the part of OpenAPI v3 that a
+CustomResourceDefinition may use."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
+from snakepit.spec.fields import NAME_LENGTH, NAME_PATTERN, SnakePool, SnakePoolSpec, SnakePoolStatus
+from snakepit.spec.rules import RULES
+
 Schema = dict[str, Any]
 
-RULES = "x-kubernetes-validations"
+VALIDATIONS = "x-kubernetes-validations"
 OPEN = "x-kubernetes-preserve-unknown-fields"
+
+
+@cache
+def pool_schema() -> Schema:
+    """The schema of a whole SnakePool, rules included. Shared: don't change it."""
+    spec = schema_of(inspect.type_info(SnakePoolSpec))
+    root: Schema = {
+        "type": "object",
+        "description": SnakePool.__doc__,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": NAME_LENGTH, "pattern": NAME_PATTERN}}},
+            "spec": spec,
+            "status": schema_of(inspect.type_info(SnakePoolStatus)),
+        },
+    }
+    for rule in RULES:
+        node = root
+        for step in rule.path:
+            node = node["properties"][step]
+        node.setdefault(VALIDATIONS, []).append({"rule": rule.expression, "message": rule.message})
+    return root
 
 
 def schema_of(type_: inspect.Type) -> Schema:
@@ -54,7 +80,7 @@ def _annotated(type_: inspect.Metadata) -> Schema:
     schema = {**schema_of(type_.type), **(type_.extra_json_schema or {})}
     if "says" in extra:
         # A pattern that is not met is answered with the pattern; a rule, with a sentence.
-        schema[RULES] = [{"rule": f"self.matches(r'{schema.pop('pattern')}')", "message": extra["says"]}]
+        schema[VALIDATIONS] = [{"rule": f"self.matches(r'{schema.pop('pattern')}')", "message": extra["says"]}]
     if extra.get("set"):
         schema["x-kubernetes-list-type"] = "set"
     if "map_key" in extra:
@@ -70,7 +96,7 @@ def _union(type_: inspect.UnionType) -> Schema:
         (only,) = members
         return only
     limits = {key: value for member in members for key, value in member.items() if key not in ("type", "format")}
-    for rule in limits.get(RULES, ()):
+    for rule in limits.get(VALIDATIONS, ()):
         rule["rule"] = f"type(self) == int || {rule['rule']}"
     if [member["type"] for member in members] != ["integer", "string"]:
         raise TypeError(f"no structural schema for {type_}")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from snakepit._names import nearest
-from snakepit.spec.crd import API_VERSION, KIND, pool_schema
-from snakepit.spec.schema import OPEN, RULES, Schema
+from snakepit.spec.fields import API_VERSION, KIND
+from snakepit.spec.schema import OPEN, VALIDATIONS, Schema, pool_schema
 
 EvaluateCel = Callable[[str, dict[str, Any]], Any]
 """`(expression, variables) -> value`, e.g. `cel.evaluate` of common-expression-language."""
@@ -186,7 +186,7 @@ def _number(value: float) -> str:
 
 
 def _check_rules(node: _Node, evaluate: EvaluateCel) -> Iterator[Problem]:
-    for rule in node.schema.get(RULES, ()):
+    for rule in node.schema.get(VALIDATIONS, ()):
         if evaluate(rule["rule"], {"self": node.value}) is not True:
             said = "" if isinstance(node.value, dict) else f"{json.dumps(node.value)}: "
             yield Problem(node.path, f"Invalid value: {said}{rule['message']}")
