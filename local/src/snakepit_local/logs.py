@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
+import socket
 import sys
-import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from snakepit._names import nearest
 from snakepit.cli.target import Target, with_target
-from snakepit.errors import InvalidArguments, PoolNotFound
+from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable
 from snakepit_local import folder
-
-POLL_SECONDS = 0.1
 
 
 @with_target
@@ -28,25 +30,37 @@ def logs(
     tail: Annotated[int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last so many lines.")] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Put the time, in UTC, before each line.")] = False,
 ) -> None:
-    """Show what the workers of a running `snakepit dev` have printed, the last MiB or two of each pool."""
-    root = _root(target)
-    pool, capsule = _which(target, folder.pools(root), of)
+    """Show what the workers of a running `snakepit dev` have printed, the last MiB of each pool."""
+    with _connected(target) as told:
+        pool, capsule = _which(target, json.loads(told.readline()), of)
 
-    def show(lines: Sequence[folder.LogLine]) -> None:
-        for line in lines:
-            sys.stdout.write(f"{f'{line.time} ' if timestamps else ''}{line.capsule} | {line.text}\n")
+        def lines() -> Iterator[str]:
+            """What is meant of those up to an empty one."""
+            for line in itertools.takewhile(lambda line: line != b"\n", told):
+                time, its_pool, its_capsule, text = line.decode(errors="replace").split("\t", 3)
+                if pool in (None, its_pool) and capsule in (None, its_capsule):
+                    yield f"{f'{time} ' if timestamps else ''}{its_capsule} | {text}"
+
+        kept = lines()
+        for line in kept if tail is None else deque(kept, tail):
+            sys.stdout.write(line)
         sys.stdout.flush()
+        for line in lines() if follow else ():
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
-    batches = (
-        [line for line in lines if capsule in (None, line.capsule)]
-        for lines in folder.read_logs(root, [each for each in folder.pools(root) if pool in (None, each)])
-    )
-    kept = next(batches)
-    show(kept if tail is None else kept[max(0, len(kept) - tail) :])
-    while follow and (lines := next(batches, None)) is not None:
-        show(lines)
-        if not lines:
-            time.sleep(POLL_SECONDS)
+
+@contextlib.contextmanager
+def _connected(target: Target) -> Iterator[BinaryIO]:
+    """To the logbook of the dev that is meant; its end is the end of what is read."""
+    path = str(_root(target) / folder.LOGBOOK)
+    with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(ConnectionResetError):
+        try:
+            sock.connect(path)
+        except OSError as error:
+            raise ServerUnavailable(f"the `snakepit dev` at {target.address} is just ending ({error.strerror})") from None
+        with sock.makefile("rb") as told:
+            yield told
 
 
 def _root(target: Target) -> Path:

@@ -20,7 +20,8 @@ from snakepit.errors import SnakepitError
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
-from snakepit_local.folder import Logbook, make_root, say_where
+from snakepit_local.folder import LOGBOOK, make_root, say_where
+from snakepit_local.logbook import Logbook
 from snakepit_local.processes import Capsules
 from snakepit_local.report import Reporter, needy_tools
 from snakepit_operator.fleet import Fleet
@@ -75,7 +76,6 @@ class Machine:
         try:
             self.control_plane = await serve(self._settings)
             try:
-                say_where(root, self.control_plane.address)
                 await self._with_control_plane(self.control_plane, root)
             finally:
                 await self._stop_control_plane(self.control_plane)
@@ -87,7 +87,9 @@ class Machine:
         self._changed.set()
 
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
-        logbook = Logbook(root, self._pools)
+        logbook = Logbook(self._pools)
+        await logbook.serve(root / LOGBOOK)
+        say_where(root, control_plane.address)
 
         def on_line(pool: str, capsule: str, line: str, ours: bool) -> None:
             if not ours:
@@ -109,7 +111,7 @@ class Machine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            logbook.close()
+            await logbook.close()
 
     async def _until(self, end: asyncio.Event) -> None:
         while not end.is_set():

@@ -142,14 +142,15 @@ class Fleet:
     def _standing(self, pool: str) -> dict[str, Any]:
         """What replicas say that they hold of the pool's settings, compared with what they should."""
         wanted = self._wanted.pools.get(pool) if self._wanted.pools else None
-        behind = [each for each in self._heard_last.values() if not each.holds(pool, wanted)]
-        held = [each.states[pool].pool.generation for each in self._heard_last.values() if pool in each.states]
+        heard = [self._heard_last[each] for each in self._tasks if each in self._heard_last]
+        behind = [each for each in heard if not each.holds(pool, wanted)]
+        held = [each.states[pool].pool.generation for each in heard if pool in each.states]
         refusals = [each.answer.refused[pool] for each in behind if each.answer is not None and pool in each.answer.refused]
         answering = sum(1 for each in self._replicas.values() if each.answer is not None)
         return {
             "unheard": len(self._tasks) - answering,
             "behind": len(behind),
-            "held_generation": min(held) if held and len(held) == len(self._heard_last) else None,
+            "held_generation": min(held) if held and len(held) == len(heard) else None,
             "refused": next(iter(refusals), ""),
         }
 

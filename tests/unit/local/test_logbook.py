@@ -1,80 +1,114 @@
-"""What workers have printed: kept within bounds, read back in order, and followed over the change of files."""
+"""What workers have printed: kept within bounds, told in order, and followed."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from snakepit_local import folder
-from snakepit_local.folder import Logbook, LogLine, pools, read_logs
+from snakepit_local.logbook import Logbook
+
+WAIT = 10.0
 
 
-def texts(lines: list[LogLine]) -> list[str]:
-    return [line.text for line in lines]
+@asynccontextmanager
+async def serving(path: Path, pools: Sequence[str] = ("default/a",), most_bytes: int = 1000) -> AsyncIterator[Logbook]:
+    book = Logbook(pools, most_bytes)
+    await book.serve(path)
+    try:
+        yield book
+    finally:
+        await book.close()
 
 
-def test_lines_come_back_with_their_time_and_capsule_and_tabs_of_their_own(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, ["default/a", "team/b"])
-    book.add("default/a", "a-0", "one\ttwo")
-    book.add("team/b", "b-0", "three")
-    book.close()
-    assert pools(tmp_path) == ["default/a", "team/b"]
-    (line,) = next(read_logs(tmp_path, ["default/a"]))
-    assert (line.capsule, line.text) == ("a-0", "one\ttwo")
-    assert line.time.endswith("Z")
-    assert texts(next(read_logs(tmp_path, pools(tmp_path)))) == ["one\ttwo", "three"]
+class Reader:
+    """`pools` and `kept` are what it was told at once."""
+
+    def __init__(self, stream: asyncio.StreamReader, pools: list[str], kept: list[list[str]]) -> None:
+        self._stream, self.pools, self.kept = stream, pools, kept
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for *_, text in self.kept]
+
+    async def next(self) -> str:
+        """The text of the next line; empty: the end."""
+        async with asyncio.timeout(WAIT):
+            return (await self._stream.readline()).decode().rstrip("\n").rpartition("\t")[2]
 
 
-def test_a_pool_never_has_more_than_two_full_files_and_the_newest_lines_are_kept(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, ["default/a"], most_bytes=1000)
-    for number in range(1000):
-        book.add("default/a", "a-0", f"line {number}")
-        assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) <= 2000
-    kept = texts(next(read_logs(tmp_path, ["default/a"])))
-    assert 10 < len(kept) < 100
+@asynccontextmanager
+async def reading(path: Path) -> AsyncIterator[Reader]:
+    stream, writer = await asyncio.open_unix_connection(path)
+    try:
+        pools, kept = json.loads(await stream.readline()), []
+        while (line := await stream.readline()) != b"\n":
+            kept.append(line.decode().rstrip("\n").split("\t", 3))
+        yield Reader(stream, pools, kept)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_lines_come_back_with_their_time_and_capsule_and_tabs_of_their_own(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s", ["team/b", "default/a"]) as book:
+        book.add("default/a", "a-0", "one\ttwo")
+        book.add("team/b", "b-0", "three")
+        async with reading(tmp_path / "s") as reader:
+            assert reader.pools == ["default/a", "team/b"]
+            assert [line[1:] for line in reader.kept] == [["default/a", "a-0", "one\ttwo"], ["team/b", "b-0", "three"]]
+            assert all(time.endswith("Z") for time, *_ in reader.kept)
+
+
+async def test_the_newest_lines_of_a_pool_are_kept_and_no_more_than_there_is_room_for(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s", ["default/a", "default/quiet"]) as book:
+        book.add("default/quiet", "q-0", "still there")
+        for number in range(1000):
+            book.add("default/a", "a-0", f"line {number}")
+        async with reading(tmp_path / "s") as reader:
+            quiet, *kept = reader.texts
+    assert quiet == "still there"
+    assert 10 < len(kept) < 50
     assert kept == [f"line {number}" for number in range(1000 - len(kept), 1000)]
-    book.close()
 
 
-def test_who_follows_gets_each_line_once_over_every_change_of_files(tmp_path: Path) -> None:
+async def test_who_follows_gets_each_line_once_and_the_last_ones_before_the_end(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    book = Logbook(tmp_path, ["default/a"], most_bytes=2000)
-    following = read_logs(tmp_path, ["default/a"])
-    written, found = 0, texts(next(following))
-    for _ in range(200):
-        for _ in range(chance.randint(0, 20)):  # fewer than a file has room for
-            book.add("default/a", "a-0", f"line {written}")
-            written += 1
-        found += texts(next(following))
-    assert found == [f"line {number}" for number in range(written)]
-    book.close()
+    async with AsyncExitStack() as stack:
+        readers, written = [], 0
+        async with serving(tmp_path / "s", most_bytes=100_000) as book:
+            for _ in range(20):
+                for _ in range(chance.randint(0, 20)):
+                    book.add("default/a", "a-0", f"line {written}")
+                    written += 1
+                readers.append(await stack.enter_async_context(reading(tmp_path / "s")))
+        for reader in readers:
+            found = reader.texts
+            while text := await reader.next():
+                found.append(text)
+            assert found == [f"line {number}" for number in range(written)]
 
 
-def test_following_ends_when_the_folder_goes(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    book = Logbook(root, ["default/a"])
-    following = read_logs(root, ["default/a"])
-    assert next(following) == []
-    book.add("default/a", "a-0", "the last")
-    book.close()
-    for path in (*(root / "logs").iterdir(), root / "logs", root):
-        path.rmdir() if path.is_dir() else path.unlink()
-    assert texts(next(following)) == ["the last"]
-    with pytest.raises(StopIteration):
-        next(following)
-
-
-def test_a_full_disk_is_no_reason_to_end(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs/default+a.log").symlink_to("/dev/full")
-    book = Logbook(tmp_path, ["default/a"])
-    book.add("default/a", "a-0", "lost")
-    book.close()
+async def test_who_does_not_read_is_hung_up_on_and_the_others_go_on(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s", most_bytes=200_000) as book, reading(tmp_path / "s") as slow, reading(tmp_path / "s") as reader:
+        for number in range(200):
+            book.add("default/a", "a-0", f"{number} {'x' * 10_000}")
+            assert (await reader.next()).startswith(f"{number} ")
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while await slow.next():
+                taken += 1
+        assert taken < 200
 
 
 def test_a_dev_is_found_by_any_name_of_this_machine_and_only_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
