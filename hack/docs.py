@@ -155,7 +155,7 @@ def problems(document: Path, targets: set[str], variables: set[str]) -> Iterator
     yield from (f"nothing reads {name}" for name in sorted(set(VARIABLE.findall(text)) - variables))
 
 
-def _known_variables(*where: str) -> set[str]:
+def known_variables(*where: str) -> set[str]:
     sources = subprocess.run(
         ["git", "grep", "-hoE", "--untracked", VARIABLE.pattern.replace(r"\b", ""), "--", *(where or ("*.py", "Makefile", ":!tests"))],
         cwd=ROOT,
@@ -214,11 +214,11 @@ def stale() -> list[str]:
 def check() -> list[str]:
     """Every problem, one sentence each."""
     targets = set(re.findall(r"^([a-z][a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    variables = _known_variables()
+    variables = known_variables()
     found = [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in problems(d, targets, variables)]
     found += [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in long_lines(d)]
     found += _cited_wrongly()
-    found += undocumented((ROOT / "docs/environment.md").read_text(), _known_variables("*/src/*.py"))
+    found += undocumented((ROOT / "docs/environment.md").read_text(), known_variables("*/src/*.py"))
     found += stale()
     if COMMAND_LINE.read_text() != command_line_page():
         found.append("the commands in docs/command-line.md are not up to date: run make docs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
@@ -518,6 +519,22 @@ def test_a_volume_is_claimed_only_when_asked_for(render: Render) -> None:
 def test_a_wrong_value_is_refused_with_a_sentence_that_names_it(render: Render, value: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         render(value)
+
+
+def test_every_value_is_read_by_a_template() -> None:
+    text = "".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
+    limits = {as_users_write_it(limit.name) for limit in fields(Limits)}
+    unread = {name for name in _names(yaml.safe_load((CHART / "values.yaml").read_text())) if not re.search(rf"[.\"]{name}\b", text)}
+    assert unread <= limits, "limits go by their common beginning"
+
+
+def _names(values: Manifest) -> Iterator[str]:
+    """Of all values that are no part of another."""
+    for name, value in values.items():
+        if value and isinstance(value, dict) and name not in ("resources", "podSecurityContext", "securityContext"):
+            yield from _names(value)
+        else:
+            yield name
 
 
 def test_objects_have_the_standard_labels(render: Render) -> None:

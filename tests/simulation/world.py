@@ -232,5 +232,5 @@ class World:
         tasks = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert not tasks, f"tasks are left: {tasks}"
         assert not self.network.connections, f"connections are left: {self.network.connections}"
-        timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
+        timers = [each for each in asyncio.get_running_loop()._scheduled if not each.cancelled()]  # type: ignore[attr-defined]  # noqa: SLF001
         assert not timers, f"timers are left: {timers}"

@@ -21,6 +21,7 @@ class Client:
         self.replica: Replica | None = None
         self.gone_away = False
         self.closed: list[str] = []
+        self.heard: list[link_pb2.Frame] = []
         self.dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: self.closed.append(reason))
         self.dialer.start()
 
@@ -31,6 +32,7 @@ class Client:
         self.replica = replica
 
     def _on_frames(self, link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        self.heard.extend(frames)
         for frame in frames:
             if frame.WhichOneof("kind") == "result":
                 self.results[frame.result.id] = frame.result

@@ -111,7 +111,7 @@ async def play(found: Found) -> None:
                 found.given_up.append(after)
 
         logging.getLogger().addHandler(Listener(heard))
-        await until(lambda: len(client._connection.peers.all) == 2, "the client is linked to both")
+        await until(lambda: client.links == 2, "the client is linked to both")
         await until(lambda: whole.flow.pools.get(POOL) and any(c.linked for c in whole.flow.pools[POOL].capsules.values()), "an agent")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
@@ -142,7 +142,7 @@ async def play(found: Found) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*callers)
         packets("-D")
-        await until(lambda: len(client._connection.peers.all) == 2, "the client links anew")
+        await until(lambda: client.links == 2, "the client links anew")
         found.linked_again = True
 
 

@@ -13,8 +13,9 @@ from google.protobuf import json_format
 
 import snakepit
 from snakepit import Client, InvalidArguments, PayloadWarning
+from snakepit._ipc.frames import Payload
 from snakepit._values.foreign import REMEDY
-from snakepit._values.payloads import MSGPACK, PICKLE
+from snakepit._values.payloads import MSGPACK, PICKLE, decode
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.control_plane import rpc
 from support.dev_server import Dev, dev, pool_file
@@ -186,7 +187,7 @@ async def test_pickle_is_refused_by_a_pool_that_does_not_say_so(client: Client) 
 async def test_a_caller_that_did_not_ask_for_pickle_never_unpickles(client: Client, stub: router_pb2_grpc.RouterServiceStub) -> None:
     pickled = common_pb2.Payload(content_type=PICKLE, data=b"")
     with pytest.raises(InvalidArguments, match="pickle"):
-        snakepit._values.payloads.decode(snakepit._ipc.frames.Payload(b"\x80\x04N.", PICKLE))
+        decode(Payload(b"\x80\x04N.", PICKLE))
     with pytest.raises(InvalidArguments, match=PICKLE):
         await rpc(stub.Execute(router_pb2.ExecuteRequest(pool="trusting", tool="echo", payload=pickled), timeout=10))
 

@@ -11,9 +11,12 @@ import pytest
 
 import snakepit
 from snakepit import Client, Pool
-from snakepit._wire.window import Window
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
+from support import bare_client as bare
+from support.bare_client import bare_client
 from support.control_plane import eventually
+from support.simulated_agent import payload
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -112,21 +115,25 @@ async def test_a_stream_whose_function_does_not_listen_ends_with_its_next_chunk(
             await ended.wait()
 
 
-async def test_a_client_that_sends_more_of_a_stream_than_was_asked_for_is_stopped_and_told_why(
-    server: Running, client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def always(window: Window) -> None:
-        """There is room, whatever has been taken."""
-
-    def flood() -> Iterator[str]:
-        for _ in range(40):
-            yield "x" * 100_000
-
-    monkeypatch.setattr(Window, "room", always)
-    async with client.offer(flood, pool=pool):
+async def test_a_client_that_sends_more_of_a_stream_than_was_asked_for_is_stopped_and_told_why(server: Running, pool: Pool) -> None:
+    async with bare_client(server.address) as flood:
+        assert flood.replica is not None
+        send = flood.replica.link.send
+        offered = common_pb2.Tool(name="flood", input_schema="{}", streaming=True)
+        send(link_pb2.Frame(offer=link_pb2.Offer(id=1, provider="flood", pool=pool.name, tools=[offered])))
+        await eventually(lambda: "offer_reply" in kinds(flood), "it is on offer")
         stream = pool.stream("stream", {"name": "flood"}, timeout=15)
-        await anext(stream)
+        first = asyncio.create_task(anext(stream))
+        await eventually(lambda: "call" in kinds(flood), "it is called")
+        (call,) = [frame.call for frame in flood.heard if frame.HasField("call")]
+        for _ in range(40):
+            send(link_pb2.Frame(flow=link_pb2.Flow(id=call.id, chunk=payload("x" * 100_000))))
+        await first
         await eventually(lambda: not server.flow.nested.client_calls, "the replica has given it up, while nobody reads")
         with pytest.raises(snakepit.SnakepitError, match="it must wait for Flow"):
             async for _ in stream:
                 pass
+
+
+def kinds(client: bare.Client) -> list[str | None]:
+    return [frame.WhichOneof("kind") for frame in client.heard]

@@ -19,13 +19,12 @@ from cryptography.hazmat.primitives import serialization
 
 from snakepit._environment import InvalidSettings
 from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
-from snakepit_control_plane.authentication import guarded as guarded_module
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
-from snakepit_control_plane.authentication.tokens import MOST_BYTES, key_id, parse_keys, read
+from snakepit_control_plane.authentication.tokens import MOST_BYTES, Key, key_id, parse_keys, read
 from snakepit_control_plane.settings import from_environment
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
 
@@ -216,19 +215,28 @@ def test_what_is_no_token_is_refused_with_a_sentence(token: str) -> None:
         key_id(token)
 
 
-async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, checks = Clock(), []
-    monkeypatch.setattr(guarded_module, "read", lambda *given: checks.append(given) or read(*given))
-    guarded = Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one").fetch), clock)
+class Asked(Keys):
+    """`times`: so often has a token been checked."""
+
+    times = 0
+
+    async def find(self, key_id: str) -> tuple[Key, str]:
+        self.times += 1
+        return await super().find(key_id)
+
+
+async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_checked_again() -> None:
+    clock, keys = Clock(), Asked(Kept("one").fetch)
+    guarded = Guarded(Issuer(url="/nowhere").settings(), keys, clock)
     token = bearer(signed(pod_claims("digits-0", POOL)))
     for _ in range(3):
         await guarded.admit_agent(token, CLAIMED)
         with pytest.raises(PermissionDenied):
             await guarded.admit_agent(token, Claimed("digits-1", POOL, "pod-uid"))
-    assert len(checks) == 1
+    assert keys.times == 1
     clock.now += CHECKED_SECONDS
     await guarded.admit_agent(token, CLAIMED)
-    assert len(checks) == 2
+    assert keys.times == 2
 
 
 def test_odd_claims_are_nobodys_and_break_nothing() -> None:

@@ -25,7 +25,7 @@ PLACES: dict[str, Where] = {
     "the agent's link": lambda world: (world.flow.agents, "tell"),
     "the end of the wait": lambda world: (world.flow.calls, "leave_queue"),
     "the caller's share": lambda world: (world.pool.callers, "admit"),
-    "the session": lambda world: (world.flow.sessions.binding, "_fence"),
+    "the sending": lambda world: (world.flow.dispatcher, "dispatch"),
     "the store": lambda world: (world.store, "bind_session"),
 }
 WAYS = ["a free slot", "the queue", "a new session", "a bound session"]

@@ -117,7 +117,7 @@ def test_what_sources_cite_and_is_there_is_no_problem(docs: ModuleType) -> None:
 def test_a_variable_that_is_read_and_not_told_is_noticed(docs: ModuleType) -> None:
     assert docs.undocumented("`SNAKEPIT_SERVER`", {"SNAKEPIT_SERVER"}) == []
     assert docs.undocumented("", {"SNAKEPIT_SERVER"}) == ["docs/environment.md: SNAKEPIT_SERVER is read and not told"]
-    assert docs._known_variables("*/src/*.py") >= {"SNAKEPIT_SERVER", "SNAKEPIT_AUTH_KEYS", "SNAKEPIT_MAX_NESTING_DEPTH"}
+    assert docs.known_variables("*/src/*.py") >= {"SNAKEPIT_SERVER", "SNAKEPIT_AUTH_KEYS", "SNAKEPIT_MAX_NESTING_DEPTH"}
 
 
 def test_a_long_line_of_prose_is_noticed(docs: ModuleType, tmp_path: Path) -> None:
