@@ -1,8 +1,9 @@
-"""What most tests of running parts begin with. A folder or module whose server is another one has fixtures of the same names."""
+"""What most tests of running parts begin with. A folder whose server is another program has fixtures of the same names."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,15 @@ from support.replica import replica as played
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Running]:
+def own_settings() -> dict[str, Any]:
+    """What the replica of a module has that others' have not."""
+    return {}
+
+
+@pytest.fixture
+async def server(own_settings: dict[str, Any]) -> AsyncIterator[Running]:
     """A control-plane replica in the test's process."""
-    async with replica() as running:
+    async with replica(**own_settings) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from snakepit._names import new_id
 from snakepit.spec.fields import API_VERSION, KIND
 
 from .chart import CHART, parse
+from .eventually import eventually
 from .go_tools import BUILD_SECONDS, ROOT
 from .ports import free_port
 
@@ -37,7 +38,6 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 START_SECONDS = 60.0
-WAIT_SECONDS = 30.0
 SYSTEM = "snakepit-system"
 ADMIN, OPERATOR = "admin", "operator"
 TOKENS = f"""admin,admin,admin,"system:masters"
@@ -240,18 +240,6 @@ def rights(helm: Path) -> list[Object]:
     command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", SYSTEM]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "HOME": "/nonexistent"})
     return [each for each in parse(done.stdout) if each["kind"] in _KINDS and "operator" in each["metadata"]["name"]]
-
-
-async def eventually(look: Callable[[], Awaitable[T]], what: str, seconds: float = WAIT_SECONDS) -> T:
-    """What `look` gives as soon as that is true."""
-    last: object = None
-    try:
-        async with asyncio.timeout(seconds):
-            while not (last := await look()):
-                await asyncio.sleep(0.02)
-            return last
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}; last: {last!r}") from None
 
 
 class Refused(AssertionError):

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from snakepit import Pool, SnakepitError
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit_agent.main import run
 from snakepit_agent.settings import Settings
+from support.eventually import PATIENCE_SECONDS
 
 TESTS = Path(__file__).parents[1]
 
@@ -110,3 +112,15 @@ async def capsule(pool_spec: SnakePoolSpec, *servers: Serving, keeper: bool = Tr
     finally:
         await local.end()
         shutil.rmtree(folder)
+
+
+async def ready(pool: Pool, count: int = 1) -> Pool:
+    """Wait for so many ready workers."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                if sum(worker.state == "ready" for worker in await pool.workers()) == count:
+                    return pool
+            except SnakepitError:
+                pass  # The pool is not known yet.
+            await asyncio.sleep(0.01)

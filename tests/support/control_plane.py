@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -25,9 +25,8 @@ from snakepit.v1 import (
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
+from support.eventually import PATIENCE_SECONDS, eventually
 from support.simulated_agent import POOL
-
-PATIENCE_SECONDS = 20.0
 
 
 @contextlib.asynccontextmanager
@@ -61,16 +60,6 @@ async def linked(*servers: Running) -> None:
 async def may_use(client: Client, count: int) -> None:
     """The client knows that it may send calls to so many replicas. Nobody else does, and it tells nobody."""
     await eventually(lambda: client.links == count, f"the client may use {count} replicas")
-
-
-async def eventually(condition: Callable[[], object], what: str = "") -> None:
-    """Wait for a condition; fails after PATIENCE_SECONDS."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"never came true: {what or condition}") from None
 
 
 class Caller:

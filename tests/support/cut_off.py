@@ -24,6 +24,7 @@ from snakepit.spec import encode_spec
 from snakepit_agent.settings import Settings
 from support.capsules import LocalCapsule, spec
 from support.control_plane import replica
+from support.eventually import eventually
 
 CUT, WHOLE = "127.0.0.2", "127.0.0.3"
 POOL = "default/sample"
@@ -60,15 +61,6 @@ def packets(action: str) -> None:
     """`-I`: drop all that goes to or comes from the replica; `-D`: no more."""
     for side in ("-d", "-s"):
         subprocess.run(["iptables", "-w", action, "INPUT", side, CUT, "-j", "DROP"], check=True)
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"never came true: {what}") from None
 
 
 @contextlib.asynccontextmanager
@@ -111,8 +103,12 @@ async def play(found: Found) -> None:
                 found.given_up.append(after)
 
         logging.getLogger().addHandler(Listener(heard))
-        await until(lambda: client.links == 2, "the client is linked to both")
-        await until(lambda: whole.flow.pools.get(POOL) and any(c.linked for c in whole.flow.pools[POOL].capsules.values()), "an agent")
+        await eventually(lambda: client.links == 2, "the client is linked to both", PATIENCE_SECONDS)
+        await eventually(
+            lambda: whole.flow.pools.get(POOL) and any(c.linked for c in whole.flow.pools[POOL].capsules.values()),
+            "an agent",
+            PATIENCE_SECONDS,
+        )
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 with contextlib.suppress(SnakepitError):
@@ -136,13 +132,13 @@ async def play(found: Found) -> None:
         cut_at = time.monotonic()
         packets("-I")
         callers = [asyncio.create_task(caller()) for _ in range(CALLERS)]
-        await until(lambda: len(found.failed) >= 1 and found.late >= 200, "held calls are told, others go on")
-        await until(lambda: found.given_up, "the agent gives the replica up")
+        await eventually(lambda: len(found.failed) >= 1 and found.late >= 200, "held calls are told, others go on", PATIENCE_SECONDS)
+        await eventually(lambda: found.given_up, "the agent gives the replica up", PATIENCE_SECONDS)
         over.set()
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*callers)
         packets("-D")
-        await until(lambda: client.links == 2, "the client links anew")
+        await eventually(lambda: client.links == 2, "the client links anew", PATIENCE_SECONDS)
         found.linked_again = True
 
 

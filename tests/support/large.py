@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import snakepit
 from snakepit._ipc.frames import Attachment, Payload
 from snakepit._ipc.sections import sizes, spread
 from snakepit._values.payloads import encode
@@ -20,18 +19,6 @@ NARROW = [("grpc.http2.lookahead_bytes", 256 * 1024), ("grpc.http2.bdp_probe", 0
 """Options of a plain reader, whose own gRPC would else take as many megabytes as its guess at the network's speed says."""
 
 SAMPLE = "support.bulky:Bulky"
-
-
-async def ready(pool: snakepit.Pool, count: int = 1) -> snakepit.Pool:
-    """Wait for so many ready workers."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                if sum(worker.state == "ready" for worker in await pool.workers()) == count:
-                    return pool
-            except snakepit.SnakepitError:
-                pass  # The pool is not known yet.
-            await asyncio.sleep(0.01)
 
 
 def open_memfds() -> int:

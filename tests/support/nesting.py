@@ -7,21 +7,25 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from snakepit import Client, Pool, SnakepitError
+from snakepit import Client, Pool
 from snakepit_control_plane.server import Running
-from support.capsules import capsule, spec
-from support.control_plane import PATIENCE_SECONDS
+from support.capsules import capsule, ready, spec
 
 ASKING = "support.asking:Asking"
 
 
-async def until_ready(pool: Pool, workers: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            with contextlib.suppress(SnakepitError):  # The pool is not known yet.
-                if sum(each.state == "ready" for each in await pool.workers()) >= workers:
-                    return
-            await asyncio.sleep(0.01)
+class Hanging:
+    """A client's tool that hangs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.began, self.stopped = asyncio.Event(), asyncio.Event()
+
+    async def hang(self) -> None:
+        self.began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.stopped.set()
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +37,7 @@ async def asking(
     pool_spec = spec(ASKING, worker=worker, **{"replicas": 1, **sections})
     async with capsule(pool_spec, server, *also, pool=f"default/{name}"):
         pool = client.pool(name)
-        await until_ready(pool, 1 if worker.get("profile") == "thread" else processes)
+        await ready(pool, 1 if worker.get("profile") == "thread" else processes)
         yield pool
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import SessionQuotas, Store
+from support.eventually import eventually
 from support.redis_server import (
     CLUSTER_RIGHTS,
     LOGIN,
@@ -113,7 +114,7 @@ async def test_sentinels_and_the_master_that_they_name_are_used_over_tls(tmp_pat
             assert not store.problem
             await store.create_session(wanted(), 10)
             assert await writes(store) == 1
-            await until(world.in_step)
+            await eventually(world.in_step)
             world.primary.kill()
             with pytest.raises(StoreUnavailable):
                 await writes(store)
@@ -131,19 +132,13 @@ async def test_a_wrong_password_and_missing_rights_are_told(tmp_path: Path) -> N
                     await store.create_session(wanted(), 10)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_a_sentinels_fail_over_is_followed_and_the_scripts_are_loaded_there() -> None:
     with sentinel_world("redis") as world:
         async with opened(world.url) as store:
             assert not store.problem
             await store.create_session(wanted(), 10)
             version = await writes(store)
-            await until(world.in_step)
+            await eventually(world.in_step)
             world.primary.kill()
             with pytest.raises(StoreUnavailable):
                 await writes(store)
@@ -157,9 +152,9 @@ async def test_a_primary_that_was_replaced_is_left_though_it_still_answers_as_on
     with sentinel_world("valkey") as world:
         async with opened(world.url) as store:
             await store.create_session(wanted(), 10)
-            await until(world.in_step)
+            await eventually(world.in_step)
             world.fail_over()
-            await until(lambda: world.names(world.replica))
+            await eventually(lambda: world.names(world.replica))
 
             async def written_there() -> bool:
                 try:
@@ -200,9 +195,9 @@ async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_kill
         keys = [int(node.command("DBSIZE").decode().strip()[1:]) for node in cluster.nodes]
         assert all(keys), keys
         replica = cluster.replicas[0]
-        await until(lambda: replica.command("DBSIZE") == cluster.nodes[0].command("DBSIZE"))
+        await eventually(lambda: replica.command("DBSIZE") == cluster.nodes[0].command("DBSIZE"))
         cluster.nodes[0].kill()  # and it stays away: the last test that uses this cluster
-        await until(lambda: b"role:master" in replica.command("INFO", "replication"))
+        await eventually(lambda: b"role:master" in replica.command("INFO", "replication"))
         versions: list[int] = []
         async with asyncio.timeout(20):
             while len(versions) < len(pools):

@@ -128,7 +128,14 @@ async def test_a_replica_that_was_refused_hears_when_the_worker_is_free_however_
         assert time.monotonic() - began < 10, "a refused call waited for a heartbeat"
 
 
-async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", ["whoever", "the replica"])
+async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent, which calls back by itself, a little later, is kept from it, or is not."""
+    if who == "the replica":
+        monkeypatch.setattr(slots, "RECALL_AFTER_SECONDS", 60.0)
+        monkeypatch.setattr(slots, "UNREAD_SECONDS", 60.0)
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -141,26 +148,6 @@ async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_
         for number in range(20):
             before = recalled(server)
             await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
-            if recalled(server) > before:
-                return
-    pytest.fail("nothing was ever recalled")
-
-
-async def test_the_replica_calls_back_what_waits_behind_a_slow_call_when_a_slot_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The agent, which does so by itself, a little later, is kept from it."""
-    monkeypatch.setattr(slots, "RECALL_AFTER_SECONDS", 60.0)
-    monkeypatch.setattr(slots, "UNREAD_SECONDS", 60.0)
-    async with (
-        replica() as server,
-        callers(server) as (caller,),
-        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
-    ):
-        await ready(caller, 2)
-        for number in range(20):
-            before = recalled(server)
-            await one_slow_among_quick_ones(caller, tmp_path / str(number), number % 5)
             if recalled(server) > before:
                 return
     pytest.fail("nothing was ever called back")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -21,16 +21,15 @@ from snakepit_control_plane.authentication.keys import fetch
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
 from support.capsules import capsule, spec
-from support.control_plane import Caller, eventually, replica
+from support.control_plane import Caller, eventually
 from support.issuer import AUDIENCE, Issuer, operator_claims, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, settings
 from support.tls import certificate, terminator
 
 
 @pytest.fixture
-async def server(signs: Issuer) -> AsyncIterator[Running]:
-    async with replica(authentication=signs.settings()) as running:
-        yield running
+def own_settings(signs: Issuer) -> dict[str, Any]:
+    return {"authentication": signs.settings()}
 
 
 @pytest.fixture

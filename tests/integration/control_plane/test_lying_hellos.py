@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from snakepit._wire.status import from_rpc_error
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
-from support.control_plane import PATIENCE_SECONDS, Caller, replica
+from support.control_plane import PATIENCE_SECONDS, Caller
 from support.issuer import Issuer, pod_claims, signed
 from support.simulated_agent import SimulatedAgent, settings
 
@@ -21,9 +22,8 @@ MINE, VICTIM = "evil/mine", "prod/victim"
 
 
 @pytest.fixture
-async def server(signs: Issuer) -> AsyncIterator[Running]:
-    async with replica(authentication=signs.settings()) as running:
-        yield running
+def own_settings(signs: Issuer) -> dict[str, Any]:
+    return {"authentication": signs.settings()}
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import pytest
@@ -51,9 +52,8 @@ async def probe(server: Running, service: str, seconds: float = 10.0) -> int:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica(health="127.0.0.1:0") as running:
-        yield running
+def own_settings() -> dict[str, Any]:
+    return {"health": "127.0.0.1:0"}
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ import pytest
 
 import snakepit
 from snakepit_control_plane.server import Running
-from support.capsules import capsule, spec
-from support.control_plane import replica
-from support.large import POOL, SAMPLE, ready
+from support.capsules import capsule, ready, spec
+from support.eventually import eventually
+from support.large import POOL, SAMPLE
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-        assert len(running.flow.transfers) == 0
+async def nothing_is_left(server: Running) -> AsyncIterator[None]:
+    """Of large payloads, when the clients and the capsule of a test have gone."""
+    yield
+    assert len(server.flow.transfers) == 0
+    await eventually(lambda: not server.links.bulk.count, "all bulk lanes are closed")
 
 
 @pytest.fixture

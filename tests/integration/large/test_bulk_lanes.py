@@ -20,12 +20,12 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import bulk as servers
 from support.attack import ByHand, hung_up
 from support.bare_client import Client, bare_client
-from support.capsules import capsule, spec
-from support.control_plane import eventually, replica
+from support.capsules import capsule, ready, spec
+from support.control_plane import eventually
 from support.gate import Gate, gate
-from support.large import MIB, POOL, SAMPLE, ready
+from support.large import MIB, POOL, SAMPLE
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
 
 
 @pytest.fixture
@@ -38,14 +38,6 @@ async def client(server: Running) -> AsyncIterator[snakepit.Client]:
 @pytest.fixture
 def pool(client: snakepit.Client) -> snakepit.Pool:
     return client.pool(POOL)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with replica() as running:
-        yield running
-        assert len(running.flow.transfers) == 0
-    await eventually(lambda: not lanes(running))
 
 
 def lanes(server: Running) -> int:

@@ -18,11 +18,11 @@ from snakepit.errors import DeadlineExceeded, PayloadTooLarge, Started
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from support.bare_client import bare_client
-from support.capsules import capsule, spec
+from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, eventually, replica
-from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, ready, tasks
+from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, tasks
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
 
 
 async def busy_pid(channel: grpc.aio.Channel) -> int:

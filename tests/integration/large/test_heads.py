@@ -17,9 +17,9 @@ from snakepit.errors import InvalidArguments, PayloadTooLarge
 from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.attack import ANY_SIZE, ByHand
-from support.capsules import capsule, spec
+from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, replica, rpc
-from support.large import POOL, SAMPLE, ready
+from support.large import POOL, SAMPLE
 
 pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
 

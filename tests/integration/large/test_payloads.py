@@ -12,11 +12,11 @@ import snakepit
 from snakepit.errors import InvalidArguments, PayloadTooLarge, Started, ToolError
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import Running
-from support.capsules import capsule, spec
+from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, calling, replica
-from support.large import MIB, POOL, SAMPLE, ready
+from support.large import MIB, POOL, SAMPLE
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
 
 
 async def test_64_mib_go_in_and_out_and_a_byte_more_is_refused_with_the_limits_name(pool: snakepit.Pool) -> None:

@@ -11,12 +11,12 @@ import pytest
 import snakepit
 from snakepit.errors import PayloadTooLarge, Started, ToolError
 from snakepit_control_plane.server import Running
-from support.capsules import capsule, spec
+from support.capsules import capsule, ready, spec
 from support.control_plane import counted, eventually, replica
-from support.large import MIB, POOL, SAMPLE, ready
+from support.large import MIB, POOL, SAMPLE
 from support.simulated_agent import SimulatedAgent, settings
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
 
 
 def nobody() -> str:

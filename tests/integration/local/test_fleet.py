@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,9 @@ import pytest
 import snakepit
 from snakepit import Client, Pool, WorkerInfo
 from support.dev_server import dev, pool_file
+from support.eventually import eventually
+
+PATIENCE_SECONDS = 30.0
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -31,12 +33,6 @@ class Fragile(Adapter):
     def pid(self) -> int:
         return os.getpid()
 """
-
-
-async def until(look: Callable[[], Awaitable[object]], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await look():
-            await asyncio.sleep(0.02)
 
 
 def is_agent(pid: int) -> bool:
@@ -68,7 +64,7 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             async def in_backoff() -> list[WorkerInfo]:
                 return [each for each in await pool.workers() if each.state == "backoff"]
 
-            await until(in_backoff)
+            await eventually(in_backoff, seconds=PATIENCE_SECONDS)
             failing = (await in_backoff())[0]
             assert failing.id == victim.id
             assert failing.reason == "SetupFailed"
@@ -88,7 +84,7 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             async def both_ready() -> bool:
                 return len(await ready(pool)) == 2
 
-            await until(both_ready)
+            await eventually(both_ready, seconds=PATIENCE_SECONDS)
             assert await asked(server.server, "doctor") == (0, "nothing is wrong with 1 pool\n")
 
 
@@ -123,7 +119,7 @@ async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_w
                 most = max(most, len({each.id.rpartition("/")[0] for each in now}))
                 return len(now) == 8 and not {each.incarnation for each in now} & {each.incarnation for each in before}
 
-            await until(back)
+            await eventually(back, seconds=PATIENCE_SECONDS)
             assert most <= 4
             assert await pool.call("pid", timeout=10) in {each.pid for each in await ready(pool)}
         server.send(signal.SIGINT)

@@ -6,13 +6,16 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from snakepit import Client, Pool, WorkerInfo, WorkerLost
 from support.dev_server import Dev, dev, pool_file
+from support.eventually import eventually
+
+PATIENCE_SECONDS = 40.0
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -29,15 +32,6 @@ def server(tmp_path: Path) -> Iterator[Dev]:
     ) as program:
         program.is_ready()
         yield program
-
-
-async def until(look: Callable[[], Awaitable[object]], what: str, seconds: float = 40.0) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not await look():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"never happened: {what}") from None
 
 
 def agents(server: Dev) -> dict[str, int]:
@@ -58,28 +52,28 @@ async def live(pool: Pool) -> list[WorkerInfo]:
 async def test_a_silent_agent_is_lost_and_its_capsule_replaced(server: Dev) -> None:
     async with Client(server.server) as client:
         pool = client.pool("sample")
-        await until(lambda: three(pool), "three capsules are live")
+        await eventually(lambda: three(pool), "three capsules are live", seconds=PATIENCE_SECONDS)
         call = asyncio.create_task(pool.call("sleep", {"seconds": 60}, timeout=90))
-        await until(lambda: busy(pool), "the call runs")
+        await eventually(lambda: busy(pool), "the call runs", seconds=PATIENCE_SECONDS)
         (victim,) = [each for each in await pool.workers() if each.running]
         capsule = victim.id.partition("/")[0]
         os.kill(agents(server)[capsule], signal.SIGSTOP)
         with pytest.raises(WorkerLost, match="lost"):
             await call
         assert await pool.call("add", {"a": 1}, timeout=30) == 2
-        await until(lambda: three(pool, without=capsule), "another capsule is there in its place")
+        await eventually(lambda: three(pool, without=capsule), "another capsule is there in its place", seconds=PATIENCE_SECONDS)
 
 
 async def test_two_silent_agents_of_three_are_not_lost_and_go_on_when_they_wake(server: Dev) -> None:
     async with Client(server.server) as client:
         pool = client.pool("sample")
-        await until(lambda: three(pool), "three capsules are live")
+        await eventually(lambda: three(pool), "three capsules are live", seconds=PATIENCE_SECONDS)
         before = {each.incarnation for each in await pool.workers()}
         stopped = list(agents(server).values())[:2]
         try:
             for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
-            await until(lambda: only(pool, 1), "two are suspect")
+            await eventually(lambda: only(pool, 1), "two are suspect", seconds=PATIENCE_SECONDS)
             assert await pool.call("add", {"a": 1}, timeout=30) == 2
             silent_since = time.monotonic()
             while time.monotonic() - silent_since < 3 * TIMEOUT_SECONDS:
@@ -88,7 +82,7 @@ async def test_two_silent_agents_of_three_are_not_lost_and_go_on_when_they_wake(
         finally:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
-        await until(lambda: three(pool), "all three are live again")
+        await eventually(lambda: three(pool), "all three are live again", seconds=PATIENCE_SECONDS)
         assert {each.incarnation for each in await pool.workers()} == before
 
 

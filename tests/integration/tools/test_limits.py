@@ -12,9 +12,9 @@ import pytest
 import snakepit
 from snakepit import Client
 from snakepit_control_plane.model.limits import Limits
-from support.capsules import capsule, spec
+from support.capsules import capsule, ready, spec
 from support.control_plane import replica
-from support.nesting import ASKING, THREADS, until_ready
+from support.nesting import ASKING, THREADS
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +26,7 @@ async def asking_under(limits: Limits, **agent: int) -> AsyncIterator[tuple[Clie
         Client(server.address) as client,
         capsule(pool_spec, server, pool="default/asking", **agent),
     ):
-        await until_ready(pool := client.pool("asking"), 1)
+        await ready(pool := client.pool("asking"), 1)
         yield client, pool
 
 

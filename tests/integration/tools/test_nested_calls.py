@@ -16,8 +16,9 @@ from snakepit import Client, Pool, Session
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
+from support.capsules import ready
 from support.control_plane import eventually, replica
-from support.nesting import THREADS, asking, until_ready
+from support.nesting import THREADS, Hanging, asking
 
 pytestmark = pytest.mark.timeout(50)
 
@@ -195,24 +196,16 @@ async def test_when_the_worker_of_a_call_dies_what_it_called_is_cancelled(client
 async def test_when_the_link_breaks_the_nested_call_is_lost_and_the_call_around_it_goes_on(
     server: Running, client: Client, pool: Pool
 ) -> None:
-    began, stopped = asyncio.Event(), asyncio.Event()
-
-    async def hang() -> None:
-        began.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            stopped.set()
-
-    async with client.offer(hang, pool=pool):
+    hanging = Hanging()
+    async with client.offer(hanging.hang, pool=pool):
         call = asyncio.create_task(pool.call("refused", {"name": "hang"}, timeout=20))
         async with asyncio.timeout(5):
-            await began.wait()
+            await hanging.began.wait()
         next(link for link, peer in server.links.links.items() if peer.role == "agent").close("broken by the test")
         kind, reason, started, *_ = await call
         assert (kind, reason, started) == ("ReplicaLost", "REPLICA_LOST", "MAYBE")
         async with asyncio.timeout(5):
-            await stopped.wait()
+            await hanging.stopped.wait()
 
 
 # ---- two replicas
@@ -227,7 +220,7 @@ async def test_a_clients_tools_are_there_at_every_replica_and_refused_at_all_whe
         pool = await stack.enter_async_context(asking(one, client, also=[other]))
         for server in (one, other):
             direct = await stack.enter_async_context(Client(server.address))
-            await until_ready(direct.pool("asking"), 2)
+            await ready(direct.pool("asking"), 2)
 
         def here() -> str:
             return "here"

@@ -15,7 +15,7 @@ from snakepit import AsyncContext, Client, Context, Pool
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
-from support.nesting import asking
+from support.nesting import Hanging, asking
 
 pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
 
@@ -156,46 +156,29 @@ async def test_the_function_sees_session_metadata_and_a_deadline_that_shrinks(cl
 
 
 async def test_a_call_may_be_shorter_than_its_parent(client: Client, pool: Pool) -> None:
-    stopped = asyncio.Event()
-
-    async def hang() -> None:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            stopped.set()
-            raise
-
-    async with client.offer(hang, pool=pool):
+    hanging = Hanging()
+    async with client.offer(hanging.hang, pool=pool):
         assert await pool.call("brief", {"name": "hang", "timeout": 0.2}, timeout=10) == "DEADLINE"
         async with asyncio.timeout(5):
-            await stopped.wait()
+            await hanging.stopped.wait()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "deadline", "given up"])
 async def test_when_the_call_around_it_ends_the_function_is_cancelled(client: Client, pool: Pool, how: str) -> None:
-    began, stopped = asyncio.Event(), asyncio.Event()
-
-    async def hang() -> None:
-        began.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            stopped.set()
-            raise
-
-    async with client.offer(hang, pool=pool):
+    hanging = Hanging()
+    async with client.offer(hanging.hang, pool=pool):
         if how == "given up":
             assert await pool.call("give_up", {"name": "hang", "seconds": 0.2}, timeout=10) == "gave up"
         else:
             call = asyncio.create_task(pool.call("ask", {"name": "hang"}, timeout=0.5 if how == "deadline" else 30))
             async with asyncio.timeout(5):
-                await began.wait()
+                await hanging.began.wait()
             if how == "cancelled":
                 call.cancel()
             with pytest.raises(asyncio.CancelledError if how == "cancelled" else snakepit.DeadlineExceeded):
                 await call
         async with asyncio.timeout(5):
-            await stopped.wait()
+            await hanging.stopped.wait()
 
 
 async def test_a_tool_says_how_far_it_is_to_callers_who_want_to_know(pool: Pool) -> None:
@@ -236,20 +219,12 @@ async def test_a_call_in_flight_to_a_client_that_goes_away_fails_with_worker_los
 
 
 async def test_leaving_the_block_cancels_what_runs_and_who_waits_gets_worker_lost(client: Client, pool: Pool) -> None:
-    began, stopped = asyncio.Event(), asyncio.Event()
-
-    async def hang() -> None:
-        began.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            stopped.set()
-
-    async with client.offer(hang, pool=pool):
+    hanging = Hanging()
+    async with client.offer(hanging.hang, pool=pool):
         call = asyncio.create_task(refusal(pool, "hang"))
         async with asyncio.timeout(5):
-            await began.wait()
-    assert stopped.is_set()
+            await hanging.began.wait()
+    assert hanging.stopped.is_set()
     kind, _, started, message, details = await call
     assert (kind, started, details) == ("WorkerLost", "MAYBE", {"how": "client gone"})
     assert "withdrew it" in message

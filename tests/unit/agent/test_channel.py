@@ -20,6 +20,7 @@ from snakepit._ipc.frames import Payload
 from snakepit._ipc.sections import sizes, skeleton
 from snakepit._ipc.worker import INLINE_BYTES, Begin, CallFrame, Done, FromWorker
 from snakepit_agent.workers.channel import HANDED, WorkerChannel, WorkerLies
+from support.eventually import eventually
 
 
 @dataclass
@@ -134,7 +135,7 @@ async def test_a_worker_that_has_shut_its_inbox_is_told_of_once(worker: Worker) 
 @pytest.mark.parametrize("data", [b"\x00\x00\x00\x07\x91\x92\xa4\xff\xfe\xff\xfe", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1"])
 async def test_what_is_no_frame_is_told_once_and_nothing_behind_it_is_heard(worker: Worker, data: bytes, caplog: Any) -> None:
     worker.outbox.sendall(sockets.encode_batch([Begin(1, 0.5)]))
-    await until(lambda: worker.said)
+    await eventually(lambda: worker.said)
     for _ in range(50):
         worker.outbox.sendall(data + sockets.encode_batch([Done(1, Payload(b"1"))]))
         await turns()
@@ -151,7 +152,7 @@ async def test_of_a_worker_that_says_what_can_not_be_nothing_more_is_heard(worke
     for number in range(20):
         worker.outbox.sendall(sockets.encode_batch([Begin(number, 0.5)]))
         await turns()
-    await until(lambda: worker.broken)
+    await eventually(lambda: worker.broken)
     worker.lie = None
     worker.channel.drain()
     assert not worker.said
@@ -170,9 +171,3 @@ async def test_a_worker_that_hands_over_memfds_without_end_is_cut_off_and_none_i
     for number in range(HANDED + 1):
         worker.channel.ended(100 + number)
     assert open_files() == before
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
