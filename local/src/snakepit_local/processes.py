@@ -44,9 +44,9 @@ class CapsuleProcesses:
         self.run_dir = run_dir
         self.uid = new_id()
         self.created = self.changed = time.time()
-        self.deleting = False
+        self.deleted = asyncio.Event()
         self.message = ""
-        self.ended = asyncio.Event()
+        self.ended = False
         self.agent: Process | None = None
         self.keeper: Process | None = None
 
@@ -62,13 +62,13 @@ class CapsuleProcesses:
             uid=self.uid,
             ordinal=self.creation.ordinal,
             template_hash=self.creation.template_hash,
-            phase=Phase.FAILED if self.ended.is_set() else Phase.RUNNING,
-            ready=ready and not self.ended.is_set(),
-            deleting=self.deleting,
+            phase=Phase.FAILED if self.ended else Phase.RUNNING,
+            ready=ready and not self.ended,
+            deleting=self.deleted.is_set(),
             created=self.created,
             changed=self.changed,
             attempt=self.creation.attempt,
-            reason="ProcessEnded" if self.ended.is_set() else "",
+            reason="ProcessEnded" if self.ended else "",
             message=self.message,
         )
 
@@ -114,10 +114,11 @@ class Capsules:
 
     def delete(self, name: str) -> None:
         """Drain and end it; it is gone when `of` doesn't list it any more."""
-        capsule = self._capsules.get(name)
-        if capsule is not None and not capsule.deleting:
-            capsule.deleting = True
-            self._tasks.spawn(self._end(capsule), f"end of {name}")
+        if (capsule := self._capsules.get(name)) is not None:
+            capsule.deleted.set()
+            if capsule.ended:
+                self._forget(capsule)
+                self._wake()
 
     def renew_code(self, pool: str) -> None:
         """Workers that are started from now on import their code anew."""
@@ -125,56 +126,38 @@ class Capsules:
             if capsule.keeper is not None:
                 _signal(capsule.keeper, signal.SIGHUP)
 
-    def kill_all(self) -> None:
-        """Kill all processes at once, whatever runs in them."""
-        for capsule in self._capsules.values():
-            capsule.deleting = True
-            capsule.send(signal.SIGKILL)
-
     async def close(self) -> None:
-        """Kill what is left and wait for its end."""
+        """Kill what is left, whatever runs in it, and wait for its end."""
         while self._tasks:
-            self.kill_all()
+            for capsule in self._capsules.values():
+                capsule.deleted.set()
+                capsule.send(signal.SIGKILL)
             await self._tasks.wait(1.0)
 
     async def _live(self, capsule: CapsuleProcesses) -> None:
-        """Both processes, until either ends; then neither is left."""
+        """Both processes, until either ends or the capsule is deleted; then neither is left."""
         try:
             capsule.agent = await self._start(capsule, AGENT, self._agent_environment(capsule))
             capsule.keeper = await self._start(capsule, KEEPER, {**_keeper_environment(capsule), **self._environment})
-            if capsule.deleting:
-                capsule.send(signal.SIGTERM)
-            waits = [asyncio.create_task(each.wait()) for each in capsule.processes]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            ended = [asyncio.create_task(each.wait()) for each in capsule.processes]
+            deleted = asyncio.create_task(capsule.deleted.wait())
+            await asyncio.wait([*ended, deleted], return_when=asyncio.FIRST_COMPLETED)
+            deleted.cancel()
+            if capsule.deleted.is_set():
+                await _end(capsule)
             capsule.message = _how(capsule)
-            if not capsule.deleting:
-                capsule.send(signal.SIGKILL)
-            await asyncio.wait(waits)
+            capsule.send(signal.SIGKILL)
+            await asyncio.wait(ended)
         finally:
             capsule.send(signal.SIGKILL)
             capsule.changed = time.time()
-            capsule.ended.set()
-            if capsule.deleting:
+            capsule.ended = True
+            if capsule.deleted.is_set():
                 self._forget(capsule)
             self._wake()
 
-    async def _end(self, capsule: CapsuleProcesses) -> None:
-        """As a pod ends: TERM to the author's container, to the agent when that has ended, KILL when the grace is over."""
-        drain = capsule.local.pool.spec.drain
-        try:
-            async with asyncio.timeout(drain.timeout_seconds + drain.kill_after_seconds + GRACE_SECONDS):
-                for process in capsule.processes:
-                    _signal(process, signal.SIGTERM)
-                    await process.wait()
-        except TimeoutError:
-            capsule.send(signal.SIGKILL)
-        await capsule.ended.wait()
-        self._forget(capsule)
-        self._wake()
-
     def _forget(self, capsule: CapsuleProcesses) -> None:
-        if self._capsules.get(capsule.name) is capsule:
-            del self._capsules[capsule.name]
+        del self._capsules[capsule.name]
         shutil.rmtree(capsule.run_dir, ignore_errors=True)
 
     async def _start(self, capsule: CapsuleProcesses, module: str, environment: Mapping[str, str]) -> Process:
@@ -198,7 +181,7 @@ class Capsules:
             *lines, rest = (rest + chunk).split(b"\n")
             lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
             for line in lines:
-                if not (ours and capsule.deleting):
+                if not (ours and capsule.deleted.is_set()):
                     self._on_line(capsule.local.name, capsule.name, line.decode(errors="replace"), ours)
         if rest:
             self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"), ours)
@@ -228,6 +211,16 @@ def _keeper_environment(capsule: CapsuleProcesses) -> dict[str, str]:
     own = {"PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
     inherited = {name: value for name, value in os.environ.items() if name not in {"GRPC_ENABLE_FORK_SUPPORT", "GRPC_EXPERIMENTS"}}
     return {"SNAKEPIT_LOG_FORMAT": "text", **inherited, **own}
+
+
+async def _end(capsule: CapsuleProcesses) -> None:
+    """As a pod ends: TERM to the author's container, then to the agent, within the grace that a pod has."""
+    drain = capsule.local.pool.spec.drain
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(drain.timeout_seconds + drain.kill_after_seconds + GRACE_SECONDS):
+            for process in capsule.processes:
+                _signal(process, signal.SIGTERM)
+                await process.wait()
 
 
 def _signal(process: Process, number: signal.Signals) -> None:
