@@ -10,10 +10,8 @@ MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_LARGE_PAYLOAD_BYTES = 64 * 1024 * 1024
 """The default limit of a payload that travels in pieces, through the SDK, in bytes (setting `maxLargePayloadBytes`)."""
 
-_FRAME_OVERHEAD_BYTES = 1024 * 1024
-
-LONGEST_BYTES = MAX_PAYLOAD_BYTES + _FRAME_OVERHEAD_BYTES
-"""A longer message is read nowhere: no end writes one."""
+LONGEST_BYTES = MAX_PAYLOAD_BYTES + 1024 * 1024
+"""A longer message, with what a frame has beside its payload, is read nowhere: no end writes one."""
 
 MOST_ATTACHMENTS = 10_000
 """Of one payload. Each is an object in every program that it passes through."""
@@ -42,40 +40,35 @@ PARENT_HEADER = "snakepit-parent-call"
 """Metadata of a streaming call that an offered function makes: the call_id of the call that it serves."""
 
 
-def _sizes(max_payload_bytes: int) -> Options:
-    limit = max_payload_bytes + _FRAME_OVERHEAD_BYTES
-    return [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
-
-
 STREAM_WINDOW_BYTES = 256 * 1024
 """What one end may send on a stream that the other does not read. gRPC's own guess grows to megabytes."""
 
+_BOTH: Options = [
+    ("grpc.max_receive_message_length", LONGEST_BYTES),
+    ("grpc.max_send_message_length", LONGEST_BYTES),
+    ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 
-def _windows() -> Options:
-    return [("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES), ("grpc.http2.bdp_probe", 0)]
 
-
-def client_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
+def client_options() -> Options:
     """For a channel to a control-plane replica. One channel is one connection: no shared subchannels, no hidden retries."""
     return [
-        *_sizes(max_payload_bytes),
-        *_windows(),
+        *_BOTH,
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),
     ]
 
 
-def server_options(max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> Options:
+def server_options() -> Options:
     """For a control-plane replica's server; `so_reuseport` off, or two replicas on one port would share it silently."""
     return [
-        *_sizes(max_payload_bytes),
-        *_windows(),
+        *_BOTH,
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
-        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
     ]

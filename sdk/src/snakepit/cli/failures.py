@@ -72,7 +72,7 @@ def fields(error: Exception) -> dict[str, Any]:
     """What programs are told; documented as stable."""
     known: dict[str, Any] = {"reason": USAGE_REASON, "message": str(error), "exitCode": exit_status(error)}
     if isinstance(error, SnakepitError):
-        known |= {"reason": error.reason, "message": error.message, "status": error.status.name, "started": started(error)}
+        known |= {"reason": error.reason, "message": error.message, "status": error.status.name, "started": error.started}
         known |= {"details": dict(error.details), "retryAfterSeconds": error.retry_after}
     if isinstance(error, ToolError):
         known |= {"type": error.type, "traceback": error.traceback}
@@ -83,12 +83,7 @@ def fields(error: Exception) -> dict[str, Any]:
 
 def of_started(error: SnakepitError) -> str:
     """The note that people are told; programs have a field."""
-    return f"{_STARTED}{started(error)}"
-
-
-def started(error: SnakepitError) -> str:
-    """no, maybe, yes or unknown."""
-    return error.started.name.lower()
+    return f"{_STARTED}{error.started}"
 
 
 def tell(error: Exception, output: Output) -> int:

@@ -28,38 +28,22 @@ PANEL = "Where the pools are"
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="namespace/name; a bare name is in the namespace of -n, else `default`.")]
 
 
+def _option(*names: str, metavar: str | None = None, help: str) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=PANEL)
+
+
+_SERVER = "host:port of the control plane, or a name of the configuration file; else $SNAKEPIT_SERVER."
+_NAMESPACE = "Of pools whose name has none; with several releases in the cluster, also the release's."
+
+
 class TargetOptions(msgspec.Struct, frozen=True):
     """The options of a command line, before or after the command's name."""
 
-    server: Annotated[
-        str | None,
-        typer.Option(
-            "--server",
-            metavar="SERVER",
-            help="host:port of the control plane, or a name of the configuration file; else $SNAKEPIT_SERVER.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None
-    kube: Annotated[
-        bool, typer.Option("--kube", help="Reach the release in a cluster, through kubectl's port-forward.", rich_help_panel=PANEL)
-    ] = False
-    context: Annotated[
-        str | None, typer.Option("--context", metavar="CONTEXT", help="kubectl's context, with --kube.", rich_help_panel=PANEL)
-    ] = None
-    namespace: Annotated[
-        str | None,
-        typer.Option(
-            "-n",
-            "--namespace",
-            metavar="NAMESPACE",
-            help="Of pools whose name has none; with several releases in the cluster, also the release's.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None
-    release: Annotated[
-        str | None,
-        typer.Option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.", rich_help_panel=PANEL),
-    ] = None
+    server: Annotated[str | None, _option("--server", metavar="SERVER", help=_SERVER)] = None
+    kube: Annotated[bool, _option("--kube", help="Reach the release in a cluster, through kubectl's port-forward.")] = False
+    context: Annotated[str | None, _option("--context", metavar="CONTEXT", help="kubectl's context, with --kube.")] = None
+    namespace: Annotated[str | None, _option("-n", "--namespace", metavar="NAMESPACE", help=_NAMESPACE)] = None
+    release: Annotated[str | None, _option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.")] = None
 
     def over(self, before: TargetOptions) -> TargetOptions:
         """These options, and those given before the command where they say nothing."""

@@ -73,27 +73,23 @@ def plain(wire: common_pb2.Payload) -> frames.Payload:
     return frames.Payload(wire.data, wire.content_type, attachments)
 
 
-def decode(wire: common_pb2.Payload, *, trusted: bool = False) -> Any:
+def decode(payload: common_pb2.Payload | frames.Payload, *, trusted: bool = False) -> Any:
     """The value of a result; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle.
 
-    Raises SnakepitError for bytes that are not what they say.
+    Of a payload that came in pieces, arrays are read-only views of what was received. Raises SnakepitError for bytes that are not
+    what they say.
     """
-    if wire.warnings:
-        warn(wire.warnings)
-    data, attached = wire.data, wire.attachments
+    if payload.warnings:
+        warn(payload.warnings)
+    data, attached = payload.data, payload.attachments
     if not attached and not data:
         return None
+    if not isinstance(payload, frames.Payload):
+        payload = plain(payload) if attached else frames.Payload(data, payload.content_type)
     try:
-        return payloads.decode(plain(wire) if attached else frames.Payload(data, wire.content_type), trusted=trusted)
+        return payloads.decode(payload, trusted=trusted)
     except InvalidArguments as error:  # of the other side's making: the tool has run
         raise SnakepitError(error.message, started=Started.YES) from error
-
-
-def decode_large(whole: frames.Payload, *, trusted: bool = False) -> Any:
-    """The value of a payload that came in pieces: arrays are read-only views of what was received."""
-    if whole.warnings:
-        warn(whole.warnings)
-    return payloads.decode(whole, trusted=trusted)
 
 
 def tool_error(error: common_pb2.ToolError) -> ToolError:
@@ -104,7 +100,7 @@ def tool_error(error: common_pb2.ToolError) -> ToolError:
 def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) -> Any:
     """The tool's value. Raises ToolError, or the table's exception for a call that failed."""
     if isinstance(result, frames.Payload):
-        return decode_large(result, trusted=trusted)
+        return decode(result, trusted=trusted)
     kind = result.WhichOneof("outcome")
     if kind == "payload":
         return decode(result.payload, trusted=trusted)

@@ -60,7 +60,7 @@ class _OnLane:
 
     async def value(self, chunk: Chunk, trusted: bool) -> Any:
         if isinstance(chunk, link_pb2.Chunk) and chunk.HasField("pieces"):
-            return codec.decode_large(await self._exchange.payload(chunk.payload, chunk.pieces), trusted=trusted)
+            return codec.decode(await self._exchange.payload(chunk.payload, chunk.pieces), trusted=trusted)
         return codec.decode(chunk.payload, trusted=trusted)
 
 
