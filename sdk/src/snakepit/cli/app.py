@@ -92,7 +92,7 @@ def _root(
 
 
 def make_app() -> typer.Typer:
-    """Every command, those of other distributions included."""
+    """Assemble every command, those of other distributions included."""
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
     own = [each for each in inspect.signature(_root, eval_str=True).parameters.values() if each.name == "show_version"]
     app.callback(epilog=_with_examples("snakepit"))(signed(_root, own))
@@ -108,7 +108,7 @@ def make_app() -> typer.Typer:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status. Failures are told in one sentence."""
+    """Run a command line and return its exit status. A failure is told in one sentence."""
     try:
         make_app()(arguments, prog_name="snakepit")
     except SystemExit as exit_:

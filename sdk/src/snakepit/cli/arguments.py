@@ -36,12 +36,12 @@ _NONE = object()
 
 
 def kinds(schema: Schema, of: Schema) -> list[str]:
-    """JSON's types, and `bytes`, that the schema of one argument allows, out of that of all; empty: it doesn't say."""
+    """JSON's types, and `bytes`, that one argument's schema allows; `of` is the schema of all. The list is empty where it doesn't say."""
     return list(dict.fromkeys(_kinds(schema, of.get("$defs", {}), 0)))
 
 
 def of_text(name: str, text: str, allowed: list[str]) -> Any:
-    """The value of `name=text`. Raises InvalidArguments, which names it."""
+    """Read the value of `name=text`. Raises InvalidArguments, which names the argument."""
     if BYTES in allowed:
         return text.encode()
     if "string" in allowed and not set(allowed) - {"string", "null"}:
@@ -54,7 +54,7 @@ def of_text(name: str, text: str, allowed: list[str]) -> Any:
 
 
 def of_file(name: str, data: bytes, allowed: list[str], file: str) -> Any:
-    """The value of `name=@file`. Raises InvalidArguments, which names it."""
+    """Read the value of `name=@file`. Raises InvalidArguments, which names the argument."""
     if BYTES in allowed:
         return data
     try:
@@ -71,7 +71,7 @@ def of_file(name: str, data: bytes, allowed: list[str], file: str) -> Any:
 
 
 def of_json(name: str, data: bytes) -> Any:
-    """The value of `name:=JSON`. Raises InvalidArguments, which names it."""
+    """Read the value of `name:=JSON`. Raises InvalidArguments, which names the argument."""
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -101,7 +101,7 @@ def _kind(value: Any) -> str:
 
 
 def _as_json(text: str, allowed: list[str]) -> Any:
-    """The value, if the text is JSON of a kind that is allowed; else _NONE."""
+    """Return the value where the text is JSON of a kind that is allowed, else _NONE."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -133,17 +133,17 @@ FORMS = "write key=value, key=@FILE or key:=JSON words, one JSON object, or - fo
 
 
 def wants_schema(words: list[str]) -> bool:
-    """Does what they mean depend on what the tool takes?"""
+    """Whether the meaning of these words depends on what the tool takes."""
     return any("=" in word and not word.partition("=")[0].endswith(":") for word in words) and not _is_object(words)
 
 
 def read_file(file: str) -> bytes:
-    """What is in it; - for standard input. Raises OSError."""
+    """Read a whole file; `-` stands for standard input. Raises OSError."""
     return sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
 
 
 def parse_arguments(words: list[str], schema: Schema | None = None, read: Callable[[str], bytes] = read_file) -> dict[str, Any]:
-    """The arguments, by the tool's schema where it is known. Raises InvalidArguments."""
+    """Read all words as arguments, by the tool's schema where it is known. Raises InvalidArguments."""
     if words == ["-"]:
         return _object(read("-"), "standard input")
     if _is_object(words):

@@ -42,7 +42,10 @@ _NOT_YET = (PoolNotReady, PoolNotFound, ServerUnavailable)
 
 
 async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> R:
-    """What `work` returns; None: its first try is the only one. `tell` gets what is waited for, once for each reason."""
+    """Try `work` until the pool is ready, and return what it returns. Without `seconds` the first try is the only one.
+
+    `tell` gets what is waited for, once for each reason.
+    """
     now = asyncio.get_running_loop().time
     end, told = now() + (seconds or 0.0), ""
     while True:
@@ -193,7 +196,7 @@ async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
 
 
 async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
-    """None where there is no such tool, or not yet: the call itself says it best, or waits for it."""
+    """Ask for the tool's schema. It is None where there is no such tool, or not yet: the call itself says so best, or waits."""
     try:
         return (await pool.tool(tool)).input_schema
     except (PoolNotFound, PoolNotReady, ToolNotFound):
@@ -202,7 +205,7 @@ async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _warnings(output: Output) -> Iterator[None]:
-    """What can't be carried is a sentence for a person, without the line of ours that it came from."""
+    """A warning of what can't be carried is one sentence, without the line of ours that it came from."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         failures.say(f"warning: {message}", {"warning": {"message": str(message)}}, output)

@@ -79,7 +79,7 @@ def recycle(target: Target, worker: WorkerArgument) -> None:
 
 
 async def _see_to(client: Client, worker: str, action: Callable[[Pool, str], Awaitable[None]]) -> None:
-    """Raises InvalidArguments when no pool has the worker."""
+    """Find the worker's pool and act there. Raises InvalidArguments when no pool has the worker."""
     parse_worker(worker)
     for info in await client.pools():
         pool = client.pool(info.name)

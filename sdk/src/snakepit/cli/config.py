@@ -33,7 +33,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ke
 
 
 class Config(msgspec.Struct, frozen=True):
-    """`server`: a name of `servers`, or an address."""
+    """What the file at `path` says. `server` is a name of `servers`, or an address."""
 
     path: Path
     server: str | None = None
@@ -48,13 +48,13 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def path(environment: Mapping[str, str]) -> Path:
-    """Where the file is looked for."""
+    """The path at which the file is looked for."""
     base = environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME') or '~'}/.config"
     return Path(base).expanduser() / "snakepit" / "config.toml"
 
 
 def load(file: Path) -> Config:
-    """What the file says; nothing where there is none. Raises InvalidArguments."""
+    """Read the file, which need not be there. Raises InvalidArguments."""
     try:
         text = file.read_text()
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def load(file: Path) -> Config:
 
 
 def parse(text: str, file: Path) -> Config:
-    """Raises InvalidArguments."""
+    """Read the text of the file. Raises InvalidArguments."""
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -78,7 +78,7 @@ def parse(text: str, file: Path) -> Config:
 
 
 def named(config: Config, server: str) -> Server:
-    """The server of that name, or at that address. Raises InvalidArguments."""
+    """Find the server of that name, or at that address. Raises InvalidArguments."""
     if server in config.servers:
         return config.servers[server]
     if ":" in server:
@@ -94,7 +94,7 @@ def _server(value: dict[str, Any], file: Path, name: str) -> Server:
 
 
 def _convert(value: dict[str, Any], kind: type[T], file: str, prefix: str) -> T:
-    """msgspec says what is wrong, but not with which server."""
+    """Convert field by field: msgspec says what is wrong, but not with which server."""
     fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}
     for key, given in value.items():
         if key not in fields:

@@ -20,7 +20,7 @@ _IN_ORDER = ("starting", "ready", "draining", "stopped")
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`about`: a pool or a worker. `reason` in one word, `message` in a sentence; `traceback`: the author's, where there is one."""
+    """One thing that is wrong with a pool or a worker. `reason` is one word, `message` a sentence, `traceback` the author's own."""
 
     about: str
     reason: str
@@ -29,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
-    """Each cause for which workers can't start, with its traceback, once: of whom it is, and what."""
+    """Name each cause for which workers can't start once: whose it is and what it is, and its traceback."""
     of: dict[tuple[str, str], list[str]] = {}
     for each in workers:
         if each.traceback:
@@ -40,7 +40,7 @@ def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
 
 
 def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """For people, who read it at the first worker that has it."""
+    """The same findings for people, who read a traceback at the first worker that has it."""
     told: set[str] = set()
     for each in findings:
         yield msgspec.structs.replace(each, traceback="") if each.traceback in told else each
@@ -48,7 +48,7 @@ def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
-    """Empty: it is well, or has been told to have no workers."""
+    """What is wrong with a pool: nothing where it is well, or has been told to have no workers."""
     found = [] if pool.available or not pool.desired_capsules else [Finding(pool.name, pool.reason, _of(pool))]
     return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
 
@@ -93,7 +93,7 @@ def doctor(
 
 
 async def _examine(client: Client, pool: str | None) -> tuple[int, list[Finding]]:
-    """How many pools were looked at, and what was found."""
+    """Look at the pools, and return how many they were and what was found."""
     pools = await client.pools() if pool is None else [await client.pool(pool).info()]
     turns = asyncio.Semaphore(_AT_ONCE)
 

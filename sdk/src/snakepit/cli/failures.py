@@ -43,7 +43,7 @@ _AGAIN_FAILS_AGAIN = {
 
 
 def exit_status(error: Exception) -> ExitStatus:
-    """The exit status after this failure."""
+    """Choose the exit status after this failure."""
     if isinstance(error, ToolError):
         return ExitStatus.RAISED
     if not isinstance(error, SnakepitError):
@@ -62,14 +62,14 @@ _STARTED = "started: "
 
 
 def sentence(error: Exception) -> str:
-    """`REASON: message (notes)`, one line unless the message has several."""
+    """Put a failure as `REASON: message (notes)`: one line, unless the message has several."""
     notes = getattr(error, "__notes__", [])
     told = f"{error} ({'; '.join(notes)})" if notes else str(error)
     return f"{error.reason}: {told}" if isinstance(error, SnakepitError) else told
 
 
 def fields(error: Exception) -> dict[str, Any]:
-    """What programs are told; documented as stable."""
+    """The fields that programs are told. They are documented as stable."""
     known: dict[str, Any] = {"reason": USAGE_REASON, "message": str(error), "exitCode": exit_status(error)}
     if isinstance(error, SnakepitError):
         known |= {"reason": error.reason, "message": error.message, "status": error.status.name, "started": error.started}
@@ -82,18 +82,18 @@ def fields(error: Exception) -> dict[str, Any]:
 
 
 def of_started(error: SnakepitError) -> str:
-    """The note that people are told; programs have a field."""
+    """A note that tells people whether the tool may have run. Programs have a field for it."""
     return f"{_STARTED}{error.started}"
 
 
 def tell(error: Exception, output: Output) -> int:
-    """Print it, and return the exit status."""
+    """Print a failure on standard error, and return the exit status."""
     say(f"snakepit: {sentence(error)}", {"error": fields(error)}, output)
     return exit_status(error)
 
 
 def say(line: str, what: dict[str, Any], output: Output) -> None:
-    """Something beside the result: a line for people, an object for programs."""
+    """Say something beside the result: a line for people, an object for programs."""
     if output is Output.yaml:
         line = as_yaml(what, document=True).rstrip("\n")
     elif output is Output.json:

@@ -34,7 +34,7 @@ _FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ->")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A release's Service for callers."""
+    """The Service of a release that callers use."""
 
     namespace: str
     name: str
@@ -43,7 +43,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Kubectl:
-    """One that runs. `address`: of the local port that it forwards."""
+    """A kubectl that runs. `address` is that of the local port which it forwards."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdout is not None
@@ -59,7 +59,7 @@ class Kubectl:
         self._forwarding: asyncio.Task[None] | None = None
 
     async def forward(self) -> bool:
-        """Until it forwards a port, after which it asks for nothing any more. False: it has ended, or says nothing."""
+        """Wait until it forwards a port; from then on it asks for nothing. Returns False where it has ended, or says nothing."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FORWARD_SECONDS):
                 while line := await self.output.readline():
@@ -71,23 +71,23 @@ class Kubectl:
         return False
 
     async def ended(self) -> str:
-        """Until it has ended: why, in words."""
+        """Wait until it has ended, and say why."""
         await self.process.wait()
         return f"kubectl's port-forward has ended: {await self.last() or f'status {self.process.returncode}'}"
 
     async def last(self) -> str:
-        """The last line of what it has said on standard error, without kubectl's own `error:` before it; it has ended, or soon does."""
+        """The last line that kubectl wrote on standard error, without its own `error:`. It has ended, or soon does."""
         await asyncio.wait((self._listening,), timeout=PATIENCE_SECONDS)
         lines = [line.strip() for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].removeprefix("error: ").removeprefix("Error from server ") if lines else ""
 
     def hush(self) -> None:
-        """Show no more of what it says."""
+        """Show no more of what kubectl says."""
         self._patience.cancel()
         self._is_shown = False
 
     async def end(self) -> None:
-        """Whatever it does now."""
+        """End kubectl, whatever it does now."""
         self.hush()
         readers = [each for each in (self._listening, self._forwarding) if each is not None]
         for each in readers:
@@ -110,7 +110,7 @@ class Kubectl:
                 self._show()
 
     async def _read_on(self) -> None:
-        """Else it would wait for us."""
+        """Drop what kubectl still says: with a full pipe it would wait for us."""
         while await self.output.read(4096):
             pass
 
@@ -123,8 +123,8 @@ class Kubectl:
 
 @contextlib.asynccontextmanager
 async def forwarded(kube: Kube, local_port: int = 0) -> AsyncIterator[Kubectl]:
-    """A forward to the release until the block is left, however it is left. Raises ServerUnavailable, and InvalidArguments where
-    several releases are meant."""
+    """Forward a port to the release until the block is left, however it is left. Raises ServerUnavailable, and InvalidArguments
+    where several releases are meant."""
     program = shutil.which("kubectl")
     if program is None:
         raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
@@ -142,7 +142,7 @@ async def forwarded(kube: Kube, local_port: int = 0) -> AsyncIterator[Kubectl]:
 
 
 def chosen(services: Sequence[Service], kube: Kube) -> Service:
-    """The one that is meant: of the release that was named, or in the namespace that was named, or the only one."""
+    """Choose the Service that is meant: of the release that was named, in the namespace that was named, or the only one."""
     found = [each for each in services if kube.release in (None, each.release, f"{each.namespace}/{each.release}")]
     if len(found) > 1:
         found = [each for each in found if each.namespace == kube.namespace] or found
@@ -158,7 +158,7 @@ def chosen(services: Sequence[Service], kube: Kube) -> Service:
 
 
 def services_of(listed: dict[str, Any]) -> list[Service]:
-    """Out of kubectl's list. The headless Service is for agents."""
+    """Read kubectl's list. The headless Service is left out: it is for agents."""
     found = []
     for item in listed.get("items", []):
         metadata, spec = item["metadata"], item["spec"]
@@ -170,7 +170,7 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
 
 
 async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
-    """Of all namespaces; who may not list those is asked for one."""
+    """List the Services of all namespaces, or of one where the account may not list all."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]
     text, problem = await _ask([*kubectl, *words, "--all-namespaces"])
     if "forbidden" in problem.lower():
@@ -184,7 +184,7 @@ async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
 
 
 async def _ask(argv: list[str]) -> tuple[bytes, str]:
-    """Its output, and what went wrong, if anything, in one line."""
+    """Run kubectl to its end. Returns its output and, where something went wrong, what, in one line."""
     async with _started(argv) as kubectl:
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
@@ -196,7 +196,7 @@ async def _ask(argv: list[str]) -> tuple[bytes, str]:
 
 @contextlib.asynccontextmanager
 async def _started(argv: list[str]) -> AsyncIterator[Kubectl]:
-    """Ended with the block. It may ask at the terminal, but never eats what is piped to us."""
+    """Start a kubectl that ends with the block. It may ask at the terminal, but never eats what is piped to us."""
     stdin = None if sys.stdin is not None and sys.stdin.isatty() else subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

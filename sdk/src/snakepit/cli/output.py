@@ -25,7 +25,7 @@ _AS_LISTS = (("tolist", ()), ("to_pylist", ()), ("to_dicts", ()), ("to_list", ()
 
 
 def plain(value: Any) -> Any:
-    """Objects, lists, text, numbers and null; bytes as base64."""
+    """Make a value of objects, lists, text, numbers and null alone; bytes become base64."""
     if isinstance(value, msgspec.Struct):
         return {camel(name): plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
@@ -36,25 +36,25 @@ def plain(value: Any) -> Any:
 
 
 def camel(name: str) -> str:
-    """`age_seconds` as `ageSeconds`."""
+    """Spell `age_seconds` as `ageSeconds`."""
     first, *rest = name.split("_")
     return first + "".join(each.capitalize() for each in rest)
 
 
 def as_json(value: Any, *, pretty: bool = False) -> str:
-    """One line, or several where that reads better."""
+    """Write JSON on one line; with `pretty`, on several."""
     text = msgspec.json.encode(plain(value))
     return (msgspec.json.format(text, indent=2) if pretty else text).decode()
 
 
 def as_yaml(value: Any, *, document: bool = False) -> str:
-    """With its newline. `document`: it begins with ---, as one of several."""
+    """Write YAML with its newline. A `document` begins with ---, as one of several."""
     text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True, explicit_start=document, width=2**31)
     return text.removesuffix("...\n")
 
 
 def _readable(value: Any) -> Any:
-    """Arrays as lists and tables as lists of their rows: whatever tools may answer with, of libraries that this program doesn't need."""
+    """Make lists of arrays, and of tables lists of their rows: tools may answer with those of any library."""
     for method, words in _AS_LISTS:
         if hasattr(value, method):
             return getattr(value, method)(*words)
@@ -84,7 +84,7 @@ OutputOption = Annotated[
 
 
 def show_rows(rows: Sequence[Any], columns: Sequence[Column], output: Output) -> None:
-    """A table, or the whole rows as JSON or YAML."""
+    """Print rows as a table, or whole as JSON or YAML."""
     if not output.is_for_people:
         show(list(rows), output)
         return
@@ -94,13 +94,13 @@ def show_rows(rows: Sequence[Any], columns: Sequence[Column], output: Output) ->
 
 
 def show(value: Any, output: Output) -> None:
-    """One value; for people, a text as it is and the rest as JSON."""
+    """Print one value; people get a text as it is and the rest as JSON."""
     sys.stdout.write(rendered(value, output))
     sys.stdout.flush()
 
 
 def rendered(value: Any, output: Output, *, piece: bool = False) -> str:
-    """With its newline. A `piece` of a stream: one line of JSON, one document of YAML."""
+    """Render a value with its newline. A `piece` of a stream is one line of JSON, or one document of YAML."""
     if output is Output.yaml:
         return as_yaml(value, document=piece)
     if isinstance(value, str) and output.is_for_people:

@@ -23,7 +23,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Column(msgspec.Struct, frozen=True):
-    """`rank`: the higher, the sooner it gives way on a narrow terminal; 0 never does. `wide`: only with `-o wide`."""
+    """One column. The higher its `rank`, the sooner it gives way on a narrow terminal; 0 never does. `wide`: only with `-o wide`."""
 
     title: str
     cell: Callable[[Any], object]
@@ -32,7 +32,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def lines(columns: Sequence[Column], rows: Sequence[Any], *, width: int | None) -> list[str]:
-    """A header and a line for each row, none longer than `width`; None: as long as they are."""
+    """Lay out a header and a line for each row, none longer than `width`; without it they are as long as they are."""
     cells = [[each.title, *(_text(each.cell(row)) for row in rows)] for each in columns]
     widths = [max(map(cell_len, column)) for column in cells]
     kept = list(range(len(columns)))
@@ -44,7 +44,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Any], *, width: int | None) 
 
 
 def age(seconds: float) -> str:
-    """As kubectl has it: 19s, 3m, 2h, 4d, 1y."""
+    """Write an age as kubectl does: 19s, 3m, 2h, 4d, 1y."""
     whole = max(0, int(seconds))
     for size, unit in ((365 * _DAY, "y"), (_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m")):
         if whole >= size:
@@ -53,7 +53,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as Kubernetes writes them: 512Ki, 38Mi."""
+    """Write bytes as Kubernetes does: 512Ki, 38Mi."""
     for unit, most in (("", 1024), ("Ki", 1024), ("Mi", 10 * 1024)):
         if count < most:
             return f"{count}{unit}"
@@ -62,7 +62,7 @@ def size(count: int) -> str:
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """The columns that there is room for, if the last of them may be cut."""
+    """Choose the columns that there is room for, if the last of them may be cut."""
     kept = list(range(len(columns)))
     while len(kept) > 1:
         least = [*(widths[i] for i in kept[:-1]), min(widths[kept[-1]], max(_LEAST_TEXT, cell_len(columns[kept[-1]].title)))]

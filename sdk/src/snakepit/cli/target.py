@@ -46,7 +46,7 @@ class TargetOptions(msgspec.Struct, frozen=True):
     release: Annotated[str | None, _option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.")] = None
 
     def over(self, before: TargetOptions) -> TargetOptions:
-        """These options, and those given before the command where they say nothing."""
+        """Take these options, and those given before the command where these say nothing."""
         return TargetOptions(*(getattr(self, name) or getattr(before, name) for name in self.__struct_fields__))
 
 
@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
     kube: Kube | None = None
 
     def pool(self, name: str) -> str:
-        """The whole name of a pool."""
+        """Return the whole name of a pool."""
         return name if "/" in name else f"{self.namespace}/{name}"
 
     def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
@@ -77,7 +77,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @contextlib.asynccontextmanager
     async def _reached(self) -> AsyncIterator[str]:
-        """The control plane's address; through kubectl where that is the way, until the block is left."""
+        """Give the control plane's address, which is kubectl's forward where that is the way, until the block is left."""
         if self.kube is None:
             yield self.address
             return
@@ -93,7 +93,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Config) -> Target:
-    """Options come before the environment, and that before the configuration. Raises InvalidArguments."""
+    """Decide where the pools are: options win over the environment, and that over the configuration. Raises InvalidArguments."""
     if asked.kube and asked.server:
         raise InvalidArguments("--kube finds the server itself: give --server or --kube, not both")
     token_file = environment.get("SNAKEPIT_TOKEN_FILE")
@@ -127,7 +127,7 @@ def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[...
 
 
 def signed(run: Callable[..., None], own: list[inspect.Parameter]) -> Callable[..., None]:
-    """With a signature that typer can read: the context, `own` parameters, the options of `TargetOptions`."""
+    """Give `run` a signature that typer can read: the context, `own` parameters, the options of `TargetOptions`."""
     asked = inspect.signature(TargetOptions, eval_str=True).parameters.values()
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *asked))]

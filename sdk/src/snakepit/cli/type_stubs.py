@@ -16,7 +16,7 @@ _IMPORTED = ("Any", "AsyncIterator", "Iterator", "Literal", "NotRequired", "Type
 
 
 def render(pool: str, tools: Iterable[ToolInfo]) -> str:
-    """A module with a class for `snakepit.Client`, and one for `snakepit.sync.Client`."""
+    """Write a module with a class for `snakepit.Client`, and one for `snakepit.sync.Client`."""
     title = _camel(pool.rpartition("/")[2])
     records = _Records({title, f"Sync{title}", *_IMPORTED})
     methods = [_Method(tool, records) for tool in tools]
@@ -65,7 +65,7 @@ class _Records:
         return name
 
     def type(self, where: str, schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
-        """An annotation; Any for what Python has no annotation for."""
+        """Return the annotation of a schema; it is Any where Python has none."""
         if not isinstance(schema, Mapping) or depth > 16:
             return "Any"
         if isinstance(ref := schema.get("$ref"), str):

@@ -27,12 +27,12 @@ class InvalidPool(InvalidArguments):
 
 
 def encode_spec(spec: SnakePoolSpec) -> str:
-    """The spec as JSON, every default spelled out: what `PoolSettings.spec` and SNAKEPIT_SPEC carry."""
+    """Write the spec as JSON with every default spelled out, as `PoolSettings.spec` and SNAKEPIT_SPEC carry it."""
     return _spec_encoder.encode(spec).decode()
 
 
 def decode_spec(data: bytes | str) -> SnakePoolSpec:
-    """The inverse. Fields of a newer version are ignored. Raises InvalidPool."""
+    """Read what `encode_spec` wrote; fields of a newer version are ignored. Raises InvalidPool."""
     try:
         return _spec_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -40,7 +40,7 @@ def decode_spec(data: bytes | str) -> SnakePoolSpec:
 
 
 def load_pools(text: str, evaluate_cel: EvaluateCel | None = None) -> list[SnakePool]:
-    """Every SnakePool of a YAML or JSON text, in order; other kinds are passed over.
+    """Read every SnakePool of a YAML or JSON text, in order; other kinds are passed over.
 
     Rules over several fields are checked only where `evaluate_cel` is given (see `validate`). Raises one InvalidPool with all problems.
     """
@@ -86,13 +86,13 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _said_of_yaml(error: Exception) -> str:
-    """In one line, with the place in the file."""
+    """Put the parser's complaint in one line, with its place in the file."""
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if problem and mark else " ".join(str(error).split())
 
 
 def _objects_of(document: Any) -> list[Any]:
-    """Those of a List, or the document itself; an empty one has none."""
+    """The objects of a List, or the document itself; an empty document has none."""
     if isinstance(document, dict) and document.get("kind") == "List":
         items = document.get("items") or []
         return items if isinstance(items, list) else [items]
@@ -100,7 +100,7 @@ def _objects_of(document: Any) -> list[Any]:
 
 
 def _pool_of(document: Any) -> Iterator[dict[str, Any]]:
-    """It, where it is a pool; objects of other kinds are passed over."""
+    """Give the document where it is a pool; objects of other kinds are passed over."""
     if not isinstance(document, dict) or "kind" not in document:
         raise InvalidPool(
             ["the file holds something that is no Kubernetes object: each document needs apiVersion, kind, metadata and spec"]

@@ -33,7 +33,7 @@ _UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2*
 
 
 def quantity_bytes(quantity: int | str) -> int:
-    """Bytes, rounded down. The pattern of the field has admitted the text already."""
+    """Convert a quantity to bytes, rounded down. The pattern of the field has admitted the text already."""
     if isinstance(quantity, int):
         return quantity
     number = quantity.rstrip("kMGTi")

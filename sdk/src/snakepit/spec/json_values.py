@@ -20,7 +20,10 @@ _LARGEST = 2**63 - 1
 
 
 def problem(pool: dict[Any, Any]) -> str:
-    """What is wrong with the first value that can't be; empty: nothing. It stops there, so it ends for every document."""
+    """Say what is wrong with the first value that JSON can't have; the text is empty where nothing is.
+
+    The walk stops there, so it ends for every document.
+    """
     left = MOST_VALUES
     waiting: list[tuple[str, int, Any]] = [("", 0, pool)]
     while waiting:

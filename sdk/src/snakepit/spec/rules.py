@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """`path` is where `expression` finds its `self`; `message` is what a person reads when it is false."""
+    """One rule. `path` is where `expression` finds its `self`; `message` is what a person reads when it is false."""
 
     path: tuple[str, ...]
     expression: str

@@ -20,7 +20,7 @@ OPEN = "x-kubernetes-preserve-unknown-fields"
 
 @cache
 def pool_schema() -> Schema:
-    """The schema of a whole SnakePool, rules included. Shared: don't change it."""
+    """Make the schema of a whole SnakePool, rules included. Callers share it and must not change it."""
     spec = schema_of(inspect.type_info(SnakePoolSpec))
     root: Schema = {
         "type": "object",
@@ -43,7 +43,7 @@ def pool_schema() -> Schema:
 
 
 def schema_of(type_: inspect.Type) -> Schema:
-    """The structural schema of one type. Raises TypeError for a type that has none."""
+    """Make the structural schema of one type. Raises TypeError for a type that has none."""
     match type_:
         case inspect.Metadata():
             return _annotated(type_)
@@ -131,7 +131,7 @@ def _limits(type_: Any, low: str, high: str) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """The same tree without fields that are null, tuples as lists: as JSON would have it."""
+    """Copy a tree as JSON would have it: tuples become lists, and fields that are null are left out."""
     if isinstance(value, dict):
         return {key: _without_nulls(each) for key, each in value.items() if each is not None}
     if isinstance(value, (list, tuple)):

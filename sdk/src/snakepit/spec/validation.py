@@ -34,7 +34,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class Problem(NamedTuple):
-    """`field` as a path from the object's root (empty for the object as a whole), and what is wrong with it."""
+    """One fault. `field` is a path from the object's root, and empty for the object as a whole."""
 
     field: str
     message: str
@@ -55,12 +55,12 @@ class _Node(NamedTuple):
     path: str
 
     def below(self, name: str) -> str:
-        """The path of one of its fields."""
+        """Return the path of one of its fields."""
         return f"{self.path}.{name}" if self.path else name
 
 
 def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) -> list[Problem]:
-    """Every fault of one SnakePool document; empty when the API server would accept it.
+    """Find every fault of one SnakePool document: none when the API server would accept it.
 
     As there, unknown fields are reported alone, and rules are evaluated only where every field has a usable value. A null counts as absent,
     as it does for kubectl.
@@ -80,7 +80,7 @@ def validate(document: dict[str, Any], evaluate_cel: EvaluateCel | None = None) 
 
 
 def defaulted(value: Any, schema: Schema) -> Any:
-    """A copy without nulls, with the schema's defaults filled in; integers become floats where the schema says number."""
+    """Copy a value without nulls, with the schema's defaults filled in; integers become floats where the schema says number."""
     if isinstance(value, list):
         return [defaulted(each, schema.get("items", {})) for each in value]
     if not isinstance(value, dict):
@@ -94,7 +94,7 @@ def defaulted(value: Any, schema: Schema) -> Any:
 
 
 def _nodes(node: _Node) -> Iterator[_Node]:
-    """Every value that the schema describes; an object comes before its fields."""
+    """Walk over every value that the schema describes; an object comes before its fields."""
     yield node
     below: list[_Node] = []
     if isinstance(node.value, list):
@@ -108,7 +108,7 @@ def _nodes(node: _Node) -> Iterator[_Node]:
 
 
 def _unknown(node: _Node) -> Iterator[tuple[str, str]]:
-    """The paths of fields that are not known, each with the name that may have been meant."""
+    """Give the paths of fields that are not known, each with the name that may have been meant."""
     if not isinstance(node.value, dict) or "properties" not in node.schema or OPEN in node.schema:
         return
     known = _METADATA if node.path == "metadata" else node.schema["properties"].keys()
