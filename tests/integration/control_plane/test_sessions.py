@@ -260,7 +260,7 @@ async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running,
 async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(
     server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snakepit.client.pool._PAGE", 3)
+    monkeypatch.setattr("snakepit.client.pool.PAGE", 3)
     async with simulated_agent(server.address), snakepit.Client(server.address) as client:
         names = [f"s{number}" for number in range(8)]
         await asyncio.gather(*(caller.create(name, metadata={"name": name}) for name in names))

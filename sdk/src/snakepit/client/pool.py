@@ -11,7 +11,7 @@ from snakepit.client.connection import Connection
 from snakepit.client.session import Session
 from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
 
-_PAGE = 1000
+PAGE = 1000
 
 
 class Pool(Calls):
@@ -70,7 +70,7 @@ class Pool(Calls):
         found: list[views.SessionInfo] = []
         token = ""
         while True:
-            request = session_pb2.ListSessionsRequest(pool=self.name, page_size=_PAGE, page_token=token)
+            request = session_pb2.ListSessionsRequest(pool=self.name, page_size=PAGE, page_token=token)
             reply = await self._connection.ask(request, session_pb2.ListSessionsResponse)
             found += [views.session_info(session) for session in reply.sessions]
             token = reply.next_page_token
