@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from snakepit._ipc import frames
 from snakepit._wire import Link
 from snakepit._wire.dial import Replica
 from snakepit._wire.lane import StreamLane
@@ -49,6 +50,15 @@ def test_values_survive_the_wire_and_the_state(value: object) -> None:
     assert decode(encode_answer(value)) == value
     assert decode(encode_state(value)) == value
     assert not encode_state(value).attachments
+
+
+@pytest.mark.parametrize(
+    "result", [common_pb2.Payload(data=b"{"), frames.Payload(b"{", "application/json")], ids=["in its frame", "in pieces"]
+)
+def test_a_result_that_can_not_be_read_is_one_of_a_tool_that_has_run(result: common_pb2.Payload | frames.Payload) -> None:
+    with pytest.raises(SnakepitError, match="the payload is not application/json") as unreadable:
+        decode(result)
+    assert unreadable.value.started is Started.YES
 
 
 def test_arguments_that_are_no_mapping_are_refused() -> None:

@@ -6,6 +6,7 @@ It talks to a small `Runtime`, which the worker and the test harness provide; it
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from snakepit._values import payloads
@@ -83,7 +84,7 @@ class _CallContext:
 class Context(_CallContext):
     """What a blocking tool may ask for. It is a parameter of the tool: `def tool(self, ..., *, ctx: Context)`."""
 
-    @property
+    @cached_property
     def state(self) -> State:
         """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
         return State(self._call, self._runtime, self._cache)
@@ -114,7 +115,7 @@ class Context(_CallContext):
 class AsyncContext(_CallContext):
     """What an async tool may ask for. It is a parameter of the tool: `async def tool(self, ..., *, ctx: AsyncContext)`."""
 
-    @property
+    @cached_property
     def state(self) -> AsyncState:
         """The session's keys, which outlive the worker. Its methods raise InvalidArguments where the call has no session."""
         return AsyncState(self._call, self._runtime, self._cache)

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -33,16 +33,14 @@ from snakepit.errors import (
     ToolNotFound,
 )
 
-R = TypeVar("R")
-
 USUAL_SECONDS = 120.0
 PAUSE_SECONDS = 0.3
 
 _NOT_YET = (PoolNotReady, PoolNotFound, ServerUnavailable)
 
 
-async def until_ready(work: Callable[[], Awaitable[R]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> R:
-    """Try `work` until the pool is ready, and return what it returns. Without `seconds` the first try is the only one.
+async def until_ready(work: Callable[[], Awaitable[None]], seconds: float | None, tell: Callable[[SnakepitError], None]) -> None:
+    """Try `work` until the pool is ready. Without `seconds` the first try is the only one.
 
     `tell` gets what is waited for, once for each reason.
     """
