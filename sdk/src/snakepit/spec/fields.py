@@ -81,13 +81,26 @@ class Section(Struct, frozen=True, rename="camel"):
     """A value that is camelCase in a pool file and snake_case in Python."""
 
 
-class AutoscalingSpec(Section, frozen=True, kw_only=True):
-    """Follow the load instead of `replicas`. Not carried out yet: the pool has `replicas` capsules, and its status says so."""
+class AutoscalingTarget(Section, frozen=True):
+    """What calls may expect of an autoscaled pool."""
 
-    min_replicas: Annotated[int, Meta(ge=0, le=10_000, description="Never fewer capsules than this.")] = 1
+    queue_wait_milliseconds: Annotated[int, Meta(ge=1, le=600_000, description="How long a call may wait for a free slot.")] = 50
+    warm_percent: Annotated[float, Meta(ge=50, le=99.99, description="Percent of calls that wait no longer than that.")] = 99
+
+
+class AutoscalingSpec(Section, frozen=True, kw_only=True):
+    """Follow the load instead of `replicas`, which is ignored then. The status says how many capsules the load needs, and why."""
+
+    min_replicas: Annotated[
+        int, Meta(ge=0, le=10_000, description="Never fewer capsules than this. 0: none while there are no calls (`idleSeconds`).")
+    ] = 1
     max_replicas: Annotated[int, Meta(ge=1, le=10_000, description="Never more capsules than this.")]
-    target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots to aim for.")] = 70
+    target: AutoscalingTarget = AutoscalingTarget()
+    target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots, at most.")] = 80
     scale_down_stabilization_seconds: Annotated[Seconds, Meta(description="Scale down only to the most needed within this time.")] = 300
+    idle_seconds: Annotated[
+        PositiveSeconds, Meta(description="After this long without a call, a pool with `minReplicas: 0` goes to zero.")
+    ] = 600
 
 
 class WorkerSpec(Section, frozen=True):
