@@ -99,14 +99,6 @@ def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_no
     assert "ProgressDeadlineExceeded" not in {reason for _, reason in told(pool, namespace)}
 
 
-def test_autoscaling_says_that_it_is_not_carried_out_and_scaling_by_hand_works(namespace: str, pool: str) -> None:
-    apply(probe_pool(pool, replicas=1, autoscaling={"minReplicas": 3, "maxReplicas": 5}), namespace=namespace)
-    eventually(lambda: get("snakepool", pool, namespace=namespace)["status"].get("reason") == "AutoscalingIgnored", "the one word says it")
-    kubectl("scale", f"sp/{pool}", "--replicas=2", "-n", namespace)
-    eventually(lambda: len(pods_of(pool, namespace=namespace)) == 2, "two pods")
-    assert ("Warning", "AutoscalingIgnored") in told(pool, namespace)
-
-
 def test_an_annotation_restarts_a_pool_and_a_start_leaves_no_warning(namespace: str, pool: str) -> None:
     apply(probe_pool(pool, replicas=1), namespace=namespace)
     wait_available(pool, namespace=namespace)

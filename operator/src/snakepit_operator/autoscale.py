@@ -47,10 +47,11 @@ class Demand(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True):
-    """How many capsules a pool should have, and why in a sentence."""
+    """How many capsules a pool should have, and why in a sentence. `is_limited`: it would be more without `maxReplicas`."""
 
     capsules: int
     reasoning: str
+    is_limited: bool = False
 
 
 def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_seconds: float, *, least: int | None = None) -> Recommendation:
@@ -71,7 +72,7 @@ def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_secon
     backlog = min(demand.waiting, demand.waiting * service / max(warm_up_seconds, service))
     wanted = max(1, math.ceil(round((load + margin + backlog) / slots, 6)))
     bounded = min(max(wanted, least), policy.max_replicas)
-    why = [f"{_number(demand.arrivals_per_second)} calls/s × {_number(service)} s = {_number(load)} busy slots"]
+    why = [f"{_number(demand.arrivals_per_second)} calls/s × {_number(service)} s = {_number(load)} busy slots"]  # noqa: RUF001
     if load > demand.arrivals_per_second * service:
         why = [f"{_number(load)} busy slots"]
     if margin:
@@ -81,7 +82,9 @@ def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_secon
     if bounded != wanted:
         limit = "maxReplicas" if bounded < wanted else "minReplicas"
         why.append(f"which is {_count(wanted)}, and {limit} says {bounded}")
-    return Recommendation(bounded, f"{_count(bounded)} of {slots} slot{'s' if slots != 1 else ''}: {', '.join(why)}")
+    return Recommendation(
+        bounded, is_limited=bounded < wanted, reasoning=f"{_count(bounded)} of {slots} slot{'s' if slots != 1 else ''}: {', '.join(why)}"
+    )
 
 
 def is_idle(demand: Demand, policy: AutoscalingSpec) -> bool:

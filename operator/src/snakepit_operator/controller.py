@@ -17,8 +17,9 @@ import msgspec
 
 from snakepit._retry import Backoff
 from snakepit._wire.token import Token
-from snakepit_operator.fleet import Fleet, OnChange
+from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import POOLS, Kube, KubeError
+from snakepit_operator.model import FleetView
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
@@ -51,7 +52,7 @@ class Controller:
         kube: Kube,
         settings: Settings,
         *,
-        fleet: Callable[[OnChange], Fleet] | None = None,
+        fleet: Callable[[OnChange, IsShort], Fleet] | None = None,
         watching: Watch | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -63,9 +64,8 @@ class Controller:
         self._queue = DueQueue()
         self._added = asyncio.Event()
         self._failures: dict[str, int] = {}
-        self.fleet = (
-            fleet(self._fleet_changed) if fleet else Fleet(settings.agent.control_plane, self._fleet_changed, Token(settings.token_file))
-        )
+        make = fleet or (lambda tell, short: Fleet(settings.agent.control_plane, tell, Token(settings.token_file), is_short=short))
+        self.fleet = make(self._fleet_changed, self._is_short)
         self.reconciler = Reconciler(kube, settings, self.fleet)
         self.beat = self._time()
 
@@ -85,6 +85,9 @@ class Controller:
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
         self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
+
+    def _is_short(self, pool: str, view: FleetView) -> bool:
+        return self.reconciler.is_short(pool, view)
 
     async def _until_listed(self) -> None:
         """List before each watch: then SnakePools are defined, and nothing was missed since the watch before."""

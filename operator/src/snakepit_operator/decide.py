@@ -14,6 +14,7 @@ from snakepit_operator.events import EventBudget, NewEvent, events_of, recycled
 from snakepit_operator.model import FleetView, Observed, Outcome, Plan
 from snakepit_operator.plan import plan
 from snakepit_operator.pods import problem as why_none
+from snakepit_operator.sizing import Size, look_again, resize
 from snakepit_operator.status import status
 
 RETRY_SECONDS = Backoff(1.0, 60.0)
@@ -52,6 +53,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     ending: bool = False
     """Its namespace is being deleted."""
+    size: Size | None = None
     budget_at: float = 0.0
     """When its PodDisruptionBudget was written."""
     left_at: float = 0.0
@@ -80,7 +82,8 @@ class Conclusion(Struct, frozen=True):
 
 def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> Step:
     """The next step. Where no pod can be made of the spec, the pods of earlier specs stay and only surplus ones go."""
-    problem, refusal = why_none(pool.spec), memory.refusal
+    problem, refusal, size = why_none(pool.spec), memory.refusal, resize(pool, observed, memory.size, now)
+    pool = _sized(pool, size)
     todo = plan(pool if problem is None else _paused(pool), observed, now)
     if problem is not None:
         todo = msgspec.structs.replace(todo, creations=())
@@ -88,21 +91,29 @@ def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> S
         problem = refusal.problem
         todo = msgspec.structs.replace(todo, creations=(), requeue_after=_sooner(todo.requeue_after, refusal.until - now))
     deleted = memory.deleted & {pod.uid for pod in observed.pods} | {each.uid for each in todo.deletions}
-    return Step(todo, problem, now - memory.budget_at > BUDGET_SECONDS, msgspec.structs.replace(memory, deleted=deleted))
+    return Step(todo, problem, now - memory.budget_at > BUDGET_SECONDS, msgspec.structs.replace(memory, deleted=deleted, size=size))
 
 
 def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, release: str, now: float) -> Conclusion:
     """What follows of a step, when it was done as `done` says and the fleet is as in `observed`."""
     memory, again = step.memory, step.plan.requeue_after
+    if memory.size is not None and (pause := look_again(memory.size, observed.fleet, now)) is not None:
+        again = _sooner(again, pause)
     refusal = None if step.plan.creations else memory.refusal
     if done.refusal is not None:
         refusal = Refusal.after(memory.refusal, pool.metadata.generation, now, done.refusal)
         again = _sooner(again, refusal.until - now)
-    after = msgspec.structs.replace(status(pool, observed, step.plan, now, done.refusal or step.problem), release=release)
+    sized, advice = (_sized(pool, memory.size), memory.size.advice) if memory.size else (pool, None)
+    found = status(sized, observed, step.plan, now, done.refusal or step.problem, advice)
+    after = msgspec.structs.replace(found, release=release)
     events, left = memory.events.spend([*events_of(pool.status, after, done), *recycled(memory.seen, observed.fleet)], now)
     budget_at = now if step.budget else memory.budget_at
     kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, budget_at=budget_at, events=left)
     return Conclusion(after, events, kept, again)
+
+
+def _sized(pool: SnakePool, size: Size) -> SnakePool:
+    return msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, replicas=size.capsules))
 
 
 def _paused(pool: SnakePool) -> SnakePool:

@@ -20,7 +20,7 @@ _NAMES_SHOWN = 5
 _MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.SETTINGS_PENDING})
 """Reasons for not being available that are as they should be, or soon will be."""
-_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.AUTOSCALING_IGNORED, Reason.SETTINGS_REFUSED})
+_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.SCALING_LIMITED, Reason.SETTINGS_REFUSED})
 """Reasons of conditions that are as expected, and deserve a warning."""
 _LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
 """Why a capsule is deleted that nobody wished away."""

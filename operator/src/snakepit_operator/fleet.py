@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[str, bool], None]
 """`(pool, essential)`: the view of a pool changed; not essential: only in its counts."""
 
+IsShort = Callable[[str, FleetView], bool]
+"""`(pool, view)`: the pool needs more capsules than it should have by what was decided last."""
+
 Connect = Callable[[str], AbstractAsyncContextManager[Call]]
 
 
@@ -44,11 +47,13 @@ class Fleet:
         on_change: OnChange,
         token: Token | None = None,
         connect: Connect | None = None,
+        is_short: IsShort = lambda _pool, _view: False,
         look_up: Callable[[str], Awaitable[set[str]]] = resolve,
     ) -> None:
         self._target = target
         self._token = token or Token()
         self._on_change = on_change
+        self._is_short = is_short
         self._connect = connect or self._dial
         self._look_up = look_up
         self._wanted = Wanted()
@@ -158,7 +163,9 @@ class Fleet:
         """Say which pools look different now."""
         for pool in list(self._wanted.pools or ()):
             before, after = self._views.get(pool), self.view(pool)
-            if before != after:
+            if after is not None and self._is_short(pool, after):
+                self._on_change(pool, True)
+            elif _counts(before) != _counts(after):
                 self._on_change(pool, essence(before) != essence(after))
 
     # ---- talks
@@ -212,13 +219,18 @@ class Fleet:
             self._answered.notify_all()
 
 
+def _counts(view: FleetView | None) -> FleetView | None:
+    """The view without what changes with every second that passes."""
+    return None if view is None else msgspec.structs.replace(view, demand=None)
+
+
 def essence(view: FleetView | None) -> object:
     """The view without what changes all the time."""
     if view is None:
         return None
     capsules = {name: _essence(capsule) for name, capsule in view.capsules.items()}
     # A replica that has just been restarted is heard again in a moment: that is no change for every pool.
-    return msgspec.structs.replace(view, busy_slots=0, queue_depth=0, sessions=0, message="", unheard=0, capsules=capsules)
+    return msgspec.structs.replace(view, busy_slots=0, queue_depth=0, sessions=0, message="", unheard=0, capsules=capsules, demand=None)
 
 
 def _essence(capsule: CapsuleView) -> CapsuleView:

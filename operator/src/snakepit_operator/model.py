@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from snakepit_operator.autoscale import Demand
+
 HANGS_SECONDS = 10.0
 """A pod whose containers a node has been creating for longer than this hangs."""
 
@@ -48,7 +50,8 @@ class Reason(enum.StrEnum):
     SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
     SESSIONS_FULL = "SessionsFull"
     STORE_UNAVAILABLE = "StoreUnavailable"
-    AUTOSCALING_IGNORED = "AutoscalingIgnored"
+    SCALED_BY_DEMAND = "ScaledByDemand"
+    SCALING_LIMITED = "ScalingLimited"
 
 
 class Phase(enum.StrEnum):
@@ -131,7 +134,8 @@ class FleetView(Struct, frozen=True, kw_only=True):
     """One pool as all control-plane replicas together know it.
 
     `behind`: replicas that said last that they hold other settings than they should; `refused` is why one can't take them. `unheard`:
-    replicas that nothing is heard of now. `held_generation`: the oldest that a replica holds; None: not every one holds any.
+    replicas that nothing is heard of now. `held_generation`: the oldest that a replica holds; None: not every one holds any. `demand`: what
+    the pool's calls ask for; None: no replica has the pool.
     """
 
     available: bool = False
@@ -151,6 +155,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
     unheard: int = 0
     refused: str = ""
     held_generation: int | None = None
+    demand: Demand | None = None
 
     def capsule(self, pod: PodView) -> CapsuleView | None:
         """What is known of this very pod: a namesake from before doesn't count."""

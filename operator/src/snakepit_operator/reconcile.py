@@ -16,7 +16,7 @@ from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube, KubeError, Object
 from snakepit_operator.leases import holder
-from snakepit_operator.model import Observed, Outcome, Reason
+from snakepit_operator.model import FleetView, Observed, Outcome, Reason
 from snakepit_operator.observe import find, observe
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
@@ -41,6 +41,11 @@ class Reconciler:
         self.fleet = fleet
         self.memories: dict[str, Memory] = {}
         self._applier = Applier(kube, settings.agent)
+
+    def is_short(self, name: str, view: FleetView) -> bool:
+        """Does the pool need more capsules than it should have by what was decided last?"""
+        size = memory.size if (memory := self.memories.get(name)) is not None else None
+        return size is not None and size.is_short(view)
 
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""

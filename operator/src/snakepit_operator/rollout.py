@@ -23,7 +23,7 @@ class Budget(NamedTuple):
 
 
 def desired(spec: SnakePoolSpec) -> int:
-    """How many capsules there should be. `autoscaling` isn't carried out yet: `replicas` holds, as `kubectl scale` writes it."""
+    """How many capsules there should be; of a pool with `autoscaling`, `replicas` is what `sizing` has made of it."""
     return 0 if spec.suspended else spec.replicas
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
+from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 
@@ -43,9 +44,19 @@ def pool_selector(pool: SnakePool) -> str:
     return f"snakepit.dev/pool={pool.metadata.name}"
 
 
-def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem: tuple[str, str] | None = None) -> SnakePoolStatus:
-    """Everything about the pool as of `now` (Unix seconds). `problem`: why pods can't be made at all, as reason and sentence."""
-    view = _View(pool, observed, plan, now, problem)
+def status(
+    pool: SnakePool,
+    observed: Observed,
+    plan: Plan,
+    now: float,
+    problem: tuple[str, str] | None = None,
+    advice: Recommendation | None = None,
+) -> SnakePoolStatus:
+    """Everything about the pool as of `now` (Unix seconds). `problem`: why pods can't be made at all, as reason and sentence.
+
+    `spec.replicas` is the size that was decided on, whoever did; `advice`: what the demand needs.
+    """
+    view = _View(pool, observed, plan, now, problem, advice)
     findings = view.findings()
     fleet = observed.fleet
     return SnakePoolStatus(
@@ -57,6 +68,8 @@ def status(pool: SnakePool, observed: Observed, plan: Plan, now: float, problem:
         available_replicas=sum(1 for pod in view.active if (c := observed.capsule(pod)) and c.live and c.ready_workers) if fleet else None,
         outdated_replicas=view.outdated,
         desired_replicas=view.wanted,
+        recommended_replicas=advice.capsules if advice else None,
+        recommendation=advice.reasoning if advice else None,
         selector=pool_selector(pool),
         workers=fleet.ready_workers if fleet else None,
         busy_slots=fleet.busy_slots if fleet else None,
@@ -79,7 +92,8 @@ def headline(findings: Mapping[str, Finding]) -> str:
             return findings[condition].reason
     if findings[PROGRESSING].status == "True":
         return findings[PROGRESSING].reason
-    return findings[AUTOSCALING].reason if AUTOSCALING in findings else "Ready"
+    scaling = findings.get(AUTOSCALING)
+    return scaling.reason if scaling is not None and scaling.reason == Reason.SCALING_LIMITED else "Ready"
 
 
 def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> tuple[Condition, ...]:
@@ -102,7 +116,16 @@ def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> 
 class _View:
     """The facts that several conditions share."""
 
-    def __init__(self, pool: SnakePool, observed: Observed, plan: Plan, now: float, problem: tuple[str, str] | None) -> None:
+    def __init__(
+        self,
+        pool: SnakePool,
+        observed: Observed,
+        plan: Plan,
+        now: float,
+        problem: tuple[str, str] | None,
+        advice: Recommendation | None,
+    ) -> None:
+        self.advice = advice
         self.pool, self.observed, self.plan, self.now, self.problem = pool, observed, plan, now, problem
         self.wanted = desired(pool.spec)
         self.active = observed.active
@@ -188,8 +211,19 @@ class _View:
         return Finding("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
 
     def autoscaling(self) -> Finding:
-        kept = f"the pool has {_count(self.wanted, 'capsule')}, as replicas says" if self.wanted else "no capsules are wanted"
-        return Finding("False", Reason.AUTOSCALING_IGNORED, f"this version does not carry out autoscaling: {kept}")
+        policy, advice = self.pool.spec.autoscaling, self.advice
+        if self.pool.spec.suspended:
+            return Finding("False", Reason.SUSPENDED, "the pool is suspended")
+        if advice is None or policy is None:
+            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, f"nothing is known of the demand: the pool keeps {self._size()}")
+        said = advice.reasoning
+        if self.wanted > advice.capsules:
+            said += f"; {self._size()} for now: no fewer than were needed within {policy.scale_down_stabilization_seconds:g} s"
+        limited = advice.is_limited and self.wanted == policy.max_replicas
+        return Finding("True", Reason.SCALING_LIMITED if limited else Reason.SCALED_BY_DEMAND, f"{said}; spec.replicas is ignored")
+
+    def _size(self) -> str:
+        return _count(self.wanted, "capsule")
 
     def _movement(self) -> Reason | None:
         old = len(self.active) - self.updated

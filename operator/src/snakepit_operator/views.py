@@ -10,6 +10,7 @@ import msgspec
 
 from snakepit.spec.fields import SnakePool
 from snakepit.v1 import fleet_pb2, pool_pb2
+from snakepit_operator.autoscale import Demand
 from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason
 from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 
@@ -125,6 +126,25 @@ def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb
         silence_held=bool(states) and all(state.silence_held for state in states),
         store_ready=not broken,
         store_message=broken[0].session_store_message if broken else "",
+        demand=_demand(states),
+    )
+
+
+def _demand(states: Sequence[fleet_pb2.PoolState]) -> Demand | None:
+    """Each replica counts the calls that came to it; what runs in a worker all of them see."""
+    said = [state.demand for state in states]
+    if not said:
+        return None
+    arrivals = sum(each.arrivals_per_second for each in said)
+    timed = [each for each in said if each.service_seconds]
+    weights = [each.arrivals_per_second or 1e-9 for each in timed]
+    return Demand(
+        arrivals_per_second=arrivals,
+        dispersion=sum(each.dispersion * each.arrivals_per_second for each in said) / arrivals if arrivals else 1.0,
+        service_seconds=sum(each.service_seconds * w for each, w in zip(timed, weights, strict=True)) / sum(weights) if timed else 0.0,
+        busy_slots=max(each.busy_slots for each in said),
+        waiting=sum(state.pool.queue_depth for state in states),
+        idle_seconds=min(each.idle_seconds for each in said),
     )
 
 

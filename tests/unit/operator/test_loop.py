@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePoolStatus
+from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.events import events_of
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube
@@ -145,11 +146,12 @@ class TestEvents:
         assert told.type == "Warning"
         assert told.message == f"Deleting digits-a ({reason}): Evicted: The node was low on resource: memory."
 
-    def test_autoscaling_that_is_not_carried_out_is_a_warning_from_the_first_look(self) -> None:
+    def test_a_pool_that_can_not_grow_as_it_should_is_a_warning_from_the_first_look(self) -> None:
         one = pod(0)
-        of = pool(replicas=1, autoscaling={"maxReplicas": 3})
-        found = status(of, Observed((one,), fleet(capsule(one), ready_workers=1)), Plan(), START)
-        assert ("Warning", "AutoscalingIgnored") in {(each.type, each.reason) for each in events_of(None, found, Outcome())}
+        of = pool(replicas=1, autoscaling={"maxReplicas": 1})
+        advice = Recommendation(1, "1 capsule, which is 9", is_limited=True)
+        found = status(of, Observed((one,), fleet(capsule(one), ready_workers=1)), Plan(), START, advice=advice)
+        assert ("Warning", "ScalingLimited") in {(each.type, each.reason) for each in events_of(None, found, Outcome())}
         assert events_of(found, found, Outcome()) == []
 
 

@@ -80,11 +80,6 @@ def test_no_capsule_is_wanted(spec: dict[str, object]) -> None:
     assert not made.creations
 
 
-def test_autoscaling_does_not_take_replicas_from_whoever_writes_them() -> None:
-    made = plan(pool(replicas=7, autoscaling={"minReplicas": 3, "maxReplicas": 9}), Observed((), fleet()), NOW)
-    assert len(made.creations) == 7
-
-
 def test_a_restart_that_is_asked_for_rolls_the_pods_within_the_budget_and_once() -> None:
     of = pool(replicas=4)
     asked = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, annotations={"snakepit.dev/restartedAt": "now"}))

@@ -53,7 +53,6 @@ def test_percentages_round_up_for_surge_and_down_for_missing(part: int | str, up
     assert (share(part, 3, math.ceil), share(part, 3, math.floor)) == (up, down)
 
 
-def test_desired_is_replicas_unless_suspended_also_beside_autoscaling() -> None:
+def test_desired_is_replicas_unless_suspended() -> None:
     assert desired(pool(replicas=4).spec) == 4
     assert desired(pool(replicas=4, suspended=True).spec) == 0
-    assert desired(pool(replicas=4, autoscaling={"minReplicas": 2, "maxReplicas": 8}).spec) == 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -20,6 +21,7 @@ from snakepit_control_plane.flow.agents import Send
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.demand import SAMPLE_SECONDS
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
@@ -64,6 +66,7 @@ class Fleet:
         self.store = store
         self.changes = Changes()
         self.roster = Roster(flow.pools, store, self._ended_pool, self._moved_pool, self.changes.tell)
+        self._sampled_at = -math.inf
         self.cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
         self.monitor = Monitor(flow, store, self)
@@ -285,6 +288,20 @@ class Fleet:
                 await asyncio.sleep(TICK_SECONDS)
                 now = self.flow.clock()
                 self.monitor.tick(now, now - due)
+                self._measure(now)
+
+    def _measure(self, now: float) -> None:
+        """Take a sample of every pool's demand, when it is time; a call that no worker is there for is told at once."""
+        is_due = now >= self._sampled_at + SAMPLE_SECONDS
+        for pool in self.flow.pools.values():
+            if is_due:
+                pool.demand.sample(now, pool.busy_slots, pool.queue.depth)
+            is_short = bool(pool.queue.depth) and not pool.ready_workers
+            if is_short and not pool.is_short:
+                self.changes.tell()
+            pool.is_short = is_short
+        if is_due:
+            self._sampled_at = now
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""

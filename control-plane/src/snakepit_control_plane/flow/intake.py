@@ -77,6 +77,7 @@ class Intake:
         if pool.callers.limit and (nest is None or nest.by_client) and not pool.callers.admit(call):
             self._calls.fail(call, too_many(pool, call))
             return
+        pool.demand.arrived += 1
         call.deadline = deadline(call, pool, now)
         if tracing.enabled():
             _start_span(call, pool)

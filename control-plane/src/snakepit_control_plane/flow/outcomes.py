@@ -56,8 +56,10 @@ class Outcomes:
             worker.progressed = now
             if failed or worker.failure_share:
                 self._count_failure(pool, worker, call, failed, now)
+        seconds = result.run_seconds
+        pool.demand.serve(seconds)
         if not failed:
-            pool.learn(call.tool, result.run_seconds)
+            pool.learn(call.tool, seconds)
         self._dispatcher.release(pool, call, now)
         if outcome == "error" and self._failed(pool, call, result.error, now):
             if worker is not None:

@@ -26,6 +26,11 @@ class Demand:
         self._service_seconds = 0.0
         self._active_at = now
 
+    def serve(self, seconds: float) -> None:
+        """A call has had a slot for so long."""
+        self.served += 1
+        self.served_seconds += seconds
+
     def sample(self, now: float, busy: int, waiting: int) -> None:
         """To be called every SAMPLE_SECONDS. `busy`: slots that are taken now, `waiting`: calls in the queue."""
         last = self._samples[-1]

@@ -12,6 +12,7 @@ from snakepit._wire.messages import settings_digest
 from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, WorkerIndex
+from snakepit_control_plane.model.demand import Demand
 from snakepit_control_plane.model.queue import PoolQueue
 from snakepit_control_plane.model.quotas import Callers, Mark
 from snakepit_control_plane.model.toolset import Toolset
@@ -40,6 +41,9 @@ class Pool:
         self.index = WorkerIndex()
         self.queue = PoolQueue(spec.queue.max_size, _age_seconds(spec))
         self.callers = Callers(spec.call.max_concurrent_per_caller or 0)
+        self.demand = Demand(now)
+        # Calls wait, and there is no worker: the operator has been told.
+        self.is_short = False
         self.slots = 0
         self.ready_workers = 0
         self.last_ready_at = -math.inf
@@ -204,6 +208,11 @@ class Pool:
         reason, message = reason_of(worker.info for worker in self.workers.values())
         return f"{reason}: {message}"
 
+    @property
+    def busy_slots(self) -> int:
+        """Slots of ready workers that run a call, whichever replica it came through."""
+        return sum(worker.slots if worker.taken else min(worker.load, worker.slots) for worker in self.workers.values() if worker.alive)
+
     def describe(self) -> pool_pb2.Pool:
         """The pool as PoolService and the operator see it."""
         ready = [worker for worker in self.workers.values() if worker.alive]
@@ -214,7 +223,7 @@ class Pool:
             desired_capsules=self.spec.replicas,
             live_capsules=sum(capsule.liveness == pool_pb2.LIVENESS_LIVE for capsule in self.capsules.values()),
             ready_workers=len(ready),
-            busy_slots=sum(worker.slots if worker.taken else min(worker.load, worker.slots) for worker in ready),
+            busy_slots=self.busy_slots,
             total_slots=sum(worker.slots for worker in ready),
             queue_depth=self.queue.depth,
             sessions=self.sessions,

@@ -33,7 +33,7 @@ def waits_for_itself(pool: Pool, call: Call, pin: Worker | None) -> WouldDeadloc
     by it. A pool that has fewer capsules than it should have may get more, so nothing is proven. Chains that wait for each other
     are not looked for: the queue's time limit ends them.
     """
-    if call.nest is None or (pin is None and len(pool.capsules) < pool.spec.replicas):
+    if call.nest is None or (pin is None and len(pool.capsules) < pool.spec.most_replicas):
         return None
     held = Counter(each.worker for each in call.nest.around() if each.worker is not None and not each.answered)
     able = [pin] if pin is not None else _able(pool, call.tool, len(held))

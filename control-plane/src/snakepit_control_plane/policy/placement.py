@@ -81,7 +81,7 @@ def no_worker(pool: Pool, now: float) -> Wait | SnakepitError:
     activation = pool.spec.queue.activation_timeout_seconds
     if pool.spec.suspended:
         return PoolNotReady(f"pool {pool.name} is suspended: set spec.suspended to false")
-    if pool.spec.replicas == 0 or now - pool.last_ready_at < activation:
+    if pool.spec.least_replicas == 0 or now - pool.last_ready_at < activation:
         return Wait(activation)
     if now < pool.patient_until:
         return Wait(min(activation, pool.patient_until - now))

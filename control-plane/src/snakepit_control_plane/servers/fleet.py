@@ -99,6 +99,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             tools=sorted(pool.tools),
             silence_held=pool.silence_held,
             settings_digest=pool.digest,
+            demand=pool.demand.message(self._fleet.flow.clock()),
         )
 
     def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:

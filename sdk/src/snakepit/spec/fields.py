@@ -130,6 +130,11 @@ class WorkerSpec(Section, frozen=True):
         False
     )
 
+    @property
+    def slots(self) -> int:
+        """Calls at a time in each capsule."""
+        return self.threads if self.profile == "thread" else self.processes
+
 
 class QueueSpec(Section, frozen=True):
     """Calls that wait for a free slot, at each control-plane replica."""
@@ -255,6 +260,16 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
     suspended: Annotated[bool, Meta(description="No capsules, whatever `replicas` says; sessions are kept.")] = False
 
+    @property
+    def least_replicas(self) -> int:
+        """The fewest capsules that the pool may have while it is not suspended."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """The most capsules that it may have."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
+
 
 class Condition(Section, frozen=True, kw_only=True):
     """One aspect of the pool's state."""
@@ -282,6 +297,10 @@ class SnakePoolStatus(Section, frozen=True):
         Annotated[int, Meta(description="Capsules whose agent has another image or other settings than a new one would have.")] | None
     ) = None
     desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
+    recommended_replicas: (
+        Annotated[int, Meta(description="Capsules that the demand needs, whether or not `autoscaling` is set.")] | None
+    ) = None
+    recommendation: Annotated[str, Meta(description="How that number came about.")] | None = None
     selector: Annotated[str, Meta(description="Label selector of the pool's pods.")] | None = None
     release: Annotated[str, Meta(description="The operator's Lease, namespace/name, of the release that looks after the pool.")] | None = (
         None

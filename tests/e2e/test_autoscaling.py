@@ -1,0 +1,90 @@
+"""Pools that size themselves, on the real cluster: up under load, down after it, to zero and back, with every call accounted for."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+import pytest
+
+from support.incluster import SERVICE, Load, probe_pool
+from support.kube import apply, condition, eventually, get, kubectl, pods_of, wait_available
+
+pytestmark = pytest.mark.timeout(300)
+
+WAKES = 8
+FIRST_CALL = """
+import asyncio, sys, time
+import snakepit
+
+async def main():
+    async with snakepit.Client(sys.argv[1]) as client:
+        pool = client.pool(sys.argv[2])
+        begin = time.monotonic()
+        await pool.call("whoami", timeout=60)
+        print(time.monotonic() - begin)
+
+asyncio.run(main())
+"""
+
+
+def of(pool: str, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = get("snakepool", pool, namespace=namespace)
+    return found
+
+
+def alive(pool: str, namespace: str) -> list[dict[str, Any]]:
+    return [each for each in pods_of(pool, namespace=namespace) if "deletionTimestamp" not in each["metadata"]]
+
+
+def first_call_seconds(pool: str, namespace: str) -> float:
+    """How long a call from inside the cluster takes, the connection not counted."""
+    return float(kubectl("exec", "caller", "-n", namespace, "--", "python3", "-c", FIRST_CALL, SERVICE, f"{namespace}/{pool}"))
+
+
+def test_a_pool_grows_under_load_says_why_and_shrinks_after_it_and_no_call_fails(namespace: str) -> None:
+    name = "elastic"
+    policy = {"minReplicas": 1, "maxReplicas": 4, "scaleDownStabilizationSeconds": 10}
+    apply(probe_pool(name, replicas=7, autoscaling=policy, worker={"processes": 2}), namespace=namespace)
+    wait_available(name, namespace=namespace)
+    assert len(alive(name, namespace)) == 1, "replicas is ignored"
+    with Load(name, name, namespace=namespace, concurrency=6, seconds=0.25) as load:
+        eventually(lambda: len(alive(name, namespace)) == 4, "four capsules for six calls at a time", timeout=60)
+        eventually(lambda: of(name, namespace)["status"]["readyReplicas"] == 4, "all of them are ready")
+        status = of(name, namespace)["status"]
+        assert "busy slots" in status["recommendation"]
+        assert condition(of(name, namespace), "AutoscalingActive")["status"] == "True"
+        load.wait_for_more()
+        summary = load.finish()
+    assert summary["failures"] == []
+    eventually(lambda: len(alive(name, namespace)) == 1, "one capsule is left when the load has gone", timeout=120)
+    assert "spec.replicas is ignored" in condition(of(name, namespace), "AutoscalingActive")["message"]
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
+
+
+def test_a_pool_goes_to_zero_and_the_first_call_waits_for_its_capsule(namespace: str) -> None:
+    name = "sleeper"
+    policy = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 2}
+    drain = {"timeoutSeconds": 5, "killAfterSeconds": 1}
+    apply(probe_pool(name, autoscaling=policy, drain=drain), namespace=namespace)
+    wait_available(name, namespace=namespace)
+    took = []
+    for _ in range(WAKES):
+        eventually(lambda: not pods_of(name, namespace=namespace), "no pod is left", timeout=60)
+        eventually(lambda: of(name, namespace)["status"]["reason"] == "ScaledToZero", "the status says so")
+        took.append(first_call_seconds(name, namespace))
+    print(f"from zero to an answer: {json.dumps([round(each, 2) for each in took])} s, median {statistics.median(took):.2f}")
+    assert max(took) < 15
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
+
+
+def test_a_pool_without_autoscaling_is_told_how_large_it_should_be(namespace: str) -> None:
+    name = "advised"
+    apply(probe_pool(name, replicas=1, worker={"processes": 2}), namespace=namespace)
+    wait_available(name, namespace=namespace)
+    with Load(name, name, namespace=namespace, concurrency=6, seconds=0.25) as load:
+        eventually(lambda: of(name, namespace)["status"].get("recommendedReplicas", 0) > 1, "more are advised", timeout=60)
+        load.finish()
+    assert len(alive(name, namespace)) == 1
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
