@@ -16,6 +16,8 @@ from support.operator_world import START, capsule, fleet, pod, pool
 BUSY = Demand(arrivals_per_second=100, service_seconds=1, busy_slots=100)
 QUIET = Demand(arrivals_per_second=1, service_seconds=0.1, busy_slots=0.1)
 IDLE = Demand(idle_seconds=10_000)
+LATER = START + 10_000
+"""The pods of these tests have been ready since START."""
 
 
 class Sizing:
@@ -97,9 +99,9 @@ def test_one_unheard_replica_keeps_nobody_from_scaling_up() -> None:
 
 def test_without_calls_for_long_enough_the_pool_goes_to_zero_and_stays_there() -> None:
     sizing, of = Sizing(), scaled(1, minReplicas=0, idleSeconds=600)
-    assert sizing.look(of, seen(Demand(idle_seconds=599), pod(0)), START).capsules == 1
-    assert sizing.look(of, seen(Demand(idle_seconds=600), pod(0)), START + 1).capsules == 0
-    assert sizing.look(of, seen(Demand(idle_seconds=1)), START + 2).capsules == 0, "a control plane that has started again knows no better"
+    assert sizing.look(of, seen(Demand(idle_seconds=599), pod(0)), LATER).capsules == 1
+    assert sizing.look(of, seen(Demand(idle_seconds=600), pod(0)), LATER + 1).capsules == 0
+    assert sizing.look(of, seen(Demand(idle_seconds=1)), LATER + 2).capsules == 0, "a control plane that has started again knows no better"
 
 
 def test_a_call_that_waits_at_zero_brings_a_capsule() -> None:
@@ -117,15 +119,22 @@ def test_a_call_that_waits_at_zero_brings_a_capsule() -> None:
 )
 def test_nothing_goes_to_zero_before_every_replica_says_that_nothing_is_there(not_yet: dict[str, int]) -> None:
     of = scaled(1, minReplicas=0)
-    assert Sizing().look(of, seen(IDLE, pod(0), **not_yet), START).capsules == 1
-    assert Sizing().look(of, seen(IDLE, pod(0)), START).capsules == 0
+    assert Sizing().look(of, seen(IDLE, pod(0), **not_yet), LATER).capsules == 1
+    assert Sizing().look(of, seen(IDLE, pod(0)), LATER).capsules == 0
+
+
+def test_a_capsule_is_not_taken_away_before_it_has_been_ready_for_as_long() -> None:
+    of = scaled(1, minReplicas=0, idleSeconds=60)
+    assert Sizing().look(of, seen(IDLE, pod(0, ready=False)), START + 1000).capsules == 1
+    assert Sizing().look(of, seen(IDLE, pod(0, changed=START)), START + 59).capsules == 1
+    assert Sizing().look(of, seen(IDLE, pod(0, changed=START)), START + 60).capsules == 0
 
 
 @pytest.mark.parametrize("held", [{"sessions": 1}, {"running": 1}], ids=["a session", "a call"])
 def test_a_session_that_has_its_worker_there_keeps_the_last_capsule(held: dict[str, int]) -> None:
     one = pod(0)
     view: FleetView = fleet(capsule(one, **held), demand=IDLE)
-    assert Sizing().look(scaled(1, minReplicas=0), Observed((one,), view), START).capsules == 1
+    assert Sizing().look(scaled(1, minReplicas=0), Observed((one,), view), LATER).capsules == 1
 
 
 def test_the_most_is_never_exceeded_and_the_advice_says_so() -> None:
@@ -155,9 +164,10 @@ def test_the_warm_up_is_that_of_the_slowest_capsules_seen() -> None:
     slow = [pod(number, created=START, changed=START + 40) for number in range(3)]
     of = scaled(3)
     assert of.spec.autoscaling is not None
-    found = Sizing().look(of, seen(BUSY, *slow, pod(3, ready=False)), START + 100)
-    assert found.advice == recommend(BUSY, of.spec.autoscaling, 4, 40)
-    assert found.advice != recommend(BUSY, of.spec.autoscaling, 4, WARM_UP_SECONDS)
+    crowd = Demand(arrivals_per_second=20, service_seconds=1, busy_slots=20, waiting=100)
+    found = Sizing().look(of, seen(crowd, *slow, pod(3, ready=False)), START + 100)
+    assert found.advice == recommend(crowd, of.spec.autoscaling, 4, 40)
+    assert found.advice != recommend(crowd, of.spec.autoscaling, 4, WARM_UP_SECONDS)
 
 
 def test_the_next_look_is_when_the_pool_may_become_smaller() -> None:
