@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from snakepit.spec.fields import AutoscalingSpec, SnakePool
 from snakepit_operator.autoscale import DEFAULT, Recommendation, recommend, stabilized, warm_up
 from snakepit_operator.model import FleetView, Observed
+from snakepit_operator.schedule import least_replicas, problem
 
 LEAST_PAUSE_SECONDS = 5.0
 """Between two looks at a pool that may become smaller, as long as something else keeps it from that."""
@@ -30,6 +31,8 @@ class Size(Struct, frozen=True, kw_only=True):
     capsules: int
     advice: Recommendation | None = None
     policy: AutoscalingSpec | None = None
+    least: int = 0
+    """Of the policy, or of its schedule."""
     slots: int = 1
     warm_ups: tuple[tuple[str, float], ...] = ()
     """Uids of pods that got ready, and after how many seconds."""
@@ -46,9 +49,11 @@ class Size(Struct, frozen=True, kw_only=True):
         if fleet is None or (demand := fleet.demand) is None:
             return None
         policy = self.policy or DEFAULT
-        if not (self.capsules or (policy.min_replicas and self.policy) or demand.waiting or demand.arrivals_per_second):
+        if not (self.capsules or self.least or demand.waiting or demand.arrivals_per_second):
             return Recommendation(0, "0 capsules: there are no calls")
-        return recommend(demand, policy, self.slots, warm_up(seconds for _, seconds in self.warm_ups))
+        advice = recommend(demand, policy, self.slots, warm_up(seconds for _, seconds in self.warm_ups), least=self.least)
+        wrong = problem(policy.schedule)
+        return replace(advice, reasoning=f"{advice.reasoning}; {wrong}, and counts for nothing") if wrong else advice
 
 
 def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float) -> Size:
@@ -60,7 +65,8 @@ def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float)
         # A new pool begins with a capsule, so that whoever made it sees it work.
         capsules = max(1, spec.least_replicas) if said is None else said
         before = Size(capsules=capsules, needed=((now, capsules),))
-    size = replace(before, policy=policy, slots=spec.worker.slots, warm_ups=_warm_ups(before.warm_ups, observed))
+    least = least_replicas(policy, now) if policy is not None else 1
+    size = replace(before, policy=policy, least=least, slots=spec.worker.slots, warm_ups=_warm_ups(before.warm_ups, observed))
     size = replace(size, advice=size.advised(observed.fleet))
     if policy is None:
         return replace(size, capsules=spec.replicas, needed=())
@@ -74,7 +80,7 @@ def _warm_ups(known: Sequence[tuple[str, float]], observed: Observed) -> tuple[t
 
 
 def _scaled(size: Size, policy: AutoscalingSpec, observed: Observed, now: float) -> Size:
-    bounded = min(max(size.capsules, policy.min_replicas), policy.max_replicas)
+    bounded = min(max(size.capsules, size.least), policy.max_replicas)
     if size.advice is None:
         return replace(size, capsules=bounded)
     wanted = size.advice.capsules
@@ -95,7 +101,7 @@ def look_again(size: Size, fleet: FleetView | None, now: float) -> float | None:
     if policy is None or not size.capsules:
         return None
     times = [size.needed[0][0] + policy.scale_down_stabilization_seconds - now] if len(size.needed) > 1 else []
-    if policy.min_replicas == 0 and fleet is not None and fleet.demand is not None:
+    if size.least == 0 and fleet is not None and fleet.demand is not None:
         times.append(policy.idle_seconds - fleet.demand.idle_seconds)
     return max(LEAST_PAUSE_SECONDS, min(times)) if times else None
 

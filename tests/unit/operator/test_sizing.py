@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from snakepit.spec import SnakePool, SnakePoolStatus
 from snakepit_operator.autoscale import WARM_UP_SECONDS, Demand, recommend
 from snakepit_operator.model import FleetView, Observed, PodView
+from snakepit_operator.schedule import least_replicas
 from snakepit_operator.sizing import Size, look_again, resize
 from support.operator_world import START, capsule, fleet, pod, pool
 
@@ -184,3 +186,54 @@ def test_the_next_look_at_an_idle_pool_is_when_it_may_go_to_zero_and_not_sooner_
         assert look_again(Sizing().look(of, seen(demand, sessions=1, queue_depth=1), START), fleet(demand=demand), START) == pause
     assert look_again(Sizing().look(scaled(0, minReplicas=0), seen(IDLE), START), fleet(demand=IDLE), START) is None
     assert look_again(Sizing().look(pool(), seen(IDLE), START), fleet(demand=IDLE), START) is None
+
+
+WEEKDAYS = [
+    {"cron": "0 8 * * 1-5", "minReplicas": 6, "timeZone": "Europe/Zurich"},
+    {"cron": "0 18 * * 1-5", "minReplicas": 2, "timeZone": "Europe/Zurich"},
+]
+
+
+@pytest.mark.parametrize(
+    ("time", "least"),
+    [
+        ("2026-11-27T07:59:59+01:00", 2),
+        ("2026-11-27T08:00:00+01:00", 6),
+        ("2026-11-27T17:59:59+01:00", 6),
+        ("2026-11-27T18:00:00+01:00", 2),
+        ("2026-11-29T12:00:00+01:00", 2),
+        ("2026-07-01T08:00:00+02:00", 6),
+    ],
+)
+def test_the_schedule_says_the_fewest_capsules_in_its_own_time_zone(time: str, least: int) -> None:
+    policy = scaled(schedule=WEEKDAYS).spec.autoscaling
+    assert policy is not None
+    assert least_replicas(policy, datetime.fromisoformat(time).timestamp()) == least
+
+
+def test_a_pool_has_as_many_capsules_as_the_schedule_says_and_not_more_than_the_most() -> None:
+    noon = datetime.fromisoformat("2026-11-27T12:00:00+01:00").timestamp()
+    assert Sizing().look(scaled(1, schedule=WEEKDAYS), seen(QUIET), noon).capsules == 6
+    assert Sizing().look(scaled(1, schedule=WEEKDAYS, maxReplicas=4), seen(QUIET), noon).capsules == 4
+    assert Sizing().look(scaled(0, minReplicas=0, schedule=WEEKDAYS), seen(IDLE), noon).capsules == 6
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"cron": "60 * * * *", "minReplicas": 6}, "autoscaling.schedule[0].cron '60 * * * *': Bad minute"),
+        (
+            {"cron": "0 8 * * *", "minReplicas": 6, "timeZone": "Mars/Olympus"},
+            "autoscaling.schedule[0].timeZone 'Mars/Olympus' is not known",
+        ),
+        (
+            {"cron": "0 8 * * *", "minReplicas": 6, "timeZone": "../../etc/passwd"},
+            "autoscaling.schedule[0].timeZone '../../etc/passwd' is not",
+        ),
+    ],
+)
+def test_an_entry_that_can_not_be_read_counts_for_nothing_and_is_named(entry: dict[str, Any], said: str) -> None:
+    found = Sizing().look(scaled(1, schedule=[entry]), seen(QUIET), START)
+    assert found.capsules == 1
+    assert found.advice is not None
+    assert said in found.advice.reasoning

@@ -88,6 +88,22 @@ class AutoscalingTarget(Section, frozen=True):
     warm_percent: Annotated[float, Meta(ge=50, le=99.99, description="Percent of calls that wait no longer than that.")] = 99
 
 
+class ScheduledMinimum(Section, frozen=True, kw_only=True):
+    """From this time on, until the time of another entry, there are at least so many capsules."""
+
+    cron: Annotated[
+        str,
+        Meta(
+            pattern=r"^\S+( +\S+){4}$",
+            max_length=200,
+            description="Minute, hour, day of month, month and day of week, as in a CronJob.",
+            extra={"says": "it must be five fields, like 0 8 * * 1-5: minute, hour, day of month, month, day of week"},
+        ),
+    ]
+    min_replicas: Annotated[int, Meta(ge=0, le=10_000, description="It takes the place of `autoscaling.minReplicas`.")]
+    time_zone: Annotated[str, Meta(max_length=100, description="Of the time, as in Europe/Zurich.")] = "UTC"
+
+
 class AutoscalingSpec(Section, frozen=True, kw_only=True):
     """Follow the load instead of `replicas`, which is ignored then. The status says how many capsules the load needs, and why."""
 
@@ -101,6 +117,9 @@ class AutoscalingSpec(Section, frozen=True, kw_only=True):
     idle_seconds: Annotated[
         PositiveSeconds, Meta(description="After this long without a call, a pool with `minReplicas: 0` goes to zero.")
     ] = 600
+    schedule: Annotated[
+        tuple[ScheduledMinimum, ...], Meta(max_length=100, description="When there should be more, or fewer, at least.")
+    ] = ()
 
 
 class WorkerSpec(Section, frozen=True):
