@@ -24,7 +24,7 @@ from simulation.operator_rules import Rules
 
 from snakepit_operator import apply, leases, main
 from snakepit_operator.controller import Controller
-from snakepit_operator.fleet import Fleet, OnChange
+from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import PODS, POOLS, Kube, Object
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage, labels
@@ -589,7 +589,7 @@ def edges(world: World, seed: int) -> Iterator[None]:
         finally:
             process.wake = None
 
-    def fleet(on_change: OnChange) -> Fleet:
+    def fleet(on_change: OnChange, is_short: IsShort) -> Fleet:
         client = CURRENT.get().client
 
         def connect(address: str) -> Any:
@@ -598,7 +598,7 @@ def edges(world: World, seed: int) -> Iterator[None]:
         async def look_up(_target: str) -> set[str]:
             return await world.plane.look_up()
 
-        return Fleet("plane:7800", on_change, connect=connect, look_up=look_up)
+        return Fleet("plane:7800", on_change, is_short=is_short, connect=connect, look_up=look_up)
 
     def controller(kube: Kube, settings: Settings) -> Controller:
         return Controller(kube, settings, fleet=fleet, watching=watch, now=unix)
