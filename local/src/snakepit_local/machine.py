@@ -62,7 +62,6 @@ class Machine:
         self._environment = (WATCHING if watch else {}) | (debugging(terminal) if terminal else {})
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.ready = asyncio.Event()
         self._pools = {pool.name: pool for pool in pools}
         self._settings = settings
         self._reporter = reporter
@@ -167,7 +166,6 @@ class Machine:
                 tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
         needy = {name: needy_tools(adapter_source(local)) for name, local in self._pools.items()}
         self._reporter.ready(self.control_plane.address, tools, needy)
-        self.ready.set()
 
     def _is_complete(self, local: LocalPool) -> bool:
         view = self._fleet.view(local.name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 
@@ -63,7 +62,7 @@ class Election:
     async def run(self) -> None:
         """Try to lead, and keep the lead, until cancelled."""
         while True:
-            await self.round(time.monotonic())
+            await self.round(asyncio.get_running_loop().time())
             await asyncio.sleep(RETRY_SECONDS)
 
     async def resign(self) -> None:
