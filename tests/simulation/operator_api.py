@@ -111,15 +111,19 @@ class Weather:
 class Look:
     """What a process has read of one pool, for one decision, and what it has done about it since."""
 
-    def __init__(self, pool: Object, at: float) -> None:
-        self.pool, self.at = pool, at
+    def __init__(self, pool: Object, at: float, reign: int) -> None:
+        self.pool, self.at, self.reign = pool, at, reign
         self.pods: list[Object] | None = None
         self.listed = at
         self.heard = False
-        self.serving: set[str] = set()
-        """Uids of the capsules that a replica has told it to be serving."""
+        self.serving: dict[str, set[bool]] = {}
+        """By the uid of each capsule that replicas have told it to be serving: did it run calls then?"""
         self.made: list[Object] = []
         self.deleted: set[str] = set()
+        self.asked: set[str] = set()
+        """Uids of the pods whose end it has asked for, whatever became of that."""
+        self.busy: list[tuple[str, set[str]]] = []
+        """Names of those that ran calls, each with the uids of those alike that ran none."""
 
 
 class Witness(Protocol):
@@ -129,6 +133,7 @@ class Witness(Protocol):
     def created(self, who: Client, look: Look | None, made: Object, late: bool) -> None: ...
     def refused(self, who: Client, look: Look | None, body: Object, error: KubeError) -> None: ...
     def looks(self, who: Client, name: str) -> None: ...
+    def ends(self, look: Look) -> None: ...
     def deletes(self, who: Client, look: Look | None, name: str, uid: str, late: bool) -> None: ...
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None: ...
 
@@ -143,8 +148,10 @@ class Client:
         """It is told that the Lease is its own, whatever is so."""
         self.cut = False
         self.on_crash: Callable[[], None] = lambda: None
-        self.listens: Callable[[], set[str] | None] = lambda: None
-        """The capsules that serve, by the last answers of replicas on streams that go on; None: there is no answer."""
+        self.reign = 0
+        """How often it has begun to lead: what it knew before is forgotten."""
+        self.listens: Callable[[], dict[str, int] | None] = lambda: None
+        """The capsules that serve with their running calls, by the last answers on streams that go on; None: there is no answer."""
         self.looks: dict[str, Look] = {}
 
     def hears(self) -> None:
@@ -155,7 +162,8 @@ class Client:
     def _heard(self, look: Look) -> None:
         serving = self.listens()
         look.heard = look.heard or serving is not None
-        look.serving |= serving or set()
+        for uid, running in (serving or {}).items():
+            look.serving.setdefault(uid, set()).add(running > 0)
 
     async def serves(self, resource: Resource) -> bool:
         return bool(await self._ask("get", lambda late: self.server.serves(resource)))
@@ -168,7 +176,9 @@ class Client:
         at = self.server.now()
         found: Object = await self._ask("get", lambda late: self.server.get(resource, namespace, name))
         if resource is POOLS:
-            self.looks[f"{namespace}/{name}"] = Look(found, at)
+            if before := self.looks.get(f"{namespace}/{name}"):
+                self.witness.ends(before)
+            self.looks[f"{namespace}/{name}"] = Look(found, at, self.reign)
         return found
 
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
@@ -204,8 +214,11 @@ class Client:
         return await self._write(resource, "replace", name, body, lambda: self.server.replace(resource, namespace, name, body))
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
-        found = self.server.of(resource.plural, namespace).get(name)
+        found = self.server.uids.get(uid) or self.server.of(resource.plural, namespace).get(name)
         look = self.looks.get(pool_of(resource.plural, found)) if found and resource is PODS else None
+
+        if look is not None:
+            look.asked.add(uid)
 
         async def act(late: bool) -> None:
             self.witness.deletes(self, look, name, uid, late)

@@ -34,6 +34,7 @@ class Life:
         self.going = False
         self.gone = False
         self.incarnation = 0
+        self.drain = 0.0
         self.running = 0
         self.sessions = 0
 
@@ -86,11 +87,12 @@ class Nodes:
             self._born(pod)
         elif pod["metadata"].get("deletionTimestamp") and not life.going:
             life.going = True
-            self._after(life, self._chance.choice([0.0, 0.5, 2.0, 8.0]) * self._chance.random(), lambda: self._finish(life), last=True)
+            self._after(life, life.drain, lambda: self._finish(life), last=True)
 
     def _born(self, pod: Object) -> None:
         chance = self._chance
         life = self.lives[pod["metadata"]["uid"]] = Life(pod, chance.choice(self.kinds) if chance.random() < self.trouble else "")
+        life.drain = chance.choice([0.0, 0.5, 2.0, 8.0]) * chance.random()
         self._soon(life, chance.random() * 0.3, lambda: self._bind(life))
 
     def _gone(self, life: Life) -> None:

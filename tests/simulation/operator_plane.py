@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -104,10 +104,11 @@ class Call:
         self._plane, self.replica, self.client = plane, replica, client
         self._answers: asyncio.Queue[fleet_pb2.SyncResponse | Broken] = asyncio.Queue()
         self._version = 0
+        self.reign = client.reign
         self.begun = self._last = plane.now()
         self.harmed = False
         """Something of it may have been lost, or may take long."""
-        self.serving: set[str] | None = None
+        self.serving: dict[str, int] | None = None
         self.broken = False
 
     async def write(self, request: fleet_pb2.SyncRequest) -> None:
@@ -116,6 +117,7 @@ class Call:
             raise Broken
         if not self.replica.silent:
             self.replica.take(request)
+            self._plane.on_told(self.client, self.reign, request)
             self._version = request.version
             self._later(self.answer)
 
@@ -124,7 +126,7 @@ class Call:
         if isinstance(answer, Broken):
             raise answer
         self.serving = {
-            each.pod_uid
+            each.pod_uid: each.running
             for state in answer.pools
             for each in state.capsules
             if each.liveness == pool_pb2.LIVENESS_LIVE and each.workers[0].state == pool_pb2.WORKER_STATE_READY
@@ -169,6 +171,7 @@ class Plane:
         """By pod uid."""
         self.cut: set[str] = set()
         self.nameless = False
+        self.on_told: Callable[[Client, int, fleet_pb2.SyncRequest], None] = lambda client, reign, request: None
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -309,10 +312,12 @@ class Plane:
     def talks(self, client: Client) -> list[Call]:
         return [call for replica in self.replicas for call in replica.calls if call.client is client]
 
-    def heard(self, client: Client) -> set[str] | None:
-        """Uids of the capsules that serve, by the last answers on its streams that go on; None: there is none."""
+    def heard(self, client: Client) -> dict[str, int] | None:
+        """Running calls of the capsules that serve, by the last answers on its streams that go on; None: there is none."""
         answers = [call.serving for call in self.talks(client) if call.serving is not None]
-        return set().union(*answers) if answers else None
+        if not answers:
+            return None
+        return {uid: max(each.get(uid, 0) for each in answers) for uid in sorted(set().union(*answers))}
 
     def uncordoned(self, client: Client, capsule: str) -> list[str]:
         """Replicas that should have taken that capsule out of routing, and haven't: all is well between them and that operator alone."""

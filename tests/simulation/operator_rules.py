@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from simulation.operator_api import Client, Look, Server
 from simulation.operator_plane import Plane
 
+from snakepit.v1 import fleet_pb2
 from snakepit_operator.kube import PODS, KubeError, Object, Resource
 from snakepit_operator.pods import HASH_LABEL, ORDINAL_LABEL, POOL_LABEL
 
@@ -94,11 +96,12 @@ class Rules:
     def __init__(self, server: Server, plane: Plane, note: Callable[[str], None]) -> None:
         self._server, self._plane, self._note = server, plane, note
         self.problems: list[str] = []
+        self.broken = asyncio.Event()
         self.writes_at: deque[tuple[float, str]] = deque(maxlen=50)
         self.ours: set[str] = set()
         """Uids of the pods that operators have made."""
-        self.deleted_by: dict[str, Client] = {}
-        """Who asked for a pod's end, by its uid."""
+        self._deleted_by: dict[str, tuple[Client, int]] = {}
+        """Who asked for a pod's end, and in which reign, by its name."""
         self._names: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
         self._made: deque[Made] = deque(maxlen=200)
         self._replaced: dict[tuple[str, str, str], deque[float]] = {}
@@ -110,6 +113,7 @@ class Rules:
         if not so:
             self._note(f"BROKEN: {sentence}")
             self.problems.append(sentence)
+            self.broken.set()
 
     # ---- pods that are made
 
@@ -196,6 +200,8 @@ class Rules:
 
     def deletes(self, who: Client, look: Look | None, name: str, uid_: str, late: bool) -> None:
         found = self._server.pods().get(name)
+        if look is not None:
+            look.deleted.add(uid_)
         if found is None or uid(found) != uid_:
             self._require(bool(uid_), f"{name} is deleted, whatever its uid is")
             return
@@ -203,17 +209,16 @@ class Rules:
             return
         self._note(f"{who.name} deletes {name}{' late' if late else ''}")
         self._wrote(found)
-        self.deleted_by[uid_] = who
         self._require(uid_ in self.ours, f"{name} is deleted, and is not ours")
         if look is None or look.pods is None:
             self._require(False, f"{name} is deleted of a pool that was not looked at")
             return
+        self._deleted_by[name] = who, look.reign
         seen = next((each for each in look.pods if uid(each) == uid_), None)
         if seen is None:
             self._require(False, f"{name} is deleted and was not seen")
             return
         self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
-        look.deleted.add(uid_)
         if late or finished(seen):
             return
         could = phase(seen) == "Running"
@@ -222,6 +227,7 @@ class Rules:
             self._cordoned(who, name)
         if ready(seen) and not self._lost(name, uid_):
             self._enough(look, name)
+            self._idle_first(look, seen)
 
     def _cordoned(self, who: Client, name: str) -> None:
         for replica in self._plane.uncordoned(who, name):
@@ -239,13 +245,39 @@ class Rules:
         least = limits(look.pool["spec"]).least
         self._require(len(serving) >= least, f"{name} is deleted: {len(serving)} serve, {least} must")
 
+    def _idle_first(self, look: Look, chosen: Object) -> None:
+        """Of those alike, whoever runs no call."""
+        if look.serving.get(uid(chosen)) != {True}:
+            return
+        of, left = look.pool["metadata"]["uid"], active(look.pods or ())
+        others = [each for each in left if owner(each) == of and uid(each) not in look.deleted and ready(each)]
+        idle = [each for each in others if template(each) == template(chosen) and look.serving.get(uid(each)) == {False}]
+        look.busy.append((chosen["metadata"]["name"], {uid(each) for each in idle}))
+
+    def ends(self, look: Look) -> None:
+        """All that was decided by it has been asked for."""
+        for name, idle in look.busy:
+            self._require(idle <= look.asked, f"{name} is deleted and runs calls, others run none")
+
     # ---- the rest
+
+    def told(self, who: Client, reign: int, request: fleet_pb2.SyncRequest) -> None:
+        """What a replica hears of it."""
+        for name in request.evicted_capsules:
+            self._require(self._deleted_by.get(name) != (who, reign), f"{name} is said to be evicted, and {who.name} deletes it itself")
 
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None:
         self._require(resource is not PODS, f"{name} is changed")
+        if body.get("reason") == "CapsulesCreated":
+            self._announced(str(body["message"]))
         if resource.plural in ("snakepools", "events", "poddisruptionbudgets"):
             self._note(f"{who.name} {verb} {resource.plural} {name} {body.get('reason') or ''} {body.get('message') or ''}")
             self.writes_at.append((self._server.now(), f"{verb} {resource.plural} {name}"))
+
+    def _announced(self, message: str) -> None:
+        names = message.removeprefix("Created ").partition(" and ")[0].split(", ")
+        made = {each["metadata"]["name"] for each in self._server.uids.values()}
+        self._require(made.issuperset(names), f"{message}, it is said, and not all of them were")
 
     def _wrote(self, pod: Object) -> None:
         name = pod["metadata"]["labels"][POOL_LABEL]

@@ -22,10 +22,10 @@ from simulation.operator_nodes import TROUBLES, Life, Nodes
 from simulation.operator_plane import Plane
 from simulation.operator_rules import Rules
 
-from snakepit_operator import apply, leases, main
+from snakepit_operator import apply, controller, leases, main
 from snakepit_operator.controller import Controller
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
-from snakepit_operator.kube import PODS, POOLS, Kube, Object
+from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage, labels
 from snakepit_operator.rollout import pool_hash
@@ -38,6 +38,8 @@ NAMES = ("digits", "letters")
 SETTLE_SECONDS = 900.0
 """Enough for the longest of all pauses after failures, which is 300 s, to come round."""
 QUIET_SECONDS = 65.0
+STRONG_SECONDS = 20.0
+"""From a node's end: ten until its capsules are lost, the rest for new ones to start."""
 
 
 class Process:
@@ -70,6 +72,7 @@ class World:
         self.nodes = Nodes(self.server, chance, self.plane, chance.choice([2, 3, 5]))
         self.rules = Rules(self.server, self.plane, self.note)
         self.server.on_change = self.changed
+        self.plane.on_told = self.rules.told
         self.processes: list[Process] = []
         self.born = 0
         self.calm = False
@@ -191,10 +194,16 @@ class World:
             self.start()
         for _ in range(STEPS):
             await self.step()
-            await asyncio.sleep(self.chance.choice(GAPS) * self.chance.random())
-            self.check()
+            await self.elapse(self.chance.choice(GAPS) * self.chance.random())
         await self.settle()
         await self.end()
+
+    async def elapse(self, seconds: float) -> None:
+        """Time; as soon as something is wrong, no more of it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.rules.broken.wait()
+        self.check()
 
     def check(self) -> None:
         assert not self.rules.problems, "; ".join(self.rules.problems)
@@ -467,19 +476,64 @@ class World:
         """When faults are over, all is as it is wanted, the status says so, and nobody writes any more."""
         self.note("settle")
         await self._calm()
-        deadline = self.now() + SETTLE_SECONDS
-        while unlike := self.unlike():
-            self.check()
-            assert self.now() < deadline, f"not settled: {'; '.join(unlike)}"
-            await asyncio.sleep(5)
-        await asyncio.sleep(35)
+        await self.until(SETTLE_SECONDS, self.unlike)
+        await self.elapse(35)
         quiet = self.now()
         self.note("quiet")
-        await asyncio.sleep(QUIET_SECONDS)
-        self.check()
+        await self.elapse(QUIET_SECONDS)
         assert not (unlike := self.unlike()), f"settled, and then not any more: {'; '.join(unlike)}"
         writes = self.rules.since(quiet)
         assert len(writes) <= 2 * len(self.server.pools()), f"a settled pool is written: {writes}"
+        await self.evict()
+        await self.power_cut()
+
+    async def evict(self) -> None:
+        """All is well, and somebody deletes a pod: that is what replicas are told, while it goes. Another takes its place, although the API
+        server has a moment's trouble.
+        """
+        serving = [life for life in self.nodes.lives.values() if life.serving]
+        if not serving:
+            return
+        life = self.chance.choice(serving)
+        self.note(f"somebody deletes {life}")
+        life.drain = 20.0
+        self.server.refuse = KubeError(500, "InternalError", "etcdserver: leader changed")
+        self.later(0.3, setattr, self.server, "refuse", None)
+        await self.server.delete(PODS, NAMESPACE, life.name)
+        await self.elapse(1.0)
+        for replica in self.plane.replicas:
+            if replica.named and not life.gone:
+                assert life.name in replica.drained, f"{life} goes, and {replica.name} sends it calls"
+                assert life.name in replica.evicted, f"{life} is evicted, and {replica.name} doesn't know"
+        await self.until(10, self.weak)
+
+    async def power_cut(self) -> None:
+        """All is well, and a node is gone: its capsules are replaced, whatever Kubernetes says, and when it is back they end."""
+        await self.until(60, self.unlike)
+        node = self.chance.choice(self.nodes.nodes)
+        self.note(f"{node.name} vanishes for long")
+        self.nodes.vanish(node)
+        if any(self.plane.holds(f"{NAMESPACE}/{name}") for name in self.server.pools()):
+            return  # More than half are silent: nobody may be lost for it.
+        await self.until(STRONG_SECONDS, self.weak)
+        self.nodes.back(node, rebooted=True)
+        await self.until(60, self.unlike)
+
+    def weak(self) -> list[str]:
+        """Pools that are not at full strength."""
+        found = []
+        for name, pool in sorted(self.server.pools().items()):
+            serving = [life for life in self.nodes.lives.values() if life.pool == f"{NAMESPACE}/{name}" and life.serving and not life.going]
+            if len(serving) < (wanted := rules.limits(pool["spec"]).wanted):
+                found.append(f"{name} has {len(serving)} of {wanted} capsules")
+        return found
+
+    async def until(self, seconds: float, left: Callable[[], list[str]]) -> None:
+        """Until nothing is left."""
+        deadline = self.now() + seconds
+        while found := left():
+            assert self.now() < deadline, f"not within {seconds:g} s: {'; '.join(found)}"
+            await self.elapse(1)
 
     async def _calm(self) -> None:
         for name, value in vars(Weather()).items():
@@ -488,7 +542,7 @@ class World:
         for process in self.running():
             if process.client.usurps:
                 self.crash(process)
-        await asyncio.sleep(60)  # What was begun comes to its end.
+        await self.elapse(60)  # What was begun comes to its end.
         self.weather.away, self.server.refuse, self.calm = False, None, True
         self._replace()
         self.plane.heal()
@@ -600,7 +654,8 @@ def edges(world: World, seed: int) -> Iterator[None]:
 
         return Fleet("plane:7800", on_change, is_short=is_short, connect=connect, look_up=look_up)
 
-    def controller(kube: Kube, settings: Settings) -> Controller:
+    def lead(kube: Kube, settings: Settings) -> Controller:
+        CURRENT.get().client.reign += 1
         return Controller(kube, settings, fleet=fleet, watching=watch, now=unix)
 
     replaced: list[tuple[Any, str, Any]] = [
@@ -610,7 +665,8 @@ def edges(world: World, seed: int) -> Iterator[None]:
         (apply, "datetime", SimpleNamespace(now=lambda zone: datetime.fromtimestamp(unix(), zone))),
         (main, "HEALTH_SECONDS", 30.0),
         (main, "HealthServer", _NoHealth),
-        (main, "Controller", controller),
+        (main, "Controller", lead),
+        (controller, "_WORKERS", 2),  # More of them than pools only wake each other.
     ]
     with contextlib.ExitStack() as stack:
         for target, name, value in replaced:

@@ -14,7 +14,7 @@ from simulation.operator_play import play
 
 from support.seeds import blocks
 
-SEEDS = 300
+SEEDS = 250
 BLOCK = 10
 LINES = 150
 

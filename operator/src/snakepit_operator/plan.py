@@ -81,7 +81,7 @@ class _Pass:
         """Delete what has ended, but keep those that wait for their retry: they remember how often it was tried."""
         waiting = [pod for pod in finished if pod.template_hash == self.template and retry_at(pod) > self.now]
         active = sum(1 for pod in self.observed.active if pod.template_hash == self.template)
-        waiting = sorted(waiting, key=lambda pod: pod.ordinal)[: max(0, self.wanted - active)]
+        waiting = sorted(waiting, key=lambda pod: (pod.ordinal, pod.name))[: max(0, self.wanted - active)]
         self._delete((pod for pod in finished if pod not in waiting), Reason.POD_FAILED)
         return waiting
 
