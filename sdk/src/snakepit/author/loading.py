@@ -68,13 +68,8 @@ def _import(name: str, class_name: str) -> ModuleType:
 def _no_module(name: str, missing: str, class_name: str) -> str:
     """Of the adapter's own module, or of a package that it is in."""
     parent, _, last = name.rpartition(".")
-    if (
-        missing == name
-        and parent
-        and not class_name
-        and (holder := sys.modules.get(parent))
-        and inspect.isclass(getattr(holder, last, None))
-    ):
+    holder = sys.modules.get(parent) if missing == name and not class_name else None
+    if inspect.isclass(getattr(holder, last, None)):
         return f"worker.adapter {name!r} has a dot before the class, and has to be {FORM}: write {parent}:{last}"
     above = missing.rpartition(".")[0]
     return f"no module is named {missing!r}: {_where(missing, above)}"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.client.views import SessionInfo, ToolInfo, WorkerInfo
+from snakepit.client.views import ToolInfo, WorkerInfo
 
 GAP = "   "
 NOTHING = "-"
@@ -146,20 +146,13 @@ TOOLS = (
 
 def sessions(now: datetime) -> tuple[Column, ...]:
     """The columns of a pool's sessions, with ages as of `now`."""
-
-    def since(moment: datetime) -> str:
-        return age((now - moment).total_seconds())
-
-    def until(session: SessionInfo) -> str:
-        return age((session.expires - now).total_seconds())
-
     return (
         Column("ID", lambda session: session.id, 0),
         Column("WORKER", lambda session: session.worker, 1),
         Column("EPOCH", lambda session: session.epoch, 5),
-        Column("AGE", lambda session: since(session.created), 2),
-        Column("UNUSED", lambda session: since(session.last_used), 4),
-        Column("EXPIRES", until, 3),
+        Column("AGE", lambda session: age((now - session.created).total_seconds()), 2),
+        Column("UNUSED", lambda session: age((now - session.last_used).total_seconds()), 4),
+        Column("EXPIRES", lambda session: age((session.expires - now).total_seconds()), 3),
         Column("TTL", lambda session: age(session.ttl_seconds), 6, wide=True),
         Column("INCARNATION", lambda session: session.incarnation, 6, wide=True),
         Column("METADATA", lambda session: ",".join(f"{key}={value}" for key, value in sorted(session.metadata.items())), 6, wide=True),

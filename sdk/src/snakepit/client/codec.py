@@ -92,11 +92,6 @@ def decode(payload: common_pb2.Payload | frames.Payload, *, trusted: bool = Fals
         raise SnakepitError(error.message, started=Started.YES) from error
 
 
-def tool_error(error: common_pb2.ToolError) -> ToolError:
-    """The tool's own exception, as its caller gets it."""
-    return ToolError(error.type, error.message, error.traceback)
-
-
 def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) -> Any:
     """The tool's value. Raises ToolError, or the table's exception for a call that failed."""
     if isinstance(result, frames.Payload):
@@ -107,10 +102,10 @@ def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) 
     raise failure(result, kind)
 
 
-def failure(result: link_pb2.Result, kind: str | None) -> SnakepitError:
-    """The exception for a result that is no value; `kind` names the outcome's field."""
+def failure(result: Any, kind: str | None) -> SnakepitError:
+    """The exception for a Result, or a chunk, that is no value; `kind` names the outcome's field."""
     if kind == "tool_error":
-        return tool_error(result.tool_error)
+        return ToolError(result.tool_error.type, result.tool_error.message, result.tool_error.traceback)
     if kind == "error":
         return from_frame(result.error)
     return SnakepitError("the answer has neither a result nor an error: the control plane is of another version")

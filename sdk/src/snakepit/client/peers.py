@@ -58,7 +58,14 @@ class Peers:
         """Those that calls may go to."""
         self.stopped = False
         self.dialer = Dialer(
-            target, _hello, self._on_frames, self._on_open, self._on_close, metadata=self.metadata, lanes=lanes, expects=self._expects
+            target,
+            lambda _: link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__),
+            self._on_frames,
+            self._on_open,
+            self._on_close,
+            metadata=self.metadata,
+            lanes=lanes,
+            expects=self._expects,
         )
         self._connect_seconds = connect_seconds
         self._peers: dict[Link, Peer] = {}
@@ -194,7 +201,3 @@ class Peers:
                 peer.progress(frame.progress)
             elif self.serves is None or not self.serves.take(peer, kind, frame):
                 link.pass_over(frame)
-
-
-def _hello(_address: str) -> link_pb2.Hello:
-    return link_pb2.Hello(role=link_pb2.ROLE_CLIENT, version=__version__)

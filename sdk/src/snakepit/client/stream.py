@@ -127,11 +127,11 @@ class Stream(AsyncIterator[Any]):
         while not self._ended:
             chunk = await self._next()
             self._ended = chunk is None or chunk.last
-            if chunk is None or chunk.WhichOneof("outcome") is None:
+            if chunk is None or (kind := chunk.WhichOneof("outcome")) is None:
                 continue
-            if chunk.WhichOneof("outcome") == "tool_error":
+            if kind == "tool_error":
                 self._end("TOOL_ERROR")
-                raise codec.tool_error(chunk.tool_error)
+                raise codec.failure(chunk, kind)
             assert self._source is not None
             return await self._of(self._source, self._source.value(chunk, self._trusted))
         self._end()
