@@ -659,7 +659,6 @@ def edges(world: World, seed: int) -> Iterator[None]:
         return Controller(kube, settings, fleet=fleet, watching=watch, now=unix)
 
     replaced: list[tuple[Any, str, Any]] = [
-        (leases, "time", SimpleNamespace(monotonic=loop.time)),
         (leases, "_stamp", lambda: f"{loop.time():.6f}"),
         (leases, "RETRY_SECONDS", 4.0),
         (apply, "datetime", SimpleNamespace(now=lambda zone: datetime.fromtimestamp(unix(), zone))),
