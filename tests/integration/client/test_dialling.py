@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,12 @@ from snakepit._wire import dial
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import clients, eventually, linked, may_use, replica
+from support.ports import free_port
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
 
-NAME = "dns:///replicas:7800"
+PORT = free_port()
+NAME = f"dns:///replicas:{PORT}"
+FIRST, SECOND = "127.0.0.2", "127.0.0.3"
 pytestmark = pytest.mark.timeout(50)
 
 
@@ -28,11 +32,14 @@ class Name:
         self._looks = 0
 
     def __call__(self, *replicas: Running) -> None:
-        self._found = {each.address for each in replicas}
+        self._found = {each.address.partition(":")[0] for each in replicas}
 
-    def look(self) -> set[str]:
+    def look(self) -> list[tuple[object, ...]]:
+        """As getaddrinfo answers. Raises OSError where there is none."""
         self._looks += 1
-        return set(self._found)
+        if not self._found:
+            raise socket.gaierror(socket.EAI_AGAIN, "the name can't be looked up now")
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, PORT)) for each in sorted(self._found)]
 
     async def seen(self) -> None:
         """What the name stands for now has been looked up, and was acted on: it is looked up once more."""
@@ -41,14 +48,15 @@ class Name:
 
 
 @pytest.fixture
-def publish(monkeypatch: pytest.MonkeyPatch) -> Name:
-    """Says which replicas the name stands for."""
-    name, real = Name(), dial.resolve
+async def publish(monkeypatch: pytest.MonkeyPatch) -> Name:
+    """Says which replicas the name stands for, in the place of the machine's resolver."""
+    name, loop = Name(), asyncio.get_running_loop()
+    real = loop.getaddrinfo
 
-    async def resolve(target: str) -> set[str]:
-        return name.look() if target == NAME else await real(target)
+    async def getaddrinfo(host: str, *how: object, **more: object) -> object:
+        return name.look() if host == "replicas" else await real(host, *how, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(dial, "resolve", resolve)
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(dial, "RESOLVE_SECONDS", 0.02)
     return name
 
@@ -58,8 +66,8 @@ async def two() -> AsyncIterator[tuple[Running, Running, SimulatedAgent, Simulat
     """Each with an agent of its own, so that where a call ran says which replica it went through."""
     store = MemoryStore()
     async with (
-        replica(store) as first,
-        replica(store) as second,
+        replica(store, listen=f"{FIRST}:{PORT}") as first,
+        replica(store, listen=f"{SECOND}:{PORT}") as second,
         simulated_agent(first.address, name="a", slots=8) as a,
         simulated_agent(second.address, name="b", slots=8) as b,
     ):

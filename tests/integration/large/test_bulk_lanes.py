@@ -157,8 +157,9 @@ async def test_a_call_for_which_the_replica_has_no_lane_is_told_that_it_never_st
 ) -> None:
     monkeypatch.setattr(servers, "MOST_LANES", 0)
     monkeypatch.setattr(bulk_calls, "CONNECT_SECONDS", 0.2)
-    with pytest.raises(SnakepitError) as refused:
-        await pool.call("size", {"value": bytes(MIB)}, timeout=10)
+    async with snakepit.Client(server.address, connect_timeout=0.5) as client:
+        with pytest.raises(SnakepitError) as refused:
+            await client.pool(POOL).call("size", {"value": bytes(MIB)}, timeout=10)
     assert refused.value.started is Started.NO
 
 
