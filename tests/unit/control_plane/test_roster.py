@@ -42,7 +42,7 @@ class Store(MemoryStore):
         return await super().load_pools()
 
     def lose_everything(self) -> None:
-        self._pools.clear()
+        super().__init__(asyncio.get_running_loop().time)
 
     def _check(self) -> None:
         if self.away:
