@@ -280,7 +280,9 @@ async def test_an_outage_of_the_api_server_ends_and_what_was_missed_is_made_up_f
         await converged(admin, 2)  # by the watch, again
 
 
-async def test_what_no_watch_tells_is_found_by_a_resync(blind: Controller, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_no_watch_tells_is_found_by_a_resync(
+    blind: Controller, admin: Admin, control_plane: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.5)
     async with task(blind.run()):
         await admin.make_pool(replicas=2)
@@ -288,7 +290,7 @@ async def test_what_no_watch_tells_is_found_by_a_resync(blind: Controller, admin
         await admin.edit(replicas=1)
         await converged(admin, 1)
         await admin.delete("snakepools", "digits")
-        await eventually(lambda: forgotten(blind), "the pool is forgotten")
+        await eventually(lambda: forgotten(blind, control_plane), "the pool is forgotten")
 
 
 async def test_what_was_refused_is_tried_again_though_nobody_tells_of_anything(blind: Controller, admin: Admin, no_resync: None) -> None:
@@ -337,7 +339,7 @@ async def take_budget(admin: Admin) -> None:
 
 
 async def test_a_pool_that_a_resync_misses_is_forgotten_and_one_of_its_name_begins_anew(
-    blind: Controller, admin: Admin, monkeypatch: pytest.MonkeyPatch
+    blind: Controller, admin: Admin, control_plane: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controller_module, "RESYNC_SECONDS", 0.2)
     await admin.make_pool(replicas=0)
@@ -345,7 +347,7 @@ async def test_a_pool_that_a_resync_misses_is_forgotten_and_one_of_its_name_begi
         await eventually(lambda: budgets(admin), "it has a budget")
         await admin.delete("snakepools", "digits")
         await take_budget(admin)
-        await eventually(lambda: forgotten(blind), "the pool is forgotten")
+        await eventually(lambda: forgotten(blind, control_plane), "the pool is forgotten")
         await admin.make_pool(replicas=0)
         await eventually(lambda: budgets(admin), "it has a budget again")
 

@@ -9,13 +9,12 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from snakepit_operator.controller import Controller
-from snakepit_operator.fleet import Fleet
+from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
 from snakepit_operator.leases import Election
 from snakepit_operator.pods import AgentImage
@@ -103,8 +102,7 @@ class World:
         try:
             while True:
                 await election.leading.wait()
-                fleet = partial(Fleet, "", look_up=self.nobody)
-                leader = Controller(kube, settings, fleet=fleet, watching=self.watching, now=self.now)
+                leader = Controller(kube, settings, fleet=self.fleet, watching=self.watching, now=self.now)
                 reign = asyncio.create_task(leader.run())
                 try:
                     lost = asyncio.create_task(election.lost.wait())
@@ -117,8 +115,13 @@ class World:
         finally:
             electing.cancel()
 
-    async def nobody(self, target: str) -> set[str]:
-        return set()
+    def fleet(self, on_change: OnChange, is_short: IsShort) -> Fleet:
+        """Of a control plane that nobody finds: calls may run anywhere, so nothing that serves is taken away."""
+
+        async def nobody(target: str) -> set[str]:
+            return set()
+
+        return Fleet("", on_change, is_short=is_short, look_up=nobody)
 
     def start(self) -> None:
         self.operators.append(asyncio.create_task(self.operate(f"operator-{self.chance.random()}")))
