@@ -118,6 +118,10 @@ class Look:
         self.heard = False
         self.serving: dict[str, set[bool]] = {}
         """By the uid of each capsule that replicas have told it to be serving: did it run calls then?"""
+        self.unheard: dict[str, float] = {}
+        """Replicas of the control plane that it heard nothing of when it read the pods, and since when."""
+        self.demanded = False
+        """A replica had told it then that a call of the pool waits or runs."""
         self.made: list[Object] = []
         self.deleted: set[str] = set()
         self.asked: set[str] = set()
@@ -152,6 +156,11 @@ class Client:
         """How often it has begun to lead: what it knew before is forgotten."""
         self.listens: Callable[[], dict[str, int] | None] = lambda: None
         """The capsules that serve with their running calls, by the last answers on streams that go on; None: there is no answer."""
+        self.unheard: Callable[[], dict[str, float]] = dict
+        self.demanded: Callable[[], set[str]] = set
+        """Pools of which a call waits or runs, by the last answers."""
+        self.failed_at = -1.0
+        """When a request of it went wrong last, by the loop's clock."""
         self.looks: dict[str, Look] = {}
 
     def hears(self) -> None:
@@ -187,6 +196,7 @@ class Client:
         if resource is PODS and (look := self.looks.get(f"{namespace}/{selector.partition('=')[2]}")):
             look.pods, look.listed = found, at
             self._heard(look)
+            look.unheard, look.demanded = self.unheard(), f"{namespace}/{selector.partition('=')[2]}" in self.demanded()
         return found
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
@@ -250,6 +260,13 @@ class Client:
 
     async def _ask(self, verb: str, act: Callable[[bool], Any]) -> Any:
         """`act` is told whether it takes effect later than anybody waits for it."""
+        try:
+            return await self._answer(verb, act)
+        except KubeError:
+            self.failed_at = asyncio.get_running_loop().time()
+            raise
+
+    async def _answer(self, verb: str, act: Callable[[bool], Any]) -> Any:
         await self._step()
         fault = self._fault(verb)
         match fault:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import grpc
 from simulation.operator_api import Client
+from simulation.operator_calls import Calls
 from simulation.operator_nodes import Life
 
 from snakepit._wire.messages import settings_digest
@@ -20,6 +21,8 @@ LOST_SECONDS = 10.0
 HELD_SECONDS = 100.0
 """While more than half of a pool's capsules are silent, none is lost before this."""
 PUSH_SECONDS = 1.0
+KNOWN_SECONDS = 10.0
+"""From a name's change, until every operator has looked it up."""
 
 
 class Broken(grpc.RpcError):
@@ -55,6 +58,10 @@ class Replica:
         self.seen: dict[str, Seen] = {}
         self.calls: set[Call] = set()
         self.pushing = False
+        self.since = 0.0
+        self.named_at = 0.0
+        self.unheard_at: dict[str, float] = {}
+        """Since when which operator hears nothing of it."""
 
     def take(self, request: fleet_pb2.SyncRequest) -> None:
         if request.complete:
@@ -65,7 +72,7 @@ class Replica:
             self.digests[each.pool] = settings_digest(each)
         self.drained, self.evicted = frozenset(request.drain_capsules), frozenset(request.evicted_capsules)
 
-    def state(self, pool: str, silence_held: bool) -> fleet_pb2.PoolState:
+    def state(self, pool: str, silence_held: bool, calls: Calls) -> fleet_pb2.PoolState:
         capsules = [(name, each) for name, each in sorted(self.seen.items()) if each.pool == pool]
         ready = [each for _, each in capsules if each.worker and each.liveness == pool_pb2.LIVENESS_LIVE]
         return fleet_pb2.PoolState(
@@ -77,7 +84,9 @@ class Replica:
                 busy_slots=sum(each.running for each in ready),
                 sessions=sum(each.sessions for each in ready),
                 available=bool(ready),
+                queue_depth=calls.queue(self, pool),
             ),
+            demand=calls.demand(self, pool),
             capsules=[self._capsule(name, each) for name, each in capsules],
             silence_held=silence_held,
             settings_digest=self.digests[pool],
@@ -109,6 +118,8 @@ class Call:
         self.harmed = False
         """Something of it may have been lost, or may take long."""
         self.serving: dict[str, int] | None = None
+        self.wanted: set[str] = set()
+        """Pools of which a call waits or runs there."""
         self.broken = False
 
     async def write(self, request: fleet_pb2.SyncRequest) -> None:
@@ -131,6 +142,7 @@ class Call:
             for each in state.capsules
             if each.liveness == pool_pb2.LIVENESS_LIVE and each.workers[0].state == pool_pb2.WORKER_STATE_READY
         }
+        self.wanted = {state.pool.name for state in answer.pools if state.pool.queue_depth or state.pool.busy_slots}
         self.client.hears()
         return answer
 
@@ -138,7 +150,7 @@ class Call:
         if self.broken or self.replica.silent or not self.replica.up:
             return
         held = self.replica.held
-        states = [self.replica.state(pool, self._plane.holds(pool)) for pool in held]
+        states = [self.replica.state(pool, self._plane.holds(pool), self._plane.calls) for pool in held]
         response = fleet_pb2.SyncResponse(replica=self.replica.name, session_store_ready=True, pools=states, version=self._version)
         self._later(lambda: self._answers.put_nowait(response))
 
@@ -167,6 +179,7 @@ class Plane:
     def __init__(self, chance: random.Random, count: int) -> None:
         self._chance = chance
         self.replicas = [Replica(f"replica-{number}") for number in range(count)]
+        self.calls = Calls(self, chance)
         self.capsules: dict[str, Capsule] = {}
         """By pod uid."""
         self.cut: set[str] = set()
@@ -241,6 +254,10 @@ class Plane:
                 life.running,
                 life.sessions,
             )
+        self.push_soon(replica)
+
+    def push_soon(self, replica: Replica) -> None:
+        """Something is new there."""
         if not replica.pushing and replica.calls:
             replica.pushing = True
             asyncio.get_running_loop().call_later(PUSH_SECONDS * self._chance.random(), self._push, replica)
@@ -267,7 +284,7 @@ class Plane:
         """Empty, until somebody tells it, and agents link."""
         if replica.up:
             return
-        replica.up = True
+        replica.up, replica.since = True, self.now()
         for capsule in list(self.capsules.values()):
             if capsule.silent is None:
                 asyncio.get_running_loop().call_later(0.1 + 2 * self._chance.random(), self._reach, replica, capsule.life)
@@ -308,6 +325,8 @@ class Plane:
             yield call
         finally:
             replica.calls.discard(call)
+            if call.serving is not None:
+                replica.unheard_at[client.name] = self.now()
 
     def talks(self, client: Client) -> list[Call]:
         return [call for replica in self.replicas for call in replica.calls if call.client is client]
@@ -318,6 +337,16 @@ class Plane:
         if not answers:
             return None
         return {uid: max(each.get(uid, 0) for each in answers) for uid in sorted(set().union(*answers))}
+
+    def wanted(self, client: Client) -> set[str]:
+        """Pools of which a call waits or runs, by those answers."""
+        return set().union(*(call.wanted for call in self.talks(client)))
+
+    def unheard(self, client: Client) -> dict[str, float]:
+        """Replicas that it should know of and hears nothing of, and since when."""
+        heard = {call.replica for call in self.talks(client) if call.serving is not None}
+        known = [replica for replica in self.replicas if replica.named and self.now() - replica.named_at > KNOWN_SECONDS]
+        return {each.name: each.unheard_at.get(client.name, 0.0) for each in known if each not in heard}
 
     def uncordoned(self, client: Client, capsule: str) -> list[str]:
         """Replicas that should have taken that capsule out of routing, and haven't: all is well between them and that operator alone."""

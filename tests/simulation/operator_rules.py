@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from simulation.operator_api import Client, Look, Server
+from simulation.operator_api import EPOCH, NAMESPACE, Client, Look, Server
 from simulation.operator_plane import Plane
 
 from snakepit.v1 import fleet_pb2
@@ -20,6 +20,8 @@ STORM = 9
 """So many pods may be made in that time in place of others that failed: at once, then after 5 s, 10 s, 20 s, 40 s, and with each edit."""
 ASKED = 10
 """So often a pod of one name that is refused may be asked for in that time: after 1 s, 2 s, 4 s and so on."""
+FAILED_SECONDS = 70.0
+"""After a failed request, a status may tell of a decision that was made so long before."""
 LOOKED_SECONDS = 10.0
 LOOKED = 40
 """So often a pool is looked at in that time at most, while neither it nor a pod changes."""
@@ -34,13 +36,26 @@ class Limits(NamedTuple):
 
 
 def limits(spec: Object) -> Limits:
-    wanted = 0 if spec.get("suspended") else spec.get("replicas", 2)
+    """Of a pool that is sized by its calls: the most pods that it may come to, and the fewest that must serve."""
+    fewest, most = sizes(spec)
+    surge, missing = _shares(spec, most)
+    paused = (spec.get("rollout") or {}).get("paused")
+    return Limits(most, most + (0 if paused else surge), max(0, fewest - (missing if most == fewest else _shares(spec, fewest)[1])))
+
+
+def sizes(spec: Object) -> tuple[int, int]:
+    """The smallest and the largest number of pods that there should be."""
+    if spec.get("suspended"):
+        return 0, 0
+    policy = spec.get("autoscaling")
+    return (policy.get("minReplicas", 1), policy["maxReplicas"]) if policy else (spec.get("replicas", 2),) * 2
+
+
+def _shares(spec: Object, wanted: int) -> tuple[int, int]:
     rollout = spec.get("rollout") or {}
     surge = share(rollout.get("maxSurge", "25%"), wanted, math.ceil)
     missing = share(rollout.get("maxUnavailable", 0), wanted, math.floor)
-    if surge == missing == 0:
-        missing = 1
-    return Limits(wanted, wanted + (0 if rollout.get("paused") else surge), max(0, wanted - missing))
+    return surge, 1 if surge == missing == 0 else missing
 
 
 def share(part: int | str, whole: int, rounding: Callable[[float], int]) -> int:
@@ -101,7 +116,7 @@ class Rules:
         self.ours: set[str] = set()
         """Uids of the pods that operators have made."""
         self._deleted_by: dict[str, tuple[Client, int]] = {}
-        """Who asked for a pod's end, and in which reign, by its name."""
+        """Who asked for a pod's end, and in which reign, by its uid."""
         self._names: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
         self._made: deque[Made] = deque(maxlen=200)
         self._replaced: dict[tuple[str, str, str], deque[float]] = {}
@@ -213,7 +228,7 @@ class Rules:
         if look is None or look.pods is None:
             self._require(False, f"{name} is deleted of a pool that was not looked at")
             return
-        self._deleted_by[name] = who, look.reign
+        self._deleted_by[uid_] = who, look.reign
         seen = next((each for each in look.pods if uid(each) == uid_), None)
         if seen is None:
             self._require(False, f"{name} is deleted and was not seen")
@@ -264,15 +279,35 @@ class Rules:
     def told(self, who: Client, reign: int, request: fleet_pb2.SyncRequest) -> None:
         """What a replica hears of it."""
         for name in request.evicted_capsules:
-            self._require(self._deleted_by.get(name) != (who, reign), f"{name} is said to be evicted, and {who.name} deletes it itself")
+            found = self._server.pods().get(name)
+            ours = found is not None and self._deleted_by.get(uid(found)) == (who, reign)
+            self._require(not ours, f"{name} is said to be evicted, and {who.name} deletes it itself")
 
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None:
         self._require(resource is not PODS, f"{name} is changed")
         if body.get("reason") == "CapsulesCreated":
             self._announced(str(body["message"]))
+        if verb == "status":
+            self._shrinks(who, who.looks.get(f"{NAMESPACE}/{name}"), body)
         if resource.plural in ("snakepools", "events", "poddisruptionbudgets"):
             self._note(f"{who.name} {verb} {resource.plural} {name} {body.get('reason') or ''} {body.get('message') or ''}")
             self.writes_at.append((self._server.now(), f"{verb} {resource.plural} {name}"))
+
+    def _shrinks(self, who: Client, look: Look | None, status: Object) -> None:
+        """A pool that is sized by its calls: not while a replica may know of more of them, and not to nothing while there is one."""
+        before = (look.pool.get("status") or {}) if look is not None else {}
+        if look is None or not look.pool["spec"].get("autoscaling") or status.get("observedGeneration") != before.get("observedGeneration"):
+            return
+        now, was = status.get("desiredReplicas"), before.get("desiredReplicas")
+        if now is None or was is None or now >= was:
+            return
+        name = look.pool["metadata"]["name"]
+        # A decision of before, whose report went wrong, was made of what was heard then.
+        unheard = [replica for replica, since in look.unheard.items() if replica in who.unheard() and who.failed_at < since]
+        self._require(not unheard, f"{name} goes from {was} to {now} capsules, and nothing is heard of {unheard}")
+        failed = self._server.now() - EPOCH - who.failed_at < FAILED_SECONDS
+        demanded = look.demanded and f"{NAMESPACE}/{name}" in who.demanded() and not failed
+        self._require(now > 0 or not demanded, f"{name} goes to zero, and a call waits or runs")
 
     def _announced(self, message: str) -> None:
         names = message.removeprefix("Created ").partition(" and ")[0].split(", ")

@@ -38,6 +38,8 @@ NAMES = ("digits", "letters")
 SETTLE_SECONDS = 900.0
 """Enough for the longest of all pauses after failures, which is 300 s, to come round."""
 QUIET_SECONDS = 65.0
+WAIT_SECONDS = 15.0
+"""A call that finds no capsule has one within this time."""
 STRONG_SECONDS = 20.0
 """From a node's end: ten until its capsules are lost, the rest for new ones to start."""
 
@@ -142,6 +144,8 @@ class World:
         process = Process(client)
         process.skew = self.chance.choice([0.0, 0.0, 0.0, -2.0, 2.0, 20.0])
         client.listens = lambda: self.plane.heard(client)
+        client.unheard = lambda: self.plane.unheard(client)
+        client.demanded = lambda: self.plane.wanted(client)
         client.on_crash = lambda: self.crash(process)
         settings = Settings(
             namespace="snakepit-system",
@@ -240,6 +244,9 @@ class World:
             self.foreign,
             self.calls,
             self.calls,
+            self.call,
+            self.call,
+            self.rate,
         ]
         done = chance.choice(moves)()
         if isinstance(done, Awaitable):
@@ -254,6 +261,7 @@ class World:
             "image": f"example/digits:{chance.choice([1, 1, 2])}",
             "replicas": chance.choice([0, 1, 2, 3, 3, 4, 5, 8]),
             "rollout": self.rollout(),
+            **({"autoscaling": self.autoscaling()} if chance.random() < 0.3 else {}),
         }
 
     def rollout(self) -> Object:
@@ -263,6 +271,15 @@ class World:
             "maxUnavailable": chance.choice([0, 0, 0, 1, 2, "25%"]),
             "progressDeadlineSeconds": chance.choice([10, 60, 600]),
             "paused": chance.random() < 0.15,
+        }
+
+    def autoscaling(self) -> Object:
+        chance = self.chance
+        return {
+            "minReplicas": chance.choice([0, 0, 1, 2]),
+            "maxReplicas": chance.choice([2, 4, 8]),
+            "scaleDownStabilizationSeconds": chance.choice([0, 20]),
+            "idleSeconds": chance.choice([5, 20]),
         }
 
     async def make(self, name: str) -> None:
@@ -301,6 +318,9 @@ class World:
                 {"suspended": chance.random() < 0.5},
                 {"queue": {"maxSize": chance.randint(1, 100)}},
                 {"drain": {"timeoutSeconds": chance.choice([10, 20])}},
+                {"autoscaling": self.autoscaling()},
+                {"autoscaling": self.autoscaling()},
+                {"autoscaling": None},
             ]
         )
 
@@ -403,7 +423,7 @@ class World:
 
     def replica_leaves(self) -> None:
         replica = self.chance.choice(self.plane.replicas)
-        replica.named = not replica.named if len(self.plane.replicas) > 1 else True
+        replica.named, replica.named_at = (not replica.named if len(self.plane.replicas) > 1 else True), self.plane.now()
         self.note(f"{replica.name} is {'named' if replica.named else 'not named'}")
 
     def plane_away(self) -> None:
@@ -470,6 +490,18 @@ class World:
         for life in self._lives():
             self.plane.counts(life, self.chance.choice([0, 0, 1, 3]), self.chance.choice([0, 0, 1, 5]))
 
+    def call(self) -> None:
+        """Some, to any replica."""
+        for name in sorted(self.server.pools()):
+            for _ in range(self.chance.choice([0, 1, 1, 4])):
+                self.plane.calls.arrive(f"{NAMESPACE}/{name}", self.chance.choice(self.plane.replicas))
+
+    def rate(self) -> None:
+        """So many come in each second, for a while."""
+        pool = f"{NAMESPACE}/{self.chance.choice(NAMES)}"
+        self.plane.calls.rate(pool, self.chance.choice([0.5, 2.0, 6.0]))
+        self.later(self.chance.choice([10.0, 60.0]) * self.chance.random(), self.plane.calls.rate, pool, 0.0)
+
     # ---- the end
 
     async def settle(self) -> None:
@@ -486,6 +518,7 @@ class World:
         assert len(writes) <= 2 * len(self.server.pools()), f"a settled pool is written: {writes}"
         await self.evict()
         await self.power_cut()
+        await self.first_call()
 
     async def evict(self) -> None:
         """All is well, and somebody deletes a pod: that is what replicas are told, while it goes. Another takes its place, although the API
@@ -514,17 +547,37 @@ class World:
         self.note(f"{node.name} vanishes for long")
         self.nodes.vanish(node)
         if any(self.plane.holds(f"{NAMESPACE}/{name}") for name in self.server.pools()):
-            return  # More than half are silent: nobody may be lost for it.
-        await self.until(STRONG_SECONDS, self.weak)
+            self.note("too many are silent: nobody may be lost for it")
+        else:
+            await self.until(STRONG_SECONDS, self.weak)
         self.nodes.back(node, rebooted=True)
         await self.until(60, self.unlike)
+
+    async def first_call(self) -> None:
+        """All is well, and there is no capsule: a call gets one, and when it has ended, that goes again."""
+        asleep = [name for name, each in sorted(self.server.pools().items()) if rules.sizes(each["spec"]) != (0, 0) and not self.size(each)]
+        named = [replica for replica in self.plane.replicas if replica.named]
+        for name in asleep:
+            self.note(f"a call of {name}")
+            self.plane.calls.arrive(f"{NAMESPACE}/{name}", self.chance.choice(named))
+        await self.until(WAIT_SECONDS, lambda: self.waiting(asleep))
+        if asleep and self.chance.random() < 0.3:
+            await self.until(120, self.unlike)
+
+    def waiting(self, pools: list[str]) -> list[str]:
+        return [f"a call of {each.pool} waits" for each in self.plane.calls.waiting if each.pool.partition("/")[2] in pools]
+
+    def size(self, pool: Object) -> int:
+        """How many capsules there should be while there are no calls."""
+        fewest, most = rules.sizes(pool["spec"])
+        return min(fewest, most)
 
     def weak(self) -> list[str]:
         """Pools that are not at full strength."""
         found = []
         for name, pool in sorted(self.server.pools().items()):
             serving = [life for life in self.nodes.lives.values() if life.pool == f"{NAMESPACE}/{name}" and life.serving and not life.going]
-            if len(serving) < (wanted := rules.limits(pool["spec"]).wanted):
+            if len(serving) < (wanted := self.size(pool)):
                 found.append(f"{name} has {len(serving)} of {wanted} capsules")
         return found
 
@@ -547,6 +600,10 @@ class World:
         self._replace()
         self.plane.heal()
         self.nodes.heal()
+        for name in NAMES:
+            self.plane.calls.rate(f"{NAMESPACE}/{name}", 0.0)
+        for capsule in list(self.plane.capsules.values()):
+            self.plane.counts(capsule.life, 0, 0)
         if not any(replica.named for replica in self.plane.replicas):
             self.plane.replicas[0].named = True
 
@@ -569,33 +626,33 @@ class World:
         metadata, spec = pool["metadata"], pool["spec"]
         status = pool.get("status") or {}
         every = [each for each in self.server.pods().values() if rules.owner(each) == metadata["uid"]]
-        limits = rules.limits(spec)
+        wanted = self.size(pool)
         paused = (spec.get("rollout") or {}).get("paused")
         good = [each for each in rules.active(every) if rules.ready(each)]
-        if not len(every) == len(good) == limits.wanted:
-            yield f"{len(every)} pods, {len(good)} of them ready, {limits.wanted} wanted"
+        if not len(every) == len(good) == wanted:
+            yield f"{len(every)} pods, {len(good)} of them ready, {wanted} wanted"
             return
         updated = sum(1 for each in every if rules.template(each) == pool_hash(pool_view(pool)))
-        if updated < limits.wanted and not paused:
-            yield f"{updated} of {limits.wanted} updated"
+        if updated < wanted and not paused:
+            yield f"{updated} of {wanted} updated"
             return
         counts = {
             "observedGeneration": metadata["generation"],
             "syncedGeneration": metadata["generation"],
-            "replicas": limits.wanted,
-            "readyReplicas": limits.wanted,
-            "availableReplicas": limits.wanted,
+            "replicas": wanted,
+            "readyReplicas": wanted,
+            "availableReplicas": wanted,
             "updatedReplicas": updated,
-            "desiredReplicas": limits.wanted,
-            "workers": limits.wanted,
-            "totalSlots": limits.wanted,
+            "desiredReplicas": wanted,
+            "workers": wanted,
+            "totalSlots": wanted,
         }
         for field, value in counts.items():
             if status.get(field) != value:
                 yield f"status.{field} is {status.get(field)}, not {value}"
         conditions = {each["type"]: each for each in status.get("conditions") or ()}
-        wanted = {"Available": "True" if limits.wanted else "False", "Degraded": "False", "Progressing": "False", "Synced": "True"}
-        for type_, value in wanted.items():
+        expected = {"Available": "True" if wanted else "False", "Degraded": "False", "Progressing": "False", "Synced": "True"}
+        for type_, value in expected.items():
             found = conditions.get(type_, {})
             if found.get("status") != value:
                 yield f"{type_} is {found.get('status')}: {found.get('reason')} {found.get('message')}"
