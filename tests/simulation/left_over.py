@@ -99,7 +99,7 @@ def _of_large(agent: Agent) -> Iterator[str]:
         yield f"nested calls {agent.pipeline.nested.waiting}"
     if arguments.fetches or arguments.sizes:
         yield f"large arguments {arguments.fetches} {arguments.sizes}"
-    if budget.used or budget.trailing or budget.waiting:
-        yield f"memory budget: {budget.used} used, {budget.trailing} trailing, {len(budget.waiting)} waiting"
+    if budget.used or budget.trailing:
+        yield f"memory budget: {budget.used} used, {budget.trailing} trailing"
     if agent.pipeline.streams.open:
         yield f"streams {[stream.call.call_id for stream in agent.pipeline.streams.open.values()]}"

@@ -13,7 +13,7 @@ def call(id_: int = 1, session: str = "", epoch: int = 1, incarnation: str = "i1
 
 
 def test_a_worker_belongs_to_the_session_that_calls_it_first_and_admits_nobody_else() -> None:
-    leases = ExclusiveLeases(exclusive=True)
+    leases = ExclusiveLeases()
     assert leases.admits(call(session="a"))
     assert leases.take(call(session="a"), 0.0, within=False)
     assert not leases.take(call(2, session="a"), 1.0, within=False), "that is no news"
@@ -24,7 +24,7 @@ def test_a_worker_belongs_to_the_session_that_calls_it_first_and_admits_nobody_e
 
 
 def test_a_session_that_ends_or_moves_leaves_its_worker_to_nobody() -> None:
-    leases = ExclusiveLeases(exclusive=True)
+    leases = ExclusiveLeases()
     leases.take(call(session="a"), 0.0, within=False)
     assert leases.leave("uid-b") == leases.leave("") == []
     assert leases.leave("uid-a") == ["i1"]
@@ -33,7 +33,7 @@ def test_a_session_that_ends_or_moves_leaves_its_worker_to_nobody() -> None:
 
 
 def test_a_call_without_a_session_uses_its_worker_up_unless_it_never_started() -> None:
-    leases = ExclusiveLeases(exclusive=True)
+    leases = ExclusiveLeases()
     leases.take(call(), 0.0, within=False)
     assert leases.is_over("i1")
     assert not leases.admits(call(2))
@@ -44,24 +44,17 @@ def test_a_call_without_a_session_uses_its_worker_up_unless_it_never_started() -
 
 
 def test_a_nested_call_at_another_worker_than_its_session_s_is_that_worker_s_only_one() -> None:
-    leases = ExclusiveLeases(exclusive=True)
+    leases = ExclusiveLeases()
     leases.take(call(session="a", incarnation="i2"), 0.0, within=True)
     assert leases.is_over("i2")
     assert not leases.admits(call(2, session="a", incarnation="i2"))
 
 
 def test_a_session_that_is_silent_is_asked_after_now_and_then() -> None:
-    leases = ExclusiveLeases(exclusive=True)
+    leases = ExclusiveLeases()
     leases.take(call(session="a", epoch=3), 0.0, within=False)
     assert leases.doubtful(DOUBT_SECONDS - 0.1) == []
     (owner,) = leases.doubtful(DOUBT_SECONDS)
     assert (owner.session_id, owner.uid, owner.epoch, owner.replica) == ("a", "uid-a", 3, "replica")
     assert leases.doubtful(DOUBT_SECONDS + 0.1) == []
     assert len(leases.doubtful(2 * DOUBT_SECONDS)) == 1
-
-
-def test_a_pool_that_is_not_exclusive_has_no_owners() -> None:
-    leases = ExclusiveLeases(exclusive=False)
-    assert not leases.take(call(), 0.0, within=False)
-    assert leases.admits(call(2))
-    assert not leases.is_over("i1")

@@ -83,7 +83,8 @@ class Arguments:
 
     async def _run(self, held: HeldCall, frame: CallFrame, size: int, route: Route) -> None:
         descriptor, problem = -1, None
-        await self._enter(held.id, size)
+        await self._budget.enter(size)
+        self.sizes[held.id] = size
         try:
             descriptor = await fetch_arguments(route, frame.sections)
         except Stalled:
@@ -100,13 +101,3 @@ class Arguments:
             self._deliver(held, frame, descriptor)
         else:
             self._failed(held, problem)
-
-    async def _enter(self, id_: int, size: int) -> None:
-        room = self._budget.ask(size)
-        try:
-            await room
-        except asyncio.CancelledError:
-            if not room.cancel() and not room.cancelled():
-                self._budget.leave(size)
-            raise
-        self.sizes[id_] = size

@@ -60,7 +60,7 @@ class Execution:
         """Give the call a slot, or reject it; `start` is next. `in_turn`: it waited for its turn, and may be one too many."""
         refusal = self._ledger.refusal(held.incarnation, held.tool, strict=held.strict, ahead=call.ahead)
         held.large = call.HasField("pieces")
-        if not refusal and self._is_exclusive and not self._leasing.admits(held):
+        if not refusal and self._is_exclusive and not self._leasing.leases.admits(held):
             refusal = "NO_SLOT"
         if held.large and not refusal and not self._ledger.has_slot(held.incarnation):
             refusal = "NO_SLOT"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from snakepit_agent.model.call import HeldCall
-from snakepit_agent.model.leases import ExclusiveLeases, Lease
+from snakepit_agent.model.leases import ExclusiveLeases
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.supervisor import Supervisor
 
@@ -15,44 +15,32 @@ class Leasing:
 
     def __init__(self, ledger: Ledger, supervisor: Supervisor, *, exclusive: bool) -> None:
         self.is_exclusive = exclusive
-        self._leases = ExclusiveLeases(exclusive=exclusive)
+        self.leases = ExclusiveLeases()
         self._ledger = ledger
         self._supervisor = supervisor
 
-    def admits(self, held: HeldCall) -> bool:
-        """May the call go to the worker that its replica has chosen?"""
-        return self._leases.admits(held)
-
     def take(self, held: HeldCall, now: float, *, within: bool) -> None:
         """The call has been admitted. `within`: it belongs to the turn of its parent."""
-        if self._leases.take(held, now, within=within):
+        if self.leases.take(held, now, within=within):
             self._tell(held.incarnation)
 
     def give_back(self, held: HeldCall) -> None:
         """The call never started."""
-        if self._leases.give_back(held):
+        if self.leases.give_back(held):
             self._tell(held.incarnation)
 
     def ended_a_call(self, incarnation: str) -> None:
         """Was it the last one that the worker was for?"""
-        if self._leases.is_over(incarnation):
+        if self.leases.is_over(incarnation):
             self._retire(incarnation)
 
     def session_left(self, uid: str) -> None:
         """The session has ended, or moved: what was its own is recycled."""
-        for incarnation in self._leases.leave(uid):
+        for incarnation in self.leases.leave(uid):
             self._retire(incarnation)
 
-    def worker_died(self, incarnation: str) -> None:
-        """Its successor is nobody's."""
-        self._leases.forget(incarnation)
-
-    def doubtful(self, now: float) -> list[Lease]:
-        """Sessions to ask after: the word that one has ended may have been lost with a link or a replica."""
-        return self._leases.doubtful(now)
-
     def _tell(self, incarnation: str) -> None:
-        self._ledger.workers[incarnation].taken = self._leases.owns(incarnation)
+        self._ledger.workers[incarnation].taken = self.leases.owns(incarnation)
         self._supervisor.changed()
 
     def _retire(self, incarnation: str) -> None:

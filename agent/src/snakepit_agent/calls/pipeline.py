@@ -72,7 +72,7 @@ class Pipeline:
     def beat(self, now: float) -> None:
         """Look once a heartbeat after what others may have forgotten."""
         self.state.tick(now)
-        for lease in self.leasing.doubtful(now):
+        for lease in self.leasing.leases.doubtful(now):
             if linked := self._uplink.linked:
                 self.state.ask_after(lease.replica if lease.replica in linked else linked[0], lease, now)
         self.nested.tick(now)
@@ -120,7 +120,7 @@ class Pipeline:
         self.execution.worker_died(incarnation, exit_)
         self.state.worker_died(incarnation)
         self.nested.worker_died(incarnation)
-        self.leasing.worker_died(incarnation)
+        self.leasing.leases.forget(incarnation)
 
     # ---- from the streams
 

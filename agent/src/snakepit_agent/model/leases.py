@@ -27,10 +27,9 @@ class Lease:
 
 
 class ExclusiveLeases:
-    """Of one capsule. In a pool that is not exclusive, no worker is anybody's."""
+    """Of one capsule of an exclusive pool."""
 
-    def __init__(self, *, exclusive: bool) -> None:
-        self._exclusive = exclusive
+    def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
 
     def owns(self, incarnation: str) -> bool:
@@ -44,8 +43,6 @@ class ExclusiveLeases:
 
     def take(self, held: HeldCall, now: float, *, within: bool) -> bool:
         """The call has been admitted; True: the worker is somebody's from now on. `within`: it belongs to the turn of its parent."""
-        if not self._exclusive:
-            return False
         owner = self._leases.get(held.incarnation)
         if owner is None:
             alone = within or not held.session_uid
@@ -82,7 +79,7 @@ class ExclusiveLeases:
         self._leases.pop(incarnation, None)
 
     def doubtful(self, now: float) -> list[Lease]:
-        """Sessions to ask after; each again when as long has passed."""
+        """Sessions to ask after: the word that one has ended may have been lost. Each again when as long has passed."""
         found = [owner for owner in self._leases.values() if owner.uid and not owner.over and now - owner.since >= DOUBT_SECONDS]
         for owner in found:
             owner.since = now
