@@ -174,7 +174,7 @@ class Invoker:
         if call.frame.stream:
             self._send_chunk(call, 0, encoded, size)
             return None
-        return encoded if size <= LARGE_BYTES else self._hand_over(call, encoded)
+        return encoded if size <= LARGE_BYTES else self._fitting(call, encoded, size)
 
     def _start_session(self, call: RunningCall) -> None:
         hook = self.sessions.adapter.on_session_start
@@ -198,10 +198,7 @@ class Invoker:
         return self._payload_of(call, self._consume(call, iter(result)))
 
     def _payload_of(self, call: RunningCall, collected: list[Any] | None) -> Payload | None:
-        if collected is None:
-            return None
-        encoded, size = self._encode(call, collected)
-        return encoded if size <= LARGE_BYTES else self._hand_over(call, encoded)
+        return None if collected is None else self._fitting(call, *self._encode(call, collected))
 
     def _consume(self, call: RunningCall, values: Iterator[Any]) -> list[Any] | None:
         collected = None if call.frame.stream else _Collected(self.limit.bytes)
@@ -240,13 +237,14 @@ class Invoker:
         return None if collected is None else collected.values
 
     def _send_chunk(self, call: RunningCall, index: int, payload: Payload, size: int) -> None:
-        if size > LARGE_BYTES:
-            payload = self._hand_over(call, payload)
+        payload = self._fitting(call, payload, size)
         self.channel.send(ChunkFrame(call.id, index, payload, call.sections))
         call.sections = ()
 
-    def _hand_over(self, call: RunningCall, payload: Payload) -> Payload:
-        """The bytes go ahead of the frame, which holds the skeleton that is returned."""
+    def _fitting(self, call: RunningCall, payload: Payload, size: int) -> Payload:
+        """What a frame holds: the payload, or of a large one, whose bytes go ahead of the frame, the skeleton."""
+        if size <= LARGE_BYTES:
+            return payload
         self.channel.hand_over(call.id, payload)
         call.sections = sizes(payload)
         return skeleton(payload)

@@ -202,9 +202,9 @@ class Keeper:
                 processes.signal_group(os.getpgid(pid), signal.SIGKILL)
 
     def _tell_exit(self, start: StartWorker, status: int) -> None:
-        code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
+        code = os.waitstatus_to_exitcode(status)
         logger.debug("worker %s ended: %s", start.name or start.index, _how(status))
-        self._tell(WorkerExited(start.index, start.incarnation, code=code, signal=number))
+        self._tell(WorkerExited(start.index, start.incarnation, code=max(0, code), signal=max(0, -code)))
 
     def _sweep(self) -> None:
         """Nothing that descends from us stays: not even what has left its worker's group. The end of PID 1 does it by itself."""
@@ -354,9 +354,8 @@ class Keeper:
 
 
 def _how(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"was killed by signal {os.WTERMSIG(status)}"
-    return f"exited with code {os.WEXITSTATUS(status)}"
+    code = os.waitstatus_to_exitcode(status)
+    return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
 
 def main() -> int:

@@ -59,6 +59,7 @@ class ZygoteHandle:
         self._failure: NotForked | None = None
         self._retired = False
         self._distrusted = False
+        self._reads = True
         self.is_over = False
         self._log = new_id()
         with theirs:
@@ -68,6 +69,7 @@ class ZygoteHandle:
                 self._close()
                 raise
         launcher.events.zygote_started(self.pid)
+        launcher.events.watch(self.socket, self.read)
 
     def _start(self, theirs: socket.socket) -> int:
         sink = self._launcher.events.collector.open(self._log, "zygote")
@@ -101,13 +103,18 @@ class ZygoteHandle:
             if packet is not None:
                 self._take(starting.decode_reply(packet.data))
                 return True
-            self._launcher.unwatch(self)
+            self._read_no_more()
         except BlockingIOError:
             pass
         except (OSError, FramingError) as error:
             self._distrust(f"said what is no answer: {error}")
             return True
         return False
+
+    def _read_no_more(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._launcher.events.unwatch(self.socket)
 
     def _receive(self) -> Packet | None:
         try:
@@ -169,12 +176,12 @@ class ZygoteHandle:
     def ended(self, how: str) -> None:
         """The process is reaped: read what it had said, fail what it had not answered."""
         self.is_over = True
-        while self._launcher.is_watched(self) and self._pending and self.read():
+        while self._reads and self._pending and self.read():
             pass
         why = self._failure or NotForked("", "import", "ZygoteDied", f"the process that imports {self.key[0]} {how}")
         for launch in self._pending.values():
             self._launcher.fail(launch, why.stage, why.type, why.message, why.traceback)
-        self._launcher.unwatch(self)
+        self._read_no_more()
         self._close()
 
 
@@ -186,7 +193,6 @@ class Launcher:
         self._zygotes: dict[ZygoteKey, ZygoteHandle] = {}
         self._ending: dict[int, ZygoteHandle] = {}
         self._never_fork: dict[ZygoteKey, str] = {}
-        self._watched: set[ZygoteHandle] = set()
 
     def start(self, start: StartWorker) -> None:
         """Make the process that the agent asks for."""
@@ -277,16 +283,6 @@ class Launcher:
         """Are all zygotes gone?"""
         return not self._zygotes and not self._ending
 
-    def is_watched(self, zygote: ZygoteHandle) -> bool:
-        """May the zygote still say something?"""
-        return zygote in self._watched
-
-    def unwatch(self, zygote: ZygoteHandle) -> None:
-        """The zygote says nothing more."""
-        if zygote in self._watched:
-            self._watched.remove(zygote)
-            self.events.unwatch(zygote.socket)
-
     def _all(self) -> list[ZygoteHandle]:
         return [*self._zygotes.values(), *self._ending.values()]
 
@@ -302,9 +298,7 @@ class Launcher:
         if key not in self._zygotes:
             if len(self._zygotes) >= MAX_ZYGOTES:
                 self.end(next(iter(self._zygotes.values())))
-            zygote = self._zygotes[key] = ZygoteHandle(key, self)
-            self._watched.add(zygote)
-            self.events.watch(zygote.socket, zygote.read)
+            self._zygotes[key] = ZygoteHandle(key, self)
         return self._zygotes[key]
 
     def end(self, zygote: ZygoteHandle) -> None:
