@@ -17,8 +17,8 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.placement import route
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry

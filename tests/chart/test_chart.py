@@ -12,7 +12,7 @@ import yaml
 
 from snakepit.spec import load_pools
 from snakepit_control_plane import settings as control_plane_settings
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 

@@ -13,7 +13,7 @@ from simulation.store import ReplicaStore, SharedStore
 from snakepit._names import new_id
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.telemetry import Telemetry

@@ -20,7 +20,7 @@ from simulation.store import SharedStore
 from snakepit._wire.messages import settings_digest
 from snakepit.errors import SnakepitError
 from snakepit.v1 import fleet_pb2, link_pb2
-from snakepit_control_plane.authentication import Open
+from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet import roster
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_operator import replica as operator_replica
@@ -49,7 +49,7 @@ class Process(Replica):
 
     def __init__(self, shared: SharedStore) -> None:
         super().__init__(shared)
-        self.servicer = FleetServicer(self.fleet, self.id, Open())
+        self.servicer = FleetServicer(self.fleet, self.id, Gate())
 
     async def start(self) -> None:
         """Without what sessions and keys need beside it."""

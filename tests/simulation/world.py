@@ -25,7 +25,7 @@ from simulation.store import SharedStore
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2
-from snakepit_control_plane.flow.sessions.rebinding import rebind
+from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.model.session import SessionRecord
 from support.simulated_agent import POOL, settings
 

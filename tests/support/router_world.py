@@ -16,8 +16,8 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import RESERVED, Call
 from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
+from snakepit.spec.fields import SessionSpec
 from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Run
-from snakepit_control_plane.store.interface import SessionQuotas
 
 MOST_SESSIONS = 2
-LIMITS = SessionQuotas(max_keys=2, max_value_bytes=4, max_bytes=7)
+LIMITS = SessionSpec(max_keys=2, max_value_bytes=4, max_bytes=7)
 
 Answer = object
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import grpc
 from grpc_health.v1 import _async as aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from snakepit._names import new_id
@@ -20,32 +19,19 @@ from snakepit._telemetry import tracing
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
 from snakepit._wire.health import HealthServer
-from snakepit.v1 import (
-    fleet_pb2,
-    fleet_pb2_grpc,
-    link_pb2,
-    link_pb2_grpc,
-    pool_pb2,
-    pool_pb2_grpc,
-    router_pb2,
-    session_pb2,
-    session_pb2_grpc,
-    tool_pb2,
-    tool_pb2_grpc,
-)
+from snakepit.v1 import fleet_pb2, link_pb2, pool_pb2, router_pb2, session_pb2, tool_pb2
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.session_count import SessionCount
+from snakepit_control_plane.flow.sessions.upkeep import SessionCount
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.metrics import MetricsServer
-from snakepit_control_plane.servers.pools import PoolServicer
+from snakepit_control_plane.servers.pools import PoolServicer, ToolServicer
 from snakepit_control_plane.servers.router import RouterServicer
-from snakepit_control_plane.servers.rpc import Unregistered
+from snakepit_control_plane.servers.rpc import handlers
 from snakepit_control_plane.servers.sessions import SessionServicer
-from snakepit_control_plane.servers.tools import ToolServicer
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
@@ -61,15 +47,8 @@ START_SECONDS = 12.0
 PROBE_CONNECTIONS = 2048
 """That may be open. A kubelet opens three; each of others' takes 13 KiB, for two seconds."""
 
-SERVICES = [
-    router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
-    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-    tool_pb2.DESCRIPTOR.services_by_name["ToolService"].full_name,
-    pool_pb2.DESCRIPTOR.services_by_name["PoolService"].full_name,
-    link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
-    fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
-    health.SERVICE_NAME,
-]
+_MODULES = (router_pb2, session_pb2, tool_pb2, pool_pb2, link_pb2, fleet_pb2, health_pb2, reflection_pb2)
+SERVICES = {name: service for module in _MODULES for name, service in module.DESCRIPTOR.services_by_name.items()}
 
 log = logging.getLogger(__name__)
 
@@ -123,49 +102,37 @@ class Running:
         log.info("replica %s serves on %s:%s", self.replica, host, port)
 
     def _register(self) -> None:
-        server = self._grpc
-        named: Any = Unregistered(server)
-        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.flow, self.store, self.count.refused), named)
-        tool_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(self.flow, self.flow.nested.catalogue), named)
-        pool_pb2_grpc.add_PoolServiceServicer_to_server(PoolServicer(self.flow, self.fleet), named)
-        link_pb2_grpc.add_LinkServiceServicer_to_server(self.links, named)
-        server.add_generic_rpc_handlers((RouterServicer(self.flow, self.gate).handlers(),))
-        fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.fleet, self.replica, self.gate), named)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, named)
-        reflects = ReflectionServicer([*SERVICES, reflection.SERVICE_NAME])
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflects, named)
+        servicers = {
+            "RouterService": RouterServicer(self.flow, self.gate),
+            "SessionService": SessionServicer(self.flow, self.store, self.count.refused),
+            "ToolService": ToolServicer(self.flow, self.flow.nested.catalogue),
+            "PoolService": PoolServicer(self.flow, self.fleet),
+            "LinkService": self.links,
+            "FleetService": FleetServicer(self.fleet, self.replica, self.gate),
+            "Health": self._health,
+            "ServerReflection": ReflectionServicer([each.full_name for each in SERVICES.values()]),
+        }
+        served = [handlers(SERVICES[name], servicer, as_bytes={"ExecuteStream"}) for name, servicer in servicers.items()]
+        self._grpc.add_generic_rpc_handlers(served)
 
     def _bind(self) -> str:
         host, port = parse_target(self.settings.listen)
-        try:
+        with _listening(self.settings.listen, "SNAKEPIT_LISTEN"):
             bound = self._grpc.add_insecure_port(self.settings.listen)
-        except RuntimeError as error:
-            raise AddressInUse(_taken(self.settings.listen, "SNAKEPIT_LISTEN")) from error
         return f"{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{bound or port}"
 
     async def _start_lanes(self) -> None:
-        listen = self.settings.lane
-        try:
-            await self.lanes.start(listen or f"{parse_target(self.settings.listen)[0]}:0")
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(_taken(listen, "SNAKEPIT_LANE_LISTEN")) from error
-            raise
+        listen = self.settings.lane or f"{parse_target(self.settings.listen)[0]}:0"
+        with _listening(listen, "SNAKEPIT_LANE_LISTEN"):
+            await self.lanes.start(listen)
 
     async def _start_probes_and_metrics(self) -> None:
-        """Raises AddressInUse, or OSError for another reason."""
         if self.settings.metrics is not None:
-            try:
+            with _listening(self.settings.metrics, "SNAKEPIT_METRICS_LISTEN"):
                 self.metrics_address = f"127.0.0.1:{self._metrics.start(*parse_target(self.settings.metrics))}"
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise AddressInUse(_taken(self.settings.metrics, "SNAKEPIT_METRICS_LISTEN")) from error
-                raise
         if self._probes is not None:
-            try:
+            with _listening(self._probes.address, "SNAKEPIT_HEALTH_LISTEN"):
                 await self._probes.start()
-            except OSError as error:
-                raise AddressInUse(_taken(self._probes.address, "SNAKEPIT_HEALTH_LISTEN")) from error
             self.health_address = self._probes.address
 
     # ---- while it serves
@@ -184,7 +151,7 @@ class Running:
         while True:
             ready = not self.not_ready()
             serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-            for service in ("", *SERVICES):
+            for service in ("", *(each.full_name for each in SERVICES.values())):
                 await self._health.set(service, serving)
             if self._probes is not None:
                 await self._probes.set_ready(ready)
@@ -218,9 +185,12 @@ class Running:
         if self._probes is not None:
             await self._probes.set_ready(False)
         self.links.go_away()
-        await self._until_idle(self.settings.linger_seconds if linger is None else linger, patient=True)
+        # Plain clients have to notice, which nothing tells: so all of the time.
+        await asyncio.sleep(self.settings.linger_seconds if linger is None else linger)
         end = asyncio.get_running_loop().time() + drain
-        await self._until_idle(drain, patient=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain):
+                await self.flow.calls.idle()
         # At once, or a call could come in between and would be lost.
         self.links.close("this replica stops")
         for task in self._tasks:
@@ -234,15 +204,6 @@ class Running:
         if self._probes is not None:
             await self._probes.stop()
         await self.store.close()
-
-    async def _until_idle(self, seconds: float, *, patient: bool) -> None:
-        """Wait for the last call; `patient`: and for plain clients to have noticed, which nothing tells, so all of the time."""
-        if patient:
-            await asyncio.sleep(seconds)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.flow.calls.idle()
 
 
 async def serve(settings: Settings, store: Store | None = None) -> Running:
@@ -264,6 +225,11 @@ def make_store(url: str) -> Store:
     return RedisStore(where)
 
 
-def _taken(address: str, setting: str) -> str:
-    port = parse_target(address)[1]
-    return f"port {port} of {address} can't be listened on, another program has it probably: stop it, or set {setting} to another address"
+@contextlib.contextmanager
+def _listening(address: str, setting: str) -> Iterator[None]:
+    """Raises AddressInUse for what can't be listened on."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # grpcio's is a RuntimeError.
+        port, why = parse_target(address)[1], "another program has it probably"
+        raise AddressInUse(f"port {port} of {address} can't be listened on, {why}: stop it, or set {setting} to another address") from error

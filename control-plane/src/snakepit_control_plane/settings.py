@@ -9,7 +9,7 @@ from snakepit._environment import Environment
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
-from snakepit_control_plane.model.limits import Limits, variable
+from snakepit_control_plane.model.quotas import Limits, variable
 from snakepit_control_plane.store.urls import parse_store_url
 
 

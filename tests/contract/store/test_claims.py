@@ -147,35 +147,6 @@ async def test_outcomes_and_claims_are_forgotten_after_their_time(store: Store, 
     await eventually_found(store, replace(other, key="second", digest="another"), ClaimState.OURS)
 
 
-async def more(heard: list[int], than: int) -> None:
-    async with asyncio.timeout(10):
-        while len(heard) <= than:
-            await asyncio.sleep(0.005)
-
-
-async def test_who_watches_hears_of_outcomes_releases_and_orphans_of_that_key(store: Store, run: Run, other: Run) -> None:
-    heard, unheard = list[int](), list[int]()
-    stop = store.claims.watch(run, lambda: heard.append(1))
-    stop_too = store.claims.watch(replace(run, key="silent"), lambda: unheard.append(1))
-    async with asyncio.timeout(10):
-        # Once it is listened to, which is news as well, nothing goes unheard.
-        while len(heard) < 2:
-            await claim(store, run)
-            await store.claims.release(run)
-            await asyncio.sleep(0.01)
-    await claim(store, run, lease=0.01)
-    before = len(heard)
-    await eventually_found(store, other, ClaimState.DONE)
-    await more(heard, before)
-    before = len(heard)
-    await store.claims.finish(run, b"outcome", 60.0)
-    await more(heard, before)
-    assert len(unheard) <= 1
-    stop()
-    stop_too()
-    await store.claims.finish(run, b"outcome", 60.0)
-
-
 async def test_every_key_in_redis_expires_and_has_the_pools_hash_tag(run: Run) -> None:
     with redis_server() as server:
         store = make_store(server.url)

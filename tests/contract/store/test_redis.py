@@ -12,10 +12,10 @@ import pytest
 import redis.asyncio
 
 from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch, Started, StoreUnavailable
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.store import client
-from snakepit_control_plane.store.interface import SessionQuotas
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer, redis_server
@@ -103,7 +103,7 @@ async def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(serve
 @BOTH
 async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(wanted(), 10)
-    await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, SessionQuotas(), None)
+    await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, SessionSpec(), None)
     await store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True)
     await store.renew_leases(POOL, ["i"], 60)
     await store.declare_lost(POOL, "j", 60)
@@ -144,12 +144,12 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
 ) -> None:
     known, _ = await store.create_session(wanted("in use"), 10)
     await store.create_session(wanted("old"), 10)
-    await store.set_state(POOL, "in use", "k", payload(b"1"), None, SessionQuotas(), None)
+    await store.set_state(POOL, "in use", "k", payload(b"1"), None, SessionSpec(), None)
     await store.renew_leases(POOL, ["agent"], 60)
     await fill(server)
     for write in (
         store.create_session(wanted("new"), 10),
-        store.set_state(POOL, "in use", "k", payload(b"2"), None, SessionQuotas(), None),
+        store.set_state(POOL, "in use", "k", payload(b"2"), None, SessionSpec(), None),
         store.bind_session(known, "c/0", "i", "a"),
         store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True),
     ):
@@ -185,12 +185,12 @@ def refuse_writes(server: RedisServer, why: str) -> None:
 @pytest.mark.parametrize(("server", "why"), [("redis", "MISCONF"), ("valkey", "MISCONF"), ("valkey", "NOREPLICAS")], indirect=["server"])
 async def test_a_server_that_refuses_all_writes_goes_on_with_reads(server: RedisServer, store: RedisStore, why: str) -> None:
     known, _ = await store.create_session(wanted(), 10)
-    await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionQuotas(), None)
+    await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionSpec(), None)
     refuse_writes(server, why)
     for write in (
         store.create_session(wanted("new"), 10),
         store.bind_session(known, "c/0", "i", "a"),
-        store.set_state(POOL, "s", "k", payload(b"2"), None, SessionQuotas(), None),
+        store.set_state(POOL, "s", "k", payload(b"2"), None, SessionSpec(), None),
         store.delete_state(POOL, "s", "k", None),
         store.touch_sessions(POOL, ["s"]),
         store.delete_session(POOL, "s"),
@@ -260,12 +260,12 @@ async def test_a_flushed_server_admits_nobody_old(server: RedisServer, store: Re
     record, _ = await store.create_session(wanted(), 10)
     server.command("FLUSHALL")
     with pytest.raises(SessionNotFound):
-        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionQuotas(), record.fence)
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionSpec(), record.fence)
     again, created = await store.create_session(replace(wanted(), uid="next life"), 10)
     assert created
     assert again.epoch == record.epoch
     with pytest.raises(StaleEpoch):
-        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionQuotas(), record.fence)
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionSpec(), record.fence)
     assert not store.problem
 
 
@@ -275,9 +275,9 @@ async def test_a_write_that_was_sent_and_not_answered_may_have_happened_and_is_n
     await store.create_session(wanted(), 10)
     server.freeze()
     with pytest.raises(StoreUnavailable) as unknown:
-        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionQuotas(), None)
+        await store.set_state(POOL, "s", "k", payload(b"1"), None, SessionSpec(), None)
     with pytest.raises(StoreUnavailable) as unsent:
-        await store.set_state(POOL, "s", "k", payload(b"2"), None, SessionQuotas(), None)
+        await store.set_state(POOL, "s", "k", payload(b"2"), None, SessionSpec(), None)
     assert (unknown.value.started, unsent.value.started) == (Started.MAYBE, Started.NO)
     server.thaw()
     await until(store, ready=True)
@@ -291,7 +291,7 @@ async def test_more_than_may_wait_is_refused_instead_of_kept(
     monkeypatch.setattr(client, "MOST_QUEUED_BYTES", 2**18)
     await store.create_session(wanted(), 10)
     server.freeze()
-    writes = [store.set_state(POOL, "s", "k", payload(bytes(2**15)), None, SessionQuotas(), None) for _ in range(12)]
+    writes = [store.set_state(POOL, "s", "k", payload(bytes(2**15)), None, SessionSpec(), None) for _ in range(12)]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert all(isinstance(each, StoreUnavailable) for each in outcomes)
     assert sum("too many" in str(each) for each in outcomes) == 4

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from snakepit.errors import StoreUnavailable
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
-from snakepit_control_plane.store.interface import SessionQuotas, Store
+from snakepit_control_plane.store.interface import Store
 from support.eventually import eventually
 from support.redis_server import (
     CLUSTER_RIGHTS,
@@ -55,7 +56,7 @@ async def writes(store: Store, pool: str = POOL) -> int:
     """Write once; the new version. A store that is away says so soon."""
     started = time.monotonic()
     try:
-        return (await store.set_state(pool, "s", "k", common_pb2.Payload(data=b"1"), None, SessionQuotas(), None)).version
+        return (await store.set_state(pool, "s", "k", common_pb2.Payload(data=b"1"), None, SessionSpec(), None)).version
     except StoreUnavailable:
         assert time.monotonic() - started < 4
         raise

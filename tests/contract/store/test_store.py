@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Fence, SessionRecord
-from snakepit_control_plane.store.interface import SessionQuotas, Store, Written
+from snakepit_control_plane.store.interface import Store, Written
 
-LIMITS = SessionQuotas(max_keys=3, max_value_bytes=10, max_bytes=25)
+LIMITS = SessionSpec(max_keys=3, max_value_bytes=10, max_bytes=25)
 
 
 def named(pool: str, name: str, ttl_seconds: float = 60.0) -> SessionRecord:

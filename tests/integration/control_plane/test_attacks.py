@@ -21,7 +21,7 @@ from snakepit._wire.status import from_frame, from_rpc_error
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, ToolQuota
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, router_pb2, session_pb2
 from snakepit_control_plane.servers import bulk as bulk_lanes
-from snakepit_control_plane.servers.converting import INLINE_BYTES, convert
+from snakepit_control_plane.servers.rpc import INLINE_BYTES, convert
 from support.attack import MIB, ByHand, Plane, attacker, called, hung_up, plane, refused, victim
 from support.control_plane import Caller, eventually, replica, rpc
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent

@@ -11,7 +11,7 @@ import pytest
 
 import snakepit
 from snakepit import Client
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 from support.capsules import capsule, ready, spec
 from support.control_plane import replica
 from support.nesting import ASKING, THREADS

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import serialization
 
 from snakepit._environment import InvalidSettings
 from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
-from snakepit_control_plane.authentication.gate import Claimed
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
 from snakepit_control_plane.authentication.tokens import MOST_BYTES, Key, key_id, parse_keys, read
@@ -29,7 +29,7 @@ from snakepit_control_plane.settings import from_environment
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
 
 POOL = "default/digits"
-CLAIMED = Claimed("digits-0", POOL, "pod-uid")
+CLAIMED = link_pb2.Capsule(name="digits-0", pool=POOL, pod_uid="pod-uid")
 
 
 class Kept:
@@ -65,7 +65,7 @@ def gate(source: Kept | None = None, clock: Callable[[], float] = time.monotonic
     return Guarded(Issuer(url="/nowhere").settings(**settings), Keys((source or Kept("one")).fetch, clock))
 
 
-def admit(token: str, claimed: Claimed = CLAIMED) -> None:
+def admit(token: str, claimed: link_pb2.Capsule = CLAIMED) -> None:
     asyncio.run(gate().admit_agent(bearer(token), claimed))
 
 
@@ -79,14 +79,14 @@ def test_a_pods_own_token_lets_it_say_that_it_is_itself() -> None:
 @pytest.mark.parametrize(
     "claimed",
     [
-        Claimed("digits-1", POOL, "pod-uid"),
-        Claimed("digits-0", POOL, "another-uid"),
-        Claimed("digits-0", POOL, ""),
-        Claimed("digits-0", "default/others", "pod-uid"),
-        Claimed("digits-0", "another/digits", "pod-uid"),
+        link_pb2.Capsule(name="digits-1", pool=POOL, pod_uid="pod-uid"),
+        link_pb2.Capsule(name="digits-0", pool=POOL, pod_uid="another-uid"),
+        link_pb2.Capsule(name="digits-0", pool=POOL, pod_uid=""),
+        link_pb2.Capsule(name="digits-0", pool="default/others", pod_uid="pod-uid"),
+        link_pb2.Capsule(name="digits-0", pool="another/digits", pod_uid="pod-uid"),
     ],
 )
-def test_a_pods_token_does_not_let_it_say_that_it_is_anything_else(claimed: Claimed) -> None:
+def test_a_pods_token_does_not_let_it_say_that_it_is_anything_else(claimed: link_pb2.Capsule) -> None:
     with pytest.raises(PermissionDenied, match=claimed.name):
         admit(signed(pod_claims("digits-0", POOL)), claimed)
 
@@ -195,7 +195,7 @@ def test_what_was_changed_after_signing_is_refused() -> None:
     head, _, signature = signed(pod_claims("digits-0", POOL)).split(".")
     other = base64.urlsafe_b64encode(json.dumps(pod_claims("digits-1", POOL)).encode()).rstrip(b"=").decode()
     with pytest.raises(Unauthenticated, match="not valid"):
-        admit(f"{head}.{other}.{signature}", Claimed("digits-1", POOL, "pod-uid"))
+        admit(f"{head}.{other}.{signature}", link_pb2.Capsule(name="digits-1", pool=POOL, pod_uid="pod-uid"))
 
 
 def test_a_public_key_is_no_shared_secret_and_no_signature_is_no_signature() -> None:
@@ -232,7 +232,7 @@ async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_che
     for _ in range(3):
         await guarded.admit_agent(token, CLAIMED)
         with pytest.raises(PermissionDenied):
-            await guarded.admit_agent(token, Claimed("digits-1", POOL, "pod-uid"))
+            await guarded.admit_agent(token, link_pb2.Capsule(name="digits-1", pool=POOL, pod_uid="pod-uid"))
     assert keys.times == 1
     clock.now += CHECKED_SECONDS
     await guarded.admit_agent(token, CLAIMED)

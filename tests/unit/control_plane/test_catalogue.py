@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from snakepit.errors import InvalidArguments, ToolQuota
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.catalogue import Catalogue, Scope
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 
 POOL = Scope("default/p")
 SESSION = Scope("default/p", "s")

@@ -16,8 +16,8 @@ from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.idempotency.upkeep import RENEW_SECONDS
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.store.claims import ClaimState, Found, MemoryClaims, Run
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry

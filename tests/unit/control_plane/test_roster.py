@@ -15,7 +15,7 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.fleet.roster import SWEEP_SECONDS
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.pools import RETURN_SECONDS
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.placement import Wait, no_worker
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry

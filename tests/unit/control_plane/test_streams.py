@@ -11,8 +11,7 @@ from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.streams import Stream
-from snakepit_control_plane.flow.whole import take_whole
+from snakepit_control_plane.flow.streams import Stream, take_whole
 from support.virtual_time import run
 
 

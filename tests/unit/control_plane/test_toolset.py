@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.capsule import Capsule
-from snakepit_control_plane.model.toolset import Toolset
+from snakepit_control_plane.model.pool import Toolset
 
 OFFERS = [{name: common_pb2.Tool(name=name) for name in names} for names in ("", "a", "ab", "b", "abc")]
 

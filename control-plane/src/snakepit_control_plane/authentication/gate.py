@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from snakepit.errors import PermissionDenied, Unauthenticated
+from snakepit.v1 import link_pb2
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """Of an RPC, as its caller sent it."""
@@ -27,19 +27,13 @@ class Identity:
     pod_uid: str = ""
 
 
-@dataclass(frozen=True)
-class Claimed:
-    """What an agent says it is."""
+class Gate:
+    """Asked before anybody is believed. This one believes everybody: for local mode, and clusters that want no tokens.
 
-    name: str
-    pool: str
-    pod_uid: str
+    Another one's first two methods raise Unauthenticated, PermissionDenied or ServerUnavailable.
+    """
 
-
-class Gate(Protocol):
-    """Asked before anybody is believed. The first two raise Unauthenticated, PermissionDenied or ServerUnavailable."""
-
-    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
+    async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """May this agent be the capsule that it says it is?"""
 
     async def admit_operator(self, metadata: Metadata) -> None:
@@ -47,23 +41,10 @@ class Gate(Protocol):
 
     async def identify(self, metadata: Metadata) -> str:
         """Who a client is, by its token's subject; empty: it has no token that is right. For fairness, nothing else depends on it."""
-
-
-class Open:
-    """Where nobody has a token: local mode, and clusters that want none."""
-
-    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
-        """Every agent is let in, whatever it says."""
-
-    async def admit_operator(self, metadata: Metadata) -> None:
-        """Everybody may sync pools."""
-
-    async def identify(self, metadata: Metadata) -> str:
-        """No client can be told from another: the answer is always empty."""
         return ""
 
 
-def check_agent(identity: Identity, claimed: Claimed, audience: str) -> None:
+def check_agent(identity: Identity, claimed: link_pb2.Capsule, audience: str) -> None:
     """Raises Unauthenticated: the token is for somebody else; PermissionDenied: it is another capsule's."""
     check_audience(identity, audience)
     if f"{audience}/{claimed.pool}" not in identity.audiences:

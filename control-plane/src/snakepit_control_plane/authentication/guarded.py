@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from snakepit.errors import ServerUnavailable, Unauthenticated
-from snakepit_control_plane.authentication.gate import Claimed, Identity, Metadata, check_agent, check_audience, check_operator
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.authentication.gate import Gate, Identity, Metadata, check_agent, check_audience, check_operator
 from snakepit_control_plane.authentication.keys import Keys
 from snakepit_control_plane.authentication.settings import Authentication
 from snakepit_control_plane.authentication.tokens import key_id, read
@@ -27,8 +28,8 @@ IDENTIFY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class Guarded:
-    """See `gate.Gate`."""
+class Guarded(Gate):
+    """Believes who has the right token."""
 
     def __init__(self, wanted: Authentication, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         self._wanted = wanted
@@ -36,7 +37,7 @@ class Guarded:
         self._clock = clock
         self._checked: dict[str, tuple[Identity, float]] = {}
 
-    async def admit_agent(self, metadata: Metadata, claimed: Claimed) -> None:
+    async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
         identity = await self._identity(_bearer(metadata), f"the agent of capsule {claimed.name}")
         check_agent(identity, claimed, self._wanted.audience)

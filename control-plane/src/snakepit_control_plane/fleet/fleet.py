@@ -69,7 +69,7 @@ class Fleet:
         self._sampled_at = -math.inf
         self.cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
-        self.monitor = Monitor(flow, store, self)
+        self.monitor = Monitor(flow, store, self.suspect, self.lose)
 
     # ---- settings
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
@@ -32,23 +31,19 @@ _PING = link_pb2.Frame(ping=link_pb2.Ping())
 log = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
-    """Whoever is told when an agent's liveness becomes worse."""
-
-    def suspect(self, pool: Pool, capsule: Capsule) -> None:
-        """It gets no new calls; nothing has failed yet."""
-
-    def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
-        """It is lost for good, and `how` says why."""
-
-
 class Monitor:
-    """Looks after every agent of this replica. Its owner calls `tick` by its own clock."""
+    """Looks after every agent of this replica. Its owner calls `tick` by its own clock.
 
-    def __init__(self, flow: Flow, store: Store, listener: Listener) -> None:
+    `suspect` hears of an agent that is to get no new calls, `lose` of one that is lost for good, with a word on why.
+    """
+
+    def __init__(
+        self, flow: Flow, store: Store, suspect: Callable[[Pool, Capsule], None], lose: Callable[[Pool, Capsule, str], None]
+    ) -> None:
         self._flow = flow
         self._store = store
-        self._listener = listener
+        self._suspect = suspect
+        self._lose = lose
         self._stalls = Stalls()
         self._renewed: dict[str, float] = {}
         self._tasks = Tasks()
@@ -87,7 +82,7 @@ class Monitor:
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, verdict in zip(capsules, verdicts, strict=True):
             if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
-                self._listener.suspect(pool, capsule)
+                self._suspect(pool, capsule)
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
                 self._tasks.spawn(self._ask_whether_lost(pool, capsule))
@@ -109,7 +104,7 @@ class Monitor:
     async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
         try:
             if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
-                self._listener.lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+                self._lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
         except StoreUnavailable as error:
             pool.store_away_at = self._flow.clock()
             log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
@@ -133,7 +128,7 @@ class Monitor:
             return
         for incarnation in lost:
             if incarnation in pool.capsules:
-                self._listener.lose(pool, pool.capsules[incarnation], "another replica declared it lost")
+                self._lose(pool, pool.capsules[incarnation], "another replica declared it lost")
 
     async def stop(self) -> None:
         """End what asks the store."""

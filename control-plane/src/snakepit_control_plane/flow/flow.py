@@ -15,8 +15,7 @@ from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.flow.recalls import Recalls
 from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.flow.transfers import Transfers
-from snakepit_control_plane.model.limits import Limits
-from snakepit_control_plane.model.quotas import MemoryBudget
+from snakepit_control_plane.model.quotas import Limits, MemoryBudget
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.telemetry import Telemetry
 

@@ -14,9 +14,9 @@ from snakepit_control_plane.flow.nested import NestedCalls
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.call import Call, Reply, Sink, Source, request_of
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.nesting import Nest
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.admission import check, deadline, too_many
 
 log = logging.getLogger(__name__)

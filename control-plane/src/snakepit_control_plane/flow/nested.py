@@ -6,6 +6,7 @@ An agent asks (`servers/asking`); the answer comes from a worker, through the in
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -18,9 +19,9 @@ from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.catalogue import Catalogue, Offered, Scope
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.admission import bad_timeout
 from snakepit_control_plane.policy.nesting import too_deep
 
@@ -28,25 +29,19 @@ _DECIDED_HERE = ("session_id", "affinity", "idempotency_key", "metadata", "accep
 """Fields of a nested call that follow from the call around it, whatever an agent says."""
 
 
-class Asker(Protocol):
-    """The worker's end of a nested call."""
-
-    def answer(self, result: link_pb2.Result) -> None: ...
-    def chunk(self, payload: common_pb2.Payload) -> None: ...
+Answer = Callable[[link_pb2.Result], None]
+Chunk = Callable[[common_pb2.Payload], None]
+"""The worker's end of a nested call."""
 
 
-class OpenNested(Protocol):
-    """A nested call that has not been answered."""
-
-    def cancel(self) -> None: ...
-    def taken(self, chunks: int) -> None: ...
-
-
-class ClientCall(OpenNested, Protocol):
-    """One that a client runs. `until`: its deadline, of the loop's clock."""
+class ClientCall(Protocol):
+    """A nested call that a client runs, and that has not been answered. `until`: its deadline, of the loop's clock."""
 
     nest: Nest
     until: float
+
+    def cancel(self) -> None: ...
+    def taken(self, chunks: int) -> None: ...
 
 
 class ToolProvider(Protocol):
@@ -54,7 +49,7 @@ class ToolProvider(Protocol):
 
     client: str
 
-    def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall: ...
+    def run(self, call: link_pb2.Call, target: Target, answer: Answer, chunk: Chunk) -> ClientCall: ...
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.deadlines import Deadlines
-from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, result_frame
+from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, outcome_of, result_frame
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import Place, place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
@@ -246,8 +246,7 @@ class OpenCalls(OpenCount):
         pool, tool = "", ""
         if call.pool is not None:
             pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
-        kind = result.WhichOneof("outcome")
-        outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
+        outcome = outcome_of(result)
         self._telemetry.calls.add(pool, tool, outcome)
         self._telemetry.seconds.observe(pool, now - call.request.came_at)
         if call.span is not None:

@@ -1,4 +1,4 @@
-"""Calls back what was sent ahead of a worker's slots, while a slot is free elsewhere: `policy.recall` says what, this says when.
+"""Calls back what was sent ahead of a worker's slots, while a slot is free elsewhere: `policy.reruns` says what, this says when.
 
 The agent gives such calls back by itself, but later, because it can't know of the free slot. What comes back is placed again by
 `outcomes`; what had started stays. Costs nothing while no call is ahead of a slot, and one timer of the loop while some are.
@@ -15,7 +15,7 @@ from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.policy.recall import all_for_others, slow_one
+from snakepit_control_plane.policy.reruns import all_for_others, slow_one
 
 TICK_SECONDS = 0.002
 

@@ -1,21 +1,24 @@
 """What an agent's bulk lane brings for one caller, chunks and pieces, handed over one message at a time.
 
-It holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing.
+A stream holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing. For a caller
+that takes a payload in one message it is collected, as large as one message may be (`take_whole`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from snakepit._ipc.sections import total
-from snakepit._wire.bulk import Piece
+from snakepit._ipc.sections import Assembler, total
+from snakepit._wire.bulk import Cut, Piece
 from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.policy.admission import too_large
 
 PIPE_SECONDS = 1.0
 """After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
@@ -42,13 +45,11 @@ class Stream:
         self._on_stall: Callable[[SnakepitError], None] = lambda error: None
         self._items: deque[Item] = deque()
         self._index = 0
-        # What the agent has yet to send: bytes of pieces, and a last chunk.
-        self._due = 0
-        self._last_came = False
-        # Of the chunk that was taken last: bytes of its pieces that were not, and whether it is the last.
-        self._left = 0
+        # Bytes of the pieces of the chunk that came last, as far as they have not gone to the caller; whether it is the last of all.
+        self.left = 0
+        self.last_came = False
+        # The last chunk of all, when it has been taken; the Piece that the caller's side reads; when something was taken last.
         self._last: link_pb2.Chunk | None = None
-        # The Piece that the caller's side reads; when something was taken last.
         self._piece: Piece | None = None
         self._moved_at = 0.0
         self._taking: asyncio.TimerHandle | None = None
@@ -69,7 +70,9 @@ class Stream:
         if self.ended:
             return False
         for item in items:
-            self._expect(item)
+            if isinstance(item, link_pb2.Chunk):
+                self.left = total(item.pieces.sections) if item.HasField("pieces") else 0
+                self.last_came = item.last
         self._items.extend(items)
         self._ready.set()
         loop = asyncio.get_running_loop()
@@ -89,14 +92,9 @@ class Stream:
                 return False
         return not self.ended or not self._items
 
-    def _expect(self, item: Item) -> None:
-        if isinstance(item, link_pb2.Chunk):
-            self._due = total(item.pieces.sections) if item.HasField("pieces") else 0
-            self._last_came = item.last
-
     @property
     def _is_complete(self) -> bool:
-        return self._last_came and self._due <= 0
+        return self.last_came and self.left <= 0
 
     def broken(self) -> None:
         """The pipe has ended. Too early: the Result says why, if it comes soon."""
@@ -140,16 +138,14 @@ class Stream:
             self._piece = item
             return item
         self._count(item)
-        self._finish_if_last()
         return item
 
-    def take_more(self) -> list[link_pb2.Chunk]:
-        """Chunks that are there besides, up to one whose pieces follow."""
-        more: list[link_pb2.Chunk] = []
-        while self._items and not self._left and isinstance(self._items[0], link_pb2.Chunk):
+    def take_more(self, chunk: link_pb2.Chunk) -> list[link_pb2.Chunk]:
+        """The chunk that was taken, and those that are there besides, up to one whose pieces follow."""
+        more = [chunk]
+        while self._items and not more[-1].HasField("pieces") and isinstance(self._items[0], link_pb2.Chunk):
             more.append(self._items.popleft())  # type: ignore[arg-type]  # mypy doesn't see through the deque
             self._count(more[-1])
-            self._finish_if_last()
         return more
 
     def abandon(self) -> None:
@@ -161,20 +157,19 @@ class Stream:
     def _count(self, item: link_pb2.Chunk) -> None:
         item.index = self._index
         self._index += 1
-        self._left = total(item.pieces.sections) if item.HasField("pieces") else 0
         self._last = item if item.last else None
+        self._finish_if_last()
 
     def moved(self, size: int) -> None:
         """So much of the Piece that was taken last has gone to the caller."""
         self._moved_at = asyncio.get_running_loop().time()
-        self._due -= size
-        self._left -= size
+        self.left -= size
         if self._piece is not None and not self._piece.left:
             self._taken.set()
         self._finish_if_last()
 
     def _finish_if_last(self) -> None:
-        if self._last is not None and self._left <= 0 and not self.finished:
+        if self._last is not None and self.left <= 0 and not self.finished:
             self.finished = True
             self._close()
             self._on_end(_end(self._last))
@@ -191,7 +186,7 @@ class Stream:
         message = f"the caller took nothing of the stream for {self.idle_seconds:g} s (call.streamIdleSeconds)"
         error = DeadlineExceeded(message, started=Started.YES, details={"limit": "call.streamIdleSeconds"})
         self._items.clear()
-        self._last_came = False
+        self.last_came = False
         self._finish(to_frame(error))
         self.gone = True
         self._close()
@@ -208,7 +203,7 @@ class Stream:
     def _finish(self, error: common_pb2.Error) -> None:
         if self.ended or self._is_complete:
             return
-        self._last_came, self._due = True, 0
+        self.last_came, self.left = True, 0
         self._items.append(link_pb2.Chunk(error=error, last=True))
         self._ready.set()
         self._await_taker()
@@ -236,3 +231,47 @@ def _end(chunk: link_pb2.Chunk) -> link_pb2.Frame:
 
 def error_of(chunk: link_pb2.Chunk) -> SnakepitError | None:
     return from_frame(chunk.error) if chunk.WhichOneof("outcome") == "error" else None
+
+
+async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:
+    """The next chunk, with all of its payload. Raises the error that it is instead, PayloadTooLarge, and what it breaks off with."""
+    chunk = await stream.take()
+    if not isinstance(chunk, link_pb2.Chunk):
+        raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
+    failure = error_of(chunk)
+    if failure is not None:
+        raise failure
+    if chunk.HasField("pieces"):
+        await _collect(chunk, stream, limit)
+    return chunk
+
+
+async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
+    sections = list(chunk.pieces.sections)
+    if sum(sections) > limit:
+        raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
+    assembler = Assembler(sections)
+    try:
+        await _gather(stream, assembler)
+        fill(chunk.payload, assembler)
+    except ValueError as error:
+        message = f"the pieces of a payload don't make it up: {error}"
+        raise WorkerLost(message, started=Started.YES, details={"how": "stream broken"}) from error
+    chunk.ClearField("pieces")
+
+
+async def _gather(stream: Stream, assembler: Assembler) -> None:
+    while not assembler.complete:
+        item = await stream.take()
+        if not isinstance(item, Piece):
+            raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
+        with contextlib.suppress(Cut):  # The stream says why.
+            await item.gather(assembler, stream.moved)
+
+
+def fill(skeleton: common_pb2.Payload, assembler: Assembler) -> None:
+    """Give a payload its bytes."""
+    data, *attached = assembler.contents()
+    skeleton.data = bytes(data)
+    for attachment, content in zip(skeleton.attachments, attached, strict=True):
+        attachment.data = bytes(content)

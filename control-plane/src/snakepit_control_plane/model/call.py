@@ -311,6 +311,12 @@ class Call:
         return DeadlineExceeded(f"the deadline passed after {now - self.request.came_at:.3g} s", started=started)
 
 
+def outcome_of(result: link_pb2.Result) -> str:
+    """For metrics and spans: OK, or the reason that the table of errors has."""
+    kind = result.WhichOneof("outcome")
+    return result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
+
+
 def result_frame(call: Call, error: SnakepitError) -> link_pb2.Frame:
     """The answer to a call that failed before, or without, a tool's result."""
     result = link_pb2.Result(id=call.id, call_id=call.call_id, error=to_frame(error))

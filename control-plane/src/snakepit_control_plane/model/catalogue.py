@@ -13,8 +13,8 @@ from snakepit._names import check_tool, nearest
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
 from snakepit.v1 import common_pb2
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 
 MOST_TOOL_BYTES = 64 * 1024
 """A tool's name, schemas and description."""
@@ -50,20 +50,12 @@ class Offered(Generic[P]):
     tool: common_pb2.Tool
 
 
-@dataclass
-class _Offer(Generic[P]):
-    provider: P
-    number: int
-    scope: Scope
-    tools: Sequence[common_pb2.Tool]
-
-
 class Catalogue(Generic[P]):
     """The tools that clients offer at this replica."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.offers: dict[P, dict[int, _Offer[P]]] = {}
+        self.offers: dict[P, dict[int, list[Offered[P]]]] = {}
         self._links: dict[str, P] = {}
         self._tools: dict[Scope, dict[str, Offered[P]]] = {}
         self._per_pool: dict[str, int] = {}
@@ -81,10 +73,9 @@ class Catalogue(Generic[P]):
         earlier = self._remove(provider, number)
         problem = self._over_quota(provider, scope, len(tools)) or self._problem(scope, tools, workers)
         if problem is None:
-            self._add(_Offer(provider, number, scope, [_marked(tool, scope) for tool in tools]))
+            self._add([Offered(provider, number, scope, _marked(tool, scope)) for tool in tools])
             return
-        if earlier is not None:
-            self._add(earlier)
+        self._add(earlier)
         raise problem
 
     def withdraw(self, provider: P, number: int) -> None:
@@ -120,7 +111,7 @@ class Catalogue(Generic[P]):
         return None
 
     def _over_quota(self, provider: P, scope: Scope, more: int) -> ToolQuota | None:
-        mine = sum(len(offer.tools) for offer in self.offers.get(provider, {}).values())
+        mine = sum(map(len, self.offers.get(provider, {}).values()))
         if mine + more > (most := self._limits.max_tools_per_client):
             message = f"a client may offer {most} tools (maxToolsPerClient), this one has {mine} and offers {more} more"
             return ToolQuota(message, details={"limit": "maxToolsPerClient", "tools": str(most)})
@@ -130,26 +121,23 @@ class Catalogue(Generic[P]):
             return ToolQuota(f"{have}, and {more} more are offered", details={"limit": "maxClientToolsPerPool", "tools": str(most)})
         return None
 
-    def _add(self, offer: _Offer[P]) -> None:
-        self.offers.setdefault(offer.provider, {})[offer.number] = offer
-        tools = self._tools.setdefault(offer.scope, {})
-        for tool in offer.tools:
-            tools[tool.name] = Offered(offer.provider, offer.number, offer.scope, tool)
-        self._count(offer.scope.pool, len(offer.tools))
+    def _add(self, offer: Sequence[Offered[P]]) -> None:
+        for each in offer:
+            self.offers.setdefault(each.provider, {}).setdefault(each.number, []).append(each)
+            self._tools.setdefault(each.scope, {})[each.tool.name] = each
+            self._count(each.scope.pool, 1)
 
-    def _remove(self, provider: P, number: int) -> _Offer[P] | None:
+    def _remove(self, provider: P, number: int) -> list[Offered[P]]:
         offers = self.offers.get(provider, {})
-        offer = offers.pop(number, None)
-        if offer is None:
-            return None
+        offer = offers.pop(number, [])
         if not offers:
-            del self.offers[provider]
-        tools = self._tools[offer.scope]
-        for tool in offer.tools:
-            del tools[tool.name]
-        if not tools:
-            del self._tools[offer.scope]
-        self._count(offer.scope.pool, -len(offer.tools))
+            self.offers.pop(provider, None)
+        for each in offer:
+            tools = self._tools[each.scope]
+            del tools[each.tool.name]
+            if not tools:
+                del self._tools[each.scope]
+            self._count(each.scope.pool, -1)
         return offer
 
     def _count(self, pool: str, change: int) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Mapping
 
 from snakepit._ewma import next_mean
 from snakepit._retry import RetryBudget
 from snakepit._wire.messages import settings_digest
 from snakepit.spec import SnakePoolSpec
-from snakepit.v1 import link_pb2, pool_pb2
+from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, WorkerIndex
 from snakepit_control_plane.model.demand import Demand
 from snakepit_control_plane.model.queue import PoolQueue
 from snakepit_control_plane.model.quotas import Callers, Mark
-from snakepit_control_plane.model.toolset import Toolset
 
 GONE_REMEMBERED = 10_000
 MOST_REST_SECONDS = 10.0
@@ -269,3 +268,34 @@ def reason_of(workers: Iterable[pool_pb2.Worker]) -> tuple[str, str]:
         return worker.reason, worker.message
     starting = sum(worker.state == pool_pb2.WORKER_STATE_STARTING for worker in known)
     return ("Starting", f"{starting} of {len(known)} workers are starting") if starting else ("NoWorker", "no worker is running")
+
+
+class Toolset:
+    """`tools` by name, as offered last; they are remembered while nobody offers any. `uniform`: everybody offers all of them."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, common_pb2.Tool] = {}
+        self.uniform = True
+        self._offers: dict[Capsule, Mapping[str, common_pb2.Tool]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def offer(self, capsule: Capsule, tools: Mapping[str, common_pb2.Tool]) -> None:
+        """Replace what the capsule offers; with no tools it offers nothing. The mapping must not be changed afterwards."""
+        before = self._offers.get(capsule)
+        if before is tools or (before is None and not tools):
+            return
+        if before is not None:
+            del self._offers[capsule]
+            self._counts.subtract(before.keys())
+        if tools:
+            self._offers[capsule] = tools
+            self._counts.update(tools.keys())
+        if self._offers:
+            self._keep(tools)
+
+    def _keep(self, latest: Mapping[str, common_pb2.Tool]) -> None:
+        self.tools.update(latest)
+        self._counts = +self._counts
+        for name in self.tools.keys() - self._counts.keys():
+            del self.tools[name]
+        self.uniform = all(count == len(self._offers) for count in self._counts.values())

@@ -24,8 +24,8 @@ from snakepit.errors import (
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import UNKNOWN_SECONDS
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 
 ALWAYS = frozenset({"", payloads.JSON})
 """Content types of arguments that every pool takes."""

@@ -6,7 +6,7 @@ from snakepit._values import digests
 from snakepit._wire.status import to_frame
 from snakepit.errors import InvalidArguments, PayloadTooLarge, SnakepitError, Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.limits import Limits
+from snakepit_control_plane.model.quotas import Limits
 
 MOST_KEY_BYTES = 256
 

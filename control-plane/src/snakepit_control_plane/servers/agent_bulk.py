@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from snakepit._ipc.sections import total
 from snakepit._wire.bulk import Cut, Piece
 from snakepit.errors import Cancelled, InvalidArguments, StaleEpoch, Started
 from snakepit.v1 import link_pb2
@@ -66,30 +65,18 @@ async def _take_chunks(stream: Stream, opening: list[link_pb2.FromAgent], bulk: 
 
 
 async def _pass_on(message: link_pb2.FromAgent | bytes | Piece | None, stream: Stream, bulk: BulkCall) -> None:
-    left, chunks, last = 0, 0, False
+    chunks = 0
     while message is not None:
         if isinstance(message, Piece):
-            left -= message.size
             items: list[Item] = [message]
         else:
             items = list((link_pb2.FromAgent.FromString(message) if isinstance(message, bytes) else message).chunks)
-            chunks, left, last = len(items), _announced(items), _is_last(items)
+            chunks = len(items)
         message = None  # Whoever waits for a slow caller holds each byte once.
         if items and not await stream.put(items):
             return
-        if left <= 0:
+        if stream.left <= 0:
             await bulk.write(link_pb2.ToAgent(taken=chunks).SerializeToString())
-            if last:
+            if stream.last_came:
                 return
         message = await bulk.read()
-
-
-def _announced(chunks: list[Item]) -> int:
-    """Bytes of pieces that follow a message of chunks: those of its last one."""
-    last = chunks[-1] if chunks else None
-    return total(last.pieces.sections) if isinstance(last, link_pb2.Chunk) and last.HasField("pieces") else 0
-
-
-def _is_last(chunks: list[Item]) -> bool:
-    last = chunks[-1] if chunks else None
-    return isinstance(last, link_pb2.Chunk) and last.last

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 from snakepit import _wire as links
 from snakepit._tasks import Tasks
@@ -12,42 +15,18 @@ from snakepit._wire.window import Window
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.nested import OpenNested, Target
-from snakepit_control_plane.flow.open_calls import OpenCalls
-from snakepit_control_plane.flow.streams import Stream
-from snakepit_control_plane.flow.whole import take_whole
+from snakepit_control_plane.flow.nested import Target
+from snakepit_control_plane.flow.streams import Stream, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.policy.admission import payload_bytes
 
 
-class _WorkerCall:
-    """One that a worker runs."""
+class _Open(NamedTuple):
+    """A nested call that has not been answered: how to cancel it, and to say that chunks of its stream were taken."""
 
-    def __init__(self, calls: OpenCalls, call: Call, window: Window) -> None:
-        self._calls = calls
-        self._call = call
-        self._window = window
-
-    def cancel(self) -> None:
-        self._calls.cancel(self._call)
-
-    def taken(self, chunks: int) -> None:
-        self._window.taken(chunks)
-
-
-class _Ask:
-    """Where one answer goes."""
-
-    def __init__(self, asking: Asking, id_: int) -> None:
-        self._asking = asking
-        self._id = id_
-
-    def answer(self, result: link_pb2.Result) -> None:
-        self._asking.answer(self._id, result)
-
-    def chunk(self, payload: common_pb2.Payload) -> None:
-        self._asking.send(link_pb2.Frame(flow=link_pb2.Flow(id=self._id, chunk=payload)))
+    cancel: Callable[[], None]
+    taken: Callable[[int], None]
 
 
 class Asking:
@@ -57,7 +36,7 @@ class Asking:
         self._flow = flow
         self._capsule = capsule
         self._link = link
-        self._open: dict[int, OpenNested] = {}
+        self._open: dict[int, _Open] = {}
         self._tasks = Tasks()
 
     def __len__(self) -> int:
@@ -82,9 +61,12 @@ class Asking:
     def answer(self, id_: int, result: link_pb2.Result) -> None:
         self._open.pop(id_, None)
         result.id = id_
-        self.send(link_pb2.Frame(result=result))
+        self._send(link_pb2.Frame(result=result))
 
-    def send(self, frame: link_pb2.Frame) -> None:
+    def _chunk(self, id_: int, payload: common_pb2.Payload) -> None:
+        self._send(link_pb2.Frame(flow=link_pb2.Flow(id=id_, chunk=payload)))
+
+    def _send(self, frame: link_pb2.Frame) -> None:
         with contextlib.suppress(LinkClosed):
             self._link.send(frame)
 
@@ -100,7 +82,8 @@ class Asking:
             target = self._flow.nested.resolve(parent, call)
             if target.offered is not None:
                 id_ = call.id
-                self._open[id_] = target.offered.provider.run(call, target, _Ask(self, id_))
+                running = target.offered.provider.run(call, target, partial(self.answer, id_), partial(self._chunk, id_))
+                self._open[id_] = _Open(running.cancel, running.taken)
             else:
                 self._to_worker(parent, call, target)
         except SnakepitError as error:
@@ -123,7 +106,7 @@ class Asking:
         if stream is not None:
             self._tasks.spawn(self._pump(call, stream, window))
         if stream is not None or not call.answered:
-            self._open[call.id] = _WorkerCall(flow.calls, call, window)
+            self._open[call.id] = _Open(partial(flow.calls.cancel, call), window.taken)
 
     async def _pump(self, call: Call, stream: Stream, window: Window) -> None:
         """Pass a worker's stream on, as far as the asker takes it."""
@@ -135,7 +118,7 @@ class Asking:
                 kind = chunk.WhichOneof("outcome")
                 if kind == "payload":
                     window.sent(payload_bytes(chunk.payload))
-                    self.send(link_pb2.Frame(flow=link_pb2.Flow(id=call.id, chunk=chunk.payload)))
+                    self._chunk(call.id, chunk.payload)
                 elif kind == "tool_error":
                     end.tool_error.CopyFrom(chunk.tool_error)
         except SnakepitError as error:

@@ -68,7 +68,7 @@ async def pass_down(
             with contextlib.suppress(Cut):  # The stream says what has become of the rest.
                 await write_piece(item, stream.moved)
         else:
-            await write(link_pb2.ToClient(chunks=[item, *stream.take_more()]).SerializeToString())
+            await write(link_pb2.ToClient(chunks=stream.take_more(item)).SerializeToString())
 
 
 class _ClientCall:

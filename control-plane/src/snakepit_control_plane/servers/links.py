@@ -20,8 +20,7 @@ from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
-from snakepit_control_plane.authentication import Gate, Open
-from snakepit_control_plane.authentication.gate import Claimed
+from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.servers.agent_link import AgentPeer
@@ -93,7 +92,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
     def __init__(self, flow: Flow, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
-        self._gate = gate or Open()
+        self._gate = gate or Gate()
         self._lanes = lanes
         self.flow = flow
         self.fleet = fleet
@@ -148,8 +147,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     async def _admit(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str) -> Peer:
         """Raises SnakepitError."""
         if hello.role == link_pb2.ROLE_AGENT:
-            about = hello.capsule
-            await self._gate.admit_agent(metadata(context), Claimed(about.name, about.pool, about.pod_uid))
+            await self._gate.admit_agent(metadata(context), hello.capsule)
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link)
         if hello.role == link_pb2.ROLE_CLIENT:

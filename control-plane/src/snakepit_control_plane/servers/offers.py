@@ -25,7 +25,8 @@ from snakepit.errors import (
 )
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.nested import Asker, Target
+from snakepit_control_plane.flow.nested import Answer, Chunk, Target
+from snakepit_control_plane.model.call import outcome_of
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.servers.rpc import full_name
@@ -38,7 +39,7 @@ _OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 class ClientCall:
     """A call that a client runs, until its one answer. It takes no slot; the calls around it wait."""
 
-    def __init__(self, provider: Provider, call: link_pb2.Call, target: Target, asker: Asker) -> None:
+    def __init__(self, provider: Provider, call: link_pb2.Call, target: Target, answer: Answer, chunk: Chunk) -> None:
         self.id = call.id
         self.call_id = call.call_id
         self.pool = call.pool
@@ -48,7 +49,7 @@ class ClientCall:
         self.offer = target.offered.number if target.offered is not None else 0
         self.window = Window()
         self._provider = provider
-        self._asker = asker
+        self._answer, self._chunk = answer, chunk
         self._closed = False
         self._timer = asyncio.get_running_loop().call_at(target.until, self._expire)
         attributes = {"snakepit.pool": call.pool, "snakepit.tool": call.tool}
@@ -69,7 +70,7 @@ class ClientCall:
 
     def chunk(self, payload: common_pb2.Payload) -> None:
         self.window.sent(payload_bytes(payload))
-        self._asker.chunk(payload)
+        self._chunk(payload)
 
     def fail(self, error: SnakepitError) -> None:
         self.close(link_pb2.Result(error=to_frame(error)))
@@ -80,12 +81,11 @@ class ClientCall:
             return
         self._closed = True
         self._timer.cancel()
-        kind = result.WhichOneof("outcome")
-        outcome = result.error.reason if kind == "error" else "TOOL_ERROR" if kind == "tool_error" else "OK"
+        outcome = outcome_of(result)
         self._provider.forget(self, outcome if outcome in _OUTCOMES else "")
         if self._span is not None:
             self._span.end("" if outcome == "OK" else outcome)
-        self._asker.answer(result)
+        self._answer(result)
         self.nest.end()
 
     def _expire(self) -> None:
@@ -111,7 +111,7 @@ class Provider:
 
     # ---- the agent's side
 
-    def run(self, call: link_pb2.Call, target: Target, asker: Asker) -> ClientCall:
+    def run(self, call: link_pb2.Call, target: Target, answer: Answer, chunk: Chunk) -> ClientCall:
         """Have the client run a call. Raises PoolSaturated, PayloadTooLarge."""
         flow = self._flow
         if len(self.calls) >= (most := flow.limits.max_calls_per_offering_client):
@@ -122,7 +122,7 @@ class Provider:
         frame = sent.call
         frame.id = self._link.next_id()
         frame.timeout_seconds = max(0.001, target.until - flow.clock())
-        running = self.calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, asker)
+        running = self.calls[frame.id] = self._nested.client_calls[frame.call_id] = ClientCall(self, frame, target, answer, chunk)
         target.nest.keep(running.cancel)
         self.tell(sent)
         return running

@@ -1,4 +1,4 @@
-"""PoolService: looking at pools and workers, and maintenance of one worker."""
+"""PoolService and ToolService: looking at pools, at their workers and tools, and maintenance of one worker."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import grpc
 
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
-from snakepit.v1 import pool_pb2, pool_pb2_grpc
+from snakepit.v1 import pool_pb2, pool_pb2_grpc, tool_pb2, tool_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
-from snakepit_control_plane.servers.rpc import full_name, rich
+from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
+from snakepit_control_plane.servers.rpc import full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -24,27 +25,22 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         self._flow = flow
         self._fleet = fleet
 
-    @rich
     async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
         pools = sorted(self._flow.pools.items())
         return pool_pb2.ListPoolsResponse(pools=[pool.describe() for _, pool in pools])
 
-    @rich
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
         return pool_pb2.GetPoolResponse(pool=self._flow.pools.find(full_name(request.pool)).describe())
 
-    @rich
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
         pool = self._flow.pools.find(full_name(request.pool))
         return pool_pb2.ListWorkersResponse(workers=pool.infos())
 
-    @rich
     async def DrainWorker(self, request: pool_pb2.DrainWorkerRequest, context: Context) -> pool_pb2.DrainWorkerResponse:  # noqa: N802
         worker = self._worker(request.pool, request.worker)
         self._fleet.drain(worker.capsule, worker)
         return pool_pb2.DrainWorkerResponse()
 
-    @rich
     async def RecycleWorker(self, request: pool_pb2.RecycleWorkerRequest, context: Context) -> pool_pb2.RecycleWorkerResponse:  # noqa: N802
         worker = self._worker(request.pool, request.worker)
         self._fleet.drain(worker.capsule, worker, recycle=True)
@@ -57,3 +53,19 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             known = ", ".join(sorted(pool.workers)[:10]) or "none"
             raise InvalidArguments(f"pool {pool.name} has no worker {quoted(name)}: it has {known}")
         return worker
+
+
+class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
+    """Serves what the proto's comments say."""
+
+    def __init__(self, flow: Flow, offered: Catalogue[Any]) -> None:
+        self._flow = flow
+        self._offered = offered
+
+    async def ListTools(self, request: tool_pb2.ListToolsRequest, context: Context) -> tool_pb2.ListToolsResponse:  # noqa: N802
+        pool = self._flow.pools.find(full_name(request.pool))
+        return tool_pb2.ListToolsResponse(tools=list_tools(pool, self._offered, request.session_id), description=pool.description)
+
+    async def GetTool(self, request: tool_pb2.GetToolRequest, context: Context) -> tool_pb2.GetToolResponse:  # noqa: N802
+        pool = self._flow.pools.find(full_name(request.pool))
+        return tool_pb2.GetToolResponse(tool=get_tool(pool, self._offered, request.tool))

@@ -12,13 +12,12 @@ from snakepit._names import call_id
 from snakepit._values.payloads import JSON
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit._wire.status import from_frame
-from snakepit.errors import InvalidArguments, SnakepitError
+from snakepit.errors import InvalidArguments
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.streams import Stream
-from snakepit_control_plane.flow.whole import take_whole
+from snakepit_control_plane.flow.streams import Stream, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.policy.admission import (
     MOST_BESIDE_BYTES,
@@ -28,16 +27,12 @@ from snakepit_control_plane.policy.admission import (
 )
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.converting import convert
 from snakepit_control_plane.servers.rpc import (
-    abort,
     caller,
-    check_readable,
+    convert,
     full_name,
     metadata,
     parent_call_id,
-    readable,
-    rich,
     time_left,
     traceparent,
     write,
@@ -55,20 +50,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._gate = gate
         self._flow = flow
 
-    def handlers(self) -> Any:
-        """Instead of the generated ones: ExecuteStream gives its messages as bytes."""
-        unary = grpc.unary_unary_rpc_method_handler(
-            self.Execute,
-            request_deserializer=readable(router_pb2.ExecuteRequest),
-            response_serializer=router_pb2.ExecuteResponse.SerializeToString,
-        )
-        stream = grpc.unary_stream_rpc_method_handler(self.ExecuteStream, request_deserializer=readable(router_pb2.ExecuteStreamRequest))
-        service = router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
-        return grpc.method_handlers_generic_handler(service, {"Execute": unary, "ExecuteStream": stream})
-
-    @rich
     async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
-        check_readable(request)
         answer: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
 
         def reply(_: Call, frame: link_pb2.Frame) -> None:
@@ -83,17 +65,15 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             result = await answer
         finally:
             self._flow.calls.cancel(call)
-        return await _response(request, result)
+        response = router_pb2.ExecuteResponse(call_id=result.call_id, worker=result.worker, incarnation=result.incarnation)
+        await _fill(response, request, result)
+        return response
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
+        """It gives its messages as bytes: whoever waits for a slow caller holds nothing else of a chunk."""
         stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         sent = metadata(context)
-        try:
-            check_readable(request)
-            frame = await _frame(request, context, sent)
-        except InvalidArguments as error:
-            await abort(context, error)
-            return
+        frame = await _frame(request, context, sent)
         frame.call.stream = True
         frame.call.parent_call_id = parent_call_id(sent)
         who, source = await caller(self._gate, context, sent), set_apart(frame.call, self._flow.limits.max_payload_bytes)
@@ -101,22 +81,19 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         stream.watch(self._flow.calls, call)
         try:
             with self._flow.calls.delivering():
-                await self._pass_down(request, call, stream, context)
-        except SnakepitError as error:
-            await abort(context, error)
+                while not stream.finished:
+                    await write(context, await self._next(request, call, stream))
         finally:
             stream.abandon()
             self._flow.calls.cancel(call)
 
-    async def _pass_down(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, context: Context) -> None:
-        """Raises what the stream ends with."""
-        while not stream.finished:
-            await write(context, await self._next(request, call, stream))
-
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
-        """As bytes: whoever waits for a slow caller holds nothing else of the chunk."""
         chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)
-        return (await _chunk(request, call, chunk)).SerializeToString()
+        response = router_pb2.ExecuteStreamResponse(call_id=call.call_id, index=chunk.index, last=chunk.last)
+        if call.worker is not None:
+            response.worker, response.incarnation = call.worker.id, call.worker.incarnation
+        await _fill(response, request, chunk)
+        return response.SerializeToString()
 
 
 async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:
@@ -147,37 +124,17 @@ async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2
     return frame
 
 
-async def _response(request: router_pb2.ExecuteRequest, result: link_pb2.Result) -> router_pb2.ExecuteResponse:
-    kind = result.WhichOneof("outcome")
-    if kind == "error":
-        raise from_frame(result.error)
-    response = router_pb2.ExecuteResponse(call_id=result.call_id, worker=result.worker, incarnation=result.incarnation)
-    if kind == "tool_error":
-        response.tool_error.CopyFrom(result.tool_error)
-    else:
-        await _fill(response, request, result.payload)
-    return response
-
-
-async def _chunk(request: router_pb2.ExecuteStreamRequest, call: Call, chunk: link_pb2.Chunk) -> router_pb2.ExecuteStreamResponse:
-    response = router_pb2.ExecuteStreamResponse(call_id=call.call_id, index=chunk.index, last=chunk.last)
-    if call.worker is not None:
-        response.worker, response.incarnation = call.worker.id, call.worker.incarnation
-    kind = chunk.WhichOneof("outcome")
-    if kind == "tool_error":
-        response.tool_error.CopyFrom(chunk.tool_error)
-    elif kind == "payload":
-        await _fill(response, request, chunk.payload)
-    return response
-
-
 async def _fill(
-    response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, payload: common_pb2.Payload
+    response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, said: link_pb2.Result | link_pb2.Chunk
 ) -> None:
-    """The value in the form that was asked."""
-    if payload.warnings:
-        response.warnings.extend(payload.warnings)
-    if request.WhichOneof("arguments") == "payload":
-        response.payload.CopyFrom(payload)
-    else:
-        response.json.CopyFrom(await convert(payload_bytes(payload), partial(json_form.to_value, payload)))
+    """What came of the call, or of a part of it; a value in the form that was asked. Raises the error that it is instead."""
+    if said.HasField("error"):
+        raise from_frame(said.error)
+    if said.HasField("tool_error"):
+        response.tool_error.CopyFrom(said.tool_error)
+    elif said.HasField("payload"):
+        response.warnings.extend(said.payload.warnings)
+        if request.HasField("payload"):
+            response.payload.CopyFrom(said.payload)
+        else:
+            response.json.CopyFrom(await convert(payload_bytes(said.payload), partial(json_form.to_value, said.payload)))

@@ -1,16 +1,18 @@
-"""What every servicer needs: the table's errors as rich statuses, deadlines off the context, names of pools."""
+"""What every servicer needs: errors as rich statuses, what stands in the context, names of pools, and large conversions off the loop."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from snakepit._names import parse_pool, pool_name
 from snakepit._wire.channels import PARENT_HEADER
@@ -32,26 +34,64 @@ Sent = TypeVar("Sent", bound=Message)
 log = logging.getLogger(__name__)
 
 
-def rich(method: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
-    """A unary RPC whose SnakepitErrors become statuses with ErrorInfo; whatever else it runs into is logged, and INTERNAL."""
+def handlers(service: ServiceDescriptor, servicer: object, *, as_bytes: Collection[str] = ()) -> grpc.GenericRpcHandler[Any, Any]:
+    """What serves each RPC of a service: the method of that name. Those in `as_bytes` give their messages serialized.
 
-    @functools.wraps(method)
-    async def guarded(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
+    Found by name alone. The generated functions also register each method with the server, and grpcio 1.85 then keeps a task for every
+    method, and looks at all of them at each call: a twentieth of what a plain call costs the replica.
+    """
+    made = {method.name: _handler(method, getattr(servicer, method.name), method.name in as_bytes) for method in service.methods}
+    return grpc.method_handlers_generic_handler(service.full_name, made)
+
+
+def _handler(method: MethodDescriptor, serve: Callable[..., Any], as_bytes: bool) -> grpc.RpcMethodHandler[Any, Any]:
+    codec = {
+        "request_deserializer": readable(GetMessageClass(method.input_type)),
+        "response_serializer": None if as_bytes else GetMessageClass(method.output_type).SerializeToString,
+    }
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(_checked(serve) if inspect.isasyncgenfunction(serve) else serve, **codec)
+    make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    return make(_rich(serve), **codec)
+
+
+def _rich(serve: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
+    """SnakepitErrors become statuses with ErrorInfo; whatever else an RPC of one request runs into is logged, and INTERNAL."""
+
+    async def guarded(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
         try:
-            return await method(self, request, context)
+            if request is None:
+                raise InvalidArguments(NO_MESSAGE)
+            return await serve(request, context)
         except SnakepitError as error:
             await abort(context, error)
             raise
+        except grpc.aio.AbortError:
+            raise
         except Exception as error:
-            log.exception("%s failed", method.__qualname__)
+            log.exception("%s failed", serve.__qualname__)
             await abort(context, SnakepitError(f"the control plane could not handle this: {type(error).__name__}: {error}"))
             raise
 
     return guarded
 
 
+def _checked(serve: Callable[[Any, Any], AsyncIterator[Reply]]) -> Callable[[Any, Any], AsyncIterator[Reply]]:
+    async def requests(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
+        async for request in sent:
+            if request is None:
+                await abort(context, InvalidArguments(NO_MESSAGE))
+            yield request
+
+    async def checked(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Reply]:
+        async for answer in serve(requests(sent, context), context):
+            yield answer
+
+    return checked
+
+
 def readable(kind: type[Sent]) -> Callable[[bytes], Sent | None]:
-    """A deserializer that raises nothing: grpcio would log many lines for each message that is none. See `check_readable`."""
+    """A deserializer that raises nothing: grpcio would log many lines for each message that is none."""
 
     def read(data: bytes) -> Sent | None:
         try:
@@ -60,12 +100,6 @@ def readable(kind: type[Sent]) -> Callable[[bytes], Sent | None]:
             return None
 
     return read
-
-
-def check_readable(request: object) -> None:
-    """Raises InvalidArguments for what was no message."""
-    if request is None:
-        raise InvalidArguments(NO_MESSAGE)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitError) -> None:
@@ -114,67 +148,21 @@ async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any], sent: 
     return await gate.identify(metadata(context) if sent is None else sent) or str(context.peer())
 
 
-class _Lenient(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it has none when it runs
-    """Generated handlers, whose requests are read as `readable` does."""
-
-    def __init__(self, handlers: grpc.GenericRpcHandler[Any, Any]) -> None:
-        self._handlers = handlers
-        self._lenient: dict[str, Any] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        known = self._lenient.get(handler_call_details.method)
-        if known is None and (handler := self._handlers.service(handler_call_details)) is not None:
-            known = self._lenient[handler_call_details.method] = _lenient(handler)
-        return known
-
-
-def _lenient(handler: Any) -> Any:
-    kind = "stream_stream" if handler.request_streaming else "unary_stream" if handler.response_streaming else "unary_unary"
-    serve = getattr(handler, kind)
-    checked = _checked_stream(serve) if inspect.isasyncgenfunction(serve) else serve if handler.request_streaming else _checked(serve)
-    return handler._replace(request_deserializer=readable(handler.request_deserializer.__self__), **{kind: checked})
-
-
-def _checked(serve: Callable[[Any, Any], Awaitable[Reply]]) -> Callable[[Any, Any], Awaitable[Reply]]:
-    async def checked(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
-        if request is None:
-            await abort(context, InvalidArguments(NO_MESSAGE))
-        return await serve(request, context)
-
-    return checked
-
-
-def _checked_stream(serve: Callable[[Any, Any], AsyncIterator[Reply]]) -> Callable[[Any, Any], AsyncIterator[Reply]]:
-    async def requests(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
-        async for request in sent:
-            if request is None:
-                await abort(context, InvalidArguments(NO_MESSAGE))
-            yield request
-
-    async def checked(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Reply]:
-        async for answer in serve(requests(sent, context), context):
-            yield answer
-
-    return checked
-
-
-class Unregistered:
-    """What the generated functions add a servicer to, instead of to the server itself: by name alone.
-
-    They also register each method with the server, and grpcio 1.85 then keeps a task for every method, and looks at all of them at each
-    call: a twentieth of what a plain call costs the replica.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self._server.add_generic_rpc_handlers([_Lenient(handler) for handler in handlers])
-
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """They are found by their names."""
-
-
 def full_name(pool: str) -> str:
     """`namespace/name`, whatever of the two spellings came. Raises InvalidArguments."""
     return pool_name(*parse_pool(pool))
+
+
+INLINE_BYTES = 16 * 1024
+"""Up to here a conversion takes a few milliseconds at most, and is done where it is asked for."""
+
+Converted = TypeVar("Converted")
+
+_thread = ThreadPoolExecutor(1, "json form")
+
+
+async def convert(size: int, work: Callable[[], Converted]) -> Converted:
+    """What `work` gives or raises; `size`: bytes of what it converts."""
+    if size <= INLINE_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_thread, work)

@@ -1,4 +1,7 @@
-"""SessionService: sessions and their state, for clients. What the store answers is told to the sessions' stage."""
+"""Sessions and their state: for clients (SessionService), and for running calls, off the agents' links.
+
+What the store answers is told to the sessions' stage. Operations of calls are fenced by (session uid, epoch), and end with their deadline.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,15 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit._names import check_session, check_state_key, new_id
-from snakepit.errors import InvalidArguments, SessionQuota
-from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
+from snakepit._wire.status import to_frame
+from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SessionQuota, SnakepitError, Started
+from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.sessions.rebinding import rebind
+from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.servers import json_form
-from snakepit_control_plane.servers.converting import convert
-from snakepit_control_plane.servers.rpc import full_name, rich
-from snakepit_control_plane.servers.state import quotas_of
+from snakepit_control_plane.servers.rpc import convert, full_name
 from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
 
 DEFAULT_PAGE = 100
@@ -45,7 +47,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     def _pool(self, name: str) -> Pool:
         return self._flow.pools.find(full_name(name))
 
-    @rich
     async def CreateSession(  # noqa: N802
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
@@ -69,12 +70,10 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self._flow.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
 
-    @rich
     async def GetSession(self, request: session_pb2.GetSessionRequest, context: Context) -> session_pb2.GetSessionResponse:  # noqa: N802
         record = await self._store.get_session(self._pool(request.pool).name, request.session_id)
         return session_pb2.GetSessionResponse(session=to_message(record))
 
-    @rich
     async def ListSessions(self, request: session_pb2.ListSessionsRequest, context: Context) -> session_pb2.ListSessionsResponse:  # noqa: N802
         size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
@@ -90,7 +89,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             page.next_page_token = page.sessions[-1].id
         return page
 
-    @rich
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
         pool = self._pool(request.pool).name
         (record,) = await self._store.touch_sessions(pool, [request.session_id])
@@ -98,7 +96,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             record = await self._store.get_session(pool, request.session_id)
         return session_pb2.TouchSessionResponse(session=to_message(record))
 
-    @rich
     async def DeleteSession(  # noqa: N802
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
@@ -109,7 +106,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             self._flow.sessions.upkeep.end(pool, gone)
         return session_pb2.DeleteSessionResponse(deleted=gone is not None)
 
-    @rich
     async def RebindSession(  # noqa: N802
         self, request: session_pb2.RebindSessionRequest, context: Context
     ) -> session_pb2.RebindSessionResponse:
@@ -117,7 +113,6 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         record = await rebind(self._flow.sessions, pool, request.session_id)
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
-    @rich
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
         stored = await self._store.get_state(self._pool(request.pool).name, request.session_id, request.key, None)
         if stored is None:
@@ -125,21 +120,18 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         value = await _value(stored, as_payload=request.as_payload)
         return session_pb2.GetStateResponse(found=True, version=stored.version, value=value)
 
-    @rich
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
         pool = self._pool(request.pool)
         expected = request.expected_version if request.HasField("expected_version") else None
         value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
-        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, quotas_of(pool), None)
+        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, pool.spec.session, None)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
-    @rich
     async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
         deleted = await self._store.delete_state(self._pool(request.pool).name, request.session_id, request.key, None)
         return session_pb2.DeleteStateResponse(deleted=deleted)
 
-    @rich
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
         keys = await self._store.list_state(self._pool(request.pool).name, request.session_id, None)
         if request.with_values:
@@ -201,3 +193,47 @@ def _time(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromNanoseconds(int(seconds * 1e9))
     return stamp
+
+
+# ---- for running calls
+
+_WRITES = ("set", "delete")
+
+
+async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
+    """Carry out one operation. The pool is the agent's own, whatever the request says."""
+    reply = link_pb2.StateReply(id=request.id)
+    try:
+        known = flow.pools.get(pool)
+        if known is None:
+            raise PoolNotFound(f"pool {pool} has been deleted")
+        if not (timeout := request.timeout_seconds) >= 0:
+            raise InvalidArguments(f"timeout_seconds {timeout:g} of a state operation must be a positive number of seconds, or 0 for none")
+        async with asyncio.timeout(timeout or None):
+            await _carry_out(store, known, request, reply)
+    except TimeoutError:
+        started = Started.MAYBE if request.WhichOneof("operation") in _WRITES else Started.NO
+        reply.error.CopyFrom(to_frame(DeadlineExceeded("the call's deadline passed before the session store answered", started=started)))
+    except SnakepitError as error:
+        reply.error.CopyFrom(to_frame(error))
+    return reply
+
+
+async def _carry_out(store: Store, pool: Pool, request: link_pb2.StateRequest, reply: link_pb2.StateReply) -> None:
+    session, fence = request.session_id, Fence(request.session_uid, request.session_epoch)
+    match request.WhichOneof("operation"):
+        case "get":
+            stored = await store.get_state(pool.name, session, request.get.key, fence)
+            if stored is not None:
+                reply.found, reply.version = True, stored.version
+                reply.value.CopyFrom(stored.value)
+        case "set":
+            expected = request.set.expected_version if request.set.HasField("expected_version") else None
+            check_state_key(request.set.key)
+            written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, pool.spec.session, fence)
+            reply.written, reply.version = written.done, written.version
+        case "delete":
+            reply.found = await store.delete_state(pool.name, session, request.delete.key, fence)
+        case _:
+            keys = await store.list_state(pool.name, session, fence)
+            reply.keys.extend(each.key for each in keys)

@@ -9,17 +9,14 @@ from __future__ import annotations
 import enum
 import heapq
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from snakepit.errors import StoreUnavailable
 
 MOST_MEMORY_BYTES = 64 * 1024 * 1024
 """Of all outcomes that the store of one process's memory keeps."""
-
-T = TypeVar("T", bound=Hashable)
 
 
 class ClaimState(enum.IntEnum):
@@ -69,32 +66,6 @@ class Claims(Protocol):
     async def joined(self, run: Run) -> bool:
         """Has another replica asked after this run?"""
 
-    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
-        """Tell when the key gets an outcome, is released, or may have been; returns how to stop that. Some of it may go unheard."""
-
-
-class Watchers(Generic[T]):
-    """What to call for each subject."""
-
-    def __init__(self) -> None:
-        self.subjects: dict[T, list[Callable[[], None]]] = {}
-
-    def add(self, subject: T, changed: Callable[[], None]) -> Callable[[], None]:
-        """Returns how to stop."""
-        self.subjects.setdefault(subject, []).append(changed)
-        return partial(self._remove, subject, changed)
-
-    def _remove(self, subject: T, changed: Callable[[], None]) -> None:
-        watchers = self.subjects[subject]
-        watchers.remove(changed)
-        if not watchers:
-            del self.subjects[subject]
-
-    def tell(self, subject: T) -> None:
-        """Call everybody who watches the subject."""
-        for changed in list(self.subjects.get(subject, ())):
-            changed()
-
 
 @dataclass
 class _Record:
@@ -112,7 +83,6 @@ class MemoryClaims:
         self._records: dict[tuple[str, str], _Record] = {}
         self._expiry: list[tuple[float, str, str]] = []
         self._leases: dict[tuple[str, str], float] = {}
-        self._watchers = Watchers[tuple[str, str]]()
         self._bytes = 0
 
     async def claim(self, run: Run, *, lease_seconds: float, keep_seconds: float, lost: bytes) -> Found:
@@ -147,7 +117,6 @@ class MemoryClaims:
         there = self._records.get((run.pool, run.key))
         if there is not None and there.run == run and there.outcome is None:
             del self._records[run.pool, run.key]
-            self._watchers.tell((run.pool, run.key))
 
     async def hold(self, pool: str, replica: str, lease_seconds: float) -> bool:
         known = (pool, replica) in self._leases
@@ -157,9 +126,6 @@ class MemoryClaims:
     async def joined(self, run: Run) -> bool:
         there = self._records.get((run.pool, run.key))
         return there is not None and there.run == run and there.joined
-
-    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
-        return self._watchers.add((run.pool, run.key), changed)
 
     # ---- inside
 
@@ -171,7 +137,6 @@ class MemoryClaims:
         self._bytes += len(outcome) - len(record.outcome or b"")
         record.outcome, record.expires = outcome, expires
         self._put(record)
-        self._watchers.tell((record.run.pool, record.run.key))
 
     def _sweep(self, now: float) -> None:
         while self._expiry and self._expiry[0][0] <= now:

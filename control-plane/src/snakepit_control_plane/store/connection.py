@@ -6,11 +6,10 @@ It sends commands once and sorts the errors; when to ask, and what an error mean
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -65,44 +64,8 @@ class Connection(Protocol):
     async def moved(self) -> bool:
         """Does another server serve now, though the one in use still answers?"""
 
-    def subscription(self) -> Subscription:
-        """A connection of its own for channels. Nothing is dialled yet."""
-
     async def close(self) -> None:
         """End all connections."""
-
-
-class Subscription:
-    """The channels that are listened to on one server, whichever: every server of a cluster hears what any of them is told."""
-
-    def __init__(self, pubsub: PubSub, redis: Redis | None = None) -> None:
-        self._pubsub = pubsub
-        self._redis = redis
-
-    async def change(self, add: Collection[str], remove: Collection[str]) -> None:
-        """Raises Away."""
-        try:
-            if add:
-                await self._pubsub.subscribe(*add)
-            if remove:
-                await self._pubsub.unsubscribe(*remove)
-        except (RedisError, *_BROKEN) as error:
-            raise Away(_words(error)) from error
-
-    async def next(self) -> str:
-        """The channel of the next message, or of the next one that is listened to from now on. Waits for it. Raises Away."""
-        try:
-            while (message := await self._pubsub.get_message(timeout=None)) is None or message["type"] == "unsubscribe":
-                pass
-        except (RedisError, *_BROKEN) as error:
-            raise Away(_words(error)) from error
-        return str(message["channel"].decode())
-
-    async def close(self) -> None:
-        """End its connection."""
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-        if self._redis is not None:
-            await self._redis.aclose()
 
 
 class Single:
@@ -128,9 +91,6 @@ class Single:
             await self._redis.connection_pool.disconnect()
         return _why_not_writable(await self.run([*(("SCRIPT LOAD", text) for text in scripts), _PROBE]))
 
-    def subscription(self) -> Subscription:
-        return Subscription(self._redis.pubsub())
-
     async def moved(self) -> bool:
         """A primary that was replaced goes on answering for seconds, and what it is told then is lost."""
         if self._sentinel is None:
@@ -150,9 +110,8 @@ class Single:
 class Cluster:
     """All primaries of a Redis Cluster. redis-py splits a pipeline among them, and follows keys that have moved."""
 
-    def __init__(self, cluster: RedisCluster, options: dict[str, Any]) -> None:
+    def __init__(self, cluster: RedisCluster) -> None:
         self._cluster = cluster
-        self._options = options
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         pipeline = self._cluster.pipeline()
@@ -173,11 +132,6 @@ class Cluster:
         except (RedisError, *_BROKEN) as error:
             raise Away(_words(error)) from error
         return _why_not_writable(await self.run([_PROBE]))
-
-    def subscription(self) -> Subscription:
-        node = self._cluster.get_random_node()
-        redis = Redis(host=node.host, port=int(node.port), **self._options)
-        return Subscription(redis.pubsub(), redis)
 
     async def moved(self) -> bool:
         return False  # its nodes say so themselves
@@ -234,12 +188,10 @@ def connect(url: StoreUrl) -> Connection:
     if url.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in url.hosts]
         # The names in the URL outlive the addresses that a cluster tells.
-        return Cluster(RedisCluster(startup_nodes=nodes, dynamic_startup_nodes=False, **login, **options), {**login, **options})
+        return Cluster(RedisCluster(startup_nodes=nodes, dynamic_startup_nodes=False, **login, **options))
     if url.kind == "sentinel":
         own: dict[str, Any] = {"username": url.sentinel_username or None, "password": url.sentinel_password or None}
         sentinel = Sentinel(url.hosts, sentinel_kwargs={**own, **options})  # type: ignore[no-untyped-call]
         return Single(sentinel.master_for(url.master, db=url.db, **login, **unbounded), sentinel, url.master)
-    if url.kind == "unix":
-        return Single(Redis(unix_socket_path=url.path, db=url.db, **login, **unbounded))
     (host, port), *_ = url.hosts
     return Single(Redis(host=host, port=port, db=url.db, **login, **unbounded))

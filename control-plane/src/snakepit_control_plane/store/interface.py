@@ -9,18 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.claims import Claims
-
-
-@dataclass(frozen=True)
-class SessionQuotas:
-    """Quotas of a session's state."""
-
-    max_keys: int = 10_000
-    max_value_bytes: int = 1_048_576
-    max_bytes: int = 16_777_216
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ class Store(Protocol):
         """The value of a key; None: there is none."""
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionSpec, fence: Fence | None
     ) -> Written:
         """Write; with `expected`, only over that version (0: only if absent). Versions of a key never return, deleted in between or not."""
 

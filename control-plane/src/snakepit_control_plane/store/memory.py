@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from snakepit._values.strings import quoted
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
-from snakepit_control_plane.store.interface import SessionQuotas, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
 
 MOST_ENDED = 10_000
 """Expired sessions of a pool whose workers have not been told."""
@@ -144,7 +145,7 @@ class MemoryStore:
         return self._fenced(pool, session, fence).state.get(key)
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionSpec, fence: Fence | None
     ) -> Written:
         found = self._fenced(pool, session, fence)
         there = found.state.get(key)
@@ -218,7 +219,7 @@ def supersedes(new: link_pb2.PoolSettings, kept: link_pb2.PoolSettings, *, overr
     return override and (new.deleted or kept.deleted or new.generation >= kept.generation)
 
 
-def check_quotas(quotas: SessionQuotas, *, size: int, keys: int, total: int) -> None:
+def check_quotas(quotas: SessionSpec, *, size: int, keys: int, total: int) -> None:
     """Raises StateQuota for the first limit that a write would break; its details have the limit's name, and what it allows."""
     for what, value, unit, name, allowed in (
         ("the value would have", size, "bytes", "session.maxValueBytes", quotas.max_value_bytes),

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
+from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
-from snakepit_control_plane.store.channels import Channels
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
-from snakepit_control_plane.store.interface import SessionQuotas, StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
 from snakepit_control_plane.store.memory import check_quotas, full, no_session, stale
 from snakepit_control_plane.store.urls import StoreUrl
 
@@ -40,16 +40,13 @@ class RedisStore:
     """`url`: of any kind but memory."""
 
     def __init__(self, url: StoreUrl) -> None:
-        connection = connect(url)
-        self._client = RedisClient(connection)
-        self._channels = Channels(connection)
-        self.claims = RedisClaims(self._client, self._channels)
+        self._client = RedisClient(connect(url))
+        self.claims = RedisClaims(self._client)
 
     async def start(self) -> None:
         await self._client.start()
 
     async def close(self) -> None:
-        await self._channels.close()
         await self._client.close()
 
     def measure(self, told: Callable[[float], None]) -> None:
@@ -146,7 +143,7 @@ class RedisStore:
         return StoredValue(common_pb2.Payload(content_type=content_type.decode(), data=data), int(version))
 
     async def set_state(
-        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionQuotas, fence: Fence | None
+        self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionSpec, fence: Fence | None
     ) -> Written:
         allowed = (quotas.max_value_bytes, quotas.max_keys, quotas.max_bytes)
         condition = "" if expected is None else expected
@@ -190,9 +187,8 @@ class RedisStore:
 class RedisClaims:
     """What is kept under idempotency keys, and the replicas' leases: on the connection of the store that they belong to."""
 
-    def __init__(self, client: RedisClient, channels: Channels) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self._client = client
-        self._channels = channels
 
     async def claim(self, run: Run, *, lease_seconds: float, keep_seconds: float, lost: bytes) -> Found:
         arguments = (run.digest, run.replica, run.id, _ms(lease_seconds), _ms(keep_seconds), lost)
@@ -214,9 +210,6 @@ class RedisClaims:
     async def joined(self, run: Run) -> bool:
         there = await self._client.ask("HMGET", _call_keys(run)[0], "run", "joined")
         return bool(there[0] == run.id.encode() and there[1])
-
-    def watch(self, run: Run, changed: Callable[[], None]) -> Callable[[], None]:
-        return self._channels.watch(_call_keys(run)[0], changed)
 
 
 def _key(pool: str, *parts: str) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 FORMS = (
     "memory:, redis://[user:password@]host[:port][/db], redis+sentinel://host[:port],…/master[/db], redis+cluster://host[:port],…, "
-    "rediss for redis with TLS, or unix:///path"
+    "or rediss for redis with TLS"
 )
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
@@ -23,7 +23,7 @@ class InvalidStoreUrl(ValueError):
 
 @dataclass(frozen=True)
 class StoreUrl:
-    """`kind`: memory, single, sentinel, cluster or unix. `tls`: options for the connection; None: no TLS."""
+    """`kind`: memory, single, sentinel or cluster. `tls`: options for the connection; None: no TLS."""
 
     kind: str
     hosts: tuple[tuple[str, int], ...] = ()
@@ -31,7 +31,6 @@ class StoreUrl:
     password: str = field(default="", repr=False)
     db: int = 0
     master: str = ""
-    path: str = ""
     tls: dict[str, str] | None = None
     sentinel_username: str = ""
     sentinel_password: str = field(default="", repr=False)
@@ -43,8 +42,6 @@ def parse_store_url(text: str) -> StoreUrl:
         return StoreUrl("memory")
     parts = _split(text)
     base, _, suffix = parts.scheme.partition("+")
-    if base == "unix" and not suffix:
-        return _unix(parts)
     if base not in ("redis", "rediss") or suffix not in ("", "sentinel", "cluster"):
         raise InvalidStoreUrl(f"a store URL can't begin with {parts.scheme or text.partition(':')[0]!r}: use {FORMS}")
     kind, secure = suffix or "single", base == "rediss"
@@ -69,14 +66,6 @@ def _split(text: str) -> SplitResult:
         return urlsplit(text)
     except ValueError as error:
         raise InvalidStoreUrl(f"the store URL can't be read ({error}): use {FORMS}") from None
-
-
-def _unix(parts: SplitResult) -> StoreUrl:
-    options = _options(parts, frozenset({"db"}))
-    username, password, host = _authority(parts.netloc)
-    if host or len(parts.path) < 2:
-        raise InvalidStoreUrl("a unix store URL needs the socket's absolute path: unix:///run/redis.sock")
-    return StoreUrl("unix", username=username, password=password, path=unquote(parts.path), db=_db(options.get("db", "0")))
 
 
 def _options(parts: SplitResult, allowed: frozenset[str]) -> dict[str, str]:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -20,21 +19,20 @@ from snakepit._tasks import Tasks
 from snakepit._wire.status import to_frame
 from snakepit.errors import SnakepitError, Started, StoreUnavailable
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.flow.idempotency.entry import Entry
-from snakepit_control_plane.flow.idempotency.upkeep import Upkeep
+from snakepit_control_plane.flow.idempotency.upkeep import Entry, Upkeep
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.flow.transfers import Transfers
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.limits import Limits
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call
 from snakepit_control_plane.store.claims import ClaimState, Run
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.telemetry import Telemetry
 
-READ_AGAIN_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
-"""Who waits for a run of another replica looks after these times, and then at the last of them, if it hears nothing before."""
+READ_AGAIN_SECONDS = (0.02, 0.05, 0.1, 0.25)
+"""Who waits for a run of another replica looks after these times, and then at the last of them."""
 
 ALONE_SECONDS = 10.0
 """A caller whose connection broke is likely to ask again: a tool that nobody waits for runs on for so long, and is cancelled then."""
@@ -118,7 +116,7 @@ class Idempotency:
         if entry.callers or entry.is_over:
             return
         if entry.run is None:
-            entry.changed.set()
+            entry.deserted.set()
         elif not entry.run.may_have_run:
             self._calls.cancel(entry.run)
         else:
@@ -142,23 +140,18 @@ class Idempotency:
 
     async def _follow(self, entry: Entry) -> None:
         """Ask the store until there is an outcome, or the run is ours."""
-        unwatch: Callable[[], None] | None = None
+        started = Started.NO
         pauses = itertools.chain(READ_AGAIN_SECONDS, itertools.repeat(READ_AGAIN_SECONDS[-1]))
         try:
             while entry.callers:
-                entry.changed.clear()
-                if await self._ask(entry, first=unwatch is None) is not ClaimState.RUNNING:
+                entry.deserted.clear()
+                if await self._ask(entry, first=started is Started.NO) is not ClaimState.RUNNING:
                     return
-                if unwatch is None:
-                    unwatch = self._store.claims.watch(entry.claim, entry.changed.set)
-                else:
-                    await self._wait(entry, next(pauses))
+                started = Started.MAYBE
+                await self._wait(entry, next(pauses))
             self._forget(entry)
         except StoreUnavailable as error:
-            self._refuse(entry, StoreUnavailable(error.message, started=Started.MAYBE if unwatch else Started.NO))
-        finally:
-            if unwatch is not None:
-                unwatch()
+            self._refuse(entry, StoreUnavailable(error.message, started=started))
 
     async def _ask(self, entry: Entry, *, first: bool) -> ClaimState:
         """Look once, and act on it."""
@@ -180,7 +173,7 @@ class Idempotency:
     async def _wait(entry: Entry, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await entry.changed.wait()
+                await entry.deserted.wait()
 
     # ---- the run
 

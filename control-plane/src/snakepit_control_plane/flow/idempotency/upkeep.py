@@ -1,4 +1,6 @@
-"""What this replica owes the store: the lease of its runs, outcomes that the store has not taken yet, claims that may stand in it.
+"""The keys that this replica has to do with now, and what it owes the store for them.
+
+That is the lease of its runs, outcomes that the store has not taken yet, and claims that may stand in it.
 
 Bounded: while too much of that waits, no new keys are taken.
 """
@@ -7,12 +9,54 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 from snakepit.errors import StoreUnavailable
-from snakepit_control_plane.flow.idempotency.entry import Entry
+from snakepit_control_plane.model.call import Call, Stage
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.keys import orphaned
 from snakepit_control_plane.store.claims import Claims, Found, Run
+
+
+class Entry(Stage):
+    """`run`: it runs here, on behalf of `first`; `outcome`: known, and not in the store yet; `is_over`: nobody may join any more.
+
+    It is what each caller's call passes: `left` hears of those that have ended.
+    """
+
+    __slots__ = ("alone", "callers", "claim", "deserted", "first", "is_over", "left", "outcome", "pool", "run")
+
+    def __init__(self, pool: Pool, claim: Run, left: Callable[[Entry, Call], None]) -> None:
+        self.pool = pool
+        self.claim = claim
+        self.left = left
+        # In the order in which they came.
+        self.callers: dict[Call, None] = {}
+        self.first: Call | None = None
+        self.run: Call | None = None
+        self.outcome = b""
+        self.is_over = False
+        # Nobody waits here any more for the run of another replica.
+        self.deserted = asyncio.Event()
+        self.alone: asyncio.TimerHandle | None = None
+
+    def ended(self, call: Call, now: float) -> None:
+        """The caller has its answer, or has gone."""
+        self.callers.pop(call, None)
+        self.left(self, call)
+
+    def keep_seconds(self, now: float) -> float:
+        """How long the store is to remember the claim: from the end of the run on, and until then its deadline is to come."""
+        left = max((call.deadline for call in self.callers), default=0.0) - now
+        return self.pool.spec.call.idempotency_ttl_seconds + (max(0.0, left) if left < math.inf else 0.0)
+
+    def stop_waiting_alone(self) -> None:
+        """Somebody waits here (again), or nobody has to."""
+        if self.alone is not None:
+            self.alone.cancel()
+            self.alone = None
+
 
 LEASE_SECONDS = 5.0
 """A replica that has not renewed its lease for so long is taken to be gone."""

@@ -1,4 +1,8 @@
-"""Keeps what this replica knows of sessions true: slides their TTLs and verifies their records in batches, forgets them, ends them."""
+"""Keeps what this replica knows of sessions true: slides their TTLs and verifies their records in batches, forgets them, ends them.
+
+How full the pools' sessions are is counted in the store, and announced at 80 % and 100 % of session.maxSessions, once for each crossing:
+`model.quotas` decides what is one. Nothing is refused here: the store holds the quota.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,17 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from snakepit.errors import SnakepitError
+from snakepit.errors import SnakepitError, StoreUnavailable
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.agents import AgentLinks
+from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import MARKS
 from snakepit_control_plane.model.session import Ended, SessionEntry, SessionRecord
+from snakepit_control_plane.store.interface import Store
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -121,3 +129,48 @@ class Upkeep:
     def _forget_idle(self, now: float) -> None:
         for key in [key for key, entry in self._entries.items() if entry.is_idle(now)]:
             del self._entries[key]
+
+
+COUNT_SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+
+class SessionCount:
+    """`told` is called when a pool's mark is another."""
+
+    def __init__(self, pools: Pools, store: Store, told: Callable[[], None]) -> None:
+        self._pools = pools
+        self._store = store
+        self._told = told
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            for pool in list(self._pools.values()):
+                await self.count(pool)
+            await asyncio.sleep(COUNT_SECONDS)
+
+    async def count(self, pool: Pool) -> None:
+        """While the store is away the last count stands."""
+        try:
+            pool.sessions = await self._store.count_sessions(pool.name)
+        except StoreUnavailable:
+            return
+        self._look(pool, pool.sessions)
+
+    def refused(self, pool: Pool) -> None:
+        """A session was refused because of the quota: whatever the last count was, the pool is full."""
+        pool.sessions = max(pool.sessions, pool.spec.session.max_sessions)
+        self._look(pool, pool.sessions)
+
+    def _look(self, pool: Pool, count: int) -> None:
+        most = pool.spec.session.max_sessions
+        before = pool.mark.standing
+        if not pool.mark.update(count, most):
+            return
+        self._told()
+        if pool.mark.standing > before:
+            then = "new ones are refused" if pool.mark.standing == MARKS[-1] else f"at {most} new ones are refused"
+            log.warning("pool %s has %d of its %d sessions (session.maxSessions): %s", pool.name, count, most, then)
+        else:
+            log.info("pool %s has %d of its %d sessions again", pool.name, count, most)

@@ -18,5 +18,4 @@ if (tonumber(redis.call('ZSCORE', KEYS[2], there[2]) or 0)) > now then
 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-tell(KEYS[1])
 return {3, ARGV[6]}

@@ -3,5 +3,4 @@ local run = redis.call('HGET', KEYS[1], 'run')
 if run and run ~= ARGV[3] then return {0} end
 redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'replica', ARGV[2], 'run', ARGV[3], 'outcome', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-tell(KEYS[1])
 return {1}

@@ -61,8 +61,3 @@ end
 local function floor()
   return tonumber(redis.call('HGET', KEYS[1], 'floor') or 0)
 end
-
--- On the channel that has the key's name. Who waits reads again in any case: a user that may not publish costs time, not the operation.
-local function tell(key)
-  redis.pcall('PUBLISH', key, '')
-end
