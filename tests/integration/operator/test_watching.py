@@ -251,8 +251,11 @@ async def test_a_pod_that_fails_or_that_somebody_deletes_is_replaced(leader: Con
         await converged(admin, 2, without=first["uid"])
         await admin.delete("pods", second["name"])
         await converged(admin, 2, without=second["uid"])
-        messages = [each["message"] for each in await admin.every("events") if each["reason"] == "CapsulesDeleted"]
-        assert any("low on resource" in each for each in messages)
+
+        async def told() -> bool:
+            return any("low on resource" in each["message"] for each in await admin.every("events") if each["reason"] == "CapsulesDeleted")
+
+        await eventually(told, "an Event says why it was replaced")  # It is written after the status.
 
 
 async def test_an_outage_of_the_api_server_ends_and_what_was_missed_is_made_up_for(
