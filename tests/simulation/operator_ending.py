@@ -40,6 +40,7 @@ class Ending(Cluster):
         await self.evict()
         await self.power_cut()
         await self.first_call()
+        await self.unheard()
 
     async def evict(self) -> None:
         """All is well, and somebody deletes a pod: that is what replicas are told, while it goes. Another takes its place, although the API
@@ -84,6 +85,28 @@ class Ending(Cluster):
         await self.until(WAIT_SECONDS, lambda: self.waiting(asleep))
         if asleep and self.chance.random() < 0.3:
             await self.until(120, self.unlike)
+
+    async def unheard(self) -> None:
+        """A pool has grown by its calls, and they end; but one replica isn't heard, and may know of others: the pool stays as large."""
+        pools = {name: each for name, each in sorted(self.server.pools().items()) if each["spec"].get("autoscaling")}
+        named = [replica for replica in self.plane.replicas if replica.named]
+        grown = [name for name, each in pools.items() if rules.sizes(each["spec"])[1] > self.size(each)]
+        if len(named) < 2 or not grown:
+            return
+        for name in grown:
+            self.plane.calls.rate(f"{NAMESPACE}/{name}", 6.0)
+        await self.elapse(15)
+        before = {name: self.server.pools()[name]["status"]["desiredReplicas"] for name in grown}
+        self.note(f"{named[0].name} is down, {before} capsules are wanted")
+        self.plane.kill(named[0])
+        await self.elapse(1)
+        for name in grown:
+            self.plane.calls.rate(f"{NAMESPACE}/{name}", 0.0)
+        await self.elapse(40)
+        after = {name: self.server.pools()[name]["status"]["desiredReplicas"] for name in grown}
+        assert all(after[name] >= before[name] for name in grown), f"{named[0].name} is not heard, and {before} became {after}"
+        self.plane.start(named[0])
+        await self.until(120, self.unlike)
 
     def waiting(self, pools: list[str]) -> list[str]:
         return [f"a call of {each.pool} waits" for each in self.plane.calls.waiting if each.pool.partition("/")[2] in pools]
