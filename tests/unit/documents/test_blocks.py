@@ -73,7 +73,7 @@ def parse(group: Any, words: list[str]) -> None:
         return
     context = group.make_context("snakepit", list(words))
     while hasattr(context.command, "commands"):
-        rest = [*context._protected_args, *context.args]  # noqa: SLF001  # Click's own groups look there, too.  # Click's own group looks there, too.
+        rest = [*context._protected_args, *context.args]  # noqa: SLF001  # Click's own groups look there, too.
         name, command, rest = context.command.resolve_command(context, rest)
         context = command.make_context(name, rest, parent=context)
 
