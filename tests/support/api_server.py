@@ -355,4 +355,8 @@ class Admin:
             if "deletionTimestamp" in pod["metadata"]:
                 await self.delete("pods", name, gracePeriodSeconds=0)
             elif not pod["spec"].get("nodeName"):
-                await self.run(name)
+                try:
+                    await self.run(name)
+                except Refused as error:  # The operator may have deleted it meanwhile.
+                    if error.status != 404:
+                        raise

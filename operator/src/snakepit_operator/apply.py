@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +16,8 @@ from snakepit_operator.events import NewEvent, event_object
 from snakepit_operator.kube import BUDGETS, EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
 from snakepit_operator.pods import AgentImage, disruption_budget, in_template, pod
+
+T = TypeVar("T")
 
 _PARALLEL = 10
 
@@ -31,9 +35,9 @@ class Applier:
 
         Raises KubeError for anything but the API server's refusal of a pod.
         """
-        deleted = await _all(self._delete(pool, each) for each in plan.deletions)
+        deleted = await _all(partial(self._delete, pool), plan.deletions)
         creations = plan.creations if all(done is True for done in deleted) else ()
-        created = await _all(self._create(pool, each) for each in creations)
+        created = await _all(partial(self._create, pool), creations)
         failures = [each for each in (*deleted, *created) if isinstance(each, KubeError)]
         for failure in failures:
             if not failure.refused:
@@ -99,15 +103,15 @@ class Applier:
         return True
 
 
-async def _all(actions: Iterable[Awaitable[bool]]) -> list[bool | KubeError]:
-    """Run all of them, a few at a time; of each what it returned, or its failure."""
+async def _all(act: Callable[[T], Awaitable[bool]], on: Iterable[T]) -> list[bool | KubeError]:
+    """Act on each, on a few at a time; of each what was returned, or its failure."""
     gate = asyncio.Semaphore(_PARALLEL)
 
-    async def one(action: Awaitable[bool]) -> bool | KubeError:
+    async def one(each: T) -> bool | KubeError:
         async with gate:
             try:
-                return await action
+                return await act(each)
             except KubeError as error:
                 return error
 
-    return await asyncio.gather(*(one(action) for action in actions))
+    return await asyncio.gather(*map(one, on))
