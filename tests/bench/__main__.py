@@ -34,6 +34,7 @@ GROUPS = (
     "capacity",
     "state",
     "decisions",
+    "autoscaling",
     "author",
     "capsule",
 )

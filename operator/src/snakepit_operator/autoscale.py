@@ -1,19 +1,22 @@
 """How many capsules a pool should have: from what its calls need, and how long a capsule takes to get warm. Pure.
 
-What runs is the rate of calls times their duration (Little's law). To that comes what the rate may rise by while a capsule gets warm,
-and what waits already. It is never less than what lets all but a few calls start within the target's wait (Erlang's C formula).
+A capsule that is wanted now is warm after one warm-up. Of the calls that run now, some will run still; to them come those that arrive
+until then (Little's law). Their number has a variance: of arrivals and durations, and of the rate, which drifts. The pool gets as many
+slots as let all but a few calls start within the target's wait (Erlang's formula), and some for the calls that wait already.
+
 Up at once; down only to the most that was needed within `scaleDownStabilizationSeconds`, as the HorizontalPodAutoscaler does it.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from statistics import NormalDist
 
 from msgspec import Struct
 
-from snakepit.spec.fields import AutoscalingSpec
+from snakepit.spec.fields import AutoscalingSpec, AutoscalingTarget
 
 DEFAULT = AutoscalingSpec(max_replicas=10_000)
 """What a pool without `autoscaling` is advised by."""
@@ -24,8 +27,23 @@ WARM_UP_SECONDS = 10.0
 UNKNOWN_SECONDS = 1.0
 """What a call takes, until one has ended."""
 
-MOST_DISPERSION = 25.0
+LEAST_SECONDS = 1e-6
+"""No call is shorter, for what is calculated with it."""
+
+LOOK_SECONDS = 3.0
+"""From a change of the load until somebody looks at it, on average."""
+
+HELD = 1.0
+BUSY_SECONDS = 5.0
+"""So many standard deviations above what the arrivals explain, slots are held by something else: leases, calls longer than most. Busy slots
+are a mean over so many seconds."""
+
+LEAST_PEAKEDNESS = 0.2
+MOST_DISPERSION = 4.0
 """Arrivals come in bursts that are taken into account up to here; a Poisson process has 1."""
+
+DRIFT_WEIGHT = 2.0
+"""Rates that drift jump more often than a normal distribution of that variance says."""
 
 EXACT_SLOTS = 1000
 """Beyond so many, Erlang's formula is approximated."""
@@ -34,8 +52,9 @@ EXACT_SLOTS = 1000
 class Demand(Struct, frozen=True, kw_only=True):
     """What a pool's calls have asked for lately, at all replicas together.
 
-    `dispersion`: variance of the arrivals in a second, by their mean. `service_seconds`: how long a call has its slot, on average; 0: none
-    has ended yet. `busy_slots`: on average. `waiting`: calls in the queues. `idle_seconds`: since there was a call last.
+    `dispersion`: variance of the arrivals in a few seconds, by their mean. `service_seconds`: how long a call has its slot, on average;
+    0: nobody knows yet. `busy_slots`: on average. `waiting`: calls in the queues. `idle_seconds`: since there was a call last. `drift`: by
+    how many calls/s the rate changes within a second, as a standard deviation; it grows with the time that is looked ahead.
     """
 
     arrivals_per_second: float = 0.0
@@ -44,6 +63,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     busy_slots: float = 0.0
     waiting: int = 0
     idle_seconds: float = 0.0
+    drift: float = 0.0
 
 
 class Recommendation(Struct, frozen=True):
@@ -62,29 +82,23 @@ def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_secon
     least = policy.min_replicas if least is None else least
     if is_idle(demand, policy) and least == 0:
         return Recommendation(0, f"0 capsules: no call for {policy.idle_seconds:g} s")
-    service = demand.service_seconds or UNKNOWN_SECONDS
-    warm = policy.target.warm_percent / 100
-    load = max(demand.arrivals_per_second * service, demand.busy_slots)
-    spread = _spread(demand, warm, warm_up_seconds) * service
-    queue = slots_for(load, service, policy.target.queue_wait_milliseconds / 1000, warm) - load
+    service = max(demand.service_seconds, LEAST_SECONDS) if demand.service_seconds else UNKNOWN_SECONDS
+    load, variance, drift = _forecast(demand, service, warm_up_seconds + LOOK_SECONDS)
+    margin = _needed(load, variance + drift, service, policy.target) - load
     idle = load * (100 / policy.target_utilization_percent - 1)
-    margin = max(spread, queue, idle) if load else 0.0
-    backlog = min(demand.waiting, demand.waiting * service / max(warm_up_seconds, service))
-    wanted = max(1, math.ceil(round((load + margin + backlog) / slots, 6)))
+    backlog = demand.waiting * min(1.0, service / max(warm_up_seconds, UNKNOWN_SECONDS))
+    wanted = max(1, math.ceil(round((load + max(margin, idle) + backlog) / slots, 6)))
     bounded = min(max(wanted, least), policy.max_replicas)
-    why = [f"{_number(demand.arrivals_per_second)} calls/s × {_number(service)} s = {_number(load)} busy slots"]  # noqa: RUF001
-    if load > demand.arrivals_per_second * service:
-        why = [f"{_number(load)} busy slots"]
-    if margin:
-        why.append(f"+{_number(margin)} {_margin(margin, spread, queue, policy, warm_up_seconds)}")
+    why = [_load(demand, service, load, warm_up_seconds)]
+    if load:
+        why.append(f"+{_number(max(margin, idle))} {_margin(margin < idle, drift > variance, policy, warm_up_seconds)}")
     if backlog:
         why.append(f"+{_number(backlog)} for {demand.waiting} that wait")
     if bounded != wanted:
         limit = "maxReplicas" if bounded < wanted else "minReplicas"
         why.append(f"which is {_count(wanted)}, and {limit} says {bounded}")
-    return Recommendation(
-        bounded, is_limited=bounded < wanted, reasoning=f"{_count(bounded)} of {slots} slot{'s' if slots != 1 else ''}: {', '.join(why)}"
-    )
+    size = f"{_count(bounded)} of {slots} slot{'s' if slots != 1 else ''}"
+    return Recommendation(bounded, f"{size}: {', '.join(why)}", is_limited=bounded < wanted)
 
 
 def is_idle(demand: Demand, policy: AutoscalingSpec) -> bool:
@@ -107,21 +121,23 @@ def slots_for(load: float, service_seconds: float, wait_seconds: float, share: f
     """The fewest slots with which that share of the calls waits no longer than `wait_seconds`. `load` in Erlangs: the mean of busy slots.
 
     M/M/c: A. K. Erlang, 1917; for many slots the approximation of S. Halfin and W. Whitt, "Heavy-Traffic Limits for Queues with Many
-    Exponential Servers", Operations Research 29 (1981).
+    Exponential Servers", Operations Research 29 (1981). Between whole numbers of slots it is interpolated, so that it is continuous.
     """
     if load <= 0:
         return 0.0
-    late = 1 - share
+    late = math.log(1 - share)
     if load > EXACT_SLOTS:
         return _many_slots_for(load, wait_seconds / service_seconds, late)
-    blocked, count = 1.0, 0
+    blocked, count, before = 1.0, 0, 0.0
     while True:
         count += 1
         blocked = load * blocked / (count + load * blocked)
         if count > load:
             waits = count * blocked / (count - load * (1 - blocked))
-            if waits * math.exp(-(count - load) * wait_seconds / service_seconds) <= late:
-                return float(count)
+            probability = _log(waits) - (count - load) * wait_seconds / service_seconds
+            if probability <= late:
+                return count - (late - probability) / (before - probability)
+            before = probability
 
 
 def _many_slots_for(load: float, patience: float, late: float) -> float:
@@ -129,23 +145,55 @@ def _many_slots_for(load: float, patience: float, late: float) -> float:
     while True:
         quality += 0.05
         waits = 1 / (1 + quality * normal.cdf(quality) / normal.pdf(quality))
-        if waits * math.exp(-quality * root * patience) <= late:
+        if _log(waits) - quality * root * patience <= late:
             return load + quality * root
 
 
-def _spread(demand: Demand, share: float, seconds: float) -> float:
-    """By how much the rate of the next `seconds` may be above the mean, in all but so few cases."""
+def _forecast(demand: Demand, service: float, ahead: float) -> tuple[float, float, float]:
+    """Busy slots to be expected then, with their variance by chance and that by the rate's drift.
+
+    In a system with as many servers as it wants, a call that runs now runs still with the probability `still`, and those that come until
+    then are as many as a Poisson process makes them (S. G. Eick, W. A. Massey, W. Whitt, "The Physics of the M_t/G/infinity Queue",
+    Operations Research 41 (1993)). Where the arrivals are no Poisson process, their dispersion says how far from it.
+    """
+    expected = demand.arrivals_per_second * service
+    still = math.exp(-ahead / service)
+    held = demand.busy_slots - expected - HELD * math.sqrt(expected * min(1.0, 2 * service / BUSY_SECONDS))
+    stay = max(demand.busy_slots * still, held)
+    come = expected * (1 - still)
     dispersion = min(max(demand.dispersion, 1.0), MOST_DISPERSION)
-    return NormalDist().inv_cdf(share) * math.sqrt(dispersion * demand.arrivals_per_second / max(seconds, 1.0))
+    return stay + come, stay * (1 - still) + come * dispersion, DRIFT_WEIGHT * (demand.drift * ahead * min(service, ahead)) ** 2
 
 
-def _margin(margin: float, spread: float, queue: float, policy: AutoscalingSpec, warm_up_seconds: float) -> str:
-    if margin == spread:
+def _needed(load: float, variance: float, service: float, target: AutoscalingTarget) -> float:
+    """Slots for a load whose variance isn't its mean, as that of Erlang's formula is.
+
+    W. S. Hayward's approximation: A. A. Fredericks, "Congestion in Blocking Systems: A Simple Approximation Technique", Bell System
+    Technical Journal 59 (1980).
+    """
+    if not load:
+        return 0.0
+    peakedness = min(max(variance / load, LEAST_PEAKEDNESS), max(load, 1.0))
+    return peakedness * slots_for(load / peakedness, service, target.queue_wait_milliseconds / 1000, target.warm_percent / 100)
+
+
+def _log(probability: float) -> float:
+    return math.log(max(probability, sys.float_info.min))
+
+
+def _load(demand: Demand, service: float, load: float, warm_up_seconds: float) -> str:
+    arrivals = f"{_number(demand.arrivals_per_second)} calls/s × {_number(service)} s"  # noqa: RUF001
+    if round(load, 1) == round(demand.arrivals_per_second * service, 1):
+        return f"{arrivals} = {_number(load)} busy slots"
+    return f"{_number(demand.busy_slots)} busy slots and {arrivals}: {_number(load)} after {_number(warm_up_seconds)} s"
+
+
+def _margin(utilization: bool, drifts: bool, policy: AutoscalingSpec, warm_up_seconds: float) -> str:
+    if utilization:
+        return f"so that at most {policy.target_utilization_percent} % are busy"
+    if drifts:
         return f"for the {_number(warm_up_seconds)} s that a capsule takes to get warm"
-    if margin == queue:
-        target = policy.target
-        return f"so that {target.warm_percent:g} % wait less than {target.queue_wait_milliseconds:g} ms"
-    return f"so that at most {policy.target_utilization_percent} % are busy"
+    return f"so that {policy.target.warm_percent:g} % wait less than {policy.target.queue_wait_milliseconds:g} ms"
 
 
 def _number(value: float) -> str:

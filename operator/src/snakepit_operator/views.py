@@ -145,6 +145,7 @@ def _demand(states: Sequence[fleet_pb2.PoolState]) -> Demand | None:
         busy_slots=max(each.busy_slots for each in said),
         waiting=sum(state.pool.queue_depth for state in states),
         idle_seconds=min(each.idle_seconds for each in said),
+        drift=sum(each.drift for each in said),
     )
 
 

@@ -112,11 +112,11 @@ class AutoscalingSpec(Section, frozen=True, kw_only=True):
     ] = 1
     max_replicas: Annotated[int, Meta(ge=1, le=10_000, description="Never more capsules than this.")]
     target: AutoscalingTarget = AutoscalingTarget()
-    target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots, at most.")] = 80
-    scale_down_stabilization_seconds: Annotated[Seconds, Meta(description="Scale down only to the most needed within this time.")] = 300
+    target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots, at most.")] = 70
+    scale_down_stabilization_seconds: Annotated[Seconds, Meta(description="Scale down only to the most needed within this time.")] = 45
     idle_seconds: Annotated[
         PositiveSeconds, Meta(description="After this long without a call, a pool with `minReplicas: 0` goes to zero.")
-    ] = 600
+    ] = 300
     schedule: Annotated[
         tuple[ScheduledMinimum, ...], Meta(max_length=100, description="When there should be more, or fewer, at least.")
     ] = ()

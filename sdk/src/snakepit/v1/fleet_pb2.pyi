@@ -64,18 +64,20 @@ class PoolState(_message.Message):
     def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ..., settings_digest: _Optional[bytes] = ..., demand: _Optional[_Union[Demand, _Mapping]] = ...) -> None: ...
 
 class Demand(_message.Message):
-    __slots__ = ("arrivals_per_second", "dispersion", "service_seconds", "busy_slots", "idle_seconds")
+    __slots__ = ("arrivals_per_second", "dispersion", "service_seconds", "busy_slots", "idle_seconds", "drift")
     ARRIVALS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     DISPERSION_FIELD_NUMBER: _ClassVar[int]
     SERVICE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     BUSY_SLOTS_FIELD_NUMBER: _ClassVar[int]
     IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
     arrivals_per_second: float
     dispersion: float
     service_seconds: float
     busy_slots: float
     idle_seconds: float
-    def __init__(self, arrivals_per_second: _Optional[float] = ..., dispersion: _Optional[float] = ..., service_seconds: _Optional[float] = ..., busy_slots: _Optional[float] = ..., idle_seconds: _Optional[float] = ...) -> None: ...
+    drift: float
+    def __init__(self, arrivals_per_second: _Optional[float] = ..., dispersion: _Optional[float] = ..., service_seconds: _Optional[float] = ..., busy_slots: _Optional[float] = ..., idle_seconds: _Optional[float] = ..., drift: _Optional[float] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
     __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled", "problem")
