@@ -118,6 +118,8 @@ class Look:
         self.heard = False
         self.serving: dict[str, set[bool]] = {}
         """By the uid of each capsule that replicas have told it to be serving: did it run calls then?"""
+        self.lost: set[str] = set()
+        """Uids of the capsules that a replica has told it to be lost, also if they have come back since."""
         self.unheard: dict[str, float] = {}
         """Replicas of the control plane that it heard nothing of when it read the pods, and since when."""
         self.demanded = False
@@ -156,6 +158,7 @@ class Client:
         """How often it has begun to lead: what it knew before is forgotten."""
         self.listens: Callable[[], dict[str, int] | None] = lambda: None
         """The capsules that serve with their running calls, by the last answers on streams that go on; None: there is no answer."""
+        self.lost: Callable[[], set[str]] = set
         self.unheard: Callable[[], dict[str, float]] = dict
         self.demanded: Callable[[], set[str]] = set
         """Pools of which a call waits or runs, by the last answers."""
@@ -171,6 +174,7 @@ class Client:
     def _heard(self, look: Look) -> None:
         serving = self.listens()
         look.heard = look.heard or serving is not None
+        look.lost |= self.lost()
         for uid, running in (serving or {}).items():
             look.serving.setdefault(uid, set()).add(running > 0)
 
@@ -319,6 +323,8 @@ class Client:
         if self.weather.crashes and self.chance.random() < self.weather.crashes:
             self.on_crash()
             await asyncio.get_running_loop().create_future()
+        if self.usurps:
+            await asyncio.sleep(0.05)  # Two that disagree undo what the other does: not as fast as this machine can.
         if self.weather.slow and self.chance.random() < 0.5:
             await asyncio.sleep(self.chance.random() * self.weather.slow)
 

@@ -123,6 +123,7 @@ class Cluster:
         process = Process(client)
         process.skew = self.chance.choice([0.0, 0.0, 0.0, -2.0, 2.0, 20.0])
         client.listens = lambda: self.plane.heard(client)
+        client.lost = lambda: self.plane.lost(client)
         client.unheard = lambda: self.plane.unheard(client)
         client.demanded = lambda: self.plane.wanted(client)
         client.on_crash = lambda: self.crash(process)

@@ -163,7 +163,7 @@ class Happenings(Cluster):
         process = self.start()
         process.client.usurps = True
         self.note(f"{process.client.name} leads too")
-        self.later(self.chance.choice([3.0, 20.0, 60.0]) * self.chance.random(), self.crash, process)
+        self.later(self.chance.choice([3.0, 20.0]) * self.chance.random(), self.crash, process)
 
     # ---- harm to the control plane
 

@@ -118,6 +118,7 @@ class Call:
         self.harmed = False
         """Something of it may have been lost, or may take long."""
         self.serving: dict[str, int] | None = None
+        self.lost: set[str] = set()
         self.wanted: set[str] = set()
         """Pools of which a call waits or runs there."""
         self.broken = False
@@ -142,6 +143,8 @@ class Call:
             for each in state.capsules
             if each.liveness == pool_pb2.LIVENESS_LIVE and each.workers[0].state == pool_pb2.WORKER_STATE_READY
         }
+        capsules = [each for state in answer.pools for each in state.capsules]
+        self.lost = {each.pod_uid for each in capsules if each.liveness == pool_pb2.LIVENESS_LOST}
         self.wanted = {state.pool.name for state in answer.pools if state.pool.queue_depth or state.pool.busy_slots}
         self.client.hears()
         return answer
@@ -341,6 +344,10 @@ class Plane:
     def wanted(self, client: Client) -> set[str]:
         """Pools of which a call waits or runs, by those answers."""
         return set().union(*(call.wanted for call in self.talks(client)))
+
+    def lost(self, client: Client) -> set[str]:
+        """Uids of the capsules that are lost, by those answers."""
+        return set().union(*(call.lost for call in self.talks(client)))
 
     def unheard(self, client: Client) -> dict[str, float]:
         """Replicas that it should know of and hears nothing of, and since when."""

@@ -22,6 +22,8 @@ ASKED = 10
 """So often a pod of one name that is refused may be asked for in that time: after 1 s, 2 s, 4 s and so on."""
 FAILED_SECONDS = 70.0
 """After a failed request, a status may tell of a decision that was made so long before."""
+DUEL_SECONDS = 40.0
+"""In which one that leads looks at each pool, at the latest."""
 LOOKED_SECONDS = 10.0
 LOOKED = 40
 """So often a pool is looked at in that time at most, while neither it nor a pod changes."""
@@ -122,7 +124,7 @@ class Rules:
         self._replaced: dict[tuple[str, str, str], deque[float]] = {}
         self._asked: dict[tuple[str, str, int], deque[float]] = {}
         self._looked: dict[str, deque[float]] = {}
-        self._looker: dict[str, Client] = {}
+        self._lookers: dict[str, dict[str, float]] = {}
 
     def _require(self, so: bool, sentence: str) -> None:
         if not so:
@@ -181,6 +183,8 @@ class Rules:
         if not any(finished(each) or not ready(each) for each in before):
             return
         key = owner(made), ordinal(made), template(made)
+        if self._duel(made["metadata"]["labels"][POOL_LABEL]):
+            self._replaced.pop(key, None)
         count = self._within_time(self._replaced.setdefault(key, deque()), STORM_SECONDS)
         self._require(count <= STORM, f"{made['metadata']['name']} is number {count} in place of what fails, in two minutes")
 
@@ -193,12 +197,16 @@ class Rules:
         self._require(count <= ASKED, f"{name} is asked for {count} times in two minutes, and refused")
 
     def looks(self, who: Client, name: str) -> None:
-        """It reads a pool. Two that lead wake each other, for as long as they both do."""
-        if self._looker.get(name) is not who:
-            self._looker[name] = who
+        """It reads a pool."""
+        self._lookers.setdefault(name, {})[who.name] = self._server.now()
+        if self._duel(name):
             self.changed(name)
         count = self._within_time(self._looked.setdefault(name, deque()), LOOKED_SECONDS)
         self._require(count <= LOOKED, f"{who.name} looks at {name} {count} times in {LOOKED_SECONDS:g} s")
+
+    def _duel(self, name: str) -> bool:
+        """Two lead, or did just now: what one does wakes the other, and they need not agree."""
+        return sum(at > self._server.now() - DUEL_SECONDS for at in self._lookers.get(name, {}).values()) > 1
 
     def changed(self, name: str) -> None:
         """Others have changed that pool, or a pod of it."""
@@ -240,7 +248,7 @@ class Rules:
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
         if ready(seen) and not late:
             self._cordoned(who, name)
-        if ready(seen) and not self._lost(name, uid_):
+        if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_):
             self._enough(look, name)
             self._idle_first(look, seen)
 
