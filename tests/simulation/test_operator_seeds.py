@@ -14,7 +14,7 @@ from simulation.operator_play import play
 
 from support.seeds import blocks
 
-SEEDS = 250
+SEEDS = 180
 BLOCK = 10
 LINES = 150
 
