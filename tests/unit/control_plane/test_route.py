@@ -94,6 +94,20 @@ def test_a_pool_without_a_ready_worker_is_waited_for_if_it_was_ready_a_moment_ag
     ]
 
 
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [
+        ({"minReplicas": 0, "maxReplicas": 2}, True),
+        ({"minReplicas": 1, "maxReplicas": 2, "schedule": [{"cron": "0 20 * * *", "minReplicas": 0}]}, True),
+        ({"minReplicas": 1, "maxReplicas": 2}, False),
+    ],
+    ids=["no minimum", "none at night", "one at least"],
+)
+def test_a_pool_that_its_autoscaler_may_take_to_zero_is_waited_for(policy: dict[str, object], waits: bool) -> None:
+    pool = make_pool(replicas=0, autoscaling=policy)
+    assert isinstance(route(pool, call(), LONG_AGO), Wait) is waits
+
+
 def test_a_suspended_pool_says_so_even_if_it_is_scaled_to_zero_or_was_ready_a_moment_ago() -> None:
     refusal = route(make_pool(replicas=0, suspended=True), call(), 1.0)
     assert isinstance(refusal, PoolNotReady)

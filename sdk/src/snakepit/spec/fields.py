@@ -282,7 +282,8 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
     @property
     def least_replicas(self) -> int:
         """The fewest capsules that the pool may have while it is not suspended."""
-        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+        policy = self.autoscaling
+        return self.replicas if policy is None else min([policy.min_replicas, *(each.min_replicas for each in policy.schedule)])
 
     @property
     def most_replicas(self) -> int:
