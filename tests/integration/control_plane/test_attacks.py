@@ -200,14 +200,14 @@ async def test_a_hello_with_too_much_in_it_is_refused(channel: grpc.aio.Channel)
 
 async def test_refused_links_are_neither_remembered_nor_logged_whole(server: Plane, channel: grpc.aio.Channel) -> None:
     before, size = server.rss, server.log.stat().st_size
-    for number in range(20):
+    for number in range(60):  # 240 MiB, if they were remembered; what is freed stays the process' in part
         hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_AGENT, version=f"{number}{LONG}", capsule=link_pb2.Capsule(name=LONG))
         link = ByHand(channel)
         await link.stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
         error = await refused(read_out(link.stream))
         assert error.message.endswith(f"hello.version has {len(LONG) + len(str(number))} characters, 253 is the most")
-    assert server.rss - before < 100
-    assert server.log.stat().st_size - size < 10_000
+    assert server.rss - before < 180
+    assert server.log.stat().st_size - size < 30_000
 
 
 async def test_of_refused_links_so_many_are_logged_in_a_minute(server: Plane, channel: grpc.aio.Channel) -> None:
