@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from snakepit import tool
 
@@ -15,6 +16,7 @@ def says_what_is_no_text() -> None:
     for name in os.listdir("/proc/self/fd"):
         try:
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                os.write(int(name), b"\x07\x00\x00\x00\x91\x92\xa4\xff\xfe\xff\xfe")
+                os.write(int(name), b"\x00\x00\x00\x07\x91\x92\xa4\xff\xfe\xff\xfe")
         except OSError:
             pass
+    time.sleep(60)  # a tool that has ended has its result, whatever becomes of its worker
