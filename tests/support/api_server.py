@@ -101,6 +101,8 @@ class ApiServer:
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._store_port}",
             "--bind-address=127.0.0.1",
+            # Or it looks for a route to the outside, which there need not be.
+            "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}",
             f"--cert-dir={self.folder / 'certificates'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
