@@ -57,6 +57,8 @@ class Replica:
         self.evicted: frozenset[str] = frozenset()
         self.seen: dict[str, Seen] = {}
         self.calls: set[Call] = set()
+        self.told_by: Client | None = None
+        """Whose word it goes by: the last one's, for as long as nobody says otherwise."""
         self.pushing = False
         self.since = 0.0
         self.named_at = 0.0
@@ -129,6 +131,7 @@ class Call:
             raise Broken
         if not self.replica.silent:
             self.replica.take(request)
+            self.replica.told_by = self.client
             self._plane.on_told(self.client, self.reign, request)
             self._version = request.version
             self._later(self.answer)
@@ -361,6 +364,6 @@ class Plane:
         for call in self.talks(client):
             replica = call.replica
             well = call.serving is not None and not call.harmed and not call.broken
-            if well and self.now() - call.begun > 2 and len(replica.calls) == 1 and capsule not in replica.drained:
+            if well and self.now() - call.begun > 2 and replica.told_by is client and capsule not in replica.drained:
                 found.append(replica.name)
         return found

@@ -5,47 +5,30 @@ SNAKEPIT_SEEDS: how many seeds, from 0 on; or `first:last`, the last one not inc
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Sequence
 
 import pytest
 from simulation.play import Failed, play
 
-from support.seeds import blocks
+from support.seeds import blocks, determines, play_each
 
 SEEDS = 2000
 BLOCK = 25
 """So few that one test is far from its time-out on a machine with much else to do."""
 
-LINES = 150
+
+def played(seed: int) -> tuple[str, Sequence[str]]:
+    try:
+        play(seed)
+    except Failed as failure:
+        return failure.problem, failure.trace
+    return "", ()
 
 
 @pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_calls_have_one_true_outcome_and_nothing_is_left_over(seeds: range) -> None:
-    for seed in seeds:
-        again = f"again: SNAKEPIT_SEEDS={seed}:{seed + 1} make simulate"
-        try:
-            play(seed)
-        except Failed as failure:
-            print(*failure.trace[:1], *failure.trace[1:][-LINES:], sep="\n")
-            pytest.fail(f"{failure}\n{again}", pytrace=False)
-        except Exception as error:
-            error.add_note(again)
-            raise
+    play_each(seeds, "SNAKEPIT_SEEDS", played)
 
 
 def test_the_seed_determines_the_run() -> None:
-    """Whatever the order of sets and of addresses in this process is."""
-    program = "import sys; from simulation.play import play; [print(*play(int(seed)).account.trace) for seed in sys.argv[1:]]"
-    traces = [
-        subprocess.run(
-            [sys.executable, "-c", program, *(str(seed) for seed in range(8))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    ]
-    assert traces[0] == traces[1]
-    assert traces[0]
+    assert determines("play(seed).account.trace", "simulation.play", 8)

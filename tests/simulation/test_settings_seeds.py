@@ -11,12 +11,11 @@ import random
 import pytest
 from simulation.settings_world import World
 
-from support.seeds import blocks
+from support.seeds import blocks, play_each
 from support.virtual_time import VirtualLoop
 
 SEEDS = 300
 BLOCK = 50
-LINES = 150
 
 
 def play(seed: int) -> tuple[str, list[str]]:
@@ -41,13 +40,4 @@ def play(seed: int) -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SETTINGS_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_every_replica_ends_with_exactly_the_settings_that_are_wanted(seeds: range) -> None:
-    for seed in seeds:
-        again = f"again: SNAKEPIT_SETTINGS_SEEDS={seed}:{seed + 1} make simulate"
-        try:
-            problem, trace = play(seed)
-        except Exception as error:
-            error.add_note(again)
-            raise
-        if problem:
-            print(*trace[-LINES:], sep="\n")
-            pytest.fail(f"seed {seed}: {problem}\n{again}", pytrace=False)
+    play_each(seeds, "SNAKEPIT_SETTINGS_SEEDS", play)

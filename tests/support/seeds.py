@@ -1,4 +1,4 @@
-"""Which seeds simulations play: the same ones in every run, and beside them some that no run has played yet.
+"""Which seeds simulations play: the same ones in every run, and some that no run has played. And what is said of one that fails.
 
 SNAKEPIT_FRESH_SEEDS: how many of the latter (50; a nightly run has more, 0: none).
 SNAKEPIT_FRESH_FROM: the first of them, which each run draws.
@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
 
 FRESH = 50
 LOWEST = 10_000_000
 """Nobody plays so many from 0 on."""
+
+LINES = 150
+"""Of what happened, the last ones are told."""
 
 
 def choose() -> None:
@@ -34,3 +42,32 @@ def blocks(variable: str, fixed: int, size: int) -> list[range]:
     first, alone, last = os.environ.get(variable, str(fixed)).rpartition(":")
     played = [range(int(first or 0), int(last)), *([] if alone else [fresh()])]
     return [seeds[n : n + size] for seeds in played for n in range(0, len(seeds), size)]
+
+
+def play_each(seeds: Iterable[int], variable: str, play: Callable[[int], tuple[str, Sequence[str]]]) -> None:
+    """`play` says what went wrong (no word: nothing) and what had happened. A seed that fails is named, with how to play it again."""
+    for seed in seeds:
+        again = f"again: {variable}={seed}:{seed + 1} make simulate"
+        try:
+            problem, trace = play(seed)
+        except Exception as error:
+            error.add_note(again)
+            raise
+        if problem:
+            print(*trace[:1], *trace[1:][-LINES:], sep="\n")
+            pytest.fail(f"seed {seed}: {problem}\n{again}", pytrace=False)
+
+
+def determines(expression: str, module: str, seeds: int) -> bool:
+    """Whether `expression` of `play(seed)` is the same whatever the order of sets and of addresses in a process is, and isn't nothing."""
+    program = f"import sys; from {module} import play; [print(*{expression}) for seed in map(int, sys.argv[1:])]"
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", program, *map(str, range(seeds))],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    )
+    return first == second != b""

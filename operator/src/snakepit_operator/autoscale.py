@@ -34,11 +34,14 @@ LOOK_SECONDS = 3.0
 """From a change of the load until somebody looks at it, on average."""
 
 HELD = 1.0
+"""So many standard deviations above what the arrivals explain, slots are held by something else: leases, calls longer than most."""
+
 BUSY_SECONDS = 5.0
-"""So many standard deviations above what the arrivals explain, slots are held by something else: leases, calls longer than most. Busy slots
-are a mean over so many seconds."""
+"""The replicas' mean of busy slots is over so long."""
 
 LEAST_PEAKEDNESS = 0.2
+"""A load whose variance is less than so much of its mean is taken for one of that: it is measured, and not that well known."""
+
 MOST_DISPERSION = 4.0
 """Arrivals come in bursts that are taken into account up to here; a Poisson process has 1."""
 
@@ -106,9 +109,12 @@ def is_idle(demand: Demand, policy: AutoscalingSpec) -> bool:
     return not demand.waiting and not demand.busy_slots and demand.idle_seconds >= policy.idle_seconds
 
 
-def stabilized(history: Iterable[tuple[float, int]], now: float, seconds: float, wanted: int) -> int:
-    """`wanted`, or the most of what was wanted within the last `seconds`. `history`: pairs of time and capsules."""
-    return max([wanted, *(capsules for when, capsules in history if when > now - seconds)])
+def stabilized(needed: Iterable[tuple[float, int]], now: float, seconds: float, wanted: int) -> tuple[tuple[float, int], ...]:
+    """When so many capsules were needed within the last `seconds`, and how many; those that are `wanted` now come last.
+
+    What is older and less has no say, so they are ever fewer: the first are those to have.
+    """
+    return (*(each for each in needed if each[1] > wanted and each[0] > now - seconds), (now, wanted))
 
 
 def warm_up(seen: Iterable[float]) -> float:

@@ -1,6 +1,7 @@
 """What is to be done with one pool now, what is said of it then, and what is remembered until the next look. Pure.
 
-What is remembered saves requests and repeats. Losing it, as a new leader does, changes no decision.
+What is remembered saves requests and repeats, and keeps a pool from getting smaller in a hurry. Losing it, as a new leader does, harms
+nobody.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def problem(schedule: Iterable[ScheduledMinimum]) -> str:
     """What is wrong with the first entry that can't be read, in a sentence; empty: nothing."""
     for number, each in enumerate(schedule):
         try:
-            CronSim(each.cron, datetime(2026, 1, 1, tzinfo=ZoneInfo(each.time_zone)))
+            CronSim(each.cron, datetime.fromtimestamp(0, ZoneInfo(each.time_zone)))
         except CronSimError as error:
             return f"autoscaling.schedule[{number}].cron {each.cron!r}: {error}; it is minute, hour, day of month, month, day of week"
         except (ZoneInfoNotFoundError, ValueError):
@@ -35,6 +35,7 @@ def problem(schedule: Iterable[ScheduledMinimum]) -> str:
 def _last(entry: ScheduledMinimum, now: float) -> datetime | None:
     """When the entry's time came last. None: never, or it can't be read."""
     try:
+        # CronSim goes to times before the one given: that very time has come, too.
         here = datetime.fromtimestamp(now + 1, ZoneInfo(entry.time_zone))
         return next(CronSim(entry.cron, here, reverse=True), None)
     except (CronSimError, ZoneInfoNotFoundError, ValueError):

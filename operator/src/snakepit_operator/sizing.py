@@ -37,7 +37,7 @@ class Size(Struct, frozen=True, kw_only=True):
     warm_ups: tuple[tuple[str, float], ...] = ()
     """Uids of pods that got ready, and after how many seconds."""
     needed: tuple[tuple[float, int], ...] = ()
-    """When so many capsules were needed, and how many: ever fewer, as what is older and less has no say."""
+    """As `stabilized` gives it."""
 
     def is_short(self, view: FleetView) -> bool:
         """Does the demand need more capsules than there should be?"""
@@ -51,9 +51,7 @@ class Size(Struct, frozen=True, kw_only=True):
         policy = self.policy or DEFAULT
         if not (self.capsules or self.least or demand.waiting or demand.arrivals_per_second):
             return Recommendation(0, "0 capsules: there are no calls")
-        advice = recommend(demand, policy, self.slots, warm_up(seconds for _, seconds in self.warm_ups), least=self.least)
-        wrong = problem(policy.schedule)
-        return replace(advice, reasoning=f"{advice.reasoning}; {wrong}, and counts for nothing") if wrong else advice
+        return recommend(demand, policy, self.slots, warm_up(seconds for _, seconds in self.warm_ups), least=self.least)
 
 
 def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float) -> Size:
@@ -68,9 +66,11 @@ def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float)
     least = least_replicas(policy, now) if policy is not None else 1
     size = replace(before, policy=policy, least=least, slots=spec.worker.slots, warm_ups=_warm_ups(before.warm_ups, observed))
     size = replace(size, advice=size.advised(observed.fleet))
-    if policy is None:
-        return replace(size, capsules=spec.replicas, needed=())
-    return _scaled(size, policy, observed, now)
+    if policy is not None:
+        return _scaled(size, policy, observed, now)
+    capsules = 0 if spec.suspended else spec.replicas
+    # An autoscaler that is switched on goes down from here, in no more of a hurry than from what it has asked for itself.
+    return replace(size, capsules=capsules, needed=((now, capsules),))
 
 
 def _warm_ups(known: Sequence[tuple[str, float]], observed: Observed) -> tuple[tuple[str, float], ...]:
@@ -81,18 +81,18 @@ def _warm_ups(known: Sequence[tuple[str, float]], observed: Observed) -> tuple[t
 
 def _scaled(size: Size, policy: AutoscalingSpec, observed: Observed, now: float) -> Size:
     bounded = min(max(size.capsules, size.least), policy.max_replicas)
-    if size.advice is None:
+    if (advice := size.advice) is None:
         return replace(size, capsules=bounded)
-    wanted = size.advice.capsules
+    if wrong := problem(policy.schedule):
+        size = replace(size, advice=replace(advice, reasoning=f"{advice.reasoning}; {wrong}, and counts for nothing"))
+    wanted = advice.capsules
     if wanted == 0 and may_go_to_zero(observed, now, policy.idle_seconds):
         return replace(size, capsules=0, needed=())
     wanted = max(wanted, 1 if bounded or observed.active else 0)
     if wanted < bounded and not is_complete(observed):
         return replace(size, capsules=bounded)
-    recent = (each for each in size.needed if each[1] > wanted and each[0] > now - policy.scale_down_stabilization_seconds)
-    needed = (*recent, (now, wanted))
-    capsules = stabilized(needed, now, policy.scale_down_stabilization_seconds, wanted)
-    return replace(size, capsules=min(capsules, policy.max_replicas), needed=needed)
+    needed = stabilized(size.needed, now, policy.scale_down_stabilization_seconds, wanted)
+    return replace(size, capsules=min(needed[0][1], policy.max_replicas), needed=needed)
 
 
 def look_again(size: Size, fleet: FleetView | None, now: float) -> float | None:

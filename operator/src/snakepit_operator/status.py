@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from snakepit.spec.fields import Condition, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import AutoscalingSpec, Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
@@ -144,7 +144,7 @@ class _View:
             SYNCED: self.synced(fleet) if fleet else unknown,
             STORE: self.store(fleet) if fleet else unknown,
         }
-        return found if self.pool.spec.autoscaling is None else {**found, AUTOSCALING: self.autoscaling()}
+        return found if (policy := self.pool.spec.autoscaling) is None else {**found, AUTOSCALING: self.autoscaling(policy)}
 
     def available(self, fleet: FleetView) -> Finding:
         if fleet.available:
@@ -210,20 +210,18 @@ class _View:
         then = "; new ones are refused" if full else ""
         return Finding("True", Reason.SESSIONS_FULL if full else Reason.SESSIONS_NEARLY_FULL, f"{message}{then}")
 
-    def autoscaling(self) -> Finding:
-        policy, advice = self.pool.spec.autoscaling, self.advice
+    def autoscaling(self, policy: AutoscalingSpec) -> Finding:
+        advice, size = self.advice, _count(self.wanted, "capsule")
         if self.pool.spec.suspended:
             return Finding("False", Reason.SUSPENDED, "the pool is suspended")
-        if advice is None or policy is None:
-            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, f"nothing is known of the demand: the pool keeps {self._size()}")
+        if advice is None:
+            return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, f"nothing is known of the demand: the pool keeps {size}")
         said = advice.reasoning
         if self.wanted > advice.capsules:
-            said += f"; {self._size()} for now: no fewer than were needed within {policy.scale_down_stabilization_seconds:g} s"
+            said += f"; {size} for now: down after {policy.scale_down_stabilization_seconds:g} s of less, while every replica is heard"
+            said += "" if advice.capsules else ", and to 0 when no session has its worker there"
         limited = advice.is_limited and self.wanted == policy.max_replicas
         return Finding("True", Reason.SCALING_LIMITED if limited else Reason.SCALED_BY_DEMAND, f"{said}; spec.replicas is ignored")
-
-    def _size(self) -> str:
-        return _count(self.wanted, "capsule")
 
     def _movement(self) -> Reason | None:
         old = len(self.active) - self.updated

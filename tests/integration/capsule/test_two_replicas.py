@@ -128,6 +128,18 @@ async def test_a_replica_that_was_refused_hears_when_the_worker_is_free_however_
         assert time.monotonic() - began < 10, "a refused call waited for a heartbeat"
 
 
+@contextlib.asynccontextmanager
+async def two_workers() -> AsyncIterator[tuple[Running, Caller]]:
+    """Of one replica, both ready."""
+    async with (
+        replica() as server,
+        callers(server) as (caller,),
+        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
+    ):
+        await ready(caller, 2)
+        yield server, caller
+
+
 @pytest.mark.parametrize("who", ["whoever", "the replica"])
 async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_elsewhere_and_none_runs_twice(
     who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,12 +151,7 @@ async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with (
-        replica() as server,
-        callers(server) as (caller,),
-        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
-    ):
-        await ready(caller, 2)
+    async with two_workers() as (server, caller):
         for number in range(20):
             before = recalled(server)
             await one_slow_among_quick_ones(caller, tmp_path / str(number), chance.randrange(5))
@@ -159,12 +166,7 @@ async def test_a_quick_call_waits_a_few_milliseconds_behind_a_slow_one_while_a_s
     """The least of several rounds: how long a machine that does other things keeps a process from running is not what is asked."""
     monkeypatch.setattr(workers, "WAKE_SECONDS", workers.AHEAD_SECONDS)  # However fast the machine is, they go behind the slow one.
     waits: list[float] = []
-    async with (
-        replica() as server,
-        callers(server) as (caller,),
-        capsule(spec(ADAPTER, worker={"processes": 2}, heartbeat=NO_BEAT), server, pool=POOL),
-    ):
-        await ready(caller, 2)
+    async with two_workers() as (server, caller):
         for number in range(100):
             before = recalled(server)
             waited = await longest_wait_behind_a_slow_call(caller, tmp_path / str(number))

@@ -5,7 +5,6 @@ The operator looks every one to five seconds. What a capsule takes to get warm i
 
 from __future__ import annotations
 
-from collections import deque
 from random import Random
 
 from snakepit.spec.fields import AutoscalingSpec
@@ -20,7 +19,7 @@ class Ours:
         self.policy = AutoscalingSpec(min_replicas=trace.least, max_replicas=most)
         self.meter = Meter(0.0)
         self.random = Random(f"ours {seed}")
-        self.history: deque[tuple[float, int]] = deque()
+        self.needed: tuple[tuple[float, int], ...] = ()
         self.next_look = 0.0
 
     def __call__(self, pool: Pool) -> None:
@@ -47,7 +46,5 @@ class Ours:
         if not wanted:
             return 0
         seconds = self.policy.scale_down_stabilization_seconds
-        self.history.append((pool.now, wanted))
-        while self.history[0][0] <= pool.now - seconds:
-            self.history.popleft()
-        return stabilized(self.history, pool.now, seconds, wanted)
+        self.needed = stabilized(self.needed, pool.now, seconds, wanted)
+        return self.needed[0][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,11 @@ def test_the_reasoning_says_what_was_measured_and_which_bound_holds() -> None:
     )
 
 
+def test_the_sentence_of_the_page_is_what_the_formula_says() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/autoscaling.md").read_text()
+    assert f"\n{recommend(demand(), AutoscalingSpec(max_replicas=50), 8, 12.0).reasoning}\n" in page
+
+
 def test_a_pool_goes_to_zero_after_its_idle_time_and_only_if_it_may() -> None:
     quiet = Demand(idle_seconds=300.0)
     assert recommend(quiet, AutoscalingSpec(min_replicas=0, max_replicas=5), 1, 10).capsules == 0
@@ -138,9 +144,9 @@ def test_a_pool_with_a_call_is_not_idle(field: dict[str, Any]) -> None:
 
 def test_the_size_goes_up_at_once_and_down_to_the_most_of_the_window() -> None:
     history = [(0.0, 9), (50.0, 7), (90.0, 3)]
-    assert stabilized(history, 100.0, 60.0, 2) == 7
-    assert stabilized(history, 100.0, 60.0, 8) == 8
-    assert stabilized(history, 100.0, 0.0, 2) == 2
+    assert stabilized(history, 100.0, 60.0, 2) == ((50.0, 7), (90.0, 3), (100.0, 2))
+    assert stabilized(history, 100.0, 60.0, 8) == ((100.0, 8),)
+    assert stabilized(history, 100.0, 0.0, 2) == ((100.0, 2),)
 
 
 def test_the_warm_up_is_that_of_the_slow_ones() -> None:

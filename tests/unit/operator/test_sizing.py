@@ -154,6 +154,20 @@ def test_narrower_bounds_hold_at_once() -> None:
     assert sizing.look(scaled(1, minReplicas=6), seen(None), START + 2).capsules == 6
 
 
+def test_a_pool_whose_autoscaler_is_switched_on_gets_smaller_in_no_more_of_a_hurry() -> None:
+    sizing, of = Sizing(), scaled(1, scaleDownStabilizationSeconds=60)
+    assert sizing.look(pool(replicas=9), seen(QUIET), START).capsules == 9
+    assert sizing.look(of, seen(QUIET), START + 59).capsules == 9
+    assert sizing.look(of, seen(QUIET), START + 60).capsules == 1
+
+
+def test_an_autoscaled_pool_that_was_suspended_begins_with_what_its_calls_need_and_not_with_replicas() -> None:
+    sizing, of = Sizing(), scaled(1)
+    suspended = msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, suspended=True))
+    assert sizing.look(suspended, seen(QUIET), START).capsules == 0
+    assert sizing.look(of, seen(QUIET), START + 1).capsules == 1
+
+
 def test_a_suspended_pool_is_not_short_and_autoscaling_that_is_taken_out_leaves_replicas() -> None:
     sizing, of = Sizing(), scaled(1)
     suspended = msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, suspended=True))

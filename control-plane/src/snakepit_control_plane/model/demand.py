@@ -22,8 +22,7 @@ LAG = 10
 """Samples from which on the load is compared with itself: about what a capsule takes to get warm."""
 
 SHORT_BIN, BIN = 8, 15
-"""Samples that arrivals are compared over,
-from one bin to the next. The short ones show bursts; what the long ones show beyond is drift."""
+"""So many samples are added up, and compared with those before. The short bins show bursts; what the long ones show beyond is drift."""
 
 MOST_DISPERSION = 15.0
 """Beyond, it isn't drift any more: the load comes and goes, and what has gone is no reason for more."""

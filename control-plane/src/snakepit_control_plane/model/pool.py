@@ -212,6 +212,11 @@ class Pool:
         """Slots of ready workers that run a call, whichever replica it came through."""
         return sum(worker.slots if worker.taken else min(worker.load, worker.slots) for worker in self.workers.values() if worker.alive)
 
+    @property
+    def _desired_capsules(self) -> int:
+        """How many an autoscaled pool should have, the operator alone knows: here it is those that are there."""
+        return self.spec.replicas if self.spec.autoscaling is None else max(self.spec.least_replicas, len(self.capsules))
+
     def describe(self) -> pool_pb2.Pool:
         """The pool as PoolService and the operator see it."""
         ready = [worker for worker in self.workers.values() if worker.alive]
@@ -219,7 +224,7 @@ class Pool:
         return pool_pb2.Pool(
             name=self.name,
             generation=self.settings.generation,
-            desired_capsules=self.spec.replicas,
+            desired_capsules=self._desired_capsules,
             live_capsules=sum(capsule.liveness == pool_pb2.LIVENESS_LIVE for capsule in self.capsules.values()),
             ready_workers=len(ready),
             busy_slots=self.busy_slots,
