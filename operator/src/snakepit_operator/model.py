@@ -135,7 +135,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
 
     `behind`: replicas that said last that they hold other settings than they should; `refused` is why one can't take them. `unheard`:
     replicas that nothing is heard of now. `held_generation`: the oldest that a replica holds; None: not every one holds any. `demand`: what
-    the pool's calls ask for; None: no replica has the pool.
+    the pool's calls ask for; None: no replica has the pool. `in_use`: it should have a capsule, or keep the last one.
     """
 
     available: bool = False
@@ -156,6 +156,7 @@ class FleetView(Struct, frozen=True, kw_only=True):
     refused: str = ""
     held_generation: int | None = None
     demand: Demand | None = None
+    in_use: bool = False
 
     def capsule(self, pod: PodView) -> CapsuleView | None:
         """What is known of this very pod: a namesake from before doesn't count."""

@@ -76,6 +76,7 @@ def status(
         total_slots=fleet.total_slots if fleet else None,
         queue_depth=fleet.queue_depth if fleet else None,
         sessions=fleet.sessions if fleet else None,
+        in_use=fleet.in_use if fleet else None,
         reason=headline(findings),
         conditions=conditions(findings, pool, now),
     )

@@ -16,6 +16,9 @@ from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, HASH_LA
 
 Object = Mapping[str, Any]
 
+RECENT_SECONDS = 30.0
+"""A pool is in use for so long after its last call: who looks every 30 s, as KEDA does, misses none."""
+
 _HARMLESS_WAITING = {"ContainerCreating", "PodInitializing", ""}
 _ONE_FAULT = {"ErrImagePull": "ImagePullBackOff"}
 """The kubelet alternates between the two for as long as the image can't be pulled: one name, or each turn would be news."""
@@ -112,6 +115,7 @@ def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb
     """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment."""
     fullest = max((state.pool for state in states), key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
     broken = [answer for answer in answers if not answer.session_store_ready]
+    capsules, demand = _capsules(states), _demand(states)
     return FleetView(
         available=fullest.available,
         reason=fullest.reason,
@@ -122,12 +126,19 @@ def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb
         queue_depth=sum(state.pool.queue_depth for state in states),
         sessions=max((state.pool.sessions for state in states), default=0),
         sessions_mark=max((state.pool.sessions_mark for state in states), default=0),
-        capsules=_capsules(states),
+        capsules=capsules,
         silence_held=bool(states) and all(state.silence_held for state in states),
         store_ready=not broken,
         store_message=broken[0].session_store_message if broken else "",
-        demand=_demand(states),
+        demand=demand,
+        in_use=_is_in_use(demand, capsules) or any(state.pool.queue_depth or state.pool.busy_slots for state in states),
     )
+
+
+def _is_in_use(demand: Demand | None, capsules: Mapping[str, CapsuleView]) -> bool:
+    """A replica that has just started has heard of no call yet, and counts from then: where no capsule is, that is no use."""
+    recent = demand is not None and demand.idle_seconds < RECENT_SECONDS
+    return any(each.running or each.sessions or (recent and each.live) for each in capsules.values())
 
 
 def _demand(states: Sequence[fleet_pb2.PoolState]) -> Demand | None:

@@ -29,18 +29,20 @@ OnWake = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
-async def watch_forever(namespaces: tuple[str, ...], on_wake: OnWake, until_listed: Callable[[], Awaitable[None]]) -> None:
-    """Watch, and watch again, until cancelled. `namespaces` empty: all.
+async def watch_forever(
+    namespaces: tuple[str, ...], on_wake: OnWake, until_listed: Callable[[], Awaitable[None]], *, pods: bool = True
+) -> None:
+    """Watch, and watch again, until cancelled. `namespaces` empty: all. `pods`: a pool's pods wake it too.
 
     `until_listed` waits until pools can be listed: a kopf that starts before they are defined never watches them.
     """
     while True:
         await until_listed()
-        await watch(namespaces, on_wake)
+        await watch(namespaces, on_wake, pods=pods)
         await asyncio.sleep(RESTART_SECONDS)
 
 
-async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
+async def watch(namespaces: tuple[str, ...], on_wake: OnWake, *, pods: bool = True) -> None:
     """One life of kopf; its end is logged, not raised.
 
     It lives in a thread with a loop of its own: in ours it would take over the signals, and cancel our tasks when it ends.
@@ -49,7 +51,7 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
     stop, ended = threading.Event(), loop.create_future()
 
     def life() -> None:
-        outcome = _live(namespaces, lambda pool: _call(loop, on_wake, pool), stop)
+        outcome = _live(namespaces, _registry(lambda pool: _call(loop, on_wake, pool), pods), stop)
         _call(loop, _settle, ended, outcome)
 
     thread = threading.Thread(target=life, name="kopf", daemon=True)
@@ -61,18 +63,18 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake) -> None:
         await asyncio.to_thread(thread.join, STOP_SECONDS)
 
 
-def _live(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -> str:
+def _live(namespaces: tuple[str, ...], registry: kopf.OperatorRegistry, stop: threading.Event) -> str:
     try:
-        asyncio.run(_kopf(namespaces, on_wake, stop))
+        asyncio.run(_kopf(namespaces, registry, stop))
     except Exception as error:  # whatever it dies of, it is started again, and the log says why
         return f"{type(error).__name__}: {error}"
     return "without an error"
 
 
-async def _kopf(namespaces: tuple[str, ...], on_wake: OnWake, stop: threading.Event) -> None:
+async def _kopf(namespaces: tuple[str, ...], registry: kopf.OperatorRegistry, stop: threading.Event) -> None:
     try:
         await kopf.operator(
-            registry=_registry(on_wake),
+            registry=registry,
             settings=_settings(),
             standalone=True,
             # Or kopf makes one of the user's name, which a number like 65532 doesn't have.
@@ -109,7 +111,7 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _registry(on_wake: OnWake) -> kopf.OperatorRegistry:
+def _registry(on_wake: OnWake, pods: bool) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
@@ -121,7 +123,8 @@ def _registry(on_wake: OnWake) -> kopf.OperatorRegistry:
 
     kopf.on.login(registry=registry)(_login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
-    kopf.on.event("", "v1", "pods", labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(pod_changed)
+    if pods:
+        kopf.on.event("", "v1", "pods", labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(pod_changed)
     return registry
 
 

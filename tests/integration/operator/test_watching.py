@@ -18,6 +18,7 @@ from snakepit_operator import wake as wake_module
 from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
+from snakepit_operator.pools import Pools
 from snakepit_operator.settings import Settings
 from snakepit_operator.wake import watch, watch_forever
 from support.api_server import CRD, SYSTEM, Admin, ApiServer, Refused, eventually
@@ -111,6 +112,32 @@ async def test_a_watch_leaves_no_trace_on_what_it_watches(admin: Admin, door: Ga
     assert metadata["annotations"].keys() == {"nudge"}
     assert "finalizers" not in metadata
     assert await admin.every("events") == []
+
+
+async def test_what_is_known_of_a_pool_follows_its_changes_without_the_lead(admin: Admin, door: Gate, kube: Kube) -> None:
+    pools, name = Pools(kube, (admin.namespace,)), f"{admin.namespace}/digits"
+
+    async def replicas() -> int | None:
+        pool = await pools.get(name)
+        return None if pool is None else pool.spec.replicas
+
+    async with task(pools.run()):
+        assert await replicas() is None
+        await admin.make_pool(replicas=1)
+        await eventually(lambda: replicas(), "it is there")
+        for wanted in range(2, 6):
+            with pools.changes(name) as changed:
+                await admin.edit(replicas=wanted)
+                async with asyncio.timeout(SOON):
+                    while await replicas() != wanted:
+                        await changed.wait()
+                        changed.clear()
+        await admin.delete("snakepools", "digits")
+        await eventually(lambda: gone(replicas), "it has gone")
+
+
+async def gone(replicas: Callable[[], Awaitable[int | None]]) -> bool:
+    return await replicas() is None
 
 
 async def test_a_watch_whose_connections_break_goes_on(admin: Admin, door: Gate) -> None:

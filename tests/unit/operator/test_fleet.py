@@ -208,15 +208,16 @@ async def test_a_replica_that_comes_back_is_told_everything_again(talk: Talk) ->
     assert [each.pool for each in again.told[0].pools] == [POOL]
 
 
-async def test_mere_counts_are_no_essential_change(talk: Talk) -> None:
+async def test_that_a_pool_comes_into_use_is_essential_and_mere_counts_are_not(talk: Talk) -> None:
     talk.fleet.set_pools([settings()])
     await talk.until(lambda: talk.fleet.view(POOL))
     await talk.until(lambda: talk.changes)
-    talk.changes.clear()
-    talk.replica.state.busy_slots = 7
-    talk.fleet.put(settings(), ["digits-0"])
-    await talk.until(lambda: talk.changes)
-    assert talk.changes == [(POOL, False)]
+    for busy, drained, essential in ((1, "digits-0", True), (7, "digits-1", False), (0, "digits-2", True)):
+        talk.changes.clear()
+        talk.replica.state.busy_slots = busy
+        talk.fleet.put(settings(), [drained])
+        await talk.until(lambda: talk.changes)
+        assert talk.changes == [(POOL, essential)]
 
 
 async def test_whatever_goes_wrong_in_a_talk_the_next_one_comes(caplog: pytest.LogCaptureFixture) -> None:

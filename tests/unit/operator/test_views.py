@@ -125,8 +125,10 @@ def capsule(liveness: int, **fields: Any) -> fleet_pb2.CapsuleState:
     return fleet_pb2.CapsuleState(**{"name": "a", "liveness": liveness, **fields})
 
 
-def answer(*capsules: fleet_pb2.CapsuleState, store: bool = True, **pool: Any) -> fleet_pb2.SyncResponse:
-    state = fleet_pb2.PoolState(pool=pool_pb2.Pool(name=POOL, **pool), capsules=capsules)
+def answer(
+    *capsules: fleet_pb2.CapsuleState, store: bool = True, demand: fleet_pb2.Demand | None = None, **pool: Any
+) -> fleet_pb2.SyncResponse:
+    state = fleet_pb2.PoolState(pool=pool_pb2.Pool(name=POOL, **pool), capsules=capsules, demand=demand)
     return fleet_pb2.SyncResponse(replica="r", session_store_ready=store, session_store_message="" if store else "refused", pools=[state])
 
 
@@ -195,3 +197,26 @@ def test_a_capsule_that_reaches_no_lane_port_says_so_unless_another_replica_has_
     assert view(answer(without)).capsules["a"].failure == ("LaneUnreachable", "its agent can't reach port 7802")
     serving = capsule(pool_pb2.LIVENESS_LIVE, workers=[pool_pb2.Worker(id="a/0", state=pool_pb2.WORKER_STATE_READY)])
     assert view(answer(without), answer(serving)).capsules["a"].failure is None
+
+
+def demand(idle: float) -> fleet_pb2.Demand:
+    return fleet_pb2.Demand(idle_seconds=idle)
+
+
+def test_a_pool_is_in_use_while_calls_wait_or_run_or_a_session_has_its_worker_there() -> None:
+    live = pool_pb2.LIVENESS_LIVE
+    assert not view(answer()).in_use
+    assert view(answer(queue_depth=1), answer()).in_use
+    assert view(answer(), answer(busy_slots=1)).in_use
+    assert view(answer(capsule(live, running=1), demand=demand(100))).in_use
+    assert view(answer(capsule(live, sessions=1), demand=demand(100))).in_use
+    assert not view(answer(capsule(live), sessions=5, demand=demand(100))).in_use, "a session whose worker has gone needs none"
+
+
+def test_a_pool_is_in_use_for_half_a_minute_after_a_call_unless_there_is_no_capsule() -> None:
+    """A replica that has just started counts from then, and must not wake a pool that is at zero."""
+    live = pool_pb2.LIVENESS_LIVE
+    assert view(answer(capsule(live), demand=demand(100)), answer(demand=demand(29))).in_use
+    assert not view(answer(capsule(live), demand=demand(31))).in_use
+    assert not view(answer(demand=demand(0))).in_use
+    assert not view(answer(capsule(pool_pb2.LIVENESS_LOST), demand=demand(0))).in_use

@@ -330,6 +330,7 @@ class SnakePoolStatus(Section, frozen=True):
     total_slots: Annotated[int, Meta(description="Slots of all ready workers.")] | None = None
     queue_depth: Annotated[int, Meta(description="Calls that wait, at all control-plane replicas.")] | None = None
     sessions: Annotated[int, Meta(description="Sessions of the pool.")] | None = None
+    in_use: Annotated[bool, Meta(description="Calls wait or run, or did within 30 s, or a session has its worker there.")] | None = None
     reason: Annotated[str, Meta(description="The one word that says most: of the condition that is worst.")] | None = None
     conditions: Annotated[tuple[Condition, ...], Meta(extra={"map_key": "type"})] = ()
 

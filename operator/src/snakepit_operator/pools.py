@@ -1,0 +1,79 @@
+"""Pools as the API server has them, for those who ask any replica of the operator about them, the leader or not. It decides nothing.
+
+What was read is kept until the watch says that it has changed, and for KEEP_SECONDS at most: a watch may miss something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from snakepit.spec.fields import SnakePool
+from snakepit_operator.kube import POOLS, Kube, KubeError
+from snakepit_operator.observe import Found, find
+from snakepit_operator.wake import watch_forever
+
+KEEP_SECONDS = 60.0
+LIST_SECONDS = 2.0
+"""While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
+
+_Reading = asyncio.Task[Found | None]
+
+
+class Pools:
+    """Reads pools of `namespaces` (empty: of all). Many who ask for one at the same time make one request."""
+
+    def __init__(self, kube: Kube, namespaces: tuple[str, ...]) -> None:
+        self._kube = kube
+        self.namespaces = namespaces
+        self._read: dict[str, tuple[float, _Reading]] = {}
+        self._listening: dict[str, set[asyncio.Event]] = {}
+
+    async def run(self) -> None:
+        """Watch, until cancelled."""
+        await watch_forever(self.namespaces, self.wake, self._until_listed, pods=False)
+
+    def wake(self, name: str) -> None:
+        """The pool `namespace/name` has changed."""
+        self._read.pop(name, None)
+        for changed in self._listening.get(name, ()):
+            changed.set()
+
+    async def get(self, name: str) -> SnakePool | None:
+        """The pool `namespace/name`, with its status; None: it is gone or going. Raises KubeError, and msgspec.ValidationError."""
+        now = asyncio.get_running_loop().time()
+        since, reading = self._read.get(name, (0.0, None))
+        if reading is None or now - since > KEEP_SECONDS:
+            reading = asyncio.create_task(find(self._kube, name), name=f"read {name}")
+            reading.add_done_callback(lambda done: self._keep(name, done))
+            self._read[name] = now, reading
+        found = await asyncio.shield(reading)
+        return None if found is None else found.pool
+
+    def _keep(self, name: str, done: _Reading) -> None:
+        """Only what is there is kept."""
+        is_there = not done.cancelled() and done.exception() is None and done.result() is not None
+        if not is_there and self._read.get(name, (0.0, None))[1] is done:
+            del self._read[name]
+
+    @contextlib.contextmanager
+    def changes(self, name: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever that pool has changed."""
+        changed = asyncio.Event()
+        listening = self._listening.setdefault(name, set())
+        listening.add(changed)
+        try:
+            yield changed
+        finally:
+            listening.discard(changed)
+            if not listening:
+                self._listening.pop(name, None)
+
+    async def _until_listed(self) -> None:
+        while True:
+            with contextlib.suppress(KubeError):
+                for namespace in self.namespaces or (None,):
+                    await self._kube.list(POOLS, namespace)
+                return
+            await asyncio.sleep(LIST_SECONDS)
