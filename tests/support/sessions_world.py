@@ -75,7 +75,7 @@ class Agent:
         self.channels: dict[str, Any] = {}
         self.lives = {f"{name}/{n}": f"{name}-{n}-0" for n in range(workers)}
         self.running: dict[int, HeldCall] = {}
-        self.processes = self.supervisor = self.lifecycle = self
+        self.processes = self.supervisor = self.lifecycle = self.seats = self
         leasing: Any = Leasing(self.ledger, self, exclusive=False)  # type: ignore[arg-type]
         answers = Answers(self.ledger, self, self, None, self.flush)  # type: ignore[arg-type]
         execution = Execution(self.ledger, self, answers, leasing, MemoryBudget(1 << 30), lambda _: None, lambda: None)  # type: ignore[arg-type]

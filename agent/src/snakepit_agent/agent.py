@@ -85,7 +85,7 @@ class Agent:
     @property
     def is_ready(self) -> bool:
         """Is a worker warm, and wanted?"""
-        return self.workers.lifecycle.is_ready
+        return self.workers.lifecycle.seats.is_ready
 
     def drain(self) -> None:
         """Finish what runs, then set `finished`."""
@@ -227,7 +227,7 @@ class Agent:
 
     def _arm_tick(self) -> None:
         self._fast = bool(self.ledger.calls)
-        resting = REST_TICK_SECONDS if self.workers.lifecycle.is_at_rest else IDLE_TICK_SECONDS
+        resting = REST_TICK_SECONDS if self.workers.lifecycle.seats.is_at_rest else IDLE_TICK_SECONDS
         self._tick_timer = self._loop.call_later(HELD_TICK_SECONDS if self._fast else resting, self._tick)
 
     def _tick(self) -> None:

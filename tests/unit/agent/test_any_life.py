@@ -45,7 +45,7 @@ class Walk:
         self.finished = self.finished or Finished() in actions
 
     def routable(self) -> int:
-        return sum(seat.is_routable for seat in self.lifecycle.seats)
+        return sum(seat.is_routable for seat in self.lifecycle.seats.current)
 
     def any(self) -> str:
         return self.chance.choice(sorted(self.alive))
@@ -63,10 +63,10 @@ class Walk:
         assert self.routable() >= before, "a successor that becomes ready takes nothing away"
 
     def end_a_call(self) -> None:
-        self.lifecycle.ended_a_call(self.any())
+        self.lifecycle.seats.ended_a_call(self.any())
 
     def grow(self) -> None:
-        self.lifecycle.measured(self.any(), 2000, self.chance.randrange(1100))
+        self.lifecycle.seats.measured(self.any(), 2000, self.chance.randrange(1100))
 
     def recycle(self) -> None:
         before = self.routable()
@@ -102,15 +102,15 @@ class Walk:
 
     def check(self) -> None:
         lifecycle = self.lifecycle
-        seats = list(lifecycle.all_seats())
+        seats = list(lifecycle.seats)
         assert self.alive == {seat.incarnation for seat in seats if seat.has_process}, "we know every process, and no other"
-        assert not lifecycle.successors.keys() & lifecycle.leaving.keys(), "three processes of one index"
-        for index, seat in enumerate(lifecycle.seats):
+        assert not lifecycle.seats.successors.keys() & lifecycle.seats.leaving.keys(), "three processes of one index"
+        for index, seat in enumerate(lifecycle.seats.current):
             assert seat.index == index
-            assert (seat.state is SeatState.REPLACING) == (index in lifecycle.successors), "a successor belongs to one that serves"
+            assert (seat.state is SeatState.REPLACING) == (index in lifecycle.seats.successors), "a successor belongs to one that serves"
             assert seat.state not in (SeatState.DRAINING, SeatState.STOPPING, SeatState.STOPPED), "nobody asked for fewer workers"
         if not self.exclusive:
-            assert len(lifecycle.successors) + len(lifecycle.leaving) <= most_at_once(self.policy.workers)
+            assert len(lifecycle.seats.successors) + len(lifecycle.seats.leaving) <= most_at_once(self.policy.workers)
 
     def end(self) -> None:
         self.follow(self.lifecycle.drain(self.now))
@@ -163,7 +163,7 @@ def test_the_walk_goes_through_every_row_of_the_table() -> None:
             walk = Walk(seed + part, 3, exclusive=part % 2 == 1)
             for _ in range(STEPS):
                 walk.step()
-            drained = walk.lifecycle.seats[0]
+            drained = walk.lifecycle.seats.current[0]
             walk.follow(walk.lifecycle.drain_worker(drained.incarnation, walk.now))
             if part % 3:
                 walk.alive.clear()

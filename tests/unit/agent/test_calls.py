@@ -49,7 +49,7 @@ class Capsule:
         ends = inbox.detach(), self.inbox.dup().detach(), outbox.detach()
         channel = WorkerChannel("w", *ends, self._heard, lambda *_: None, lambda *_: None)
         self.channels = {"w": channel}
-        self.supervisor = self.processes = self.lifecycle = cast(Any, self)
+        self.supervisor = self.processes = self.lifecycle = self.seats = cast(Any, self)
         leasing = Leasing(self.ledger, self.supervisor, exclusive=False)
         answers = Answers(self.ledger, self, self.processes, cast(Any, None), lambda: None)
         self.execution = Execution(self.ledger, self.supervisor, answers, leasing, MemoryBudget(1 << 20), self._route, lambda: None)

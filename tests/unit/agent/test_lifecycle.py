@@ -24,14 +24,14 @@ class World:
 
     @property
     def seat(self) -> Seat:
-        return self.lifecycle.seats[0]
+        return self.lifecycle.seats.current[0]
 
     def do(self, actions: list[Action]) -> list[Action]:
         self.asked += actions
         return actions
 
     def ready(self, now: float = 0.0) -> None:
-        for seat in self.lifecycle.seats:
+        for seat in self.lifecycle.seats.current:
             if seat.state is SeatState.STARTING:
                 assert self.lifecycle.became_ready(seat.incarnation, 0.1, now) == []
 
@@ -42,9 +42,9 @@ class World:
 def test_a_keeper_that_comes_gets_every_worker_to_start() -> None:
     world = World(3)
     assert world.asked == [Start(0, "i1"), Start(1, "i2"), Start(2, "i3")]
-    assert not world.lifecycle.is_ready
+    assert not world.lifecycle.seats.is_ready
     world.ready()
-    assert world.lifecycle.is_ready
+    assert world.lifecycle.seats.is_ready
 
 
 def test_a_worker_whose_container_never_connected_says_so() -> None:
@@ -56,7 +56,7 @@ def test_a_worker_that_dies_of_a_call_is_replaced_at_once_however_often() -> Non
     world = World()
     for life in range(20):
         world.ready(life)
-        world.lifecycle.ended_a_call(world.seat.incarnation)
+        world.lifecycle.seats.ended_a_call(world.seat.incarnation)
         assert world.die(life + 0.1) == [Start(0, f"i{life + 2}")]
     assert world.seat.lives == 21
 
@@ -84,9 +84,9 @@ def test_exits_further_apart_than_the_window_don_t_count_together() -> None:
 def test_a_slow_setup_that_fails_backs_off_too() -> None:
     world = World()
     for at in (10.0, 20.0, 30.0):
-        world.lifecycle.could_not_start(world.seat.incarnation, "SetupFailed", "RuntimeError: no model")
+        world.lifecycle.seats.could_not_start(world.seat.incarnation, "SetupFailed", "RuntimeError: no model")
         assert world.die(at) != []
-    world.lifecycle.could_not_start(world.seat.incarnation, "SetupFailed", "RuntimeError: no model")
+    world.lifecycle.seats.could_not_start(world.seat.incarnation, "SetupFailed", "RuntimeError: no model")
     assert world.die(40.0) == []
     assert (world.seat.reason, world.seat.message) == ("SetupFailed", "RuntimeError: no model")
 
@@ -112,12 +112,12 @@ def test_other_workers_go_on_while_one_backs_off() -> None:
     world.die(0.1)
     assert world.seat.state is SeatState.BACKOFF
     world.lifecycle.became_ready("i2", 0.1, 0.2)
-    assert world.lifecycle.is_ready
+    assert world.lifecycle.seats.is_ready
 
 
 def test_the_reason_of_the_last_life_stays_until_the_next_is_ready() -> None:
     world = World()
-    world.lifecycle.could_not_start("i1", "ImportFailed", "ModuleNotFoundError: no digits")
+    world.lifecycle.seats.could_not_start("i1", "ImportFailed", "ModuleNotFoundError: no digits")
     world.die(0.1)
     assert (world.seat.state, world.seat.reason) == (SeatState.STARTING, "ImportFailed")
     world.ready(0.2)
@@ -137,7 +137,7 @@ def test_a_setup_that_does_not_return_is_dumped_and_then_killed_once() -> None:
 
 def test_a_worker_that_has_said_why_it_can_t_start_and_does_not_end_is_killed_and_its_own_word_counts() -> None:
     world = World(max_restarts=0, kill_after=6.0)
-    world.lifecycle.could_not_start("i1", "SetupFailed", "RuntimeError: no model")
+    world.lifecycle.seats.could_not_start("i1", "SetupFailed", "RuntimeError: no model")
     assert world.lifecycle.tick(1.0, ()) == []
     (told,) = report(1, "capsule", 1, world.lifecycle, Ledger(), 2.0).report.workers
     assert (told.reason, told.message) == ("SetupFailed", "RuntimeError: no model")

@@ -23,18 +23,18 @@ class World:
         ids = itertools.count(1)
         self.lifecycle = Lifecycle(Policy(workers=workers, limits=limits), lambda: f"i{next(ids)}", lambda: chance)
         self.lifecycle.keeper_came(0.0)
-        for seat in self.lifecycle.seats:
+        for seat in self.lifecycle.seats.current:
             assert self.lifecycle.became_ready(seat.incarnation, 0.1, 0.0) == []
 
     @property
     def seat(self) -> Seat:
-        return self.lifecycle.seats[0]
+        return self.lifecycle.seats.current[0]
 
     def ask(self, now: float, incarnation: str = "i1") -> list[Action]:
         return self.lifecycle.recycle(incarnation, Why.ASKED, now)
 
     def fail_to_start(self, incarnation: str, now: float) -> list[Action]:
-        self.lifecycle.could_not_start(incarnation, "SetupFailed", "RuntimeError: no model", "Traceback ...")
+        self.lifecycle.seats.could_not_start(incarnation, "SetupFailed", "RuntimeError: no model", "Traceback ...")
         return self.lifecycle.died(incarnation, "Crashed", "exit code 1", now)
 
     def told(self, now: float) -> pool_pb2.Worker:
@@ -50,7 +50,7 @@ def test_the_successor_is_ready_before_the_old_one_takes_no_more_calls() -> None
     assert world.lifecycle.tick(3.0, {"i1"}) == []
     assert world.lifecycle.tick(4.0, ()) == [Stop("i1")]
     assert world.lifecycle.died("i1", "Crashed", "exit code 0", 4.1) == []
-    assert not world.lifecycle.leaving
+    assert not world.lifecycle.seats.leaving
     assert world.lifecycle.recycled == {"asked": 1}
 
 
@@ -143,11 +143,11 @@ def test_an_old_one_that_dies_while_its_successor_can_t_start_is_replaced_at_onc
 def test_each_limit_recycles_a_worker_that_reaches_it_and_not_before(limits: RecycleLimits, why: str) -> None:
     world = World(limits=limits)
     for _ in range(2):
-        world.lifecycle.ended_a_call("i1")
-    world.lifecycle.measured("i1", 5000, 999)
+        world.lifecycle.seats.ended_a_call("i1")
+    world.lifecycle.seats.measured("i1", 5000, 999)
     assert world.lifecycle.tick(99.9, ()) == []
-    world.lifecycle.ended_a_call("i1")
-    world.lifecycle.measured("i1", 5000, 1000)
+    world.lifecycle.seats.ended_a_call("i1")
+    world.lifecycle.seats.measured("i1", 5000, 1000)
     assert world.lifecycle.tick(100.0, ()) == [Start(0, "i2")]
     world.lifecycle.became_ready("i2", 0.1, 100.1)
     assert world.lifecycle.recycled == {why: 1}
@@ -155,7 +155,7 @@ def test_each_limit_recycles_a_worker_that_reaches_it_and_not_before(limits: Rec
 
 def test_a_worker_that_is_too_large_before_its_first_call_is_left_alone_as_its_successor_would_be_no_smaller() -> None:
     world = World(limits=RecycleLimits(memory=1000))
-    world.lifecycle.measured("i1", 5000, 5000)
+    world.lifecycle.seats.measured("i1", 5000, 5000)
     assert world.lifecycle.tick(1.0, ()) == []
 
 
@@ -167,12 +167,12 @@ def test_jitter_takes_up_to_its_share_off_each_limit_and_draws_anew_in_each_life
     limits, names = RecycleLimits(calls=100, jitter=0.5), itertools.count(1)
     lifecycle = Lifecycle(Policy(workers=5, limits=limits), lambda: f"i{next(names)}", lambda: next(draws))
     lifecycle.keeper_came(0.0)
-    assert [seat.share * limits.calls for seat in lifecycle.seats] == [100, 87.5, 75, 62.5, 50]
+    assert [seat.share * limits.calls for seat in lifecycle.seats.current] == [100, 87.5, 75, 62.5, 50]
 
 
 def test_a_quarter_of_the_workers_at_most_have_two_processes_and_the_others_have_their_turn_then() -> None:
     world = World(8)
-    started = [action for seat in list(world.lifecycle.seats) for action in world.ask(1.0, seat.incarnation)]
+    started = [action for seat in list(world.lifecycle.seats.current) for action in world.ask(1.0, seat.incarnation)]
     assert started == [Start(0, "i9"), Start(1, "i10")]
     assert world.lifecycle.tick(2.0, ()) == []
     world.lifecycle.became_ready("i9", 0.1, 3.0)
@@ -197,7 +197,7 @@ def test_a_worker_that_is_drained_while_it_is_recycled_is_replaced_once() -> Non
     world.lifecycle.tick(2.1, ())
     assert world.lifecycle.died("i2", "Crashed", "signal 15", 2.2) == []
     assert world.lifecycle.died("i1", "Crashed", "exit code 0", 2.3) == [Start(0, "i3")]
-    assert not world.lifecycle.successors
+    assert not world.lifecycle.seats.successors
 
 
 def test_a_worker_that_has_served_its_session_is_closed_at_once_and_its_place_taken_by_one_that_starts() -> None:
@@ -227,5 +227,5 @@ def test_a_keeper_that_goes_takes_successors_and_old_ones_along() -> None:
     world = World(2)
     world.ask(1.0)
     world.lifecycle.keeper_went()
-    assert [seat.state for seat in world.lifecycle.all_seats()] == [SeatState.ABSENT, SeatState.ABSENT]
+    assert [seat.state for seat in world.lifecycle.seats] == [SeatState.ABSENT, SeatState.ABSENT]
     assert len(world.lifecycle.keeper_came(2.0)) == 2

@@ -39,6 +39,7 @@ from snakepit_worker.collector import Collector
 from snakepit_worker.launcher import Launcher
 from snakepit_worker.lineage import Guard, Lineage
 from snakepit_worker.memory import Measure, Meter
+from snakepit_worker.signals import Signals
 from snakepit_worker.starting import Launch
 
 logger = logging.getLogger("snakepit.keeper")
@@ -47,7 +48,6 @@ RUN_DIR = "/run/snakepit"
 SOCKET = "control.sock"
 DIAL_SECONDS = 0.05
 REFUSED_SECONDS = 1.0
-STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Keeper:
@@ -62,8 +62,6 @@ class Keeper:
         self._strays: deque[tuple[int, int]] = deque(maxlen=256)
         self._agent: AgentConnection | None = None
         self._dial_at = 0.0
-        self._term_wanted = False
-        self._new_code_wanted = False
         self._measures: deque[list[Measure]] = deque(maxlen=1)
         self._terminating = False
         self._shutdown = False
@@ -75,7 +73,7 @@ class Keeper:
         self._guard = Guard(self._lineage)
         self._log_by_the_collector()
         try:
-            self._catch_signals()
+            self._signals = Signals(self._selector)
             processes.adopt_orphans()
             Meter(self._measured_workers, self._take_measures).start()
             self._loop()
@@ -140,42 +138,16 @@ class Keeper:
 
     # ---- signals and children
 
-    def _catch_signals(self) -> None:
-        reader, writer = socket.socketpair()
-        for each in (reader, writer):
-            each.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        self._wakeup = writer
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in STOPS:
-            signal.signal(number, self._want_term)
-        signal.signal(signal.SIGHUP, self._want_new_code)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        self._selector.register(reader, selectors.EVENT_READ, lambda: self._drain(reader))
-
-    @staticmethod
-    def _drain(reader: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while reader.recv(4096):
-                pass
-
-    def _want_term(self, *_: object) -> None:
-        self._term_wanted = True
-
-    def _want_new_code(self, *_: object) -> None:
-        self._new_code_wanted = True
-
     def _renew(self) -> None:
         """HUP: the code has changed. Workers that are there stay as they are; the agent replaces them when somebody asks it to."""
-        if self._new_code_wanted:
-            self._new_code_wanted = False
+        if self._signals.take_new_code_wanted():
             self._launcher.renew()
 
     def _terminate(self) -> None:
         """The agent drains, and hurries when it is told again; without one there is nothing to drain."""
-        if not self._term_wanted:
+        if not self._signals.take_term_wanted():
             return
-        self._term_wanted, self._terminating = False, True
+        self._terminating = True
         if self._agent is not None and self._agent.welcomed:
             self._tell(KeeperTerminating())
         else:
@@ -220,8 +192,7 @@ class Keeper:
 
     def _take_measures(self, found: list[Measure]) -> None:
         self._measures.append(found)
-        with contextlib.suppress(BlockingIOError):
-            self._wakeup.send(b"m")
+        self._signals.wake()
 
     def _tell_measures(self) -> None:
         while self._measures and self._agent is not None and self._agent.welcomed:

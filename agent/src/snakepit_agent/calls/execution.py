@@ -50,7 +50,7 @@ class Execution:
         self._answers = answers
         self._leasing = leasing
         self._is_exclusive = leasing.is_exclusive
-        self._lifecycle = supervisor.lifecycle
+        self._seats = supervisor.lifecycle.seats
         self._route = route
         self._work_came = work_came
 
@@ -136,7 +136,7 @@ class Execution:
         """The call's tool has ended: its slot is free, and its caller hears."""
         run_seconds = done.run_seconds if 0.0 <= done.run_seconds < _LONGEST else 0.0
         self._ledger.finish(held.id, run_seconds, time.monotonic())
-        self._lifecycle.ended_a_call(held.incarnation)
+        self._seats.ended_a_call(held.incarnation)
         if self._is_exclusive:
             self._leasing.ended_a_call(held.incarnation)
         outcome = self._answers.checked(held, done.payload or done.tool_error or done.failure, done.sections)

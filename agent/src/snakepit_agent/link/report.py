@@ -25,8 +25,8 @@ _STATES = {
 
 def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger: Ledger, now: float) -> link_pb2.Frame:
     """The heartbeat: every worker, also one that can't start."""
-    workers = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.seats]
-    leaving = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.leaving.values()]
+    workers = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.seats.current]
+    leaving = [_worker(capsule, slots, seat, lifecycle, ledger, now) for seat in lifecycle.seats.leaving.values()]
     _say_once(workers)
     body = link_pb2.Report(
         sequence=sequence,
@@ -49,7 +49,7 @@ def _say_once(workers: Iterable[pool_pb2.Worker]) -> None:
 
 
 def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: Ledger, now: float) -> pool_pb2.Worker:
-    successor = lifecycle.successors.get(seat.index) if seat.state is SeatState.REPLACING else None
+    successor = lifecycle.seats.successors.get(seat.index) if seat.state is SeatState.REPLACING else None
     reason, message = _explain(seat, now) if successor is None else _explain_both(seat, successor)
     counted = ledger.workers.get(seat.incarnation)
     return pool_pb2.Worker(

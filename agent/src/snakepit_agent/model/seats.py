@@ -1,4 +1,4 @@
-"""A worker process of an index, and the table of its states. Which event happens when is decided in `lifecycle`. Pure.
+"""A worker process of an index, the table of its states, and all of a capsule. Which event happens when is decided in `lifecycle`. Pure.
 
 docs/workers.md has the table as a picture: `make docs` draws it from here.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -113,3 +114,89 @@ class Seat:
     def move(self, event: SeatEvent) -> None:
         """Follow the table. KeyError: the event is impossible in this state, which is a mistake of ours."""
         self.state = TABLE[self.state][event]
+
+
+class Seats:
+    """All of a capsule, and what was heard of each; a word about a process that is gone is passed over.
+
+    `current`: of each index what serves there, or should. `successors`: what will, when it is ready. `leaving`: what did, until it has
+    ended. An index is in one of the latter two at most.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.current = [Seat(index) for index in range(workers)]
+        self.successors: dict[int, Seat] = {}
+        self.leaving: dict[int, Seat] = {}
+        self._by_incarnation: dict[str, Seat] = {}
+
+    def __iter__(self) -> Iterator[Seat]:
+        yield from self.current
+        yield from list(self.successors.values())
+        yield from list(self.leaving.values())
+
+    def of(self, incarnation: str) -> Seat | None:
+        """The seat of a living process."""
+        return self._by_incarnation.get(incarnation)
+
+    def name(self, seat: Seat, incarnation: str) -> None:
+        """A process of that name is about to sit there."""
+        seat.incarnation = incarnation
+        self._by_incarnation[incarnation] = seat
+
+    def forget(self, incarnation: str) -> Seat | None:
+        """The process is dead; the seat that it had."""
+        return self._by_incarnation.pop(incarnation, None)
+
+    def forget_stopped(self) -> None:
+        """What was beside another, and has ended."""
+        for beside in (self.successors, self.leaving):
+            for index in [index for index, seat in beside.items() if seat.state is SeatState.STOPPED]:
+                del beside[index]
+
+    def clear(self) -> None:
+        """Every process is dead."""
+        self.successors.clear()
+        self.leaving.clear()
+        self._by_incarnation.clear()
+
+    @property
+    def is_ready(self) -> bool:
+        """Does a worker take calls?"""
+        return any(seat.is_routable for seat in self.current)
+
+    @property
+    def is_failing(self) -> bool:
+        """Did the last try to start some worker fail?"""
+        return any(not seat.ready_at and (seat.failures or seat.backoff) for seat in self)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is about to happen by the passing of time alone, but for what has seconds to spare."""
+        return all(seat.is_at_rest for seat in self)
+
+    def started(self, incarnation: str, pid: int, note: str = "") -> None:
+        """The process exists. `note`: what is to be said of it for as long as it lives."""
+        if (seat := self.of(incarnation)) is not None:
+            seat.pid, seat.note = pid, note
+
+    def could_not_start(self, incarnation: str, reason: str, message: str, traceback: str = "") -> None:
+        """Why the worker will exit; the first word counts."""
+        if (seat := self.of(incarnation)) is not None:
+            seat.fault = seat.fault or (reason, message, traceback)
+
+    def suspect(self, incarnation: str, suspect: bool) -> None:
+        """It does not answer, or does again; for whoever looks at the workers."""
+        seat = self.of(incarnation)
+        if seat is not None and seat.state is SeatState.READY:
+            seat.reason = "NotAnswering" if suspect else ""
+            seat.message = "it runs no call and does not answer: it gets no new ones" if suspect else ""
+
+    def ended_a_call(self, incarnation: str) -> None:
+        """The worker has served one more, which counts for `recycle.maxCalls`."""
+        if (seat := self.of(incarnation)) is not None:
+            seat.calls += 1
+
+    def measured(self, incarnation: str, rss_bytes: int, own_bytes: int) -> None:
+        """The process's memory; 0: unknown."""
+        if (seat := self.of(incarnation)) is not None:
+            seat.rss_bytes, seat.own_bytes = rss_bytes, own_bytes

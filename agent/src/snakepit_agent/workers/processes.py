@@ -24,7 +24,7 @@ class Processes:
 
     def worker_id(self, incarnation: str) -> str:
         """The public name of a living worker."""
-        seat = self._lifecycle.seat(incarnation)
+        seat = self._lifecycle.seats.of(incarnation)
         return worker_id(self._capsule, seat.index) if seat else ""
 
     def tell(self, incarnation: str, frame: worker_ipc.ToWorker) -> None:

@@ -77,7 +77,7 @@ class Supervisor:
         if decided is None:
             return False
         log.info("worker %s is ready after %.3f s", self.processes.worker_id(incarnation), frame.setup_seconds)
-        if not self.lifecycle.is_failing:
+        if not self.lifecycle.seats.is_failing:
             self._start_log.forget()
         self._ledger.open(incarnation, self.slots)
         self.monitor.ready(incarnation)
@@ -88,11 +88,11 @@ class Supervisor:
         """Why the worker will exit, or has no process."""
         reason, said = _STAGES.get(stage, "StartFailed"), f"{kind}: {message}" if kind and kind != "AdapterError" else message
         self._start_log.failed(self.processes.worker_id(incarnation), reason, clip(said), traceback)
-        self.lifecycle.could_not_start(incarnation, reason, clip(said), clip(traceback))
+        self.lifecycle.seats.could_not_start(incarnation, reason, clip(said), clip(traceback))
 
     def suspect(self, incarnation: str, suspect: bool) -> None:
         """The worker does not answer, or does again."""
-        self.lifecycle.suspect(incarnation, suspect)
+        self.lifecycle.seats.suspect(incarnation, suspect)
         self.changed()
 
     def kill(self, incarnation: str, reason: str, message: str) -> None:
@@ -102,7 +102,7 @@ class Supervisor:
 
     def died(self, incarnation: str, reason: str, exit_: Exit, stacks: str, name: str) -> None:
         """Its death is proven, and whoever had to do with it knows. `name`: its public one."""
-        seat = self.lifecycle.seat(incarnation)
+        seat = self.lifecycle.seats.of(incarnation)
         was = seat.state if seat is not None else None
         decided = self.lifecycle.died(incarnation, reason, exit_.words, time.monotonic())
         if seat is not None and was is SeatState.STARTING:

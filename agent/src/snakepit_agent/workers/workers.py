@@ -132,7 +132,7 @@ class Workers:
                 self._died(frame.incarnation, "StartFailed", Exit(frame.message, frame.message))
             case control.MemoryMeasured():
                 for incarnation, rss, own in frame.workers:
-                    self.lifecycle.measured(incarnation, rss, own)
+                    self.lifecycle.seats.measured(incarnation, rss, own)
             case control.KeeperTerminating():
                 self._keeper_terminates()
         close_all(descriptors)
@@ -165,7 +165,7 @@ class Workers:
     # ---- one process
 
     def _started(self, frame: control.WorkerStarted, descriptors: list[int]) -> None:
-        if self.lifecycle.seat(frame.incarnation) is None or len(descriptors) != 3:
+        if self.lifecycle.seats.of(frame.incarnation) is None or len(descriptors) != 3:
             close_all(descriptors)
             self.processes.signal(frame.incarnation, signal.SIGKILL)
             return
@@ -173,7 +173,7 @@ class Workers:
         ends = inbox, inbox_reader, outbox
         channel = WorkerChannel(frame.incarnation, *ends, self._on_frames, self._on_broken, self._events.call_unwritten)
         self.channels[frame.incarnation] = channel
-        self.lifecycle.started(frame.incarnation, frame.pid, frame.note)
+        self.lifecycle.seats.started(frame.incarnation, frame.pid, frame.note)
 
     def _on_frames(self, channel: WorkerChannel, said: Sequence[worker_ipc.FromWorker]) -> None:
         channel.heard = True
@@ -182,7 +182,7 @@ class Workers:
         self._events.worker_said(channel.incarnation, said)
 
     def _on_broken(self, channel: WorkerChannel, why: str) -> None:
-        if self.lifecycle.seat(channel.incarnation) is None:
+        if self.lifecycle.seats.of(channel.incarnation) is None:
             return
         if why:
             self.supervisor.kill(channel.incarnation, "ChannelBroken", why)
@@ -195,7 +195,7 @@ class Workers:
             self._died(frame.incarnation, "Crashed", exits.exited(frame.code))
             return
         oom = frame.signal == signal.SIGKILL and self._oom is not None and self._oom.explains(time.monotonic())
-        channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seat(frame.incarnation)
+        channel, seat = self.channels.get(frame.incarnation), self.lifecycle.seats.of(frame.incarnation)
         stacks = channel.stacks.read() if channel and channel.stacks else ""
         exit_ = exits.killed(frame.signal, stacks, seat.fault[1] if seat and seat.fault else "", oom=oom)
         self._died(frame.incarnation, "OutOfMemory" if exit_.how == "oom" else "Crashed", exit_, stacks)
