@@ -49,9 +49,9 @@ def as_users_write_it(field: str) -> str:
 # -- what there is -----------------------------------------------------------------------------------------------------
 
 
-def test_without_values_there_are_an_operator_two_control_plane_replicas_and_a_redis(render: Render) -> None:
+def test_without_values_there_are_two_operators_two_control_plane_replicas_and_a_redis(render: Render) -> None:
     objects = render()
-    assert objects.get("Deployment", "snakepit-operator")["spec"]["replicas"] == 1
+    assert objects.get("Deployment", "snakepit-operator")["spec"]["replicas"] == 2
     assert objects.get("Deployment", "snakepit-control-plane")["spec"]["replicas"] == 2
     assert objects.get("StatefulSet", "snakepit-redis")["spec"]["replicas"] == 1
 
@@ -202,6 +202,24 @@ def test_what_is_said_of_pods_holds_for_all_three_and_what_one_says_itself_takes
     )
     assert [pods[name]["nodeSelector"] for name in WORKLOADS.values()] == [{"disk": "ssd"}, {"disk": "ssd"}, {"zone": "a"}]
     assert [pods[name].get("priorityClassName") for name in WORKLOADS.values()] == [None, "high", "high"]
+
+
+def test_pods_of_a_silent_node_are_started_elsewhere_soon_but_for_redis_and_a_rule_of_your_own_wins(render: Render) -> None:
+    silent = [f"node.kubernetes.io/{each}" for each in ("not-ready", "unreachable")]
+
+    def seconds(*values: str) -> list[list[tuple[str, int | None]]]:
+        pods = dict(render(*values).pod_specs())
+        return [[(each["key"], each.get("tolerationSeconds")) for each in pods[name]["tolerations"]] for name in WORKLOADS.values()]
+
+    soon, late = ([(key, after) for key in silent] for after in (30, 300))
+    assert seconds() == [soon, soon, late]
+    mine = [
+        "pods.tolerations[0].key=dedicated",
+        "pods.tolerations[1].key=node.kubernetes.io/unreachable",
+        "redis.unreachableTolerationSeconds=7",
+    ]
+    own = [("dedicated", None), ("node.kubernetes.io/unreachable", None)]
+    assert seconds(*mine) == [[*own, (silent[0], 30)]] * 2 + [[*own, (silent[0], 7)]]
 
 
 @pytest.mark.parametrize(("part", "name"), WORKLOADS.items())

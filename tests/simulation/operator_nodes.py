@@ -10,7 +10,7 @@ from typing import Protocol
 from simulation.operator_api import Server, failed_mount, waiting
 
 from snakepit_operator.kube import PODS, Object
-from snakepit_operator.pods import POOL_LABEL, WORKER
+from snakepit_operator.pods import AVOIDS_ANNOTATION, POOL_LABEL, WORKER
 
 TROUBLES = ("image", "schedule", "volume", "crash", "setup", "ends", "sidecar")
 GONE_SECONDS = 40.0
@@ -109,16 +109,22 @@ class Nodes:
     # ---- a pod's start
 
     def _bind(self, life: Life) -> None:
-        up = [node for node in self.nodes if not node.down]
-        if life.trouble == "schedule" or not up:
+        places = self._places(life)
+        if life.trouble == "schedule" or not places:
             condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
             self._server.patch(PODS, life.name, life.uid, conditions=[condition])
             self._soon(life, 5.0, lambda: self._bind(life))
             return
-        life.node = self._chance.choice(up)
+        life.node = self._chance.choice(places)
         self._server.bind(life.name, life.uid, life.node.name)
         self._say(life, "Pending", waiting(WORKER, "ContainerCreating"))
         self._after(life, 0.2 + self._chance.random() * 2, lambda: self._start(life))
+
+    def _places(self, life: Life) -> list[Node]:
+        """The nodes that it may go to; of one that has just vanished nobody knows it yet."""
+        out = (self._server.pods()[life.name]["metadata"].get("annotations") or {}).get(AVOIDS_ANNOTATION, "").split(",")
+        known = [node for node in self.nodes if not node.down or self._server.now() - node.since < GONE_SECONDS]
+        return [node for node in known if node.name not in out]
 
     def _start(self, life: Life) -> None:
         match life.trouble:

@@ -140,6 +140,18 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Those of the settings, and for how long a node may be silent, where they don't say it. */}}
+{{- define "snakepit.tolerations" -}}
+{{- $all := .tolerations -}}
+{{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $own := dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" $.unreachableTolerationSeconds -}}
+{{- $said := false -}}
+{{- range $.tolerations -}}{{- if eq (default $key .key) $key -}}{{- $said = true -}}{{- end -}}{{- end -}}
+{{- if not $said -}}{{- $all = append $all $own -}}{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
 {{/* What may be set for every pod, of (dict "root" $ "component" … "of" <settings>). */}}
 {{- define "snakepit.pod" -}}
 {{- $selector := dict "matchLabels" (include "snakepit.selectorLabels" . | fromYaml) -}}
@@ -158,11 +170,12 @@ topologySpreadConstraints: {{- range . }}
   - {{- merge (deepCopy .) (dict "labelSelector" $selector) | toYaml | nindent 4 }}
   {{- end }}
 {{- end }}
-{{- range $name := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "nodeSelector" "priorityClassName" "tolerations" }}
+{{- range $name := list "affinity" "dnsConfig" "dnsPolicy" "hostAliases" "nodeSelector" "priorityClassName" }}
 {{- with index $.of $name }}
 {{ dict $name . | toYaml }}
 {{- end }}
 {{- end }}
+tolerations: {{- include "snakepit.tolerations" .of | nindent 2 }}
 {{- end -}}
 
 {{/* Whether the bundled Redis has a volume: "true" or nothing. What its StatefulSet began with can't be changed, so that stays. */}}

@@ -19,8 +19,8 @@ from msgspec import Struct
 from snakepit_operator.kube import LEASES, POOLS, Kube, KubeError, Object
 from snakepit_operator.observe import Found
 
-LEASE_SECONDS = 15
-RENEW_SECONDS = 10.0
+LEASE_SECONDS = 10
+RENEW_SECONDS = 7.0
 """A leader that could not renew for this long stops leading: sooner than anybody else may begin."""
 RETRY_SECONDS = 2.0
 

@@ -89,6 +89,9 @@ class PodView(Struct, frozen=True, kw_only=True):
     """Its agent was started with something else than a new one would be."""
     creating: bool = False
     """A node has it, and no container of it has started: why it hangs, if it does, only its events say."""
+    node: str = ""
+    avoids: bool = False
+    """It may not go to nodes on which capsules were lost."""
 
     @property
     def finished(self) -> bool:
@@ -192,6 +195,8 @@ class Creation(Struct, frozen=True):
     ordinal: int
     template_hash: str
     attempt: int = 0
+    avoid: tuple[str, ...] = ()
+    """Nodes that it may not go to."""
 
 
 class Deletion(Struct, frozen=True):

@@ -54,6 +54,7 @@ class _Pass:
         self.template = pool_hash(pool)
         self.deletions: list[Deletion] = []
         self.held: Reason | None = None
+        self.avoid = self._avoid()
         self.deadline = pool.spec.rollout.progress_deadline_seconds
 
     def plan(self) -> Plan:
@@ -88,8 +89,18 @@ class _Pass:
     def _give_up(self, active: list[PodView]) -> list[PodView]:
         """Delete what is lost or has been stuck for too long; the rest goes on."""
         active = self._remove(active, [pod for pod in active if self._is_lost(pod)], Reason.CAPSULE_LOST)
+        active = self._remove(active, [pod for pod in active if _kept_out(pod)], Reason.POD_STUCK)
         stuck = [pod for pod in active if pod.stuck and not self.observed.serving(pod) and give_up_at(pod, self.deadline) <= self.now]
         return self._remove(active, stuck, Reason.POD_STUCK)
+
+    def _avoid(self) -> tuple[str, ...]:
+        """Nodes that new pods stay away from: Kubernetes takes a dead one for alive for some 40 s, and as empty as it is it comes first.
+
+        Nobody knows that they are dead. Where a pod found no place for it, all nodes are as good.
+        """
+        if any(_kept_out(pod) for pod in self.observed.pods):
+            return ()
+        return tuple(sorted({pod.node for pod in self.observed.pods if pod.node and self._is_lost(pod)}))
 
     def _is_lost(self, pod: PodView) -> bool:
         capsule = self.observed.capsule(pod)
@@ -132,10 +143,10 @@ class _Pass:
         owner = self.pool.metadata
         name = capsule_name(owner.name, owner.uid, ordinal, self.template, (pod.uid or pod.name for pod in before))
         same = [pod for pod in before if pod.template_hash == self.template]
-        return Creation(name, ordinal, self.template, max((self._attempts(pod) for pod in same), default=0))
+        return Creation(name, ordinal, self.template, max((self._attempts(pod) for pod in same), default=0), self.avoid)
 
     def _attempts(self, pod: PodView) -> int:
-        if pod.ready or self._is_lost(pod) or not (pod.finished or pod.reason):
+        if pod.ready or self._is_lost(pod) or _kept_out(pod) or not (pod.finished or pod.reason):
             return 0
         return 1 if pod.changed - pod.created > HEALTHY_SECONDS and pod.finished else pod.attempt + 1
 
@@ -147,6 +158,11 @@ class _Pass:
         times += [pod.hangs_at for pod in self.observed.pods if pod.hangs_at is not None]
         # What is overdue is held, and comes again when the control plane is heard.
         return min((max(0.1, time - self.now) for time in times if time > self.now), default=None)
+
+
+def _kept_out(pod: PodView) -> bool:
+    """Is there no place for it, perhaps only for the nodes that it may not go to?"""
+    return pod.avoids and not pod.node and pod.stuck
 
 
 def victims(pods: Iterable[PodView], count: int, observed: Observed, template: str) -> list[PodView]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ GRACE_SECONDS = 10
 POOL_LABEL, HASH_LABEL, ORDINAL_LABEL = "snakepit.dev/pool", "snakepit.dev/template-hash", "snakepit.dev/ordinal"
 ATTEMPT_ANNOTATION = "snakepit.dev/attempt"
 AGENT_ANNOTATION = "snakepit.dev/agent-hash"
+AVOIDS_ANNOTATION = "snakepit.dev/avoids-nodes"
 
 
 class AgentImage(Struct, frozen=True, kw_only=True):
@@ -101,6 +103,7 @@ def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
                 **(metadata.get("annotations") or {}),
                 ATTEMPT_ANNOTATION: str(creation.attempt),
                 AGENT_ANNOTATION: agent_hash(pool.spec, agent),
+                **({AVOIDS_ANNOTATION: ",".join(creation.avoid)} if creation.avoid else {}),
             },
             "ownerReferences": [owner(pool)],
         },
@@ -198,7 +201,26 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
             *(author.get("volumes") or []),
         ],
         **_pull_secrets(author, agent),
+        **_elsewhere(author, creation.avoid),
     }
+
+
+def _elsewhere(author: Object, nodes: Sequence[str]) -> Object:
+    """The author's affinity, and not to these nodes. Terms are alternatives, so that each of them must say it."""
+    if not nodes:
+        return {}
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [each]} for each in nodes]
+    try:
+        affinity = author.get("affinity") or {}
+        to_nodes = affinity.get("nodeAffinity") or {}
+        terms = (to_nodes.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
+        narrowed = [{**term, "matchFields": [*(term.get("matchFields") or []), *others]} for term in terms]
+        return {"affinity": {**affinity, "nodeAffinity": {**to_nodes, _REQUIRED: {"nodeSelectorTerms": narrowed}}}}
+    except (AttributeError, TypeError):  # Of the wrong shape: the API server says so of the pod.
+        return {}
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def _defaults(pool: SnakePool, author: Object) -> Object:

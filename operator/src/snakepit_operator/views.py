@@ -12,7 +12,7 @@ from snakepit.spec.fields import SnakePool
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.autoscale import Demand
 from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason
-from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
+from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, AVOIDS_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 
 Object = Mapping[str, Any]
 
@@ -56,6 +56,8 @@ def pod_view(raw: Object) -> PodView:
         reason=reason,
         message=message,
         agent=annotations.get(AGENT_ANNOTATION, ""),
+        node=node,
+        avoids=bool(annotations.get(AVOIDS_ANNOTATION)),
         creating=bool(node) and not reason and all((each.get("state") or {}).keys() <= {"waiting"} for each in _containers(status)),
     )
 

@@ -46,6 +46,27 @@ def test_a_name_is_never_used_for_two_pods_that_exist_at_once() -> None:
         assert len(world.active()) == 2, "the replacement took the name of the pod that still terminates"
 
 
+def test_what_replaces_a_lost_capsule_stays_away_from_its_node_until_the_lost_pod_is_gone() -> None:
+    lost, other = pod(0, node="dead"), pod(1, node="alive")
+    told = fleet(capsule(lost, live=False, lost=True), capsule(other))
+    made = plan(pool(replicas=2), Observed((lost, other), told), NOW)
+    assert (names(made), [each.avoid for each in made.creations]) == ([lost.name], [("dead",)])
+    going = msgspec.structs.replace(lost, deleting=True)
+    assert [each.avoid for each in plan(pool(replicas=3), Observed((going, other), told), NOW).creations] == [("dead",)] * 2
+    assert [each.avoid for each in plan(pool(replicas=2), Observed((other,), told), NOW).creations] == [()]
+
+
+def test_where_there_is_no_other_node_the_one_with_the_lost_capsule_does() -> None:
+    going = pod(0, node="only", deleting=True)
+    kept_out = pod(0, name="kept-out", avoids=True, phase=Phase.PENDING, reason="Unschedulable")
+    told = fleet(capsule(going, live=False, lost=True))
+    made = plan(pool(replicas=1), Observed((going, kept_out), told), NOW)
+    assert names(made) == ["kept-out"]
+    assert [(each.avoid, each.attempt) for each in made.creations] == [((), 0)]
+    waiting = msgspec.structs.replace(kept_out, avoids=False)
+    assert plan(pool(replicas=1), Observed((going, waiting), told), NOW).deletions == ()
+
+
 def test_another_pool_of_the_same_name_gives_other_names() -> None:
     again = msgspec.structs.replace(pool(), metadata=msgspec.structs.replace(pool().metadata, uid="another"))
     before, after = (plan(each, Observed((), fleet()), NOW) for each in (pool(), again))

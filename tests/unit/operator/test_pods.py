@@ -199,6 +199,25 @@ def test_the_attempt_is_remembered_on_the_pod() -> None:
     assert made()["metadata"]["annotations"]["snakepit.dev/attempt"] == "2"
 
 
+def test_a_pod_that_avoids_nodes_goes_where_the_author_wants_it_but_for_these() -> None:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    zones = [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [each]}]} for each in "ab"]
+    author = {"podAffinity": {"x": 1}, "nodeAffinity": {required: {"nodeSelectorTerms": zones}, "preferred": []}}
+    elsewhere = msgspec.structs.replace(CREATION, avoid=("dead", "gone"))
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [each]} for each in ("dead", "gone")]
+
+    def affinity(of: object) -> Any:
+        return pod(pool(template={"spec": {"affinity": of}}), elsewhere, AGENT)["spec"]["affinity"]
+
+    found = affinity(author)
+    assert found["podAffinity"] == author["podAffinity"]
+    assert found["nodeAffinity"] == {required: {"nodeSelectorTerms": [{**each, "matchFields": fields} for each in zones]}, "preferred": []}
+    assert affinity(None) == {"nodeAffinity": {required: {"nodeSelectorTerms": [{"matchFields": fields}]}}}
+    assert affinity("wrong") == "wrong"
+    assert "affinity" not in made()["spec"]
+    assert pod(pool(), elsewhere, AGENT)["metadata"]["annotations"]["snakepit.dev/avoids-nodes"] == "dead,gone"
+
+
 def test_the_budget_can_always_be_satisfied() -> None:
     assert disruption_budget(pool())["spec"]["maxUnavailable"] == 1
 
