@@ -142,6 +142,7 @@ class Witness(Protocol):
     def ends(self, look: Look) -> None: ...
     def deletes(self, who: Client, look: Look | None, name: str, uid: str, late: bool) -> None: ...
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None: ...
+    def wrote(self, who: Client, resource: Resource, verb: str, found: Object) -> None: ...
 
 
 class Client:
@@ -255,6 +256,7 @@ class Client:
         async def act(late: bool) -> Object:
             self.witness.writes(self, resource, verb, name, body)
             found: Object = await write()
+            self.witness.wrote(self, resource, verb, found)
             return found
 
         made: Object = await self._ask(verb, act)

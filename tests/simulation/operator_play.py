@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from simulation.operator_world import World, edges
 
 from support.virtual_time import VirtualLoop
+
+ROUND_SECONDS = 1e-9
 
 
 class _Faults(logging.Handler):
@@ -43,5 +46,5 @@ def play(seed: int) -> tuple[str, list[str]]:
             log.setLevel(level)
             trace.extend(world.trace)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=partial(VirtualLoop, ROUND_SECONDS)) as runner:
         return runner.run(program()), trace

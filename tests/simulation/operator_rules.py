@@ -301,6 +301,14 @@ class Rules:
             self._note(f"{who.name} {verb} {resource.plural} {name} {body.get('reason') or ''} {body.get('message') or ''}")
             self.writes_at.append((self._server.now(), f"{verb} {resource.plural} {name}"))
 
+    def wrote(self, who: Client, resource: Resource, verb: str, found: Object) -> None:
+        """It has taken effect."""
+        if verb == "status":
+            metadata = found["metadata"]
+            look = who.looks.get(f"{metadata['namespace']}/{metadata['name']}")
+            so = look is not None and look.pool["metadata"]["uid"] == metadata["uid"]
+            self._require(so, f"{metadata['name']} is given the status of another pool of its name")
+
     def _shrinks(self, who: Client, look: Look | None, status: Object) -> None:
         """A pool that is sized by its calls: not while a replica may know of more of them, and not to nothing while there is one."""
         before = (look.pool.get("status") or {}) if look is not None else {}

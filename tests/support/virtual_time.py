@@ -11,9 +11,14 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """For programs that do no I/O: where nothing is due and nothing is ready, RuntimeError says that it would wait for ever."""
+    """For programs that do no I/O: where nothing is due and nothing is ready, RuntimeError says that it would wait for ever.
 
-    def __init__(self) -> None:
+    A timer is due up to a nanosecond before its time, by asyncio's rule. Who then finds by the clock that it is too early waits anew, and
+    would do so for ever where each round of the loop takes no time: such programs want `round_seconds`.
+    """
+
+    def __init__(self, round_seconds: float = 0.0) -> None:
+        self.round_seconds = round_seconds
         self.now = 1000.0
         super().__init__(_Jump(self))
 
@@ -29,7 +34,7 @@ class _Jump(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
             raise RuntimeError("everybody waits, and nothing is due: this would never end")
-        self._loop.now += max(0.0, timeout)
+        self._loop.now += max(self._loop.round_seconds, timeout)
         return []
 
 

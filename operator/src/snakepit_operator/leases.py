@@ -146,14 +146,17 @@ def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def holder(kube: Kube, me: str, found: Found) -> str:
-    """The release that has the pool; ours (`me`) after it was nobody's, or its release is gone. Raises KubeError, a conflict among them."""
+async def holder(kube: Kube, me: str, found: Found) -> tuple[str, str]:
+    """The release that has the pool, and the pool's version then; ours (`me`) after it was nobody's, or its release is gone.
+
+    Raises KubeError, a conflict among them.
+    """
     release = found.status.get("release")
     if release and (release == me or await _is_there(kube, release)):
-        return str(release)
+        return str(release), found.version
     metadata = found.pool.metadata
-    await kube.merge_status(POOLS, metadata.namespace, metadata.name, {"release": me}, found.version)
-    return me
+    marked = await kube.merge_status(POOLS, metadata.namespace, metadata.name, {"release": me}, found.version)
+    return me, str(marked["metadata"]["resourceVersion"])
 
 
 async def _is_there(kube: Kube, release: str) -> bool:

@@ -80,7 +80,7 @@ class Reconciler:
             self.forget(name)
             return None
         pool, memory = found.pool, self._memory(name, found.pool)
-        release = await holder(self._kube, self._release, found)
+        release, version = await holder(self._kube, self._release, found)
         if release != self._release:
             await self._leave(name, pool, release, memory, now)
             return None
@@ -97,7 +97,7 @@ class Reconciler:
             await self.fleet.flushed(CONFIRM_SECONDS)
         observed = msgspec.structs.replace(observed, fleet=self.fleet.view(name))
         end = conclude(pool, observed, step, done, release, now)
-        await self._applier.status(pool, found.status, end.status)
+        await self._applier.status(pool, found.status, version, end.status)
         await self._applier.tell(pool, end.events)
         self.memories[name] = end.memory
         return end.again

@@ -282,10 +282,26 @@ async def test_the_status_is_written_when_it_differs_and_only_then(operator: Rec
     assert settled["metadata"]["generation"] == settled["status"]["observedGeneration"] == 1
     await operator.reconcile(name, time.time())
     assert (await admin.pool())["metadata"]["resourceVersion"] == settled["metadata"]["resourceVersion"]
-    pool = pool_view(settled)
+    pool, version = pool_view(settled), settled["metadata"]["resourceVersion"]
     assert pool.status is not None
-    assert not await applier.status(pool, settled["status"], pool.status), "the API server was asked in vain"
-    assert await applier.status(pool, {}, pool.status)
+    assert not await applier.status(pool, settled["status"], version, pool.status), "the API server was asked in vain"
+    assert await applier.status(pool, {}, version, pool.status)
+
+
+async def test_the_status_of_a_pool_that_is_gone_is_not_that_of_a_new_one_of_its_name(
+    operator: Reconciler, applier: Applier, admin: Admin, name: str
+) -> None:
+    await admin.make_pool(replicas=1)
+    await operator.reconcile(name, time.time())
+    before = await admin.pool()
+    await admin.delete("snakepools", "digits")
+    await admin.make_pool(replicas=2)
+    pool = pool_view(before)
+    assert pool.status is not None
+    with pytest.raises(KubeError) as caught:
+        await applier.status(pool, {}, before["metadata"]["resourceVersion"], pool.status)
+    assert caught.value.conflict
+    assert "status" not in await admin.pool()
 
 
 async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Reconciler, admin: Admin, name: str) -> None:
