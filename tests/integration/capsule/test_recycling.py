@@ -88,7 +88,7 @@ async def test_a_threaded_worker_finishes_all_of_its_calls_beside_its_successor(
 
 
 async def test_a_worker_that_outgrows_its_memory_is_recycled_even_while_its_interpreter_is_held(control: Replica) -> None:
-    async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi"}), control):
+    async with capsule(spec(ADAPTER, recycle={"maxMemory": "64Mi", "jitterPercent": 0}), control):
         (worker,) = await control.ready()
         await control.value(control.call(worker, "pid"))
         id_ = control.call(worker, "spin_in_c", {"mebibytes": 80})
