@@ -79,10 +79,20 @@ def test_what_is_said_of_this_chart_alone_wins(umbrella: Umbrella) -> None:
 
 @pytest.mark.parametrize(("values", "namespace"), [([], "default"), (["--set", "watchNamespaces={team,other}"], "team")])
 def test_the_notes_name_the_namespace_that_is_watched_in_every_line(helm: Path, values: list[str], namespace: str) -> None:
-    command = [helm, "install", "snakepit", CHART, "-n", "system", "--dry-run=client", *values]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    notes = done.stdout.partition("NOTES:")[2]
+    notes = notes_of(helm, *values)
     assert f"namespace: {namespace}}}" in notes
     assert f"-n {namespace} sp/digits" in notes
     assert f"snakepit call {namespace}/digits" in notes
+
+
+def test_the_notes_say_what_is_alone_and_so_can_be_away_for_minutes(helm: Path) -> None:
+    assert "alone" not in notes_of(helm)
+    alone = notes_of(helm, "--set", "operator.replicas=1,controlPlane.replicas=1")
+    assert ("operator.replicas=2" in alone, "controlPlane.replicas=2" in alone) == (True, True)
+
+
+def notes_of(helm: Path, *values: str) -> str:
+    command = [helm, "install", "snakepit", CHART, "-n", "system", "--dry-run=client", *values]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]

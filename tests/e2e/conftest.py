@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.incluster import E2E, config_map, standing_caller
+from support.incluster import ACCOUNTS, E2E, config_map, standing_caller
 from support.kube import apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
@@ -18,6 +18,15 @@ IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "s
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever the files are called: the README comes first, as it installs a release of its own, and uninstalling last."""
     items.sort(key=lambda item: {"test_readme.py": 0, "test_uninstall.py": 2}.get(item.path.name, 1))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Every call of every load, and what became of it."""
+    if ACCOUNTS:
+        terminalreporter.section("calls under load")
+        terminalreporter.write_line(f"{'sent':>8}{'answered':>10}{'failed':>8}  while")
+        for row in ACCOUNTS:
+            terminalreporter.write_line(str(row))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 Usage: load.py SERVER POOL CONCURRENCY SECONDS_PER_CALL [SESSION]
 
-With a session, each call writes to its state.
+With a SESSION, each caller has one of that name and its own number. Each call writes to its state, and what was written last must be what
+is there in the end.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import snakepit
@@ -18,6 +20,8 @@ import snakepit
 STOP = Path("/tmp/stop")
 LONGEST_SECONDS = 300.0
 """It stops by itself after this long, whatever happens."""
+
+CALL_SECONDS = 60
 
 REFUSED_SECONDS = 0.02
 """A caller that was refused doesn't try again faster than this."""
@@ -30,49 +34,75 @@ def say(event: str, **fields: object) -> None:
 class Account:
     """Every call ends in here exactly once."""
 
-    def __init__(self, session: str = "") -> None:
-        self.session = session
+    def __init__(self) -> None:
         self.begun = 0
         self.ok = 0
         self.failed: Counter[str] = Counter()
         self.longest = 0.0
 
-    async def one(self, pool: snakepit.Pool, seconds: float) -> None:
+    async def one(self, call: Callable[[], Awaitable[object]]) -> bool:
+        """Whether it ended well."""
         self.begun += 1
         at = time.monotonic()
         try:
-            await (self._remember(pool) if self.session else pool.call("work", {"seconds": seconds}, timeout=30))
+            await call()
             self.ok += 1
         except snakepit.SnakepitError as error:
             self.failed[error.reason] += 1
             took = round(time.monotonic() - at, 3)
-            say("failed", reason=error.reason, started=error.started.name, message=str(error), details=dict(error.details), seconds=took)
+            told = {"reason": error.reason, "started": error.started.name, "message": str(error), "details": dict(error.details)}
+            say("failed", **told, seconds=took, at=time.time())
             await asyncio.sleep(REFUSED_SECONDS)
-        self.longest = max(self.longest, time.monotonic() - at)
+            return False
+        finally:
+            self.longest = max(self.longest, time.monotonic() - at)
+        return True
 
-    async def _remember(self, pool: snakepit.Pool) -> None:
-        session = pool.session(self.session)
+
+class Caller:
+    """One call after the other."""
+
+    def __init__(self, account: Account, pool: snakepit.Pool, seconds: float, session: str) -> None:
+        self._account, self._pool, self._seconds = account, pool, seconds
+        self._session = pool.session(session) if session else None
+        self._written = 0
+        self._kept = 0
+
+    async def call(self) -> None:
+        if self._session is None:
+            await self._account.one(lambda: self._pool.call("work", {"seconds": self._seconds}, timeout=CALL_SECONDS))
+            return
+        self._written += 1
+        if await self._account.one(lambda: self._remember(str(self._written))):
+            self._kept = self._written
+
+    async def run(self, until: float) -> None:
+        while not STOP.exists() and time.monotonic() < until:  # noqa: ASYNC240  # a stat of a local file
+            await self.call()
+        if self._session is not None and self._kept == self._written:
+            found = await self._session.call("recall", {"key": "call"}, timeout=CALL_SECONDS)
+            if found["value"] != str(self._kept):
+                say("stale", session=self._session.id, wrote=self._kept, found=found["value"])
+
+    async def _remember(self, value: str) -> None:
+        assert self._session is not None
         try:
-            await session.call("remember", {"key": "call", "value": str(self.begun)}, timeout=30)
+            await self._session.call("remember", {"key": "call", "value": value}, timeout=CALL_SECONDS)
         except snakepit.SessionNotFound:  # the first call, or a store that has lost its memory
-            await session.create()
-            await session.call("remember", {"key": "call", "value": str(self.begun)}, timeout=30)
-
-
-async def caller(account: Account, pool: snakepit.Pool, seconds: float, until: float) -> None:
-    while not STOP.exists() and time.monotonic() < until:  # noqa: ASYNC240  # a stat of a local file
-        await account.one(pool, seconds)
+            await self._session.create()
+            await self._session.call("remember", {"key": "call", "value": value}, timeout=CALL_SECONDS)
 
 
 async def main(server: str, name: str, concurrency: int, seconds: float, session: str) -> None:
-    account = Account(session)
+    account = Account()
     async with snakepit.Client(server) as client:
         pool = client.pool(name)
-        await account.one(pool, 0)
+        callers = [Caller(account, pool, seconds, session and f"{session}-{number}") for number in range(concurrency)]
+        await callers[0].call()
         say("started", ok=account.ok)
         until = time.monotonic() + LONGEST_SECONDS
         report = asyncio.create_task(progress(account))
-        await asyncio.gather(*(caller(account, pool, seconds, until) for _ in range(concurrency)))
+        await asyncio.gather(*(each.run(until) for each in callers))
         report.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await report

@@ -49,7 +49,7 @@ def pool(namespace: str) -> Iterator[str]:
 
 def a_pool(version: str = "1", **spec: Any) -> dict[str, Any]:
     """The pool of most of these tests; another version is another template."""
-    document = probe_pool(POOL, replicas=2, **spec)
+    document = probe_pool(POOL, **{"replicas": 2, **spec})
     document["spec"]["template"]["metadata"] = {"annotations": {"version": version}}
     return document
 
@@ -95,25 +95,57 @@ def test_a_new_template_rolls_out_under_load_without_a_lost_call_and_never_more_
     assert len(watch.seen) == 4
 
 
-def test_scaling_down_under_load_loses_no_call_and_a_session_keeps_its_state(namespace: str, pool: str) -> None:
-    kubectl("scale", f"sp/{pool}", "--replicas=4", "-n", namespace)
-    eventually(lambda: settled(pool, 4, namespace=namespace), "four ready pods")
-    call("remember", {"key": "k", "value": "kept"}, pool=pool, namespace=namespace, session="shrinking")
-    with Load("shrink", pool, namespace=namespace) as load:
+def test_a_template_that_gets_stuck_says_why_while_the_old_pods_serve_on_until_it_is_mended_and_a_bad_one_is_refused(
+    namespace: str, pool: str
+) -> None:
+    before = {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)}
+    with Load("stuck", pool, namespace=namespace) as load:
         load.wait_for_more()
-        kubectl("scale", f"sp/{pool}", "--replicas=1", "-n", namespace)
-        eventually(lambda: settled(pool, 1, namespace=namespace), "one pod")
+        apply(a_pool("2", image="registry.invalid/none:1"), namespace=namespace)
+        found = eventually(lambda: degraded(pool, namespace=namespace), "the pool says that it is Degraded", timeout=120)
+        assert "Image" in found["reason"] + found["message"]
+        with pytest.raises(CommandFailed, match=r"spec\.replicas"):
+            apply(a_pool("2", replicas=-1), namespace=namespace)
         load.wait_for_more()
+        apply(a_pool("2"), namespace=namespace)
+        eventually(lambda: settled(pool, 2, namespace=namespace), "two pods, none of them stuck")
         account = load.finish()
     assert account["failed"] == {}, account["failures"]
-    assert call("recall", {"key": "k"}, pool=pool, namespace=namespace, session="shrinking")["value"] == "kept"
+    assert {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)} == before
+
+
+def degraded(pool: str, *, namespace: str) -> dict[str, Any] | None:
+    found = condition(get("snakepool", pool, namespace=namespace), "Degraded")
+    return found if found["status"] == "True" else None
+
+
+def test_scaling_with_kubectl_under_load_gives_exactly_that_many_pods_loses_no_call_and_sessions_keep_their_state(
+    namespace: str, pool: str
+) -> None:
+    with (
+        PodWatch(pool, namespace=namespace) as watch,
+        Load("scaled", pool, namespace=namespace) as load,
+        Load("scaled-session", pool, namespace=namespace, concurrency=4, session="scaled") as session,
+    ):
+        load.wait_for_more()
+        kubectl("scale", f"sp/{pool}", "--replicas=4", "-n", namespace)
+        eventually(lambda: settled(pool, 4, namespace=namespace), "four ready pods")
+        kubectl("scale", f"sp/{pool}", "--replicas=1", "-n", namespace)
+        eventually(lambda: settled(pool, 1, namespace=namespace), "one pod")
+        kubectl("wait", "--for=condition=Available", f"sp/{pool}", "-n", namespace, "--timeout=5s")
+        load.wait_for_more()
+        session.wait_for_more()
+        account, kept = load.finish(), session.finish()
+    assert (account["failed"], kept["failed"]) == ({}, {}), [*account["failures"], *kept["failures"]]
+    assert watch.most == 4
 
 
 def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators_one_leads(namespace: str, pool: str) -> None:
     before = {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)}
     with Load("upgrade", pool, namespace=namespace) as load:
         load.wait_for_more()
-        seconds, _ = took(lambda: install(SYSTEM, "--reset-values", "--set", "logLevel=debug", "--set", "operator.replicas=2"))
+        changes = ("--set", "agent.maxNestedCalls=1000", "--set", "controlPlane.podAnnotations.upgraded=yes")
+        seconds, _ = took(lambda: install(SYSTEM, "--reset-values", *changes))
         load.wait_for_more()
         account = load.finish()
     print(f"upgraded in {seconds:.1f} s")
@@ -138,7 +170,7 @@ def operators() -> set[str]:
 def test_the_leading_operator_killed_while_it_scales_up_leaves_its_follower_exactly_the_pods_that_were_asked_for(
     namespace: str, pool: str
 ) -> None:
-    with PodWatch(pool, namespace=namespace) as watch:
+    with PodWatch(pool, namespace=namespace) as watch, Load("leader", pool, namespace=namespace) as load:
         killed = eventually(leader, "one leads")
         kubectl("scale", f"sp/{pool}", "--replicas=6", "-n", namespace)
         eventually(lambda: len(watch.active) > 1, "the scale-up has begun", every=0.01)
@@ -148,11 +180,12 @@ def test_the_leading_operator_killed_while_it_scales_up_leaves_its_follower_exac
         victim = sorted(watch.active)[0]
         kubectl("delete", "pod", victim, "-n", namespace, "--wait=false")
         eventually(lambda: victim not in watch.active and all_ready(pool, 6, namespace=namespace), "the new leader replaces a pod")
+        account = load.finish()
     print(f"the follower led after {seconds:.1f} s; at most {watch.most} pods, {len(watch.seen)} in all")
+    assert account["failed"] == {}, account["failures"]
     assert watch.most == 6
     assert len(watch.seen) == 7
     kubectl("scale", f"sp/{pool}", "--replicas=2", "-n", namespace)
-    install(SYSTEM, "--reset-values")
 
 
 def store_is(pool: str, status: str, *, namespace: str) -> dict[str, Any] | None:
@@ -263,16 +296,19 @@ def long_call(pool: str, namespace: str) -> list[str]:
     return ["kubectl", "exec", "caller", "-n", namespace, "--", *argv]
 
 
-def test_a_pool_at_zero_keeps_a_call_in_its_queue_and_serves_it_when_it_is_scaled_up(namespace: str, pool: str) -> None:
-    kubectl("scale", f"sp/{pool}", "--replicas=0", "-n", namespace)
-    eventually(lambda: pods_of(pool, namespace=namespace) == [], "no pod")
-    with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(call, "whoami", {}, pool=pool, namespace=namespace)
-        eventually(lambda: get("snakepool", pool, namespace=namespace)["status"].get("queueDepth") == 1, "the call waits in the queue")
+def test_a_pool_that_is_scaled_to_zero_under_load_keeps_all_calls_in_its_queue_and_serves_them_when_it_is_scaled_up(
+    namespace: str, pool: str
+) -> None:
+    with Load("zero", pool, namespace=namespace, concurrency=4) as load:
+        load.wait_for_more()
+        kubectl("scale", f"sp/{pool}", "--replicas=0", "-n", namespace)
+        eventually(lambda: get("snakepool", pool, namespace=namespace)["status"].get("queueDepth") == 4, "the calls wait in the queue")
+        eventually(lambda: pods_of(pool, namespace=namespace) == [], "no pod")
         kubectl("scale", f"sp/{pool}", "--replicas=1", "-n", namespace)
-        seconds, answer = took(lambda: waiting.result(timeout=60))
+        seconds, _ = took(load.wait_for_more)
+        account = load.finish()
     print(f"served {seconds:.1f} s after the scale-up")
-    assert answer["pod"] == pods_of(pool, namespace=namespace)[0]["metadata"]["name"]
+    assert account["failed"] == {}, account["failures"]
 
 
 def test_a_drained_node_loses_no_call(namespace: str, pool: str) -> None:

@@ -87,24 +87,24 @@ def control_plane_pods() -> list[str]:
     return sorted(p["metadata"]["name"] for p in pods if is_ready(p) and "deletionTimestamp" not in p["metadata"])
 
 
-def test_a_deleted_operator_costs_no_call_and_its_successor_goes_on(namespace: str, pool: str) -> None:
+def test_deleted_operators_cost_no_call_and_their_successors_go_on(namespace: str, pool: str) -> None:
     with Load("operator", pool, namespace=namespace) as load:
         load.wait_for_more()
         before = {p["metadata"]["uid"] for p in pods_of(pool, namespace=namespace)}
         kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
-        eventually(operator_is_ready, "the operator is back")
+        eventually(operators_are_ready, "the operators are back")
         load.wait_for_more()
         account = load.finish()
     assert account["failed"] == {}, account["failures"]
     assert {p["metadata"]["uid"] for p in pods_of(pool, namespace=namespace)} == before
     victim = pods_of(pool, namespace=namespace)[0]["metadata"]["name"]
     kubectl("delete", "pod", victim, "-n", namespace, "--wait=false")
-    eventually(lambda: capsules_are_back(namespace, pool, victim), "the new operator replaces a deleted pod")
+    eventually(lambda: capsules_are_back(namespace, pool, victim), "a new operator replaces a deleted pod")
 
 
-def operator_is_ready() -> bool:
+def operators_are_ready() -> bool:
     pods = get("pods", namespace=SYSTEM, selector="app.kubernetes.io/component=operator")
-    return len(pods) == 1 and is_ready(pods[0])
+    return len(pods) == 2 and all(map(is_ready, pods))
 
 
 def test_a_session_and_its_state_survive_worker_capsule_control_plane_and_operator(namespace: str, pool: str) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support.incluster import E2E, config_map, probe_pool
+from support.incluster import ALL_REPLICAS, E2E, Load, config_map, probe_pool
 from support.kube import RELEASE, SYSTEM, apply, eventually, install, kubectl, make_namespace, run, wait_available
 
 pytestmark = pytest.mark.timeout(300)
@@ -17,7 +17,7 @@ SPACE = "snakepit-e2e-uninstall"
 @pytest.fixture(scope="module")
 def space(release: None):
     make_namespace(SPACE)
-    apply(config_map("probe", E2E / "probe.py"), namespace=SPACE)
+    apply(config_map("probe", E2E / "probe.py", E2E / "load.py"), namespace=SPACE)
     yield SPACE
     kubectl("delete", "namespace", SPACE, "--wait=false")
 
@@ -25,6 +25,17 @@ def space(release: None):
 def a_pool(space: str) -> None:
     apply(probe_pool("last", replicas=1), namespace=space)
     wait_available("last", namespace=space)
+
+
+def load(space: str) -> Load:
+    return Load("last", "last", namespace=space, server=ALL_REPLICAS, concurrency=2)
+
+
+def none_was_cut_off(calls: Load) -> None:
+    """Callers are told, and what ran was finished."""
+    eventually(calls.failures, "callers are told")
+    account = calls.finish()
+    assert {each["started"] for each in account["failures"]} == {"NO"}, account["failures"]
 
 
 def uninstall() -> None:
@@ -58,14 +69,20 @@ def _fail(names: list[str]) -> bool:
 def test_pools_first_then_the_chart_with_redis_down(space: str) -> None:
     a_pool(space)
     kubectl("scale", "statefulset", "-n", SYSTEM, "-l", "app.kubernetes.io/component=redis", "--replicas=0")
-    kubectl("delete", "sp", "--all", "-n", space, "--timeout=30s")
-    uninstall()
+    with load(space) as calls:
+        calls.wait_for_more()
+        kubectl("delete", "sp", "--all", "-n", space, "--timeout=30s")
+        uninstall()
+        none_was_cut_off(calls)
     only_the_crd_is_left(space)
 
 
 def test_the_chart_first_then_the_pools(space: str) -> None:
     install()
     a_pool(space)
-    uninstall()
-    kubectl("delete", "sp", "--all", "-n", space, "--timeout=30s")
+    with load(space) as calls:
+        calls.wait_for_more()
+        uninstall()
+        kubectl("delete", "sp", "--all", "-n", space, "--timeout=30s")
+        none_was_cut_off(calls)
     only_the_crd_is_left(space)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from support.kube import IMAGE_REPOSITORY, IMAGE_TAG, SYSTEM, apply, eventually, kubectl, run
+from support.kube import IMAGE_REPOSITORY, IMAGE_TAG, SYSTEM, apply, eventually, get, kubectl, run
 
 E2E = Path(__file__).resolve().parent.parent / "e2e"
 SERVICE = f"snakepit.{SYSTEM}:7800"
@@ -53,6 +55,29 @@ def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
         "volumes": [{"name": "code", "configMap": {"name": "probe"}}, {"name": "tmp", "emptyDir": {}}],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+class Row(NamedTuple):
+    """The account of one load: every call that was sent was answered or has failed. `failed`: by reason and by whether it had started."""
+
+    test: str
+    sent: int
+    answered: int
+    failed: Counter[tuple[str, str]]
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason} (started {started.lower()})" for (reason, started), count in sorted(self.failed.items()))
+        return f"{self.sent:8}{self.answered:10}{self.failed.total():8}  {self.test}{reasons and f': {reasons}'}"
+
+
+ACCOUNTS: list[Row] = []
+"""Of all loads so far."""
+
+
+def _sentence() -> str:
+    """The test that runs."""
+    name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
+    return name.removeprefix("test_").replace("_", " ")
 
 
 class Load:
@@ -105,10 +130,12 @@ class Load:
     def finish(self) -> dict[str, Any]:
         """Stop it and return its summary, with the failures in `failures`."""
         kubectl("exec", self.name, "-n", self.namespace, "--", "touch", "/tmp/stop")
-        summary = eventually(lambda: self._events("summary"), f"{self.name} adds up its calls", timeout=60)[0]
+        summary = eventually(lambda: self._events("summary"), f"{self.name} adds up its calls")[0]
         failures = self._events("failed")
         assert summary["begun"] == summary["ok"] + sum(summary["failed"].values()), f"calls are missing: {summary}"
         failed = summary["failed"] or "none"
+        assert self._events("stale") == [], "what a session was told to keep"
+        ACCOUNTS.append(Row(_sentence(), summary["begun"], summary["ok"], Counter((f["reason"], f["started"]) for f in failures)))
         print(f"{self.name}: {summary['begun']} calls, {summary['ok']} served, failed: {failed}, longest {summary['longest']} s")
         return {**summary, "failures": failures}
 
@@ -126,11 +153,14 @@ def workers(pool: str, *, namespace: str) -> list[dict[str, Any]]:
     return list(json.loads(kubectl("exec", "caller", "-n", namespace, "--", *argv)))
 
 
-def standing_caller(*, namespace: str) -> None:
-    """A pod to type commands in, and to play scenes in."""
+def standing_caller(*, namespace: str, node: str = "") -> None:
+    """A pod to type commands in, and to play scenes in. `node`: it is to be there, and is made anew if it is elsewhere."""
+    if node and get("pod", "caller", namespace=namespace)["spec"]["nodeName"] != node:
+        kubectl("delete", "pod", "caller", "-n", namespace)
     pod = client_pod("caller", "load.py")
     container = pod["spec"]["containers"][0]
     container["command"] = ["sleep", "7200"]
     container["env"] = [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    pod["spec"] |= {"nodeName": node} if node else {}
     apply(pod, namespace=namespace)
     kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", namespace, "--timeout=60s")

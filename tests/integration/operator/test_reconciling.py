@@ -74,7 +74,7 @@ async def test_a_second_operator_that_saw_the_same_makes_nothing_twice(
     applier: Applier, admin: Admin, operator: Reconciler, name: str
 ) -> None:
     pool = pool_view(await admin.make_pool(replicas=1))
-    todo = Plan(creations=(Creation("digits-0-same", 0, "t"),))
+    todo = Plan(creations=(Creation("digits-0-same", 0, "t", avoid=("dead", "gone")),))
     first, second = await applier.carry_out(pool, todo), await applier.carry_out(pool, todo)
     assert [len(each.created) for each in (first, second)] == [1, 0]
     assert second.refusal is None
@@ -218,7 +218,8 @@ async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_on
     if prepare is not None:
         await prepare(admin)()
     await admin.make_pool(replicas=2, template={"spec": template})
-    pauses = [await operator.reconcile(name, time.time()) for _ in range(4)]
+    now = time.time()
+    pauses = [await operator.reconcile(name, now) for _ in range(4)]
     assert await admin.every("pods") == []
     assert all(pause is not None and 0 < pause <= 1.0 for pause in pauses), "it comes again by itself"
     pool = await admin.pool()

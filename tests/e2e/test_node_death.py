@@ -1,0 +1,176 @@
+"""A node dies under load, with a capsule, a control-plane replica and perhaps the leading operator on it.
+
+Its power fails, and what was connected to it is reset; or its cable is pulled, and only silence tells.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.incluster import ALL_REPLICAS, Load, probe_pool, standing_caller, workers
+from support.kube import HERMETIC, SYSTEM, apply, eventually, get, is_ready, kubectl, pods_of, wait_available
+
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not HERMETIC, reason="the nodes' power and cables can't be reached from here"),
+]
+
+CALLERS = 8
+SESSIONS = 4
+DEFAULT_SECONDS, SHORT_SECONDS = 10, 5
+"""heartbeat.timeoutSeconds; Kubernetes itself finds out after 8 s here, and elsewhere after 40."""
+WAYS = {"killed": ("kill-node", "start-node"), "cut off": ("cut-node", "join-node")}
+CLUSTER = Path(__file__).parents[2] / "hack" / "cluster"
+
+
+@contextmanager
+def dead(node: str, how: str) -> Iterator[float]:
+    """Yields when it died."""
+    number, (die, rise) = node.rpartition("-")[2], WAYS[how]
+    died = time.time()
+    cluster(die, number)
+    try:
+        yield died
+    finally:
+        cluster(rise, number)
+        kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=120s")
+
+
+def cluster(*argv: str) -> None:
+    subprocess.run([sys.executable, str(CLUSTER), *argv], check=True, env=dict(os.environ), timeout=120)
+
+
+def homes(component: str) -> dict[str, str]:
+    """The ready pods of a component, each with its node."""
+    found = get("pods", namespace=SYSTEM, selector=f"app.kubernetes.io/component={component}")
+    return {p["metadata"]["name"]: p["spec"]["nodeName"] for p in found if is_ready(p) and "deletionTimestamp" not in p["metadata"]}
+
+
+def spread(component: str) -> None:
+    """One pod of it on each node, wherever earlier tests have left them."""
+    for _ in range(5):
+        pods = eventually(lambda: len(found := homes(component)) == 2 and found, f"two ready pods of {component}")
+        if len(set(pods.values())) == 2:
+            return
+        gone = min(pods)
+        kubectl("delete", "pod", gone, "-n", SYSTEM, "--wait=false")
+        eventually(lambda gone=gone: gone not in homes(component), f"{gone} goes")
+    raise AssertionError(f"{component} stays on one node")
+
+
+def leader() -> str:
+    return str(get("lease", "snakepit-operator", namespace=SYSTEM)["spec"]["holderIdentity"])
+
+
+def lead_from(node: str) -> None:
+    """Have the operator there lead: the other one resigns as it goes."""
+    for _ in range(3):
+        spread("operator")
+        leading = eventually(lambda: (now := leader()) in homes("operator") and now, "an operator leads")
+        if homes("operator")[leading] == node:
+            return
+        kubectl("delete", "pod", leading, "-n", SYSTEM, "--wait=false")
+        eventually(lambda gone=leading: leader() not in ("", gone), "another operator leads")
+    raise AssertionError(f"the operator on {node} doesn't come to lead")
+
+
+def made(pod: dict[str, Any]) -> float:
+    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).timestamp()
+
+
+def seconds_of(pod: dict[str, Any], kind: str) -> float:
+    """When that condition became what it is."""
+    (found,) = [each["lastTransitionTime"] for each in pod["status"]["conditions"] if each["type"] == kind]
+    return datetime.fromisoformat(found).timestamp()
+
+
+@pytest.fixture
+def pool(namespace: str, timeout: int) -> Iterator[str]:
+    name, heartbeat = f"mortal-{timeout}", {"intervalSeconds": timeout / 5, "timeoutSeconds": timeout}
+    apply(probe_pool(name, replicas=2, worker={"processes": 2}, heartbeat=heartbeat), namespace=namespace)
+    wait_available(name, namespace=namespace)
+    yield name
+    kubectl("delete", f"sp/{name}", "-n", namespace, "--timeout=60s")
+
+
+def spread_capsules(pool: str, namespace: str) -> None:
+    """A ready capsule on each node, and no other."""
+
+    def on_two_nodes() -> bool:
+        pods = get("pods", namespace=namespace, selector=f"snakepit.dev/pool={pool}")
+        assert len(pods) == 2, [p["metadata"]["name"] for p in pods]
+        assert all(is_ready(p) and "deletionTimestamp" not in p["metadata"] for p in pods)
+        if len({p["spec"]["nodeName"] for p in pods}) == 2:
+            return True
+        kubectl("delete", "pod", pods[0]["metadata"]["name"], "-n", namespace, "--wait=false")
+        return False
+
+    eventually(on_two_nodes, "a capsule on each node", timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("how", "leads", "timeout"),
+    [("killed", True, DEFAULT_SECONDS), ("cut off", False, SHORT_SECONDS)],
+    ids=["killed, the leading operator on it", "cut off, before Kubernetes knows"],
+)
+def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_back_elsewhere_in_time(
+    namespace: str, pool: str, how: str, leads: bool, timeout: int
+) -> None:
+    (home,) = homes("redis").values()
+    (away,) = {each["metadata"]["name"] for each in get("nodes", namespace="")} - {home}
+    standing_caller(namespace=namespace, node=home)
+    spread("control-plane")
+    lead_from(away if leads else home)
+    spread_capsules(pool, namespace)
+    before = pods_of(pool, namespace=namespace)
+    (lost,) = [p["metadata"]["name"] for p in before if p["spec"]["nodeName"] == away]
+    start = max(seconds_of(p, "Ready") - made(p) for p in before)
+
+    def at_full_strength() -> list[dict[str, Any]]:
+        pods = [p for p in pods_of(pool, namespace=namespace) if is_ready(p) and p["spec"]["nodeName"] == home]
+        return pods if len(pods) == 2 else []
+
+    with (
+        Load("dead-node", pool, namespace=namespace, server=ALL_REPLICAS, concurrency=CALLERS, node=home) as load,
+        Load("dead-session", pool, namespace=namespace, server=ALL_REPLICAS, concurrency=SESSIONS, session="s", node=home) as session,
+    ):
+        load.wait_for_more()
+        session.wait_for_more()
+        with dead(away, how) as died:
+            strong = eventually(at_full_strength, "two capsules on the node that is left", timeout=90)
+            full = time.time() - died
+            load.wait_for_more(500)
+            session.wait_for_more()
+        eventually(lambda: len(get("pods", namespace=namespace, selector=f"snakepit.dev/pool={pool}")) == 2, "what was dead is gone")
+        load.wait_for_more()
+        session.wait_for_more()
+        calls, kept = load.finish(), session.finish()
+    failures = [*calls["failures"], *kept["failures"]]
+    told = max((each["at"] - died for each in failures), default=0.0)
+    replaced = max(map(made, strong)) - died
+    print(
+        f"node {how}{', the leading operator on it' * leads}: the last caller was told after {told:.1f} s, the capsule replaced after"
+        f" {replaced:.1f} s, full strength after {full:.1f} s; a pod took {start:.0f} s to start before"
+    )
+    print([(round(each["at"] - died, 1), each["reason"], each["message"]) for each in failures])
+    assert {each["started"] for each in failures} <= {"MAYBE", "NO"}, failures
+    # One at the silent replica, one at the silent capsule.
+    assert len(calls["failures"]) <= 2 * CALLERS, calls["failures"]
+    assert set(calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, calls["failures"]
+    assert told < timeout + 3
+    # Who stands by has seen the lease renewed up to two seconds late, and looks every two seconds whether its time is over.
+    assert replaced < timeout + 4 + 5 * leads
+    assert full < replaced + 2 * start + 3, "what it takes beside is the start of a pod"
+    alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}
+    assert lost not in alive, "what comes back is fenced"
+    assert {str(w["id"]).rpartition("/")[0] for w in workers(pool, namespace=namespace)} == alive
