@@ -11,6 +11,8 @@ from typing import Any
 import chart_values
 import yaml
 
+from snakepit.spec.effects import EFFECTS, Effect
+
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 118
 Schema = Mapping[str, Any]
@@ -19,6 +21,19 @@ POOL = """# Fields of a SnakePool
 
 Generated from `crds/snakepit.dev_snakepools.yaml` by `make docs`; don't edit. `kubectl explain sp.spec.worker` says
 the same, and `snakepit dev` applies the same rules. A field without a default may be left out unless it is required.
+"""
+EFFECTS_OF_CHANGES = """## What a change does
+
+The longest name that a field begins with counts. Nothing that a pool file says needs capsules to be made again, but
+for what rolls them; `status.syncedGeneration` says what the control plane goes by.
+
+| field | a change of it |
+|---|---|
+"""
+DRAINS = """
+Two things that have begun go on as they began: a drain has the time that it had, and a call has its deadlines. A
+capsule that the operator deletes has the drain of now. One that somebody else deletes or evicts has no more than its
+pod was made for: the pod's grace period can't be changed.
 """
 VALUES = """# Values of the chart
 
@@ -38,7 +53,8 @@ def pages() -> dict[str, str]:
 def pool_page() -> str:
     crd = yaml.safe_load((ROOT / "crds/snakepit.dev_snakepools.yaml").read_text())
     whole = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    lines = [POOL]
+    rows = [f"| {', '.join(f'`{path}`' for path, each in EFFECTS.items() if each is effect)} | {effect.value} |" for effect in Effect]
+    lines = [POOL, EFFECTS_OF_CHANGES + "\n".join(rows), DRAINS]
     for part, title in (("spec", "What you write"), ("status", "What the operator writes")):
         lines += [f"## {title}: `{part}`\n"]
         schema = whole[part]

@@ -77,7 +77,7 @@ class Server(PretendApi):
             body = {**body, "spec": {}}  # Nobody here reads the rest, and it is copied often.
         return await super().create(resource, namespace, body)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
         found = self.of(resource.plural, namespace).get(name)
         await super().delete(resource, namespace, name, uid)
         if found is not None and self.of(resource.plural, namespace).get(name) is None:
@@ -228,7 +228,7 @@ class Client:
             return body
         return await self._write(resource, "replace", name, body, lambda: self.server.replace(resource, namespace, name, body))
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
         found = self.server.uids.get(uid) or self.server.of(resource.plural, namespace).get(name)
         look = self.looks.get(pool_of(resource.plural, found)) if found and resource is PODS else None
 

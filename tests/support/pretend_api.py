@@ -91,7 +91,7 @@ class PretendApi:
         _check(found, version)
         return self._write(resource, found, {**copied(body), "metadata": _merged(found["metadata"], body["metadata"])})
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
         """A pod that is on a node stays, as one that is going: its kubelet ends it, which is the test."""
         found = self.of(resource.plural, namespace).get(name)
         if found is None or uid not in ("", found["metadata"].get("uid")):

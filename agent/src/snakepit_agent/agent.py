@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
-from snakepit._ipc.worker import Failed, FromWorker, Ready, SetResultLimit
+from snakepit._ipc.worker import Failed, FromWorker, Ready, SetLimits
 from snakepit._names import new_id
 from snakepit._wire.token import Token
+from snakepit.spec import InvalidPool
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls.pipeline import Pipeline
 from snakepit_agent.link.announcer import Announcer
@@ -20,6 +21,7 @@ from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.settings import Settings
+from snakepit_agent.settings import told as settings_told
 from snakepit_agent.workers.workers import Workers
 
 HELD_TICK_SECONDS = 0.005
@@ -117,6 +119,7 @@ class Agent:
             "result": lambda replica, result: self.pipeline.nested.on_result(replica, result),
             "flow": lambda replica, flow: self.pipeline.nested.on_flow(replica, flow),
             "drain": self._on_drain,
+            "settings": self._on_settings,
             "go_away": lambda _replica, _go_away: None,  # It sends no more calls; the link closes when it has ended those it sent.
         }
 
@@ -126,6 +129,26 @@ class Agent:
             (supervisor.recycle_worker if drain.recycle else supervisor.drain_worker)(drain.incarnation, now)
         else:
             self.workers.drain(now)
+
+    def _on_settings(self, _replica: str, told: link_pb2.PoolSettings) -> None:
+        """Whichever replica said so last: each has it of the operator, and says it when that is other than before."""
+        ours = self.settings
+        if (told.pool, told.uid) != (ours.pool, ours.pool_uid):
+            return
+        try:
+            self.settings = settings_told(ours, told)
+        except InvalidPool as error:
+            log.error("settings of generation %s are passed over, as they can't be read: %s", told.generation, error)
+            return
+        if self.settings.spec == ours.spec:
+            return
+        log.info("the pool's settings are those of generation %s", told.generation)
+        self.workers.supervisor.configure(self.settings, time.monotonic())
+        self.pipeline.configure(self.settings.spec)
+        self._tell_limits()
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        self._beat()
 
     def _capsule(self) -> link_pb2.Capsule:
         s = self.settings
@@ -143,9 +166,7 @@ class Agent:
 
     def replica_linked(self, replica: str) -> None:
         """A link is open, anew or for the first time."""
-        limit = self._result_limit()
-        for incarnation in self.workers.channels:
-            self.workers.processes.tell(incarnation, limit)
+        self._tell_limits()
         self.announcer.linked(replica)
 
     def replica_unlinked(self, replica: str) -> None:
@@ -163,8 +184,13 @@ class Agent:
         idle = self.settings.spec.call.stream_idle_seconds
         return None if replica is None else Route(replica, call.remote, idle)
 
-    def _result_limit(self) -> SetResultLimit:
-        return SetResultLimit(*self.uplink.largest_limit())
+    def _limits(self) -> SetLimits:
+        return SetLimits(*self.uplink.largest_limit(), "pickle" in self.settings.spec.call.payloads)
+
+    def _tell_limits(self) -> None:
+        limits = self._limits()
+        for incarnation in self.workers.channels:
+            self.workers.processes.tell(incarnation, limits)
 
     def _slots_touched(self) -> None:
         self.announcer.touched()
@@ -183,7 +209,7 @@ class Agent:
         if isinstance(frame, Failed):
             supervisor.could_not_start(incarnation, frame.stage, frame.type, frame.message, frame.traceback)
         elif supervisor.ready(incarnation, frame):
-            self.workers.processes.tell(incarnation, self._result_limit())
+            self.workers.processes.tell(incarnation, self._limits())
             self.announcer.offered(frame)
 
     def worker_died(self, incarnation: str, exit_: Exit) -> None:

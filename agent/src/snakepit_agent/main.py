@@ -38,7 +38,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     try:
         capsule.start()
         await stop.wait()
-        await _drain(capsule, settings, hurry or asyncio.Event())
+        await _drain(capsule, hurry or asyncio.Event())
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
@@ -54,8 +54,8 @@ async def _watch_health(capsule: Agent, health: HealthServer | None, changed: as
         await health.set_ready(capsule.is_ready)
 
 
-async def _drain(capsule: Agent, settings: Settings, hurry: asyncio.Event) -> None:
-    log.info("draining: running calls have %g s", settings.spec.drain.timeout_seconds)
+async def _drain(capsule: Agent, hurry: asyncio.Event) -> None:
+    log.info("draining: running calls have %g s", capsule.settings.spec.drain.timeout_seconds)
     capsule.drain()
     hurried = asyncio.create_task(_hurry(capsule, hurry), name="hurry")
     try:

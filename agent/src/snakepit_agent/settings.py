@@ -1,16 +1,22 @@
-"""What the agent is told by its environment, checked once, all problems named at once. It reads variables and nothing else."""
+"""What the agent is told by its environment, checked once, all problems named at once; and what its links tell it of that later.
+
+It reads variables and nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from snakepit._environment import Environment
 from snakepit._names import parse_pool
 from snakepit._wire.dial import parse_targets
 from snakepit.spec import SnakePoolSpec, decode_spec
+from snakepit.v1 import link_pb2
 
 UNLIMITED = 1 << 50
 """cgroup v1 says "no limit" by a number of this size."""
@@ -42,6 +48,12 @@ class Settings:
     """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
     max_nested_calls: int = 1024
     """Calls of this capsule's tools to other tools that may be open (SNAKEPIT_MAX_NESTED_CALLS)."""
+
+
+def told(settings: Settings, told: link_pb2.PoolSettings) -> Settings:
+    """The same with what the operator says of the pool now; a capsule has the `worker` that its pod was made for. Raises InvalidPool."""
+    spec = msgspec.structs.replace(decode_spec(told.spec), worker=settings.spec.worker)
+    return replace(settings, spec=spec, spec_json=told.spec, pool_generation=told.generation)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -15,7 +15,7 @@ from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.events import NewEvent, event_object
 from snakepit_operator.kube import BUDGETS, EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
-from snakepit_operator.pods import AgentImage, disruption_budget, in_template, pod
+from snakepit_operator.pods import AgentImage, disruption_budget, grace_seconds, in_template, pod
 
 T = TypeVar("T")
 
@@ -89,7 +89,8 @@ class Applier:
 
     async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
         log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
-        await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid)
+        grace = grace_seconds(pool.spec.drain)
+        await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid, grace)
         return True
 
     async def _create(self, pool: SnakePool, creation: Creation) -> bool:

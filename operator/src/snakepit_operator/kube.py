@@ -128,9 +128,10 @@ class Kube:
         """The object as replaced; a resourceVersion in it must still be the newest."""
         return await self._request("PUT", resource.path(namespace, name), _MANAGER, body)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
-        """Begin deletion; with `uid` only of that very object. One that is gone already is no error."""
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
+        """Begin deletion; with `uid` only of that very object. One that is gone already is no error. `grace`: seconds, else its own."""
         body: Object = {"preconditions": {"uid": uid}} if uid else {}
+        body |= {} if grace is None else {"gracePeriodSeconds": grace}
         try:
             await self._request("DELETE", resource.path(namespace, name), None, body)
         except KubeError as error:

@@ -46,7 +46,7 @@ async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Colle
 
     Raises KubeError.
     """
-    metadata, newest = pool.metadata, agent_hash(pool.spec, agent)
+    metadata, newest = pool.metadata, agent_hash(agent)
     raw = await kube.list(PODS, metadata.namespace, pool_selector(pool))
     pods = [
         replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest)

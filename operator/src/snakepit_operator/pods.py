@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from snakepit.spec.codec import encode_spec
-from snakepit.spec.fields import API_VERSION, KIND, SnakePool, SnakePoolSpec
+from snakepit.spec.fields import API_VERSION, KIND, DrainSpec, SnakePool, SnakePoolSpec
 from snakepit.v1 import link_pb2
 from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest
@@ -76,10 +76,9 @@ def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
     )
 
 
-def agent_hash(spec: SnakePoolSpec, agent: AgentImage) -> str:
-    """A hash of what an agent is told at its start and keeps: its image and environment, and the fields of the pool that it goes by."""
-    fields = [spec.heartbeat, spec.restart, spec.recycle, spec.drain, spec.call.stream_idle_seconds]
-    return digest(msgspec.to_builtins([agent, fields]), 10)
+def agent_hash(agent: AgentImage) -> str:
+    """A hash of what an agent is told at its start and keeps: its image and environment. Of the pool's settings it hears by its links."""
+    return digest(msgspec.to_builtins(agent), 10)
 
 
 def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
@@ -102,7 +101,7 @@ def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
                 "kubectl.kubernetes.io/default-container": WORKER,
                 **(metadata.get("annotations") or {}),
                 ATTEMPT_ANNOTATION: str(creation.attempt),
-                AGENT_ANNOTATION: agent_hash(pool.spec, agent),
+                AGENT_ANNOTATION: agent_hash(agent),
                 **({AVOIDS_ANNOTATION: ",".join(creation.avoid)} if creation.avoid else {}),
             },
             "ownerReferences": [owner(pool)],
@@ -126,6 +125,11 @@ def in_template(message: str, pod: Object) -> str:
 
 
 _PLACE = re.compile(r"(?<![\w.])(spec|metadata)\.(?:(containers|initContainers|volumes)\[(\d+)\])?")
+
+
+def grace_seconds(drain: DrainSpec) -> int:
+    """How long a pod's end may take. A deletion says so itself: the pod may be of a time when the pool had another drain."""
+    return math.ceil(drain.timeout_seconds + drain.kill_after_seconds) + GRACE_SECONDS
 
 
 def labels(pool: SnakePool) -> dict[str, str]:
@@ -186,11 +190,10 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
     author = copy.deepcopy(_pod_spec(pool.spec))
     others = [each for each in author.get("containers") or [] if each.get("name") != WORKER]
     before = author.get("initContainers") or []
-    drain = pool.spec.drain
     return {
         **_defaults(pool, author),
         "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": math.ceil(drain.timeout_seconds + drain.kill_after_seconds) + GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds(pool.spec.drain),
         "securityContext": {**_identity(DEFAULT_UID), "fsGroup": SHARED_GROUP, **(author.get("securityContext") or {})},
         "initContainers": [_agent(pool, creation, agent), *(_secured(each) for each in before)],
         "containers": [_worker(pool.spec), *(_secured(each) for each in others)],

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from snakepit.spec.effects import rolling
 from snakepit.spec.fields import RolloutSpec, SnakePool, SnakePoolSpec, WorkerSpec
 
 RESTARTED_AT = "snakepit.dev/restartedAt"
@@ -28,12 +29,13 @@ def desired(spec: SnakePoolSpec) -> int:
 
 
 def template_hash(spec: SnakePoolSpec) -> str:
-    """Ten hex digits that change when, and only when, `worker`, `image` or `template` does.
+    """Ten hex digits that change when, and only when, a field does whose change replaces every capsule (`snakepit.spec.effects`).
 
     Fields at their default are left out, so that a newer operator that knows more fields rolls nothing.
     """
-    worker = {k: v for k, v in _builtins(spec.worker).items() if v != _WORKER_DEFAULTS.get(k)}
-    return digest({"worker": worker, "image": spec.image, "template": spec.template}, 10)
+    fields = {name: getattr(spec, name) for name in rolling()}
+    fields["worker"] = {k: v for k, v in _builtins(spec.worker).items() if v != _WORKER_DEFAULTS.get(k)}
+    return digest(fields, 10)
 
 
 def pool_hash(pool: SnakePool) -> str:

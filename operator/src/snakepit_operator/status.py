@@ -22,7 +22,7 @@ SYNCED, STORE, AUTOSCALING = "Synced", "SessionStoreReady", "AutoscalingActive"
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
 _OUTDATED = (
-    "began with another agent image, log level or other settings of the agent than now, and goes on with them: "
+    "began with another agent image, log level or environment of the agent than now, and goes on with it: "
     f"give the pool the annotation {RESTARTED_AT} to have all of them replaced, in turn"
 )
 _SILENT = (

@@ -25,7 +25,7 @@ from snakepit import (
     ToolError,
     ToolNotFound,
 )
-from snakepit._ipc.worker import STREAM_CREDIT, Begin, CancelCall, ChunkFrame, Credit, EndSession, ProgressFrame, SetResultLimit, SpanFrame
+from snakepit._ipc.worker import STREAM_CREDIT, Begin, CancelCall, ChunkFrame, Credit, EndSession, ProgressFrame, SetLimits, SpanFrame
 from snakepit._values import payloads
 from snakepit.errors import BY_REASON, from_reason
 from snakepit_worker import testing
@@ -109,7 +109,7 @@ def test_a_result_that_can_not_be_encoded_becomes_a_marker(shared: LocalWorker) 
 
 @pytest.mark.parametrize("tool", ["large", "large_stream"])
 def test_a_result_over_the_limit_is_refused_with_the_limits_name(shared: LocalWorker, tool: str) -> None:
-    shared.send(SetResultLimit(5_000_000, "maxLargePayloadBytes"))
+    shared.send(SetLimits(5_000_000, "maxLargePayloadBytes"))
     shared.call("remember", {"key": "k", "value": 1}, session_id="limits")  # Its answer comes behind the limit, on the same channel.
     with pytest.raises(PayloadTooLarge) as caught:
         shared.call(tool, {"size": 5_000_001} if tool == "large" else {})

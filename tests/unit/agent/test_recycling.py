@@ -229,3 +229,11 @@ def test_a_keeper_that_goes_takes_successors_and_old_ones_along() -> None:
     world.lifecycle.keeper_went()
     assert [seat.state for seat in world.lifecycle.seats] == [SeatState.ABSENT, SeatState.ABSENT]
     assert len(world.lifecycle.keeper_came(2.0)) == 2
+
+
+def test_lives_that_go_on_draw_their_share_anew_when_the_jitter_is_another_one() -> None:
+    world = World(limits=RecycleLimits(age=100.0, jitter=0.0), chance=0.5)
+    assert world.lifecycle.tick(60.0, ()) == []
+    world.lifecycle.configure(Policy(workers=1, limits=RecycleLimits(age=100.0, jitter=0.8)))
+    assert world.seat.share == 0.6
+    assert world.lifecycle.tick(60.0, ()) == [Start(0, "i2")]

@@ -11,7 +11,7 @@ from snakepit_control_plane.fleet.fleet import TICK_SECONDS
 from snakepit_control_plane.model.capsule import Capsule
 from support import virtual_time
 from support.router_world import World
-from support.simulated_agent import POOL
+from support.simulated_agent import POOL, settings
 
 BEAT = {"intervalSeconds": 1, "timeoutSeconds": 4, "missThreshold": 2}
 LOST = pool_pb2.LIVENESS_LOST
@@ -93,6 +93,38 @@ def test_without_a_stall_a_silent_capsule_is_lost_at_its_time() -> None:
         assert not looks.lost
         await looks.look(2.5)
         assert looks.lost == ["c0"]
+        await looks.stop()
+
+    run(program())
+
+
+def test_who_was_silent_for_longer_than_a_new_time_out_allows_has_that_time_from_the_change_on() -> None:
+    async def program() -> None:
+        looks = Looks(capsules=1)
+        pool = looks.world.flow.pools[POOL]
+        long = {"intervalSeconds": 60, "timeoutSeconds": 600}
+        looks.world.fleet.sync([settings(uid=pool.settings.uid, heartbeat=long)], complete=True, drain=[])
+        await looks.look(59)
+        looks.world.fleet.sync([settings(uid=pool.settings.uid, generation=2, heartbeat=BEAT)], complete=True, drain=[])
+        await looks.look(1.75)
+        assert [each.liveness for each in looks.capsules] == [pool_pb2.LIVENESS_LIVE], "its agent has just been told"
+        await looks.look(4.5)
+        assert looks.lost == ["c0"]
+        await looks.stop()
+
+    run(program())
+
+
+def test_a_lease_has_its_new_term_as_soon_as_a_time_out_gets_longer() -> None:
+    async def program() -> None:
+        looks = Looks(capsules=1)
+        pool = looks.world.flow.pools[POOL]
+        long = {"intervalSeconds": 60, "timeoutSeconds": 600}
+        await looks.look(3, *looks.capsules)
+        looks.world.fleet.sync([settings(uid=pool.settings.uid, generation=2, heartbeat=long)], complete=True, drain=[])
+        await looks.look(50)
+        (incarnation,) = pool.capsules
+        assert not await looks.world.store.declare_lost(POOL, incarnation, 1.0), "its lease had run out"
         await looks.stop()
 
     run(program())

@@ -53,7 +53,7 @@ async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
 class _Keeps(PretendApi):
     """It can delete nothing now."""
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
         raise KubeError(500, "InternalError", "etcdserver: leader changed")
 
 

@@ -23,7 +23,7 @@ from snakepit._ipc.worker import (
     Done,
     FromWorker,
     ProgressFrame,
-    SetResultLimit,
+    SetLimits,
     SpanFrame,
     StateOperation,
     ToolCall,
@@ -230,7 +230,7 @@ SOME_FRAMES: list[Any] = [
     [Begin(1, 0.5), Done(1, Payload(b"1")), ProgressFrame(1, 0.5, "half")],
     [Done(2, tool_error=ToolFailure("T", "m")), Done(3, failure=CallFailure("CANCELLED", "m", 1, {"a": "b"}))],
     [StateOperation(1, 2, "set", "k", Payload(b"1")), ToolCall(1, 2, "t", Payload(b"{}")), SpanFrame("n", "t", "s", 1, 2)],
-    [CancelCall(1, "DEADLINE"), ToolAnswer(1, Payload(b"1")), SetResultLimit(1, "n")],
+    [CancelCall(1, "DEADLINE"), ToolAnswer(1, Payload(b"1")), SetLimits(1, "n")],
 ]
 
 

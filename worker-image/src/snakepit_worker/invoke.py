@@ -44,16 +44,17 @@ wake-up of the agent, instead of one each. It is not lost with the process (`sna
 slow, the agent asks for what is held (`Flush`)."""
 
 
-class ResultLimit:
-    """How large a result, or a chunk, may be: as the agent says, which knows the control plane's settings."""
+class Limits:
+    """What a payload may be, as the agent says: how large a result, or a chunk, and whether arguments may be pickled."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pickle: bool = False) -> None:
         self.bytes = 64 * 1024 * 1024
         self.name = "maxLargePayloadBytes"
+        self.pickle = pickle
 
-    def set(self, bytes: int, name: str) -> None:
+    def set(self, bytes: int, name: str, *, pickle: bool) -> None:
         """The control plane takes so many bytes; `name` is the setting that says so."""
-        self.bytes, self.name = bytes, name
+        self.bytes, self.name, self.pickle = bytes, name, pickle
 
 
 class _TooLarge(Exception):
@@ -84,11 +85,10 @@ class Invoker:
     calls: Calls
     sessions: Sessions
     cache: StateCache
-    limit: ResultLimit
+    limit: Limits
     means: dict[str, float]
     lines: LineCalls
     raised: Raised
-    pickle: bool = False
     warned: set[str] = field(default_factory=set)
     """Tools whose author has read that a value of theirs can't be carried."""
 
@@ -127,7 +127,7 @@ class Invoker:
         if frame.deadline and frame.deadline <= now:
             return _refusal(frame, "DEADLINE", "the deadline passed before the tool began")
         try:
-            arguments = tool.decode(frame.arguments, trusted=self.pickle)
+            arguments = tool.decode(frame.arguments, trusted=self.limit.pickle)
         except InvalidArguments as error:
             return _refusal(frame, error.reason, error.message)
         if usual >= QUICK_SECONDS:

@@ -24,6 +24,7 @@ from snakepit._ipc.control import (
     FromKeeper,
     KeeperTerminating,
     MemoryMeasured,
+    SetMemoryInterest,
     Shutdown,
     SignalWorker,
     StartFailed,
@@ -59,6 +60,7 @@ class Keeper:
         self._launcher = Launcher(self)
         self._lineage = Lineage()
         self._workers: dict[int, StartWorker] = {}
+        self._memory_interest: dict[str, int] = {}
         self._strays: deque[tuple[int, int]] = deque(maxlen=256)
         self._agent: AgentConnection | None = None
         self._dial_at = 0.0
@@ -161,6 +163,7 @@ class Keeper:
             self._lineage.untag(pid)
             start = self._workers.pop(pid, None)
             if start is not None:
+                self._memory_interest.pop(start.incarnation, None)
                 self.collector.close(start.incarnation)
                 self._tell_exit(start, status)
             elif not self.collector.reaped(pid) and not self._launcher.reaped(pid, _how(status)):
@@ -188,7 +191,8 @@ class Keeper:
     # ---- memory, measured in a thread
 
     def _measured_workers(self) -> list[tuple[int, str, int]]:
-        return [(pid, start.incarnation, start.memory_interest) for pid, start in self._workers.copy().items()]
+        lives = [(pid, start.incarnation) for pid, start in self._workers.copy().items()]
+        return [(pid, life, self._memory_interest.get(life, 0)) for pid, life in lives]
 
     def _take_measures(self, found: list[Measure]) -> None:
         self._measures.append(found)
@@ -252,6 +256,9 @@ class Keeper:
                 self._launcher.start(start)
             case SignalWorker(incarnation=incarnation, signal=number, group=group):
                 self._signal(incarnation, number, group)
+            case SetMemoryInterest(incarnation=incarnation, bytes=interest):
+                if any(start.incarnation == incarnation for start in self._workers.values()):
+                    self._memory_interest[incarnation] = interest
             case Shutdown():
                 self._end_everything()
 

@@ -31,7 +31,7 @@ from snakepit._ipc.worker import (
     Ping,
     Pong,
     Ready,
-    SetResultLimit,
+    SetLimits,
     Stop,
     ToWorker,
 )
@@ -42,7 +42,7 @@ from snakepit_worker import container, debugging, logs, raised
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
-from snakepit_worker.invoke import Invoker, ResultLimit
+from snakepit_worker.invoke import Invoker, Limits
 from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.raised import Raised
@@ -101,7 +101,7 @@ class Worker:
         held = None if start.profile == "thread" else HeldResults(inbox)
         self._channel = Channel(outbox, inbox, self._interrupts, held)
         self._calls = Calls(self._runner)
-        self._limit = ResultLimit()
+        self._limit = Limits(pickle="pickle" in start.payloads)
         self._raised = Raised(raised.is_wanted(os.environ))
         self._wake = Signal()
         self._stop = Signal()
@@ -156,7 +156,6 @@ class Worker:
             cache=StateCache(),
             limit=self._limit,
             means={},
-            pickle="pickle" in self._start.payloads,
             lines=logs.ManyCalls() if self._start.profile == "thread" else logs.one_call,
             raised=self._raised,
         )
@@ -256,8 +255,8 @@ class Worker:
                     self._calls.interrupt(frame.id, frame.reason)
             case Credit():
                 self._calls.credit(frame.id, frame.chunks)
-            case SetResultLimit():
-                self._limit.set(frame.max_bytes, frame.name)
+            case SetLimits():
+                self._limit.set(frame.max_bytes, frame.name, pickle=frame.pickle)
             case EndSession():
                 self._ended_sessions.append(frame)
                 self._wake.set()

@@ -39,7 +39,7 @@ class Calls:
         self._stopping = stopping
         self._execution = execution
         self._answers = answers
-        self._strict = strict
+        self.strict = strict
 
     # ---- from the replicas
 
@@ -52,7 +52,7 @@ class Calls:
         held.traceparent = call.traceparent
         if session_id := call.session_id:
             held.session_id, held.session_uid, held.session_epoch = session_id, call.session_uid, call.session_epoch
-            held.strict = call.affinity in _STRICT if call.affinity else self._strict
+            held.strict = call.affinity in _STRICT if call.affinity else self.strict
             self._sessions.take(held, call, now)
         elif self._execution.admit(held, call):
             self._execution.start(held, call)

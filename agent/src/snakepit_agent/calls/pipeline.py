@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from snakepit._ipc import worker as worker_ipc
 from snakepit._telemetry import tracing
+from snakepit.spec import SnakePoolSpec
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
 from snakepit_agent.calls.calls import Calls
@@ -57,6 +58,12 @@ class Pipeline:
         self.calls = Calls(ledger, self.sessions, self.stopping, self.execution, self.answers, strict=spec.affinity != "hint")
         self.state = StateForwarder(settings.pool, uplink.send, processes.tell, self.leasing.session_left)
         self.nested = NestedCalls(uplink.send, processes.tell, uplink.inline_limit, settings.max_nested_calls)
+
+    def configure(self, spec: SnakePoolSpec) -> None:
+        """The pool's settings are others: calls that come, and what they do from now on, go by them."""
+        self._idle_seconds = spec.call.stream_idle_seconds
+        self.stopping.kill_after = spec.drain.kill_after_seconds
+        self.calls.strict = spec.affinity != "hint"
 
     async def close(self) -> None:
         """Give up on what is still on its way."""

@@ -27,7 +27,7 @@ class Stopping:
         self._processes = supervisor.processes
         self._execution = execution
         self._answers = answers
-        self._kill_after = kill_after
+        self.kill_after = kill_after
 
     def stop(self, held: HeldCall, reason: str, outcome: Outcome = None, answer_at: float = math.inf) -> None:
         """Before it began: it never runs. Else its tool is told to stop, and its slot is free when it has.
@@ -37,7 +37,7 @@ class Stopping:
         if self._execution.take_back(held):
             self._execution.never_started(held, _never_began(reason))
             return
-        held.stop_by(reason, time.monotonic() + self._kill_after, answer_at)
+        held.stop_by(reason, time.monotonic() + self.kill_after, answer_at)
         self._processes.tell(held.incarnation, CancelCall(held.id, reason))
         if outcome is not None:
             self._answers.answer(held, outcome)

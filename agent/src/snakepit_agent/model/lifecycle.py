@@ -40,6 +40,13 @@ class Lifecycle:
         """Is a drain over?"""
         return self._finished
 
+    def configure(self, policy: Policy) -> None:
+        """Whatever is decided from now on goes by other settings; a drain that has begun has the time that it had."""
+        if policy.limits.jitter != self.policy.limits.jitter:
+            for seat in self.seats:
+                seat.share = policy.limits.share(self._chance())
+        self.policy = policy
+
     # ---- the keeper
 
     def keeper_came(self, now: float) -> list[Action]:

@@ -34,13 +34,13 @@ class Liveness:
     """All ready workers of one capsule, by incarnation."""
 
     def __init__(self, heartbeat: HeartbeatSpec) -> None:
-        self._spec = heartbeat
+        self.heartbeat = heartbeat
         self._signs: dict[str, _Sign] = {}
         self._beaten: float | None = None
 
     def ready(self, incarnation: str, now: float) -> None:
         """The worker serves, and is watched from now on."""
-        self._signs[incarnation] = _Sign(now + self._spec.initial_delay_seconds)
+        self._signs[incarnation] = _Sign(now + self.heartbeat.initial_delay_seconds)
 
     def gone(self, incarnation: str) -> None:
         """The worker has ended, or is being stopped."""
@@ -64,7 +64,7 @@ class Liveness:
 
     def beat(self, now: float, heard: Container[str], busy: Container[str]) -> list[tuple[str, Reaction]]:
         """Once a heartbeat. `heard`: who has said something since the last one; `busy`: who holds calls."""
-        stalled = self._beaten is not None and now - self._beaten > 2 * self._spec.interval_seconds
+        stalled = self._beaten is not None and now - self._beaten > 2 * self.heartbeat.interval_seconds
         self._beaten = now
         found = []
         for incarnation, sign in self._signs.items():
@@ -80,9 +80,9 @@ class Liveness:
             sign.asked = now
             return Reaction.ASK
         silence = now - sign.asked
-        if silence >= self._spec.timeout_seconds:
+        if silence >= self.heartbeat.timeout_seconds:
             return Reaction.LOST
-        if not sign.suspect and silence >= self._spec.miss_threshold * self._spec.interval_seconds:
+        if not sign.suspect and silence >= self.heartbeat.miss_threshold * self.heartbeat.interval_seconds:
             sign.suspect = True
             return Reaction.SUSPECT
         return None

@@ -30,10 +30,13 @@ class Monitor:
 
     def __init__(self, heartbeat: HeartbeatSpec, ledger: Ledger, supervisor: Supervisor) -> None:
         self._liveness = Liveness(heartbeat)
-        self._seconds = heartbeat.timeout_seconds
         self._ledger = ledger
         self._supervisor = supervisor
         self._processes = supervisor.processes
+
+    def configure(self, heartbeat: HeartbeatSpec) -> None:
+        """Silence means something else now."""
+        self._liveness.heartbeat = heartbeat
 
     def ready(self, incarnation: str) -> None:
         """The worker serves, and is watched from now on."""
@@ -81,7 +84,8 @@ class Monitor:
                 self._processes.dump(incarnation)
             case Reaction.LOST:
                 self._liveness.gone(incarnation)
-                why = f"it ran no call and did not answer for {self._seconds:g} s: it was stopped, or something in it held the interpreter"
+                silence = f"it ran no call and did not answer for {self._liveness.heartbeat.timeout_seconds:g} s"
+                why = f"{silence}: it was stopped, or something in it held the interpreter"
                 self._supervisor.kill(incarnation, "NotAnswering", why)
 
     def _suspect(self, channel: WorkerChannel, suspect: bool) -> None:

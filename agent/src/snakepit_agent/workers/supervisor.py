@@ -64,6 +64,18 @@ class Supervisor:
         self.monitor = Monitor(settings.spec.heartbeat, ledger, self)
         self._start_log = StartLog()
 
+    def configure(self, settings: Settings, now: float) -> None:
+        """The pool's settings are others now: whatever has yet to happen goes by them."""
+        self._settings = settings
+        self.lifecycle.configure(actions.policy(settings))
+        self.monitor.configure(settings.spec.heartbeat)
+        for incarnation in self.processes.channels:
+            self._watch_memory(incarnation)
+        self.tick(now)
+
+    def _watch_memory(self, incarnation: str) -> None:
+        self._order(control.SetMemoryInterest(incarnation, self.lifecycle.memory_interest(incarnation)))
+
     # ---- one worker
 
     def ready(self, incarnation: str, frame: worker_ipc.Ready) -> bool:
@@ -81,6 +93,8 @@ class Supervisor:
             self._start_log.forget()
         self._ledger.open(incarnation, self.slots)
         self.monitor.ready(incarnation)
+        if self.lifecycle.policy.limits.memory:
+            self._watch_memory(incarnation)
         self.apply(decided)
         return True
 
@@ -171,6 +185,5 @@ class Supervisor:
                 env=thread_environment(spec.worker.profile, spec.worker.threads, self.cpus),
                 name=worker_id(self._settings.capsule, action.index),
                 payloads=spec.call.payloads,
-                memory_interest=self.lifecycle.memory_interest(action.incarnation),
             )
         )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from snakepit._wire.channels import FORGET_SECONDS
+from snakepit._wire.messages import settings_digest
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
 from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
@@ -65,7 +66,7 @@ class Fleet:
         self.flow = flow
         self.store = store
         self.changes = Changes()
-        self.roster = Roster(flow.pools, store, self._ended_pool, self._moved_pool, self.changes.tell)
+        self.roster = Roster(flow.pools, store, self._ended_pool, self._configured_pool, self.changes.tell)
         self._sampled_at = -math.inf
         self.cordoned: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
@@ -96,10 +97,17 @@ class Fleet:
             self.drain(capsule)
         self.changes.tell()
 
-    def _moved_pool(self, pool: Pool) -> None:
-        """It was deleted and made again: capsules of the one before are on their way out."""
-        for capsule in [each for each in pool.capsules.values() if each.pool_uid not in ("", pool.settings.uid)]:
-            self.drain(capsule)
+    def _configured_pool(self, pool: Pool) -> None:
+        """Its capsules are told; those of a pool of its name that was before it are on their way out."""
+        self.monitor.begin_anew(pool, self.flow.clock())
+        for capsule in list(pool.capsules.values()):
+            if capsule.pool_uid == pool.settings.uid:
+                self._tell_settings(pool, capsule)
+            elif capsule.pool_uid:
+                self.drain(capsule)
+
+    def _tell_settings(self, pool: Pool, capsule: Capsule) -> None:
+        self.flow.agents.tell(capsule, link_pb2.Frame(settings=pool.settings))
 
     def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
         self.cordoned, self._evicted = names, evicted
@@ -150,12 +158,20 @@ class Fleet:
             # On a new link the agent tells what is above 0, and what was told on the one before is out of date.
             worker.elsewhere = 0
         self.flow.agents.senders[capsule] = send
+        if self._is_behind(pool, about.settings):
+            self._tell_settings(pool, capsule)
         self._settle_unlisted(pool, capsule, frozenset(hello.running), now, remembers=silence < REMEMBERED_SECONDS)
         self._cancel_again(capsule)
         if capsule.cordoned:
             self.drain(capsule)
         self._usable(pool, capsule, now)
         return capsule
+
+    def _is_behind(self, pool: Pool, held: link_pb2.PoolSettings) -> bool:
+        """Does an agent go by other settings of this very pool than it should? Without an operator, it may know newer ones than we do."""
+        if held.uid != pool.settings.uid or settings_digest(held) == pool.digest:
+            return False
+        return self.roster.is_told or held.generation < pool.settings.generation
 
     def _check_place(self, pool: Pool, about: link_pb2.Capsule) -> None:
         """A capsule that is alive is not taken over by another: neither by its name, nor as another's life. Raises PermissionDenied."""

@@ -58,6 +58,13 @@ class Monitor:
         if lost:
             raise StaleEpoch(f"capsule {about.name} ({about.incarnation}) was declared lost: start its agent again")
 
+    def begin_anew(self, pool: Pool, now: float) -> None:
+        """Silence means something else in that pool from now on, and leases have another term."""
+        self._renewed.pop(pool.name, None)
+        for capsule in pool.capsules.values():
+            if capsule.linked:
+                capsule.last_beat = max(capsule.last_beat, now)
+
     def tick(self, now: float, late: float) -> None:
         """Judge every agent, and renew the leases of those that were heard. The owner's clock is `late` by so much."""
         judges = self._stalls.look(now, late)

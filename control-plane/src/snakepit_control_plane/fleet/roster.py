@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 
 
 class Roster:
-    """`ended` is told each pool that is gone, `moved` each that has become another of its name, `changed` that anything is different."""
+    """`ended` is told each pool that is gone, `configured` each that has other settings, `changed` that anything is different."""
 
     def __init__(
         self,
         pools: Pools,
         store: Store,
         ended: Callable[[Pool], None],
-        moved: Callable[[Pool], None],
+        configured: Callable[[Pool], None],
         changed: Callable[[], None],
     ) -> None:
         self._pools = pools
         self._clock = asyncio.get_running_loop().time
         self._store = store
-        self._ended, self._moved, self._changed = ended, moved, changed
+        self._ended, self._configured, self._changed = ended, configured, changed
         self.refused: dict[str, str] = {}
         """Pools that the operator has told of in settings that can't be read, and why."""
         self._streams = 0
@@ -71,6 +71,11 @@ class Roster:
             yield
         finally:
             self._streams -= 1
+
+    @property
+    def is_told(self) -> bool:
+        """Is it an operator's word what is known here, and not just what was known before?"""
+        return self._streams > 0
 
     def tell(self, settings: Sequence[link_pb2.PoolSettings], names: Collection[str], *, complete: bool) -> None:
         """The operator's word. With `complete`, pools that are neither in `settings` nor in `names` are gone."""
@@ -111,12 +116,10 @@ class Roster:
         if pool is None:
             pool = self._pools[settings.pool] = Pool(settings, spec, self._clock())
         elif pool.digest != settings_digest(settings):
-            before = pool.settings.uid
-            if before != settings.uid:
+            if pool.settings.uid != settings.uid:
                 self._remember_gone(pool)
             pool.configure(settings, spec)
-            if before != settings.uid:
-                self._moved(pool)
+            self._configured(pool)
         self._changed()
         return pool
 

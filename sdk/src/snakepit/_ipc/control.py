@@ -97,8 +97,7 @@ class AgentWelcome(Frame, tag="welcome"):
 class StartWorker(Frame, tag="start"):
     """Make a worker process. `env`: variables for what the container's environment leaves open (the zygote gets them before it imports).
 
-    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `memory_interest`: from how many
-    resident bytes on its own memory is to be measured, 0: never.
+    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled.
     """
 
     index: int
@@ -110,7 +109,6 @@ class StartWorker(Frame, tag="start"):
     env: dict[str, str] = {}
     name: str = ""
     payloads: tuple[str, ...] = ("json", "msgpack")
-    memory_interest: int = 0
 
 
 class SignalWorker(Frame, tag="signal"):
@@ -121,12 +119,19 @@ class SignalWorker(Frame, tag="signal"):
     group: bool = True
 
 
+class SetMemoryInterest(Frame, tag="interest"):
+    """From how many resident bytes on the worker's own memory is to be measured; 0, as before it is said: never."""
+
+    incarnation: str
+    bytes: int
+
+
 class Shutdown(Frame, tag="shutdown"):
     """The keeper is to end what is left (KILL) and exit 0."""
 
 
 FromKeeper = KeeperHello | WorkerStarted | WorkerExited | StartFailed | MemoryMeasured | KeeperTerminating
-FromAgent = AgentWelcome | StartWorker | SignalWorker | Shutdown
+FromAgent = AgentWelcome | StartWorker | SignalWorker | SetMemoryInterest | Shutdown
 
 
 _from_keeper: msgspec.msgpack.Decoder[FromKeeper] = msgspec.msgpack.Decoder(FromKeeper)

@@ -178,11 +178,12 @@ class Credit(Frame, tag="credit"):
     chunks: int
 
 
-class SetResultLimit(Frame, tag="limits"):
-    """The largest result that the control plane takes, in bytes, and the name of that limit."""
+class SetLimits(Frame, tag="limits"):
+    """The largest result that the control plane takes, in bytes, and the name of that limit; and whether arguments may be pickled."""
 
     max_bytes: int
     name: str
+    pickle: bool = False
 
 
 class EndSession(Frame, tag="end-session"):
@@ -208,7 +209,7 @@ class Stop(Frame, tag="stop"):
 FromWorker = (
     Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
 )
-ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | SetResultLimit | EndSession | Flush | Ping | Stop
+ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | SetLimits | EndSession | Flush | Ping | Stop
 
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""

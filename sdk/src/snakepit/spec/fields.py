@@ -36,7 +36,7 @@ def quantity_bytes(quantity: int | str) -> int:
     """Convert a quantity to bytes, rounded down. The pattern of the field has admitted the text already."""
     if isinstance(quantity, int):
         return quantity
-    number = quantity.rstrip("kMGTi")
+    number = quantity.rstrip("kKMGTi")
     return int(float(number) * _UNITS.get(quantity[len(number) :], 1))
 
 
@@ -314,7 +314,7 @@ class SnakePoolStatus(Section, frozen=True):
     updated_replicas: Annotated[int, Meta(description="Capsules of the newest template.")] | None = None
     available_replicas: Annotated[int, Meta(description="Capsules that the control plane sends calls to.")] | None = None
     outdated_replicas: (
-        Annotated[int, Meta(description="Capsules whose agent has another image or other settings than a new one would have.")] | None
+        Annotated[int, Meta(description="Capsules whose agent has another image or environment than a new one would have.")] | None
     ) = None
     desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
     recommended_replicas: (
