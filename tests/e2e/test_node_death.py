@@ -28,7 +28,7 @@ pytestmark = [
 CALLERS = 8
 SESSIONS = 4
 DEFAULT_SECONDS, SHORT_SECONDS = 10, 5
-"""heartbeat.timeoutSeconds; Kubernetes itself finds out after 8 s here, and elsewhere after 40."""
+"""heartbeat.timeoutSeconds; Kubernetes itself finds out after 8 s here, and elsewhere after some 50."""
 WAYS = {"killed": ("kill-node", "start-node"), "cut off": ("cut-node", "join-node")}
 CLUSTER = Path(__file__).parents[2] / "hack" / "cluster"
 

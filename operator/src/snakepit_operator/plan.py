@@ -94,7 +94,7 @@ class _Pass:
         return self._remove(active, stuck, Reason.POD_STUCK)
 
     def _avoid(self) -> tuple[str, ...]:
-        """Nodes that new pods stay away from: Kubernetes takes a dead one for alive for some 40 s, and as empty as it is it comes first.
+        """Nodes that new pods stay away from: Kubernetes takes a dead one for alive for some 50 s, and as empty as it is it comes first.
 
         Nobody knows that they are dead. Where a pod found no place for it, all nodes are as good.
         """
