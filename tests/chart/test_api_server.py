@@ -77,6 +77,11 @@ AXES: dict[str, list[Values]] = {
             "test": {"image": IMAGE, "workerImage": IMAGE},
         },
     ],
+    "metrics API": [
+        {},
+        {"metricsApi": {"enabled": True}},
+        {"metricsApi": {"enabled": True, "certificate": {"existingSecret": "mine", "caBundle": "PEM"}}},
+    ],
     "Service": [{}, {"controlPlane": {"service": {"type": "LoadBalancer", "annotations": {"internal": "true"}}}}],
     "telling": [
         {},
@@ -218,6 +223,36 @@ def test_without_a_default_storage_class_the_notes_say_that_sessions_vanish_and_
 def test_a_volume_may_be_wished_for_or_away(run: Run, install: Any, storage_class: None, value: str, volume: bool) -> None:
     install(f"redis.persistence.enabled={value}")
     assert has_volume(run, install) is volume
+
+
+# -- the metrics API ---------------------------------------------------------------------------------------------------
+
+
+def registered(run: Run) -> Any:
+    return json.loads(run("kubectl", "get", "apiservice", "v1beta2.custom.metrics.k8s.io", "-o", "json"))["spec"]
+
+
+def test_an_upgrade_keeps_the_certificate_that_the_api_server_knows_the_metrics_api_by(run: Run, install: Any) -> None:
+    install("metricsApi.enabled=true")
+    secret = ("kubectl", "get", "secret", "mine-snakepit-metrics-api", "-n", install.namespace, "-o", "jsonpath={.data}")
+    before, data = registered(run)["caBundle"], run(*secret)
+    install("metricsApi.enabled=true", "logLevel=debug")
+    assert (registered(run)["caBundle"], run(*secret)) == (before, data)
+    assert json.loads(data)["ca.crt"] == before
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])
+def test_another_server_of_that_api_is_not_pushed_aside(run: Run, install: Any, version: str) -> None:
+    name = f"{version}.custom.metrics.k8s.io"
+    service = {"name": "prometheus-adapter", "namespace": "monitoring"}
+    spec = {"group": "custom.metrics.k8s.io", "version": version, "service": service, "groupPriorityMinimum": 100, "versionPriority": 100}
+    theirs = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name}, "spec": spec}
+    run("kubectl", "apply", "-f", "-", stdin=json.dumps(theirs))
+    try:
+        with pytest.raises(Refused, match="already, from the Service monitoring/prometheus-adapter"):
+            install("metricsApi.enabled=true")
+    finally:
+        run("kubectl", "delete", "apiservice", name)
 
 
 # -- who may install ---------------------------------------------------------------------------------------------------

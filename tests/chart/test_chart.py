@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from support.chart import CHART, Manifest, Objects, Refused, Render, containers,
 
 ROOT = CHART.parents[1]
 CRD = ROOT / "crds/snakepit.dev_snakepools.yaml"
-EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}")
+EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}", "metricsApi.enabled=true")
 
 POOL_RULES = {
     ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
@@ -130,10 +131,12 @@ def test_the_longest_release_name_keeps_names_and_labels_within_63_characters(re
 
 
 def test_every_namespaced_object_says_its_namespace(render: Render) -> None:
-    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "APIService"}
     for each in render(*EVERYTHING, namespace="elsewhere"):
         if each["kind"] not in cluster_wide:
-            assert each["metadata"]["namespace"] == "elsewhere", each["kind"]
+            # It is there that it stands whom an aggregated API may believe.
+            theirs = each.get("roleRef", {}).get("name") == "extension-apiserver-authentication-reader"
+            assert each["metadata"]["namespace"] == ("kube-system" if theirs else "elsewhere"), each["kind"]
 
 
 def test_images_are_named_by_prefix_component_and_tag(render: Render) -> None:
@@ -430,6 +433,64 @@ def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None
     assert roles == {"one": POOL_RULES, "two": POOL_RULES, "snakepit-system": LEASE_RULES}
     assert {b["metadata"]["namespace"] for b in objects.of("RoleBinding")} == {"one", "two", "snakepit-system"}
     assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
+
+
+def test_the_metrics_api_is_off_until_it_is_wanted(render: Render) -> None:
+    assert "APIService" not in render().kinds()
+    assert (
+        operator_settings.load(environment(dict(render().pod_specs())["snakepit-operator"]) | {"POD_NAMESPACE": "team"}).metrics_api == ""
+    )
+
+
+def test_the_api_server_finds_the_metrics_api_and_knows_it_by_its_certificate(render: Render) -> None:
+    objects = render("metricsApi.enabled=true", release="mine", namespace="team")
+    entry = objects.get("APIService", "v1beta2.custom.metrics.k8s.io")["spec"]
+    assert entry["caBundle"] == objects.get("Secret", "mine-snakepit-metrics-api")["data"]["ca.crt"]
+    assert "insecureSkipTLSVerify" not in entry
+    service = objects.get("Service", entry["service"]["name"])
+    pod = dict(objects.pod_specs())["mine-snakepit-operator"]
+    ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
+    settings = operator_settings.load(environment(pod) | {"POD_NAMESPACE": "team"})
+    assert settings.metrics_api == f"0.0.0.0:{ports[service['spec']['ports'][0]['targetPort']]}"
+    mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
+    volume = next(each for each in pod["volumes"] if each["name"] == mounts[settings.metrics_api_certificates])
+    assert volume["secret"]["secretName"] == "mine-snakepit-metrics-api"
+    account = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": "team"}
+    for kind in ("RoleBinding", "ClusterRoleBinding"):
+        assert objects.get(kind, "mine-snakepit-metrics-api")["subjects"] == [account]
+    without = render("metricsApi.enabled=true", "rbac.create=false")
+    assert not {"RoleBinding", "ClusterRole", "ClusterRoleBinding"} & without.kinds()
+
+
+def test_the_metrics_api_takes_a_certificate_of_your_own_or_of_cert_manager(render: Render) -> None:
+    own = render("metricsApi.enabled=true", "metricsApi.certificate.existingSecret=mine", "metricsApi.certificate.caBundle=PEM")
+    assert base64.b64decode(own.get("APIService", "v1beta2.custom.metrics.k8s.io")["spec"]["caBundle"]) == b"PEM"
+    volumes = dict(own.pod_specs())["snakepit-operator"]["volumes"]
+    assert [each["secret"]["secretName"] for each in volumes if each["name"] == "metrics-api"] == ["mine"]
+    manager = ("metricsApi.enabled=true", "metricsApi.certificate.certManager.enabled=true")
+    managed = render(*manager)
+    certificate, entry = managed.get("Certificate", "snakepit-metrics-api"), managed.get("APIService", "v1beta2.custom.metrics.k8s.io")
+    assert entry["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "snakepit-system/snakepit-metrics-api"}
+    assert "caBundle" not in entry["spec"]
+    assert certificate["spec"]["dnsNames"][0] == "snakepit-metrics-api.snakepit-system.svc"
+    assert managed.get("Issuer", certificate["spec"]["issuerRef"]["name"])["spec"] == {"selfSigned": {}}
+    for objects in (own, managed):
+        assert "snakepit-metrics-api" not in [each["metadata"]["name"] for each in objects.of("Secret")]
+    signed = render(*manager, "metricsApi.certificate.certManager.issuerRef.name=ours")
+    assert "Issuer" not in signed.kinds()
+    assert signed.get("Certificate", "snakepit-metrics-api")["spec"]["issuerRef"] == {"name": "ours"}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (("existingSecret=mine",), "metricsApi.certificate.caBundle is empty"),
+        (("existingSecret=mine", "caBundle=PEM", "certManager.enabled=true"), "are both set: keep the one"),
+    ],
+)
+def test_certificates_that_do_not_fit_together_are_refused(render: Render, values: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        render("metricsApi.enabled=true", *(f"metricsApi.certificate.{each}" for each in values))
 
 
 def test_the_lease_goes_with_the_release(render: Render) -> None:

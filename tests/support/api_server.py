@@ -40,6 +40,7 @@ T = TypeVar("T")
 START_SECONDS = 60.0
 SYSTEM = "snakepit-system"
 ADMIN, OPERATOR = "admin", "operator"
+FRONT_PROXY = "front-proxy-client"
 TOKENS = f"""admin,admin,admin,"system:masters"
 operator,system:serviceaccount:{SYSTEM}:snakepit-operator,operator,"system:serviceaccounts,system:authenticated"
 """
@@ -66,6 +67,14 @@ def programs() -> Path:
     return Path(done.stdout.strip())
 
 
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """One that has signed itself, and its key; whoever trusts it trusts only this one."""
+    made, key = folder / f"{name}.crt", folder / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
+    return made, key
+
+
 class ApiServer:
     """Both processes, and who may log in. The data lives until `close`, also while the API server is `down`."""
 
@@ -76,6 +85,7 @@ class ApiServer:
         (folder / "tokens.csv").write_text(TOKENS)
         (folder / "audit.yaml").write_text(AUDIT)
         subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
+        self.front_proxy = certificate(folder, FRONT_PROXY)
 
     @property
     def url(self) -> str:
@@ -116,11 +126,33 @@ class ApiServer:
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-cluster-ip-range=10.0.0.0/24",
+            f"--requestheader-client-ca-file={self.front_proxy[0]}",
+            f"--requestheader-allowed-names={FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={self.front_proxy[0]}",
+            f"--proxy-client-key-file={self.front_proxy[1]}",
         )
         end = time.monotonic() + START_SECONDS
         while not self._ready():
             assert time.monotonic() < end, self._log("kube-apiserver")
             time.sleep(0.05)
+
+    def autoscale(self) -> None:
+        """From now on there are HorizontalPodAutoscalers, which look every second, with the rights that they have everywhere."""
+        self._launch(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig(ADMIN)}",
+            "--controllers=horizontal-pod-autoscaler-controller",
+            "--horizontal-pod-autoscaler-sync-period=1s",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--secure-port=0",
+        )
+
+    def end_autoscaling(self) -> None:
+        self._end("kube-controller-manager")
 
     def down(self) -> None:
         """As `kill -9`: every connection breaks, and nobody listens any more."""

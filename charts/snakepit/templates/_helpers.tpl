@@ -212,3 +212,7 @@ tolerations: {{- include "snakepit.tolerations" .of | nindent 2 }}
 {{- end -}}
 {{- toYaml $kept -}}
 {{- end -}}
+
+{{- define "snakepit.metricsApiSecret" -}}
+{{- default (printf "%s-metrics-api" (include "snakepit.fullname" .)) .Values.metricsApi.certificate.existingSecret -}}
+{{- end -}}

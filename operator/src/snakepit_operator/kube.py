@@ -65,19 +65,21 @@ class KubeError(Exception):
 
 
 class Resource(NamedTuple):
-    """One kind of namespaced object: `/api/v1/.../pods`."""
+    """One kind of object: `/api/v1/.../pods`."""
 
     root: str
     plural: str
 
     def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
-        """`namespace` None: of all namespaces."""
+        """`namespace` None: of all namespaces, or of none."""
         within = f"/namespaces/{namespace}" if namespace else ""
         return "/".join(part for part in (f"{self.root}{within}/{self.plural}", name, sub) if part)
 
 
 PODS = Resource("/api/v1", "pods")
 EVENTS = Resource("/api/v1", "events")
+CONFIG_MAPS = Resource("/api/v1", "configmaps")
+REVIEWS = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")
 POOLS = Resource("/apis/snakepit.dev/v1alpha1", "snakepools")
@@ -120,7 +122,7 @@ class Kube:
                 return items
             query["continue"] = more
 
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+    async def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
         """The object as created; a field that the API server doesn't know is refused, not dropped."""
         return await self._request("POST", resource.path(namespace), {**_MANAGER, "fieldValidation": "Strict"}, body)
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 import sys
+from pathlib import Path
 
 from snakepit._telemetry.logs import configure_logging
 from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube
 from snakepit_operator.leases import Election
+from snakepit_operator.metrics_api import MetricsApi
 from snakepit_operator.settings import Settings, load
 
 STALE_SECONDS = 120.0
@@ -44,6 +46,9 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as tasks:  # None ends but by a fault of ours: the kubelet starts us again.
                 work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
+                if self._settings.metrics_api:
+                    folder = Path(self._settings.metrics_api_certificates)
+                    work["metrics API"] = MetricsApi(self._kube, self._settings.metrics_api, folder).run()
                 running = [tasks.create_task(each, name=name) for name, each in work.items()]
                 await stop.wait()
                 for task in running:

@@ -27,6 +27,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_name: str = "snakepit-operator"
     health: str = "0.0.0.0:7803"
     """Where the kubelet's probes are answered (SNAKEPIT_HEALTH_LISTEN)."""
+    metrics_api: str = ""
+    """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); empty: there are none."""
+    metrics_api_certificates: str = "/etc/snakepit/metrics-api"
+    """The folder of its tls.crt and tls.key (SNAKEPIT_METRICS_API_CERTIFICATES)."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
@@ -51,6 +55,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         watch_namespaces=read("WATCH_NAMESPACES", _words, ()),
         lease_name=read("SNAKEPIT_LEASE_NAME", str, "snakepit-operator"),
         health=read("SNAKEPIT_HEALTH_LISTEN", _address, "0.0.0.0:7803"),
+        metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, ""),
+        metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
     )
     read.check()

@@ -41,11 +41,12 @@ def test_all_faults_are_named_at_once() -> None:
         "SNAKEPIT_AGENT_RESOURCES": "[]",
         "SNAKEPIT_AGENT_ENV": "{",
         "SNAKEPIT_HEALTH_LISTEN": "http",
+        "SNAKEPIT_METRICS_API_LISTEN": "https",
         "SNAKEPIT_CONTROL_PLANE": "nowhere",
     }
     with pytest.raises(InvalidSettings) as raised:
         load(wrong)
     lines = str(raised.value).splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     for name in (*wrong, *NEEDED):
         assert any(line.startswith(name) for line in lines), name
