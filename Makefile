@@ -7,7 +7,7 @@ TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo test test-cluster demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster test-keda demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,10 @@ test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSE
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
+
+test-keda: setup ## The real KEDA sizes a pool on that cluster; KEDA is built once, in some twenty minutes
+	@$(PYTHON) hack/keda.py
+	@CLUSTER_TESTS=tests/keda hack/test-cluster
 
 demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
 	@hack/demo-kubernetes
@@ -76,7 +80,7 @@ lint: setup ## Style, types, architecture, generated files
 	@$(BIN)/python hack/crds.py --check
 	@$(BIN)/python hack/docs.py --check
 
-protos: setup ## Generate sdk/src/snakepit/v1 from proto/
+protos: setup ## Generate the stubs of proto/
 	@$(BIN)/python hack/protos.py
 
 protos-release: setup ## Keep today's proto/ as that of a release, which later ones must not break

@@ -1,4 +1,6 @@
-"""Generate the stubs of proto/ into sdk/src/snakepit/v1 (`make protos`); with --check, say whether they are up to date.
+"""Generate the stubs of proto/ (`make protos`); with --check, say whether they are up to date.
+
+Ours, proto/snakepit/v1, go into the SDK; KEDA's, proto/keda, into the operator, which alone speaks to it.
 
 proto/released/ has the contract of each release that may still run somewhere, as descriptors; before the first one it isn't there.
 --breaking says what of proto/ would break one of them; --release (`make protos-release`) adds today's.
@@ -21,20 +23,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 RELEASED = PROTO / "released"
 BUF = Path(sys.executable).parent / "buf"
-STUBS = ROOT / "sdk/src/snakepit/v1"
-INIT = '"""Generated from proto/snakepit/v1 by `make protos`; don\'t edit."""\n'
+STUBS = {"snakepit/v1": ROOT / "sdk/src/snakepit/v1", "keda": ROOT / "operator/src/snakepit_operator/externalscaler"}
+"""By the folder of their sources."""
 
 
-def generate(into: Path) -> Path:
-    """Write the package `snakepit.v1` under `into` and return its folder."""
+def generate(folder: str, into: Path) -> Path:
+    """Write the package of that folder's stubs under `into` and return its own."""
+    target = STUBS[folder]
+    package = target.relative_to(next(each for each in target.parents if each.name == "src"))
     include = Path(protoc.__file__).parent / "_proto"
-    sources = sorted(str(p) for p in (ROOT / "proto").rglob("*.proto"))
+    sources = sorted(f"{package}/{path.name}" for path in (PROTO / folder).glob("*.proto"))
     outputs = [f"--python_out={into}", f"--pyi_out={into}", f"--grpc_python_out={into}"]
-    if protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{include}", *outputs, *sources]):
+    if protoc.main(["protoc", f"-I{package}={PROTO / folder}", f"-I{include}", *outputs, *sources]):
         sys.exit("protoc failed")
-    package = into / "snakepit/v1"
-    (package / "__init__.py").write_text(INIT)
-    return package
+    (into / package / "__init__.py").write_text(f'"""Generated from proto/{folder} by `make protos`; don\'t edit."""\n')
+    return into / package
 
 
 def breaking(proto: Path = PROTO, released: Path = RELEASED) -> list[str]:
@@ -62,16 +65,17 @@ def main() -> None:
     if "--release" in sys.argv:
         release(__version__)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = generate(Path(folder))
-        names = sorted(p.name for p in fresh.iterdir())
-        if "--check" in sys.argv:
-            _, different, missing = filecmp.cmpfiles(fresh, STUBS, names, shallow=False)
-            if different or missing:
-                sys.exit(f"stubs are not up to date ({', '.join([*different, *missing])}): run make protos")
-            return
-        shutil.rmtree(STUBS, ignore_errors=True)
-        shutil.copytree(fresh, STUBS)
+    for folder, stubs in STUBS.items():
+        with tempfile.TemporaryDirectory() as into:
+            fresh = generate(folder, Path(into))
+            names = sorted(p.name for p in fresh.iterdir())
+            if "--check" in sys.argv:
+                _, different, missing = filecmp.cmpfiles(fresh, stubs, names, shallow=False)
+                if different or missing:
+                    sys.exit(f"stubs are not up to date ({', '.join([*different, *missing])}): run make protos")
+                continue
+            shutil.rmtree(stubs, ignore_errors=True)
+            shutil.copytree(fresh, stubs)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ PACKAGES = {
     "Operator": "operator/src/snakepit_operator",
     "Local mode": "local/src/snakepit_local",
 }
-GENERATED = ("v1",)
+GENERATED = ("v1", "externalscaler")
 PAGE = """# Rooms
 
 Generated from the sources by `make docs`; don't edit. Here is every module, with what it is for: look here for the

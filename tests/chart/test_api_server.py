@@ -82,6 +82,7 @@ AXES: dict[str, list[Values]] = {
         {"metricsApi": {"enabled": True}},
         {"metricsApi": {"enabled": True, "certificate": {"existingSecret": "mine", "caBundle": "PEM"}}},
     ],
+    "KEDA": [{}, {"keda": {"enabled": True}}],
     "Service": [{}, {"controlPlane": {"service": {"type": "LoadBalancer", "annotations": {"internal": "true"}}}}],
     "telling": [
         {},

@@ -16,6 +16,7 @@ from snakepit_control_plane import settings as control_plane_settings
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
+from support.documents import scaled_object
 
 ROOT = CHART.parents[1]
 CRD = ROOT / "crds/snakepit.dev_snakepools.yaml"
@@ -65,6 +66,22 @@ def test_callers_find_the_service_snakepit_and_agents_every_replica_even_before_
     assert replicas["clusterIP"] == "None"
     assert replicas["publishNotReadyAddresses"] is True
     assert callers["selector"] == replicas["selector"]
+
+
+def test_keda_finds_any_replica_of_the_operator_where_its_documents_say_if_it_is_asked_for(render: Render) -> None:
+    objects = render("keda.enabled=true", namespace="snakepit-system")
+    (trigger,) = scaled_object("digits")["spec"]["triggers"]
+    service = objects.get("Service", "snakepit-keda")
+    (port,) = service["spec"]["ports"]
+    assert trigger["metadata"]["scalerAddress"] == f"snakepit-keda.{service['metadata']['namespace']}:{port['port']}"
+    deployment = objects.get("Deployment", "snakepit-operator")["spec"]
+    assert service["spec"]["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
+    pod = deployment["template"]["spec"]
+    served = next(each["containerPort"] for each in pod["containers"][0]["ports"] if each["name"] == port["targetPort"])
+    assert environment(pod)["SNAKEPIT_KEDA_LISTEN"] == f"0.0.0.0:{served}"
+    without = render()
+    assert "SNAKEPIT_KEDA_LISTEN" not in environment(dict(without.pod_specs())["snakepit-operator"])
+    assert not [each for each in without.of("Service") if each["metadata"]["name"] == "snakepit-keda"]
 
 
 def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:

@@ -12,6 +12,15 @@ from .go_tools import ROOT
 
 def hpa(name: str) -> dict[str, Any]:
     """The HorizontalPodAutoscaler of docs/autoscaling.md, for the pool of that name."""
+    return _shown("HorizontalPodAutoscaler", name)
+
+
+def scaled_object(name: str) -> dict[str, Any]:
+    """KEDA's ScaledObject there."""
+    return _shown("ScaledObject", name)
+
+
+def _shown(kind: str, name: str) -> dict[str, Any]:
     text = (ROOT / "docs/autoscaling.md").read_text()
-    (found,) = [each for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "HorizontalPodAutoscaler" in each]
-    return dict(yaml.safe_load(found.replace("name: digits", f"name: {name}")))
+    (found,) = [each for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if f"kind: {kind}\n" in each]
+    return dict(yaml.safe_load(re.sub(r"(name|pool): digits\b", rf"\1: {name}", found)))

@@ -11,9 +11,11 @@ from pathlib import Path
 from snakepit._telemetry.logs import configure_logging
 from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
+from snakepit_operator.external_scaler import ExternalScaler
 from snakepit_operator.kube import Kube
 from snakepit_operator.leases import Election
 from snakepit_operator.metrics_api import MetricsApi
+from snakepit_operator.pools import Pools
 from snakepit_operator.settings import Settings, load
 
 STALE_SECONDS = 120.0
@@ -49,6 +51,8 @@ class Operator:
                 if self._settings.metrics_api:
                     folder = Path(self._settings.metrics_api_certificates)
                     work["metrics API"] = MetricsApi(self._kube, self._settings.metrics_api, folder).run()
+                if self._settings.keda:
+                    work["KEDA"] = ExternalScaler(Pools(self._kube, self._settings.watch_namespaces), self._settings.keda).run()
                 running = [tasks.create_task(each, name=name) for name, each in work.items()]
                 await stop.wait()
                 for task in running:

@@ -31,6 +31,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); empty: there are none."""
     metrics_api_certificates: str = "/etc/snakepit/metrics-api"
     """The folder of its tls.crt and tls.key (SNAKEPIT_METRICS_API_CERTIFICATES)."""
+    keda: str = ""
+    """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); empty: there is none."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
@@ -57,6 +59,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         health=read("SNAKEPIT_HEALTH_LISTEN", _address, "0.0.0.0:7803"),
         metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, ""),
         metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
+        keda=read("SNAKEPIT_KEDA_LISTEN", _address, ""),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
     )
     read.check()

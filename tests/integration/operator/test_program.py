@@ -17,6 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from snakepit_operator import leases as leases_module
 from snakepit_operator import main as main_module
+from snakepit_operator.externalscaler.externalscaler_pb2 import ScaledObjectRef
+from snakepit_operator.externalscaler.externalscaler_pb2_grpc import ExternalScalerStub
 from snakepit_operator.kube import Kube
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage
@@ -83,6 +85,13 @@ async def healthy(address: str, service: str = "") -> bool:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+async def asked_by_keda(address: str, namespace: str) -> str:
+    async with grpc.aio.insecure_channel(address) as channel:
+        ref = ScaledObjectRef(name="digits", namespace=namespace, scalerMetadata={"pool": "digits"})
+        found = await ExternalScalerStub(channel).GetMetricSpec(ref, timeout=5, wait_for_ready=True)
+        return str(found.metricSpecs[0].metricName)
+
+
 async def pods(admin: Admin, count: int) -> None:
     async def look() -> bool:
         return len(await admin.every("pods")) == count
@@ -94,7 +103,8 @@ async def test_the_leader_works_and_at_term_gives_the_lease_to_the_one_that_wait
     first_port, second_port = free_port(), free_port()
     first = start("first", first_port)
     await held_by(admin, "first")
-    second = start("second", second_port)
+    scaler = f"127.0.0.1:{free_port()}"
+    second = start("second", second_port, SNAKEPIT_KEDA_LISTEN=scaler)
     await admin.make_pool(replicas=2)
     await pods(admin, 2)
 
@@ -104,6 +114,7 @@ async def test_the_leader_works_and_at_term_gives_the_lease_to_the_one_that_wait
         return False
 
     await eventually(both_answer, "leader and follower are alive and ready")
+    assert await asked_by_keda(scaler, admin.namespace) == "recommended_replicas", "KEDA needs no leader"
     assert await holder(admin) == "first"
     first.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(first.wait, END_SECONDS) == 0

@@ -15,6 +15,7 @@ def test_the_defaults() -> None:
     assert found.identity == "operator-0"
     assert found.agent.control_plane == "dns:///snakepit-control-plane.system:7800"
     assert found.watch_namespaces == ()
+    assert found.keda == ""
 
 
 def test_everything_said() -> None:
@@ -42,11 +43,12 @@ def test_all_faults_are_named_at_once() -> None:
         "SNAKEPIT_AGENT_ENV": "{",
         "SNAKEPIT_HEALTH_LISTEN": "http",
         "SNAKEPIT_METRICS_API_LISTEN": "https",
+        "SNAKEPIT_KEDA_LISTEN": "keda",
         "SNAKEPIT_CONTROL_PLANE": "nowhere",
     }
     with pytest.raises(InvalidSettings) as raised:
         load(wrong)
     lines = str(raised.value).splitlines()
-    assert len(lines) == 8
+    assert len(lines) == len(wrong) + len(NEEDED)
     for name in (*wrong, *NEEDED):
         assert any(line.startswith(name) for line in lines), name

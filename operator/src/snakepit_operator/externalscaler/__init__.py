@@ -1,0 +1,1 @@
+"""Generated from proto/keda by `make protos`; don't edit."""
