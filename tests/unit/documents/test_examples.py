@@ -50,7 +50,7 @@ def test_there_are_excerpts() -> None:
     assert {each.values[0].page for each in EXCERPTS} >= {"docs/author.md", "docs/session-memory.md"}
 
 
-@pytest.mark.parametrize("text", blocks("yaml", "SnakePool"))
+@pytest.mark.parametrize("text", blocks("yaml", "\nkind: SnakePool\n"))
 def test_every_pool_is_valid(text: str) -> None:
     assert load_pools(text)
 
