@@ -11,7 +11,7 @@ from snakepit.spec.fields import API_VERSION, KIND, Condition, SnakePool, SnakeP
 from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest
-from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, STORE
+from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, READY, STALLED, STORE
 
 BURST = 20
 REFILL_SECONDS = 10.0
@@ -53,8 +53,8 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
     after = tuple(after)
     degraded = {(each.reason, each.message) for each in after if each.type == DEGRADED}
     for condition in after:
-        if condition.type == AVAILABLE and (condition.reason, condition.message) in degraded:
-            continue  # Degraded says it already
+        if condition.type in (READY, STALLED) or (condition.type == AVAILABLE and (condition.reason, condition.message) in degraded):
+            continue  # Another one says it already
         was = before.get(condition.type)
         if was and (was.status, was.reason) == (condition.status, condition.reason):
             continue

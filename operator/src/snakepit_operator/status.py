@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec import Struct
 
 from snakepit.spec.fields import AutoscalingSpec, Condition, SnakePool, SnakePoolStatus
@@ -17,10 +18,14 @@ from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 
 AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
+READY, STALLED = "Ready", "Stalled"
+"""What is so, in one word, for tools that know no conditions of ours: kstatus, and whatever waits by it."""
 SYNCED, STORE, AUTOSCALING = "Synced", "SessionStoreReady", "AutoscalingActive"
 
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
+_WISHED = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
+_HOPELESS = frozenset({Reason.IMAGE_MISSING, Reason.INVALID_SPEC, Reason.PROGRESS_DEADLINE_EXCEEDED})
 _OUTDATED = (
     "began with another agent image, log level or environment of the agent than now, and goes on with it: "
     f"give the pool the annotation {RESTARTED_AT} to have all of them replaced, in turn"
@@ -58,6 +63,7 @@ def status(
     """
     view = _View(pool, observed, plan, now, problem, advice)
     findings = view.findings()
+    ready, stuck = summary(findings), {STALLED: found} if (found := stalled(findings)) else {}
     fleet = observed.fleet
     return SnakePoolStatus(
         observed_generation=pool.metadata.generation,
@@ -77,24 +83,30 @@ def status(
         queue_depth=fleet.queue_depth if fleet else None,
         sessions=fleet.sessions if fleet else None,
         in_use=fleet.in_use if fleet else None,
-        reason=headline(findings),
-        conditions=conditions(findings, pool, now),
+        reason=ready.reason,
+        conditions=conditions({READY: ready, **findings, **stuck}, pool, now),
     )
 
 
-def headline(findings: Mapping[str, Finding]) -> str:
-    """The one word of `kubectl get`: of the worst that is so."""
-    if findings[DEGRADED].status == "True":
-        return findings[DEGRADED].reason
-    if findings[AVAILABLE].status != "True":
-        return findings[AVAILABLE].reason
-    for condition in (STORE, SYNCED):
-        if findings[condition].status == "False":
-            return findings[condition].reason
+def summary(findings: Mapping[str, Finding]) -> Finding:
+    """Ready, for who waits for one condition; its reason is the one word of `kubectl get`: of the worst that is so."""
+    for type_, fine in ((DEGRADED, ("False",)), (AVAILABLE, ("True",)), (STORE, ("True", "Unknown")), (SYNCED, ("True", "Unknown"))):
+        found = findings[type_]
+        if found.status not in fine:
+            status = "True" if found.reason in _WISHED else "Unknown" if found.status == "Unknown" else "False"
+            return Finding(status, found.reason, found.message)
     if findings[PROGRESSING].status == "True":
-        return findings[PROGRESSING].reason
+        return msgspec.structs.replace(findings[PROGRESSING], status="False")
     scaling = findings.get(AUTOSCALING)
-    return scaling.reason if scaling is not None and scaling.reason == Reason.SCALING_LIMITED else "Ready"
+    if scaling is not None and scaling.reason == Reason.SCALING_LIMITED:
+        return scaling
+    return msgspec.structs.replace(findings[AVAILABLE], reason=READY)
+
+
+def stalled(findings: Mapping[str, Finding]) -> Finding | None:
+    """What only another spec, or somebody's help, gets on; None: nothing does. Tools that wait give up then."""
+    found = findings[DEGRADED]
+    return msgspec.structs.replace(found, status="True") if found.status == "True" and found.reason in _HOPELESS else None
 
 
 def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> tuple[Condition, ...]:

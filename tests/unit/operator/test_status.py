@@ -9,6 +9,7 @@ from snakepit.spec import SnakePool, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Phase, Plan, Reason
 from snakepit_operator.status import status
+from support.kstatus import kstatus
 from support.operator_world import START, capsule, fleet, pod, pool
 
 NOW = START + 60
@@ -34,6 +35,45 @@ def test_a_healthy_pool() -> None:
     assert found["Progressing"][:2] == ("False", "UpToDate")
     assert found["Degraded"][:2] == ("False", "AsExpected")
     assert found["SessionStoreReady"][:2] == ("True", "StoreReady")
+
+
+def told(of: SnakePool, found: SnakePoolStatus) -> str:
+    """What those say who wait by kstatus."""
+    raw = {"generation": of.metadata.generation}
+    return kstatus({"metadata": raw, "status": {**msgspec.to_builtins(found), "conditions": msgspec.to_builtins(list(found.conditions))}})
+
+
+def test_ready_says_it_all_for_who_waits_for_one_condition() -> None:
+    of, first = pool(replicas=1), pod(0)
+    well = look(of, first, seen=fleet(capsule(first), ready_workers=1))
+    assert conditions(well)["Ready"][:2] == ("True", "Ready")
+    assert told(of, well) == "Current"
+    starting = look(of, pod(0, ready=False, phase=Phase.PENDING), seen=fleet())
+    assert conditions(starting)["Ready"][:2] == ("False", "Starting")
+    assert told(of, starting) == "InProgress"
+    edited = msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, generation=of.metadata.generation + 1))
+    assert told(edited, well) == "InProgress"
+    alone = look(of, first)
+    assert conditions(alone)["Ready"][:2] == ("Unknown", "ControlPlaneUnknown")
+    assert told(of, alone) == "InProgress"
+
+
+def test_a_pool_is_ready_when_it_is_as_small_as_it_was_asked_to_be() -> None:
+    for of in (pool(replicas=2, suspended=True), pool(replicas=0)):
+        found = look(of, seen=fleet())
+        assert conditions(found)["Ready"] == ("True", found.reason, "no capsules are wanted")
+        assert told(of, found) == "Current"
+
+
+def test_what_nobody_but_a_person_gets_on_is_stalled() -> None:
+    of, serving = pool(replicas=1), pod(0)
+    seen = fleet(capsule(serving), ready_workers=1)
+    wrong = status(of, Observed((serving,), seen), Plan(), NOW, problem=("InvalidSpec", "spec.template.metadata.name can't be set"))
+    assert conditions(wrong)["Stalled"] == ("True", "InvalidSpec", "spec.template.metadata.name can't be set")
+    assert told(of, wrong) == "Failed"
+    refused = status(of, Observed((serving,), seen), Plan(), NOW, problem=("PodRefused", "exceeded quota"))
+    assert "Stalled" not in conditions(refused), "a quota may have room in a moment"
+    assert told(of, refused) == "InProgress"
 
 
 def test_the_counts() -> None:

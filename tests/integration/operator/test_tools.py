@@ -1,0 +1,86 @@
+"""What kubectl, and tools that wait, make of a pool that the operator looks after: against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.kube import Kube
+from snakepit_operator.pods import AgentImage
+from snakepit_operator.reconcile import Reconciler
+from snakepit_operator.settings import Settings
+from support.api_server import ADMIN, SYSTEM, Admin, Refused
+from support.kstatus import kstatus
+
+FILE = """
+apiVersion: snakepit.dev/v1alpha1
+kind: SnakePool
+metadata: {name: digits, labels: {team: vision}}
+spec:
+  image: example/digits:1
+  worker: {adapter: "digits.tools:Digits", processes: 2}
+  recycle: {maxMemory: 512Mi}
+  template:
+    spec:
+      containers: [{name: worker, resources: {requests: {cpu: 100m}}}]
+"""
+
+
+@pytest.fixture
+def operator(kube: Kube, admin: Admin) -> Reconciler:
+    settings = Settings(namespace=SYSTEM, identity="me", agent=AgentImage(image="agent:1"), watch_namespaces=(admin.namespace,))
+    return Reconciler(kube, settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
+
+
+async def kubectl(admin: Admin, *words: str, stdin: str = FILE) -> tuple[int, str]:
+    command = [str(admin.server.programs / "kubectl"), "--kubeconfig", str(admin.server.kubeconfig(ADMIN)), "-n", admin.namespace, *words]
+    done = await asyncio.to_thread(subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("side", [(), ("--server-side",)], ids=["client", "server"])
+async def test_kubectl_diff_is_quiet_while_the_operator_writes_and_speaks_of_an_edit(
+    operator: Reconciler, admin: Admin, side: tuple[str, ...]
+) -> None:
+    assert (await kubectl(admin, "apply", *side, "-f", "-"))[0] == 0
+    for _ in range(3):
+        await operator.reconcile(f"{admin.namespace}/digits", time.time())
+        await admin.settle()
+    assert await kubectl(admin, "diff", *side, "-f", "-") == (0, "")
+    code, said = await kubectl(admin, "diff", *side, "-f", "-", stdin=FILE.replace("digits:1", "digits:2"))
+    assert (code, "+  image: example/digits:2" in said) == (1, True)
+    managers = {each["manager"]: each for each in (await admin.pool())["metadata"]["managedFields"]}
+    ours = managers["snakepit-operator"]
+    assert ours["subresource"] == "status"
+    assert ours["fieldsV1"].keys() == {"f:status"}, "of the spec it owns nothing"
+
+
+async def test_who_waits_by_kstatus_is_told_of_an_edit_before_the_operator_has_seen_it(operator: Reconciler, admin: Admin) -> None:
+    name = f"{admin.namespace}/digits"
+    await admin.make_pool(replicas=1, suspended=True)
+    await operator.reconcile(name, time.time())
+    assert kstatus(await admin.pool()) == "InProgress", "no control plane answers"
+    await admin.edit(image=None)
+    assert kstatus(await admin.pool()) == "InProgress"
+    await operator.reconcile(name, time.time())
+    assert kstatus(await admin.pool()) == "Failed", "there is no image"
+
+
+# ---- quotas of a namespace
+
+
+async def test_a_namespace_has_no_more_pools_than_its_quota_allows(operator: Reconciler, admin: Admin) -> None:
+    hard = {"count/snakepools.snakepit.dev": "1"}
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pools"}, "spec": {"hard": hard}}
+    await admin.ask("POST", admin.path("resourcequotas"), body)
+    # As the controller does, which isn't here.
+    used = {"count/snakepools.snakepit.dev": "0"}
+    await admin.merge(admin.path("resourcequotas", "pools") + "/status", {"status": {"hard": hard, "used": used}})
+    await admin.make_pool("first")
+    with pytest.raises(Refused, match=r"exceeded quota: pools, requested: count/snakepools\.snakepit\.dev=1, used: .*=1, limited: .*=1"):
+        await admin.make_pool("second")
