@@ -52,6 +52,7 @@ AXES: dict[str, list[Values]] = {
     "store": [
         {},
         {"redis": {"persistence": {"enabled": True, "storageClassName": "fast", "size": "5Gi"}, "extraArgs": ["--appendfsync", "always"]}},
+        {"redis": {"replicas": 3, "command": ["redis-server"], "persistence": {"enabled": True}}},
         {"redis": {"url": "rediss+sentinel://a:26379/main/0", "tlsSecret": "certificates"}},
         {"redis": {"existingSecret": "store"}},
     ],
@@ -189,8 +190,8 @@ def redis(run: Run, install: Any) -> Any:
 
 def has_volume(run: Run, install: Any) -> bool:
     spec = redis(run, install)["spec"]
-    appends = spec["template"]["spec"]["containers"][0]["args"][-1]
-    assert appends == ("yes" if "volumeClaimTemplates" in spec else "no")
+    args = spec["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--appendonly") + 1] == ("yes" if "volumeClaimTemplates" in spec else "no")
     return "volumeClaimTemplates" in spec
 
 
@@ -254,6 +255,19 @@ def test_another_server_of_that_api_is_not_pushed_aside(run: Run, install: Any, 
             install("metricsApi.enabled=true")
     finally:
         run("kubectl", "delete", "apiservice", name)
+
+
+def test_redis_is_one_or_three_and_what_is_in_between_is_said_and_keeps_its_sessions(run: Run, install: Any) -> None:
+    """There are no nodes here, so that which pods go on is not seen."""
+    install("redis.persistence.enabled=true")
+    with pytest.raises(
+        Refused, match=r"replicas=3: the StatefulSet mine-snakepit-redis was made for another number.*--cascade=orphan\. Sessions stay"
+    ):
+        install("redis.persistence.enabled=true", "redis.replicas=3")
+    run("kubectl", "delete", "statefulset", "mine-snakepit-redis", "-n", install.namespace)
+    assert LOSES not in install("redis.persistence.enabled=true", "redis.replicas=3")
+    assert redis(run, install)["spec"]["replicas"] == 3
+    assert "at once: they have no volumes" not in install("redis.replicas=3", "logLevel=debug")
 
 
 # -- who may install ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import yaml
 from snakepit.spec import load_pools
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_control_plane.model.quotas import Limits
+from snakepit_control_plane.store.urls import parse_store_url
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
 from support.documents import scaled_object
@@ -550,6 +551,43 @@ def test_the_bundled_redis_and_its_password_reach_the_control_plane(render: Rend
     assert variables["SNAKEPIT_STORE"]["value"] == "redis://:$(REDIS_PASSWORD)@snakepit-redis.snakepit-system:6379/0"
     names = list(variables)
     assert names.index("REDIS_PASSWORD") < names.index("SNAKEPIT_STORE"), "a variable is expanded only if it stands before"
+
+
+THREE = ("redis.replicas=3", "redis.command={/opt/bin/redis-server}")
+
+
+def test_three_redis_servers_have_sentinels_addresses_of_their_own_and_a_budget_and_the_control_plane_asks_the_sentinels(
+    render: Render,
+) -> None:
+    objects = render(*THREE)
+    server, sentinel = objects.get("StatefulSet", "snakepit-redis")["spec"]["template"]["spec"]["containers"]
+    assert [server["args"][0], *sentinel["args"]] == ["/opt/bin/redis-server"] * 2
+    assert {"name": "CLI", "value": "/opt/bin/redis-cli"} in sentinel["env"]
+    named = next(each["value"] for each in server["env"] if each["name"] == "NODES").split()
+    assert named == [f"snakepit-redis-{number}.snakepit-system" for number in range(3)]
+    for name in named:
+        service = objects.get("Service", name.partition(".")[0])["spec"]
+        assert service["selector"] == {"statefulset.kubernetes.io/pod-name": name.partition(".")[0]}
+        assert service["publishNotReadyAddresses"] is True
+        assert "clusterIP" not in service
+    assert objects.get("PodDisruptionBudget", "snakepit-redis")["spec"]["maxUnavailable"] == 1
+    assert "livenessProbe" not in server
+    store = environment(dict(objects.pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"].replace("$(REDIS_PASSWORD)", "pw")
+    url = parse_store_url(store)
+    assert url.hosts == tuple((name, 26379) for name in named)
+    assert (url.kind, url.master, url.password, url.sentinel_password) == ("sentinel", "main", "pw", "pw")
+    with pytest.raises(Refused, match=r"must be a program called …-server"):
+        render("redis.replicas=3", "redis.command={sh}")
+
+
+def test_what_sessions_do_not_survive_is_told_to_the_control_plane(render: Render) -> None:
+    def note(*values: str) -> str:
+        return environment(dict(render(*values).pod_specs())["snakepit-control-plane"]).get("SNAKEPIT_STORE_NOTE", "")
+
+    assert note() == "they vanish with the Redis pod, also when its node is drained: it has no volume"
+    assert note(*THREE) == "they vanish when all three Redis pods are gone at once: they have no volumes"
+    for kept in (["redis.persistence.enabled=true"], ["redis.url=redis://a"]):
+        assert note(*kept) == ""
 
 
 @pytest.mark.parametrize("value", ["redis.url=rediss://redis.example:6379/0", "redis.existingSecret=mine"])

@@ -40,11 +40,11 @@ def bus_port() -> int:
     return free_port(10000)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS, every: float = 0.01) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"never came true within {seconds:g} s: {what}"
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 @dataclass

@@ -197,7 +197,37 @@ tolerations: {{- include "snakepit.tolerations" .of | nindent 2 }}
 {{- if and $there (ne $wanted $has) -}}
 {{- fail (printf "redis.persistence.enabled=%t: the StatefulSet %s began %s a volume, which can't be changed. Take it away first: kubectl -n %s delete statefulset %s. Its sessions are lost." $wanted $name (ternary "with" "without" $has) .Release.Namespace $name) -}}
 {{- end -}}
+{{- $parallel := eq (dig "spec" "podManagementPolicy" "" ($there | default dict)) "Parallel" -}}
+{{- if and $there (ne $parallel (not (empty (include "snakepit.redisReplicated" .)))) -}}
+{{- fail (printf "redis.replicas=%d: the StatefulSet %s was made for another number, which can't be changed. Take it away without its pods, which go on: kubectl -n %s delete statefulset %s --cascade=orphan. Sessions stay." (int .Values.redis.replicas) $name .Release.Namespace $name) -}}
+{{- end -}}
 {{- if $wanted -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the bundled Redis is three servers with Sentinels: "true" or nothing. */}}
+{{- define "snakepit.redisReplicated" -}}
+{{- if and (include "snakepit.redisBundled" .) (gt (int .Values.redis.replicas) 1) -}}
+{{- if not (hasSuffix "-server" (last .Values.redis.command)) -}}
+{{- fail (printf "redis.replicas=%d: the last word of redis.command must be a program called …-server, as its …-cli is used too" (int .Values.redis.replicas)) -}}
+{{- end -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* What the bundled Redis doesn't promise of sessions, a clause; nothing where it has volumes. */}}
+{{- define "snakepit.redisLoses" -}}
+{{- if and (include "snakepit.redisBundled" .) (not (include "snakepit.redisPersistent" .)) -}}
+{{- ternary "vanish when all three Redis pods are gone at once: they have no volumes" "vanish with the Redis pod, also when its node is drained: it has no volume" (not (empty (include "snakepit.redisReplicated" .))) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of the addresses of its servers, by commas. */}}
+{{- define "snakepit.redisNodes" -}}
+{{- $names := list -}}
+{{- range until (int .Values.redis.replicas) -}}
+{{- $names = append $names (printf "%s-redis-%d.%s" (include "snakepit.fullname" $) . $.Release.Namespace) -}}
+{{- end -}}
+{{- join "," $names -}}
 {{- end -}}
 
 {{/* What a container's environment is made of: (dict "own" <a list, as YAML> "given" <a list>). A name has one entry, the last: the API server refuses two. */}}

@@ -108,7 +108,7 @@ class Running:
             "ToolService": ToolServicer(self.flow, self.flow.nested.catalogue),
             "PoolService": PoolServicer(self.flow, self.fleet),
             "LinkService": self.links,
-            "FleetService": FleetServicer(self.fleet, self.replica, self.gate),
+            "FleetService": FleetServicer(self.fleet, self.replica, self.gate, self.settings.store_note),
             "Health": self._health,
             "ServerReflection": ReflectionServicer([each.full_name for each in SERVICES.values()]),
         }

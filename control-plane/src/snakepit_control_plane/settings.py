@@ -30,6 +30,8 @@ class Settings(Limits):
     """Where peers find that port, if not at the address that they dialled for gRPC (SNAKEPIT_LANE_HOST): the pod's own, say."""
     store: str = "memory:"
     """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
+    store_note: str = ""
+    """A clause on what the store doesn't promise, for pools' SessionStoreReady while all is well (SNAKEPIT_STORE_NOTE)."""
     linger_seconds: float = 10.0
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
@@ -48,6 +50,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "lane": read("SNAKEPIT_LANE_LISTEN", _address, Settings.lane),
         "lane_host": read("SNAKEPIT_LANE_HOST", str, Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
+        "store_note": read("SNAKEPIT_STORE_NOTE", str, Settings.store_note),
         **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),

@@ -211,13 +211,13 @@ class _View:
 
     def store(self, fleet: FleetView) -> Finding:
         if fleet.store_ready:
-            return self._sessions(fleet.sessions_mark)
+            return self._sessions(fleet.sessions_mark, fleet.store_message)
         why = f" ({fleet.store_message})" if fleet.store_message else ""
         return Finding("False", Reason.STORE_UNAVAILABLE, f"the session store can't be used{why}; calls without a session go on")
 
-    def _sessions(self, mark: int) -> Finding:
+    def _sessions(self, mark: int, note: str) -> Finding:
         if not mark:
-            return Finding("True", Reason.STORE_READY, "sessions can be read and written")
+            return Finding("True", Reason.STORE_READY, f"sessions can be read and written{note and f'; {note}'}")
         full = mark >= 100
         message = f"{mark} % of the {self.pool.spec.session.max_sessions} sessions that session.maxSessions allows are in use"
         then = "; new ones are refused" if full else ""

@@ -113,7 +113,7 @@ def _exits(status: Object) -> str:
     return "; ".join(f"container {name} ended with code {end.get('exitCode')}: {end.get('reason') or 'Error'}" for name, end in ended)
 
 
-def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb2.SyncResponse]) -> FleetView:
+def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Sequence[fleet_pb2.SyncResponse]) -> FleetView:
     """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment."""
     fullest = max((state.pool for state in states), key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
     broken = [answer for answer in answers if not answer.session_store_ready]
@@ -131,7 +131,7 @@ def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Iterable[fleet_pb
         capsules=capsules,
         silence_held=bool(states) and all(state.silence_held for state in states),
         store_ready=not broken,
-        store_message=broken[0].session_store_message if broken else "",
+        store_message=next((answer.session_store_message for answer in broken or answers), ""),
         demand=demand,
         in_use=_is_in_use(demand, capsules) or any(state.pool.queue_depth or state.pool.busy_slots for state in states),
     )

@@ -27,7 +27,7 @@ RUN = {"README.md", "docs/clients.md", "docs/caller.md"}
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
 OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "{", "}"}
-VERBS = {"annotate", "apply", "delete", "describe", "get", "port-forward", "rollout", "scale", "wait"}
+VERBS = {"annotate", "apply", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "uncordon", "wait"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
@@ -99,7 +99,7 @@ def kubectl(words: list[str]) -> None:
 
 
 def helm(words: list[str]) -> None:
-    assert words[0] in ("install", "upgrade", "uninstall", "test")
+    assert words[0] in ("history", "install", "rollback", "test", "uninstall", "upgrade")
     assert words[1] == "snakepit", "names in the pages begin with the release's"
     if words[0] in ("install", "upgrade"):
         assert (ROOT / words[2] / "Chart.yaml").exists()
@@ -158,8 +158,9 @@ def test_every_command_of_ours_in_a_text_is_one_that_exists(block: Block, cli: A
 
 @pytest.mark.parametrize("block", of("json"))
 def test_json_is_json(block: Block) -> None:
-    for line in block.text.splitlines():
-        json.loads(line)
+    documents = [block.text] if block.text.startswith("{\n") else block.text.splitlines()
+    for each in documents:
+        assert json.loads(each)
 
 
 @pytest.mark.parametrize("block", of("toml"))

@@ -279,6 +279,11 @@ def test_a_store_that_is_away_is_said() -> None:
     assert found["SessionStoreReady"] == ("False", "StoreUnavailable", said)
 
 
+def test_what_a_store_does_not_promise_is_said_while_all_is_well() -> None:
+    found = conditions(look(pool(), pod(0), seen=fleet(store_message="they vanish with it")))
+    assert found["SessionStoreReady"] == ("True", "StoreReady", "sessions can be read and written; they vanish with it")
+
+
 def test_a_store_that_is_away_is_the_one_word_of_a_pool_that_is_available_all_the_same() -> None:
     away = {"store_ready": False, "ready_workers": 1}
     found = look(pool(replicas=1), pod(0), seen=fleet(capsule(pod(0)), **away))

@@ -126,10 +126,10 @@ def capsule(liveness: int, **fields: Any) -> fleet_pb2.CapsuleState:
 
 
 def answer(
-    *capsules: fleet_pb2.CapsuleState, store: bool = True, demand: fleet_pb2.Demand | None = None, **pool: Any
+    *capsules: fleet_pb2.CapsuleState, store: bool = True, note: str = "", demand: fleet_pb2.Demand | None = None, **pool: Any
 ) -> fleet_pb2.SyncResponse:
     state = fleet_pb2.PoolState(pool=pool_pb2.Pool(name=POOL, **pool), capsules=capsules, demand=demand)
-    return fleet_pb2.SyncResponse(replica="r", session_store_ready=store, session_store_message="" if store else "refused", pools=[state])
+    return fleet_pb2.SyncResponse(replica="r", session_store_ready=store, session_store_message=note if store else "refused", pools=[state])
 
 
 def view(*answers: fleet_pb2.SyncResponse) -> FleetView:
@@ -166,6 +166,12 @@ def test_a_worker_that_tries_to_start_again_has_its_fault_until_it_is_ready(reas
 def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
     found = view(answer(), answer(store=False))
     assert (found.store_ready, found.store_message) == (False, "refused")
+
+
+def test_what_a_store_does_not_promise_is_said_unless_it_is_away() -> None:
+    assert view(answer(note="no volume"), answer(note="no volume")).store_message == "no volume"
+    assert view(answer(note="no volume"), answer(store=False)).store_message == "refused"
+    assert fleet_view([], []).store_message == ""
 
 
 def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:

@@ -33,9 +33,10 @@ class _Talk:
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
-    """Serves the operator's streams."""
+    """Serves the operator's streams. `store_note` is said of a store that is there."""
 
-    def __init__(self, fleet: Fleet, replica: str, gate: Gate) -> None:
+    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "") -> None:
+        self._store_note = store_note
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
@@ -86,7 +87,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         return fleet_pb2.SyncResponse(
             replica=self._replica,
             session_store_ready=not problem,
-            session_store_message=problem,
+            session_store_message=problem or self._store_note,
             pools=[self._pool(pool) for pool in self._fleet.flow.pools.values()],
             version=version,
             refused=self._fleet.roster.refused,

@@ -17,6 +17,8 @@ from snakepit.errors import DOMAIN, Cancelled, DeadlineExceeded, PayloadTooLarge
 from snakepit.v1 import common_pb2
 
 TRAILER = "grpc-status-details-bin"
+NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Says to a client that has a retry policy that it doesn't hold for this answer (gRPC's proposal A6)."""
 _STARTED = "started"
 
 _MESSAGE_BYTES = 1200
@@ -40,7 +42,8 @@ def to_status(error: SnakepitError) -> tuple[grpc.StatusCode, str, Metadata]:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         status.details.add().Pack(RetryInfo(retry_delay=delay))
-    return CODES[int(error.status)], message, ((TRAILER, status.SerializeToString()),)
+    details_of = (TRAILER, status.SerializeToString())
+    return CODES[int(error.status)], message, (details_of,) if error.started is Started.NO else (details_of, NO_RETRY)
 
 
 def _clipped(text: str, most: int) -> str:
