@@ -241,6 +241,9 @@ def test_an_upgrade_keeps_the_certificate_that_the_api_server_knows_the_metrics_
     install("metricsApi.enabled=true", "logLevel=debug")
     assert (registered(run)["caBundle"], run(*secret)) == (before, data)
     assert json.loads(data)["ca.crt"] == before
+    run("kubectl", "delete", "secret", "mine-snakepit-metrics-api", "-n", install.namespace)
+    install("metricsApi.enabled=true")
+    assert registered(run)["caBundle"] == json.loads(run(*secret))["ca.crt"] != before
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])

@@ -101,7 +101,7 @@ class MetricsApi:
         try:
             assert runner.server is not None
             await loop.connect_accepted_socket(runner.server, peer, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS)
-        except OSError as error:
+        except Exception as error:  # whatever a stranger sends must not end the operator
             log.debug("a peer of the metrics API has not proved that it is the API server: %s", error)
 
     async def _refresh_forever(self, runner: web.AppRunner) -> None:

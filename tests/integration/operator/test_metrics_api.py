@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import ssl
@@ -218,15 +219,21 @@ async def test_who_is_not_the_api_server_is_not_believed(api: Admin, ask: Ask, s
     assert (code, answer["reason"]) == (401, "Unauthorized"), "it has not said for whom it asks"
 
 
-async def test_who_says_nothing_is_hung_up_and_keeps_nobody_out(api: Admin, port: int) -> None:
-    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(range(256)) * 8])
+async def test_who_says_nothing_or_nonsense_is_hung_up_and_keeps_nobody_out(api: Admin, port: int, said: bytes) -> None:
+    strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+    for _, writer in strangers:
+        writer.write(said)
     assert await number(api, "sessions") == "3"
-    for reader, writer in silent:
-        async with asyncio.timeout(30):
-            assert await reader.read() == b""
+    for reader, writer in strangers:
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(30):
+                assert (await reader.read())[:2] in (b"", ALERT)
         writer.close()
 
 
+ALERT = b"\x15\x03"
+"""So begins a record in which TLS says why it ends."""
 AUTHENTICATION = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
 
 
