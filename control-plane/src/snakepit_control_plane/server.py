@@ -104,7 +104,7 @@ class Running:
     def _register(self) -> None:
         servicers = {
             "RouterService": RouterServicer(self.flow, self.gate),
-            "SessionService": SessionServicer(self.flow, self.store, self.count.refused),
+            "SessionService": SessionServicer(self.flow, self.store, self.count, self.settings.max_sessions_per_namespace),
             "ToolService": ToolServicer(self.flow, self.flow.nested.catalogue),
             "PoolService": PoolServicer(self.flow, self.fleet),
             "LinkService": self.links,

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from snakepit._names import parse_pool
 from snakepit.v1 import pool_pb2
 
 ANSWER_SECONDS = 2.0
@@ -106,16 +107,22 @@ class PoolGauges(Collector):
         workers = GaugeMetricFamily("snakepit_workers_ready", "Workers that may be called.", labels=("pool",))
         most_sessions = GaugeMetricFamily("snakepit_sessions_limit", "session.maxSessions.", labels=("pool",))
         sessions = GaugeMetricFamily("snakepit_sessions", "Sessions in the store.", labels=("pool",))
+        text = "Sessions of all pools of a namespace."
+        together = GaugeMetricFamily("snakepit_namespace_sessions", text, labels=("namespace",))
+        counts: dict[str, int] = defaultdict(int)
         for pool, limit in self._pools():
+            counts[parse_pool(pool.name)[0]] += pool.sessions
             depth.add_metric([pool.name], pool.queue_depth)
             slots.add_metric([pool.name, "busy"], pool.busy_slots)
             slots.add_metric([pool.name, "free"], pool.total_slots - pool.busy_slots)
             workers.add_metric([pool.name], pool.ready_workers)
             most_sessions.add_metric([pool.name], limit)
             sessions.add_metric([pool.name], pool.sessions)
+        for namespace, count in counts.items():
+            together.add_metric([namespace], count)
         text = "Tasks of the event loop: those of links, streams and requests."
         tasks = GaugeMetricFamily("snakepit_tasks", text, len(asyncio.all_tasks()))
-        return [depth, slots, workers, most_sessions, sessions, tasks]
+        return [depth, slots, workers, most_sessions, sessions, together, tasks]
 
 
 class Telemetry:

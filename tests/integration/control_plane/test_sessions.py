@@ -1,6 +1,7 @@
 """Sessions: affinity, binding, order, fencing, and what goes on while the store is away."""
 
 import asyncio
+import urllib.request
 
 import grpc
 import pytest
@@ -255,6 +256,26 @@ async def test_the_quota_of_sessions_is_refused_with_a_sentence(server: Running,
         with pytest.raises(SessionQuota, match="maxSessions") as refused:
             await caller.create("b")
         assert (refused.value.details["limit"], refused.value.details["sessions"]) == ("session.maxSessions", "1")
+
+
+async def test_a_namespace_has_no_more_sessions_than_it_may_whatever_pools_they_are_of() -> None:
+    other = "default/other"
+    async with replica(max_sessions_per_namespace=2) as server, calling(server.address) as caller:
+        server.fleet.sync([settings(), settings(other), settings("elsewhere/test")], complete=True, drain=[])
+        await caller.create("a")
+        await caller.create("b", other)
+        with pytest.raises(
+            SessionQuota, match="the pools of namespace default have 2 sessions, maxSessionsPerNamespace allows 2"
+        ) as refused:
+            await caller.create("c")
+        assert refused.value.details == {"limit": "maxSessionsPerNamespace", "sessions": "2"}
+        assert not (await caller.create("a")).created, "one that is there is no new one"
+        assert (await caller.create("c", "elsewhere/test")).created
+        with await asyncio.to_thread(urllib.request.urlopen, f"http://{server.metrics_address}/metrics") as scraped:
+            assert 'snakepit_namespace_sessions{namespace="default"} 2.0' in scraped.read().decode()
+        await rpc(caller.sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="a")))
+        await eventually(lambda: server.count.within("default") == 1, "they are counted again")
+        assert (await caller.create("c")).created
 
 
 async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(

@@ -32,6 +32,8 @@ class Limits:
     """That a client may offer (SNAKEPIT_MAX_TOOLS_PER_CLIENT)."""
     max_client_tools_per_pool: int = 10_000
     """That clients may offer for one pool and its sessions (SNAKEPIT_MAX_CLIENT_TOOLS_PER_POOL)."""
+    max_sessions_per_namespace: int = 1_000_000
+    """Of all pools in one namespace (SNAKEPIT_MAX_SESSIONS_PER_NAMESPACE)."""
 
     @property
     def kept_result(self) -> tuple[int, str]:

@@ -6,19 +6,20 @@ What the store answers is told to the sessions' stage. Operations of calls are f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from snakepit._names import check_session, check_state_key, new_id
+from snakepit._names import check_session, check_state_key, new_id, parse_pool
 from snakepit._wire.status import to_frame
-from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SessionQuota, SnakepitError, Started
+from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SessionNotFound, SessionQuota, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
+from snakepit_control_plane.flow.sessions.upkeep import SessionCount
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.servers import json_form
@@ -37,10 +38,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SessionServicer(session_pb2_grpc.SessionServiceServicer):
-    """`refused` hears of pools whose sessions are all in use."""
+    """`count` hears of pools whose sessions are all in use. A namespace has no more than `most`, or a few that others made just now."""
 
-    def __init__(self, flow: Flow, store: Store, refused: Callable[[Pool], None]) -> None:
-        self._refused = refused
+    def __init__(self, flow: Flow, store: Store, count: SessionCount, most: int) -> None:
+        self._count, self._most = count, most
         self._flow = flow
         self._store = store
 
@@ -62,13 +63,27 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             epoch=1,
             metadata=dict(request.metadata),
         )
+        if (full := self._full(pool)) is not None:
+            with contextlib.suppress(SessionNotFound):  # One that is there is no new one.
+                record = await self._store.get_session(pool.name, wanted.id)
+                return session_pb2.CreateSessionResponse(session=to_message(record), created=False)
+            raise full
         try:
             record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
         except SessionQuota:
-            self._refused(pool)
+            self._count.refused(pool)
             raise
+        if created:
+            self._count.made(pool)
         self._flow.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
+
+    def _full(self, pool: Pool) -> SessionQuota | None:
+        namespace = parse_pool(pool.name)[0]
+        if (there := self._count.within(namespace)) < self._most:
+            return None
+        message = f"the pools of namespace {namespace} have {there} sessions, maxSessionsPerNamespace allows {self._most}: delete some"
+        return SessionQuota(message, details={"limit": "maxSessionsPerNamespace", "sessions": str(self._most)})
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, context: Context) -> session_pb2.GetSessionResponse:  # noqa: N802
         record = await self._store.get_session(self._pool(request.pool).name, request.session_id)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from snakepit._names import parse_pool
 from snakepit.errors import SnakepitError, StoreUnavailable
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.agents import AgentLinks
@@ -157,6 +158,14 @@ class SessionCount:
         except StoreUnavailable:
             return
         self._look(pool, pool.sessions)
+
+    def within(self, namespace: str) -> int:
+        """Sessions of all pools of a namespace: as counted a moment ago, and those made here since."""
+        return sum(pool.sessions for name, pool in self._pools.items() if parse_pool(name)[0] == namespace)
+
+    def made(self, pool: Pool) -> None:
+        """One more, until they are counted again."""
+        pool.sessions += 1
 
     def refused(self, pool: Pool) -> None:
         """A session was refused because of the quota: whatever the last count was, the pool is full."""
