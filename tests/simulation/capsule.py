@@ -25,7 +25,14 @@ class SimulatedCapsule:
     """`agent` is None while it is dead."""
 
     def __init__(
-        self, name: str, pool: link_pb2.PoolSettings, account: Account, network: Network, descriptors: dict[int, Process], plan: Plan
+        self,
+        name: str,
+        pool: link_pb2.PoolSettings,
+        account: Account,
+        network: Network,
+        descriptors: dict[int, Process],
+        plan: Plan,
+        pod_uid: str = "",
     ) -> None:
         spec = decode_spec(pool.spec)
         self.name, self._account, self._network, self._descriptors = name, account, network, descriptors
@@ -39,6 +46,7 @@ class SimulatedCapsule:
             pool.spec,
             pool.uid,
             pool.generation,
+            pod_uid=pod_uid,
             run_dir=Path("/nowhere"),
             large_bytes=plan.room,
             max_nested_calls=plan.nested_calls,

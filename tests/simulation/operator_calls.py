@@ -58,9 +58,11 @@ class Calls:
 
     def _free(self, call: Waiting) -> Life | None:
         """A capsule that the replica may send it to."""
-        for name, seen in sorted(call.replica.seen.items()):
+        for _, seen in sorted(call.replica.seen.items()):
             capsule = self._plane.capsules.get(seen.uid)
-            usable = seen.pool == call.pool and seen.worker and seen.liveness == pool_pb2.LIVENESS_LIVE and name not in call.replica.drained
+            usable = (
+                seen.pool == call.pool and seen.worker and seen.liveness == pool_pb2.LIVENESS_LIVE and seen.uid not in call.replica.drained
+            )
             if usable and capsule is not None and capsule.life.serving and not capsule.life.running:
                 return capsule.life
         return None

@@ -58,8 +58,8 @@ class Ending(Cluster):
         await self.elapse(1.0)
         for replica in self.plane.replicas:
             if replica.named and not life.gone:
-                assert life.name in replica.drained, f"{life} goes, and {replica.name} sends it calls"
-                assert life.name in replica.evicted, f"{life} is evicted, and {replica.name} doesn't know"
+                assert life.uid in replica.drained, f"{life} goes, and {replica.name} sends it calls"
+                assert life.uid in replica.evicted, f"{life} is evicted, and {replica.name} doesn't know"
         await self.until(10, self.weak)
 
     async def power_cut(self) -> None:

@@ -101,7 +101,7 @@ class Replica:
             pod_uid=seen.uid,
             incarnation=seen.incarnation,
             liveness=seen.liveness,  # type: ignore[arg-type]
-            draining=name in self.drained,
+            draining=seen.uid in self.drained,
             running=seen.running,
             sessions=seen.sessions,
             workers=[pool_pb2.Worker(id=f"{name}/0", state=state)],
@@ -358,12 +358,12 @@ class Plane:
         known = [replica for replica in self.replicas if replica.named and self.now() - replica.named_at > KNOWN_SECONDS]
         return {each.name: each.unheard_at.get(client.name, 0.0) for each in known if each not in heard}
 
-    def uncordoned(self, client: Client, capsule: str) -> list[str]:
+    def uncordoned(self, client: Client, uid: str) -> list[str]:
         """Replicas that should have taken that capsule out of routing, and haven't: all is well between them and that operator alone."""
         found = []
         for call in self.talks(client):
             replica = call.replica
             well = call.serving is not None and not call.harmed and not call.broken
-            if well and self.now() - call.begun > 2 and replica.told_by is client and capsule not in replica.drained:
+            if well and self.now() - call.begun > 2 and replica.told_by is client and uid not in replica.drained:
                 found.append(replica.name)
         return found

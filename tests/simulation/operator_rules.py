@@ -247,13 +247,13 @@ class Rules:
         could = phase(seen) == "Running"
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
         if ready(seen) and not late:
-            self._cordoned(who, name)
+            self._cordoned(who, name, uid_)
         if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_):
             self._enough(look, name)
             self._idle_first(look, seen)
 
-    def _cordoned(self, who: Client, name: str) -> None:
-        for replica in self._plane.uncordoned(who, name):
+    def _cordoned(self, who: Client, name: str, uid_: str) -> None:
+        for replica in self._plane.uncordoned(who, uid_):
             self._require(False, f"{name} is deleted, and {replica} sends it calls")
 
     def _lost(self, name: str, uid_: str) -> bool:
@@ -286,10 +286,10 @@ class Rules:
 
     def told(self, who: Client, reign: int, request: fleet_pb2.SyncRequest) -> None:
         """What a replica hears of it."""
-        for name in request.evicted_capsules:
-            found = self._server.pods().get(name)
-            ours = found is not None and self._deleted_by.get(uid(found)) == (who, reign)
-            self._require(not ours, f"{name} is said to be evicted, and {who.name} deletes it itself")
+        for uid_ in request.evicted_capsules:
+            found = next((each for each in self._server.pods().values() if uid(each) == uid_), None)
+            ours = found is not None and self._deleted_by.get(uid_) == (who, reign)
+            self._require(not ours, f"{uid_} is said to be evicted, and {who.name} deletes it itself")
 
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None:
         self._require(resource is not PODS, f"{name} is changed")

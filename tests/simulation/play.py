@@ -74,7 +74,7 @@ def _listening(account: Account) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _edges(world: World, seed: int) -> Iterator[None]:
+def edges(world: World, seed: int) -> Iterator[None]:
     network, ids = world.network, itertools.count(1)
     aio = SimpleNamespace(Channel=Channel, insecure_channel=lambda address, options: Channel(network, address))
     replaced = [
@@ -109,7 +109,7 @@ def _edges(world: World, seed: int) -> Iterator[None]:
 
 async def _play(seed: int) -> World:
     world = World(seed)
-    with _edges(world, seed), _listening(world.account):
+    with edges(world, seed), _listening(world.account):
         try:
             await world.run()
         except AssertionError as error:

@@ -71,6 +71,12 @@ class Step(Struct, frozen=True):
     memory: Memory
     """What is to be remembered before anything is done."""
 
+    @property
+    def to_zero(self) -> bool:
+        """Does an autoscaled pool lose its last capsules?"""
+        size = self.memory.size
+        return bool(self.plan.deletions) and size is not None and size.policy is not None and not size.capsules
+
 
 class Conclusion(Struct, frozen=True):
     """What is to be said and remembered when a step has been done. `again`: seconds until the next look; None: when somebody says so."""

@@ -92,12 +92,13 @@ class Fleet:
             self._wanted.drains = {pool: drains for pool, drains in self._wanted.drains.items() if pool in new}
             self._tell()
 
-    def put(self, settings: link_pb2.PoolSettings, drains: Iterable[str], evicted: Iterable[str] = ()) -> bool:
-        """One pool's settings, its capsules that should take no new calls, and those of them that somebody else deletes.
+    def put(self, settings: link_pb2.PoolSettings, drains: Iterable[str], evicted: Iterable[str] = (), held: Iterable[str] = ()) -> bool:
+        """One pool's settings, its capsules that should end, those of them that somebody else deletes, and those that get no new calls.
 
-        False: nothing is new about its settings.
+        Capsules by the uids of their pods. False: nothing is new about its settings.
         """
-        pools, drained, wanted = self._wanted.pools, Drains(frozenset(drains), frozenset(evicted)), Settings.of(settings)
+        pools, wanted = self._wanted.pools, Settings.of(settings)
+        drained = Drains(frozenset(drains), frozenset(evicted), frozenset(held))
         if pools is None:
             return False
         is_new = pools.get(settings.pool) != wanted

@@ -279,9 +279,8 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "command": [AGENT],
         "env": [*_agent_env(pool, creation, agent), *agent.env],
         "resources": agent.resources,
-        # The kubelet dials until somebody listens, or the time is over: a look that fails is a Warning event.
-        "startupProbe": {**_probe(""), "initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 3},
-        "livenessProbe": {**_probe(""), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+        # No startupProbe: the author's container would start a second or two later for it. Its keeper dials until the agent listens.
+        "livenessProbe": {**_probe(""), "initialDelaySeconds": 15, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
         # The agent answers when the first worker is warm, after 20 s at the latest, and then at once.
         "readinessProbe": {**_probe("ready"), "periodSeconds": 2, "timeoutSeconds": 25, "failureThreshold": 2},
         "securityContext": {**_RESTRICTED, **_identity(AGENT_UID)},

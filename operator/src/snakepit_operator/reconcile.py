@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -88,8 +88,11 @@ class Reconciler:
         # Only now: reading takes a while, and what the control plane said before may be so no more, or nobody may be heard of it.
         observed = Observed(found_pods, self.fleet.view(name))
         step = decide(pool, observed, memory, now)
+        if step.to_zero:
+            observed = await self._held(name, pool, observed, step)
+            step = decide(pool, observed, memory, now)
         self.memories[name] = step.memory
-        is_new = self.fleet.put(pods.pool_settings(pool), step.plan.drains, step.plan.evicted)
+        is_new = self._tell(pool, observed, step)
         done = await self._act(name, pool, step)
         if done is None:
             return None
@@ -106,6 +109,24 @@ class Reconciler:
         """One of that name in a new life is another pool."""
         memory = self.memories.get(name)
         return memory if memory is not None and memory.uid == pool.metadata.uid else Memory(uid=pool.metadata.uid)
+
+    def _tell(self, pool: SnakePool, observed: Observed, step: Step, held: Set[str] = frozenset()) -> bool:
+        """Tell the replicas; those `held` get no new calls, and no drain yet. Whether the settings are new to them."""
+        uids, plan = {pod.name: pod.uid for pod in observed.pods}, step.plan
+        drains, evicted, kept = [[uids[name] for name in names] for names in ({*plan.drains} - held, plan.evicted, held)]
+        return self.fleet.put(pods.pool_settings(pool), drains, evicted, kept)
+
+    async def _held(self, name: str, pool: SnakePool, observed: Observed, step: Step) -> Observed:
+        """What is so when no replica sends calls any more to the capsules that a pool goes to zero with. Their agents don't know of it yet.
+
+        A replica that doesn't say so in time counts as one that is behind.
+        """
+        self._tell(pool, observed, step, held={each.name for each in step.plan.deletions})
+        confirmed = await self.fleet.flushed(CORDON_SECONDS)
+        fleet = self.fleet.view(name)
+        if fleet is not None and not confirmed:
+            fleet = msgspec.structs.replace(fleet, behind=max(1, fleet.behind))
+        return msgspec.structs.replace(observed, fleet=fleet)
 
     async def _act(self, name: str, pool: SnakePool, step: Step) -> Outcome | None:
         """None: the pool's namespace is being deleted, and nothing can be made in it any more."""

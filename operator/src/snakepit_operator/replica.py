@@ -47,10 +47,14 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Drains(msgspec.Struct, frozen=True):
-    """The capsules of one pool that should take no new calls, and those of them that somebody else deletes."""
+    """The capsules of one pool that should end, those of them that somebody else deletes, and others that get no new calls for now.
+
+    By the uids of their pods.
+    """
 
     names: frozenset[str] = frozenset()
     evicted: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
 
 
 class Wanted:
@@ -141,6 +145,7 @@ class Replica:
             names=() if self._left else pools,
             drain_capsules=sorted(name for each in drains for name in each.names),
             evicted_capsules=sorted(name for each in drains for name in each.evicted),
+            held_capsules=sorted(name for each in drains for name in each.held),
         )
 
     def _take(self, answer: fleet_pb2.SyncResponse) -> None:

@@ -260,11 +260,11 @@ async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: R
         first = await sync.read()
         assert (first.session_store_ready, first.pools[0].pool.generation) == (True, 5)
         assert not first.pools[0].pool.available
-        async with simulated_agent(server.address, settings=settings(generation=4)) as agent:
+        async with simulated_agent(server.address, settings=settings(generation=4), pod_uid="uid-1") as agent:
             state = await next_state(sync, lambda state: state.pools[0].pool.available)
             assert state.pools[0].capsules[0].name == "capsule-0"
             assert state.pools[0].pool.generation == 5
-            await sync.write(fleet_pb2.SyncRequest(pools=[settings(generation=5)], complete=True, drain_capsules=["capsule-0"]))
+            await sync.write(fleet_pb2.SyncRequest(pools=[settings(generation=5)], complete=True, drain_capsules=["uid-1"]))
             await eventually(lambda: any(frame.WhichOneof("kind") == "drain" for frame in agent.frames))
             await next_state(sync, lambda state: not state.pools[0].pool.available)
             await sync.write(fleet_pb2.SyncRequest(complete=True))

@@ -63,7 +63,7 @@ class World:
         before = [len(await self.workers(side)) for side in self.sides]
         worker = options.pop("worker", {"processes": processes})
         pool_spec = spec("support.diary:Diary", worker=worker, **{"heartbeat": BEAT, "drain": {"killAfterSeconds": 1}, **options})
-        async with capsule(pool_spec, *self.servers, *later, pool=POOL, capsule=f"sample-{index}") as local:
+        async with capsule(pool_spec, *self.servers, *later, pool=POOL, capsule=f"sample-{index}", pod_uid=f"uid-{index}") as local:
             for side, known in zip(self.sides, before, strict=True):
                 await self.until_ready(side, known + (1 if "threads" in worker else processes))
             yield local

@@ -152,13 +152,13 @@ async def evict(world: World, worker: pool_pb2.Worker, local: Any) -> None:
 
 async def scale_down(world: World, worker: pool_pb2.Worker, local: Any) -> None:
     for server in world.servers:
-        server.fleet.sync([], complete=False, drain=["sample-0"])
+        server.fleet.sync([], complete=False, drain=["uid-0"])
 
 
 async def drain_node(world: World, worker: pool_pb2.Worker, local: Any) -> None:
     """The operator cordons what others delete, too."""
     for server in world.servers:
-        server.fleet.sync([], complete=False, drain=["sample-0"], evicted=["sample-0"])
+        server.fleet.sync([], complete=False, drain=["uid-0"], evicted=["uid-0"])
 
 
 async def lose(world: World, worker: pool_pb2.Worker, local: Any) -> None:

@@ -179,6 +179,10 @@ async def test_a_cordon_is_flushed_when_every_replica_has_answered_it(talk: Talk
     assert await talk.fleet.flushed(WAIT)
     assert list(talk.replica.told[-1].drain_capsules) == ["digits-0", "digits-1"]
     assert list(talk.replica.told[-1].evicted_capsules) == ["digits-1"]
+    talk.fleet.put(settings(), [], held=["digits-2"])
+    assert await talk.fleet.flushed(WAIT)
+    last = talk.replica.told[-1]
+    assert (list(last.drain_capsules), list(last.held_capsules)) == ([], ["digits-2"])
 
 
 async def test_the_view_is_unknown_before_the_first_answer_and_after_the_last_replica(talk: Talk) -> None:

@@ -69,6 +69,7 @@ class Fleet:
         self.roster = Roster(flow.pools, store, self._ended_pool, self._configured_pool, self.changes.tell)
         self._sampled_at = -math.inf
         self.cordoned: frozenset[str] = frozenset()
+        self._drained: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
         self.monitor = Monitor(flow, store, self.suspect, self.lose)
 
@@ -81,14 +82,16 @@ class Fleet:
         complete: bool,
         drain: Collection[str],
         evicted: Collection[str] = (),
+        held: Collection[str] = (),
         names: Collection[str] = (),
     ) -> None:
         """What the operator says, at once and whole; with `complete`, there are no pools but these and those in `names`.
 
-        `drain`: all capsules that take no new calls. `evicted`: those of them that others delete.
+        `drain`: all capsules that end. `evicted`: those of them that others delete. `held`: they get no new calls for now, and may be
+        needed again. Each by its pod's uid.
         """
         self.roster.tell(settings, names, complete=complete)
-        self._cordon(frozenset(drain), frozenset(evicted))
+        self._cordon(frozenset(drain), frozenset(evicted), frozenset(held))
 
     def _ended_pool(self, pool: Pool) -> None:
         for call in pool.queue.everybody():
@@ -109,16 +112,17 @@ class Fleet:
     def _tell_settings(self, pool: Pool, capsule: Capsule) -> None:
         self.flow.agents.tell(capsule, link_pb2.Frame(settings=pool.settings))
 
-    def _cordon(self, names: frozenset[str], evicted: frozenset[str]) -> None:
-        self.cordoned, self._evicted = names, evicted
+    def _cordon(self, drained: frozenset[str], evicted: frozenset[str], held: frozenset[str]) -> None:
+        names, fresh = drained | held, drained - self._drained
+        self.cordoned, self._drained, self._evicted = names, drained, evicted
         for pool in self.flow.pools.values():
             for capsule in pool.capsules.values():
-                capsule.evicted = capsule.name in evicted
-                if (capsule.name in names) != capsule.cordoned:
-                    capsule.cordoned = capsule.name in names
+                capsule.evicted = capsule.pod_uid in evicted
+                if (capsule.pod_uid in names) != capsule.cordoned:
+                    capsule.cordoned = capsule.pod_uid in names
                     self._usable(pool, capsule, self.flow.clock())
-                    if capsule.cordoned:
-                        self.drain(capsule)
+                if capsule.pod_uid in fresh:
+                    self.drain(capsule)
 
     def drain(self, capsule: Capsule, worker: Worker | None = None, *, recycle: bool = False) -> None:
         """Tell the agent to finish what runs in the capsule, or in one worker, and to stop it."""
@@ -151,7 +155,7 @@ class Fleet:
         silence = now - capsule.heard
         capsule.heard = now
         capsule.linked = True
-        capsule.cordoned, capsule.evicted = about.name in self.cordoned, about.name in self._evicted
+        capsule.cordoned, capsule.evicted = about.pod_uid in self.cordoned, about.pod_uid in self._evicted
         capsule.last_beat = now + pool.spec.heartbeat.initial_delay_seconds
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         for worker in capsule.everyone:
@@ -162,7 +166,7 @@ class Fleet:
             self._tell_settings(pool, capsule)
         self._settle_unlisted(pool, capsule, frozenset(hello.running), now, remembers=silence < REMEMBERED_SECONDS)
         self._cancel_again(capsule)
-        if capsule.cordoned:
+        if about.pod_uid in self._drained:
             self.drain(capsule)
         self._usable(pool, capsule, now)
         return capsule

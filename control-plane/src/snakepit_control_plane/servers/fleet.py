@@ -67,8 +67,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
 
     def _carry_out(self, request: fleet_pb2.SyncRequest) -> None:
         """Carry the request out without a pause, so that no answer is of half of one."""
-        drain, evicted = request.drain_capsules, request.evicted_capsules
-        self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, names=request.names)
+        drain, evicted, held = request.drain_capsules, request.evicted_capsules, request.held_capsules
+        self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, held=held, names=request.names)
 
     async def _tell_changes(self, talk: _Talk) -> None:
         seen = self._fleet.changes.count
