@@ -48,9 +48,9 @@ class Applier:
             (Reason.POD_REFUSED, failures[0].message) if failures else None,
         )
 
-    async def budget(self, pool: SnakePool) -> None:
-        """The pool's PodDisruptionBudget, as it should be. Raises KubeError."""
-        body = disruption_budget(pool)
+    async def budget(self, pool: SnakePool, size: int) -> None:
+        """The PodDisruptionBudget of a pool that should have so many capsules. Raises KubeError."""
+        body = disruption_budget(pool, size)
         await self._kube.apply(BUDGETS, pool.metadata.namespace, body["metadata"]["name"], body)
 
     async def status(self, pool: SnakePool, before: Object, version: str, status: SnakePoolStatus) -> bool:

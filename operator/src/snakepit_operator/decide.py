@@ -57,17 +57,21 @@ class Memory(Struct, frozen=True, kw_only=True):
     size: Size | None = None
     budget_at: float = 0.0
     """When its PodDisruptionBudget was written."""
+    budget_size: int | None = None
+    """The number of capsules that it was written for; None: it doesn't depend on it."""
     left_at: float = 0.0
     """When it was said that it is another release's."""
     events: EventBudget = EventBudget()
 
 
 class Step(Struct, frozen=True):
-    """What is to be done. `problem`: why no pod is made, as reason and sentence. `budget`: the PodDisruptionBudget is to be written."""
+    """What is to be done. `problem`: why no pod is made, as reason and sentence. `budget`: for how many capsules the PodDisruptionBudget
+    is to be written; None: it stays.
+    """
 
     plan: Plan
     problem: tuple[str, str] | None
-    budget: bool
+    budget: int | None
     memory: Memory
     """What is to be remembered before anything is done."""
 
@@ -98,7 +102,9 @@ def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> S
         problem = refusal.problem
         todo = msgspec.structs.replace(todo, creations=(), requeue_after=_sooner(todo.requeue_after, refusal.until - now))
     deleted = memory.deleted & {pod.uid for pod in observed.pods} | {each.uid for each in todo.deletions}
-    return Step(todo, problem, now - memory.budget_at > BUDGET_SECONDS, msgspec.structs.replace(memory, deleted=deleted, size=size))
+    is_due = now - memory.budget_at > BUDGET_SECONDS or _budget_size(pool) != memory.budget_size
+    budget = size.capsules if is_due else None
+    return Step(todo, problem, budget, msgspec.structs.replace(memory, deleted=deleted, size=size))
 
 
 def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, release: str, now: float) -> Conclusion:
@@ -114,9 +120,14 @@ def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, rel
     found = status(sized, observed, step.plan, now, done.refusal or step.problem, advice)
     after = msgspec.structs.replace(found, release=release)
     events, left = memory.events.spend([*events_of(pool.status, after, done), *recycled(memory.seen, observed.fleet)], now)
-    budget_at = now if step.budget else memory.budget_at
-    kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, budget_at=budget_at, events=left)
+    kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, events=left)
+    if step.budget is not None:
+        kept = msgspec.structs.replace(kept, budget_at=now, budget_size=_budget_size(sized))
     return Conclusion(after, events, kept, again)
+
+
+def _budget_size(pool: SnakePool) -> int | None:
+    return None if pool.spec.autoscaling is None else pool.spec.replicas
 
 
 def _sized(pool: SnakePool, size: Size) -> SnakePool:

@@ -14,8 +14,10 @@ from msgspec import Struct
 from snakepit.spec.codec import encode_spec
 from snakepit.spec.fields import API_VERSION, KIND, DrainSpec, SnakePool, SnakePoolSpec
 from snakepit.v1 import link_pb2
+from snakepit_operator import template
 from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest
+from snakepit_operator.template import RUN_DIR_VARIABLE, TOKEN_VOLUME
 
 Object = dict[str, Any]
 
@@ -24,7 +26,6 @@ AGENT = "snakepit-agent"
 RUN_DIR = "/run/snakepit"
 HEALTH_PORT = 7802
 AGENT_UID = 65532
-TOKEN_VOLUME = "snakepit-token"
 TOKEN_DIR = "/var/run/secrets/snakepit.dev"
 TOKEN_SECONDS = 3600
 """A token's life; the kubelet replaces it when four fifths have passed."""
@@ -54,10 +55,8 @@ class AgentImage(Struct, frozen=True, kw_only=True):
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
     """Why no pod can be made of this spec: reason and sentence. None: it can."""
-    if spec.template is not None:
-        containers = _pod_spec(spec).get("containers", [])
-        if not isinstance(containers, list) or not all(isinstance(each, dict) for each in containers):
-            return Reason.INVALID_SPEC, "spec.template.spec.containers must be a list of containers"
+    if spec.template is not None and (said := template.problem(spec.template)) is not None:
+        return Reason.INVALID_SPEC, said
     if not _worker_container(spec).get("image"):
         return Reason.IMAGE_MISSING, "set spec.image, or give the container named worker in spec.template an image"
     return None
@@ -83,8 +82,7 @@ def agent_hash(agent: AgentImage) -> str:
 
 def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
     """The pod to create. Call `problem` first."""
-    template = copy.deepcopy(pool.spec.template or {})
-    metadata = template.get("metadata") or {}
+    metadata = (pool.spec.template or {}).get("metadata") or {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -92,8 +90,9 @@ def pod(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
             "name": creation.name,
             "namespace": pool.metadata.namespace,
             "labels": {
-                **(metadata.get("labels") or {}),
                 **labels(pool),
+                **(metadata.get("labels") or {}),
+                POOL_LABEL: pool.metadata.name,
                 HASH_LABEL: creation.template_hash,
                 ORDINAL_LABEL: str(creation.ordinal),
             },
@@ -156,8 +155,12 @@ def owner(pool: SnakePool) -> Object:
     }
 
 
-def disruption_budget(pool: SnakePool) -> Object:
-    """Evictions take one capsule at a time; those that aren't ready anyway may always go."""
+def disruption_budget(pool: SnakePool, size: int) -> Object:
+    """Evictions take one capsule at a time; those that aren't ready anyway may always go.
+
+    Kubernetes takes `spec.replicas` for the size, which is ignored with `autoscaling`: then the budget says how many are to stay.
+    """
+    allowed = {"maxUnavailable": 1} if pool.spec.autoscaling is None else {"minAvailable": max(0, size - 1)}
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -168,7 +171,7 @@ def disruption_budget(pool: SnakePool) -> Object:
             "ownerReferences": [owner(pool)],
         },
         "spec": {
-            "maxUnavailable": 1,
+            **allowed,
             "selector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
@@ -188,7 +191,9 @@ def _worker_container(spec: SnakePoolSpec) -> Object:
 
 def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
     author = copy.deepcopy(_pod_spec(pool.spec))
-    others = [each for each in author.get("containers") or [] if each.get("name") != WORKER]
+    others = list(author.get("containers") or [])
+    if (named := next((each for each in others if each.get("name") == WORKER), None)) is not None:
+        others.remove(named)  # A second one of that name is for the API server to refuse.
     before = author.get("initContainers") or []
     return {
         **_defaults(pool, author),
@@ -227,13 +232,16 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def _defaults(pool: SnakePool, author: Object) -> Object:
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
-    }
-    return {"automountServiceAccountToken": False, "enableServiceLinks": False, "topologySpreadConstraints": [spread], **author}
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
+        }
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+    return {"automountServiceAccountToken": False, "enableServiceLinks": False, "topologySpreadConstraints": spread, **author}
 
 
 def _pull_secrets(author: Object, agent: AgentImage) -> Object:
@@ -249,22 +257,20 @@ _RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True
 
 
 def _secured(container: Object) -> Object:
-    """The author's container with what PodSecurity `restricted` asks for, where the author said nothing; and never with our token."""
-    author = container.get("securityContext") or {}
-    mounts = [each for each in container.get("volumeMounts") or [] if each.get("name") != TOKEN_VOLUME]
-    return {**container, "securityContext": {**_RESTRICTED, **author}, "volumeMounts": mounts}
+    """The author's container with what PodSecurity `restricted` asks for, where the author said nothing."""
+    return {**container, "securityContext": {**_RESTRICTED, **(container.get("securityContext") or {})}}
 
 
 def _worker(spec: SnakePoolSpec) -> Object:
     container = _secured(_worker_container(spec))
-    env = [each for each in container.get("env") or [] if each.get("name") != "SNAKEPIT_RUN_DIR"]
+    env = container.get("env") or []
     home = [] if any(each.get("name") == "HOME" for each in env) else [{"name": "HOME", "value": "/tmp"}]
     mounts = container.get("volumeMounts") or []
     tmp = [] if any(each.get("mountPath") == "/tmp" for each in mounts) else [{"name": "snakepit-tmp", "mountPath": "/tmp"}]
     return {
         "command": ["snakepit-keeper"],
         **container,
-        "env": [{"name": "SNAKEPIT_RUN_DIR", "value": RUN_DIR}, *home, *env],
+        "env": [{"name": RUN_DIR_VARIABLE, "value": RUN_DIR}, *home, *env],
         "volumeMounts": [{"name": "snakepit-run", "mountPath": RUN_DIR}, *tmp, *mounts],
     }
 

@@ -136,8 +136,8 @@ class Reconciler:
             await self.fleet.flushed(CORDON_SECONDS)
         try:
             done = await self._applier.carry_out(pool, step.plan)
-            if step.budget:
-                await self._applier.budget(pool)
+            if step.budget is not None:
+                await self._applier.budget(pool, step.budget)
         except KubeError as error:
             if not error.ending:
                 raise

@@ -75,13 +75,10 @@ def test_no_token_reaches_the_pod_where_none_is_asked_for() -> None:
 
 
 def test_the_agent_alone_has_a_token_and_it_is_good_for_nothing_but_this_pool() -> None:
-    reaching = [{"name": "snakepit-token", "mountPath": "/mine"}]
-    template = {
-        "spec": {
-            "containers": [{"name": "worker", "volumeMounts": reaching}, {"name": "other", "volumeMounts": reaching}],
-            "initContainers": [{"name": "fetch", "volumeMounts": reaching}],
-        }
-    }
+    for kind in ("containers", "initContainers"):
+        stolen = {kind: [{"name": "other", "volumeMounts": [{"name": "snakepit-token", "mountPath": "/mine"}]}]}
+        assert problem(pool(template={"spec": stolen}).spec) is not None
+    template = {"spec": {"containers": [{"name": "worker"}, {"name": "other"}], "initContainers": [{"name": "fetch"}]}}
     found = pod(pool(template=template), CREATION, msgspec.structs.replace(AGENT, audience="snakepit.system"))
     assert found["spec"]["automountServiceAccountToken"] is False
     token = {"path": "token", "audience": "snakepit.system/default/digits", "expirationSeconds": 3600}
@@ -109,7 +106,7 @@ def test_every_container_passes_restricted() -> None:
 
 def test_the_authors_own_values_win() -> None:
     template = {
-        "metadata": {"labels": {"team": "vision", "snakepit.dev/pool": "stolen"}, "annotations": {"a": "b"}},
+        "metadata": {"labels": {"team": "vision", "app.kubernetes.io/component": "digits"}, "annotations": {"a": "b"}},
         "spec": {
             "securityContext": {"runAsUser": 1234},
             "nodeSelector": {"gpu": "yes"},
@@ -118,7 +115,7 @@ def test_the_authors_own_values_win() -> None:
                     "name": "worker",
                     "image": "other",
                     "command": ["tini", "--", "snakepit-keeper"],
-                    "env": [{"name": "HOME", "value": "/home/me"}, {"name": "SNAKEPIT_RUN_DIR", "value": "/elsewhere"}],
+                    "env": [{"name": "HOME", "value": "/home/me"}],
                     "securityContext": {"readOnlyRootFilesystem": False},
                     "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],
                 }
@@ -130,6 +127,7 @@ def test_the_authors_own_values_win() -> None:
     assert found["spec"]["securityContext"]["runAsUser"] == 1234
     assert found["spec"]["nodeSelector"] == {"gpu": "yes"}
     assert found["metadata"]["labels"]["team"] == "vision"
+    assert found["metadata"]["labels"]["app.kubernetes.io/component"] == "digits"
     assert found["metadata"]["annotations"]["a"] == "b"
     assert worker(found)["command"] == ["tini", "--", "snakepit-keeper"]
     assert worker(found)["securityContext"]["readOnlyRootFilesystem"] is False
@@ -138,20 +136,43 @@ def test_the_authors_own_values_win() -> None:
 
 
 def test_what_must_be_ours_stays_ours() -> None:
-    found = made(
-        template={
-            "metadata": {"labels": {"snakepit.dev/pool": "stolen"}},
-            "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "restartPolicy": "Never",
-                "containers": [{"name": "worker", "env": [{"name": "SNAKEPIT_RUN_DIR", "value": "/elsewhere"}]}],
-            },
-        }
-    )
-    assert found["metadata"]["labels"]["snakepit.dev/pool"] == "digits"
+    found = made(template={"spec": {"terminationGracePeriodSeconds": 1, "restartPolicy": "Never"}})
     assert found["spec"]["restartPolicy"] == "Always"
     assert found["spec"]["terminationGracePeriodSeconds"] == 76
-    assert env(worker(found))["SNAKEPIT_RUN_DIR"] == "/run/snakepit"
+
+
+WORKER = "spec.template.spec.containers[worker]"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ({"metadata": {"labels": {"snakepit.dev/pool": "stolen"}}}, "spec.template.metadata.labels[snakepit.dev/pool] is the operator's"),
+        ({"metadata": {"annotations": {"snakepit.dev/attempt": "0"}}}, "spec.template.metadata.annotations[snakepit.dev/attempt] is"),
+        ({"metadata": {"finalizers": ["example.com/hold"]}}, "spec.template.metadata.finalizers can't be set"),
+        ({"metadata": {"lables": {}}}, "spec.template.metadata.lables can't be set"),
+        ({"metadata": {"labels": ["a"]}}, "Expected `object | null`, got `array` - at `spec.template.metadata.labels`"),
+        ({"spec": {"securityContext": []}}, "Expected `object | null`, got `array` - at `spec.template.spec.securityContext`"),
+        ({"spec": {"containers": [{"name": "worker", "env": [{"name": "SNAKEPIT_RUN_DIR"}]}]}}, f"{WORKER}.env[SNAKEPIT_RUN_DIR] is"),
+        ({"spec": {"containers": [{"name": "worker", "volumeMounts": [{"name": "snakepit-token"}]}]}}, f"{WORKER}.volumeMounts["),
+    ],
+)
+def test_what_no_capsule_can_have_is_refused_with_its_name(template: dict[str, Any], says: str) -> None:
+    found = problem(pool(template=template).spec)
+    assert found is not None
+    assert found[0] == "InvalidSpec"
+    assert says in found[1]
+
+
+def test_what_tools_write_into_templates_without_meaning_anything_is_nothing() -> None:
+    assert problem(pool(template={"metadata": {"creationTimestamp": None, "labels": None}, "spec": {"containers": None}}).spec) is None
+
+
+def test_capsules_spread_over_nodes_and_zones_unless_the_author_says_otherwise() -> None:
+    spread = made()["spec"]["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert {each["whenUnsatisfiable"] for each in spread} == {"ScheduleAnyway"}, "one node, or one zone, is enough"
+    assert made(template={"spec": {"topologySpreadConstraints": []}})["spec"]["topologySpreadConstraints"] == []
 
 
 def test_the_image_shorthand_wins_over_the_template() -> None:
@@ -183,7 +204,7 @@ def test_containers_of_the_wrong_shape_are_a_reason() -> None:
 
 
 def test_everything_is_owned_by_the_pool_without_holding_it_back() -> None:
-    for each in (made(), disruption_budget(pool())):
+    for each in (made(), disruption_budget(pool(), 2)):
         (owner,) = each["metadata"]["ownerReferences"]
         assert owner["uid"] == "pool-uid"
         assert owner["blockOwnerDeletion"] is False
@@ -219,7 +240,15 @@ def test_a_pod_that_avoids_nodes_goes_where_the_author_wants_it_but_for_these() 
 
 
 def test_the_budget_can_always_be_satisfied() -> None:
-    assert disruption_budget(pool())["spec"]["maxUnavailable"] == 1
+    """Of a pool with `autoscaling`, Kubernetes would go by spec.replicas: it blocked every eviction, or allowed nearly all at once."""
+
+    def allows(size: int, **spec: Any) -> dict[str, Any]:
+        found = disruption_budget(pool(**spec), size)["spec"]
+        return {name: found[name] for name in ("maxUnavailable", "minAvailable") if name in found}
+
+    assert allows(0) == allows(1) == allows(9) == {"maxUnavailable": 1}
+    autoscaled = {"autoscaling": {"maxReplicas": 20}}
+    assert [allows(size, **autoscaled) for size in (0, 1, 9)] == [{"minAvailable": 0}, {"minAvailable": 0}, {"minAvailable": 8}]
 
 
 @pytest.mark.parametrize(
