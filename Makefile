@@ -38,9 +38,9 @@ test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSE
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
 
-test-keda: setup ## The real KEDA sizes a pool on that cluster; KEDA is built once, in some twenty minutes
+test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter of an hour
 	@$(PYTHON) hack/keda.py
-	@CLUSTER_TESTS=tests/keda hack/test-cluster
+	@$(BIN)/python -m pytest tests/keda -p no:cacheprovider -rP
 
 demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
 	@hack/demo-kubernetes

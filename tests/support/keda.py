@@ -45,6 +45,7 @@ class Keda:
                 f"--port={METRICS_PORT}",
                 f"--metrics-service-address=localhost:{SERVICE_PORT}",
                 f"--cert-dir={self.folder}",
+                f"--client-ca-file={self.folder}/ca.crt",
                 *files,
                 *access,
             )
@@ -90,13 +91,20 @@ class Keda:
         (self.folder / "ca.crt").write_bytes((self.folder / "tls.crt").read_bytes())
 
     def _start(self, name: str, *options: str) -> None:
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": OURS, "WATCH_NAMESPACE": ""}
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "POD_NAMESPACE": OURS,
+            "WATCH_NAMESPACE": "",
+            "KEDA_CLUSTER_OBJECT_NAMESPACE": OURS,
+        }
         with (self.folder / f"{name}.log").open("wb") as log:
             command = [self.programs / f"keda-{name}", *options]
             self._running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def _is_available(self) -> bool:
         for each in self._running:
-            assert each.poll() is None, f"a program of KEDA has ended\n{self.log('operator')}\n{self.log('adapter')}"
+            if each.poll() is not None:
+                raise RuntimeError(f"a program of KEDA has ended\n{self.log('operator')}\n{self.log('adapter')}")
         conditions = get("apiservice", "v1beta1.external.metrics.k8s.io", namespace=OURS).get("status", {}).get("conditions", [])
         return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)

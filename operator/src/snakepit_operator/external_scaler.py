@@ -18,7 +18,7 @@ import msgspec
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.externalscaler import externalscaler_pb2 as pb
 from snakepit_operator.externalscaler import externalscaler_pb2_grpc
-from snakepit_operator.keda import Question, Refusal, is_active, known, number, question, scalable
+from snakepit_operator.keda import RECOMMENDED, Question, Refusal, is_active, known, number, question
 from snakepit_operator.kube import KubeError
 from snakepit_operator.pools import KEEP_SECONDS, Pools
 
@@ -93,12 +93,13 @@ class ExternalScaler(externalscaler_pb2_grpc.ExternalScalerServicer):
             return pb.IsActiveResponse(result=is_active(asked, await self._read(asked)))
 
     async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: Context) -> pb.GetMetricSpecResponse:  # noqa: N802
-        """What the autoscaler that KEDA makes goes by."""
-        async with _answering(context):
+        """What the autoscaler that KEDA makes goes by. What is wrong GetMetrics says: here KEDA would keep it from the ScaledObject."""
+        try:
             asked = self._question(request)
-            scalable(asked, await self._read(asked))
-            spec = pb.MetricSpec(metricName=asked.metric, targetSize=math.ceil(asked.target), targetSizeFloat=asked.target)
-            return pb.GetMetricSpecResponse(metricSpecs=[spec])
+        except Refusal:
+            asked = Question("", RECOMMENDED, 1.0)
+        spec = pb.MetricSpec(metricName=asked.metric, targetSize=math.ceil(asked.target), targetSizeFloat=asked.target)
+        return pb.GetMetricSpecResponse(metricSpecs=[spec])
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: Context) -> pb.GetMetricsResponse:  # noqa: N802
         """The metric now."""

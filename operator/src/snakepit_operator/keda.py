@@ -55,7 +55,7 @@ def known(metric: str) -> str:
 
 def number(asked: Question, metric: str, pool: SnakePool | None) -> int:
     """The metric as the status of that pool has it; None: there is no such pool. Raises Refusal."""
-    status = scalable(asked, pool).status
+    status = _scalable(asked, pool).status
     value = METRICS[metric](msgspec.to_builtins(status) or {})
     if value is None and status is not None and status.total_slots == 0 and metric != RECOMMENDED:
         return 0  # of no slot, no share is busy
@@ -66,14 +66,14 @@ def number(asked: Question, metric: str, pool: SnakePool | None) -> int:
 
 def is_active(asked: Question, pool: SnakePool | None) -> bool:
     """Should the pool have a capsule, or keep its last one? Raises Refusal."""
-    status = scalable(asked, pool).status
+    status = _scalable(asked, pool).status
     if status is None or status.in_use is None:
         raise _unknown(f"whether {asked.pool} is in use")
     return status.in_use
 
 
-def scalable(asked: Question, pool: SnakePool | None) -> SnakePool:
-    """The pool, if it has the size that KEDA gives it. Raises Refusal."""
+def _scalable(asked: Question, pool: SnakePool | None) -> SnakePool:
+    """The pool, if it has the size that KEDA gives it."""
     if pool is None:
         sentence = f"there is no SnakePool {asked.pool}: metadata.pool must name one in the ScaledObject's namespace"
         raise Refusal("NOT_FOUND", sentence)

@@ -152,12 +152,11 @@ async def reaches(keda: Asking, depth: int) -> bool:
     return await keda.value("queue_depth") == depth
 
 
-async def test_what_is_wrong_is_said_in_a_sentence_by_every_method(admin: Admin, keda: Asking) -> None:
+async def test_what_is_wrong_is_said_in_a_sentence_by_every_method_whose_refusal_keda_shows(admin: Admin, keda: Asking) -> None:
     stub = keda.stub
     no_pool = keda.ref(pool="nobody")
     methods = (
         lambda ref: stub.IsActive(ref),
-        lambda ref: stub.GetMetricSpec(ref),
         lambda ref: stub.GetMetrics(pb.GetMetricsRequest(scaledObjectRef=ref)),
         lambda ref: stub.StreamIsActive(ref).read(),
     )
@@ -174,6 +173,8 @@ async def test_what_is_wrong_is_said_in_a_sentence_by_every_method(admin: Admin,
         code, sentence = await keda.refusal(method(keda.ref()))
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         assert "spec.autoscaling" in sentence
+    for wrong in (no_pool, pb.ScaledObjectRef(namespace=admin.namespace), keda.ref()):
+        assert (await stub.GetMetricSpec(wrong)).metricSpecs[0].metricName == "recommended_replicas"
     code, sentence = await keda.refusal(stub.GetMetrics(pb.GetMetricsRequest(scaledObjectRef=keda.ref(), metricName="cpu")))
     assert (code, sentence.split(",")[0]) == (grpc.StatusCode.INVALID_ARGUMENT, "metadata.metric: there is no 'cpu' of pools")
     assert (await keda.refusal(stub.StreamMetricSpec(keda.ref()).read()))[0] is grpc.StatusCode.UNIMPLEMENTED
