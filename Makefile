@@ -7,7 +7,7 @@ TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo test test-cluster test-keda demo-kubernetes bench soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster test-keda demo-kubernetes bench scale soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,9 @@ $(BENCH_STAMP): requirements/bench.txt
 
 bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
 	@$(BIN)/python -m tests.bench
+
+scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real API server, 10,000 workers at a replica: what each costs
+	@$(BIN)/python -m tests.scale
 
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 2 minutes of it are in `make test`
 	@$(BIN)/python -m tests.soak

@@ -1,6 +1,6 @@
 """Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
 
-    python hack/go_tools.py helm | grpcurl
+    python hack/go_tools.py helm | grpcurl | kwok
 
 Looks at the tool's variable ($HELM, $GRPCURL), on PATH, at what hack/cluster has built, and at what it has built itself. Builds are cached
 outside the checkout.
@@ -54,6 +54,7 @@ class Tool:
 
 TOOLS = {
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "`make test-cluster` brings its own and runs these tests too"),
+    "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0", "put it on PATH, or set KWOK"),
     "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4", "put it on PATH, or set GRPCURL"),
 }
 

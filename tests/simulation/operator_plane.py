@@ -95,7 +95,6 @@ class Replica:
         )
 
     def _capsule(self, name: str, seen: Seen) -> fleet_pb2.CapsuleState:
-        state = pool_pb2.WORKER_STATE_READY if seen.worker else pool_pb2.WORKER_STATE_STARTING
         return fleet_pb2.CapsuleState(
             name=name,
             pod_uid=seen.uid,
@@ -104,7 +103,8 @@ class Replica:
             draining=seen.uid in self.drained,
             running=seen.running,
             sessions=seen.sessions,
-            workers=[pool_pb2.Worker(id=f"{name}/0", state=state)],
+            workers=[] if seen.worker else [pool_pb2.Worker(id=f"{name}/0", state=pool_pb2.WORKER_STATE_STARTING)],
+            ready_workers=1 if seen.worker else 0,
         )
 
 
@@ -144,7 +144,7 @@ class Call:
             each.pod_uid: each.running
             for state in answer.pools
             for each in state.capsules
-            if each.liveness == pool_pb2.LIVENESS_LIVE and each.workers[0].state == pool_pb2.WORKER_STATE_READY
+            if each.liveness == pool_pb2.LIVENESS_LIVE and each.ready_workers
         }
         capsules = [each for state in answer.pools for each in state.capsules]
         self.lost = {each.pod_uid for each in capsules if each.liveness == pool_pb2.LIVENESS_LOST}

@@ -78,12 +78,12 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 class ApiServer:
     """Both processes, and who may log in. The data lives until `close`, also while the API server is `down`."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, audit: str = AUDIT) -> None:
         self.programs, self.folder = programs, folder
         self.port, self._store_port = free_port(), free_port(1)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "tokens.csv").write_text(TOKENS)
-        (folder / "audit.yaml").write_text(AUDIT)
+        (folder / "audit.yaml").write_text(audit)
         subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
         self.front_proxy = certificate(folder, FRONT_PROXY)
 
@@ -216,9 +216,9 @@ def _ask(port: int, certificate: Path) -> bool:
 
 
 @contextlib.contextmanager
-def api_server(folder: Path) -> Iterator[ApiServer]:
-    """One that serves, ended at the end."""
-    server = ApiServer(programs(), folder)
+def api_server(folder: Path, audit: str = AUDIT) -> Iterator[ApiServer]:
+    """One that serves, ended at the end. `audit`: the policy of what its log has."""
+    server = ApiServer(programs(), folder, audit)
     try:
         server.start()
         yield server
@@ -227,9 +227,9 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
 
 @contextlib.contextmanager
-def equipped(folder: Path) -> Iterator[ApiServer]:
+def equipped(folder: Path, audit: str = AUDIT) -> Iterator[ApiServer]:
     """One that serves, with the SnakePools' definition and the operator's rights."""
-    with api_server(folder) as server:
+    with api_server(folder, audit) as server:
         asyncio.run(_equip(server))
         yield server
 

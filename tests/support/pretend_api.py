@@ -164,17 +164,18 @@ def _check(found: Object, version: str) -> None:
         raise KubeError(409, "Conflict", "the object has been modified; please apply your changes to the latest version")
 
 
-def _pairs(selector: str) -> Iterator[tuple[str, str]]:
+def _pairs(selector: str) -> Iterator[tuple[str, str | None]]:
+    """None: of any value."""
     for term in filter(None, selector.split(",")):
         name, equals, value = term.partition("=")
-        if not equals or name.endswith("!"):
-            raise NotImplementedError(f"the pretend API server knows only NAME=VALUE, not {term}")
-        yield name, value.lstrip("=")
+        if name.startswith("!") or name.endswith("!") or " " in term:
+            raise NotImplementedError(f"the pretend API server knows only NAME=VALUE and NAME, not {term}")
+        yield name, value.lstrip("=") if equals else None
 
 
 def _labelled(found: Object, selector: str) -> bool:
     labels = found["metadata"].get("labels") or {}
-    return all(labels.get(name) == value for name, value in _pairs(selector))
+    return all(name in labels if value is None else labels.get(name) == value for name, value in _pairs(selector))
 
 
 def _has(found: Object, fields: str) -> bool:

@@ -53,8 +53,8 @@ class Applier:
         body = disruption_budget(pool, size)
         await self._kube.apply(BUDGETS, pool.metadata.namespace, body["metadata"]["name"], body)
 
-    async def status(self, pool: SnakePool, before: Object, version: str, status: SnakePoolStatus) -> bool:
-        """Write the status if it differs from `before`; whether it did. Raises KubeError, a conflict among them.
+    async def status(self, pool: SnakePool, before: Object, version: str, status: SnakePoolStatus) -> Object | None:
+        """Write the status if it differs from `before`: the pool as it is then; None: it doesn't. Raises KubeError, a conflict among them.
 
         Only of the pool in that `version`: without it, the status of a pool that is gone would be that of a new one of its name, for the
         API server takes no notice of a uid there.
@@ -62,9 +62,8 @@ class Applier:
         after: Object = msgspec.to_builtins(status)
         after["conditions"] = list(after["conditions"])
         if {key: value for key, value in after.items() if value is not None} == before:
-            return False
-        await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after, version)
-        return True
+            return None
+        return await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after, version)
 
     async def tell(self, pool: SnakePool, events: Iterable[NewEvent]) -> None:
         """Write Events; the same again is the same Event with a higher count. One that can't be written is logged: they decide nothing."""

@@ -18,14 +18,17 @@ import msgspec
 from snakepit._retry import Backoff
 from snakepit._wire.token import Token
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
-from snakepit_operator.kube import POOLS, Kube, KubeError
+from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import FleetView
+from snakepit_operator.pods import POOL_LABEL
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from snakepit_operator.wake import watch_forever
+from snakepit_operator.wake import OnWake, watch_forever
 
 RESYNC_SECONDS = 30.0
+RELIST_SECONDS = 1.0
+"""A watch that begins anew may have missed something: after this pause, in which all of its watches may do so, everything is listed."""
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
@@ -36,7 +39,7 @@ LIST_SECONDS = 2.0
 RETRY_SECONDS = Backoff(1.0, 60.0)
 _WORKERS = 4
 
-Watch = Callable[[tuple[str, ...], Callable[[str], None], Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+Watch = Callable[[tuple[str, ...], OnWake, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class Controller:
         self._time = asyncio.get_running_loop().time
         self._queue = DueQueue()
         self._added = asyncio.Event()
+        self._missed = asyncio.Event()
         self._failures: dict[str, int] = {}
         make = fleet or (lambda tell, short: Fleet(settings.agent.control_plane, tell, Token(settings.token_file), is_short=short))
         self.fleet = make(self._fleet_changed, self._is_short)
@@ -74,12 +78,20 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
-            tasks.create_task(self._watching(self._namespaces, self.wake, self._until_listed), name="watch")
+            tasks.create_task(self._watching(self._namespaces, self.changed, self._until_listed), name="watch")
             for number in range(_WORKERS):
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
 
+    def changed(self, pool: str, version: str = "") -> None:
+        """The watch: something has changed about the pool; `version` is its own new one, if it is itself what has. Empty: it lists anew."""
+        if not pool:
+            self._missed.set()
+            return
+        self.reconciler.snapshots.changed(pool, version)
+        self.wake(pool)
+
     def wake(self, pool: str, after: float = 0.0) -> None:
-        """Reconcile the pool soon."""
+        """Look at the pool soon."""
         self._queue.add(pool, self._time() + after)
         self._added.set()
 
@@ -96,20 +108,28 @@ class Controller:
 
     async def _resync_forever(self) -> None:
         while True:
-            await asyncio.sleep(RESYNC_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESYNC_SECONDS):
+                    await self._missed.wait()
+                    await asyncio.sleep(RELIST_SECONDS)
+            self._missed.clear()
             await self._resync()
 
     async def _resync(self) -> bool:
         """Whether all pools could be listed."""
         self.beat = self._time()
-        before = dict(self.reconciler.memories)
+        before = self.reconciler.seen()
         try:
-            listed = [await self._kube.list(POOLS, namespace) for namespace in self._namespaces or (None,)]
+            pools = [each for namespace in self._namespaces or (None,) for each in await self._kube.list(POOLS, namespace)]
+            pods = [each for namespace in self._namespaces or (None,) for each in await self._kube.list(PODS, namespace, POOL_LABEL)]
         except KubeError as error:
             log.warning("pools could not be listed (is the CRD installed?): %s", error)
             return False
-        found = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for pools in listed for each in pools}
-        self.reconciler.listed(found, before)
+        found = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for each in pools}
+        theirs: dict[str, list[Object]] = {}
+        for each in pods:
+            theirs.setdefault(f"{each['metadata']['namespace']}/{each['metadata']['labels'][POOL_LABEL]}", []).append(each)
+        self.reconciler.listed(found, theirs, before)
         for name in found:
             self.wake(name)
         return True
@@ -143,7 +163,7 @@ class Controller:
         """Reconcile once; when to do it again: after a failure, ever later."""
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
-                after = await self.reconciler.reconcile(pool, self._now())
+                after = await self.reconciler.reconsider(pool, self._now())
         except (KubeError, TimeoutError, msgspec.ValidationError) as error:
             why = str(error) or type(error).__name__
         except Exception as error:  # a fault of ours in one pool must not stop the others

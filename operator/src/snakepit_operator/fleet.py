@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -160,9 +160,10 @@ class Fleet:
             "refused": next(iter(refusals), ""),
         }
 
-    def _compare(self) -> None:
-        """Say which pools look different now."""
-        for pool in list(self._wanted.pools or ()):
+    def _compare(self, names: Collection[str] | None = None) -> None:
+        """Say which pools look different now, all or of those named."""
+        wanted = self._wanted.pools or {}
+        for pool in list(wanted) if names is None else [each for each in names if each in wanted]:
             before, after = self._views.get(pool), self.view(pool)
             if after is not None and self._is_short(pool, after):
                 self._on_change(pool, True)
@@ -215,7 +216,8 @@ class Fleet:
     async def _heard(self, address: str, replica: Replica) -> None:
         self._heard_last[address] = replica
         self.heard.set()
-        self._compare()
+        answer = replica.answer
+        self._compare(None if answer is None or not answer.partial else [each.pool.name for each in answer.pools])
         async with self._answered:
             self._answered.notify_all()
 

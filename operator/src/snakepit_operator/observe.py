@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,36 +30,55 @@ async def find(kube: Kube, name: str) -> Found | None:
     """The pool `namespace/name`; None: it is gone or going. Raises KubeError, and msgspec.ValidationError where it can't be read."""
     namespace, _, short = name.partition("/")
     try:
-        raw = await kube.get(POOLS, namespace, short)
+        return found(await kube.get(POOLS, namespace, short))
     except KubeError as error:
         if error.missing:
             return None
         raise
+
+
+def found(raw: Object) -> Found | None:
+    """A pool as it was read or listed; None: it is going. Raises msgspec.ValidationError where it can't be read."""
     metadata = raw["metadata"]
-    return (
-        None if metadata.get("deletionTimestamp") else Found(pool_view(raw), raw.get("status") or {}, metadata.get("resourceVersion", ""))
-    )
+    if metadata.get("deletionTimestamp"):
+        return None
+    return Found(pool_view(raw), raw.get("status") or {}, metadata.get("resourceVersion", ""))
+
+
+async def pods_of(kube: Kube, pool: SnakePool) -> tuple[PodView, ...]:
+    """The pool's pods, as they are now. Raises KubeError."""
+    return owned(await kube.list(PODS, pool.metadata.namespace, pool_selector(pool)), pool)
+
+
+def owned(raw: Iterable[Object], pool: SnakePool) -> tuple[PodView, ...]:
+    """Those of its pods among them. Pods of a deleted pool of the same name are the garbage collector's."""
+    uid = pool.metadata.uid
+    return tuple(pod_view(each) for each in raw if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or ()))
+
+
+def marked(pods: Iterable[PodView], agent: AgentImage, deleted: Collection[str]) -> tuple[PodView, ...]:
+    """The pods, with who deletes them and whose agent is another than a new one's. `agent`: what new ones get.
+
+    `deleted`: uids of those that we have deleted ourselves.
+    """
+    newest = agent_hash(agent)
+    return tuple(replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest) for pod in pods)
+
+
+def hanging(pods: Iterable[PodView], now: float) -> list[PodView]:
+    """Those whose events are to be read, the oldest first. `now` is Unix time."""
+    return sorted((pod for pod in pods if pod.hangs_at is not None and pod.hangs_at <= now), key=lambda pod: pod.created)[:MOST_ASKED]
+
+
+async def explained(kube: Kube, pods: tuple[PodView, ...], pool: SnakePool, now: float) -> tuple[PodView, ...]:
+    """The pods, with what their events say of those that hang. Raises KubeError."""
+    told = {
+        pod.uid: with_fault(pod, await kube.list(EVENTS, pool.metadata.namespace, fields=f"involvedObject.uid={pod.uid}"))
+        for pod in hanging(pods, now)
+    }
+    return tuple(told.get(pod.uid, pod) for pod in pods) if told else pods
 
 
 async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Collection[str], now: float) -> tuple[PodView, ...]:
-    """The pool's pods. `agent`: what new ones get. `deleted`: uids of those that we have deleted ourselves. `now` is Unix time.
-
-    Raises KubeError.
-    """
-    metadata, newest = pool.metadata, agent_hash(agent)
-    raw = await kube.list(PODS, metadata.namespace, pool_selector(pool))
-    pods = [
-        replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest)
-        for pod in map(pod_view, (each for each in raw if _owned(each, metadata.uid)))
-    ]
-    hanging = sorted((pod for pod in pods if pod.hangs_at is not None and pod.hangs_at <= now), key=lambda pod: pod.created)
-    told = {
-        pod.uid: with_fault(pod, await kube.list(EVENTS, metadata.namespace, fields=f"involvedObject.uid={pod.uid}"))
-        for pod in hanging[:MOST_ASKED]
-    }
-    return tuple(told.get(pod.uid, pod) for pod in pods)
-
-
-def _owned(pod: Object, uid: str) -> bool:
-    """Pods of a deleted pool of the same name are the garbage collector's."""
-    return any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ())
+    """The pool's pods, now, with all that is said of them. Raises KubeError."""
+    return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent, deleted)

@@ -34,11 +34,12 @@ class Pools:
         """Watch, until cancelled."""
         await watch_forever(self.namespaces, self.wake, self._until_listed, pods=False)
 
-    def wake(self, name: str) -> None:
-        """The pool `namespace/name` has changed."""
-        self._read.pop(name, None)
-        for changed in self._listening.get(name, ()):
-            changed.set()
+    def wake(self, name: str, version: str = "") -> None:
+        """The pool `namespace/name` has changed; or, where it is empty, perhaps any."""
+        for each in [name] if name else [*self._read, *self._listening]:
+            self._read.pop(each, None)
+            for changed in self._listening.get(each, ()):
+                changed.set()
 
     async def get(self, name: str) -> SnakePool | None:
         """The pool `namespace/name`, with its status; None: it is gone or going. Raises KubeError, and msgspec.ValidationError."""

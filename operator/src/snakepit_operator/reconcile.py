@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,8 +20,9 @@ from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube, KubeError, Object
 from snakepit_operator.leases import holder
 from snakepit_operator.model import FleetView, Observed, Outcome, Reason
-from snakepit_operator.observe import find, observe
+from snakepit_operator.observe import explained, find, found, hanging, marked, owned, pods_of
 from snakepit_operator.settings import Settings
+from snakepit_operator.snapshots import Snapshot, Snapshots
 from snakepit_operator.views import pool_view
 
 CONFIRM_SECONDS = 0.5
@@ -31,6 +35,13 @@ OTHERS_SECONDS = 1800.0
 log = logging.getLogger(__name__)
 
 
+class Seen(NamedTuple):
+    """What was remembered and known of the pools at one moment."""
+
+    memories: Mapping[str, Memory] = MappingProxyType({})
+    snapshots: Mapping[str, Snapshot] = MappingProxyType({})
+
+
 class Reconciler:
     """Makes pools so, one at a time. `memories` is what is remembered of each, anew after each look."""
 
@@ -40,6 +51,7 @@ class Reconciler:
         self._release = f"{settings.namespace}/{settings.lease_name}"
         self.fleet = fleet
         self.memories: dict[str, Memory] = {}
+        self.snapshots = Snapshots()
         self._applier = Applier(kube, settings.agent)
 
     def is_short(self, name: str, view: FleetView) -> bool:
@@ -50,18 +62,31 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""
         self.fleet.forget(name)
+        self.snapshots.forget(name)
         self.memories.pop(name, None)
 
-    def listed(self, found: Mapping[str, Object], before: Mapping[str, Memory]) -> None:
-        """All pools there are, by a list that was begun when `before` was remembered. The first one is what the control plane is told.
+    def seen(self) -> Seen:
+        """For `listed`, when a list begins."""
+        return Seen(dict(self.memories), self.snapshots.before())
+
+    def listed(self, found: Mapping[str, Object], pods: Mapping[str, Sequence[Object]], before: Seen) -> None:
+        """All pools there are, with their pods, by lists that were begun `before`. The first one is what the control plane is told.
 
         Later ones say which pools are gone: all others are looked at. What was looked at since a list was begun is newer than it.
         """
         if self.fleet.pools is None:
             self.fleet.set_pools(filter(None, [self._settings_of(raw, name) for name, raw in found.items()]))
-        for name, memory in before.items():
+        for name, memory in before.memories.items():
             if name not in found and self.memories.get(name) is memory:
                 self.forget(name)
+        self.snapshots.listed(self._snapshots(found, pods), before.snapshots)
+
+    def _snapshots(self, listed: Mapping[str, Object], pods: Mapping[str, Sequence[Object]]) -> Iterator[tuple[str, Snapshot]]:
+        for name, raw in listed.items():
+            # One that can't be read is looked at, and that says so.
+            with contextlib.suppress(msgspec.ValidationError):
+                if (pool := found(raw)) is not None:
+                    yield name, Snapshot(pool, owned(pods.get(name, ()), pool.pool))
 
     def _settings_of(self, raw: Object, name: str) -> link_pb2.PoolSettings | None:
         """None: the pool is going, is another release's, or can't be read."""
@@ -73,8 +98,29 @@ class Reconciler:
             log.error("pool %s can't be read by this version of the operator: %s", name, error)
             return None
 
+    async def reconsider(self, name: str, now: float) -> float | None:
+        """Reconcile by what was read of the pool last, if nobody has told of a change since and there is nothing to do but to say so.
+
+        Raises KubeError.
+        """
+        known = self.snapshots.get(name)
+        if known is None or known.found.status.get("release") != self._release or hanging(known.pods, now):
+            return await self.reconcile(name, now)
+        memory = self._memory(name, known.found.pool)
+        observed = self._observed(name, known, memory)
+        step = decide(known.found.pool, observed, memory, now)
+        if step.plan.creations or step.plan.deletions or step.to_zero:
+            return await self.reconcile(name, now)
+        try:
+            return await self._carry_out(name, known, observed, step, now)
+        except KubeError as error:
+            if not (error.conflict or error.missing):
+                raise
+            return await self.reconcile(name, now)
+
     async def reconcile(self, name: str, now: float) -> float | None:
         """Observe, decide, act, report; when to look again. `now` is Unix time. Raises KubeError."""
+        self.snapshots.begin(name)
         found = await find(self._kube, name)
         if found is None:
             self.forget(name)
@@ -84,13 +130,22 @@ class Reconciler:
         if release != self._release:
             await self._leave(name, pool, release, memory, now)
             return None
-        found_pods = await observe(self._kube, self._agent, pool, memory.deleted, now)
+        known = Snapshot(
+            msgspec.structs.replace(found, version=version), await explained(self._kube, await pods_of(self._kube, pool), pool, now)
+        )
         # Only now: reading takes a while, and what the control plane said before may be so no more, or nobody may be heard of it.
-        observed = Observed(found_pods, self.fleet.view(name))
+        observed = self._observed(name, known, memory)
         step = decide(pool, observed, memory, now)
         if step.to_zero:
             observed = await self._held(name, pool, observed, step)
             step = decide(pool, observed, memory, now)
+        return await self._carry_out(name, known, observed, step, now)
+
+    def _observed(self, name: str, known: Snapshot, memory: Memory) -> Observed:
+        return Observed(marked(known.pods, self._agent, memory.deleted), self.fleet.view(name))
+
+    async def _carry_out(self, name: str, known: Snapshot, observed: Observed, step: Step, now: float) -> float | None:
+        pool = known.found.pool
         self.memories[name] = step.memory
         is_new = self._tell(pool, observed, step)
         done = await self._act(name, pool, step)
@@ -99,11 +154,20 @@ class Reconciler:
         if is_new and observed.fleet is not None:
             await self.fleet.flushed(CONFIRM_SECONDS)
         observed = msgspec.structs.replace(observed, fleet=self.fleet.view(name))
-        end = conclude(pool, observed, step, done, release, now)
-        await self._applier.status(pool, found.status, version, end.status)
+        end = conclude(pool, observed, step, done, self._release, now)
+        written = await self._applier.status(pool, known.found.status, known.found.version, end.status)
+        self._keep(name, known, done, written)
         await self._applier.tell(pool, end.events)
         self.memories[name] = end.memory
         return end.again
+
+    def _keep(self, name: str, known: Snapshot, done: Outcome, written: Object | None) -> None:
+        """What is known of the pool now, unless we have just changed its pods."""
+        if done.created or done.deleted or done.refusal:
+            return
+        after = known.found if written is None else found(written)
+        if after is not None:
+            self.snapshots.keep(name, Snapshot(after, known.pods))
 
     def _memory(self, name: str, pool: SnakePool) -> Memory:
         """One of that name in a new life is another pool."""

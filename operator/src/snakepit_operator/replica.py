@@ -151,8 +151,10 @@ class Replica:
     def _take(self, answer: fleet_pb2.SyncResponse) -> None:
         before = self._differing()
         self.answer = answer
-        self.states = {each.pool.name: each for each in answer.pools}
-        if answer.version == self._sent:
+        told = {each.pool.name: each for each in answer.pools}
+        self.states = {**self.states, **told} if answer.partial else told
+        # One with some of the pools alone says nothing of the others as they are now.
+        if answer.version == self._sent and not answer.partial:
             self.confirmed, self._asked = max(self.confirmed, self._covers), None
             self._answered.set()
         if self._differing() - before:

@@ -198,7 +198,7 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         lost=state.liveness == pool_pb2.LIVENESS_LOST,
         sessions=state.sessions,
         running=state.running,
-        ready_workers=sum(1 for each in state.workers if each.state == pool_pb2.WORKER_STATE_READY),
+        ready_workers=state.ready_workers,
         failure=_failure(state, failing),
         traceback=next((each.traceback for each in failing if each.traceback), ""),
         incarnation=state.incarnation,

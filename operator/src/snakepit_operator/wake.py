@@ -24,7 +24,8 @@ STOP_SECONDS = 5.0
 IDENTITY: Any = "snakepit-operator"
 """kopf wants one even where it has no peers."""
 
-OnWake = Callable[[str], None]
+OnWake = Callable[[str, str], None]
+"""`(pool, version)`: it has changed, or, where `version` is empty, a pod of it. Pool empty: a watch has begun anew, and any may have."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake, *, pods: bool = Tr
     stop, ended = threading.Event(), loop.create_future()
 
     def life() -> None:
-        outcome = _live(namespaces, _registry(lambda pool: _call(loop, on_wake, pool), pods), stop)
+        told = _registry(lambda pool, version: _call(loop, on_wake, pool, version), pods)
+        outcome = _live(namespaces, told, stop)
         _call(loop, _settle, ended, outcome)
 
     thread = threading.Thread(target=life, name="kopf", daemon=True)
@@ -114,12 +116,12 @@ def _settings() -> kopf.OperatorSettings:
 def _registry(on_wake: OnWake, pods: bool) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        on_wake(f"{namespace}/{name}")
+    async def pool_changed(type: str | None, namespace: str | None, name: str | None, meta: kopf.Meta, **_: Any) -> None:
+        on_wake(*(("", "") if type is None else (f"{namespace}/{name}", str(meta.get("resourceVersion", "")))))
 
-    async def pod_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+    async def pod_changed(type: str | None, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         if pool := labels.get(POOL_LABEL):
-            on_wake(f"{namespace}/{pool}")
+            on_wake("" if type is None else f"{namespace}/{pool}", "")
 
     kopf.on.login(registry=registry)(_login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)

@@ -274,6 +274,32 @@ async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: R
         sync.cancel()
 
 
+async def test_what_changes_is_told_alone_and_heartbeats_without_news_are_not(server: Running) -> None:
+    quiet = settings("default/quiet")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        sync = fleet_pb2_grpc.FleetServiceStub(channel).Sync()
+        await sync.write(fleet_pb2.SyncRequest(pools=[settings(), quiet], complete=True, version=1))
+        first = await next_state(sync, lambda state: state.version == 1 and not state.partial)
+        assert len(first.pools) == 2
+        async with simulated_agent(server.address) as agent:
+            told = await next_state(sync, lambda state: state.partial and any(each.pool.available for each in state.pools))
+            assert [each.pool.name for each in told.pools] == [agent.pool]
+            (capsule,) = told.pools[0].capsules
+            assert (capsule.ready_workers, list(capsule.workers)) == (1, [])
+            changes, reports = server.fleet.changes, 0
+            await asyncio.sleep(0.5)  # Reports that came with the link are through.
+            count, heard = changes.count, next(iter(server.flow.pools[agent.pool].capsules.values()))
+            while reports < 3:
+                before = heard.heard
+                await eventually(lambda before=before: heard.heard > before)
+                reports += 1
+            assert changes.count == count
+            await sync.write(fleet_pb2.SyncRequest(complete=True, names=[agent.pool, quiet.pool], version=2))
+            whole = await next_state(sync, lambda state: state.version == 2)
+            assert (len(whole.pools), whole.partial) == (2, False)
+        sync.cancel()
+
+
 async def test_health_reflection_and_metrics_answer(server: Running) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)

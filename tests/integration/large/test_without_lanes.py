@@ -111,8 +111,8 @@ async def told(server: Running, problem: str) -> None:
 
     fleet = FleetServicer(server.fleet, server.replica, server.gate)
 
-    def said() -> bool:
-        problems = [capsule.problem for state in fleet.state().pools for capsule in state.capsules]
+    async def said() -> bool:
+        problems = [capsule.problem for state in (await fleet.state()).pools for capsule in state.capsules]
         return len(problems) == 1 and (problem in problems[0] if problem else not problems[0])
 
     await eventually(said)

@@ -48,9 +48,11 @@ class Woken(list[str]):
         super().__init__()
         self.came = asyncio.Event()
 
-    def __call__(self, pool: str) -> None:
-        self.append(pool)
-        self.came.set()
+    def __call__(self, pool: str, version: str) -> None:
+        """That everything is listed anew, as at the start, is nobody's turn."""
+        if pool:
+            self.append(pool)
+            self.came.set()
 
     async def by(self, happen: Callable[[], Any], *, seconds: float = SOON) -> set[str]:
         """Whose turn it is after something has happened."""

@@ -123,3 +123,15 @@ def test_nothing_that_may_be_counted_gives_a_number_that_is_none(rng: Random) ->
             values = [value for _, value in said.ListFields()]
             assert all(math.isfinite(value) and value >= 0 for value in values)
             assert said.dispersion >= 1
+
+
+def test_how_long_nothing_has_taken_is_not_the_age_of_a_sample() -> None:
+    """Or the recommendation of a pool without calls would be another one with each look."""
+    meter = Demand(0.0)
+    for second in range(1, 4):
+        assert meter.sample(float(second), 0, 0) is False
+    assert meter.message(3.7).service_seconds == 0
+    assert meter.sample(4.0, 1, 0)
+    assert not meter.sample(5.0, 1, 0)
+    assert meter.message(5.5).service_seconds == pytest.approx(2.5)
+    assert meter.sample(6.0, 0, 0)

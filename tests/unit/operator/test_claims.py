@@ -10,7 +10,7 @@ import pytest
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import LEASES, Kube, KubeError, Object, Resource
 from snakepit_operator.pods import AgentImage
-from snakepit_operator.reconcile import Reconciler
+from snakepit_operator.reconcile import Reconciler, Seen
 from snakepit_operator.settings import Settings
 from support.operator_world import START
 from support.pretend_api import PretendApi
@@ -57,7 +57,7 @@ async def test_the_first_one_has_the_pool_and_the_other_leaves_it_alone_and_says
 async def test_the_other_ones_control_plane_hears_nothing_of_it() -> None:
     api = PretendApi(raw())
     one, other = release(api, "one"), release(api, "other")
-    other.listed({POOL: raw()}, {})
+    other.listed({POOL: raw()}, {}, Seen())
     assert other.fleet.pools == {POOL}, "it is nobody's yet"
     await one.reconcile(POOL, START)
     await other.reconcile(POOL, START)

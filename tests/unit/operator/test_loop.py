@@ -17,7 +17,7 @@ from snakepit_operator.leases import LEASE_SECONDS, look
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.queue import DueQueue
-from snakepit_operator.reconcile import Reconciler
+from snakepit_operator.reconcile import Reconciler, Seen
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
 from support.operator_world import START, capsule, fleet, pod, pool
@@ -183,20 +183,20 @@ class TestResync:
         others = {**self.raw("others"), "status": {"release": "other/snakepit-operator"}}
         ours = {**self.raw("ours"), "status": {"release": "system/snakepit-operator"}}
         found = self.listed("new") | {"default/going": going, "default/others": others, "default/ours": ours}
-        made.listed(found, {})
+        made.listed(found, {}, Seen())
         assert made.fleet.pools == {"default/new", "default/ours"}
 
     async def test_a_pool_that_a_list_misses_is_forgotten_unless_it_was_looked_at_since_the_list_was_begun(self) -> None:
         """A new pool would be taken back at the replicas, with its capsules, until the next look."""
         api = PretendApi(*(self.raw(name) for name in ("stays", "gone", "remade", "made")))
         made = self.reconciler(api)
-        made.listed(self.listed("stays", "gone", "remade"), {})
+        made.listed(self.listed("stays", "gone", "remade"), {}, Seen())
         for name in ("stays", "gone", "remade"):
             await made.reconcile(f"default/{name}", START)
-        before = dict(made.memories)
+        before = made.seen()
         for name in ("remade", "made"):
             await made.reconcile(f"default/{name}", START)
-        made.listed(self.listed("stays"), before)
+        made.listed(self.listed("stays"), {}, before)
         assert made.fleet.pools == made.memories.keys() == {"default/stays", "default/remade", "default/made"}
-        made.listed(self.listed("stays"), dict(made.memories))
+        made.listed(self.listed("stays"), {}, made.seen())
         assert made.fleet.pools == made.memories.keys() == {"default/stays"}

@@ -194,14 +194,14 @@ def test_counts_of_recycled_workers_are_those_of_the_replica_that_has_heard_most
 
 def test_a_worker_that_can_t_be_recycled_is_a_fault_although_it_serves() -> None:
     worker = pool_pb2.Worker(state=pool_pb2.WORKER_STATE_READY, reason="SuccessorFailed", message="goes on", traceback="Traceback")
-    found = view(answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker]))).capsules["a"]
+    found = view(answer(capsule(pool_pb2.LIVENESS_LIVE, workers=[worker], ready_workers=1))).capsules["a"]
     assert (found.failure, found.traceback, found.ready_workers) == (("SuccessorFailed", "goes on"), "Traceback", 1)
 
 
 def test_a_capsule_that_reaches_no_lane_port_says_so_unless_another_replica_has_its_workers() -> None:
     without = capsule(pool_pb2.LIVENESS_SUSPECT, problem="its agent can't reach port 7802")
     assert view(answer(without)).capsules["a"].failure == ("LaneUnreachable", "its agent can't reach port 7802")
-    serving = capsule(pool_pb2.LIVENESS_LIVE, workers=[pool_pb2.Worker(id="a/0", state=pool_pb2.WORKER_STATE_READY)])
+    serving = capsule(pool_pb2.LIVENESS_LIVE, ready_workers=1)
     assert view(answer(without), answer(serving)).capsules["a"].failure is None
 
 

@@ -40,23 +40,34 @@ log = logging.getLogger(__name__)
 
 
 class Changes:
-    """Something about the fleet is different from what it was: wakes everybody who waits for it."""
+    """Something about a pool, or about all of them, is different from what it was: wakes everybody who waits for it."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._whole = 0
+        self._pools: dict[str, int] = {}
+        """Of each pool, how many changes there were when it changed last."""
         self._next = asyncio.Event()
 
-    def tell(self) -> None:
-        """Wake everybody who waits."""
+    def tell(self, pool: str = "") -> None:
+        """Wake everybody who waits. Empty: no one knows of which pool it is, or it is gone."""
         self.count += 1
+        if pool:
+            self._pools[pool] = self.count
+        else:
+            self._whole = self.count
+            self._pools.clear()
         self._next.set()
         self._next = asyncio.Event()
 
-    async def wait_beyond(self, seen: int) -> int:
-        """Wait until there have been more changes than `seen`; returns how many."""
+    async def wait_beyond(self, seen: int) -> None:
+        """Wait until there have been more changes than `seen`."""
         while self.count == seen:
             await self._next.wait()
-        return self.count
+
+    def since(self, seen: int) -> list[str] | None:
+        """The pools that have changed since then; None: perhaps any."""
+        return None if self._whole > seen else [name for name, count in self._pools.items() if count > seen]
 
 
 class Fleet:
@@ -224,7 +235,7 @@ class Fleet:
         self.flow.sessions.unheard(capsule)
         self.flow.telemetry.missed.labels(pool.name).inc()
         pool.refresh(capsule, self.flow.clock())
-        self.changes.tell()
+        self.changes.tell(pool.name)
 
     def _pool_of(self, capsule: Capsule) -> Pool | None:
         """None: it has ended, or its pool has, whatever pool of that name there is now."""
@@ -255,7 +266,12 @@ class Fleet:
         self.roster.reported(pool)
         self._count_recycled(pool, capsule, report)
         self._ended(pool, gone, now)
-        self._usable(pool, capsule, now)
+        # What changes with each heartbeat, such as ages, is no news.
+        news = (capsule.draining, capsule.ready_workers, *((each.incarnation, each.state, each.reason) for each in report.workers))
+        if news != capsule.said or gone:
+            capsule.said = news
+            self.changes.tell(pool.name)
+        self._go_on(pool, capsule, now)
         if not pool.ready_workers:
             self.flow.calls.give_up_hopeless(pool, now)
 
@@ -285,7 +301,10 @@ class Fleet:
     def _usable(self, pool: Pool, capsule: Capsule, now: float) -> None:
         """The capsule's workers may have become usable: let waiting calls go on."""
         pool.refresh(capsule, now)
-        self.changes.tell()
+        self.changes.tell(pool.name)
+        self._go_on(pool, capsule, now)
+
+    def _go_on(self, pool: Pool, capsule: Capsule, now: float) -> None:
         if pool.queue.depth:
             self.flow.sessions.reconsider(pool, capsule, now)
             for worker in [each for each in capsule.everyone if each in pool.queue.pinned]:
@@ -314,11 +333,11 @@ class Fleet:
         """Take a sample of every pool's demand, when it is time; a call that no worker is there for is told at once."""
         is_due = now >= self._sampled_at + SAMPLE_SECONDS
         for pool in self.flow.pools.values():
-            if is_due:
-                pool.demand.sample(now, pool.busy_slots, pool.queue.depth)
+            if is_due and pool.demand.sample(now, pool.busy_slots, pool.queue.depth):
+                self.changes.tell(pool.name)
             is_short = bool(pool.queue.depth) and not pool.ready_workers
             if is_short and not pool.is_short:
-                self.changes.tell()
+                self.changes.tell(pool.name)
             pool.is_short = is_short
         if is_due:
             self._sampled_at = now
@@ -340,7 +359,7 @@ class Fleet:
         now = self.flow.clock()
         self.flow.agents.senders.pop(capsule, None)
         self._ended(pool, pool.remove(capsule, why, now), now)
-        self.changes.tell()
+        self.changes.tell(pool.name)
 
     async def stop(self) -> None:
         """End what asks the store."""

@@ -136,6 +136,8 @@ class Capsule:
         # How many were recycled, by reason, as the agent counts them.
         self.recycled: dict[str, int] = {}
         self.reported = False
+        # What of its last report the operator has to hear at once.
+        self.said: tuple[object, ...] = ()
         self.inflight: dict[int, Call] = {}
         # Streams whose slot is free again while chunks are still on their way.
         self.trailing: dict[int, Call] = {}

@@ -56,9 +56,13 @@ class Demand:
         self.served += 1
         self.served_seconds += seconds
 
-    def sample(self, now: float, busy: int, waiting: int) -> None:
-        """To be called every SAMPLE_SECONDS. `busy`: slots that are taken now, `waiting`: calls in the queue."""
+    def sample(self, now: float, busy: int, waiting: int) -> bool:
+        """Whether anything has come or gone since the last one. To be called every SAMPLE_SECONDS.
+
+        `busy`: slots that are taken now, `waiting`: calls in the queue.
+        """
         arrived, served, seconds = self._last
+        before = (arrived, served, self._load[-1] if self._load else 0)
         self._last = (self.arrived, self.served, self.served_seconds)
         if busy or waiting or self.arrived > arrived:
             self._active_at = now
@@ -72,6 +76,7 @@ class Demand:
             kept = math.exp(-min(ended / SERVICE_CALLS, SAMPLE_SECONDS / SERVICE_SECONDS))
             self._service_calls = self._service_calls * kept + ended
             self._service_seconds = self._service_seconds * kept + self.served_seconds - seconds
+        return before != (self.arrived, self.served, busy + waiting)
 
     def message(self, now: float) -> fleet_pb2.Demand:
         """The demand as the operator gets it."""
@@ -82,11 +87,15 @@ class Demand:
         return fleet_pb2.Demand(
             arrivals_per_second=rate / SAMPLE_SECONDS,
             dispersion=max(dispersion, self._load_dispersion()),
-            service_seconds=self._service_seconds / known if known else now - self._busy_since,
+            service_seconds=self._service_seconds / known if known else self._had_for(now),
             busy_slots=_mean(list(self._busy)),
             idle_seconds=now - self._active_at,
             drift=math.sqrt(2 * drift * rate / BIN**3) / SAMPLE_SECONDS**2,
         )
+
+    def _had_for(self, now: float) -> float:
+        """How long those that run have had their slots, at least; 0 where none does: the age of a sample is nothing to go by."""
+        return now - self._busy_since if self._busy and self._busy[-1] else 0.0
 
     def _remember_arrivals(self) -> None:
         """Sums over time, of which the older part counts less and less: arrivals, and the squares of their differences."""

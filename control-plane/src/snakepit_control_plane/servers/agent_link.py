@@ -88,13 +88,13 @@ class AgentPeer:
     def with_lane(self) -> None:
         if self._capsule.problem:
             self._capsule.problem = ""
-            self._fleet.changes.tell()
+            self._fleet.changes.tell(self._capsule.pool)
 
     def without_lane(self, port: int) -> SnakepitError:
         """Said in the pool's status too, until it has one."""
         reach = f"can't reach port {port} of the control plane, where links have their lanes: let its pod through to it, as to gRPC's"
         self._capsule.problem = f"its agent {reach}"
-        self._fleet.changes.tell()
+        self._fleet.changes.tell(self._capsule.pool)
         return ServerUnavailable(f"capsule {self._capsule.name} {reach}")
 
     def finish(self) -> None:

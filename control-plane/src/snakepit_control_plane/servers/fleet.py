@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 import grpc
@@ -19,14 +20,19 @@ from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
 CHANGE_SECONDS = 1.0
 """Changes are told at most this often."""
 
+AT_ONCE = 100
+"""Capsules that are looked at without a pause: about a millisecond, for which calls wait."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Talk:
-    """The talk with one operator. `writing` is held for each message: a stream takes one at a time."""
+    """The talk with one operator. `writing` is held for each message: a stream takes one at a time. `told`: so many changes are in them."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, told: int) -> None:
         self.context = context
+        self.told = told
+        self.begun = False
         self.writing = asyncio.Lock()
         self.version = 0
         self.complete = False
@@ -48,7 +54,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         except SnakepitError as error:
             await abort(context, error)
             return
-        talk = _Talk(context)
+        talk = _Talk(context, self._fleet.changes.count)
         changes = asyncio.create_task(self._tell_changes(talk))
         with contextlib.ExitStack() as listening:
             try:
@@ -71,39 +77,54 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, held=held, names=request.names)
 
     async def _tell_changes(self, talk: _Talk) -> None:
-        seen = self._fleet.changes.count
         while True:
-            seen = await self._fleet.changes.wait_beyond(seen)
-            await self._answer(talk)
+            await self._fleet.changes.wait_beyond(talk.told)
+            await self._answer(talk, partial=True)
             await asyncio.sleep(CHANGE_SECONDS)
 
-    async def _answer(self, talk: _Talk) -> None:
+    async def _answer(self, talk: _Talk, *, partial: bool = False) -> None:
+        """With everything, or with what has changed since the answer before."""
         async with talk.writing:
-            await talk.context.write(self.state(talk.version))
+            changes = self._fleet.changes
+            names = changes.since(talk.told) if partial and talk.begun else None
+            talk.told, talk.begun = changes.count, True
+            if names != []:
+                await talk.context.write(await self.state(talk.version, names))
 
-    def state(self, version: int = 0) -> fleet_pb2.SyncResponse:
-        """Everything, as it is now, to an operator whose request `version` was the last to be carried out."""
-        problem = self._fleet.store.problem
-        return fleet_pb2.SyncResponse(
+    async def state(self, version: int = 0, names: Sequence[str] | None = None) -> fleet_pb2.SyncResponse:
+        """Everything, or these pools, to an operator whose request `version` was the last to be carried out.
+
+        Calls go on meanwhile, so that not all of it is of one moment.
+        """
+        problem, pools = self._fleet.store.problem, self._fleet.flow.pools
+        answer = fleet_pb2.SyncResponse(
             replica=self._replica,
             session_store_ready=not problem,
             session_store_message=problem or self._store_note,
-            pools=[self._pool(pool) for pool in self._fleet.flow.pools.values()],
             version=version,
             refused=self._fleet.roster.refused,
+            partial=names is not None,
         )
+        for name in list(pools) if names is None else names:
+            if (pool := pools.get(name)) is not None:
+                await self._describe(pool, answer.pools.add())
+        return answer
 
-    def _pool(self, pool: Pool) -> fleet_pb2.PoolState:
-        return fleet_pb2.PoolState(
-            pool=pool.describe(),
-            capsules=[*map(_lost, pool.lost), *map(self._capsule, pool.capsules.values())],
-            tools=sorted(pool.tools),
-            silence_held=pool.silence_held,
-            settings_digest=pool.digest,
-            demand=pool.demand.message(self._fleet.flow.clock()),
-        )
+    async def _describe(self, pool: Pool, state: fleet_pb2.PoolState) -> None:
+        state.capsules.extend(map(_lost, pool.lost))
+        everybody = list(pool.capsules.values())
+        for first in range(0, len(everybody), AT_ONCE):
+            await asyncio.sleep(0)
+            state.capsules.extend(map(self._capsule, everybody[first : first + AT_ONCE]))
+        await asyncio.sleep(0)
+        state.pool.CopyFrom(pool.describe())
+        state.tools.extend(sorted(pool.tools))
+        state.silence_held = pool.silence_held
+        state.settings_digest = pool.digest
+        state.demand.CopyFrom(pool.demand.message(self._fleet.flow.clock()))
 
     def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:
+        infos = [worker.info for worker in capsule.workers.values()]
         return fleet_pb2.CapsuleState(
             name=capsule.name,
             incarnation=capsule.incarnation,
@@ -112,9 +133,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             draining=capsule.draining or capsule.cordoned,
             sessions=self._fleet.flow.sessions.upkeep.bound_to(capsule.name),
             running=sum(worker.load for worker in capsule.everyone),
-            workers=[worker.info for worker in capsule.workers.values()],
+            workers=[each for each in infos if each.state != pool_pb2.WORKER_STATE_READY or each.reason],
             recycled=capsule.recycled,
             problem=capsule.problem,
+            ready_workers=sum(each.state == pool_pb2.WORKER_STATE_READY for each in infos),
         )
 
 

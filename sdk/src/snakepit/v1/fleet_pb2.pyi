@@ -27,7 +27,7 @@ class SyncRequest(_message.Message):
     def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ..., evicted_capsules: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., held_capsules: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
-    __slots__ = ("replica", "session_store_ready", "session_store_message", "pools", "version", "refused")
+    __slots__ = ("replica", "session_store_ready", "session_store_message", "pools", "version", "refused", "partial")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -41,13 +41,15 @@ class SyncResponse(_message.Message):
     POOLS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     replica: str
     session_store_ready: bool
     session_store_message: str
     pools: _containers.RepeatedCompositeFieldContainer[PoolState]
     version: int
     refused: _containers.ScalarMap[str, str]
-    def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., version: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    partial: bool
+    def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., version: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class PoolState(_message.Message):
     __slots__ = ("pool", "capsules", "tools", "silence_held", "settings_digest", "demand")
@@ -82,7 +84,7 @@ class Demand(_message.Message):
     def __init__(self, arrivals_per_second: _Optional[float] = ..., dispersion: _Optional[float] = ..., service_seconds: _Optional[float] = ..., busy_slots: _Optional[float] = ..., idle_seconds: _Optional[float] = ..., drift: _Optional[float] = ...) -> None: ...
 
 class CapsuleState(_message.Message):
-    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled", "problem")
+    __slots__ = ("name", "incarnation", "liveness", "draining", "sessions", "running", "workers", "pod_uid", "recycled", "problem", "ready_workers")
     class RecycledEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +102,7 @@ class CapsuleState(_message.Message):
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     RECYCLED_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    READY_WORKERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     liveness: _pool_pb2.Liveness
@@ -110,4 +113,5 @@ class CapsuleState(_message.Message):
     pod_uid: str
     recycled: _containers.ScalarMap[str, int]
     problem: str
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ..., recycled: _Optional[_Mapping[str, int]] = ..., problem: _Optional[str] = ...) -> None: ...
+    ready_workers: int
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., liveness: _Optional[_Union[_pool_pb2.Liveness, str]] = ..., draining: _Optional[bool] = ..., sessions: _Optional[int] = ..., running: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., pod_uid: _Optional[str] = ..., recycled: _Optional[_Mapping[str, int]] = ..., problem: _Optional[str] = ..., ready_workers: _Optional[int] = ...) -> None: ...

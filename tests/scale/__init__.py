@@ -1,0 +1,1 @@
+"""How large it may be: `make scale`."""
