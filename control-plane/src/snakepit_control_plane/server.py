@@ -41,6 +41,9 @@ from snakepit_control_plane.telemetry import PoolGauges, Telemetry
 FAREWELL_SECONDS = 10.0
 """A slow reader may take so long for what is in the kernel's buffers when all calls have ended."""
 
+CONNECTION_SHARE = 0.7
+"""Of the lingering, with gRPC's own jitter of a tenth and a second for the Service to leave this replica out."""
+
 START_SECONDS = 12.0
 """So long the kubelet waits for a replica to be ready for the first time, before it takes the start to be over all the same."""
 
@@ -76,7 +79,9 @@ class Running:
         self.metrics_address = self.health_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=server_options())
+        # No connection outlives the lingering: gRPC dials another replica in time, and loses no call. A stream goes on as long as it likes.
+        age = ("grpc.max_connection_age_ms", max(1, int(settings.linger_seconds * 1000 * CONNECTION_SHARE)))
+        self._grpc = grpc.aio.server(options=[*server_options(), *([age] if settings.linger_seconds else [])])
         PoolGauges(self.flow.loop, self._pools, self.telemetry.registry)
         self._metrics = MetricsServer(self.telemetry.application())
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
@@ -185,7 +190,7 @@ class Running:
         if self._probes is not None:
             await self._probes.set_ready(False)
         self.links.go_away()
-        # Plain clients have to notice, which nothing tells: so all of the time.
+        # Plain clients find another replica when their connections are old enough: so all of the time.
         await asyncio.sleep(self.settings.linger_seconds if linger is None else linger)
         end = asyncio.get_running_loop().time() + drain
         with contextlib.suppress(TimeoutError):

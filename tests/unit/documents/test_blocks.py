@@ -26,7 +26,7 @@ RUN = {"README.md", "docs/clients.md", "docs/caller.md"}
 """Pages whose commands of other programs are run."""
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
-OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "{", "}"}
+OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "sed", "{", "}"}
 VERBS = {"annotate", "apply", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "uncordon", "wait"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
