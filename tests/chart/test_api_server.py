@@ -244,6 +244,8 @@ def test_an_upgrade_keeps_the_certificate_that_the_api_server_knows_the_metrics_
     run("kubectl", "delete", "secret", "mine-snakepit-metrics-api", "-n", install.namespace)
     install("metricsApi.enabled=true")
     assert registered(run)["caBundle"] == json.loads(run(*secret))["ca.crt"] != before
+    install("metricsApi.enabled=false")
+    assert run("kubectl", "get", "apiservice", "v1beta2.custom.metrics.k8s.io", "--ignore-not-found") == ""
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])
