@@ -68,7 +68,7 @@ class MetricsApi:
         application = web.Application(middlewares=[self._guarded])
         application.router.add_get(_ROOT, self._discover)
         application.router.add_get(f"{_ROOT}/namespaces/{{namespace}}/{RESOURCE}/{{name}}/{{metric}}", self._tell)
-        runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=END_SECONDS)
         await runner.setup()
         try:
             with _bound(self._listen) as listener:
