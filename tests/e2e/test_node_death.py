@@ -121,7 +121,7 @@ def spread_capsules(pool: str, namespace: str) -> None:
 @pytest.mark.parametrize(
     ("how", "leads", "timeout"),
     [("killed", True, DEFAULT_SECONDS), ("cut off", False, SHORT_SECONDS)],
-    ids=["killed, the leading operator on it", "cut off, before Kubernetes knows"],
+    ids=["killed, the leading operator on it", "cut off"],
 )
 def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_back_elsewhere_in_time(
     namespace: str, pool: str, how: str, leads: bool, timeout: int
@@ -149,7 +149,7 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
         with dead(away, how) as died:
             strong = eventually(at_full_strength, "two capsules on the node that is left", timeout=90)
             full = time.time() - died
-            load.wait_for_more(500)
+            load.wait_for_more(200)
             session.wait_for_more()
         eventually(lambda: len(get("pods", namespace=namespace, selector=f"snakepit.dev/pool={pool}")) == 2, "what was dead is gone")
         load.wait_for_more()
@@ -167,10 +167,13 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
     # One at the silent replica, one at the silent capsule.
     assert len(calls["failures"]) <= 2 * CALLERS, calls["failures"]
     assert set(calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, calls["failures"]
-    assert told < timeout + 3
+    # Its lease in the store was renewed up to a heartbeat after it was heard, and is looked at each second.
+    latest = timeout + timeout / 5 + 1
+    assert told < latest + 2
     # Who stands by has seen the lease renewed up to two seconds late, and looks every two seconds whether its time is over.
-    assert replaced < timeout + 4 + 5 * leads
-    assert full < replaced + 2 * start + 3, "what it takes beside is the start of a pod"
+    assert replaced < latest + 4 + 5 * leads
+    assert [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died] == [away]
+    assert full < replaced + 2 * start + 10, "what it takes beside is the start of a pod"
     alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}
     assert lost not in alive, "what comes back is fenced"
     assert {str(w["id"]).rpartition("/")[0] for w in workers(pool, namespace=namespace)} == alive
