@@ -45,8 +45,8 @@ LEAST_PEAKEDNESS = 0.2
 MOST_DISPERSION = 4.0
 """Arrivals come in bursts that are taken into account up to here; a Poisson process has 1."""
 
-DRIFT_WEIGHT = 2.0
-"""Rates that drift jump more often than a normal distribution of that variance says."""
+DRIFT_WEIGHT = 0.5
+"""Of the drift's variance. All of it would be right for calls that wait at the end of a warm-up; most come before, and after it ends."""
 
 EXACT_SLOTS = 1000
 """Beyond so many, Erlang's formula is approximated."""

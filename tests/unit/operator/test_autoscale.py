@@ -118,7 +118,7 @@ def test_calls_that_wait_get_slots_of_their_own_if_they_take_longer_than_a_warm_
 def test_the_reasoning_says_what_was_measured_and_which_bound_holds() -> None:
     said = recommend(demand(), AutoscalingSpec(max_replicas=9), 8, 12.0)
     assert said.reasoning == (
-        "9 capsules of 8 slots: 41 calls/s × 1.6 s = 66 busy slots, +28 so that at most 70 % are busy, "  # noqa: RUF001
+        "9 capsules of 8 slots: 41 calls/s × 1.6 s = 66 busy slots, +25 so that 99.9 % wait less than 50 ms, "  # noqa: RUF001
         "which is 12 capsules, and maxReplicas says 9"
     )
 
