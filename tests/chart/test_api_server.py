@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 
 from snakepit._names import new_id
-from support.api_server import SYSTEM
+from support.api_server import ADMIN, SYSTEM, ApiServer
 from support.chart import CHART, Refused, parse
+from support.pages import blocks
 
 Run = Callable[..., str]
 Values = dict[str, Any]
@@ -273,6 +276,37 @@ def test_redis_is_one_or_three_and_what_is_in_between_is_said_and_keeps_its_sess
     assert LOSES not in install("redis.persistence.enabled=true", "redis.replicas=3")
     assert redis(run, install)["spec"]["replicas"] == 3
     assert "at once: they have no volumes" not in install("redis.replicas=3", "logLevel=debug")
+
+
+# -- pools, kept as YAML -----------------------------------------------------------------------------------------------
+
+
+def test_pools_are_backed_up_and_restored_as_the_document_types_it(run: Run, server: ApiServer, tmp_path: Path) -> None:
+    """Over a pool that was changed since, and where it is gone."""
+    back_up, restore = next(
+        each.text for each in blocks("docs/operations.md", "sh", "Back up and restore") if "get sp" in each.text
+    ).splitlines()
+    own = {"KUBECONFIG": str(server.kubeconfig(ADMIN)), "PATH": f"{server.programs}:{os.environ['PATH']}"}
+
+    def typed(line: str) -> None:
+        words = ["bash", "-euo", "pipefail", "-c", line]
+        done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def replicas() -> int:
+        return int(run("kubectl", "get", "sp/kept", "-n", "backed-up", "-o", "jsonpath={.spec.replicas}"))
+
+    run("kubectl", "create", "namespace", "backed-up")
+    spec = {"worker": {"adapter": "kept.tools:Kept"}, "replicas": 3}
+    kind = {"apiVersion": "snakepit.dev/v1alpha1", "kind": "SnakePool"}
+    run("kubectl", "apply", "-f", "-", stdin=json.dumps({**kind, "metadata": {"name": "kept", "namespace": "backed-up"}, "spec": spec}))
+    typed(back_up)
+    run("kubectl", "scale", "sp/kept", "-n", "backed-up", "--replicas=7")
+    typed(restore)
+    assert replicas() == 3
+    run("kubectl", "delete", "sp/kept", "-n", "backed-up")
+    typed(restore)
+    assert replicas() == 3
 
 
 # -- who may install ---------------------------------------------------------------------------------------------------
