@@ -139,6 +139,7 @@ class Witness(Protocol):
     def created(self, who: Client, look: Look | None, made: Object, late: bool) -> None: ...
     def refused(self, who: Client, look: Look | None, body: Object, error: KubeError) -> None: ...
     def looks(self, who: Client, name: str) -> None: ...
+    def read(self, who: Client, pool: Object) -> None: ...
     def ends(self, look: Look) -> None: ...
     def deletes(self, who: Client, look: Look | None, name: str, uid: str, late: bool) -> None: ...
     def writes(self, who: Client, resource: Resource, verb: str, name: str, body: Object) -> None: ...
@@ -190,6 +191,7 @@ class Client:
         at = self.server.now()
         found: Object = await self._ask("get", lambda late: self.server.get(resource, namespace, name))
         if resource is POOLS:
+            self.witness.read(self, found)
             if before := self.looks.get(f"{namespace}/{name}"):
                 self.witness.ends(before)
             self.looks[f"{namespace}/{name}"] = Look(found, at, self.reign)
@@ -203,6 +205,9 @@ class Client:
             self._heard(look)
             look.unheard, look.demanded = self.unheard(), f"{namespace}/{selector.partition('=')[2]}" in self.demanded()
         return found
+
+    async def revision(self, resource: Resource, namespace: str | None) -> int:
+        return int(await self._ask("list", lambda late: self.server.revision(resource, namespace)))
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         look = self.looks.get(pool_of(resource.plural, body)) if resource is PODS else None
@@ -325,8 +330,6 @@ class Client:
         if self.weather.crashes and self.chance.random() < self.weather.crashes:
             self.on_crash()
             await asyncio.get_running_loop().create_future()
-        if self.usurps:
-            await asyncio.sleep(0.05)  # Two that disagree undo what the other does: not as fast as this machine can.
         if self.weather.slow and self.chance.random() < 0.5:
             await asyncio.sleep(self.chance.random() * self.weather.slow)
 

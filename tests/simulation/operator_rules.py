@@ -24,6 +24,12 @@ FAILED_SECONDS = 70.0
 """After a failed request, a status may tell of a decision that was made so long before."""
 DUEL_SECONDS = 40.0
 """In which one that leads looks at each pool, at the latest."""
+LOOKED_MOST = 110
+"""So often at most one process looks at one pool in ten seconds, whatever happens: a tenth of a second lies between two looks."""
+SPARED_SECONDS = 4.9
+"""What one has made, another one that has led for longer deletes no sooner, unless it is broken."""
+DISPUTED_MOST = 7
+"""So often it finds in ten seconds that another one has written the pool's status."""
 LOOKED_SECONDS = 10.0
 LOOKED = 40
 """So often a pool is looked at in that time at most, while neither it nor a pod changes."""
@@ -125,6 +131,11 @@ class Rules:
         self._asked: dict[tuple[str, str, int], deque[float]] = {}
         self._looked: dict[str, deque[float]] = {}
         self._lookers: dict[str, dict[str, float]] = {}
+        self._looked_by: dict[tuple[str, int, str], deque[float]] = {}
+        self._said: dict[tuple[str, int, str], Object] = {}
+        self._disputed: dict[tuple[str, int, str], deque[float]] = {}
+        self._decided: dict[tuple[str, int, str], float] = {}
+        """When each first did something about a pool, in each of its reigns; by the pool's uid."""
 
     def _require(self, so: bool, sentence: str) -> None:
         if not so:
@@ -153,6 +164,7 @@ class Rules:
     def created(self, who: Client, look: Look | None, made: Object, late: bool) -> None:
         self.ours.add(uid(made))
         self._wrote(made)
+        self._decides(who, owner(made))
         if look is None or look.pods is None:
             return
         look.made.append(made)
@@ -198,11 +210,21 @@ class Rules:
 
     def looks(self, who: Client, name: str) -> None:
         """It reads a pool."""
+        often = self._within_time(self._looked_by.setdefault((who.name, who.reign, name), deque()), LOOKED_SECONDS)
+        self._require(often <= LOOKED_MOST, f"{who.name} looks at {name} {often} times in {LOOKED_SECONDS:g} s")
         self._lookers.setdefault(name, {})[who.name] = self._server.now()
         if self._duel(name):
             self.changed(name)
         count = self._within_time(self._looked.setdefault(name, deque()), LOOKED_SECONDS)
         self._require(count <= LOOKED, f"{who.name} looks at {name} {count} times in {LOOKED_SECONDS:g} s")
+
+    def read(self, who: Client, pool: Object) -> None:
+        """Two that lead at a time don't take turns as fast as they can."""
+        key = who.name, who.reign, pool["metadata"]["uid"]
+        if self._said.get(key, pool.get("status")) != pool.get("status"):
+            often = self._within_time(self._disputed.setdefault(key, deque()), LOOKED_SECONDS)
+            name = pool["metadata"]["name"]
+            self._require(often <= DISPUTED_MOST, f"{who.name} finds {often} times in {LOOKED_SECONDS:g} s that another writes of {name}")
 
     def _duel(self, name: str) -> bool:
         """Two lead, or did just now: what one does wakes the other, and they need not agree."""
@@ -244,6 +266,8 @@ class Rules:
         self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
         if late or finished(seen):
             return
+        if uid_ not in look.lost:
+            self._spared(who, look, name, uid_)
         could = phase(seen) == "Running"
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
         if ready(seen) and not late:
@@ -251,6 +275,18 @@ class Rules:
         if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_):
             self._enough(look, name)
             self._idle_first(look, seen)
+
+    def _decides(self, who: Client, pool: str) -> None:
+        self._decided.setdefault((who.name, who.reign, pool), self._server.now())
+
+    def _spared(self, who: Client, look: Look, name: str, uid_: str) -> None:
+        """Two that lead at a time don't undo at once what the other one does."""
+        began = self._decided.get((who.name, look.reign, look.pool["metadata"]["uid"]))
+        made = next((each for each in self._made if uid(each.pod) == uid_), None)
+        if made is None or made.by is who or began is None or began >= made.at:
+            return
+        age = self._server.now() - made.at
+        self._require(age >= SPARED_SECONDS, f"{name} is deleted {age:.1f} s after {made.by.name} has made it")
 
     def _cordoned(self, who: Client, name: str, uid_: str) -> None:
         for replica in self._plane.uncordoned(who, uid_):
@@ -306,6 +342,8 @@ class Rules:
         if verb == "status":
             metadata = found["metadata"]
             look = who.looks.get(f"{metadata['namespace']}/{metadata['name']}")
+            self._decides(who, metadata["uid"])
+            self._said[who.name, who.reign, metadata["uid"]] = found["status"]
             so = look is not None and look.pool["metadata"]["uid"] == metadata["uid"]
             self._require(so, f"{metadata['name']} is given the status of another pool of its name")
 

@@ -158,6 +158,22 @@ class ApiServer:
         """As `kill -9`: every connection breaks, and nobody listens any more."""
         self._end("kube-apiserver")
 
+    def snapshot(self) -> Path:
+        """What the store holds now, kept; both processes are started again."""
+        kept = self.folder / "snapshot"
+        self.close()
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.folder / "etcd", kept)
+        self.start()
+        return kept
+
+    def restore(self, kept: Path) -> None:
+        """The store holds what it held then; all that was written since is forgotten, and versions go on from there."""
+        self.close()
+        shutil.rmtree(self.folder / "etcd")
+        shutil.copytree(kept, self.folder / "etcd")
+        self.start()
+
     def close(self) -> None:
         for name in list(self._running):
             self._end(name)

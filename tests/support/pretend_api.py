@@ -71,6 +71,9 @@ class PretendApi:
         ]
         return copied([each for each in found if _labelled(each, selector) and _has(each, fields)])
 
+    async def revision(self, resource: Resource, namespace: str | None) -> int:
+        return int(self._next())
+
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         self.asked[resource.plural] = self.asked.get(resource.plural, 0) + 1
         refusal = {PODS: self.refuse, EVENTS: self.refuse_events}.get(resource)

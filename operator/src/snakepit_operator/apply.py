@@ -56,8 +56,7 @@ class Applier:
     async def status(self, pool: SnakePool, before: Object, version: str, status: SnakePoolStatus) -> Object | None:
         """Write the status if it differs from `before`: the pool as it is then; None: it doesn't. Raises KubeError, a conflict among them.
 
-        Only of the pool in that `version`: without it, the status of a pool that is gone would be that of a new one of its name, for the
-        API server takes no notice of a uid there.
+        The API server takes no notice of a uid there: the `version` says of which pool it is.
         """
         after: Object = msgspec.to_builtins(status)
         after["conditions"] = list(after["conditions"])

@@ -68,6 +68,9 @@ class Controller:
         self._added = asyncio.Event()
         self._missed = asyncio.Event()
         self._failures: dict[str, int] = {}
+        self._revision = 0
+        self._restored = asyncio.Event()
+        """Who watches from a version that isn't reached any more is told of nothing: he has to begin anew."""
         make = fleet or (lambda tell, short: Fleet(settings.agent.control_plane, tell, Token(settings.token_file), is_short=short))
         self.fleet = make(self._fleet_changed, self._is_short)
         self.reconciler = Reconciler(kube, settings, self.fleet)
@@ -78,7 +81,7 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
-            tasks.create_task(self._watching(self._namespaces, self.changed, self._until_listed), name="watch")
+            tasks.create_task(self._watch_forever(), name="watch")
             for number in range(_WORKERS):
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
 
@@ -106,6 +109,14 @@ class Controller:
         while not await self._resync():  # noqa: ASYNC110  # it is the API server that has them, some time
             await asyncio.sleep(LIST_SECONDS)
 
+    async def _watch_forever(self) -> None:
+        while True:
+            self._restored.clear()
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watching(self._namespaces, self.changed, self._until_listed), name="watching")
+                await self._restored.wait()
+                watching.cancel()
+
     async def _resync_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -120,11 +131,16 @@ class Controller:
         self.beat = self._time()
         before = self.reconciler.seen()
         try:
+            revision = await self._kube.revision(POOLS, next(iter(self._namespaces), None))
             pools = [each for namespace in self._namespaces or (None,) for each in await self._kube.list(POOLS, namespace)]
             pods = [each for namespace in self._namespaces or (None,) for each in await self._kube.list(PODS, namespace, POOL_LABEL)]
         except KubeError as error:
             log.warning("pools could not be listed (is the CRD installed?): %s", error)
             return False
+        if revision < self._revision:
+            log.warning("the API server's versions go back from %d to %d, as if it was restored: watching anew", self._revision, revision)
+            self._restored.set()
+        self._revision = revision
         found = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each for each in pools}
         theirs: dict[str, list[Object]] = {}
         for each in pods:
@@ -148,8 +164,11 @@ class Controller:
                 if after is not None:
                     self.wake(pool, after)
             finally:
-                self._queue.done(pool)
-                self._added.set()
+                asyncio.get_running_loop().call_later(self.reconciler.rest(pool), self._rested, pool)
+
+    def _rested(self, pool: str) -> None:
+        self._queue.done(pool)
+        self._added.set()
 
     async def _wait(self) -> None:
         self._added.clear()

@@ -6,13 +6,15 @@ nobody.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Struct
 
 from snakepit._retry import Backoff
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.events import EventBudget, NewEvent, events_of, recycled
-from snakepit_operator.model import FleetView, Observed, Outcome, Plan
+from snakepit_operator.model import FleetView, Observed, Outcome, Plan, Reason
 from snakepit_operator.plan import plan
 from snakepit_operator.pods import problem as why_none
 from snakepit_operator.sizing import Size, look_again, resize
@@ -20,6 +22,12 @@ from snakepit_operator.status import status
 
 RETRY_SECONDS = Backoff(1.0, 60.0)
 """First and longest pause after the API server has refused a pod. It doubles with each refusal of the same spec."""
+STRANGER_SECONDS = 5.0
+"""A capsule that works and that another operator has made since our last look is not deleted sooner: two that lead at a time, as may be
+for a moment, would undo what the other does as fast as they can.
+"""
+_CHOSEN = (Reason.SCALING_DOWN, Reason.ROLLING_OUT)
+"""Why what works may be deleted."""
 BUDGET_SECONDS = 300.0
 """A PodDisruptionBudget is written this often, in case somebody has changed it."""
 
@@ -49,6 +57,12 @@ class Memory(Struct, frozen=True, kw_only=True):
     uid: str
     deleted: frozenset[str] = frozenset()
     """Uids of its pods that we have deleted ourselves."""
+    spared: Mapping[str, float] | None = None
+    """Until when pods are spared: those of the last look by uid, those to be made then by name; None: there was no look."""
+    said: SnakePoolStatus | None = None
+    """The status that was written last."""
+    disputed: bool = False
+    """It had become another one by the last look: somebody else writes it, too."""
     seen: FleetView | None = None
     """What the control plane's counts were the last time."""
     refusal: Refusal | None = None
@@ -95,16 +109,19 @@ def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> S
     """The next step. Where no pod can be made of the spec, the pods of earlier specs stay and only surplus ones go."""
     problem, refusal, size = why_none(pool.spec), memory.refusal, resize(pool, observed, memory.size, now)
     pool = _sized(pool, size)
-    todo = plan(pool if problem is None else _paused(pool), observed, now)
+    spared = _spared(observed, memory, now)
+    todo = _sparing(spared, plan(pool if problem is None else _paused(pool), observed, now), now)
     if problem is not None:
         todo = msgspec.structs.replace(todo, creations=())
     elif todo.creations and refusal is not None and refusal.holds(pool.metadata.generation, now):
         problem = refusal.problem
         todo = msgspec.structs.replace(todo, creations=(), requeue_after=_sooner(todo.requeue_after, refusal.until - now))
     deleted = memory.deleted & {pod.uid for pod in observed.pods} | {each.uid for each in todo.deletions}
+    spared |= dict.fromkeys((each.name for each in todo.creations), 0.0)
+    disputed = memory.said not in (None, pool.status)
+    after = msgspec.structs.replace(memory, deleted=deleted, size=size, spared=spared, disputed=disputed)
     is_due = now - memory.budget_at > BUDGET_SECONDS or _budget_size(pool) != memory.budget_size
-    budget = size.capsules if is_due else None
-    return Step(todo, problem, budget, msgspec.structs.replace(memory, deleted=deleted, size=size))
+    return Step(todo, problem, size.capsules if is_due else None, after)
 
 
 def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, release: str, now: float) -> Conclusion:
@@ -120,7 +137,7 @@ def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, rel
     found = status(sized, observed, step.plan, now, done.refusal or step.problem, advice)
     after = msgspec.structs.replace(found, release=release)
     events, left = memory.events.spend([*events_of(pool.status, after, done), *recycled(memory.seen, observed.fleet)], now)
-    kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, events=left)
+    kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, events=left, said=after)
     if step.budget is not None:
         kept = msgspec.structs.replace(kept, budget_at=now, budget_size=_budget_size(sized))
     return Conclusion(after, events, kept, again)
@@ -128,6 +145,26 @@ def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, rel
 
 def _budget_size(pool: SnakePool) -> int | None:
     return None if pool.spec.autoscaling is None else pool.spec.replicas
+
+
+def _spared(observed: Observed, memory: Memory, now: float) -> dict[str, float]:
+    until = 0.0 if memory.spared is None else now + STRANGER_SECONDS
+    before = memory.spared or {}
+    return {pod.uid: before.get(pod.uid, before.get(pod.name, until)) for pod in observed.pods}
+
+
+def _sparing(spared: Mapping[str, float], todo: Plan, now: float) -> Plan:
+    """What would take the place of those that are spared waits, too."""
+    held = {each.name: spared[each.uid] for each in todo.deletions if spared[each.uid] > now and each.reason in _CHOSEN}
+    if not held:
+        return todo
+    return msgspec.structs.replace(
+        todo,
+        creations=(),
+        deletions=tuple(each for each in todo.deletions if each.name not in held),
+        drains=tuple(each for each in todo.drains if each not in held),
+        requeue_after=_sooner(todo.requeue_after, min(held.values()) - now),
+    )
 
 
 def _sized(pool: SnakePool, size: Size) -> SnakePool:

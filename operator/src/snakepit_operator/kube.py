@@ -122,6 +122,11 @@ class Kube:
                 return items
             query["continue"] = more
 
+    async def revision(self, resource: Resource, namespace: str | None) -> int:
+        """The newest resourceVersion there is: it grows, unless an older state of everything has been restored."""
+        page = await self._request("GET", resource.path(namespace), {"limit": "1"})
+        return int(page["metadata"]["resourceVersion"])
+
     async def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
         """The object as created; a field that the API server doesn't know is refused, not dropped."""
         return await self._request("POST", resource.path(namespace), {**_MANAGER, "fieldValidation": "Strict"}, body)

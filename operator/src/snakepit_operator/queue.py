@@ -28,7 +28,7 @@ class DueQueue:
         return name
 
     def done(self, name: str) -> None:
-        """The look at `name` is over."""
+        """The look at `name` is over, and another one may follow."""
         self._busy.discard(name)
 
     def next_due(self) -> float | None:

@@ -29,6 +29,10 @@ CONFIRM_SECONDS = 0.5
 """New settings are with every replica within this time, or the status says that they aren't yet."""
 CORDON_SECONDS = 1.0
 """How long a deletion waits for the control plane to have taken its capsules out of routing; the pod's own drain does the rest."""
+REST_SECONDS = 0.1
+"""Between two looks at one pool: a rollout's events come in swarms."""
+DISPUTED_SECONDS = 2.0
+"""The same while somebody else writes its status, too: two that lead at a time, as may be for a moment, undo what the other does."""
 OTHERS_SECONDS = 1800.0
 """That a pool is another release's is said this often: the API server forgets Events after an hour."""
 
@@ -58,6 +62,10 @@ class Reconciler:
         """Does the pool need more capsules than it should have by what was decided last?"""
         size = memory.size if (memory := self.memories.get(name)) is not None else None
         return size is not None and size.is_short(view)
+
+    def rest(self, name: str) -> float:
+        """Seconds until the next look at the pool, whatever happens: longer while another operator is at it, too."""
+        return DISPUTED_SECONDS if (memory := self.memories.get(name)) is not None and memory.disputed else REST_SECONDS
 
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""

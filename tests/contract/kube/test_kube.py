@@ -117,6 +117,12 @@ async def test_a_list_is_of_what_has_all_those_labels(kube: Kube, namespace: str
     assert names(await kube.list(PODS, namespace, "pool=other")) == []
 
 
+async def test_the_revision_grows_with_each_change(kube: Kube, namespace: str) -> None:
+    before = await kube.revision(PODS, namespace)
+    made = await kube.create(PODS, namespace, pod("a"))
+    assert before < int(version(made)) <= await kube.revision(PODS, namespace)
+
+
 async def test_events_are_listed_by_whom_they_are_about(kube: Kube, namespace: str) -> None:
     for name, uid in (("one", "uid-1"), ("other", "uid-2")):
         await kube.create(EVENTS, namespace, event(name, uid, namespace))
