@@ -28,7 +28,7 @@ LOOKED_MOST = 110
 """So often at most one process looks at one pool in ten seconds, whatever happens: a tenth of a second lies between two looks."""
 SPARED_SECONDS = 4.9
 """What one has made, another one that has led for longer deletes no sooner, unless it is broken."""
-DISPUTED_MOST = 7
+DISPUTED_MOST = 12
 """So often it finds in ten seconds that another one has written the pool's status."""
 LOOKED_SECONDS = 10.0
 LOOKED = 40
@@ -128,10 +128,12 @@ class Rules:
         self._names: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
         self._made: deque[Made] = deque(maxlen=200)
         self._replaced: dict[tuple[str, str, str], deque[float]] = {}
-        self._asked: dict[tuple[str, str, int], deque[float]] = {}
+        self._asked: dict[tuple[str, int, str, int], deque[float]] = {}
         self._looked: dict[str, deque[float]] = {}
         self._lookers: dict[str, dict[str, float]] = {}
         self._looked_by: dict[tuple[str, int, str], deque[float]] = {}
+        self._agreed: set[tuple[str, str]] = set()
+        """Who would have made a pod, by its uid, that another one has made."""
         self._said: dict[tuple[str, int, str], Object] = {}
         self._disputed: dict[tuple[str, int, str], deque[float]] = {}
         self._decided: dict[tuple[str, int, str], float] = {}
@@ -202,10 +204,12 @@ class Rules:
 
     def refused(self, who: Client, look: Look | None, body: Object, error: KubeError) -> None:
         self._note(f"  refused: {error.reason}")
+        if error.exists:
+            self._agreed.add((who.name, uid(self._server.pods()[body["metadata"]["name"]])))
         if error.exists or look is None:
             return
         name, generation = body["metadata"]["name"], look.pool["metadata"]["generation"]
-        count = self._within_time(self._asked.setdefault((who.name, name, generation), deque()), STORM_SECONDS)
+        count = self._within_time(self._asked.setdefault((who.name, who.reign, name, generation), deque()), STORM_SECONDS)
         self._require(count <= ASKED, f"{name} is asked for {count} times in two minutes, and refused")
 
     def looks(self, who: Client, name: str) -> None:
@@ -221,7 +225,8 @@ class Rules:
     def read(self, who: Client, pool: Object) -> None:
         """Two that lead at a time don't take turns as fast as they can."""
         key = who.name, who.reign, pool["metadata"]["uid"]
-        if self._said.get(key, pool.get("status")) != pool.get("status"):
+        before, self._said[key] = self._said.get(key, pool.get("status")), pool.get("status")
+        if before != pool.get("status"):
             often = self._within_time(self._disputed.setdefault(key, deque()), LOOKED_SECONDS)
             name = pool["metadata"]["name"]
             self._require(often <= DISPUTED_MOST, f"{who.name} finds {often} times in {LOOKED_SECONDS:g} s that another writes of {name}")
@@ -283,7 +288,7 @@ class Rules:
         """Two that lead at a time don't undo at once what the other one does."""
         began = self._decided.get((who.name, look.reign, look.pool["metadata"]["uid"]))
         made = next((each for each in self._made if uid(each.pod) == uid_), None)
-        if made is None or made.by is who or began is None or began >= made.at:
+        if made is None or made.by is who or began is None or began >= made.at or (who.name, uid_) in self._agreed:
             return
         age = self._server.now() - made.at
         self._require(age >= SPARED_SECONDS, f"{name} is deleted {age:.1f} s after {made.by.name} has made it")

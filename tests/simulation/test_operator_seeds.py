@@ -10,7 +10,8 @@ from simulation.operator_play import play
 
 from support.seeds import blocks, determines, play_each
 
-SEEDS = 180
+SEEDS = 500
+"""As many as take a minute and a half of one core; `make simulate` plays 2,000."""
 BLOCK = 10
 
 

@@ -154,6 +154,19 @@ class ApiServer:
     def end_autoscaling(self) -> None:
         self._end("kube-controller-manager")
 
+    def control(self, *controllers: str) -> None:
+        """These of Kubernetes' controllers work, until they are `uncontrolled`."""
+        self._launch(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig(ADMIN)}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            f"--controllers={','.join(controllers)}",
+        )
+
+    def uncontrolled(self) -> None:
+        self._end("kube-controller-manager")
+
     def down(self) -> None:
         """As `kill -9`: every connection breaks, and nobody listens any more."""
         self._end("kube-apiserver")
