@@ -83,7 +83,8 @@ class _Pass:
         waiting = [pod for pod in finished if pod.template_hash == self.template and retry_at(pod) > self.now]
         active = sum(1 for pod in self.observed.active if pod.template_hash == self.template)
         waiting = sorted(waiting, key=lambda pod: (pod.ordinal, pod.name))[: max(0, self.wanted - active)]
-        self._delete((pod for pod in finished if pod not in waiting), Reason.POD_FAILED)
+        kept = {pod.name for pod in waiting}
+        self._delete((pod for pod in finished if pod.name not in kept), Reason.POD_FAILED)
         return waiting
 
     def _give_up(self, active: list[PodView]) -> list[PodView]:
@@ -116,10 +117,12 @@ class _Pass:
         return self._remove(active, victims(active, len(active) - limits.most, self.observed, self.template), Reason.SCALING_DOWN)
 
     def _replaceable(self, active: Sequence[PodView], old: Sequence[PodView], limits: Budget) -> list[PodView]:
-        idle = [pod for pod in old if not self.observed.serving(pod)]
+        idle, busy = [], []
+        for pod in old:
+            (busy if self.observed.serving(pod) else idle).append(pod)
         serving = sum(1 for pod in active if self.observed.serving(pod))
         spare = serving - limits.least_serving
-        return idle + victims((pod for pod in old if pod not in idle), spare, self.observed, self.template)
+        return idle + victims(busy, spare, self.observed, self.template)
 
     def _remove(self, active: list[PodView], chosen: list[PodView], reason: Reason) -> list[PodView]:
         """Delete those chosen, but nothing that may be serving while the control plane is not heard."""
@@ -127,7 +130,8 @@ class _Pass:
         if len(allowed) < len(chosen):
             self.held = Reason.CONTROL_PLANE_UNKNOWN
         self._delete(allowed, reason)
-        return [pod for pod in active if pod not in allowed]
+        gone = {pod.name for pod in allowed}
+        return [pod for pod in active if pod.name not in gone]
 
     def _create(self, active: list[PodView], waiting: list[PodView], limits: Budget) -> tuple[Creation, ...]:
         new = [pod for pod in active if pod.template_hash == self.template]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import pytest
 from hypothesis import given, settings, strategies
+from msgspec.structs import replace
 
 from snakepit.spec import SnakePool
-from snakepit_operator.model import Phase, PodView
+from snakepit_operator.model import Observed, Phase, PodView
 from snakepit_operator.rollout import budget, share, template_hash
 from support.operator_world import START, World, pod, pool
 
@@ -128,3 +130,39 @@ def test_two_operators_that_see_the_same_do_not_double_anything() -> None:
     seen = len(world.active())
     world.reconcile(of)
     assert len(world.active()) == seen
+
+
+class Busy(World):
+    """A tenth of the capsules run a call at any time, others have sessions."""
+
+    def observed(self) -> Observed:
+        seen = super().observed()
+        assert seen.fleet is not None
+        counted = {
+            name: replace(each, running=int(zlib.crc32(name.encode()) % 10 == self.now % 10), sessions=zlib.crc32(name.encode()) % 3)
+            for name, each in seen.fleet.capsules.items()
+        }
+        return Observed(seen.pods, replace(seen.fleet, capsules=counted))
+
+
+def missed(each: PodView, seen: Observed) -> tuple[bool, int, int]:
+    """How much an old one is missed that serves."""
+    found = seen.capsule(each)
+    assert found is not None
+    return found.running > 0, found.sessions, -each.ordinal
+
+
+def test_a_thousand_capsules_roll_idle_ones_first_then_by_sessions_and_ordinal_and_never_more_or_fewer_than_allowed() -> None:
+    of = pool(replicas=1000, image="example/digits:2")
+    world, looks = Busy([pod(number, pool()) for number in range(1000)]), 0
+    while len(world.pods) > 1000 or any(each.template_hash != template_hash(of.spec) for each in world.active()):
+        seen = world.observed()
+        old = [each for each in seen.active if each.template_hash != template_hash(of.spec) and seen.serving(each)]
+        going = {each.name for each in world.reconcile(of).deletions}
+        gone, kept = [[missed(each, seen) for each in old if (each.name in going) is goes] for goes in (True, False)]
+        assert not gone or not kept or max(gone) < min(kept)
+        assert len(world.active()) <= 1250
+        assert len(world.ready()) >= 1000
+        world.settle()
+        looks += 1
+        assert looks < 100
