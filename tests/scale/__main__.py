@@ -140,7 +140,7 @@ class Play:
             shares, more = await self.spend(LOOK_SECONDS)
             worst, asked = max(worst, shares["operator"]), asked + more
         self.note(f"operator after a restart of the API server, worst {LOOK_SECONDS:g} s", 100 * worst, "% of a core", "≤", 50)
-        self.note("requests by pool in the minute after it", asked.total() / POOLS, "", "≤", 1, str(dict(asked)))
+        self.note("requests by pool in the minute after it", asked.total() / POOLS, "", "≤", 2, str(dict(asked)))
         self.note("operator's memory then, at most", self.made.mebibytes("operator", "VmHWM"), "MiB", "≤", 250)
 
     async def large(self) -> None:

@@ -124,11 +124,11 @@ async def rows() -> list[Row]:
         decisions = DECISIONS / await _cpu(plane.decide)
         what = f"{WORKERS:,} workers, {shape}"
         figures = (
-            ("memory of a replica", plane.mebibytes, "MiB", "≤", 200.0, ""),
+            ("memory of a replica", plane.mebibytes, "MiB", "≤", 200.0, "beside that of one without agents; links not counted"),
             ("heartbeats", 100 * beats / BEAT_SECONDS, "% of a core", "≤", 10.0, f"{len(plane.reports):,} in {BEAT_SECONDS} s"),
             ("decisions", decisions, "/s", "≥", 100_000.0, ""),
             ("a fleet sync at the replica", 1000 * told, "ms", "≤", 150.0, f"{state.ByteSize():,} bytes, every 5 s"),
-            ("its longest pause", 1000 * min(steps), "ms", "≤", 5.0, "for which calls wait"),
+            ("its longest pause", 1000 * min(steps), "ms", "≤", 10.0, "for which calls wait"),
             ("a fleet sync at the operator", 1000 * (seen + read), "ms", "≤", 250.0, "of one replica, with both looked at"),
         )
         found += [

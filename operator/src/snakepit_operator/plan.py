@@ -117,9 +117,7 @@ class _Pass:
         return self._remove(active, victims(active, len(active) - limits.most, self.observed, self.template), Reason.SCALING_DOWN)
 
     def _replaceable(self, active: Sequence[PodView], old: Sequence[PodView], limits: Budget) -> list[PodView]:
-        idle, busy = [], []
-        for pod in old:
-            (busy if self.observed.serving(pod) else idle).append(pod)
+        idle, busy = ([pod for pod in old if self.observed.serving(pod) is serves] for serves in (False, True))
         serving = sum(1 for pod in active if self.observed.serving(pod))
         spare = serving - limits.least_serving
         return idle + victims(busy, spare, self.observed, self.template)
