@@ -49,7 +49,8 @@ class Steps:
         command = ["kubectl", "get", "pods", "-n", namespace, "-l", f"snakepit.dev/pool={pool}", "--watch", "-o", "json"]
         self._kubectl = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._at: dict[str, dict[str, float]] = {}
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Steps:
         return self
@@ -57,6 +58,9 @@ class Steps:
     def __exit__(self, *_: object) -> None:
         self._kubectl.terminate()
         self._kubectl.wait()
+        self._reader.join()
+        assert self._kubectl.stdout is not None
+        self._kubectl.stdout.close()
 
     def _read(self) -> None:
         assert self._kubectl.stdout is not None
@@ -68,7 +72,7 @@ class Steps:
                 text = ""
 
     def _take(self, pod: dict[str, Any], now: float) -> None:
-        at, status = self._at.setdefault(pod["metadata"]["name"], {}), pod.get("status") or {}
+        at, status = self._at.setdefault(pod["metadata"]["uid"], {}), pod.get("status") or {}
         containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
         runs = [f"{each['name']} runs" for each in containers if "running" in each["state"]]
         said = ["created", *(["scheduled"] if "nodeName" in pod["spec"] else []), *runs]
