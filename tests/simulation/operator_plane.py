@@ -56,7 +56,7 @@ class Replica:
         self.drained: frozenset[str] = frozenset()
         self.evicted: frozenset[str] = frozenset()
         self.seen: dict[str, Seen] = {}
-        self.calls: set[Call] = set()
+        self.calls: list[Call] = []
         self.told_by: Client | None = None
         """Whose word it goes by: the last one's, for as long as nobody says otherwise."""
         self.pushing = False
@@ -326,11 +326,11 @@ class Plane:
             raise Broken
         call = Call(self, replica, client)
         call.harmed = replica.silent or replica.delay > 0.1
-        replica.calls.add(call)
+        replica.calls.append(call)
         try:
             yield call
         finally:
-            replica.calls.discard(call)
+            replica.calls.remove(call)
             if call.serving is not None:
                 replica.unheard_at[client.name] = self.now()
 

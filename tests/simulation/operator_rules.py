@@ -14,6 +14,7 @@ from simulation.operator_plane import Plane
 from snakepit.v1 import fleet_pb2
 from snakepit_operator.kube import PODS, KubeError, Object, Resource
 from snakepit_operator.pods import HASH_LABEL, ORDINAL_LABEL, POOL_LABEL
+from snakepit_operator.views import pod_view
 
 STORM_SECONDS = 120.0
 STORM = 9
@@ -271,7 +272,7 @@ class Rules:
         self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
         if late or finished(seen):
             return
-        if uid_ not in look.lost:
+        if uid_ not in look.lost and not pod_view(seen).stuck:
             self._spared(who, look, name, uid_)
         could = phase(seen) == "Running"
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
@@ -285,7 +286,7 @@ class Rules:
         self._decided.setdefault((who.name, who.reign, pool), self._server.now())
 
     def _spared(self, who: Client, look: Look, name: str, uid_: str) -> None:
-        """Two that lead at a time don't undo at once what the other one does."""
+        """Two that lead at a time don't undo at once what the other one does. What is stuck by the clock of one may go."""
         began = self._decided.get((who.name, look.reign, look.pool["metadata"]["uid"]))
         made = next((each for each in self._made if uid(each.pod) == uid_), None)
         if made is None or made.by is who or began is None or began >= made.at or (who.name, uid_) in self._agreed:

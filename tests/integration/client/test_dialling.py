@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from snakepit import Client
+from snakepit import Client, PoolNotFound, ServerUnavailable
+from snakepit._retry import Backoff
 from snakepit._wire import dial
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
@@ -142,3 +143,13 @@ async def test_a_replica_that_says_that_it_will_stop_gets_no_call_any_more_and_f
         a.let_go(), b.let_go()
         assert await asyncio.gather(*running) == ["late"] * 4
         await stopping
+
+
+async def test_a_refusal_of_before_says_nothing_of_a_server_that_has_been_started_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "BACKOFF_SECONDS", Backoff(3.0, 3.0))
+    async with Client(f"{FIRST}:{PORT}") as client:
+        with pytest.raises(ServerUnavailable, match="connection refused"):
+            await client.pool(POOL).workers()
+        async with replica(listen=f"{FIRST}:{PORT}"):
+            with pytest.raises(PoolNotFound):
+                await client.pool(POOL).workers()

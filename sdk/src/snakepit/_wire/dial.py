@@ -158,6 +158,8 @@ class Dialer:
         self.target = target
         self.replicas: dict[str, Replica] = {}
         self.last_error: SnakepitError | None = None
+        self.failed_at = 0.0
+        """When it came, by the event loop's clock."""
         self._hello = hello
         self._on_frames = on_frames
         self._on_open = on_open
@@ -301,7 +303,7 @@ class Dialer:
         failure, cause = _told(address, error), None if isinstance(error, _EXPECTED) else error
         if self.last_error is None or str(self.last_error) != str(failure):
             log.warning("no link to %s: %s", address, failure, exc_info=cause)
-        self.last_error = failure
+        self.last_error, self.failed_at = failure, asyncio.get_running_loop().time()
         return 0.0
 
     async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:

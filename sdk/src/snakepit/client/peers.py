@@ -155,7 +155,8 @@ class Peers:
             if peer is not None:
                 return peer
             error = self.dialer.last_error
-            refused = error is not None and not self._ever_open and now() - begin > REFUSED_SECONDS
+            # A refusal of before says nothing: the server may have been started since.
+            refused = error is not None and not self._ever_open and min(self.dialer.failed_at, now() - REFUSED_SECONDS) > begin
             if now() >= end or refused or self.stopped:
                 raise local_errors.no_server(self.target, error)
 
