@@ -81,7 +81,7 @@ def test_what_would_be_overridden_is_refused_when_it_is_applied(namespace: str, 
 def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_not_late(namespace: str, pool: str) -> None:
     seconds = 15
     apply(probe_pool(pool, replicas=2, rollout={"progressDeadlineSeconds": seconds}), namespace=namespace)
-    eventually(lambda: get("snakepool", pool, namespace=namespace)["status"]["reason"] == "Ready", "it is well")
+    wait_available(pool, namespace=namespace)
 
     def are_old() -> bool:
         moves = [c["lastTransitionTime"] for pod in pods_of(pool, namespace=namespace) for c in pod["status"]["conditions"]]
