@@ -169,9 +169,9 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
     assert set(calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, calls["failures"]
     # Its lease in the store was renewed up to a heartbeat after it was heard, and is looked at each second.
     latest = timeout + timeout / 5 + 1
-    assert told < latest + 2
+    assert told < latest + 5
     # Who stands by has seen the lease renewed up to two seconds late, and looks every two seconds whether its time is over.
-    assert replaced < latest + 4 + 5 * leads
+    assert replaced < latest + 8 + 5 * leads
     assert [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died] == [away]
     assert full < replaced + 2 * start + 10, "what it takes beside is the start of a pod"
     alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}

@@ -199,7 +199,9 @@ tolerations: {{- include "snakepit.tolerations" .of | nindent 2 }}
 {{- end -}}
 {{- $parallel := eq (dig "spec" "podManagementPolicy" "" ($there | default dict)) "Parallel" -}}
 {{- if and $there (ne $parallel (not (empty (include "snakepit.redisReplicated" .)))) -}}
-{{- fail (printf "redis.replicas=%d: the StatefulSet %s was made for another number, which can't be changed. Take it away without its pods, which go on: kubectl -n %s delete statefulset %s --cascade=orphan. Sessions stay." (int .Values.redis.replicas) $name .Release.Namespace $name) -}}
+{{- $how := ternary "without its pods, which go on" "with its pods" (not $parallel) -}}
+{{- $option := ternary " --cascade=orphan" "" (not $parallel) -}}
+{{- fail (printf "redis.replicas=%d: the StatefulSet %s was made for another number, which can't be changed. Take it away %s: kubectl -n %s delete statefulset %s%s. Sessions stay." (int .Values.redis.replicas) $name $how .Release.Namespace $name $option) -}}
 {{- end -}}
 {{- if $wanted -}}true{{- end -}}
 {{- end -}}

@@ -195,8 +195,9 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
     if (named := next((each for each in others if each.get("name") == WORKER), None)) is not None:
         others.remove(named)  # A second one of that name is for the API server to refuse.
     before = author.get("initContainers") or []
+    author = {**_defaults(pool, author), **author}
     return {
-        **_defaults(pool, author),
+        **author,
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": grace_seconds(pool.spec.drain),
         "securityContext": {**_identity(DEFAULT_UID), "fsGroup": SHARED_GROUP, **(author.get("securityContext") or {})},
@@ -232,16 +233,19 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def _defaults(pool: SnakePool, author: Object) -> Object:
-    spread = [
-        {
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name}},
-        }
-        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-    ]
-    return {"automountServiceAccountToken": False, "enableServiceLinks": False, "topologySpreadConstraints": spread, **author}
+    """What holds where the author says nothing.
+
+    Zones aren't a second constraint: a node without its label would count in neither, and where nodes have no zones, capsules would be
+    spread over nothing (kubernetes/kubernetes#98480).
+    """
+    found: Object = {"automountServiceAccountToken": False, "enableServiceLinks": False}
+    if "topologySpreadConstraints" in author:
+        return found
+    ours = {"labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name}}}
+    nodes = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", **ours}
+    zones = {"weight": 100, "podAffinityTerm": {"topologyKey": "topology.kubernetes.io/zone", **ours}}
+    apart = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [zones]}}
+    return {**found, "topologySpreadConstraints": [nodes], "affinity": apart}
 
 
 def _pull_secrets(author: Object, agent: AgentImage) -> Object:

@@ -169,10 +169,15 @@ def test_what_tools_write_into_templates_without_meaning_anything_is_nothing() -
 
 
 def test_capsules_spread_over_nodes_and_zones_unless_the_author_says_otherwise() -> None:
-    spread = made()["spec"]["topologySpreadConstraints"]
-    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
-    assert {each["whenUnsatisfiable"] for each in spread} == {"ScheduleAnyway"}, "one node, or one zone, is enough"
-    assert made(template={"spec": {"topologySpreadConstraints": []}})["spec"]["topologySpreadConstraints"] == []
+    (nodes,) = made()["spec"]["topologySpreadConstraints"]
+    assert (nodes["topologyKey"], nodes["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway"), "one node is enough"
+    (zones,) = made()["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    assert zones["podAffinityTerm"]["labelSelector"] == nodes["labelSelector"]
+    author = made(template={"spec": {"topologySpreadConstraints": []}})["spec"]
+    assert author["topologySpreadConstraints"] == []
+    assert "affinity" not in author
+    assert made(template={"spec": {"affinity": {"podAffinity": {}}}})["spec"]["affinity"] == {"podAffinity": {}}
 
 
 def test_the_image_shorthand_wins_over_the_template() -> None:
@@ -234,8 +239,10 @@ def test_a_pod_that_avoids_nodes_goes_where_the_author_wants_it_but_for_these() 
     assert found["podAffinity"] == author["podAffinity"]
     assert found["nodeAffinity"] == {required: {"nodeSelectorTerms": [{**each, "matchFields": fields} for each in zones]}, "preferred": []}
     assert affinity(None) == {"nodeAffinity": {required: {"nodeSelectorTerms": [{"matchFields": fields}]}}}
+    ours = pod(pool(), elsewhere, AGENT)["spec"]["affinity"]
+    assert ours == {**made()["spec"]["affinity"], "nodeAffinity": {required: {"nodeSelectorTerms": [{"matchFields": fields}]}}}
     assert affinity("wrong") == "wrong"
-    assert "affinity" not in made()["spec"]
+    assert "nodeAffinity" not in made()["spec"]["affinity"]
     assert pod(pool(), elsewhere, AGENT)["metadata"]["annotations"]["snakepit.dev/avoids-nodes"] == "dead,gone"
 
 
