@@ -145,7 +145,9 @@ class _Pass:
         owner = self.pool.metadata
         name = capsule_name(owner.name, owner.uid, ordinal, self.template, (pod.uid or pod.name for pod in before))
         same = [pod for pod in before if pod.template_hash == self.template]
-        return Creation(name, ordinal, self.template, max((self._attempts(pod) for pod in same), default=0), self.avoid)
+        attempt = max((self._attempts(pod) for pod in same), default=0)
+        # What was stuck anywhere is not tried elsewhere first, each time anew.
+        return Creation(name, ordinal, self.template, attempt, () if attempt else self.avoid)
 
     def _attempts(self, pod: PodView) -> int:
         if pod.ready or self._is_lost(pod) or _kept_out(pod) or not (pod.finished or pod.reason):
