@@ -65,6 +65,8 @@ def test_where_there_is_no_other_node_the_one_with_the_lost_capsule_does() -> No
     assert [(each.avoid, each.attempt) for each in made.creations] == [((), 0)]
     waiting = msgspec.structs.replace(kept_out, avoids=False)
     assert plan(pool(replicas=1), Observed((going, waiting), told), NOW).deletions == ()
+    late = plan(pool(replicas=1), Observed((going, waiting), told), NOW + 10_000)
+    assert [(each.avoid, each.attempt) for each in late.creations] == [((), 1)], "it isn't left out again"
 
 
 def test_another_pool_of_the_same_name_gives_other_names() -> None:
