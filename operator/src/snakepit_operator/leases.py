@@ -3,8 +3,8 @@
 One operator of a release leads, by the release's Lease. The rules are those of client-go's leader election (`LeaseDuration` 15 s,
 `RenewDeadline` 10 s, `RetryPeriod` 2 s in k8s.io/client-go/tools/leaderelection/leaderelection.go): a lease counts as expired when *this*
 process has seen no change in it for its duration, so clocks of different machines are never compared; and a leader stops when its last
-renewal was begun ten seconds ago, before anybody else may begin. As there, a request that is on its way is not called back: two may act
-for a moment, and what one of them has made the other one spares for a while (`decide`).
+renewal was begun RENEW_SECONDS ago, before anybody else may begin. Only the times are shorter here. As there, a request that is on its
+way is not called back: two may act for a moment, and what one of them has made the other one spares for a while (`decide`).
 
 Where several releases watch one namespace, a pool is the one's that wrote its mark first, until that release is uninstalled. The mark is
 the pool's `status.release`: namespace and name of the release's Lease. The chart makes the Lease, so it goes with the release.

@@ -19,6 +19,7 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.pools import Pools
 from support.api_server import Admin, eventually
 from support.gate import Gate
+from support.tasks import task
 
 SOON = 10.0
 
@@ -54,14 +55,9 @@ class Asking:
 @contextlib.asynccontextmanager
 async def serving(pools: Pools) -> AsyncIterator[ExternalScaler]:
     scaler = ExternalScaler(pools, "127.0.0.1:0")
-    running = asyncio.create_task(scaler.run())
-    await eventually(lambda: at(scaler), "it serves")
-    try:
+    async with task(scaler.run()):
+        await eventually(lambda: at(scaler), "it serves")
         yield scaler
-        assert not running.done(), "it has ended"
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def at(scaler: ExternalScaler) -> bool:

@@ -23,6 +23,7 @@ from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.api_server import CRD, SYSTEM, Admin, ApiServer, crd
 from support.eventually import eventually
+from support.tasks import task
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/snakepit-operator"
 NEVER = 600.0
@@ -93,13 +94,8 @@ async def converge(admin: Admin, fleet: Heard, count: int, of: str = "example/di
 @contextlib.asynccontextmanager
 async def leading(kube: Kube, settings: Settings, fleet: Heard) -> AsyncIterator[Controller]:
     controller = Controller(kube, settings, fleet=lambda tell, short: fleet)
-    running = asyncio.create_task(controller.run())
-    try:
+    async with task(controller.run()):
         yield controller
-        assert not running.done(), "it has ended"
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture

@@ -24,21 +24,11 @@ from snakepit_operator.wake import watch, watch_forever
 from support.api_server import CRD, SYSTEM, Admin, ApiServer, Refused, eventually
 from support.control_plane import replica
 from support.gate import Gate
+from support.tasks import task
 
 SOON = 10.0
 """Long before a resync would come round."""
 NEVER = 600.0
-
-
-@contextlib.asynccontextmanager
-async def task(coroutine: Any) -> AsyncIterator[asyncio.Task[Any]]:
-    running = asyncio.create_task(coroutine)
-    try:
-        yield running
-        assert not running.done(), "it has ended"
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 class Woken(list[str]):
