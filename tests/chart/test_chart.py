@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator
@@ -14,10 +13,8 @@ import yaml
 from snakepit.spec import load_pools
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_control_plane.model.quotas import Limits
-from snakepit_control_plane.store.urls import parse_store_url
 from snakepit_operator import settings as operator_settings
 from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
-from support.documents import scaled_object
 
 ROOT = CHART.parents[1]
 CRD = ROOT / "crds/snakepit.dev_snakepools.yaml"
@@ -67,22 +64,6 @@ def test_callers_find_the_service_snakepit_and_agents_every_replica_even_before_
     assert replicas["clusterIP"] == "None"
     assert replicas["publishNotReadyAddresses"] is True
     assert callers["selector"] == replicas["selector"]
-
-
-def test_keda_finds_any_replica_of_the_operator_where_its_documents_say_if_it_is_asked_for(render: Render) -> None:
-    objects = render("keda.enabled=true", namespace="snakepit-system")
-    (trigger,) = scaled_object("digits")["spec"]["triggers"]
-    service = objects.get("Service", "snakepit-keda")
-    (port,) = service["spec"]["ports"]
-    assert trigger["metadata"]["scalerAddress"] == f"snakepit-keda.{service['metadata']['namespace']}:{port['port']}"
-    deployment = objects.get("Deployment", "snakepit-operator")["spec"]
-    assert service["spec"]["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
-    pod = deployment["template"]["spec"]
-    served = next(each["containerPort"] for each in pod["containers"][0]["ports"] if each["name"] == port["targetPort"])
-    assert environment(pod)["SNAKEPIT_KEDA_LISTEN"] == f"0.0.0.0:{served}"
-    without = render()
-    assert "SNAKEPIT_KEDA_LISTEN" not in environment(dict(without.pod_specs())["snakepit-operator"])
-    assert not [each for each in without.of("Service") if each["metadata"]["name"] == "snakepit-keda"]
 
 
 def test_the_operators_own_settings_reader_takes_what_the_chart_gives(render: Render) -> None:
@@ -453,64 +434,6 @@ def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None
     assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
 
 
-def test_the_metrics_api_is_off_until_it_is_wanted(render: Render) -> None:
-    assert "APIService" not in render().kinds()
-    assert (
-        operator_settings.load(environment(dict(render().pod_specs())["snakepit-operator"]) | {"POD_NAMESPACE": "team"}).metrics_api == ""
-    )
-
-
-def test_the_api_server_finds_the_metrics_api_and_knows_it_by_its_certificate(render: Render) -> None:
-    objects = render("metricsApi.enabled=true", release="mine", namespace="team")
-    entry = objects.get("APIService", "v1beta2.custom.metrics.k8s.io")["spec"]
-    assert entry["caBundle"] == objects.get("Secret", "mine-snakepit-metrics-api")["data"]["ca.crt"]
-    assert "insecureSkipTLSVerify" not in entry
-    service = objects.get("Service", entry["service"]["name"])
-    pod = dict(objects.pod_specs())["mine-snakepit-operator"]
-    ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
-    settings = operator_settings.load(environment(pod) | {"POD_NAMESPACE": "team"})
-    assert settings.metrics_api == f"0.0.0.0:{ports[service['spec']['ports'][0]['targetPort']]}"
-    mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
-    volume = next(each for each in pod["volumes"] if each["name"] == mounts[settings.metrics_api_certificates])
-    assert volume["secret"]["secretName"] == "mine-snakepit-metrics-api"
-    account = {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": "team"}
-    for kind in ("RoleBinding", "ClusterRoleBinding"):
-        assert objects.get(kind, "mine-snakepit-metrics-api")["subjects"] == [account]
-    without = render("metricsApi.enabled=true", "rbac.create=false")
-    assert not {"RoleBinding", "ClusterRole", "ClusterRoleBinding"} & without.kinds()
-
-
-def test_the_metrics_api_takes_a_certificate_of_your_own_or_of_cert_manager(render: Render) -> None:
-    own = render("metricsApi.enabled=true", "metricsApi.certificate.existingSecret=mine", "metricsApi.certificate.caBundle=PEM")
-    assert base64.b64decode(own.get("APIService", "v1beta2.custom.metrics.k8s.io")["spec"]["caBundle"]) == b"PEM"
-    volumes = dict(own.pod_specs())["snakepit-operator"]["volumes"]
-    assert [each["secret"]["secretName"] for each in volumes if each["name"] == "metrics-api"] == ["mine"]
-    manager = ("metricsApi.enabled=true", "metricsApi.certificate.certManager.enabled=true")
-    managed = render(*manager)
-    certificate, entry = managed.get("Certificate", "snakepit-metrics-api"), managed.get("APIService", "v1beta2.custom.metrics.k8s.io")
-    assert entry["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "snakepit-system/snakepit-metrics-api"}
-    assert "caBundle" not in entry["spec"]
-    assert certificate["spec"]["dnsNames"][0] == "snakepit-metrics-api.snakepit-system.svc"
-    assert managed.get("Issuer", certificate["spec"]["issuerRef"]["name"])["spec"] == {"selfSigned": {}}
-    for objects in (own, managed):
-        assert "snakepit-metrics-api" not in [each["metadata"]["name"] for each in objects.of("Secret")]
-    signed = render(*manager, "metricsApi.certificate.certManager.issuerRef.name=ours")
-    assert "Issuer" not in signed.kinds()
-    assert signed.get("Certificate", "snakepit-metrics-api")["spec"]["issuerRef"] == {"name": "ours"}
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        (("existingSecret=mine",), "metricsApi.certificate.caBundle is empty"),
-        (("existingSecret=mine", "caBundle=PEM", "certManager.enabled=true"), "are both set: keep the one"),
-    ],
-)
-def test_certificates_that_do_not_fit_together_are_refused(render: Render, values: tuple[str, ...], sentence: str) -> None:
-    with pytest.raises(Refused, match=sentence):
-        render("metricsApi.enabled=true", *(f"metricsApi.certificate.{each}" for each in values))
-
-
 def test_the_lease_goes_with_the_release(render: Render) -> None:
     name = environment(dict(render().pod_specs())["snakepit-operator"])["SNAKEPIT_LEASE_NAME"]
     assert "spec" not in render().get("Lease", name), "an upgrade would take the lead away from whoever has it"
@@ -538,96 +461,6 @@ def test_the_crd_is_the_generated_one_and_stays_on_uninstall(render: Render) -> 
 
 def test_the_crd_can_be_left_to_somebody_else(render: Render) -> None:
     assert "CustomResourceDefinition" not in render("crds.enabled=false").kinds()
-
-
-# -- Redis -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_bundled_redis_and_its_password_reach_the_control_plane(render: Render) -> None:
-    pod = dict(render().pod_specs())["snakepit-control-plane"]
-    variables = {each["name"]: each for each in pod["containers"][0]["env"]}
-    secret = variables["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
-    assert secret["key"] in render().get("Secret", secret["name"])["data"]
-    assert variables["SNAKEPIT_STORE"]["value"] == "redis://:$(REDIS_PASSWORD)@snakepit-redis.snakepit-system:6379/0"
-    names = list(variables)
-    assert names.index("REDIS_PASSWORD") < names.index("SNAKEPIT_STORE"), "a variable is expanded only if it stands before"
-
-
-THREE = ("redis.replicas=3", "redis.command={/opt/bin/redis-server}")
-
-
-def test_three_redis_servers_have_sentinels_addresses_of_their_own_and_a_budget_and_the_control_plane_asks_the_sentinels(
-    render: Render,
-) -> None:
-    objects = render(*THREE)
-    server, sentinel = objects.get("StatefulSet", "snakepit-redis")["spec"]["template"]["spec"]["containers"]
-    assert [server["args"][0], *sentinel["args"]] == ["/opt/bin/redis-server"] * 2
-    assert {"name": "CLI", "value": "/opt/bin/redis-cli"} in sentinel["env"]
-    named = next(each["value"] for each in server["env"] if each["name"] == "NODES").split()
-    assert named == [f"snakepit-redis-{number}.snakepit-system" for number in range(3)]
-    for name in named:
-        service = objects.get("Service", name.partition(".")[0])["spec"]
-        assert service["selector"] == {"statefulset.kubernetes.io/pod-name": name.partition(".")[0]}
-        assert service["publishNotReadyAddresses"] is True
-        assert "clusterIP" not in service
-    assert objects.get("PodDisruptionBudget", "snakepit-redis")["spec"]["maxUnavailable"] == 1
-    assert "livenessProbe" not in server
-    store = environment(dict(objects.pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"].replace("$(REDIS_PASSWORD)", "pw")
-    url = parse_store_url(store)
-    assert url.hosts == tuple((name, 26379) for name in named)
-    assert (url.kind, url.master, url.password, url.sentinel_password) == ("sentinel", "main", "pw", "pw")
-    with pytest.raises(Refused, match=r"must be a program called …-server"):
-        render("redis.replicas=3", "redis.command={sh}")
-
-
-def test_what_sessions_do_not_survive_is_told_to_the_control_plane(render: Render) -> None:
-    def note(*values: str) -> str:
-        return environment(dict(render(*values).pod_specs())["snakepit-control-plane"]).get("SNAKEPIT_STORE_NOTE", "")
-
-    assert note() == "they vanish with the Redis pod, also when its node is drained: it has no volume"
-    assert note(*THREE) == "they vanish when all three Redis pods are gone at once: they have no volumes"
-    for kept in (["redis.persistence.enabled=true"], ["redis.url=redis://a"]):
-        assert note(*kept) == ""
-
-
-@pytest.mark.parametrize("value", ["redis.url=rediss://redis.example:6379/0", "redis.existingSecret=mine"])
-def test_with_a_redis_of_your_own_none_is_bundled(render: Render, value: str) -> None:
-    objects = render(value)
-    assert "StatefulSet" not in objects.kinds()
-    assert not [each for each in objects if "redis" in each["metadata"]["name"]]
-    assert "REDIS_PASSWORD" not in environment(dict(objects.pod_specs())["snakepit-control-plane"])
-
-
-def test_the_url_of_your_own_redis_reaches_the_control_plane(render: Render) -> None:
-    objects = render("redis.url=rediss://redis.example:6379/0")
-    assert environment(dict(objects.pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"] == "rediss://redis.example:6379/0"
-    objects = render("redis.existingSecret=mine")
-    container = dict(objects.pod_specs())["snakepit-control-plane"]["containers"][0]
-    store = next(each for each in container["env"] if each["name"] == "SNAKEPIT_STORE")
-    assert store["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "url"}
-
-
-@pytest.mark.parametrize("url", ["redis+sentinel://a:26379/main/0", "rediss+cluster://a:6379"])
-def test_a_sentinel_or_a_cluster_is_a_redis_of_your_own_too(render: Render, url: str) -> None:
-    assert environment(dict(render(f"redis.url={url}").pod_specs())["snakepit-control-plane"])["SNAKEPIT_STORE"] == url
-
-
-def test_the_certificates_for_redis_reach_the_control_plane(render: Render) -> None:
-    pod = dict(render("redis.tlsSecret=certs").pod_specs())["snakepit-control-plane"]
-    assert {"name": "redis-tls", "secret": {"secretName": "certs"}} in pod["volumes"]
-    mounts = pod["containers"][0]["volumeMounts"]
-    assert {"name": "redis-tls", "mountPath": "/etc/snakepit/redis-tls", "readOnly": True} in mounts
-
-
-def test_two_places_for_redis_are_refused(render: Render) -> None:
-    with pytest.raises(Refused, match=r"redis\.url and redis\.existingSecret are both set"):
-        render("redis.url=redis://a", "redis.existingSecret=b")
-
-
-def test_a_volume_is_claimed_only_when_asked_for(render: Render) -> None:
-    assert "volumeClaimTemplates" not in render().of("StatefulSet")[0]["spec"]
-    claims = render("redis.persistence.enabled=true", "redis.persistence.size=5Gi").of("StatefulSet")[0]["spec"]["volumeClaimTemplates"]
-    assert [claim["spec"]["resources"]["requests"]["storage"] for claim in claims] == ["5Gi"]
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
