@@ -276,6 +276,8 @@ def test_redis_is_one_or_three_and_what_is_in_between_is_said_and_keeps_its_sess
     assert LOSES not in install("redis.persistence.enabled=true", "redis.replicas=3")
     assert redis(run, install)["spec"]["replicas"] == 3
     assert "at once: they have no volumes" not in install("redis.replicas=3", "logLevel=debug")
+    with pytest.raises(Refused, match=r"replicas=1: .*with its pods: kubectl .* mine-snakepit-redis\. Sessions stay if it has volumes\."):
+        install("redis.persistence.enabled=true", "redis.replicas=1")
 
 
 # -- pools, kept as YAML -----------------------------------------------------------------------------------------------

@@ -199,9 +199,10 @@ tolerations: {{- include "snakepit.tolerations" .of | nindent 2 }}
 {{- end -}}
 {{- $parallel := eq (dig "spec" "podManagementPolicy" "" ($there | default dict)) "Parallel" -}}
 {{- if and $there (ne $parallel (not (empty (include "snakepit.redisReplicated" .)))) -}}
-{{- $how := ternary "without its pods, which go on" "with its pods" (not $parallel) -}}
-{{- $option := ternary " --cascade=orphan" "" (not $parallel) -}}
-{{- fail (printf "redis.replicas=%d: the StatefulSet %s was made for another number, which can't be changed. Take it away %s: kubectl -n %s delete statefulset %s%s. Sessions stay." (int .Values.redis.replicas) $name $how .Release.Namespace $name $option) -}}
+{{- $delete := printf "kubectl -n %s delete statefulset %s" .Release.Namespace $name -}}
+{{- $how := printf "without its pods, which go on: %s --cascade=orphan. Sessions stay" $delete -}}
+{{- if $parallel -}}{{- $how = printf "with its pods: %s. Sessions stay if it has volumes" $delete -}}{{- end -}}
+{{- fail (printf "redis.replicas=%d: the StatefulSet %s was made for another number, which can't be changed. Take it away %s." (int .Values.redis.replicas) $name $how) -}}
 {{- end -}}
 {{- if $wanted -}}true{{- end -}}
 {{- end -}}
