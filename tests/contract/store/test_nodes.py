@@ -129,7 +129,9 @@ async def test_with_volumes_all_may_stop_and_start_also_at_new_addresses_and_no_
         await asyncio.to_thread(nodes.settle)
         assert await asyncio.to_thread(nodes.primary) is not behind, "it wrote down that it leads, and doesn't know better"
         async with writing(nodes) as again:
-            assert again.versions[0] == writer.versions[-1] + 1
+            first, last = again.versions[0], writer.versions[-1]
+            # A write that was told "away" may have been done, too.
+            assert last < first <= last + 1 + len(writer.refused)
 
 
 async def test_a_primary_that_sees_no_replica_takes_no_writes() -> None:

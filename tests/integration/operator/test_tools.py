@@ -15,6 +15,7 @@ from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.api_server import ADMIN, SYSTEM, Admin, Refused
+from support.eventually import eventually
 from support.kstatus import kstatus
 
 FILE = """
@@ -75,12 +76,33 @@ async def test_who_waits_by_kstatus_is_told_of_an_edit_before_the_operator_has_s
 
 
 async def test_a_namespace_has_no_more_pools_than_its_quota_allows(operator: Reconciler, admin: Admin) -> None:
-    hard = {"count/snakepools.snakepit.dev": "1"}
-    body: dict[str, Any] = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pools"}, "spec": {"hard": hard}}
+    resource = "count/snakepools.snakepit.dev"
+
+    async def allow(most: int) -> None:
+        """As the controller does, which isn't here, it writes what is used, too."""
+        await admin.merge(admin.path("resourcequotas", "pools"), {"spec": {"hard": {resource: str(most)}}})
+        status = {"hard": {resource: str(most)}, "used": {resource: "0"}}
+        await admin.merge(admin.path("resourcequotas", "pools") + "/status", {"status": status})
+
+    async def made(name: str) -> bool:
+        try:
+            await admin.make_pool(name)
+        except Refused:
+            return False
+        return True
+
+    async def refused() -> bool:
+        """Admission learns of a quota by a watch: until then anything is made."""
+        if await made("early"):
+            await admin.delete("snakepools", "early")
+            return False
+        return True
+
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pools"}}
     await admin.ask("POST", admin.path("resourcequotas"), body)
-    # As the controller does, which isn't here.
-    used = {"count/snakepools.snakepit.dev": "0"}
-    await admin.merge(admin.path("resourcequotas", "pools") + "/status", {"status": {"hard": hard, "used": used}})
-    await admin.make_pool("first")
+    await allow(0)
+    await eventually(refused, "a quota of none to hold")
+    await allow(1)
+    await eventually(lambda: made("first"), "a quota of one to be known")
     with pytest.raises(Refused, match=r"exceeded quota: pools, requested: count/snakepools\.snakepit\.dev=1, used: .*=1, limited: .*=1"):
         await admin.make_pool("second")
