@@ -249,10 +249,11 @@ class Client:
     async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         return await self._write(resource, "apply", name, body, lambda: self.server.apply(resource, namespace, name, body))
 
-    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
-        return await self._write(
-            resource, "status", name, status, lambda: self.server.merge_status(resource, namespace, name, status, version)
-        )
+    async def apply_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        return await self._write(resource, "status", name, body, lambda: self.server.apply_status(resource, namespace, name, body))
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        return await self._write(resource, "status", name, body, lambda: self.server.merge_status(resource, namespace, name, body))
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         return await self._write(resource, "merge", name, body, lambda: self.server.merge(resource, namespace, name, body))

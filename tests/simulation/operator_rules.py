@@ -338,6 +338,7 @@ class Rules:
         if body.get("reason") == "CapsulesCreated":
             self._announced(str(body["message"]))
         if verb == "status":
+            body = body["status"]
             self._shrinks(who, who.looks.get(f"{NAMESPACE}/{name}"), body)
         if resource.plural in ("snakepools", "events", "poddisruptionbudgets"):
             self._note(f"{who.name} {verb} {resource.plural} {name} {body.get('reason') or ''} {body.get('message') or ''}")

@@ -227,7 +227,7 @@ class ZeroWorld:
     # ---- what must hold
 
     def _asked(self, verb: str, resource: Resource) -> None:
-        if verb in ("create", "delete", "merge_status"):
+        if verb in ("create", "delete", "apply_status"):
             self.account.note(f"the operator: {verb} {resource.plural}")
         if resource is not PODS:
             return

@@ -35,7 +35,7 @@ class PretendApi:
 
     def __init__(self, *pools: Object) -> None:
         self._objects: dict[tuple[str, str], dict[str, Object]] = {}
-        self._applied: dict[tuple[str, str, str], Object] = {}
+        self._applied: dict[tuple[str, str], Object] = {}
         self._numbers = itertools.count(1)
         self.refuse: KubeError | None = None
         self.refuse_events: KubeError | None = None
@@ -105,18 +105,26 @@ class PretendApi:
             del self.of(resource.plural, namespace)[name]
 
     async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
-        """What was applied before and no more is goes; what others wrote stays."""
-        key = resource.plural, namespace, name
-        before, self._applied[key] = self._applied.get(key, {}), copied(body)
+        """What was applied before and no more is goes, unless somebody has changed it; what others wrote stays."""
         found = self.of(resource.plural, namespace).get(name)
         if found is None:
-            return self._make(resource, namespace, name, body)
-        return self._write(resource, found, _merged(_merged(found, _dropped(before, body)), body))
+            made = self._make(resource, namespace, name, body)
+            self._dropped("", made, body)
+            return made
+        return self._write(resource, found, _merged(_merged(found, self._dropped("", found, body)), body))
 
-    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
+    async def apply_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """As `apply`, also of each condition."""
         found = self._found(resource, namespace, name)
-        _check(found, version)
-        return self._write(resource, found, _merged(found, {"status": status}))
+        _check(found, body["metadata"].get("resourceVersion", ""))
+        before, status = _by_type(found.get("status") or {}), _by_type(body["status"])
+        after = _merged(_merged(before, self._dropped("status", found, status, before)), status)
+        return self._write(resource, found, {**found, "status": {**after, "conditions": list(after["conditions"].values())}})
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        found = self._found(resource, namespace, name)
+        _check(found, body.get("metadata", {}).get("resourceVersion", ""))
+        return self._write(resource, found, _merged(found, {"status": body["status"]}))
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         found = self._found(resource, namespace, name)
@@ -125,6 +133,12 @@ class PretendApi:
         return self._write(resource, found, _merged(found, patch))
 
     # ---- its memory
+
+    def _dropped(self, part: str, of: Object, after: Object, before: Object | None = None) -> Patch:
+        """A patch that removes what was applied the last time and isn't now. `before`: that part, as it is."""
+        key = of["metadata"]["uid"], part
+        applied, self._applied[key] = self._applied.get(key, {}), copied(after)
+        return _dropped(applied, after, of if before is None else before)
 
     def stamp(self) -> str:
         """What it takes for the present time."""
@@ -204,10 +218,14 @@ def _merged(target: Any, patch: Any) -> Any:
     return merged
 
 
-def _dropped(before: Object, after: Object) -> Patch:
-    """A patch that removes the fields of `before` that `after` hasn't."""
-    patch: Patch = dict.fromkeys(before.keys() - after.keys())
-    for name in before.keys() & after.keys():
-        if isinstance(before[name], dict) and isinstance(after[name], dict):
-            patch[name] = _dropped(before[name], after[name])
+def _dropped(before: Object, after: Object, found: Object) -> Patch:
+    """A patch that removes the fields of `before` that `after` hasn't, and nobody has changed."""
+    patch: Patch = {name: None for name in before.keys() - after.keys() if found.get(name) == before[name]}
+    for name in before.keys() & after.keys() & found.keys():
+        if all(isinstance(each[name], dict) for each in (before, after, found)):
+            patch[name] = _dropped(before[name], after[name], found[name])
     return patch
+
+
+def _by_type(status: Object) -> Object:
+    return {**status, "conditions": {each["type"]: each for each in status.get("conditions") or ()}}

@@ -15,6 +15,7 @@ from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.events import NewEvent, event_object
 from snakepit_operator.kube import BUDGETS, EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
+from snakepit_operator.observe import Found
 from snakepit_operator.pods import AgentImage, disruption_budget, grace_seconds, in_template, pod
 
 T = TypeVar("T")
@@ -53,16 +54,21 @@ class Applier:
         body = disruption_budget(pool, size)
         await self._kube.apply(BUDGETS, pool.metadata.namespace, body["metadata"]["name"], body)
 
-    async def status(self, pool: SnakePool, before: Object, version: str, status: SnakePoolStatus) -> Object | None:
-        """Write the status if it differs from `before`: the pool as it is then; None: it doesn't. Raises KubeError, a conflict among them.
+    async def status(self, found: Found, status: SnakePoolStatus) -> Object | None:
+        """Write the status if the pool that was found has another one: the pool as it is then; None: it hasn't.
 
-        The API server takes no notice of a uid there: the `version` says of which pool it is.
+        Raises KubeError, a conflict among them.
         """
-        after: Object = msgspec.to_builtins(status)
+        after: Object = {key: value for key, value in msgspec.to_builtins(status).items() if value is not None}
         after["conditions"] = list(after["conditions"])
-        if {key: value for key, value in after.items() if value is not None} == before:
+        if after == found.status:
             return None
-        return await self._kube.merge_status(POOLS, pool.metadata.namespace, pool.metadata.name, after, version)
+        metadata = found.pool.metadata
+        written = await self._kube.apply_status(POOLS, metadata.namespace, metadata.name, found.told(after))
+        if written["status"] == after:
+            return written
+        # What others have put into it stays when it is applied.
+        return await self._kube.merge_status(POOLS, metadata.namespace, metadata.name, _without(written, after))
 
     async def tell(self, pool: SnakePool, events: Iterable[NewEvent]) -> None:
         """Write Events; the same again is the same Event with a higher count. One that can't be written is logged: they decide nothing."""
@@ -118,3 +124,9 @@ async def _all(act: Callable[[T], Awaitable[bool]], on: Iterable[T]) -> list[boo
                 return error
 
     return await asyncio.gather(*map(one, on))
+
+
+def _without(written: Object, status: Object) -> Object:
+    """A patch that takes what isn't in `status` out of the pool."""
+    kept = {"resourceVersion": written["metadata"]["resourceVersion"]}
+    return {"metadata": kept, "status": {**dict.fromkeys(written["status"]), **status}}

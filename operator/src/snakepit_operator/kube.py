@@ -153,9 +153,12 @@ class Kube:
         """Merge-patch the object."""
         return await self._request("PATCH", resource.path(namespace, name), _MANAGER, body, _MERGE)
 
-    async def merge_status(self, resource: Resource, namespace: str, name: str, status: Object, version: str = "") -> Object:
-        """Merge-patch the status; a null removes its field. With `version` (resourceVersion) only of that very state of the object."""
-        body: Object = {"status": status, **({"metadata": {"resourceVersion": version}} if version else {})}
+    async def apply_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """Server-side apply of the status that `body` has; with a resourceVersion in it only to that very state of the object."""
+        return await self._request("PATCH", resource.path(namespace, name, "status"), {**_MANAGER, "force": "true"}, body, _APPLY)
+
+    async def merge_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
+        """Merge-patch the status that `body` has, a null removes its field; a resourceVersion in it counts as for `apply_status`."""
         return await self._request("PATCH", resource.path(namespace, name, "status"), _MANAGER, body, _MERGE)
 
     async def _request(

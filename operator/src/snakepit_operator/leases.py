@@ -158,7 +158,7 @@ async def holder(kube: Kube, me: str, found: Found) -> tuple[str, str]:
     if release and (release == me or await _is_there(kube, release)):
         return str(release), found.version
     metadata = found.pool.metadata
-    marked = await kube.merge_status(POOLS, metadata.namespace, metadata.name, {"release": me}, found.version)
+    marked = await kube.apply_status(POOLS, metadata.namespace, metadata.name, found.told({**found.status, "release": me}))
     return me, str(marked["metadata"]["resourceVersion"])
 
 

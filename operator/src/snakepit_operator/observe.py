@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from snakepit.spec.fields import SnakePool
+from snakepit.spec.fields import API_VERSION, KIND, SnakePool
 from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import PodView
 from snakepit_operator.pods import AgentImage, agent_hash
@@ -24,6 +24,14 @@ class Found(Struct, frozen=True):
     pool: SnakePool
     status: Object
     version: str
+
+    def told(self, status: Object) -> Object:
+        """What is to be written for the pool to have that status, if it is in this very state still.
+
+        The API server takes no notice of a uid there: the version says of which pool it is.
+        """
+        metadata = {"name": self.pool.metadata.name, "namespace": self.pool.metadata.namespace, "resourceVersion": self.version}
+        return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
 
 
 async def find(kube: Kube, name: str) -> Found | None:

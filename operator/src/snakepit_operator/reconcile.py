@@ -163,7 +163,7 @@ class Reconciler:
             await self.fleet.flushed(CONFIRM_SECONDS)
         observed = msgspec.structs.replace(observed, fleet=self.fleet.view(name))
         end = conclude(pool, observed, step, done, self._release, now)
-        written = await self._applier.status(pool, known.found.status, known.found.version, end.status)
+        written = await self._applier.status(known.found, end.status)
         self._keep(name, known, done, written)
         await self._applier.tell(pool, end.events)
         self.memories[name] = end.memory

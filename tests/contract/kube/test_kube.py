@@ -24,6 +24,26 @@ def pool(name: str = "digits", **spec: Any) -> Object:
     return {"apiVersion": "snakepit.dev/v1alpha1", "kind": "SnakePool", "metadata": {"name": name}, "spec": body}
 
 
+def told(seen: str = "", **status: Any) -> Object:
+    """A status for the pool; `seen`: only for that version of it."""
+    metadata = {"name": "digits", **({"resourceVersion": seen} if seen else {})}
+    return {"apiVersion": "snakepit.dev/v1alpha1", "kind": "SnakePool", "metadata": metadata, "status": status}
+
+
+def ready(status: str, of: str = "Ready") -> Object:
+    return {
+        "type": of,
+        "status": status,
+        "reason": "Test",
+        "message": "",
+        "lastTransitionTime": "2026-11-29T00:00:00Z",
+        "observedGeneration": 1,
+    }
+
+
+STALLED = ready("True", "Stalled")
+
+
 def lease(holder: str) -> Object:
     metadata = {"name": "leader"}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {"holderIdentity": holder}}
@@ -95,7 +115,9 @@ async def test_what_is_not_there_is_not_found(kube: Kube, namespace: str) -> Non
     missing = (404, "NotFound")
     assert await refused(kube.get(PODS, namespace, "a")) == missing
     assert await refused(kube.merge(PODS, namespace, "a", {"metadata": {"labels": {"a": "b"}}})) == missing
-    assert await refused(kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready"})) == missing
+    assert await refused(kube.merge_status(POOLS, namespace, "digits", told(reason="Ready"))) == missing
+    assert await refused(kube.apply_status(POOLS, namespace, "digits", told(reason="Ready"))) == missing
+    assert await refused(kube.apply_status(POOLS, namespace, "digits", told("1", reason="Ready"))) == missing
     await kube.delete(PODS, namespace, "a")
 
 
@@ -187,31 +209,54 @@ async def test_another_spec_is_another_generation_and_another_status_is_none(kub
     assert "status" not in made
     edited = await kube.merge(POOLS, namespace, "digits", {"spec": {"replicas": 2}})
     assert edited["metadata"]["generation"] == 2
-    told = await kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready"})
-    assert told["metadata"]["generation"] == 2
-    assert len({version(each) for each in (made, edited, told)}) == 3
+    merged = await kube.merge_status(POOLS, namespace, "digits", told(reason="Ready"))
+    applied = await kube.apply_status(POOLS, namespace, "digits", told(reason="Starting"))
+    assert {each["metadata"]["generation"] for each in (edited, merged, applied)} == {2}
+    assert len({version(each) for each in (made, edited, merged, applied)}) == 4
 
 
 async def test_a_status_is_merged_and_nothing_else_is(kube: Kube, namespace: str) -> None:
     await kube.create(POOLS, namespace, pool(replicas=1))
-    await kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready", "replicas": 2, "message": "a word"})
-    told = await kube.merge_status(POOLS, namespace, "digits", {"replicas": 3, "message": None})
-    assert told["status"] == {"reason": "Ready", "replicas": 3}
+    await kube.merge_status(POOLS, namespace, "digits", told(reason="Ready", replicas=2, selector="a=b"))
+    merged = await kube.merge_status(POOLS, namespace, "digits", {**told(replicas=3, selector=None), "spec": {"replicas": 7}})
+    assert merged["status"] == {"reason": "Ready", "replicas": 3}
     await kube.merge(POOLS, namespace, "digits", {"status": {"reason": "Mine"}})
-    assert (await kube.get(POOLS, namespace, "digits"))["status"] == {"reason": "Ready", "replicas": 3}
+    found = await kube.get(POOLS, namespace, "digits")
+    assert (found["status"], found["spec"]["replicas"]) == ({"reason": "Ready", "replicas": 3}, 1)
 
 
-async def test_a_status_of_a_state_that_is_no_more_is_a_conflict(kube: Kube, namespace: str) -> None:
-    made = await kube.create(POOLS, namespace, pool(replicas=1))
-    await kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready"}, version(made))
-    assert await refused(kube.merge_status(POOLS, namespace, "digits", {"reason": "Late"}, version(made))) == (409, "Conflict")
+async def test_of_a_status_that_is_applied_what_is_applied_no_more_goes_and_what_others_wrote_stays(kube: Kube, namespace: str) -> None:
+    await kube.create(POOLS, namespace, pool(replicas=1))
+    await kube.apply_status(POOLS, namespace, "digits", told(reason="Ready", replicas=2, workers=4, conditions=[ready("True"), STALLED]))
+    await kube.merge_status(POOLS, namespace, "digits", told(selector="a=b", workers=5))
+    applied = await kube.apply_status(POOLS, namespace, "digits", told(reason="Starting", conditions=[ready("False")]))
+    assert applied["status"] == {"reason": "Starting", "selector": "a=b", "workers": 5, "conditions": [ready("False")]}
+    assert applied["spec"]["replicas"] == 1
+
+
+async def test_a_status_that_is_applied_wins_over_what_others_wrote(kube: Kube, namespace: str) -> None:
+    await kube.create(POOLS, namespace, pool(replicas=1))
+    await kube.merge_status(POOLS, namespace, "digits", told(reason="Theirs", conditions=[ready("Unknown"), STALLED]))
+    applied = await kube.apply_status(POOLS, namespace, "digits", told(reason="Ready", conditions=[ready("True")]))
+    assert applied["status"]["reason"] == "Ready"
+    assert sorted(applied["status"]["conditions"], key=lambda each: str(each["type"])) == [ready("True"), STALLED]
+    merged = await kube.merge_status(POOLS, namespace, "digits", told(conditions=[ready("True")]))
+    assert merged["status"]["conditions"] == [ready("True")]
+
+
+@pytest.mark.parametrize("verb", ["apply_status", "merge_status"])
+async def test_a_status_of_a_state_that_is_no_more_is_a_conflict(kube: Kube, namespace: str, verb: str) -> None:
+    write, made = getattr(kube, verb), await kube.create(POOLS, namespace, pool(replicas=1))
+    await write(POOLS, namespace, "digits", told(version(made), reason="Ready"))
+    assert await refused(write(POOLS, namespace, "digits", told(version(made), reason="Late"))) == (409, "Conflict")
     assert (await kube.get(POOLS, namespace, "digits"))["status"]["reason"] == "Ready"
 
 
 async def test_what_changes_nothing_is_no_new_version(kube: Kube, namespace: str) -> None:
     await kube.create(POOLS, namespace, pool(replicas=1))
-    before = await kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready"})
-    assert version(await kube.merge_status(POOLS, namespace, "digits", {"reason": "Ready"})) == version(before)
+    before = await kube.apply_status(POOLS, namespace, "digits", told(reason="Ready"))
+    assert version(await kube.apply_status(POOLS, namespace, "digits", told(reason="Ready"))) == version(before)
+    assert version(await kube.merge_status(POOLS, namespace, "digits", told(reason="Ready"))) == version(before)
     assert version(await kube.merge(POOLS, namespace, "digits", {"spec": {"replicas": 1}})) == version(before)
 
 

@@ -15,8 +15,9 @@ from snakepit_operator.decide import BUDGET_SECONDS
 from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
+from snakepit_operator.leases import holder
 from snakepit_operator.model import Creation, Deletion, Plan, Reason
-from snakepit_operator.observe import observe
+from snakepit_operator.observe import Found, observe
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
@@ -285,8 +286,8 @@ async def test_the_status_is_written_when_it_differs_and_only_then(operator: Rec
     assert (await admin.pool())["metadata"]["resourceVersion"] == settled["metadata"]["resourceVersion"]
     pool, version = pool_view(settled), settled["metadata"]["resourceVersion"]
     assert pool.status is not None
-    assert not await applier.status(pool, settled["status"], version, pool.status), "the API server was asked in vain"
-    assert await applier.status(pool, {}, version, pool.status)
+    assert not await applier.status(Found(pool, settled["status"], version), pool.status), "the API server was asked in vain"
+    assert await applier.status(Found(pool, {}, version), pool.status)
 
 
 async def test_the_status_of_a_pool_that_is_gone_is_not_that_of_a_new_one_of_its_name(
@@ -300,7 +301,7 @@ async def test_the_status_of_a_pool_that_is_gone_is_not_that_of_a_new_one_of_its
     pool = pool_view(before)
     assert pool.status is not None
     with pytest.raises(KubeError) as caught:
-        await applier.status(pool, {}, before["metadata"]["resourceVersion"], pool.status)
+        await applier.status(Found(pool, {}, before["metadata"]["resourceVersion"]), pool.status)
     assert caught.value.conflict
     assert "status" not in await admin.pool()
 
@@ -312,11 +313,28 @@ async def test_a_field_that_is_no_more_known_goes_from_the_status(operator: Reco
     assert not (await admin.pool())["status"].keys() & {"workers", "queueDepth"}
 
 
+async def test_what_an_earlier_version_wrote_by_patches_goes_when_it_is_so_no_more(
+    operator: Reconciler, admin: Admin, kube: Kube, name: str
+) -> None:
+    condition = {"type": "Former", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": "2026-11-29T00:00:00Z"}
+    await admin.make_pool(replicas=1)
+    await kube.merge_status(POOLS, admin.namespace, "digits", {"status": {"reason": "Ready", "workers": 7, "conditions": [condition]}})
+    await operator.reconcile(name, time.time())
+    found = await admin.pool()
+    assert "workers" not in found["status"]
+    assert "Former" not in {each["type"] for each in found["status"]["conditions"]}
+    versions = []
+    for _ in range(2):
+        await operator.reconcile(name, time.time())
+        versions.append((await admin.pool())["metadata"]["resourceVersion"])
+    assert versions[0] == versions[1]
+
+
 async def test_a_look_at_a_state_that_is_no_more_does_not_claim_the_pool(operator: Reconciler, admin: Admin, kube: Kube) -> None:
     before = await admin.make_pool(replicas=1)
     await admin.edit(replicas=2)
     with pytest.raises(KubeError) as caught:
-        await kube.merge_status(POOLS, admin.namespace, "digits", {"release": "me"}, before["metadata"]["resourceVersion"])
+        await holder(kube, "me", Found(pool_view(before), {}, before["metadata"]["resourceVersion"]))
     assert caught.value.conflict
 
 
@@ -383,7 +401,7 @@ async def test_each_no_of_the_api_server_is_told_from_the_others(kube: Kube, adm
     await kube.create(PODS, admin.namespace, pod)
     assert kinds(await caught(kube.create(PODS, admin.namespace, pod))) == (409, {"exists"})
     await admin.edit(replicas=9)
-    stale = kube.merge_status(POOLS, admin.namespace, "digits", {"release": "me"}, pool["metadata"]["resourceVersion"])
+    stale = kube.apply_status(POOLS, admin.namespace, "digits", Found(pool_view(pool), {}, pool["metadata"]["resourceVersion"]).told({}))
     assert kinds(await caught(stale)) == (409, {"conflict"})
     await door.shut()
     assert kinds(await caught(kube.get(POOLS, admin.namespace, "digits"))) == (0, set())

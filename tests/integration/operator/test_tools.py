@@ -57,7 +57,7 @@ async def test_kubectl_diff_is_quiet_while_the_operator_writes_and_speaks_of_an_
     assert (code, "+  image: example/digits:2" in said) == (1, True)
     managers = {each["manager"]: each for each in (await admin.pool())["metadata"]["managedFields"]}
     ours = managers["snakepit-operator"]
-    assert ours["subresource"] == "status"
+    assert (ours["operation"], ours["subresource"]) == ("Apply", "status")
     assert ours["fieldsV1"].keys() == {"f:status"}, "of the spec it owns nothing"
 
 

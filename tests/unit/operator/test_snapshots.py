@@ -31,7 +31,7 @@ class Counting(PretendApi):
         self.counted: Counter[str] = Counter()
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("get", "list", "create", "delete", "apply", "merge_status"):
+        if name in ("get", "list", "create", "delete", "apply", "apply_status", "merge_status"):
             self.counted[name] += 1
         return super().__getattribute__(name)
 
@@ -107,7 +107,7 @@ async def test_a_change_of_a_pod_is_looked_at() -> None:
 async def test_a_count_that_the_control_plane_says_is_written_without_reading_and_its_echo_is_no_news() -> None:
     world = await World().settled()
     world.plane.queued = 7
-    assert await world.look() == {"merge_status": 1}
+    assert await world.look() == {"apply_status": 1}
     assert world.api.of("snakepools")["digits"]["status"]["queueDepth"] == 7
     world.operator.snapshots.changed(NAME, world.version())
     assert await world.look() == Counter()
