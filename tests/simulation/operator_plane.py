@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
@@ -115,6 +116,10 @@ class Call:
         self._plane, self.replica, self.client = plane, replica, client
         self._answers: asyncio.Queue[fleet_pb2.SyncResponse | Broken] = asyncio.Queue()
         self._version = 0
+        self._told: dict[str, fleet_pb2.PoolState] = {}
+        """What the last answer said, or left out as it was the same."""
+        self._states: dict[str, fleet_pb2.PoolState] = {}
+        """What the operator has read."""
         self.reign = client.reign
         self.begun = self._last = plane.now()
         self.harmed = False
@@ -134,30 +139,31 @@ class Call:
             self.replica.told_by = self.client
             self._plane.on_told(self.client, self.reign, request)
             self._version = request.version
-            self._later(self.answer)
+            self._later(partial(self.answer, brief=request.changes_only))
 
     async def read(self) -> fleet_pb2.SyncResponse:
         answer = await self._answers.get()
         if isinstance(answer, Broken):
             raise answer
-        self.serving = {
-            each.pod_uid: each.running
-            for state in answer.pools
-            for each in state.capsules
-            if each.liveness == pool_pb2.LIVENESS_LIVE and each.ready_workers
-        }
-        capsules = [each for state in answer.pools for each in state.capsules]
+        self._states = {**(self._states if answer.partial else {}), **{each.pool.name: each for each in answer.pools}}
+        capsules = [each for state in self._states.values() for each in state.capsules]
+        self.serving = {each.pod_uid: each.running for each in capsules if each.liveness == pool_pb2.LIVENESS_LIVE and each.ready_workers}
         self.lost = {each.pod_uid for each in capsules if each.liveness == pool_pb2.LIVENESS_LOST}
-        self.wanted = {state.pool.name for state in answer.pools if state.pool.queue_depth or state.pool.busy_slots}
+        self.wanted = {name for name, state in self._states.items() if state.pool.queue_depth or state.pool.busy_slots}
         self.client.hears()
         return answer
 
-    def answer(self) -> None:
+    def answer(self, *, brief: bool) -> None:
+        """`brief`: with what has changed since the last one, unless there is none, or a pool has gone."""
         if self.broken or self.replica.silent or not self.replica.up:
             return
-        held = self.replica.held
-        states = [self.replica.state(pool, self._plane.holds(pool), self._plane.calls) for pool in held]
-        response = fleet_pb2.SyncResponse(replica=self.replica.name, session_store_ready=True, pools=states, version=self._version)
+        states = {pool: self.replica.state(pool, self._plane.holds(pool), self._plane.calls) for pool in self.replica.held}
+        brief = brief and bool(self._told) and self._told.keys() <= states.keys()
+        told = [each for pool, each in states.items() if not brief or each != self._told.get(pool)]
+        self._told = states
+        response = fleet_pb2.SyncResponse(
+            replica=self.replica.name, session_store_ready=True, pools=told, version=self._version, partial=brief
+        )
         self._later(lambda: self._answers.put_nowait(response))
 
     def end(self) -> None:
@@ -271,7 +277,7 @@ class Plane:
     def _push(self, replica: Replica) -> None:
         replica.pushing = False
         for call in list(replica.calls):
-            call.answer()
+            call.answer(brief=True)
 
     def counts(self, life: Life, running: int, sessions: int) -> None:
         life.running, life.sessions = running, sessions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -18,7 +19,9 @@ from snakepit._wire.messages import settings_digest
 from snakepit.v1 import fleet_pb2, link_pb2
 
 REFRESH_SECONDS = 5.0
-"""A request goes out at least this often, and each is answered. What a replica does not take is sent again as often."""
+"""A request goes out at least this often, and each is answered. What a replica does not take is sent again as often, and so often it is
+asked for everything: in between, for what has changed.
+"""
 SILENCE_SECONDS = 15.0
 REQUEST_BYTES = 1024 * 1024
 """Settings in one request: more of them go in several."""
@@ -85,6 +88,10 @@ class Replica:
         """What should be held of each pool after the request that is on its way."""
         self._round: dict[str, bytes] = {}
         """What has gone out since there was room for all, so that what a replica doesn't take leaves room for the rest."""
+        self._whole_at = -math.inf
+        """When an answer had all pools, by the event loop's clock."""
+        self._brief = False
+        """The request that is on its way asks for changes only."""
         self._left = False
         """The last request had no room for all that should go out."""
 
@@ -136,6 +143,7 @@ class Replica:
         self._round = {**self._round, **{name: pools[name].digest for name in chosen}} if self._left else {}
         self._asked = {name: each.digest for name, each in pools.items()}
         self._sent += 1
+        self._brief = asyncio.get_running_loop().time() - self._whole_at < REFRESH_SECONDS
         self._covers = -1 if self._left else self._wanted.version
         drains = self._wanted.drains.values()
         return fleet_pb2.SyncRequest(
@@ -146,6 +154,7 @@ class Replica:
             drain_capsules=sorted(name for each in drains for name in each.names),
             evicted_capsules=sorted(name for each in drains for name in each.evicted),
             held_capsules=sorted(name for each in drains for name in each.held),
+            changes_only=self._brief,
         )
 
     def _take(self, answer: fleet_pb2.SyncResponse) -> None:
@@ -153,8 +162,9 @@ class Replica:
         self.answer = answer
         told = {each.pool.name: each for each in answer.pools}
         self.states = {**self.states, **told} if answer.partial else told
-        # One with some of the pools alone says nothing of the others as they are now.
-        if answer.version == self._sent and not answer.partial:
+        if not answer.partial:
+            self._whole_at = asyncio.get_running_loop().time()
+        if answer.version == self._sent and (self._brief or not answer.partial):
             self.confirmed, self._asked = max(self.confirmed, self._covers), None
             self._answered.set()
         if self._differing() - before:

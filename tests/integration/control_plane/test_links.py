@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from snakepit._wire.bulk import LaneBroken
+from snakepit._wire.messages import settings_digest
 from snakepit.errors import Draining, PoolNotFound, ProtocolMismatch, WorkerLost
 from snakepit.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc, link_pb2, link_pb2_grpc, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
@@ -294,9 +295,20 @@ async def test_what_changes_is_told_alone_and_heartbeats_without_news_are_not(se
                 await eventually(lambda before=before: heard.heard > before)
                 reports += 1
             assert changes.count == count
-            await sync.write(fleet_pb2.SyncRequest(complete=True, names=[agent.pool, quiet.pool], version=2))
+            both = [agent.pool, quiet.pool]
+            await sync.write(fleet_pb2.SyncRequest(complete=True, names=both, version=2))
             whole = await next_state(sync, lambda state: state.version == 2)
             assert (len(whole.pools), whole.partial) == (2, False)
+            edited = settings("default/quiet", generation=2)
+            await sync.write(fleet_pb2.SyncRequest(complete=True, names=both, pools=[edited], version=3, changes_only=True))
+            brief = await next_state(sync, lambda state: state.version == 3)
+            assert ([each.settings_digest for each in brief.pools], brief.partial) == ([settings_digest(edited)], True)
+            await sync.write(fleet_pb2.SyncRequest(complete=True, names=both, version=4, changes_only=True))
+            same = await next_state(sync, lambda state: state.version == 4)
+            assert (list(same.pools), same.partial) == ([], True)
+            await sync.write(fleet_pb2.SyncRequest(complete=True, names=[agent.pool], version=5, changes_only=True))
+            fewer = await next_state(sync, lambda state: state.version == 5)
+            assert ([each.pool.name for each in fewer.pools], fewer.partial) == ([agent.pool], False), "what is gone no partial answer says"
         sync.cancel()
 
 

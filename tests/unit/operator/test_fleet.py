@@ -43,6 +43,7 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
 
     async def Sync(self, requests: AsyncIterator[fleet_pb2.SyncRequest], context: object) -> AsyncIterator[fleet_pb2.SyncResponse]:  # noqa: N802
         self.talks += 1
+        before: dict[str, fleet_pb2.PoolState] = {}
         async for request in requests:
             self.told.append(request)
             await self.go_on.wait()
@@ -50,12 +51,17 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
             if request.complete:
                 named = {each.pool for each in request.pools} | set(request.names)
                 self.held = {name: each for name, each in self.held.items() if name in named}
-            yield self.answer(request.version)
+            states = {name: self._pool(each) for name, each in self.held.items()}
+            brief = request.changes_only and before.keys() <= states.keys()
+            told = [each for name, each in states.items() if not brief or each != before.get(name)]
+            before = states
+            refused = dict.fromkeys(self.unreadable, "its spec can't be read")
+            yield fleet_pb2.SyncResponse(
+                replica="r", session_store_ready=True, pools=told, version=request.version, refused=refused, partial=brief
+            )
 
-    def answer(self, version: int) -> fleet_pb2.SyncResponse:
-        pools = [fleet_pb2.PoolState(pool=self._state(each), settings_digest=settings_digest(each)) for each in self.held.values()]
-        refused = dict.fromkeys(self.unreadable, "its spec can't be read")
-        return fleet_pb2.SyncResponse(replica="r", session_store_ready=True, pools=pools, version=version, refused=refused)
+    def _pool(self, held: link_pb2.PoolSettings) -> fleet_pb2.PoolState:
+        return fleet_pb2.PoolState(pool=self._state(held), settings_digest=settings_digest(held))
 
     def _state(self, held: link_pb2.PoolSettings) -> pool_pb2.Pool:
         state = pool_pb2.Pool()
@@ -121,6 +127,26 @@ async def test_only_what_a_replica_does_not_hold_is_sent_and_the_names_of_all_po
     assert talk.replica.held.keys() == {POOL}
     last = talk.replica.told[-1]
     assert (list(last.pools), list(last.names), last.complete, list(last.drain_capsules)) == ([], [POOL], True, ["digits-0"])
+
+
+async def test_a_replica_is_asked_for_everything_now_and_then_and_in_between_for_what_has_changed(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk.fleet.set_pools([settings(), settings("default/other")])
+    await talk.until(lambda: talk.fleet.view(POOL))
+    for generation in (2, 3):
+        talk.fleet.put(settings(generation=generation), [])
+        assert await talk.fleet.flushed(WAIT)
+        view, other = talk.fleet.view(POOL), talk.fleet.view("default/other")
+        assert view is not None
+        assert other is not None
+        assert (view.held_generation, view.behind) == (generation, 0)
+        assert (other.held_generation, other.available) == (1, True)
+    assert [each.changes_only for each in talk.replica.told] == [False, True, True]
+    monkeypatch.setattr(replica_module, "REFRESH_SECONDS", 0.0)
+    talk.fleet.put(settings(generation=4), [])
+    assert await talk.fleet.flushed(WAIT)
+    assert not talk.replica.told[3].changes_only
 
 
 async def test_what_changes_while_a_request_is_on_its_way_goes_out_with_the_next(talk: Talk) -> None:

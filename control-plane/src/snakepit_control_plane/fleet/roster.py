@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Roster:
-    """`ended` is told each pool that is gone, `configured` each that has other settings, `changed` that anything is different."""
+    """`ended` is told each pool that is gone, `configured` each that has other settings, `changed` each that may be different."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Roster:
         store: Store,
         ended: Callable[[Pool], None],
         configured: Callable[[Pool], None],
-        changed: Callable[[], None],
+        changed: Callable[[str], None],
     ) -> None:
         self._pools = pools
         self._clock = asyncio.get_running_loop().time
@@ -120,7 +120,7 @@ class Roster:
                 self._remember_gone(pool)
             pool.configure(settings, spec)
             self._configured(pool)
-        self._changed()
+        self._changed(pool.name)
         return pool
 
     def _remember_gone(self, pool: Pool) -> None:

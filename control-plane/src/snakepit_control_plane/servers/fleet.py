@@ -1,4 +1,4 @@
-"""FleetService.Sync: the operator's settings in, the fleet's state out; once for each request, and when something has changed."""
+"""FleetService.Sync: the operator's settings in, the fleet's state out; for each request, and when something has changed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
                     if request.complete and not talk.complete:
                         talk.complete = True
                         listening.enter_context(self._fleet.roster.listening())
-                    await self._answer(talk)
+                    async with talk.writing:
+                        await self._answer(talk, partial=request.changes_only)
             finally:
                 changes.cancel()
                 await asyncio.gather(changes, return_exceptions=True)
@@ -79,17 +80,18 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     async def _tell_changes(self, talk: _Talk) -> None:
         while True:
             await self._fleet.changes.wait_beyond(talk.told)
-            await self._answer(talk, partial=True)
-            await asyncio.sleep(CHANGE_SECONDS)
+            async with talk.writing:
+                if is_news := self._fleet.changes.count != talk.told:
+                    await self._answer(talk, partial=True)
+            if is_news:  # Else an answer to a request was sooner.
+                await asyncio.sleep(CHANGE_SECONDS)
 
-    async def _answer(self, talk: _Talk, *, partial: bool = False) -> None:
+    async def _answer(self, talk: _Talk, *, partial: bool) -> None:
         """With everything, or with what has changed since the answer before."""
-        async with talk.writing:
-            changes = self._fleet.changes
-            names = changes.since(talk.told) if partial and talk.begun else None
-            talk.told, talk.begun = changes.count, True
-            if names != []:
-                await talk.context.write(await self.state(talk.version, names))
+        changes = self._fleet.changes
+        names = changes.since(talk.told) if partial and talk.begun else None
+        talk.told, talk.begun = changes.count, True
+        await talk.context.write(await self.state(talk.version, names))
 
     async def state(self, version: int = 0, names: Sequence[str] | None = None) -> fleet_pb2.SyncResponse:
         """Everything, or these pools, to an operator whose request `version` was the last to be carried out.

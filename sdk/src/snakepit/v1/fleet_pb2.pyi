@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SyncRequest(_message.Message):
-    __slots__ = ("pools", "complete", "drain_capsules", "evicted_capsules", "version", "names", "held_capsules")
+    __slots__ = ("pools", "complete", "drain_capsules", "evicted_capsules", "version", "names", "held_capsules", "changes_only")
     POOLS_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_CAPSULES_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class SyncRequest(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     HELD_CAPSULES_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_ONLY_FIELD_NUMBER: _ClassVar[int]
     pools: _containers.RepeatedCompositeFieldContainer[_link_pb2.PoolSettings]
     complete: bool
     drain_capsules: _containers.RepeatedScalarFieldContainer[str]
@@ -24,7 +25,8 @@ class SyncRequest(_message.Message):
     version: int
     names: _containers.RepeatedScalarFieldContainer[str]
     held_capsules: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ..., evicted_capsules: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., held_capsules: _Optional[_Iterable[str]] = ...) -> None: ...
+    changes_only: bool
+    def __init__(self, pools: _Optional[_Iterable[_Union[_link_pb2.PoolSettings, _Mapping]]] = ..., complete: _Optional[bool] = ..., drain_capsules: _Optional[_Iterable[str]] = ..., evicted_capsules: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., held_capsules: _Optional[_Iterable[str]] = ..., changes_only: _Optional[bool] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("replica", "session_store_ready", "session_store_message", "pools", "version", "refused", "partial")
