@@ -6,6 +6,7 @@ SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails, so that whatever it 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,13 @@ settings.register_profile("untimed", deadline=None, derandomize=False, print_blo
 settings.load_profile("untimed")
 
 seeds.choose()
+
+# What a test writes, and writes anew a moment later, is never to be found compiled. The tests themselves are, from one run to the next.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def pytest_collection_finish() -> None:
+    sys.dont_write_bytecode = True
 
 
 def pytest_report_header() -> str:

@@ -12,7 +12,7 @@ from simulation.play import Failed, play
 
 from support.seeds import blocks, determines, play_each
 
-SEEDS = 2000
+SEEDS = 500
 BLOCK = 25
 """So few that one test is far from its time-out on a machine with much else to do."""
 

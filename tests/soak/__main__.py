@@ -88,7 +88,7 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         load = Load(pool, alone, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
-        idle = min(WARM_SECONDS, seconds / 4)
+        idle = min(WARM_SECONDS, seconds / 3)
         await _idle(running, idle)
         warm, helpers = world.footprints(), world.helpers()
         await _faults(world, load, running, seconds - idle, rng)

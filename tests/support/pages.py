@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -39,7 +40,11 @@ class Block:
 
 def blocks(page: Path | str, language: str = "", heading: str = "") -> list[Block]:
     """Those of a page in their order; of one language, below one heading."""
-    path = ROOT / page
+    return [each for each in _all(ROOT / page) if language in ("", each.language) and heading in ("", each.heading)]
+
+
+@cache
+def _all(path: Path) -> list[Block]:
     found, above, before = [], "", ""
     tokens = MarkdownIt("commonmark").parse(path.read_text())
     for at, token in enumerate(tokens):
@@ -53,7 +58,7 @@ def blocks(page: Path | str, language: str = "", heading: str = "") -> list[Bloc
                 Block(str(path.relative_to(ROOT)), line, above, token.info.split(" ")[0], token.content, _named(before), _linked(before))
             )
             before = ""
-    return [each for each in found if language in ("", each.language) and heading in ("", each.heading)]
+    return found
 
 
 def _named(paragraph: str) -> str:

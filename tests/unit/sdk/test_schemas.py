@@ -11,6 +11,7 @@ import ipaddress
 import json
 import pathlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
@@ -158,22 +159,19 @@ class Everything(Adapter):
     ) -> dict[str, list[User]]: ...
 
 
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 ADAPTERS = [Everything, "digits.tools:Digits", "notes.tools:Notes"]
 
 
-def schemas() -> Iterator[tuple[str, Any]]:
-    import sys
-
-    sys.path.append(str(pathlib.Path(__file__).resolve().parents[3] / "examples/digits"))
-    for adapter in ADAPTERS:
-        made = load(adapter)() if isinstance(adapter, str) else adapter()
-        for name, each in discover(made).items():
-            yield f"{name}, arguments", json.loads(each.info.input_schema)
-            if each.info.output_schema:
-                yield f"{name}, result", json.loads(each.info.output_schema)
-
-
-SCHEMAS = dict(schemas())
+@cache
+def schemas(adapter: Any) -> dict[str, Any]:
+    """Of its tools, by `TOOL, arguments` and `TOOL, result`."""
+    found = {}
+    for name, each in discover((load(adapter) if isinstance(adapter, str) else adapter)()).items():
+        found[f"{name}, arguments"] = json.loads(each.info.input_schema)
+        if each.info.output_schema:
+            found[f"{name}, result"] = json.loads(each.info.output_schema)
+    return found
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -187,20 +185,23 @@ def references(schema: Any) -> Iterator[str]:
             yield from references(each)
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_schema_is_valid_and_all_its_references_lead_somewhere(name: str) -> None:
-    schema = SCHEMAS[name]
-    Draft202012Validator.check_schema(schema)
-    for reference in references(schema):
-        assert reference.removeprefix("#/$defs/") in schema["$defs"], reference
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_schema_is_valid_and_all_its_references_lead_somewhere(adapter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples/digits")
+    found = schemas(adapter)
+    assert found
+    for name, schema in found.items():
+        Draft202012Validator.check_schema(schema)
+        for reference in references(schema):
+            assert reference.removeprefix("#/$defs/") in schema["$defs"], (name, reference)
 
 
 def properties(tool: str) -> dict[str, Any]:
-    return dict(SCHEMAS[f"{tool}, arguments"]["properties"])
+    return dict(schemas(Everything)[f"{tool}, arguments"]["properties"])
 
 
 def test_a_nested_model_is_described_and_checked() -> None:
-    check = Draft202012Validator(SCHEMAS["of_pydantic, arguments"])
+    check = Draft202012Validator(schemas(Everything)["of_pydantic, arguments"])
     user = {"fullName": "Ada", "home": {"street": "x", "colour": "red"}}
     whole = {"user": user, "office": {"at": {"number": 1}}, "users": [user], "node": {"children": [{"children": []}]}}
     check.validate(whole)
@@ -209,14 +210,14 @@ def test_a_nested_model_is_described_and_checked() -> None:
 
 
 def test_the_result_of_a_model_is_described_by_the_names_that_it_has_in_json() -> None:
-    assert "fullName" in SCHEMAS["of_pydantic, result"]["properties"]
+    assert "fullName" in schemas(Everything)["of_pydantic, result"]["properties"]
 
 
 def test_what_pydantic_says_of_a_parameter_is_in_its_schema() -> None:
     found = properties("of_pydantics_idioms")
     assert found["n"] == {"type": "integer", "minimum": 0, "default": 3, "description": "How many"}
     assert (found["m"]["maximum"], found["m"]["default"], found["tags"]["default"]) == (10, 5, [])
-    assert set(SCHEMAS["of_pydantics_idioms, arguments"]["required"]) == {"range", "either", "needed"}
+    assert set(schemas(Everything)["of_pydantics_idioms, arguments"]["required"]) == {"range", "either", "needed"}
 
 
 def test_defaults_of_every_kind_are_in_the_schema() -> None:
