@@ -35,12 +35,11 @@ CLUSTER = Path(__file__).parents[2] / "hack" / "cluster"
 
 @contextmanager
 def dead(node: str, how: str) -> Iterator[float]:
-    """Yields when it died."""
+    """Yields when it was dead."""
     number, (die, rise) = node.rpartition("-")[2], WAYS[how]
-    died = time.time()
     cluster(die, number)
     try:
-        yield died
+        yield time.time()
     finally:
         cluster(rise, number)
         kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=120s")
@@ -167,11 +166,11 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
     # One at the silent replica, one at the silent capsule.
     assert len(calls["failures"]) <= 2 * CALLERS, calls["failures"]
     assert set(calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, calls["failures"]
-    # Its lease in the store was renewed up to a heartbeat after it was heard, and is looked at each second.
-    latest = timeout + timeout / 5 + 1
-    assert told < latest + 5
-    # Who stands by has seen the lease renewed up to two seconds late, and looks every two seconds whether its time is over.
-    assert replaced < latest + 8 + 5 * leads
+    # It was heard last before that; one second is for a machine that has much else to do.
+    assert told < timeout + 1
+    # The operator hears of it up to a second later, and waits up to another one for a replica that may be dead, too. Who stands by has
+    # seen the leader's lease renewed up to two seconds late, and looks every two seconds whether its time is over.
+    assert replaced < timeout + 4 + 5 * leads
     assert [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died] == [away]
     assert full < replaced + 2 * start + 10, "what it takes beside is the start of a pod"
     alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}

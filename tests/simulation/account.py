@@ -374,7 +374,7 @@ class Account:
             pool, session, *_, fence = args
             there = await memory.get_session(pool, session)
             self._expect(fence == there.fence, f"a write of {fence} was taken when the session was at {there.fence}")
-        elif name == "declare_lost" and answer:
+        elif name == "declare_lost" and not answer:
             self.note(f"{args[1]} is lost")
             self.lost_agents.add(args[1])
             self._expect(not self.is_heard(args[1]), f"agent {args[1]} is declared lost, though a replica hears it")

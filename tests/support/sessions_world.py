@@ -223,7 +223,7 @@ class World:
         self.flows[replica].agents.senders[agent.capsules[replica]] = send
 
     async def start(self) -> World:
-        await self.store.renew_leases(POOL, [f"{agent.name}-agent" for agent in self.agents], 1e9)
+        await self.store.renew_leases(POOL, {f"{agent.name}-agent": 1e9 for agent in self.agents})
         for name in self.names:
             record = SessionRecord(pool=POOL, id=name, uid=f"uid-{name}", created=0, last_used=0, ttl_seconds=1e9, epoch=1)
             await self.store.create_session(record, 1000)

@@ -105,7 +105,7 @@ async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer,
     await store.create_session(wanted(), 10)
     await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, SessionSpec(), None)
     await store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True)
-    await store.renew_leases(POOL, ["i"], 60)
+    await store.renew_leases(POOL, {"i": 60})
     await store.declare_lost(POOL, "j", 60)
     keys = {line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")} - {"snakepit:{probe}"}
     assert len(keys) == 9
@@ -145,7 +145,7 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     known, _ = await store.create_session(wanted("in use"), 10)
     await store.create_session(wanted("old"), 10)
     await store.set_state(POOL, "in use", "k", payload(b"1"), None, SessionSpec(), None)
-    await store.renew_leases(POOL, ["agent"], 60)
+    await store.renew_leases(POOL, {"agent": 60})
     await fill(server)
     for write in (
         store.create_session(wanted("new"), 10),
@@ -163,7 +163,7 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     (touched,) = await store.touch_sessions(POOL, ["in use"])
     assert touched is not None
     assert touched.last_used > known.last_used
-    assert await store.renew_leases(POOL, ["agent"], 60) == []
+    assert await store.renew_leases(POOL, {"agent": 60}) == []
     assert await store.delete_state(POOL, "in use", "k", None)
     assert await store.delete_session(POOL, "old") is not None
     server.command("CONFIG", "SET", "maxmemory", "0")

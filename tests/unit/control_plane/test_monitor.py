@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.fleet.fleet import TICK_SECONDS
+from snakepit_control_plane.fleet.monitor import LOOKS_SECONDS
 from snakepit_control_plane.model.capsule import Capsule
 from support import virtual_time
 from support.router_world import World
@@ -24,6 +26,7 @@ class Looks:
         self.world = World(capsules=capsules, workers=1, heartbeat=BEAT)
         self.capsules = [agent.capsule for agent in self.world.agents]
         self.loop = asyncio.get_running_loop()
+        _, self.pause = LOOKS_SECONDS
         self.beat(*self.capsules)
 
     def beat(self, *capsules: Capsule) -> None:
@@ -32,18 +35,31 @@ class Looks:
             capsule.liveness = pool_pb2.LIVENESS_LIVE
 
     async def look(self, seconds: float, *beating: Capsule) -> None:
-        """In time, every quarter of a second, for so long; `beating` are heard all the while."""
+        """In time, whenever the monitor wants to, for so long; `beating` are heard all the while."""
         end = self.loop.time() + seconds
-        while self.loop.time() < end:
-            await self.world.turn(TICK_SECONDS)
+        while (left := end - self.loop.time()) > 0:
+            await self.world.turn(min(self.pause, left))
             self.beat(*beating)
-            self.world.fleet.monitor.tick(self.loop.time(), 0.0)
+            self.pause = self.world.fleet.monitor.tick(self.loop.time(), 0.0)
             await self.world.turn()
+
+    async def until_lost(self) -> float:
+        """When the first of them is lost."""
+
+        async def watch() -> float:
+            while not self.lost:
+                await asyncio.sleep(0.001)
+            return self.loop.time()
+
+        watching = asyncio.create_task(watch())
+        while not watching.done():
+            await self.look(self.pause)
+        return watching.result()
 
     async def stall(self, seconds: float) -> None:
         """The replica is stopped for so long: one look, late, before anything was read."""
         await self.world.turn(seconds)
-        self.world.fleet.monitor.tick(self.loop.time(), seconds - TICK_SECONDS)
+        self.world.fleet.monitor.tick(self.loop.time(), seconds - self.pause)
         await self.world.turn()
 
     @property
@@ -98,6 +114,60 @@ def test_without_a_stall_a_silent_capsule_is_lost_at_its_time() -> None:
     run(program())
 
 
+@pytest.mark.parametrize("phase", [0.0, 0.13, 0.49, 0.77, 0.99])
+@pytest.mark.parametrize("interval", [0.3, 1, 2], ids=lambda seconds: f"every {seconds} s")
+def test_a_capsule_is_lost_at_the_end_of_its_time_out_whenever_it_was_heard_last(interval: float, phase: float) -> None:
+    """Its lease was renewed since, and another replica heard it a moment later: neither makes it any later."""
+
+    async def program() -> None:
+        looks = Looks(capsules=1)
+        pool, (capsule,) = looks.world.flow.pools[POOL], looks.capsules
+        beat = {**BEAT, "intervalSeconds": interval}
+        looks.world.fleet.sync([settings(uid=pool.settings.uid, generation=2, heartbeat=beat)], complete=True, drain=[])
+        for _ in range(7):
+            await looks.look(interval)
+            looks.beat(capsule)
+        await looks.look(interval * phase)
+        heard, later = capsule.last_beat, 0.003
+        left = heard + later + BEAT["timeoutSeconds"] - looks.loop.time()
+        await looks.world.store.renew_leases(POOL, {capsule.incarnation: left})
+        assert 0 <= await looks.until_lost() - heard - BEAT["timeoutSeconds"] < 0.02
+        await looks.stop()
+
+    run(program())
+
+
+def test_a_capsule_that_is_heard_elsewhere_for_longer_is_lost_when_its_time_there_is_over() -> None:
+    async def program() -> None:
+        looks = Looks(capsules=1)
+        (capsule,) = looks.capsules
+        await looks.look(2)
+        until = looks.loop.time() + BEAT["timeoutSeconds"] + 0.4
+        await looks.world.store.renew_leases(POOL, {capsule.incarnation: until - looks.loop.time()})
+        assert 0 <= await looks.until_lost() - until < 0.02
+        await looks.stop()
+
+    run(program())
+
+
+def test_a_lease_never_ends_between_two_heartbeats_that_come_in_time() -> None:
+    """Where a time-out is hardly more than two intervals, it is renewed more often."""
+
+    async def program() -> None:
+        looks = Looks(capsules=1)
+        pool, (capsule,) = looks.world.flow.pools[POOL], looks.capsules
+        beat = {"intervalSeconds": 2, "timeoutSeconds": 4, "missThreshold": 2}
+        looks.world.fleet.sync([settings(uid=pool.settings.uid, generation=2, heartbeat=beat)], complete=True, drain=[])
+        for step in range(400):
+            await looks.look(0.1)
+            if step % 20 == 19:
+                looks.beat(capsule)
+            assert await looks.world.store.has_lease(POOL, capsule.incarnation) or step < 5, step
+        await looks.stop()
+
+    run(program())
+
+
 def test_who_was_silent_for_longer_than_a_new_time_out_allows_has_that_time_from_the_change_on() -> None:
     async def program() -> None:
         looks = Looks(capsules=1)
@@ -124,7 +194,7 @@ def test_a_lease_has_its_new_term_as_soon_as_a_time_out_gets_longer() -> None:
         looks.world.fleet.sync([settings(uid=pool.settings.uid, generation=2, heartbeat=long)], complete=True, drain=[])
         await looks.look(50)
         (incarnation,) = pool.capsules
-        assert not await looks.world.store.declare_lost(POOL, incarnation, 1.0), "its lease had run out"
+        assert await looks.world.store.declare_lost(POOL, incarnation, 1.0), "its lease had run out"
         await looks.stop()
 
     run(program())

@@ -228,7 +228,7 @@ async def test_a_replica_waits_for_the_agents_that_hold_leases_and_not_for_pools
     store = Store()
     for each in (settings(A), settings(B), settings("default/suspended", suspended=True)):
         await store.save_pool(each, override=True)
-    await store.renew_leases(A, ["one", "two"], 30)
+    await store.renew_leases(A, {"one": 30, "two": 30})
     async with started(store) as fleet:
         await asyncio.sleep(2)
         assert not fleet.flow.pools.returned()
@@ -243,8 +243,8 @@ async def test_a_replica_waits_for_the_agents_that_hold_leases_and_not_for_pools
 async def test_an_agent_whose_lease_runs_out_is_waited_for_no_longer() -> None:
     store = Store()
     await store.save_pool(settings(A), override=True)
-    await store.renew_leases(A, ["dying"], 3)
-    await store.renew_leases(A, ["well"], 30)
+    await store.renew_leases(A, {"dying": 3})
+    await store.renew_leases(A, {"well": 30})
     async with started(store) as fleet:
         await join(fleet, hello(A, "well"))
         assert 3 <= await seconds_until_ready(fleet) <= 4.5
@@ -254,7 +254,7 @@ async def test_an_agent_whose_lease_runs_out_is_waited_for_no_longer() -> None:
 async def test_agents_that_never_link_are_waited_for_ten_seconds() -> None:
     store = Store()
     await store.save_pool(settings(A), override=True)
-    await store.renew_leases(A, ["cut off"], 600)
+    await store.renew_leases(A, {"cut off": 600})
     async with started(store) as fleet:
         assert RETURN_SECONDS <= await seconds_until_ready(fleet) <= RETURN_SECONDS + 0.1
 
@@ -281,7 +281,7 @@ async def test_with_an_empty_store_and_no_operator_a_replica_is_ready_after_ten_
 async def test_agents_that_others_hear_are_waited_for_when_the_store_had_lost_everything() -> None:
     store = Store()
     async with started(store) as fleet:
-        await store.renew_leases(A, ["one"], 30)
+        await store.renew_leases(A, {"one": 30})
         told(fleet, [settings(A)])
         await asyncio.sleep(2)
         assert not fleet.flow.pools.returned()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
 import pytest
@@ -37,10 +37,10 @@ class Store(MemoryStore):
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         return await super().get_session(pool, session) if not self.broken else 1 / 0  # type: ignore[return-value]
 
-    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+    async def renew_leases(self, pool: str, seconds: Mapping[str, float]) -> list[str]:
         if self.problem:
             raise StoreUnavailable(self.problem)
-        return await super().renew_leases(pool, incarnations, ttl_seconds)
+        return await super().renew_leases(pool, seconds)
 
 
 class Replica:
@@ -74,7 +74,7 @@ class Replica:
     async def bound_session(self, agent: str, session: str = "s") -> None:
         """Through another replica, to which that agent is linked already."""
         known, _ = await self.store.create_session(SessionRecord(POOL, session, f"uid of {session}", 0.0, 0.0, 1e6, 1), 10)
-        await self.store.renew_leases(POOL, [agent], 1e6)
+        await self.store.renew_leases(POOL, {agent: 1e6})
         await self.store.bind_session(known, "c/0", f"life of {agent}", agent)
 
     async def stop(self) -> None:
@@ -201,7 +201,7 @@ def test_no_agent_is_lost_because_nobody_could_renew_its_lease_while_the_store_w
         await asyncio.sleep(30.0)
         replica.store.problem = ""
         await asyncio.sleep(3.0)
-        assert await replica.store.renew_leases(POOL, ["agent"], 10.0) == [], "another replica hears it"
+        assert await replica.store.renew_leases(POOL, {"agent": 10.0}) == [], "another replica hears it"
         await asyncio.sleep(9.0)
         assert capsule.liveness == pool_pb2.LIVENESS_SUSPECT
         await asyncio.sleep(3.0)

@@ -16,7 +16,7 @@ from snakepit._wire.messages import settings_digest
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
 from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.fleet.monitor import Monitor
+from snakepit_control_plane.fleet.monitor import LOOKS_SECONDS, Monitor
 from snakepit_control_plane.fleet.roster import Roster
 from snakepit_control_plane.flow.agents import Send
 from snakepit_control_plane.flow.flow import Flow
@@ -26,7 +26,6 @@ from snakepit_control_plane.model.demand import SAMPLE_SECONDS
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
-TICK_SECONDS = 0.25
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 """An agent that was heard of more recently has forgotten nothing that it did for this replica, however slow the link was."""
 
@@ -322,11 +321,12 @@ class Fleet:
         """Keep in step with the store, and monitor the agents; ends when cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.roster.run(), name="roster")
+            _, pause = LOOKS_SECONDS
             while True:
-                due = self.flow.clock() + TICK_SECONDS
-                await asyncio.sleep(TICK_SECONDS)
+                due = self.flow.clock() + pause
+                await asyncio.sleep(pause)
                 now = self.flow.clock()
-                self.monitor.tick(now, now - due)
+                pause = self.monitor.tick(now, now - due)
                 self._measure(now)
 
     def _measure(self, now: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from snakepit._tasks import Tasks
 from snakepit._wire import LinkClosed
@@ -24,7 +24,9 @@ from snakepit_control_plane.store.interface import Store
 
 FENCE_SECONDS = 600.0
 DOUBT_SECONDS = 1.0
-"""Between two questions to the store whether an agent is lost."""
+"""Between two questions to the store whether an agent is lost that another replica hears."""
+LOOKS_SECONDS = 0.01, 0.25
+"""Between two looks at all agents: at least, and at most. In between, one comes when the next agent has been silent for too long."""
 
 _PING = link_pb2.Frame(ping=link_pb2.Ping())
 
@@ -51,7 +53,7 @@ class Monitor:
     async def check_lease(self, pool: Pool, about: link_pb2.Capsule) -> None:
         """Raises StaleEpoch for an agent that was declared lost. The store being away refuses nobody."""
         try:
-            lost = await self._store.renew_leases(pool.name, [about.incarnation], pool.spec.heartbeat.timeout_seconds)
+            lost = await self._store.renew_leases(pool.name, {about.incarnation: pool.spec.heartbeat.timeout_seconds})
         except StoreUnavailable:
             pool.store_away_at = self._flow.clock()
             return
@@ -65,15 +67,20 @@ class Monitor:
             if capsule.linked:
                 capsule.last_beat = max(capsule.last_beat, now)
 
-    def tick(self, now: float, late: float) -> None:
-        """Judge every agent, and renew the leases of those that were heard. The owner's clock is `late` by so much."""
-        judges = self._stalls.look(now, late)
+    def tick(self, now: float, late: float) -> float:
+        """Judge every agent, and renew the leases of those that were heard. The owner's clock is `late` by so much.
+
+        Returns the seconds until it should be called again.
+        """
+        judges, (least, pause) = self._stalls.look(now, late), LOOKS_SECONDS
         for pool in self._flow.pools.values():
             if judges:
-                self._judge(pool, now)
+                pause = min(pause, self._judge(pool, now))
             self._renew(pool, now)
+        return max(least, pause)
 
-    def _judge(self, pool: Pool, now: float) -> None:
+    def _judge(self, pool: Pool, now: float) -> float:
+        """Returns the seconds until the next of its agents will have been silent for too long."""
         if self._store.problem:
             pool.store_away_at = now
         capsules = list(pool.capsules.values())
@@ -93,6 +100,8 @@ class Monitor:
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
                 capsule.doubted = True
                 self._tasks.spawn(self._ask_whether_lost(pool, capsule))
+        timeout = pool.spec.heartbeat.timeout_seconds
+        return min((timeout - sign.silence for sign in signs if sign.silence < timeout), default=timeout)
 
     def _listened(self, since: float, now: float) -> float:
         """For how many seconds since then."""
@@ -109,27 +118,43 @@ class Monitor:
         return 0.0
 
     async def _ask_whether_lost(self, pool: Pool, capsule: Capsule) -> None:
+        """Again at the end of its lease, where another replica has heard it later than this one."""
+        heard = capsule.last_beat
+        while (left := await self._declare_lost(pool, capsule)) > 0:
+            await asyncio.sleep(min(left, DOUBT_SECONDS) + LOOKS_SECONDS[0])
+            if capsule.last_beat != heard or pool.silence_held or not pool.trusts_leases(self._flow.clock()):
+                break
+        capsule.doubted = False
+
+    async def _declare_lost(self, pool: Pool, capsule: Capsule) -> float:
+        """Returns for how long it can't be yet."""
         try:
-            if await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS):
-                self._lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+            left = await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS)
         except StoreUnavailable as error:
             pool.store_away_at = self._flow.clock()
             log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
-        await asyncio.sleep(DOUBT_SECONDS)
-        capsule.doubted = False
+            return DOUBT_SECONDS
+        if pool.capsules.get(capsule.incarnation) is not capsule:
+            return 0.0
+        if not left:
+            self._lose(pool, capsule, f"not heard of for {pool.spec.heartbeat.timeout_seconds:g} s")
+        return left
 
     def _renew(self, pool: Pool, now: float) -> None:
-        since = self._renewed.get(pool.name, 0.0)
-        if now - since < pool.spec.heartbeat.interval_seconds:
+        """Often enough that a lease never ends between two heartbeats."""
+        since, heartbeat = self._renewed.get(pool.name, 0.0), pool.spec.heartbeat
+        timeout, interval = heartbeat.timeout_seconds, heartbeat.interval_seconds
+        if now - since < min(interval, (timeout - interval) / 2):
             return
         self._renewed[pool.name] = now
-        heard = [c.incarnation for c in pool.capsules.values() if c.linked and c.last_beat >= since]
-        if heard:
-            self._tasks.spawn(self._renew_leases(pool, heard))
+        heard = [c for c in pool.capsules.values() if c.linked and c.last_beat >= since]
+        seconds = {c.incarnation: left for c in heard if (left := timeout - self._listened(c.last_beat, now)) > 0}
+        if seconds:
+            self._tasks.spawn(self._renew_leases(pool, seconds))
 
-    async def _renew_leases(self, pool: Pool, heard: list[str]) -> None:
+    async def _renew_leases(self, pool: Pool, seconds: Mapping[str, float]) -> None:
         try:
-            lost = await self._store.renew_leases(pool.name, heard, pool.spec.heartbeat.timeout_seconds)
+            lost = await self._store.renew_leases(pool.name, seconds)
         except StoreUnavailable:
             pool.store_away_at = self._flow.clock()
             return

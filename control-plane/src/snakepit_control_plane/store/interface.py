@@ -5,7 +5,7 @@ Every method either has happened wholly or raises `StoreUnavailable`, soon; none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,11 +69,11 @@ class Store(Protocol):
     async def load_pools(self) -> list[link_pb2.PoolSettings]:
         """The settings of all pools but those that were deleted."""
 
-    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
-        """Say that these agents are alive; returns those that a replica has declared lost before."""
+    async def renew_leases(self, pool: str, seconds: Mapping[str, float]) -> list[str]:
+        """Say of agents, by incarnation, for how long they count as alive; returns those that a replica has declared lost before."""
 
-    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
-        """False while any replica renews the agent's lease. Once True, the agent is fenced for `ttl_seconds`."""
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> float:
+        """Fence the agent for `ttl_seconds`: 0. While it counts as alive, nothing is done: the seconds for which it still does."""
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
         """Does any replica still hear the agent?"""

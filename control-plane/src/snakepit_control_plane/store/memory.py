@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from snakepit._values.strings import quoted
@@ -65,10 +65,10 @@ class MemoryStore:
     async def load_pools(self) -> list[link_pb2.PoolSettings]:
         return [settings for settings in self._pools.values() if not settings.deleted]
 
-    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
+    async def renew_leases(self, pool: str, seconds: Mapping[str, float]) -> list[str]:
         now = self._clock()
-        lost = [each for each in incarnations if self._lost.get((pool, each), 0.0) > now]
-        self._leases.update({(pool, each): now + ttl_seconds for each in incarnations if each not in lost})
+        lost = [each for each in seconds if self._lost.get((pool, each), 0.0) > now]
+        self._leases.update({(pool, each): now + left for each, left in seconds.items() if each not in lost})
         return lost
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
@@ -78,14 +78,14 @@ class MemoryStore:
         now = self._clock()
         return [incarnation for (pool, incarnation), until in self._leases.items() if until > now and pool in pools]
 
-    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> float:
         now, key = self._clock(), (pool, incarnation)
-        if self._leases.get(key, 0.0) > now:
-            return False
+        if (until := self._leases.get(key, 0.0)) > now:
+            return until - now
         self._leases = {each: until for each, until in self._leases.items() if until > now}
         self._lost = {each: until for each, until in self._lost.items() if until > now}
         self._lost[key] = now + ttl_seconds
-        return True
+        return 0.0
 
     # ---- sessions
 

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
@@ -75,10 +75,10 @@ class RedisStore:
         found = [link_pb2.PoolSettings.FromString(each) for each in kept if each is not None]
         return [settings for settings in found if not settings.deleted]
 
-    async def renew_leases(self, pool: str, incarnations: Sequence[str], ttl_seconds: float) -> list[str]:
-        each_ones = [([*_lease_keys(pool, each), _key(pool, "leases")], (_ms(ttl_seconds), each)) for each in incarnations]
+    async def renew_leases(self, pool: str, seconds: Mapping[str, float]) -> list[str]:
+        each_ones = [([*_lease_keys(pool, each), _key(pool, "leases")], (_ms(left), each)) for each, left in seconds.items()]
         renewed = await self._client.scripts("renew_lease", each_ones)
-        return [each for each, (alive,) in zip(incarnations, renewed, strict=True) if not alive]
+        return [each for each, (alive,) in zip(seconds, renewed, strict=True) if not alive]
 
     async def has_lease(self, pool: str, incarnation: str) -> bool:
         return bool(await self._client.ask("EXISTS", _key(pool, "lease", incarnation)))
@@ -87,9 +87,9 @@ class RedisStore:
         found = await self._client.scripts("live_agents", [([_key(pool, "leases")], ()) for pool in pools])
         return [incarnation.decode() for _, incarnations in found for incarnation in incarnations]
 
-    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> bool:
-        (done,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))
-        return bool(done)
+    async def declare_lost(self, pool: str, incarnation: str, ttl_seconds: float) -> float:
+        (left,) = await self._client.script("declare_lost", _lease_keys(pool, incarnation), _ms(ttl_seconds))
+        return float(left) / 1000
 
     # ---- sessions
 
