@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 
 from support.chart import CHART
-from support.incluster import E2E, config_map, probe_pool
-from support.kube import CommandFailed, apply, condition, eventually, get, is_ready, kubectl, make_namespace, pods_of, run, wait_available
+from support.incluster import probe_pool
+from support.kube import CommandFailed, apply, condition, eventually, get, is_ready, kubectl, pods_of, run, wait_available
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -113,26 +112,6 @@ def test_an_annotation_restarts_a_pool_and_a_start_leaves_no_warning(namespace: 
     status = get("snakepool", pool, namespace=namespace)["status"]
     assert (status["outdatedReplicas"], status["updatedReplicas"]) == (0, 1)
     assert [each for each in told(fresh["metadata"]["name"], namespace) if each[0] == "Warning"] == []
-
-
-def test_what_a_quota_refuses_is_said_and_announced_by_nobody_as_done(release: None) -> None:
-    space = "snakepit-e2e-quota"
-    make_namespace(space)
-    try:
-        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}
-        apply(quota, config_map("probe", E2E / "probe.py"), namespace=space)
-        apply(probe_pool("poor", replicas=2), namespace=space)
-        found = eventually(lambda: degraded("poor", space, "PodRefused"), "the pool says that it is Degraded")
-        assert "exceeded quota: small" in found["message"]
-        assert ("Normal", "CapsulesCreated") not in told("poor", space)
-        kubectl("delete", "resourcequota/small", "-n", space)
-        wait_available("poor", namespace=space)
-        began = datetime.now(UTC).isoformat()
-        kubectl("delete", "namespace", space, "--timeout=90s", timeout=120)
-        said = [line for line in kubectl("logs", *OPERATORS, f"--since-time={began}").splitlines() if space in line]
-        assert [line for line in said if json.loads(line).get("level", "").lower() in ("warning", "error")] == []
-    finally:
-        run("kubectl", "delete", "namespace", space, "--ignore-not-found", "--wait=false", check=False)
 
 
 def test_another_release_leaves_a_pool_alone_and_names_whose_it_is(namespace: str, pool: str) -> None:

@@ -67,10 +67,11 @@ def programs() -> Path:
     return Path(done.stdout.strip())
 
 
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """One that has signed itself, and its key; whoever trusts it trusts only this one."""
+def certificate(folder: Path, name: str, address: str = "") -> tuple[Path, Path]:
+    """One that has signed itself, and its key; whoever trusts it trusts only this one. `address`: of a server that shows it."""
     made, key = folder / f"{name}.crt", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+    command += ["-addext", f"subjectAltName=IP:{address}"] if address else []
     subprocess.run([*command, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
     return made, key
 

@@ -20,6 +20,13 @@ def scaled_object(name: str) -> dict[str, Any]:
     return _shown("ScaledObject", name)
 
 
+def section(page: str, heading: str) -> str:
+    """What a page of docs/ has under that heading."""
+    text = (ROOT / "docs" / page).read_text()
+    (found,) = re.findall(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
 def _shown(kind: str, name: str) -> dict[str, Any]:
     text = (ROOT / "docs/autoscaling.md").read_text()
     (found,) = [each for each in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if f"kind: {kind}\n" in each]

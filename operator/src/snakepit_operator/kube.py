@@ -28,6 +28,10 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
 
+_NO_WEBHOOK = "failed calling webhook"
+"""So begins what the API server says (as an internal error) of an admission webhook that doesn't answer."""
+
+
 class KubeError(Exception):
     """The API server said no, or said nothing (`code` 0). `message` is its own sentence, `causes` are its own words for why."""
 
@@ -55,8 +59,8 @@ class KubeError(Exception):
 
     @property
     def refused(self) -> bool:
-        """The request itself is wrong or forbidden: the same one will be refused again."""
-        return self.code in (400, 403, 422) and not self.ending
+        """The request itself is wrong or forbidden, or who must allow it doesn't answer: the same one will be refused again."""
+        return (self.code in (400, 403, 422) or _NO_WEBHOOK in self.message) and not self.ending
 
     @property
     def ending(self) -> bool:

@@ -20,10 +20,11 @@ RECENT_SECONDS = 30.0
 """A pool is in use for so long after its last call: who looks every 30 s, as KEDA does, misses none."""
 
 _HARMLESS_WAITING = {"ContainerCreating", "PodInitializing", ""}
+_CRASHES = "CrashLoopBackOff"
 _ONE_FAULT = {"ErrImagePull": "ImagePullBackOff"}
 """The kubelet alternates between the two for as long as the image can't be pulled: one name, or each turn would be news."""
 
-START_FAULTS = frozenset({"ImportFailed", "AdapterInvalid", "SetupFailed", "ForkFailed", "StartFailed"})
+START_FAULTS = frozenset({"ImportFailed", "AdapterInvalid", "SetupFailed", "SetupTimeout", "ForkFailed", "StartFailed"})
 """A worker that starts again after one of these has it still: the agent forgets it when the worker is ready."""
 
 SUCCESSOR_FAILED = "SuccessorFailed"
@@ -40,8 +41,8 @@ def pod_view(raw: Object) -> PodView:
     metadata, status = raw["metadata"], raw.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     created, node = _time(metadata.get("creationTimestamp")), (raw.get("spec") or {}).get("nodeName") or ""
-    reason, message = _fault(status)
     ready: Object = next((each for each in status.get("conditions") or () if each["type"] == "Ready"), {})
+    reason, message = _fault(status, ready)
     return PodView(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
@@ -75,8 +76,8 @@ def _told(event: Object) -> float:
     return _time(last or event.get("firstTimestamp"))
 
 
-def _fault(status: Object) -> tuple[str, str]:
-    """Why the pod doesn't get on, in its own words: ended, not schedulable, or a container that can't start."""
+def _fault(status: Object, ready: Object) -> tuple[str, str]:
+    """Why the pod doesn't get on, in its own words: ended, not schedulable, or a container that can't start, or not for long."""
     if status.get("phase") in (Phase.FAILED, Phase.SUCCEEDED):
         return _end(status)
     for condition in status.get("conditions") or ():
@@ -87,7 +88,20 @@ def _fault(status: Object) -> tuple[str, str]:
         if waiting.get("reason", "") not in _HARMLESS_WAITING:
             reason = _ONE_FAULT.get(waiting["reason"], waiting["reason"])
             return reason, f"container {container['name']}: {waiting.get('message') or waiting['reason']}{_last_exit(container)}"
+    for container in _containers(status):
+        if ready.get("status") == "False" and _crashes(container, _time(ready.get("lastTransitionTime"))):
+            said = f"container {container['name']}: started again {container['restartCount']} times, and not ready since"
+            return _CRASHES, f"{said}{_last_exit(container)}"
     return "", ""
+
+
+def _crashes(container: Object, unready: float) -> bool:
+    """Has it ended several times, and is running or about to? Each turn of it would be news; the kubelet has a word for the pauses only.
+
+    A pod that was ready in the container's present life, and is not since, has another fault.
+    """
+    began = ((container.get("state") or {}).get("running") or {}).get("startedAt")
+    return bool(_last_exit(container)) and container.get("restartCount", 0) > 1 and (began is None or unready <= _time(began))
 
 
 def _end(status: Object) -> tuple[str, str]:
@@ -163,11 +177,16 @@ def _demand(states: Sequence[fleet_pb2.PoolState]) -> Demand | None:
 
 
 def _capsules(states: Iterable[fleet_pb2.PoolState]) -> dict[str, CapsuleView]:
-    """Each capsule by its name. It is lost only if no replica that knows it thinks otherwise."""
+    """Each capsule by its name. One that a replica calls lost is so: others that say otherwise have not heard of it yet, or are cut off.
+
+    Its name may have another life.
+    """
+    said = [_capsule(capsule) for state in states for capsule in state.capsules]
+    lost = {each.incarnation for each in said if each.lost}
     known: dict[str, list[CapsuleView]] = {}
-    for state in states:
-        for capsule in state.capsules:
-            known.setdefault(capsule.name, []).append(_capsule(capsule))
+    for each in said:
+        if each.lost or each.incarnation not in lost:
+            known.setdefault(each.name, []).append(each)
     return {name: _merge(views) for name, views in known.items()}
 
 

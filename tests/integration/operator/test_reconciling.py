@@ -161,73 +161,12 @@ async def uid(admin: Admin, pod: str) -> str:
     return str((await admin.ask("GET", admin.path("pods", pod)))["metadata"]["uid"])
 
 
-async def test_what_a_container_waits_for_is_the_pools_trouble_in_its_own_words(operator: Reconciler, admin: Admin, name: str) -> None:
-    await admin.make_pool(replicas=1)
-    await operator.reconcile(name, time.time())
-    (pod,) = names(await admin.every("pods"))
-    await admin.bind(pod)
-    waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
-    worker = {"name": "worker", "ready": False, "image": "i", "imageID": "", "restartCount": 0, "state": waiting}
-    await admin.say(pod, phase="Pending", containerStatuses=[worker])
-    await operator.reconcile(name, time.time())
-    degraded = condition(await admin.pool(), "Degraded")
-    assert (degraded["status"], degraded["reason"]) == ("True", "ImagePullBackOff")
-    assert "no such image" in degraded["message"]
-
-
 # ---- refusals
-
-
-def limits(admin: Admin) -> Callable[[], Any]:
-    spec = {"limits": [{"type": "Container", "min": {"memory": "1Gi"}}]}
-    body = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "large"}, "spec": spec}
-    return lambda: admin.ask("POST", admin.path("limitranges"), body)
-
-
-def quota(admin: Admin) -> Callable[[], Any]:
-    async def make() -> None:
-        body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-        await admin.ask("POST", admin.path("resourcequotas"), body)
-        # As the controller does, which isn't here.
-        await admin.merge(admin.path("resourcequotas", "none") + "/status", {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}})
-
-    return make
 
 
 def security(admin: Admin) -> Callable[[], Any]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return lambda: admin.merge(f"/api/v1/namespaces/{admin.namespace}", {"metadata": {"labels": labels}})
-
-
-ROOT = {"securityContext": {"runAsNonRoot": False, "runAsUser": 0}}
-
-
-@pytest.mark.parametrize(
-    ("prepare", "template", "says"),
-    [
-        (limits, {"containers": [{"name": "worker", "resources": {"requests": {"memory": "2Mi"}}}]}, "minimum memory usage per Container"),
-        (quota, {}, "exceeded quota"),
-        (security, ROOT, "violates PodSecurity"),
-        (None, {"containers": [{"name": "worker", "imagePullPolice": "Never"}]}, "spec.template.spec.containers"),
-        (None, {"containers": [{"name": "worker", "resources": {"requests": {"cpu": "-1"}}}]}, "spec.template.spec.containers[worker]"),
-    ],
-    ids=["LimitRange", "ResourceQuota", "PodSecurity", "unknown field", "wrong value"],
-)
-async def test_what_the_api_server_refuses_is_said_in_its_words_and_announced_once(
-    operator: Reconciler, admin: Admin, name: str, prepare: Any, template: dict[str, Any], says: str
-) -> None:
-    if prepare is not None:
-        await prepare(admin)()
-    await admin.make_pool(replicas=2, template={"spec": template})
-    now = time.time()
-    pauses = [await operator.reconcile(name, now) for _ in range(4)]
-    assert await admin.every("pods") == []
-    assert all(pause is not None and 0 < pause <= 1.0 for pause in pauses), "it comes again by itself"
-    pool = await admin.pool()
-    assert pool["status"]["reason"] == "PodRefused"
-    assert says in condition(pool, "Degraded")["message"]
-    assert told(await admin.every("events")).count("PodRefused") == 1
-    assert "CapsulesCreated" not in told(await admin.every("events"))
 
 
 async def test_pods_of_ours_are_allowed_where_only_restricted_ones_may_run(operator: Reconciler, admin: Admin, name: str) -> None:

@@ -58,14 +58,6 @@ async def look(cluster: Any, age: float) -> Observed:
     return Observed(await observe(cluster, AGENT, pool_view(POOL), (), BEGAN + age))
 
 
-async def test_a_pod_that_a_node_does_not_get_started_tells_why_in_the_words_of_its_events() -> None:
-    cluster: Any = Cluster(hangs=unstarted())
-    (pod,) = (await look(cluster, HANGS_SECONDS)).pods
-    assert pod.stuck
-    assert (pod.reason, pod.message) == ("FailedMount", 'configmap "code" not found')
-    assert cluster.asked == ["involvedObject.uid=hangs"]
-
-
 async def test_nobody_is_asked_before_its_time_and_there_is_another_look_then() -> None:
     cluster: Any = Cluster(starts=unstarted())
     observed = await look(cluster, 4)

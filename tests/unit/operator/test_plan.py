@@ -164,12 +164,6 @@ class TestRollingUpdate:
         made = plan(pool(replicas=4), Observed((*self.old, pod(0, ready=False)), fleet()), NOW)
         assert made == Plan()
 
-    def test_a_stuck_new_template_leaves_the_old_pods_alone(self) -> None:
-        stuck = pod(0, phase=Phase.PENDING, reason="ImagePullBackOff", message="no such image")
-        made = plan(pool(replicas=4), Observed((*self.old, stuck), fleet()), NOW)
-        assert not made.deletions
-        assert not made.creations
-
     def test_a_third_template_replaces_the_stuck_second_at_once(self) -> None:
         stuck = pod(0, template_hash="second", phase=Phase.PENDING, reason="ImagePullBackOff", message="no such image")
         made = plan(pool(replicas=4), Observed((*self.old, stuck), fleet()), NOW)

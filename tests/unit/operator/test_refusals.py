@@ -31,25 +31,6 @@ def reconciler(api: PretendApi) -> Reconciler:
     return Reconciler(cast(Kube, api), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
 
 
-async def test_only_what_was_created_is_announced() -> None:
-    api = PretendApi(raw(replicas=2))
-    api.refuse = QUOTA
-    await reconciler(api).reconcile(POOL, START)
-    assert ("Normal", "CapsulesCreated") not in api.told()
-    assert ("Warning", "PodRefused") in api.told()
-    assert api.reason() == "PodRefused"
-
-
-async def test_what_was_refused_is_not_asked_for_at_each_wake() -> None:
-    api = PretendApi(raw(replicas=2))
-    api.refuse = QUOTA
-    operator = reconciler(api)
-    again = [await operator.reconcile(POOL, START) for _ in range(20)]
-    assert api.asked["pods"] == 2
-    assert all(pause is not None and pause <= RETRY_SECONDS[0] for pause in again), "it must come again by itself"
-    assert api.reason() == "PodRefused", "it is still so between two tries"
-
-
 class _Keeps(PretendApi):
     """It can delete nothing now."""
 

@@ -96,14 +96,6 @@ def test_ready_pods_alone_are_not_available() -> None:
     assert found["Available"] == ("False", "Starting", "no worker has linked yet")
 
 
-def test_a_stuck_pod_degrades_in_its_own_words_while_others_serve() -> None:
-    serving, stuck = pod(0), pod(1, phase=Phase.PENDING, reason="ImagePullBackOff", message="container worker: no such image")
-    found = look(pool(replicas=2), serving, stuck, seen=fleet(capsule(serving), ready_workers=1))
-    assert conditions(found)["Available"][0] == "True"
-    assert conditions(found)["Degraded"] == ("True", "ImagePullBackOff", f"pod {stuck.name}: container worker: no such image")
-    assert found.reason == "ImagePullBackOff"
-
-
 def test_several_stuck_pods_are_one_message() -> None:
     stuck = [pod(number, reason="Unschedulable", message="0/2 nodes are available") for number in range(3)]
     found = conditions(look(pool(replicas=3), *stuck, seen=fleet()))

@@ -48,27 +48,14 @@ def test_starting_is_no_fault(reason: str) -> None:
     assert not pod_view(raw(containerStatuses=[waiting("worker", reason)])).stuck
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CreateContainerConfigError", "CrashLoopBackOff"])
-def test_a_container_that_cannot_start_is_a_fault_in_its_own_words(reason: str) -> None:
-    found = pod_view(raw(phase="Pending", containerStatuses=[waiting("worker", reason, "because")]))
-    assert found.stuck
-    assert (found.reason, found.message) == (reason, "container worker: because")
-
-
-def test_an_image_that_cannot_be_pulled_has_one_name_though_the_kubelet_alternates_between_two() -> None:
-    turns = [raw(phase="Pending", containerStatuses=[waiting("worker", each, "because")]) for each in ("ErrImagePull", "ImagePullBackOff")]
-    assert {pod_view(each).reason for each in turns} == {"ImagePullBackOff"}
-
-
-def test_a_crash_loop_tells_the_last_exit() -> None:
-    status = waiting("worker", "CrashLoopBackOff", "back-off", lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
-    assert pod_view(raw(containerStatuses=[status])).message.endswith("(last exit: OOMKilled, code 137)")
-
-
-def test_a_pod_that_fits_nowhere_says_so() -> None:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available"}
-    found = pod_view(raw(phase="Pending", conditions=[condition]))
-    assert (found.reason, found.message) == ("Unschedulable", "0/2 nodes are available")
+@pytest.mark.parametrize(("restarts", "unready", "reason"), [(1, "00", ""), (2, "00", "CrashLoopBackOff"), (2, "59", "")])
+def test_a_container_that_runs_again_has_its_fault_unless_it_was_one_crash_or_the_pod_was_ready_since(
+    restarts: int, unready: str, reason: str
+) -> None:
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    worker = {"name": "worker", "state": {"running": {"startedAt": "2026-11-24T01:00:30Z"}}, "lastState": ended, "restartCount": restarts}
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": f"2026-11-24T01:00:{unready}Z"}
+    assert pod_view(raw(phase="Running", conditions=[ready], containerStatuses=[worker])).reason == reason
 
 
 def test_a_failed_pod_has_a_reason_even_without_one() -> None:
@@ -145,11 +132,14 @@ def test_one_replica_that_can_serve_is_enough_to_be_available() -> None:
     assert view(answer(available=False), answer(available=True, ready_workers=1)).available
 
 
-def test_a_capsule_is_lost_only_if_no_replica_has_it_alive() -> None:
-    lost, live = capsule(pool_pb2.LIVENESS_LOST), capsule(pool_pb2.LIVENESS_LIVE)
+def test_a_capsule_is_lost_as_soon_as_one_replica_says_so_unless_it_lives_again() -> None:
+    """The store has agreed, so that it is fenced for good. A replica that is cut off says for some time what was so before."""
+    lost, live = (capsule(each, incarnation="x") for each in (pool_pb2.LIVENESS_LOST, pool_pb2.LIVENESS_LIVE))
+    later = capsule(pool_pb2.LIVENESS_LIVE, incarnation="y")
     assert view(answer(lost), answer(lost)).capsules["a"].lost
-    assert not view(answer(lost), answer(live)).capsules["a"].lost
-    assert not view(answer(lost, live)).capsules["a"].lost, "a later life of the same capsule"
+    assert view(answer(lost), answer(live)).capsules["a"].lost
+    assert view(answer(live), answer(lost)).capsules["a"].lost
+    assert not view(answer(lost, later), answer(live)).capsules["a"].lost
 
 
 def test_a_worker_in_backoff_is_the_capsules_failure() -> None:
