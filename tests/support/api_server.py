@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -173,12 +174,14 @@ class ApiServer:
         self._end("kube-apiserver")
 
     def snapshot(self) -> Path:
-        """What the store holds now, kept; both processes are started again."""
-        kept = self.folder / "snapshot"
-        self.close()
+        """What the store holds now, kept. It stands still for that moment: its files are as they would be after `kill -9`."""
+        kept, store = self.folder / "snapshot", self._running["etcd"]
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.folder / "etcd", kept)
-        self.start()
+        store.send_signal(signal.SIGSTOP)
+        try:
+            shutil.copytree(self.folder / "etcd", kept)
+        finally:
+            store.send_signal(signal.SIGCONT)
         return kept
 
     def restore(self, kept: Path) -> None:
