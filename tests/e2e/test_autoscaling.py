@@ -17,7 +17,7 @@ from support.kube import apply, condition, eventually, get, kubectl, pods_of, wa
 
 pytestmark = pytest.mark.timeout(300)
 
-WAKES = int(os.environ.get("SNAKEPIT_WAKES", "8"))
+WAKES = int(os.environ.get("SNAKEPIT_WAKES", "4"))
 FIRST_CALL = """
 import asyncio, sys, time
 import snakepit
