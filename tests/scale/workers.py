@@ -24,7 +24,7 @@ from snakepit_control_plane.policy.placement import route
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
-from snakepit_operator.views import fleet_view
+from snakepit_operator.views import capsules_of, fleet_view
 from tests.bench.rows import Row, Target
 from tests.support.calls import make_call
 from tests.support.simulated_agent import settings
@@ -119,7 +119,7 @@ async def rows() -> list[Row]:
         state = await servicer.state()
         beats, told = await _cpu(plane.beat), await _cpu(servicer.state)
         steps = [await _longest_step(servicer.state) for _ in range(ROUNDS)]
-        seen = await _cpu(lambda state=state: [fleet_view([each, each], [state]) for each in state.pools])
+        seen = await _cpu(lambda state=state: [fleet_view([each, each], [state], [capsules_of(each)] * 2) for each in state.pools])
         read = await _cpu(lambda state=state: fleet_pb2.SyncResponse.FromString(state.SerializeToString()))
         decisions = DECISIONS / await _cpu(plane.decide)
         what = f"{WORKERS:,} workers, {shape}"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from snakepit_operator.kube import EVENTS, LEASES, PODS, POOLS, KubeError, Object, Resource
 from snakepit_operator.pods import POOL_LABEL
-from support.pretend_api import PretendApi
+from support.pretend_api import PretendApi, copied
 
 EPOCH = 1_796_000_000.0
 NAMESPACE = "default"
@@ -42,6 +42,8 @@ class Server(PretendApi):
         self.pods_most: int | None = None
         self.uids: dict[str, Object] = {}
         """Every pod that there ever was, as it was made."""
+        self._copies: dict[tuple[str, str], tuple[Object, Object]] = {}
+        """Of each pool and pod that somebody asked for, what was given to all who did."""
 
     def stamp(self) -> str:
         return datetime.fromtimestamp(int(self.now()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -69,6 +71,18 @@ class Server(PretendApi):
         if found is not None and found["metadata"]["uid"] == uid:
             del self.of(resource.plural)[name]
             self.on_change(resource.plural, found)
+
+    def _given(self, found: Object) -> Object:
+        """One copy of it for all, as copying is dear: whoever changes it is found out."""
+        metadata = found["metadata"]
+        if "uid" not in metadata or "holderIdentity" in (found.get("spec") or ()):
+            return copied(found)
+        key = metadata["uid"], metadata["name"]
+        before = self._copies.get(key)
+        if before is None or before[0] is not found:
+            assert before is None or before[0] == before[1], f"{metadata['name']} as it was read was changed: {before}"
+            before = self._copies[key] = found, copied(found)
+        return before[1]
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         if resource is PODS:
@@ -170,15 +184,15 @@ class Client:
 
     def hears(self) -> None:
         """A replica of the control plane has answered it."""
-        for look in self.looks.values():
-            self._heard(look)
+        self._heard(*self.looks.values())
 
-    def _heard(self, look: Look) -> None:
-        serving = self.listens()
-        look.heard = look.heard or serving is not None
-        look.lost |= self.lost()
-        for uid, running in (serving or {}).items():
-            look.serving.setdefault(uid, set()).add(running > 0)
+    def _heard(self, *looks: Look) -> None:
+        serving, lost = self.listens(), self.lost()
+        for look in looks:
+            look.heard = look.heard or serving is not None
+            look.lost |= lost
+            for uid, running in (serving or {}).items():
+                look.serving.setdefault(uid, set()).add(running > 0)
 
     async def serves(self, resource: Resource) -> bool:
         return bool(await self._ask("get", lambda late: self.server.serves(resource)))

@@ -237,6 +237,8 @@ class Plane:
     def holds(self, pool: str) -> bool:
         """Too many are silent at once."""
         every = [each for each in self.capsules.values() if each.life.pool == pool]
+        if len(every) < 3:
+            return False
         silent = sum(1 for each in every if each.silent is not None and each.liveness != pool_pb2.LIVENESS_LOST)
         lost = sum(1 for each in every if each.liveness == pool_pb2.LIVENESS_LOST)
         return len(every) - lost >= 3 and silent > (len(every) - lost) / 2

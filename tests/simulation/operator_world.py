@@ -20,7 +20,7 @@ from simulation.operator_cluster import CURRENT, NAMES
 from simulation.operator_ending import Ending
 from simulation.operator_happenings import Happenings
 
-from snakepit_operator import apply, controller, leases, main
+from snakepit_operator import apply, leases, main
 from snakepit_operator.controller import Controller
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import Kube
@@ -136,7 +136,6 @@ def edges(world: World, seed: int) -> Iterator[None]:
         (main, "HEALTH_SECONDS", 30.0),
         (main, "HealthServer", _NoHealth),
         (main, "Controller", lead),
-        (controller, "_WORKERS", 2),  # More of them than pools only wake each other.
     ]
     with contextlib.ExitStack() as stack:
         for target, name, value in replaced:

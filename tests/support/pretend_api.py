@@ -19,12 +19,13 @@ TERMINATING = KubeError(403, "Forbidden", "namespace default is being terminated
 NAMESPACE = "default"
 
 Patch = dict[str, Any]
+Pairs = list[tuple[str, str | None]]
 T = TypeVar("T")
 
 
 def copied(value: T) -> T:
     """As it comes out of JSON, which is what goes over the wire."""
-    return cast(T, msgspec.json.decode(msgspec.json.encode(value)))
+    return cast(T, msgspec.json.decode(msgspec.json.encode(value))) if isinstance(value, (dict, list, tuple)) else value
 
 
 class PretendApi:
@@ -60,16 +61,13 @@ class PretendApi:
     # ---- what the operator asks
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        return copied(self._found(resource, namespace, name))
+        return self._given(self._found(resource, namespace, name))
 
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
-        found = [
-            each
-            for (plural, within), objects in sorted(self._objects.items())
-            for _, each in sorted(objects.items())
-            if plural == resource.plural and namespace in (None, within)
-        ]
-        return copied([each for each in found if _labelled(each, selector) and _has(each, fields)])
+        kinds = sorted(key for key in self._objects if key[0] == resource.plural and namespace in (None, key[1]))
+        labels, values = list(_pairs(selector)), list(_pairs(fields))
+        found = (each for key in kinds for _, each in sorted(self._objects[key].items()))
+        return [self._given(each) for each in found if _labelled(each, labels) and _has(each, values)]
 
     async def revision(self, resource: Resource, namespace: str | None) -> int:
         return int(self._next())
@@ -163,7 +161,7 @@ class PretendApi:
         if resource is PODS:
             made["status"] = {"phase": "Pending"}
         self.of(resource.plural, namespace)[name] = made
-        return copied(made)
+        return self._given(made)
 
     def _write(self, resource: Resource, before: Object, after: Object) -> Object:
         """The same object again is no new version; a pool's new spec is a new generation."""
@@ -173,7 +171,11 @@ class PretendApi:
         if after != before:
             metadata["resourceVersion"] = self._next()
         self.of(resource.plural, metadata.get("namespace", NAMESPACE))[metadata["name"]] = after
-        return copied(after)
+        return self._given(after)
+
+    def _given(self, found: Object) -> Object:
+        """What somebody who asks gets."""
+        return copied(found)
 
 
 def _check(found: Object, version: str) -> None:
@@ -190,19 +192,19 @@ def _pairs(selector: str) -> Iterator[tuple[str, str | None]]:
         yield name, value.lstrip("=") if equals else None
 
 
-def _labelled(found: Object, selector: str) -> bool:
+def _labelled(found: Object, wanted: Pairs) -> bool:
     labels = found["metadata"].get("labels") or {}
-    return all(name in labels if value is None else labels.get(name) == value for name, value in _pairs(selector))
+    return all(name in labels if value is None else labels.get(name) == value for name, value in wanted)
 
 
-def _has(found: Object, fields: str) -> bool:
+def _has(found: Object, wanted: Pairs) -> bool:
     def at(path: str) -> Any:
         value: Any = found
         for name in path.split("."):
             value = (value or {}).get(name)
         return value
 
-    return all(at(path) == value for path, value in _pairs(fields))
+    return all(at(path) == value for path, value in wanted)
 
 
 def _merged(target: Any, patch: Any) -> Any:

@@ -65,7 +65,6 @@ class Controller:
         self._now = now
         self._time = asyncio.get_running_loop().time
         self._queue = DueQueue()
-        self._added = asyncio.Event()
         self._missed = asyncio.Event()
         self._failures: dict[str, int] = {}
         self._revision = 0
@@ -95,8 +94,7 @@ class Controller:
 
     def wake(self, pool: str, after: float = 0.0) -> None:
         """Look at the pool soon."""
-        self._queue.add(pool, self._time() + after)
-        self._added.set()
+        self._queue.add(pool, after)
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
         self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
@@ -155,28 +153,13 @@ class Controller:
             async with asyncio.timeout(FIRST_ANSWER_SECONDS):
                 await self.fleet.heard.wait()
         while True:
-            pool = self._queue.take(self._time())
-            if pool is None:
-                await self._wait()
-                continue
+            pool = await self._queue.take()
             try:
                 after = await self._guarded(pool)
                 if after is not None:
                     self.wake(pool, after)
             finally:
-                asyncio.get_running_loop().call_later(self.reconciler.rest(pool), self._rested, pool)
-
-    def _rested(self, pool: str) -> None:
-        self._queue.done(pool)
-        self._added.set()
-
-    async def _wait(self) -> None:
-        self._added.clear()
-        due = self._queue.next_due()
-        pause = RESYNC_SECONDS if due is None else max(0.0, due - self._time())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._added.wait()
+                asyncio.get_running_loop().call_later(self.reconciler.rest(pool), self._queue.done, pool)
 
     async def _guarded(self, pool: str) -> float | None:
         """Reconcile once; when to do it again: after a failure, ever later."""

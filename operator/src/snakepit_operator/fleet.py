@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import msgspec
@@ -20,7 +20,7 @@ from snakepit._wire.channels import client_options
 from snakepit._wire.dial import BACKOFF_SECONDS, resolve
 from snakepit._wire.token import Token
 from snakepit.errors import SnakepitError
-from snakepit.v1 import fleet_pb2_grpc, link_pb2
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2
 from snakepit_operator.model import CapsuleView, FleetView
 from snakepit_operator.replica import SILENCE_SECONDS, Call, Drains, Replica, Settings, Wanted
 from snakepit_operator.views import fleet_view
@@ -36,6 +36,14 @@ IsShort = Callable[[str, FleetView], bool]
 """`(pool, view)`: the pool needs more capsules than it should have by what was decided last."""
 
 Connect = Callable[[str], AbstractAsyncContextManager[Call]]
+
+
+class _Said(NamedTuple):
+    """What replicas have said of a pool last, and the view that it makes."""
+
+    states: Sequence[fleet_pb2.PoolState]
+    stores: Sequence[tuple[bool, str]]
+    view: FleetView
 
 
 class Fleet:
@@ -62,6 +70,7 @@ class Fleet:
         """By address, the talk that had an answer last, also when it has ended: the replica may serve by that still."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._views: dict[str, FleetView | None] = {}
+        self._said: dict[str, _Said] = {}
         self._answered = asyncio.Condition()
         self.heard = asyncio.Event()
         """Set when the first replica has answered."""
@@ -111,6 +120,7 @@ class Fleet:
     def forget(self, pool: str) -> None:
         """The pool is gone."""
         self._views.pop(pool, None)
+        self._said.pop(pool, None)
         self._wanted.drains.pop(pool, None)
         if self._wanted.pools and self._wanted.pools.pop(pool, None) is not None:
             self._tell()
@@ -136,14 +146,22 @@ class Fleet:
 
     def view(self, pool: str) -> FleetView | None:
         """The pool as all answering replicas together see it."""
-        answers = [each for each in self._replicas.values() if each.answer is not None]
-        view = None
-        if answers:
-            states = [each.states[pool] for each in answers if pool in each.states]
-            seen = fleet_view(states, [each.answer for each in answers if each.answer is not None])
-            view = msgspec.structs.replace(seen, **self._standing(pool))
+        answering = [each for each in self._replicas.values() if each.answer is not None]
+        view = msgspec.structs.replace(self._seen(pool, answering), **self._standing(pool)) if answering else None
         self._views[pool] = view
         return view
+
+    def _seen(self, pool: str, answering: Sequence[Replica]) -> FleetView:
+        """What they say of the pool; the same as before for as long as nobody has said it anew."""
+        answers = [each.answer for each in answering if each.answer is not None]
+        knowing = [each for each in answering if pool in each.states]
+        stores = [(each.session_store_ready, each.session_store_message) for each in answers]
+        states = [each.states[pool] for each in knowing]
+        before = self._said.get(pool)
+        if before is None or before.stores != stores or list(map(id, before.states)) != list(map(id, states)):
+            view = fleet_view(states, answers, [each.capsules[pool] for each in knowing])
+            before = self._said[pool] = _Said(states, stores, view)
+        return before.view
 
     def _standing(self, pool: str) -> dict[str, Any]:
         """What replicas say that they hold of the pool's settings, compared with what they should."""

@@ -64,13 +64,12 @@ def owned(raw: Iterable[Object], pool: SnakePool) -> tuple[PodView, ...]:
     return tuple(pod_view(each) for each in raw if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or ()))
 
 
-def marked(pods: Iterable[PodView], agent: AgentImage, deleted: Collection[str]) -> tuple[PodView, ...]:
-    """The pods, with who deletes them and whose agent is another than a new one's. `agent`: what new ones get.
+def marked(pods: Iterable[PodView], agent: str, deleted: Collection[str]) -> tuple[PodView, ...]:
+    """The pods, with who deletes them and whose agent is another than a new one's. `agent`: what new ones get, as `agent_hash` says it.
 
     `deleted`: uids of those that we have deleted ourselves.
     """
-    newest = agent_hash(agent)
-    return tuple(replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != newest) for pod in pods)
+    return tuple([replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != agent) for pod in pods])
 
 
 def hanging(pods: Iterable[PodView], now: float) -> list[PodView]:
@@ -89,4 +88,4 @@ async def explained(kube: Kube, pods: tuple[PodView, ...], pool: SnakePool, now:
 
 async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Collection[str], now: float) -> tuple[PodView, ...]:
     """The pool's pods, now, with all that is said of them. Raises KubeError."""
-    return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent, deleted)
+    return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent_hash(agent), deleted)

@@ -124,6 +124,8 @@ class _Pass:
 
     def _remove(self, active: list[PodView], chosen: list[PodView], reason: Reason) -> list[PodView]:
         """Delete those chosen, but nothing that may be serving while the control plane is not heard."""
+        if not chosen:
+            return active
         allowed = [pod for pod in chosen if self.observed.fleet is not None or pod.phase is Phase.PENDING]
         if len(allowed) < len(chosen):
             self.held = Reason.CONTROL_PLANE_UNKNOWN
@@ -171,7 +173,7 @@ def _kept_out(pod: PodView) -> bool:
 
 def victims(pods: Iterable[PodView], count: int, observed: Observed, template: str) -> list[PodView]:
     """The `count` pods that are missed least: not serving, of an old template, idle, fewest sessions, highest ordinal."""
-    return sorted(pods, key=lambda pod: _worth(pod, observed, template))[: max(0, count)]
+    return sorted(pods, key=lambda pod: _worth(pod, observed, template))[:count] if count > 0 else []
 
 
 def _worth(pod: PodView, observed: Observed, template: str) -> tuple[bool, bool, bool, int, int, str]:

@@ -51,7 +51,7 @@ class Reconciler:
 
     def __init__(self, kube: Kube, settings: Settings, fleet: Fleet) -> None:
         self._kube = kube
-        self._agent = settings.agent
+        self._agent = pods.agent_hash(settings.agent)
         self._release = f"{settings.namespace}/{settings.lease_name}"
         self.fleet = fleet
         self.memories: dict[str, Memory] = {}

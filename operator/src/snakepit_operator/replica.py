@@ -17,6 +17,8 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._wire.messages import settings_digest
 from snakepit.v1 import fleet_pb2, link_pb2
+from snakepit_operator.model import CapsuleView
+from snakepit_operator.views import capsules_of
 
 REFRESH_SECONDS = 5.0
 """A request goes out at least this often, and each is answered. What a replica does not take is sent again as often, and so often it is
@@ -79,6 +81,8 @@ class Replica:
         self._wanted = wanted
         self.answer: fleet_pb2.SyncResponse | None = None
         self.states: Mapping[str, fleet_pb2.PoolState] = {}
+        self.capsules: Mapping[str, tuple[CapsuleView, ...]] = {}
+        """Those of each state, read when it came: there are more looks at a pool than answers."""
         self.confirmed = -1
         self.changed = asyncio.Event()
         self._answered = asyncio.Event()
@@ -162,6 +166,8 @@ class Replica:
         self.answer = answer
         told = {each.pool.name: each for each in answer.pools}
         self.states = {**self.states, **told} if answer.partial else told
+        read = {name: capsules_of(each) for name, each in told.items()}
+        self.capsules = {**self.capsules, **read} if answer.partial else read
         if not answer.partial:
             self._whole_at = asyncio.get_running_loop().time()
         if answer.version == self._sent and (self._brief or not answer.partial):

@@ -127,27 +127,34 @@ def _exits(status: Object) -> str:
     return "; ".join(f"container {name} ended with code {end.get('exitCode')}: {end.get('reason') or 'Error'}" for name, end in ended)
 
 
-def fleet_view(states: Sequence[fleet_pb2.PoolState], answers: Sequence[fleet_pb2.SyncResponse]) -> FleetView:
-    """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment."""
-    fullest = max((state.pool for state in states), key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
+def fleet_view(
+    states: Sequence[fleet_pb2.PoolState], answers: Sequence[fleet_pb2.SyncResponse], capsules: Iterable[Iterable[CapsuleView]]
+) -> FleetView:
+    """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment.
+
+    `capsules`: those of each state, as `capsules_of` reads them.
+    """
+    pools = [state.pool for state in states]
+    fullest = max(pools, key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
     broken = [answer for answer in answers if not answer.session_store_ready]
-    capsules, demand = _capsules(states), _demand(states)
+    known, demand = _merged(capsules), _demand(states)
+    busy, queued = max([each.busy_slots for each in pools], default=0), sum([each.queue_depth for each in pools])
     return FleetView(
         available=fullest.available,
         reason=fullest.reason,
         message=fullest.message,
         ready_workers=fullest.ready_workers,
-        busy_slots=max((state.pool.busy_slots for state in states), default=0),
+        busy_slots=busy,
         total_slots=fullest.total_slots,
-        queue_depth=sum(state.pool.queue_depth for state in states),
-        sessions=max((state.pool.sessions for state in states), default=0),
-        sessions_mark=max((state.pool.sessions_mark for state in states), default=0),
-        capsules=capsules,
+        queue_depth=queued,
+        sessions=max([each.sessions for each in pools], default=0),
+        sessions_mark=max([each.sessions_mark for each in pools], default=0),
+        capsules=known,
         silence_held=bool(states) and all(state.silence_held for state in states),
         store_ready=not broken,
         store_message=next((answer.session_store_message for answer in broken or answers), ""),
         demand=demand,
-        in_use=_is_in_use(demand, capsules) or any(state.pool.queue_depth or state.pool.busy_slots for state in states),
+        in_use=bool(busy or queued) or _is_in_use(demand, known),
     )
 
 
@@ -162,26 +169,26 @@ def _demand(states: Sequence[fleet_pb2.PoolState]) -> Demand | None:
     said = [state.demand for state in states]
     if not said:
         return None
-    arrivals = sum(each.arrivals_per_second for each in said)
+    arrivals = sum([each.arrivals_per_second for each in said])
     timed = [each for each in said if each.service_seconds]
     weights = [each.arrivals_per_second or 1e-9 for each in timed]
     return Demand(
         arrivals_per_second=arrivals,
-        dispersion=sum(each.dispersion * each.arrivals_per_second for each in said) / arrivals if arrivals else 1.0,
-        service_seconds=sum(each.service_seconds * w for each, w in zip(timed, weights, strict=True)) / sum(weights) if timed else 0.0,
-        busy_slots=max(each.busy_slots for each in said),
-        waiting=sum(state.pool.queue_depth for state in states),
-        idle_seconds=min(each.idle_seconds for each in said),
-        drift=sum(each.drift for each in said),
+        dispersion=sum([each.dispersion * each.arrivals_per_second for each in said]) / arrivals if arrivals else 1.0,
+        service_seconds=sum([each.service_seconds * w for each, w in zip(timed, weights, strict=True)]) / sum(weights) if timed else 0.0,
+        busy_slots=max([each.busy_slots for each in said]),
+        waiting=sum([state.pool.queue_depth for state in states]),
+        idle_seconds=min([each.idle_seconds for each in said]),
+        drift=sum([each.drift for each in said]),
     )
 
 
-def _capsules(states: Iterable[fleet_pb2.PoolState]) -> dict[str, CapsuleView]:
+def _merged(capsules: Iterable[Iterable[CapsuleView]]) -> dict[str, CapsuleView]:
     """Each capsule by its name. One that a replica calls lost is so: others that say otherwise have not heard of it yet, or are cut off.
 
     Its name may have another life.
     """
-    said = [_capsule(capsule) for state in states for capsule in state.capsules]
+    said = [each for views in capsules for each in views]
     lost = {each.incarnation for each in said if each.lost}
     known: dict[str, list[CapsuleView]] = {}
     for each in said:
@@ -191,11 +198,13 @@ def _capsules(states: Iterable[fleet_pb2.PoolState]) -> dict[str, CapsuleView]:
 
 
 def _merge(views: list[CapsuleView]) -> CapsuleView:
+    if len(views) == 1:
+        return views[0]
     best = max(views, key=lambda view: (not view.lost, view.live, view.ready_workers))
     return msgspec.structs.replace(
         best,
-        sessions=max(view.sessions for view in views),
-        running=max(view.running for view in views),
+        sessions=max([view.sessions for view in views]),
+        running=max([view.running for view in views]),
         recycled=_most(view.recycled for view in views if view.incarnation == best.incarnation),
     )
 
@@ -208,20 +217,25 @@ def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return most
 
 
+def capsules_of(state: fleet_pb2.PoolState) -> tuple[CapsuleView, ...]:
+    """What one replica knows of a pool's capsules."""
+    return tuple([_capsule(each) for each in state.capsules])
+
+
 def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
-    failing = [each for each in state.workers if _is_failing(each)]
+    failing, liveness = [each for each in state.workers if _is_failing(each)], state.liveness
     return CapsuleView(
         name=state.name,
         pod_uid=state.pod_uid,
-        live=state.liveness == pool_pb2.LIVENESS_LIVE,
-        lost=state.liveness == pool_pb2.LIVENESS_LOST,
+        live=liveness == pool_pb2.LIVENESS_LIVE,
+        lost=liveness == pool_pb2.LIVENESS_LOST,
         sessions=state.sessions,
         running=state.running,
         ready_workers=state.ready_workers,
         failure=_failure(state, failing),
-        traceback=next((each.traceback for each in failing if each.traceback), ""),
+        traceback=next((each.traceback for each in failing if each.traceback), "") if failing else "",
         incarnation=state.incarnation,
-        recycled=dict(state.recycled),
+        recycled=dict(state.recycled) if state.recycled else {},
     )
 
 

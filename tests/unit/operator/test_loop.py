@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any, cast
 
@@ -20,40 +21,65 @@ from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler, Seen
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
+from support import virtual_time
 from support.operator_world import START, capsule, fleet, pod, pool
 from support.pretend_api import PretendApi
 
 
+def taken(*wanted: tuple[str, float], takers: int = 1, lasts: float = 0.0) -> list[tuple[str, float]]:
+    """What is taken of a queue in a minute, and after how many seconds, where each look lasts so long."""
+    found: list[tuple[str, float]] = []
+
+    async def program() -> None:
+        queue, loop = DueQueue(), asyncio.get_running_loop()
+        begun = loop.time()
+
+        async def take() -> None:
+            while True:
+                name = await queue.take()
+                found.append((name, round(loop.time() - begun, 6)))
+                await asyncio.sleep(lasts)
+                queue.done(name)
+
+        tasks = [asyncio.create_task(take()) for _ in range(takers)]
+        await asyncio.sleep(0)
+        for name, after in wanted:
+            queue.add(name, after)
+        await asyncio.sleep(60)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    virtual_time.run(program())
+    return found
+
+
 class TestQueue:
-    def test_a_name_is_there_once_and_as_early_as_anybody_wants(self) -> None:
-        queue = DueQueue()
-        queue.add("a", 30.0)
-        queue.add("a", 10.0)
-        queue.add("a", 20.0)
-        assert len(queue) == 1
-        assert queue.next_due() == 10.0
+    def test_a_name_is_taken_once_and_as_early_as_anybody_wants(self) -> None:
+        assert taken(("a", 30.0), ("a", 10.0), ("a", 20.0), takers=2) == [("a", 10.0)]
 
-    def test_nothing_comes_before_it_is_due(self) -> None:
-        queue = DueQueue()
-        queue.add("a", 10.0)
-        assert queue.take(9.9) is None
-        assert queue.take(10.0) == "a"
+    def test_each_is_taken_when_it_is_due_by_whoever_is_free(self) -> None:
+        assert taken(("late", 5.0), ("early", 1.0), ("now", 0.0), takers=2) == [("now", 0.0), ("early", 1.0), ("late", 5.0)]
 
-    def test_the_longest_due_comes_first(self) -> None:
-        queue = DueQueue()
-        queue.add("late", 5.0)
-        queue.add("early", 1.0)
-        assert [queue.take(9.0), queue.take(9.0)] == ["early", "late"]
+    def test_the_longest_due_comes_first_when_there_are_too_few_to_take_them(self) -> None:
+        assert taken(("long", 0.0), ("late", 2.0), ("early", 1.0), lasts=5.0) == [("long", 0.0), ("early", 5.0), ("late", 10.0)]
+
+    def test_several_are_looked_at_at_a_time(self) -> None:
+        assert taken(("a", 1.0), ("b", 1.0), ("c", 1.0), takers=2, lasts=5.0) == [("a", 1.0), ("b", 1.0), ("c", 6.0)]
 
     def test_one_pool_is_never_looked_at_twice_at_a_time(self) -> None:
-        queue = DueQueue()
-        queue.add("a", 0.0)
-        assert queue.take(1.0) == "a"
-        queue.add("a", 0.0)
-        assert queue.take(1.0) is None
-        assert queue.next_due() is None
-        queue.done("a")
-        assert queue.take(1.0) == "a"
+        async def program() -> list[str]:
+            queue = DueQueue()
+            queue.add("a")
+            assert await queue.take() == "a"
+            queue.add("a")
+            second = asyncio.create_task(queue.take())
+            await asyncio.sleep(1)
+            was_taken = second.done()
+            queue.done("a")
+            return [f"{was_taken}", await second]
+
+        assert virtual_time.run(program()) == ["False", "a"]
 
 
 class TestLease:

@@ -8,7 +8,7 @@ import pytest
 
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.model import FleetView, Phase
-from snakepit_operator.views import fleet_view, pod_view, with_fault
+from snakepit_operator.views import capsules_of, fleet_view, pod_view, with_fault
 
 POOL = "default/digits"
 
@@ -120,7 +120,8 @@ def answer(
 
 
 def view(*answers: fleet_pb2.SyncResponse) -> FleetView:
-    return fleet_view([state for each in answers for state in each.pools], answers)
+    states = [state for each in answers for state in each.pools]
+    return fleet_view(states, answers, map(capsules_of, states))
 
 
 def test_queues_of_replicas_add_up_and_slots_do_not() -> None:
@@ -161,7 +162,7 @@ def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
 def test_what_a_store_does_not_promise_is_said_unless_it_is_away() -> None:
     assert view(answer(note="no volume"), answer(note="no volume")).store_message == "no volume"
     assert view(answer(note="no volume"), answer(store=False)).store_message == "refused"
-    assert fleet_view([], []).store_message == ""
+    assert fleet_view([], [], []).store_message == ""
 
 
 def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
@@ -172,7 +173,7 @@ def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
 
 
 def test_an_unknown_pool_is_simply_not_available() -> None:
-    assert fleet_view([], [answer()]) == FleetView()
+    assert fleet_view([], [answer()], []) == FleetView()
 
 
 def test_counts_of_recycled_workers_are_those_of_the_replica_that_has_heard_most() -> None:
