@@ -419,11 +419,11 @@ class Admin:
         """One look of all kubelets: what is new runs, and what is to go has gone."""
         for pod in await self.every("pods"):
             name = pod["metadata"]["name"]
-            if "deletionTimestamp" in pod["metadata"]:
-                await self.delete("pods", name, gracePeriodSeconds=0)
-            elif not pod["spec"].get("nodeName"):
-                try:
+            try:
+                if "deletionTimestamp" in pod["metadata"]:
+                    await self.delete("pods", name, gracePeriodSeconds=0)
+                elif not pod["spec"].get("nodeName"):
                     await self.run(name)
-                except Refused as error:  # The operator may have deleted it meanwhile.
-                    if error.status != 404:
-                        raise
+            except Refused as error:  # It may have gone meanwhile.
+                if error.status != 404:
+                    raise

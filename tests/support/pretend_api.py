@@ -67,7 +67,8 @@ class PretendApi:
         kinds = sorted(key for key in self._objects if key[0] == resource.plural and namespace in (None, key[1]))
         labels, values = list(_pairs(selector)), list(_pairs(fields))
         found = (each for key in kinds for _, each in sorted(self._objects[key].items()))
-        return [self._given(each) for each in found if _labelled(each, labels) and _has(each, values)]
+        listed = [self._given(each) for each in found if _labelled(each, labels) and _has(each, values)]
+        return [_with_node_alone(each) for each in listed] if resource is PODS else listed
 
     async def revision(self, resource: Resource, namespace: str | None) -> int:
         return int(self._next())
@@ -176,6 +177,10 @@ class PretendApi:
     def _given(self, found: Object) -> Object:
         """What somebody who asks gets."""
         return copied(found)
+
+
+def _with_node_alone(pod: Object) -> Object:
+    return {**pod, "spec": {name: value for name, value in pod["spec"].items() if name == "nodeName"}}
 
 
 def _check(found: Object, version: str) -> None:

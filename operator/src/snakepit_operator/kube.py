@@ -5,13 +5,13 @@ No retries: every caller is level-triggered and comes again. An answer that take
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
@@ -89,6 +89,50 @@ BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")
 POOLS = Resource("/apis/snakepit.dev/v1alpha1", "snakepools")
 
 
+class _Metadata(TypedDict, total=False):
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    generation: int
+    creationTimestamp: str
+    deletionTimestamp: str
+    labels: Object
+    annotations: Object
+    ownerReferences: list[Object]
+
+
+class _PodSpec(TypedDict, total=False):
+    nodeName: str
+
+
+class _Pod(TypedDict, total=False):
+    metadata: _Metadata
+    spec: _PodSpec
+    status: Object
+
+
+class _Pool(TypedDict, total=False):
+    metadata: _Metadata
+    spec: Object
+    status: Object
+
+
+class _Pods(TypedDict, total=False):
+    metadata: Object
+    items: list[_Pod]
+
+
+class _Pools(TypedDict, total=False):
+    metadata: Object
+    items: list[_Pool]
+
+
+ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+LISTED: Mapping[Resource, msgspec.json.Decoder[Any]] = {PODS: msgspec.json.Decoder(_Pods), POOLS: msgspec.json.Decoder(_Pools)}
+"""Of what is listed by the hundred, what nobody reads isn't kept: it would be most of the memory."""
+
+
 class Kube:
     """A connection pool to one API server. Every method raises KubeError."""
 
@@ -114,12 +158,15 @@ class Kube:
         return await self._request("GET", resource.path(namespace, name))
 
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
-        """All objects there are now (a consistent read), page by page. `selector` is of labels, `fields` of fields."""
+        """All objects there are now (a consistent read), page by page, with the fields of `LISTED`.
+
+        `selector` is of labels, `fields` of fields.
+        """
         items: list[Object] = []
         wanted = {"labelSelector": selector, "fieldSelector": fields}
         query = {"limit": str(PAGE), **{key: value for key, value in wanted.items() if value}}
         while True:
-            page = await self._request("GET", resource.path(namespace), query)
+            page = await self._request("GET", resource.path(namespace), query, read=LISTED.get(resource, ANY))
             items += page.get("items") or []
             more = (page.get("metadata") or {}).get("continue")
             if not more:
@@ -166,7 +213,13 @@ class Kube:
         return await self._request("PATCH", resource.path(namespace, name, "status"), _MANAGER, body, _MERGE)
 
     async def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None, content_type: str = _JSON
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = _JSON,
+        read: msgspec.json.Decoder[Any] = ANY,
     ) -> Object:
         url = f"{path}?{urlencode(query)}" if query else path
         try:
@@ -177,13 +230,13 @@ class Kube:
             data = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "Unreachable", f"the API server doesn't answer: {type(error).__name__} {error}") from error
-        return _answer(response.status, data)
+        return _answer(response.status, data, read if response.status < 300 else ANY)
 
 
-def _answer(code: int, data: bytes) -> Object:
+def _answer(code: int, data: bytes, read: msgspec.json.Decoder[Any]) -> Object:
     try:
-        answer = json.loads(data or b"{}")
-    except ValueError:
+        answer = read.decode(data or b"{}")
+    except msgspec.DecodeError:
         answer = {"message": data[:200].decode(errors="replace")}
     if code >= 300:
         causes = tuple(each.get("reason") or "" for each in (answer.get("details") or {}).get("causes") or ())

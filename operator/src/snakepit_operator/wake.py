@@ -21,6 +21,10 @@ from snakepit_operator.pods import POOL_LABEL
 
 RESTART_SECONDS = 2.0
 STOP_SECONDS = 5.0
+IDLE_SECONDS = 0.5
+"""kopf keeps each object that has changed in memory for so long."""
+CHUNK = 200
+"""Objects that it lists, and keeps in memory, at a time."""
 IDENTITY: Any = "snakepit-operator"
 """kopf wants one even where it has no peers."""
 
@@ -106,6 +110,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = CHUNK
+    settings.queueing.idle_timeout = IDLE_SECONDS
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = (1, 1, 2, 3, 5)

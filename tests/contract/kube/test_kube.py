@@ -99,8 +99,10 @@ async def test_a_pod_that_was_made_waits(kube: Kube, namespace: str) -> None:
 async def test_what_somebody_does_with_an_answer_changes_nothing(kube: Kube, namespace: str) -> None:
     body = pod("a")
     made = await kube.create(PODS, namespace, body)
-    for mine in (body, made, await kube.get(PODS, namespace, "a"), *await kube.list(PODS, namespace)):
+    for mine in (body, made, await kube.get(PODS, namespace, "a")):
         mine["spec"]["containers"][0]["image"] = mine["metadata"]["name"] = "changed"
+    (listed,) = await kube.list(PODS, namespace)
+    listed["spec"]["nodeName"] = listed["metadata"]["name"] = "changed"
     found = await kube.get(PODS, namespace, "a")
     assert (found["metadata"]["name"], found["spec"]["containers"][0]["image"]) == ("a", "example/digits:1")
 
@@ -127,6 +129,20 @@ async def test_a_list_is_of_a_namespace_or_of_all(kube: Kube, namespaces: list[s
         await kube.create(PODS, each, pod("a", labels={"mark": mark}))
     assert [each["metadata"]["namespace"] for each in await kube.list(PODS, namespaces[0])] == [namespaces[0]]
     assert [each["metadata"]["namespace"] for each in await kube.list(PODS, None, f"mark={mark}")] == namespaces
+
+
+async def test_of_what_is_listed_by_the_hundred_only_what_is_read_is_kept(kube: Kube, namespace: str) -> None:
+    made = await kube.create(PODS, namespace, pod("a", labels={"pool": "digits"}, nodeName="node-1"))
+    await kube.create(POOLS, namespace, pool(replicas=1))
+    (listed,) = await kube.list(PODS, namespace)
+    assert listed["spec"] == {"nodeName": "node-1"}
+    assert listed["status"]["phase"] == "Pending"
+    assert {name: made["metadata"][name] for name in listed["metadata"]} == listed["metadata"]
+    assert {"name", "namespace", "uid", "labels", "creationTimestamp", "resourceVersion"} <= listed["metadata"].keys()
+    (found,) = await kube.list(POOLS, namespace)
+    assert (found["spec"]["replicas"], found["metadata"]["generation"]) == (1, 1)
+    for each in (listed, found):
+        assert "managedFields" not in each["metadata"]
 
 
 async def test_a_list_is_of_what_has_all_those_labels(kube: Kube, namespace: str) -> None:
