@@ -74,9 +74,10 @@ async def scaler(server: ApiServer, admin: Admin, control_plane: Running, monkey
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(OPERATOR)))
     agent = AgentImage(image="agent:1", control_plane=control_plane.address)
     kube = await Kube.connect()
-    serving = ExternalScaler(Pools(kube, (admin.namespace,)), "127.0.0.1:0")
+    pools = Pools(kube, (admin.namespace,))
+    serving = ExternalScaler(pools, "127.0.0.1:0")
     leader = Controller(kube, Settings(namespace=SYSTEM, identity="me", agent=agent, watch_namespaces=(admin.namespace,)))
-    running = [asyncio.create_task(each) for each in (leader.run(), serving.run(), kubelets(admin, control_plane))]
+    running = [asyncio.create_task(each) for each in (leader.run(), pools.run(), serving.run(), kubelets(admin, control_plane))]
     try:
         await eventually(lambda: has_port(serving), "KEDA is served")
         yield serving.address

@@ -61,7 +61,7 @@ class ExternalScaler(externalscaler_pb2_grpc.ExternalScalerServicer):
         """Serve until cancelled. Raises OSError when the port is taken."""
         await self.start()
         try:
-            await self._pools.run()
+            await asyncio.Event().wait()
         finally:
             await self.stop()
 

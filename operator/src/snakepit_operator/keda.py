@@ -6,11 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 
 from snakepit.spec.fields import NAME_PATTERN, SnakePool
-from snakepit_operator.pool_metrics import METRICS
+from snakepit_operator.pool_metrics import METRICS, value
 
 RECOMMENDED = "recommended_replicas"
 OF_KEDA = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsCertFile", "tlsClientCert", "tlsClientKey"})
@@ -55,13 +54,13 @@ def known(metric: str) -> str:
 
 def number(asked: Question, metric: str, pool: SnakePool | None) -> int:
     """The metric as the status of that pool has it; None: there is no such pool. Raises Refusal."""
-    status = _scalable(asked, pool).status
-    value = METRICS[metric](msgspec.to_builtins(status) or {})
-    if value is None and status is not None and status.total_slots == 0 and metric != RECOMMENDED:
+    pool = _scalable(asked, pool)
+    known = value(pool, metric)
+    if known is None and pool.status is not None and pool.status.total_slots == 0 and metric != RECOMMENDED:
         return 0  # of no slot, no share is busy
-    if value is None:
+    if known is None:
         raise _unknown(f"{metric} of {asked.pool}")
-    return value
+    return known
 
 
 def is_active(asked: Question, pool: SnakePool | None) -> bool:

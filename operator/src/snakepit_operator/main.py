@@ -48,11 +48,14 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as tasks:  # None ends but by a fault of ours: the kubelet starts us again.
                 work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
+                pools = Pools(self._kube, self._settings.watch_namespaces)
                 if self._settings.metrics_api:
                     folder = Path(self._settings.metrics_api_certificates)
-                    work["metrics API"] = MetricsApi(self._kube, self._settings.metrics_api, folder).run()
+                    work["metrics API"] = MetricsApi(self._kube, pools, self._settings.metrics_api, folder).run()
                 if self._settings.keda:
-                    work["KEDA"] = ExternalScaler(Pools(self._kube, self._settings.watch_namespaces), self._settings.keda).run()
+                    work["KEDA"] = ExternalScaler(pools, self._settings.keda).run()
+                if self._settings.metrics_api or self._settings.keda:
+                    work["pools"] = pools.run()
                 running = [tasks.create_task(each, name=name) for name, each in work.items()]
                 await stop.wait()
                 for task in running:

@@ -13,14 +13,16 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from snakepit._wire.dial import parse_target
 from snakepit_operator.access import Access, Attributes
 from snakepit_operator.front_proxy import CONFIG_MAP, FrontProxy, User, front_proxy
-from snakepit_operator.kube import CONFIG_MAPS, POOLS, Kube, KubeError
-from snakepit_operator.pool_metrics import API_GROUP, API_GROUP_VERSION, METRICS, RESOURCE, failure, resources, values
+from snakepit_operator.kube import CONFIG_MAPS, Kube, KubeError
+from snakepit_operator.pool_metrics import API_GROUP, API_GROUP_VERSION, METRICS, RESOURCE, failure, resources, value, values
+from snakepit_operator.pools import Pools
 
 REFRESH_SECONDS = 30.0
 """A new certificate, of ours or of those that the API server is known by, holds within this time."""
@@ -52,8 +54,8 @@ class _Trust(Struct, frozen=True):
 class MetricsApi:
     """Serves at `listen`, with `tls.crt` and `tls.key` of that folder. Both are read again every `refresh_seconds`."""
 
-    def __init__(self, kube: Kube, listen: str, certificates: Path, refresh_seconds: float = REFRESH_SECONDS) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, pools: Pools, listen: str, certificates: Path, refresh_seconds: float = REFRESH_SECONDS) -> None:
+        self._kube, self._pools = kube, pools
         self._listen = listen
         self._certificate, self._key = certificates / "tls.crt", certificates / "tls.key"
         self._refresh_seconds = refresh_seconds
@@ -148,6 +150,8 @@ class MetricsApi:
             return _refused(error.status, f"{request.method} {request.path}: {error.reason}")
         except KubeError as error:
             return _refused(error.code if error.code >= 400 else 503, f"the operator can't tell: {error.message}")
+        except msgspec.ValidationError as error:
+            return _refused(500, f"this version of the operator can't read that SnakePool: {error}")
 
     async def _discover(self, request: web.Request) -> web.Response:
         refusal = await self._refusal(request, {"nonResourceAttributes": {"path": _ROOT, "verb": "get"}})
@@ -165,12 +169,13 @@ class MetricsApi:
             return _refused(400, "metrics of pools have no labels: leave out metric.selector")
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if name == "*":
-            pools = await self._kube.list(POOLS, namespace, request.query.get("labelSelector", ""))
-            return web.json_response(values(pools, metric, stamp))
-        found = values([await self._kube.get(POOLS, namespace, name)], metric, stamp)
-        if not found["items"]:
+            return web.json_response(values(await self._pools.named(namespace, request.query.get("labelSelector", "")), metric, stamp))
+        pool = await self._pools.get(f"{namespace}/{name}")
+        if pool is None:
+            return _refused(404, f'{RESOURCE} "{name}" not found')
+        if value(pool, metric) is None:
             return _refused(404, f"{metric} of the pool {namespace}/{name} isn't known now: {_UNKNOWN}")
-        return web.json_response(found)
+        return web.json_response(values([pool], metric, stamp))
 
     async def _refusal(self, request: web.Request, attributes: Attributes) -> web.Response | None:
         user = request[_USER]

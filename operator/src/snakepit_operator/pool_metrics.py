@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 
-from snakepit.spec.fields import API_VERSION, GROUP, KIND, PLURAL
+from snakepit.spec.fields import API_VERSION, GROUP, KIND, PLURAL, Metadata, SnakePool, SnakePoolStatus
 
 Object = dict[str, Any]
 
@@ -14,26 +15,25 @@ API_GROUP, API_GROUP_VERSION = "custom.metrics.k8s.io", "v1beta2"
 RESOURCE = f"{PLURAL}.{GROUP}"
 """How that API calls pools."""
 
-Number = Callable[[Mapping[str, Any]], int | None]
-"""Of a status; None: nobody knows."""
 
-
-def _field(name: str) -> Number:
-    return lambda status: status.get(name)
-
-
-def _load_percent(status: Mapping[str, Any]) -> int | None:
-    slots, busy, waiting = (status.get(name) for name in ("totalSlots", "busySlots", "queueDepth"))
+def _load_percent(status: SnakePoolStatus) -> int | None:
+    slots, busy, waiting = status.total_slots, status.busy_slots, status.queue_depth
     return -(-100 * (busy + waiting) // slots) if slots and busy is not None and waiting is not None else None
 
 
-METRICS: Mapping[str, Number] = {
-    "recommended_replicas": _field("recommendedReplicas"),
+METRICS: Mapping[str, Callable[[SnakePoolStatus], int | None]] = {
+    "recommended_replicas": attrgetter("recommended_replicas"),
     "load_percent": _load_percent,
-    "busy_slots": _field("busySlots"),
-    "queue_depth": _field("queueDepth"),
-    "sessions": _field("sessions"),
+    "busy_slots": attrgetter("busy_slots"),
+    "queue_depth": attrgetter("queue_depth"),
+    "sessions": attrgetter("sessions"),
 }
+"""None: nobody knows."""
+
+
+def value(pool: SnakePool, metric: str) -> int | None:
+    """The metric as the pool's status has it; None: nobody knows."""
+    return None if pool.status is None else METRICS[metric](pool.status)
 
 
 def resources() -> Object:
@@ -48,15 +48,15 @@ def resources() -> Object:
     }
 
 
-def values(pools: Iterable[Object], metric: str, stamp: str) -> Object:
-    """The metric of those pools, without the ones of which it isn't known: the MetricValueList. `stamp`: when they were read."""
-    said = [(pool["metadata"], METRICS[metric](pool.get("status") or {})) for pool in pools]
+def values(pools: Iterable[SnakePool], metric: str, stamp: str) -> Object:
+    """The metric of those pools, without the ones of which it isn't known: the MetricValueList. `stamp`: when it was asked for."""
+    said = [(pool.metadata, value(pool, metric)) for pool in pools]
     items = [_value(metadata, metric, number, stamp) for metadata, number in said if number is not None]
     return {"kind": "MetricValueList", "apiVersion": f"{API_GROUP}/{API_GROUP_VERSION}", "metadata": {}, "items": items}
 
 
-def _value(metadata: Mapping[str, Any], metric: str, number: int, stamp: str) -> Object:
-    described = {"kind": KIND, "apiVersion": API_VERSION, "namespace": metadata["namespace"], "name": metadata["name"]}
+def _value(metadata: Metadata, metric: str, number: int, stamp: str) -> Object:
+    described = {"kind": KIND, "apiVersion": API_VERSION, "namespace": metadata.namespace, "name": metadata.name}
     return {"describedObject": described, "metric": {"name": metric, "selector": None}, "timestamp": stamp, "value": str(number)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.kube import POOLS, Kube, KubeError
-from snakepit_operator.observe import Found, find
+from snakepit_operator.observe import Found, find, found
 from snakepit_operator.wake import watch_forever
 
 KEEP_SECONDS = 60.0
@@ -41,6 +41,10 @@ class Pools:
             for changed in self._listening.get(each, ()):
                 changed.set()
 
+    async def named(self, namespace: str, selector: str) -> list[SnakePool]:
+        """Those of the namespace that have these labels, as they are now. Raises as `get` does."""
+        return [each.pool for raw in await self._kube.list(POOLS, namespace, selector) if (each := found(raw)) is not None]
+
     async def get(self, name: str) -> SnakePool | None:
         """The pool `namespace/name`, with its status; None: it is gone or going. Raises KubeError, and msgspec.ValidationError."""
         now = asyncio.get_running_loop().time()
@@ -49,8 +53,8 @@ class Pools:
             reading = asyncio.create_task(find(self._kube, name), name=f"read {name}")
             reading.add_done_callback(lambda done: self._keep(name, done))
             self._read[name] = now, reading
-        found = await asyncio.shield(reading)
-        return None if found is None else found.pool
+        there = await asyncio.shield(reading)
+        return None if there is None else there.pool
 
     def _keep(self, name: str, done: _Reading) -> None:
         """Only what is there is kept."""

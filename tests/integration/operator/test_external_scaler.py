@@ -55,7 +55,7 @@ class Asking:
 @contextlib.asynccontextmanager
 async def serving(pools: Pools) -> AsyncIterator[ExternalScaler]:
     scaler = ExternalScaler(pools, "127.0.0.1:0")
-    async with task(scaler.run()):
+    async with task(pools.run()), task(scaler.run()):
         await eventually(lambda: at(scaler), "it serves")
         yield scaler
 

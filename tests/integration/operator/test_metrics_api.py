@@ -18,10 +18,12 @@ import pytest
 
 from snakepit_operator.kube import Kube
 from snakepit_operator.metrics_api import MetricsApi
+from snakepit_operator.pools import Pools
 from support.api_server import FRONT_PROXY, SYSTEM, Admin, ApiServer, Refused, certificate, eventually
 from support.chart import CHART, Objects, parse
 from support.documents import hpa
 from support.ports import free_port
+from support.tasks import task
 
 API = "/apis/custom.metrics.k8s.io/v1beta2"
 NAME = "snakepit-metrics-api"
@@ -88,7 +90,8 @@ async def api(kube: Kube, registered: Objects, certificates: Path, port: int, ad
     """The administrator, in a namespace with a pool whose status says something, while the operator serves."""
     await admin.make_pool()
     await say(admin, STATUS)
-    running = asyncio.create_task(MetricsApi(kube, f"127.0.0.1:{port}", certificates, refresh_seconds=0.1).run())
+    pools = Pools(kube, (admin.namespace,))
+    running = asyncio.create_task(MetricsApi(kube, pools, f"127.0.0.1:{port}", certificates, refresh_seconds=0.1).run())
 
     async def is_served() -> bool:
         try:
@@ -98,7 +101,8 @@ async def api(kube: Kube, registered: Objects, certificates: Path, port: int, ad
         return True
 
     await eventually(is_served, "the API server finds the metrics API", 30)
-    yield admin
+    async with task(pools.run()):
+        yield admin
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -148,11 +152,19 @@ async def test_what_is_not_known_is_not_found_with_a_sentence(api: Admin) -> Non
     assert (code, '"nobody" not found' in said) == (404, True)
     await say(api, {"recommendedReplicas": None, "totalSlots": 0})
     for metric in ("recommended_replicas", "load_percent"):
-        code, said = await refused(api, path(api, metric))
-        assert (code, "isn't known now" in said) == (404, True)
+        await eventually(lambda metric=metric: unknown(api, metric), f"{metric} isn't known")
     code, said = await refused(api, path(api, "sessions") + "?metricLabelSelector=a%3Db")
     assert (code, "leave out metric.selector" in said) == (400, True)
     assert (await refused(api, f"{API}/namespaces/{api.namespace}/pods/*/sessions"))[0] == 404
+
+
+async def unknown(api: Admin, metric: str) -> bool:
+    """By then: what was known a moment ago is told until the watch has brought the change."""
+    try:
+        await api.ask("GET", path(api, metric))
+    except Refused as error:
+        return error.status == 404 and "isn't known now" in str(error)
+    return False
 
 
 METRICS = ("recommended_replicas", "load_percent", "busy_slots", "queue_depth", "sessions")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from snakepit.spec.fields import SnakePool
 from snakepit_operator.pool_metrics import METRICS, failure, resources, values
 
 STAMP = "2026-11-29T00:00:00Z"
 
 
-def pool(name: str = "digits", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "default"}, "status": status}
+def pool(name: str = "digits", **status: Any) -> SnakePool:
+    document = {"metadata": {"name": name, "namespace": "default"}, "spec": {"worker": {"adapter": "a:B"}}}
+    return msgspec.convert({**document, **({"status": status} if status else {})}, SnakePool)
 
 
 def test_a_value_says_of_which_pool_it_is_and_when_it_was_read() -> None:
@@ -41,7 +44,7 @@ def test_a_load_that_nobody_knows_is_no_number(status: dict[str, int]) -> None:
 
 
 def test_zero_is_a_number_and_a_pool_without_one_is_left_out() -> None:
-    pools = [pool("a", recommendedReplicas=0), pool("b"), {"metadata": {"name": "c", "namespace": "default"}}]
+    pools = [pool("a", recommendedReplicas=0), pool("b", replicas=1), pool("c")]
     found = values(pools, "recommended_replicas", STAMP)
     assert [(each["describedObject"]["name"], each["value"]) for each in found["items"]] == [("a", "0")]
 
