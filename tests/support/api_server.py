@@ -40,12 +40,15 @@ T = TypeVar("T")
 
 START_SECONDS = 60.0
 SYSTEM = "snakepit-system"
-ADMIN, OPERATOR = "admin", "operator"
+TEAM = "team"
+"""The namespace of a release that has no rights outside of it."""
+ADMIN, OPERATOR, TEAMS_OPERATOR = "admin", "operator", "teams-operator"
 FRONT_PROXY = "front-proxy-client"
 TOKENS = f"""admin,admin,admin,"system:masters"
 operator,system:serviceaccount:{SYSTEM}:snakepit-operator,operator,"system:serviceaccounts,system:authenticated"
+teams-operator,system:serviceaccount:{TEAM}:snakepit-operator,teams-operator,"system:serviceaccounts,system:authenticated"
 """
-"""Token, user, uid, groups: the operator is who it is in a cluster, so that it has the chart's rights and no others."""
+"""Token, user, uid, groups: an operator is who it is in a cluster, so that it has the chart's rights and no others."""
 
 AUDIT = """apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -272,10 +275,17 @@ async def _equip(server: ApiServer) -> None:
     try:
         await admin.make_namespace()
         await admin.define()
-        for each in rights(server.programs / "helm"):
-            await admin.ask("POST", _place(each), each)
+        await grant(admin)
     finally:
         await admin.close()
+
+
+async def grant(admin: Admin, *values: str) -> set[str]:
+    """What an operator of a release in the admin's namespace is given by the chart, with these values; the kinds of that."""
+    objects = rights(admin.server.programs / "helm", admin.namespace, *values)
+    for each in objects:
+        await admin.ask("POST", _place(each), each)
+    return {each["kind"] for each in objects}
 
 
 def _place(each: Object) -> str:
@@ -302,9 +312,10 @@ def crd() -> Object:
     return found
 
 
-def rights(helm: Path) -> list[Object]:
+def rights(helm: Path, namespace: str, *values: str) -> list[Object]:
     """The operator's roles and its Lease, as the chart has them."""
-    command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", SYSTEM]
+    words = [word for value in values for word in ("--set", value)]
+    command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", namespace, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "HOME": "/nonexistent"})
     return [each for each in parse(done.stdout) if each["kind"] in _KINDS and "operator" in each["metadata"]["name"]]
 

@@ -33,7 +33,8 @@ async def evicted(admin: Admin, pod: str) -> bool:
     try:
         await admin.ask("POST", admin.path("pods", pod) + "/eviction", body)
     except Refused as error:
-        assert error.status == 429, str(error)
+        if error.status != 429:
+            raise
         return False
     return True
 

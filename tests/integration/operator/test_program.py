@@ -23,7 +23,7 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.settings import Settings
-from support.api_server import OPERATOR, SYSTEM, Admin, ApiServer, eventually
+from support.api_server import OPERATOR, SYSTEM, TEAM, TEAMS_OPERATOR, Admin, ApiServer, eventually, grant
 from support.gate import Gate
 from support.ports import free_port
 
@@ -124,6 +124,29 @@ async def test_the_leader_works_and_at_term_gives_the_lease_to_the_one_that_wait
     second.send_signal(signal.SIGINT)
     assert await asyncio.to_thread(second.wait, END_SECONDS) == 0
     assert await holder(admin) == ""
+
+
+async def test_two_releases_serve_one_cluster_one_of_them_with_rights_in_its_own_namespace_alone(
+    start: Start, server: ApiServer, admin: Admin, tmp_path: Path
+) -> None:
+    team = Admin(server, TEAM)
+    try:
+        await team.make_namespace()
+        assert await grant(team, f"watchNamespaces={{{TEAM}}}") == {"Role", "RoleBinding", "Lease"}
+        start("first", free_port())
+        start("second", free_port(), KUBECONFIG=str(server.kubeconfig(TEAMS_OPERATOR)), POD_NAMESPACE=TEAM, WATCH_NAMESPACES=TEAM)
+        for each in (admin, team):
+            await each.make_pool(replicas=2)
+        for each in (admin, team):
+            await pods(each, 2)
+            await each.edit(replicas=3)
+            await pods(each, 3)
+        releases = [(await each.pool())["status"]["release"] for each in (admin, team)]
+        assert releases == [f"{SYSTEM}/snakepit-operator", f"{TEAM}/snakepit-operator"]
+        for name in ("first", "second"):
+            assert "forbidden" not in (tmp_path / f"{name}.log").read_text()
+    finally:
+        await team.close()
 
 
 async def test_what_is_wrong_with_its_settings_is_said_at_once_and_is_no_success(start: Start, tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_a_pool_that_cant_serve_says_why_and_what_is_there() -> None:
     assert found.message == "no capsule has linked (0 of 1 capsules are there, with 0 ready workers)"
 
 
+def test_a_pool_that_serves_with_fewer_capsules_than_it_should_have_is_found() -> None:
+    (found,) = of_pool(pool(desired_capsules=3, ready_workers=2), [worker()])
+    assert (found.about, found.reason) == ("default/digits", "CapsulesMissing")
+    assert found.message.startswith("1 of 3 capsules are there, with 2 ready workers: ")
+
+
 def test_a_worker_that_cant_start_is_found_with_the_authors_traceback() -> None:
     failing = worker(state="backoff", reason="SetupFailed", message="KeyError: 'MODEL'", traceback="Traceback ...")
     assert of_pool(pool(), [worker(), failing]) == [Finding("digits-0/0", "SetupFailed", "KeyError: 'MODEL'", "Traceback ...")]

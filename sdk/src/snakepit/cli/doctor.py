@@ -49,13 +49,20 @@ def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
     """What is wrong with a pool: nothing where it is well, or has been told to have no workers."""
-    found = [] if pool.available or not pool.desired_capsules else [Finding(pool.name, pool.reason, _of(pool))]
+    found = []
+    if not pool.available and pool.desired_capsules:
+        found.append(Finding(pool.name, pool.reason, _of(pool)))
+    elif pool.live_capsules < pool.desired_capsules:
+        found.append(Finding(pool.name, "CapsulesMissing", f"{_there(pool)}: the conditions of its SnakePool say why"))
     return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
 
 
 def _of(pool: PoolInfo) -> str:
-    capsules = f"{pool.live_capsules} of {pool.desired_capsules} capsules are there, with {pool.ready_workers} ready workers"
-    return f"{pool.message} ({capsules})" if pool.message else capsules
+    return f"{pool.message} ({_there(pool)})" if pool.message else _there(pool)
+
+
+def _there(pool: PoolInfo) -> str:
+    return f"{pool.live_capsules} of {pool.desired_capsules} capsules are there, with {pool.ready_workers} ready workers"
 
 
 def _of_worker(worker: WorkerInfo) -> Finding | None:
