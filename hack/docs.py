@@ -16,6 +16,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -114,10 +115,12 @@ def _flat(tokens: list[Token]) -> Iterator[Token]:
         yield from _flat(token.children or [])
 
 
+@cache
 def _parsed(text: str) -> list[Token]:
     return MarkdownIt("commonmark").enable("table").parse(text)
 
 
+@cache
 def anchors(text: str) -> set[str]:
     """Of the headings, as GitHub makes them."""
     tokens = _parsed(text)

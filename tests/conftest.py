@@ -5,6 +5,7 @@ SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails, so that whatever it 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 def pytest_collection_finish() -> None:
     sys.dont_write_bytecode = True
+    gc.freeze()  # Who collects garbage needn't look through all tests and their modules each time.
 
 
 def pytest_report_header() -> str:

@@ -57,10 +57,8 @@ def round_trip(value: Any) -> Any:
     return payloads.decode(payloads.encode(value))
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=30)
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,7 +68,11 @@ def test_every_json_value_comes_back_as_it_was(value: Any) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.recursive(JSON | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(min_size=1, max_size=3), inner)))
+@given(
+    st.recursive(
+        SCALARS | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(min_size=1, max_size=3), inner), max_leaves=30
+    )
+)
 def test_bytes_come_back_wherever_they_are_also_inline(value: Any) -> None:
     assert round_trip(value) == value
     inline = payloads.encode_inline(value)

@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snakepit._retry import FLOOR, SHARE, WINDOW_SECONDS, Backoff, RetryBudget
@@ -36,6 +36,7 @@ def test_all_of_the_share_can_be_spent_on_calls_of_the_last_nine_seconds(start: 
     assert sum(budget.spend(start + later) for _ in range(200)) == int(1000 * SHARE)
 
 
+@settings(max_examples=30)
 @given(st.integers(100, 3000), st.randoms(use_true_random=False))
 def test_a_client_and_a_router_that_try_again_all_they_may_make_a_tenth_more_calls_together(calls: int, source: random.Random) -> None:
     client, router, tries = RetryBudget(floor=0), RetryBudget(floor=0), 0
