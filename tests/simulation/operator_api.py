@@ -181,6 +181,8 @@ class Client:
         self.failed_at = -1.0
         """When a request of it went wrong last, by the loop's clock."""
         self.looks: dict[str, Look] = {}
+        self.asked: set[tuple[int, str]] = set()
+        """In which reign it has asked for a pod's end, by its uid, in looks before: that pod drains."""
 
     def hears(self) -> None:
         """A replica of the control plane has answered it."""
@@ -208,6 +210,7 @@ class Client:
             self.witness.read(self, found)
             if before := self.looks.get(f"{namespace}/{name}"):
                 self.witness.ends(before)
+                self.asked |= {(before.reign, uid) for uid in before.asked}
             self.looks[f"{namespace}/{name}"] = Look(found, at, self.reign)
         return found
 

@@ -278,7 +278,7 @@ class Rules:
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
         if ready(seen) and not late:
             self._cordoned(who, name, uid_)
-        if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_):
+        if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_) and (look.reign, uid_) not in who.asked:
             self._enough(look, name)
             self._idle_first(look, seen)
 

@@ -55,8 +55,8 @@ class Memory(Struct, frozen=True, kw_only=True):
     """What is remembered of the pool of this uid. Times are Unix seconds."""
 
     uid: str
-    deleted: frozenset[str] = frozenset()
-    """Uids of its pods that we have deleted ourselves."""
+    deleted: Mapping[str, str] = {}
+    """Uids of its pods that we have deleted ourselves, or were about to, and why."""
     spared: Mapping[str, float] | None = None
     """Until when pods are spared: those of the last look by uid, those to be made then by name; None: there was no look."""
     said: SnakePoolStatus | None = None
@@ -116,7 +116,8 @@ def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> S
     elif todo.creations and refusal is not None and refusal.holds(pool.metadata.generation, now):
         problem = refusal.problem
         todo = msgspec.structs.replace(todo, creations=(), requeue_after=_sooner(todo.requeue_after, refusal.until - now))
-    deleted = memory.deleted & {pod.uid for pod in observed.pods} | {each.uid for each in todo.deletions}
+    deleted = {pod.uid: memory.deleted[pod.uid] for pod in observed.pods if pod.uid in memory.deleted}
+    deleted |= {each.uid: each.reason for each in todo.deletions}
     spared |= dict.fromkeys((each.name for each in todo.creations), 0.0)
     disputed = memory.said not in (None, pool.status)
     after = msgspec.structs.replace(memory, deleted=deleted, size=size, spared=spared, disputed=disputed)

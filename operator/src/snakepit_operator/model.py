@@ -76,6 +76,8 @@ class PodView(Struct, frozen=True, kw_only=True):
     deleting: bool = False
     evicted: bool = False
     """Somebody else deletes it: a person, an eviction, the drain of a node."""
+    leaving: str = ""
+    """Why we end it, where we have begun to: replicas were told, and its agent drains. Its deletion is asked for until it is done."""
     created: float = 0.0
     changed: float = 0.0
     """When it last became ready or not ready, or ended; its creation before that."""
@@ -101,7 +103,7 @@ class PodView(Struct, frozen=True, kw_only=True):
     @property
     def active(self) -> bool:
         """It runs or may still come to run."""
-        return not self.deleting and not self.finished
+        return not self.deleting and not self.finished and not self.leaving
 
     @property
     def hangs_at(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -64,12 +64,17 @@ def owned(raw: Iterable[Object], pool: SnakePool) -> tuple[PodView, ...]:
     return tuple(pod_view(each) for each in raw if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or ()))
 
 
-def marked(pods: Iterable[PodView], agent: str, deleted: Collection[str]) -> tuple[PodView, ...]:
+def marked(pods: Iterable[PodView], agent: str, deleted: Mapping[str, str]) -> tuple[PodView, ...]:
     """The pods, with who deletes them and whose agent is another than a new one's. `agent`: what new ones get, as `agent_hash` says it.
 
-    `deleted`: uids of those that we have deleted ourselves.
+    `deleted`: uids of those that we have deleted ourselves, or were about to, and why.
     """
-    return tuple([replace(pod, evicted=pod.deleting and pod.uid not in deleted, outdated=pod.agent != agent) for pod in pods])
+    return tuple([_marked(pod, agent, deleted.get(pod.uid)) for pod in pods])
+
+
+def _marked(pod: PodView, agent: str, deleted: str | None) -> PodView:
+    leaving = "" if deleted is None or pod.deleting or pod.finished else deleted
+    return replace(pod, evicted=pod.deleting and deleted is None, leaving=leaving, outdated=pod.agent != agent)
 
 
 def hanging(pods: Iterable[PodView], now: float) -> list[PodView]:
@@ -86,6 +91,6 @@ async def explained(kube: Kube, pods: tuple[PodView, ...], pool: SnakePool, now:
     return tuple(told.get(pod.uid, pod) for pod in pods) if told else pods
 
 
-async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Collection[str], now: float) -> tuple[PodView, ...]:
+async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Mapping[str, str], now: float) -> tuple[PodView, ...]:
     """The pool's pods, now, with all that is said of them. Raises KubeError."""
     return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent_hash(agent), deleted)

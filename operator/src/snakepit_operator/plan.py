@@ -59,13 +59,14 @@ class _Pass:
 
     def plan(self) -> Plan:
         waiting = self._clean_up(self._finished())
+        stay = self._leave()
         active = self._give_up([pod for pod in self.observed.pods if pod.active])
         old = [pod for pod in active if pod.template_hash != self.template]
         limits = budget(self.pool.spec.rollout, self.wanted, rolling=bool(old))
         active = self._retire(active, limits)
-        creations = self._create(active, waiting, limits)
+        creations = () if stay else self._create(active, waiting, limits)
         gone = {deletion.name for deletion in self.deletions}
-        drains = sorted(gone | {pod.name for pod in self.observed.pods if pod.deleting})
+        drains = sorted(gone | {pod.name for pod in self.observed.pods if pod.deleting or pod.leaving})
         return Plan(
             creations=creations,
             deletions=tuple(self.deletions),
@@ -86,6 +87,13 @@ class _Pass:
         kept = {pod.name for pod in waiting}
         self._delete((pod for pod in finished if pod.name not in kept), Reason.POD_FAILED)
         return waiting
+
+    def _leave(self) -> list[PodView]:
+        """Delete what was to be deleted before, and is drained for it: it serves no more, however much it is wanted again. Who stays."""
+        leaving = [pod for pod in self.observed.pods if pod.leaving]
+        for pod in leaving:
+            self._remove(leaving, [pod], pod.leaving)
+        return [pod for pod in leaving if pod.name not in {each.name for each in self.deletions}]
 
     def _give_up(self, active: list[PodView]) -> list[PodView]:
         """Delete what is lost or has been stuck for too long; the rest goes on."""
@@ -122,7 +130,7 @@ class _Pass:
         spare = serving - limits.least_serving
         return idle + victims(busy, spare, self.observed, self.template)
 
-    def _remove(self, active: list[PodView], chosen: list[PodView], reason: Reason) -> list[PodView]:
+    def _remove(self, active: list[PodView], chosen: list[PodView], reason: str) -> list[PodView]:
         """Delete those chosen, but nothing that may be serving while the control plane is not heard."""
         if not chosen:
             return active
@@ -156,7 +164,7 @@ class _Pass:
             return 0
         return 1 if pod.changed - pod.created > HEALTHY_SECONDS and pod.finished else pod.attempt + 1
 
-    def _delete(self, pods: Iterable[PodView], reason: Reason) -> None:
+    def _delete(self, pods: Iterable[PodView], reason: str) -> None:
         self.deletions += [Deletion(pod.name, pod.uid, reason, f"{pod.reason}: {pod.message}" if pod.reason else "") for pod in pods]
 
     def _next(self, waiting: list[PodView], active: list[PodView]) -> float | None:

@@ -153,7 +153,7 @@ async def test_a_pod_that_somebody_evicts_is_no_deletion_of_ours(
     pool = pool_view(await admin.pool())
     deletion = Deletion(second, await uid(admin, second), Reason.ROLLING_OUT)
     await applier.carry_out(pool, Plan(deletions=(deletion,)))
-    pods = await observe(kube, AGENT, pool, {deletion.uid}, time.time())
+    pods = await observe(kube, AGENT, pool, {deletion.uid: deletion.reason}, time.time())
     assert {each.name: (each.deleting, each.evicted) for each in pods} == {first: (True, True), second: (True, False)}
 
 

@@ -38,12 +38,13 @@ class Cluster:
 
 async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None:
     going = {"deletionTimestamp": "2026-11-25T00:00:00Z"}
-    cluster: Any = Cluster(stays={}, ours=going, theirs=going)
-    pods = await observe(cluster, AGENT, pool_view(POOL), {"ours", "stays"}, BEGAN)
-    assert {pod.name: (pod.deleting, pod.evicted) for pod in pods} == {
-        "stays": (False, False),
-        "ours": (True, False),
-        "theirs": (True, True),
+    cluster: Any = Cluster(stays={}, leaves={}, ours=going, theirs=going)
+    pods = await observe(cluster, AGENT, pool_view(POOL), {"ours": "ScalingDown", "leaves": "ScalingDown"}, BEGAN)
+    assert {pod.name: (pod.deleting, pod.evicted, pod.leaving) for pod in pods} == {
+        "stays": (False, False, ""),
+        "leaves": (False, False, "ScalingDown"),
+        "ours": (True, False, ""),
+        "theirs": (True, True, ""),
     }
 
 
@@ -55,7 +56,7 @@ def unstarted(second: int = 0) -> dict[str, Any]:
 async def look(cluster: Any, age: float) -> Observed:
     for each in cluster.pods:
         each["spec"] = {"nodeName": "node-1"}
-    return Observed(await observe(cluster, AGENT, pool_view(POOL), (), BEGAN + age))
+    return Observed(await observe(cluster, AGENT, pool_view(POOL), {}, BEGAN + age))
 
 
 async def test_nobody_is_asked_before_its_time_and_there_is_another_look_then() -> None:

@@ -9,7 +9,7 @@ import pytest
 from snakepit_operator.apply import Applier
 from snakepit_operator.decide import RETRY_SECONDS, Refusal
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import Kube, KubeError, Resource
+from snakepit_operator.kube import POOLS, Kube, KubeError, Resource
 from snakepit_operator.model import Creation, Deletion, Plan
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
@@ -32,10 +32,14 @@ def reconciler(api: PretendApi) -> Reconciler:
 
 
 class _Keeps(PretendApi):
-    """It can delete nothing now."""
+    """`keeps`: it can delete nothing now."""
+
+    keeps = True
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
-        raise KubeError(500, "InternalError", "etcdserver: leader changed")
+        if self.keeps:
+            raise KubeError(500, "InternalError", "etcdserver: leader changed")
+        await super().delete(resource, namespace, name, uid, grace)
 
 
 async def test_no_pod_takes_the_place_of_one_that_could_not_be_deleted() -> None:
@@ -44,6 +48,28 @@ async def test_no_pod_takes_the_place_of_one_that_could_not_be_deleted() -> None
     with pytest.raises(KubeError):
         await Applier(cast(Kube, api), AgentImage(image="agent:1")).carry_out(pool(), Plan(creations=(creation,), deletions=(deletion,)))
     assert api.of("pods") == {}
+
+
+async def test_what_was_drained_for_a_deletion_that_failed_is_replaced_although_it_is_wanted_again() -> None:
+    api = _Keeps(raw(replicas=2))
+    operator = reconciler(api)
+    await operator.reconcile(POOL, START)
+    before = {each["metadata"]["uid"]: name for name, each in api.of("pods").items()}
+    await api.merge(POOLS, "default", "digits", {"spec": {"replicas": 1}})
+    with pytest.raises(KubeError):
+        await operator.reconcile(POOL, START)
+    assert len(api.of("pods")) == 2
+    await api.merge(POOLS, "default", "digits", {"spec": {"replicas": 2}})
+    for _ in range(2):  # It is asked for until it is done, and nothing comes in its place before.
+        with pytest.raises(KubeError):
+            await operator.reconcile(POOL, START)
+    assert len(api.of("pods")) == 2
+    api.keeps = False
+    await operator.reconcile(POOL, START)
+    pods = {each["metadata"]["uid"] for each in api.of("pods").values()}
+    assert (len(pods), len(pods & before.keys())) == (2, 1)
+    await operator.reconcile(POOL, START)
+    assert {each["metadata"]["uid"] for each in api.of("pods").values()} == pods
 
 
 async def test_another_spec_is_asked_for_at_once() -> None:
