@@ -54,7 +54,7 @@ $(BENCH_STAMP): requirements/bench.txt
 bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
 	@$(BIN)/python -m tests.bench
 
-scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real API server, 10,000 workers at a replica: what each costs
+scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real API server, 10,000 workers at two replicas: what each costs
 	@$(BIN)/python -m tests.scale
 
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 45 seconds of it are in `make test`

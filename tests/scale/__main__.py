@@ -1,4 +1,4 @@
-"""`make scale`: 200 pools of 5 capsules at a real API server, 1,000 capsules in one pool, 10,000 workers at a replica; and what each costs.
+"""`make scale`: 200 pools of 5 capsules at a real API server, 1,000 capsules in one pool, 10,000 workers at two replicas: what each costs.
 
 SCALE_ONLY=pools,large,workers plays some of it; SCALE_POOLS, SCALE_CAPSULES, SCALE_LARGE and SCALE_CHANGES change the numbers. Seconds of
 CPU are those of one process. Other seconds are of the clock, and depend on what else the machine does.
@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from snakepit_operator.views import RECENT_SECONDS
 from tests.bench.rounds import say
 from tests.bench.rows import COLUMNS, Row, Target, as_table
 from tests.scale import workers
@@ -40,6 +41,8 @@ SETTLED_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
 SPIKE_SECONDS = 60.0
 LOOK_SECONDS = 5.0
+CALM_SECONDS = RECENT_SECONDS + 10.0
+"""A new pool's status changes once more, when nobody can have called it lately."""
 PATIENCE_SECONDS = 1800.0
 """On a machine that does much else."""
 
@@ -100,7 +103,7 @@ class Play:
         self.note(f"operator's CPU to create {POOLS} pools", cpu, "s", "≤", 60, f"{took:.0f} s by the clock, {asked} requests")
 
     async def _settled(self) -> None:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CALM_SECONDS)
         shares, asked = await self.spend(SETTLED_SECONDS)
         self.note("operator, settled", 100 * shares["operator"], "% of a core", "≤", 10)
         self.note("requests by settled pool and minute", asked.total() / POOLS / (SETTLED_SECONDS / 60), "", "≤", 1, str(dict(asked)))
@@ -109,7 +112,7 @@ class Play:
 
     async def _change(self) -> None:
         """One pool's size after the other's, up and down: until its status says so, and until its pod is there."""
-        observed, created = [], []
+        observed, created, ready = [], [], []
         cpu, asked = self.made.cpu_seconds("operator"), len(self.made.requests())
         names = [f"pool-{number % POOLS}" for number in range(CHANGES)]
         random.shuffle(names)
@@ -124,11 +127,18 @@ class Play:
             if grows:
                 await self.story.until(lambda name=name, pods=pods: len(self.story.created[name]) > pods, f"{name} has a new pod")
                 created.append(self.story.created[name][-1] - began)
+                await self.story.until(lambda name=name, began=began: self.story.ready_at[name] > began, f"{name}'s new pod is ready")
+                told = await self.story.until(lambda name=name: self.story.ready(name) > CAPSULES, f"{name} tells of it")
+                ready.append(told - self.story.ready_at[name])
             await asyncio.sleep(PAUSE_SECONDS)
         cpu, asked = (self.made.cpu_seconds("operator") - cpu) / CHANGES, (len(self.made.requests()) - asked) / CHANGES
-        for what, values in (("the status tells", observed), ("the pod is there", created)):
+        for what, values in (
+            ("a change until the status tells", observed),
+            ("a change until the pod is there", created),
+            ("a pod's readiness until the status tells", ready),
+        ):
             median = f"p50 {statistics.median(values):.2g} s, of {len(values)}"
-            self.note(f"from a change until {what}, p99", percentile(values, 0.99), "s", "≤", 1, median)
+            self.note(f"from {what}, p99", percentile(values, 0.99), "s", "≤", 1, median)
         self.note("operator's CPU for a change", 1000 * cpu, "ms", "≤", 200, f"{asked:.1f} requests")
 
     async def _restart(self) -> None:

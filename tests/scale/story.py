@@ -34,6 +34,8 @@ class Story:
         """When a status first spoke of a generation."""
         self.created: dict[str, list[float]] = {}
         """When pods of a pool came to be."""
+        self.ready_at: dict[str, float] = {}
+        """When a pod of a pool became ready last."""
         self.most: dict[str, int] = {}
         self.begun: list[str] = []
         """Pods in the order in which their deletion began."""
@@ -99,9 +101,15 @@ class Story:
         ready = self._ready.setdefault(pool, set())
         was = len(ready)
         (ready.add if not going and _is_ready(pod) else ready.discard)(name)
+        if len(ready) > was:
+            self.ready_at[pool] = time.monotonic()
         if len(ready) < was:
             self.least[pool] = min(self.least.get(pool, was), len(ready))
         self.pods[name] = pod
+
+    def ready(self, pool: str) -> int:
+        """How many its status says are ready."""
+        return int((self.pools[pool].get("status") or {}).get("readyReplicas", 0))
 
     def active(self, pool: str) -> set[str]:
         """Its pods that are not on their way out."""
