@@ -83,38 +83,28 @@ def test_each_shell_gets_its_script(shell: str, program: dict[str, str]) -> None
 
 BASH = """
 eval "$(_SNAKEPIT_COMPLETE=source_bash snakepit)"
-COMP_WORDS=({words}); COMP_CWORD={index}
-_snakepit_completion snakepit
-printf '%s\\n' "${{COMPREPLY[@]}}"
+completes() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _snakepit_completion snakepit; echo "${COMPREPLY[@]}"; }
+completes snakepit wor
+completes snakepit session re
+completes snakepit call --idem
+completes snakepit pools --output j
 """
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("snakepit wor", ["workers"]),
-        ("snakepit session re", ["rebind"]),
-        ("snakepit call --idem", ["--idempotency-key"]),
-        ("snakepit pools --output j", ["json"]),
-    ],
-)
-def test_bash_completes_commands_options_and_their_values(words: str, found: list[str], program: dict[str, str]) -> None:
-    script = BASH.format(words=words, index=len(words.split()) - 1)
-    done = subprocess.run(["bash", "--norc", "-c", script], env=program, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == found, done.stderr
+def test_bash_completes_commands_options_and_their_values(program: dict[str, str]) -> None:
+    done = subprocess.run(["bash", "--norc", "-c", BASH], env=program, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["workers", "rebind", "--idempotency-key", "json"], done.stderr
 
 
 ZSH = 'autoload -U compinit; compinit -u -D; eval "$(_SNAKEPIT_COMPLETE=source_zsh snakepit)"; print $_comps[snakepit]'
 TAKEN = {
-    "bash": (("bash", "--norc", "-c", BASH.format(words="snakepit wor", index=1)), "workers"),
     "zsh": (("zsh", "-f", "-c", ZSH), "_snakepit_completion"),
     "fish": (("fish", "-N", "-c", '_SNAKEPIT_COMPLETE=source_fish snakepit | source; complete -C "snakepit wor"'), "workers"),
 }
 
 
-def test_each_shell_that_is_installed_takes_its_script(program: dict[str, str]) -> None:
+def test_each_other_shell_that_is_installed_takes_its_script(program: dict[str, str]) -> None:
     installed = [shell for shell in TAKEN if shutil.which(shell)]
-    assert "bash" in installed
     for shell in installed:
         command, found = TAKEN[shell]
         done = subprocess.run(command, env=program, capture_output=True, text=True, check=True)
