@@ -16,7 +16,8 @@ from support.pages import ROOT, Shell, blocks, checkout_in
 from support.ports import free_port
 
 OLD = "3.20.3"
-QUICK = {"PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+QUICK = {"PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": ""}
+"""Compiled is what runs, once."""
 THEIRS = ("pandas", f"protobuf=={OLD}")
 LINES = {
     "all": "pip install dist/*.whl",
@@ -66,7 +67,7 @@ with Client() as client:
     print(client.pool("frames").call("total", {"numbers": pandas.Series([1, 2]).tolist()}, timeout=20), google.protobuf.__version__)
 """
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,8 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages of an environment as somebody has it; fetched and unpacked once, and linked into each."""
     folder = tmp_path_factory.mktemp("theirs")
     venv.create(folder, with_pip=True, symlinks=True)
-    subprocess.run([folder / "bin/pip", "install", "-q", *THEIRS], env={**os.environ, **QUICK}, check=True, timeout=240)
+    for command in (["pip", "install", "-q", *THEIRS], ["python", "-c", "import google.protobuf, pandas"]):
+        subprocess.run([folder / "bin" / command[0], *command[1:]], env={**os.environ, **QUICK}, check=True, timeout=240)
     (packages,) = folder.glob("lib/python*/site-packages")
     return packages
 
@@ -131,7 +133,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, theirs: Path, checkout: Path
     start = f"exec snakepit dev {pool} --listen {server}"
     dev = Program("bash", "-c", start, cwd=environment.folder, PATH=environment.environment["PATH"])
     try:
-        dev.says("ready: the control plane is at", 60)
+        dev.says("ready: the control plane is at", 120)
         yield environment, server
     finally:
         dev.end()
