@@ -16,8 +16,8 @@ IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever the files are called: the README comes first, as it installs a release of its own, and uninstalling last."""
-    items.sort(key=lambda item: {"test_readme.py": 0, "test_uninstall.py": 2}.get(item.path.name, 1))
+    """Whatever the files are called: who installs a release of its own comes first, and uninstalling last."""
+    items.sort(key=lambda item: {"test_readme.py": 0, "test_operations.py": 1, "test_uninstall.py": 3}.get(item.path.name, 2))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -50,7 +50,7 @@ def commands() -> list[Block]:
     return [each for each in blocks("README.md", "sh", THERE) if not each.file]
 
 
-def test_the_readmes_way_to_a_cluster_is_gone_word_by_word_and_what_operators_type_between(shell: Shell) -> None:
+def test_the_readmes_way_to_a_cluster_is_gone_word_by_word(shell: Shell) -> None:
     images, install, call, reach, see = commands()
     assert "kind load docker-image" in images.text
     shell.run(ON_THE_NODES)
@@ -63,9 +63,6 @@ def test_the_readmes_way_to_a_cluster_is_gone_word_by_word_and_what_operators_ty
         *("Hello, Ada!", "Hello, Ada!", "A", "d", "a"),
         "Guten Tag, Ada!",
     ]
-
-    for block in [each for each in blocks("docs/operations.md", "sh") if each.heading in ("Pools", "Restart", "Upgrade")]:
-        shell.run(block.text.replace("sp/digits", "sp/greetings").replace("-f pool.yaml", "-f ~/hello/pool.yaml"))
 
     seen = shell.run(see.text).stdout
     for words in ("greetings", "Running", "Available", "greetings-0", 'release "snakepit" uninstalled'):

@@ -1,7 +1,8 @@
 """Each piece of code in README and docs is known to somebody who runs or reads it: a language or a program that nobody knows fails here.
 
-What is only read here is run elsewhere: README and docs/clients.md by tests/integration/newcomer and tests/e2e/test_readme.py, the page for
-callers by tests/integration/local, Python and pools by the tests beside this one. `kind` and `docker push` are run nowhere.
+What is only read here is run elsewhere: README and docs/clients.md by tests/integration/newcomer and tests/e2e/test_readme.py,
+docs/operations.md by tests/e2e/test_operations.py and test_failover.py, the page for callers by tests/integration/local, Python and pools
+by the tests beside this one. `kind` and `docker push` are run nowhere.
 """
 
 from __future__ import annotations
