@@ -7,7 +7,7 @@ TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo test test-cluster test-keda demo-kubernetes bench scale soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,6 +37,9 @@ test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSE
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
+
+test-upgrade: setup ## The chart and images of FROM (a tag or a commit), upgraded to this checkout under load: at each release
+	@hack/test-upgrade
 
 test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter of an hour
 	@$(PYTHON) hack/keda.py

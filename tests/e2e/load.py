@@ -18,7 +18,7 @@ from pathlib import Path
 import snakepit
 
 STOP = Path("/tmp/stop")
-LONGEST_SECONDS = 300.0
+LONGEST_SECONDS = 600.0
 """It stops by itself after this long, whatever happens."""
 
 CALL_SECONDS = 60
@@ -93,9 +93,9 @@ class Caller:
             await self._session.call("remember", {"key": "call", "value": value}, timeout=CALL_SECONDS)
 
 
-async def main(server: str, name: str, concurrency: int, seconds: float, session: str) -> None:
+async def main(client: snakepit.Client, name: str, concurrency: int, seconds: float, session: str) -> None:
     account = Account()
-    async with snakepit.Client(server) as client:
+    async with client:
         pool = client.pool(name)
         callers = [Caller(account, pool, seconds, session and f"{session}-{number}") for number in range(concurrency)]
         await callers[0].call()
@@ -116,4 +116,4 @@ async def progress(account: Account) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), "".join(sys.argv[5:6])))
+    asyncio.run(main(snakepit.Client(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), "".join(sys.argv[5:6])))

@@ -5,20 +5,16 @@ Its power fails, and what was connected to it is reset; or its cable is pulled, 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.incluster import ALL_REPLICAS, Load, probe_pool, standing_caller, workers
 from support.kube import HERMETIC, SYSTEM, apply, eventually, get, is_ready, kubectl, pods_of, wait_available
+from support.nodes import dead
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -29,24 +25,6 @@ CALLERS = 8
 SESSIONS = 4
 DEFAULT_SECONDS, SHORT_SECONDS = 10, 5
 """heartbeat.timeoutSeconds; Kubernetes itself finds out after 8 s here, and elsewhere after some 50."""
-WAYS = {"killed": ("kill-node", "start-node"), "cut off": ("cut-node", "join-node")}
-CLUSTER = Path(__file__).parents[2] / "hack" / "cluster"
-
-
-@contextmanager
-def dead(node: str, how: str) -> Iterator[float]:
-    """Yields when it was dead."""
-    number, (die, rise) = node.rpartition("-")[2], WAYS[how]
-    cluster(die, number)
-    try:
-        yield time.time()
-    finally:
-        cluster(rise, number)
-        kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=120s")
-
-
-def cluster(*argv: str) -> None:
-    subprocess.run([sys.executable, str(CLUSTER), *argv], check=True, env=dict(os.environ), timeout=120)
 
 
 def homes(component: str) -> dict[str, str]:

@@ -44,6 +44,7 @@ def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
         "image": CLIENT_IMAGE,
         "command": ["python3", f"/code/{script}", *argv],
         "securityContext": RESTRICTED_CONTAINER,
+        "resources": {"requests": {"cpu": "100m"}},
         "volumeMounts": [{"name": "code", "mountPath": "/code"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
     spec = {
@@ -94,12 +95,16 @@ class Load:
         server: str = SERVICE,
         session: str = "",
         node: str = "",
+        script: str = "load.py",
+        image: str = CLIENT_IMAGE,
     ) -> None:
         self.name, self.namespace, self._node = f"load-{name}", namespace, node
+        self._script, self._image = script, image
         self._argv = (server, f"{namespace}/{pool}", str(concurrency), str(seconds), *([session] if session else []))
 
     def __enter__(self) -> Load:
-        pod = client_pod(self.name, "load.py", *self._argv)
+        pod = client_pod(self.name, self._script, *self._argv)
+        pod["spec"]["containers"][0]["image"] = self._image
         pod["spec"] |= {"nodeName": self._node} if self._node else {}
         apply(pod, namespace=self.namespace)
         eventually(lambda: self._events("started"), f"{self.name} makes its first call")

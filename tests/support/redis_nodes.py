@@ -16,7 +16,8 @@ from .redis_server import binaries, until
 
 SCRIPT = ROOT / "charts/snakepit/files/redis/node.sh"
 PASSWORD = "secret"
-OPTIONS = ("--save", "", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "4", "--repl-diskless-sync-delay", "0")
+SILENCE = ("--repl-ping-replica-period", "2", "--repl-timeout", "10")
+OPTIONS = ("--save", "", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "4", "--repl-diskless-sync-delay", "0", *SILENCE)
 ENDS_SECONDS = 20
 LOOK_SECONDS = 0.2
 """Each look is a few processes."""

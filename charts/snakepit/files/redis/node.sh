@@ -72,6 +72,29 @@ server() {
   exec "$@" --masterauth "$REDIS_PASSWORD" --replica-announce-ip "$SELF" --replica-announce-port "$PORT"
 }
 
+# A dial that is refused while a pod has no address, and taken when its kernel tries again, leaves the refusal in the socket's error queue. No
+# Redis reads that: it turns round and round on a socket that is never done, and takes a whole core. A new connection is the cure: a Sentinel
+# makes new ones to servers when it is told a password, and to other Sentinels only when it starts.
+stay_calm() {
+  again=
+  while sleep 10 && kill -0 $$; do
+    if ! turns_idly "$SENTINEL_PORT"; then
+      again=
+    elif [ -z "$again" ]; then
+      again=yes
+      cli -h "$HERE" -p "$SENTINEL_PORT" sentinel set main auth-pass "$REDIS_PASSWORD"
+    else
+      kill $$
+    fi
+    ! turns_idly "$PORT" || cli -h "$HERE" -p "$PORT" client kill type master
+  done
+}
+
+turns_idly() {
+  set -- $(cli -h "$HERE" -p "$1" info stats | tr -d '\r' | sed -nE 's/^instantaneous_(ops|eventloop_cycles)_per_sec://p')
+  [ $# -eq 2 ] && [ "$2" -gt $((10000 + 2 * $1)) ]
+}
+
 sentinel() {
   for _ in $(seq "$PATIENCE"); do
     theirs=$(views)
@@ -103,6 +126,7 @@ sentinel failover-timeout main 10000
 $kept
 END
   mv "$CONFIGURATION.new" "$CONFIGURATION"
+  stay_calm >/dev/null 2>&1 &
   exec "$@" "$CONFIGURATION" --sentinel
 }
 
