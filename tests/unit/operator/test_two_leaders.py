@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from snakepit.spec import SnakePool
 from snakepit_operator.decide import STRANGER_SECONDS, Memory, Step, conclude, decide
+from snakepit_operator.fleet import Fleet
+from snakepit_operator.kube import POOLS, Kube
+from snakepit_operator.leases import LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS
 from snakepit_operator.model import Observed, Outcome, Phase, PodView
+from snakepit_operator.pods import AgentImage
+from snakepit_operator.reconcile import DISPUTED_SECONDS, REST_SECONDS, Reconciler
+from snakepit_operator.settings import Settings
 from support.operator_world import START, capsule, fleet, pod, pool
+from support.pretend_api import PretendApi
+
+NAME = "default/digits"
+SPEC = {"image": "example/digits:1", "worker": {"adapter": "digits.tools:Digits"}, "replicas": 1}
 
 
 def seen(*pods: PodView) -> Observed:
@@ -69,3 +81,22 @@ def test_a_status_that_somebody_else_has_written_is_disputed_until_it_is_ones_ow
     mine = msgspec.structs.replace(of, status=end.status)
     theirs = msgspec.structs.replace(of, status=msgspec.structs.replace(end.status, replicas=7))
     assert [look(each, observed, end.memory).memory.disputed for each in (mine, theirs, mine)] == [False, True, False]
+
+
+def test_a_leader_stops_before_anybody_else_may_begin() -> None:
+    """A round that fails before its renewal is due is followed by a pause, in which it leads on."""
+    assert RENEW_SECONDS + RETRY_SECONDS < LEASE_SECONDS
+
+
+async def test_a_pool_is_looked_at_less_often_while_somebody_else_writes_its_status_too() -> None:
+    raw = {"metadata": {"name": "digits", "namespace": "default", "uid": "pool-uid", "generation": 1}, "spec": SPEC}
+    api = PretendApi(raw)
+    settings = Settings(namespace="system", identity="me", agent=AgentImage(image="agent:1"))
+    operator = Reconciler(cast(Kube, api), settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
+    rests = [operator.rest(NAME)]
+    for theirs in ({}, {"replicas": 7}, {}):
+        await api.merge_status(POOLS, "default", "digits", {"status": theirs})
+        await operator.reconcile(NAME, START)
+        rests.append(operator.rest(NAME))
+    assert rests == [REST_SECONDS, REST_SECONDS, DISPUTED_SECONDS, REST_SECONDS]
+    assert STRANGER_SECONDS > DISPUTED_SECONDS > REST_SECONDS > 0
