@@ -4,7 +4,8 @@ A capsule that is wanted now is warm after one warm-up. Of the calls that run no
 until then (Little's law). Their number has a variance: of arrivals and durations, and of the rate, which drifts. The pool gets as many
 slots as let all but a few calls start within the target's wait (Erlang's formula), and some for the calls that wait already.
 
-Up at once; down only to the most that was needed within `scaleDownStabilizationSeconds`, as the HorizontalPodAutoscaler does it.
+Up at once; down only to the most that was needed lately, as the HorizontalPodAutoscaler does it: within one warm-up at the least, for what
+goes can't be back sooner.
 """
 
 from __future__ import annotations
@@ -33,20 +34,23 @@ LEAST_SECONDS = 1e-6
 LOOK_SECONDS = 3.0
 """From a change of the load until somebody looks at it, on average."""
 
-HELD = 1.0
+HELD = 1.5
 """So many standard deviations above what the arrivals explain, slots are held by something else: leases, calls longer than most."""
 
 BUSY_SECONDS = 5.0
 """The replicas' mean of busy slots is over so long."""
 
-LEAST_PEAKEDNESS = 0.2
+LEAST_PEAKEDNESS = 0.5
 """A load whose variance is less than so much of its mean is taken for one of that: it is measured, and not that well known."""
 
 MOST_DISPERSION = 4.0
 """Arrivals come in bursts that are taken into account up to here; a Poisson process has 1."""
 
-DRIFT_WEIGHT = 0.5
-"""Of the drift's variance. All of it would be right for calls that wait at the end of a warm-up; most come before, and after it ends."""
+DRIFT_WEIGHT = 1.25
+"""Of the drift's variance: a rate that goes from step to step moves farther than one that wanders as far on average."""
+
+MOST_HOLD_SECONDS = 300.0
+"""A warm-up keeps a pool from shrinking for so long at most: a pod that was stuck is no reason to keep others."""
 
 EXACT_SLOTS = 1000
 """Beyond so many, Erlang's formula is approximated."""
@@ -70,11 +74,15 @@ class Demand(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True):
-    """How many capsules a pool should have, and why in a sentence. `is_limited`: it would be more without `maxReplicas`."""
+    """How many capsules a pool should have, and why in a sentence.
+
+    `is_limited`: it would be more without `maxReplicas`. `hold_seconds`: before that it becomes no smaller than what was needed lately.
+    """
 
     capsules: int
     reasoning: str
     is_limited: bool = False
+    hold_seconds: float = 0.0
 
 
 def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_seconds: float, *, least: int | None = None) -> Recommendation:
@@ -83,8 +91,9 @@ def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_secon
     `slots` of a capsule. `least`: another bound than `minReplicas`.
     """
     least = policy.min_replicas if least is None else least
+    hold = max(policy.scale_down_stabilization_seconds, min(warm_up_seconds, MOST_HOLD_SECONDS))
     if is_idle(demand, policy) and least == 0:
-        return Recommendation(0, f"0 capsules: no call for {policy.idle_seconds:g} s")
+        return Recommendation(0, f"0 capsules: no call for {policy.idle_seconds:g} s", hold_seconds=hold)
     service = max(demand.service_seconds, LEAST_SECONDS) if demand.service_seconds else UNKNOWN_SECONDS
     load, variance, drift = _forecast(demand, service, warm_up_seconds + LOOK_SECONDS)
     margin = _needed(load, variance + drift, service, policy.target) - load
@@ -101,7 +110,7 @@ def recommend(demand: Demand, policy: AutoscalingSpec, slots: int, warm_up_secon
         limit = "maxReplicas" if bounded < wanted else "minReplicas"
         why.append(f"which is {_count(wanted)}, and {limit} says {bounded}")
     size = f"{_count(bounded)} of {slots} slot{'s' if slots != 1 else ''}"
-    return Recommendation(bounded, f"{size}: {', '.join(why)}", is_limited=bounded < wanted)
+    return Recommendation(bounded, f"{size}: {', '.join(why)}", is_limited=bounded < wanted, hold_seconds=hold)
 
 
 def is_idle(demand: Demand, policy: AutoscalingSpec) -> bool:

@@ -91,7 +91,7 @@ def _scaled(size: Size, policy: AutoscalingSpec, observed: Observed, now: float)
     wanted = max(wanted, 1 if bounded or observed.active else 0)
     if wanted < bounded and not is_complete(observed):
         return replace(size, capsules=bounded)
-    needed = stabilized(size.needed, now, policy.scale_down_stabilization_seconds, wanted)
+    needed = stabilized(size.needed, now, advice.hold_seconds, wanted)
     return replace(size, capsules=min(needed[0][1], policy.max_replicas), needed=needed)
 
 
@@ -100,7 +100,7 @@ def look_again(size: Size, fleet: FleetView | None, now: float) -> float | None:
     policy = size.policy
     if policy is None or not size.capsules:
         return None
-    times = [size.needed[0][0] + policy.scale_down_stabilization_seconds - now] if len(size.needed) > 1 else []
+    times = [size.needed[0][0] + size.advice.hold_seconds - now] if size.advice is not None and len(size.needed) > 1 else []
     if size.least == 0 and fleet is not None and fleet.demand is not None:
         times.append(policy.idle_seconds - fleet.demand.idle_seconds)
     return max(LEAST_PAUSE_SECONDS, min(times)) if times else None

@@ -231,7 +231,7 @@ class _View:
             return Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, f"nothing is known of the demand: the pool keeps {size}")
         said = advice.reasoning
         if self.wanted > advice.capsules:
-            said += f"; {size} for now: down after {policy.scale_down_stabilization_seconds:g} s of less, while every replica is heard"
+            said += f"; {size} for now: down after {advice.hold_seconds:.0f} s of less, while every replica is heard"
             said += "" if advice.capsules else ", and to 0 when no session has its worker there"
         limited = advice.is_limited and self.wanted == policy.max_replicas
         return Finding("True", Reason.SCALING_LIMITED if limited else Reason.SCALED_BY_DEMAND, f"{said}; spec.replicas is ignored")

@@ -42,9 +42,8 @@ class Ours:
             idle_seconds=told.idle_seconds,
             drift=told.drift,
         )
-        wanted = recommend(demand, self.policy, SLOTS, warm_up(pool.warm_ups)).capsules
-        if not wanted:
+        advice = recommend(demand, self.policy, SLOTS, warm_up(pool.warm_ups))
+        if not advice.capsules:
             return 0
-        seconds = self.policy.scale_down_stabilization_seconds
-        self.needed = stabilized(self.needed, pool.now, seconds, wanted)
+        self.needed = stabilized(self.needed, pool.now, advice.hold_seconds, advice.capsules)
         return self.needed[0][1]

@@ -79,6 +79,30 @@ def test_a_rate_that_wanders_is_drift() -> None:
     assert meter.message(600.0).drift > 0.1
 
 
+def test_a_load_that_has_changed_once_is_no_more_unsteady_for_it(rng: Random) -> None:
+    def load(second: int) -> int:
+        return 6 if second < 1000 else 60
+
+    said = fed(1300, lambda second: poisson(rng, load(second)), busy=load).message(1300.0)
+    assert said.dispersion < 1.6
+    assert said.drift < 0.5
+
+
+def test_a_queue_is_no_reason_to_think_the_load_unsteady(rng: Random) -> None:
+    queue = [0] * 300 + [*range(0, 1000, 20), *range(1000, 0, -20)] + [0] * 100
+    meter = Demand(0.0)
+    for second, waiting in enumerate(queue):
+        meter.arrived += poisson(rng, 20)
+        meter.sample(float(second), 20, waiting)
+    assert meter.message(float(len(queue))).dispersion < 1.5
+
+
+def test_a_rate_that_falls_steadily_is_said_as_it_is_now_and_not_as_it_was_on_average() -> None:
+    """The mean of the last minute would be 2.4 more."""
+    meter = fed(300, lambda second: round(34 - 0.08 * second))
+    assert meter.message(300.0).arrivals_per_second == pytest.approx(10, abs=0.5)
+
+
 def test_how_long_calls_take_is_remembered_while_there_are_none() -> None:
     meter = fed(1000, lambda second: 5 if second < 60 else 0, service=0.7, busy=lambda _: 0)
     said = meter.message(1000.0)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit.spec.fields import AutoscalingSpec
-from snakepit_operator.autoscale import EXACT_SLOTS, Demand, is_idle, recommend, slots_for, stabilized, warm_up
+from snakepit_operator.autoscale import EXACT_SLOTS, MOST_HOLD_SECONDS, Demand, is_idle, recommend, slots_for, stabilized, warm_up
 
 POLICY = AutoscalingSpec(max_replicas=10_000)
 
@@ -118,8 +118,8 @@ def test_calls_that_wait_get_slots_of_their_own_if_they_take_longer_than_a_warm_
 def test_the_reasoning_says_what_was_measured_and_which_bound_holds() -> None:
     said = recommend(demand(), AutoscalingSpec(max_replicas=9), 8, 12.0)
     assert said.reasoning == (
-        "9 capsules of 8 slots: 41 calls/s × 1.6 s = 66 busy slots, +25 so that 99.9 % wait less than 50 ms, "  # noqa: RUF001
-        "which is 12 capsules, and maxReplicas says 9"
+        "9 capsules of 8 slots: 41 calls/s × 1.6 s = 66 busy slots, +21 so that 99.5 % wait less than 50 ms, "  # noqa: RUF001
+        "which is 11 capsules, and maxReplicas says 9"
     )
 
 
@@ -153,3 +153,10 @@ def test_the_warm_up_is_that_of_the_slow_ones() -> None:
     assert warm_up([1.0] * 90 + [30.0] * 10) == 30.0
     assert warm_up([]) > 0
     assert warm_up([7.0]) == 7.0
+
+
+def test_a_pool_shrinks_no_sooner_than_what_goes_could_be_back_unless_a_capsule_was_stuck() -> None:
+    policy = AutoscalingSpec(max_replicas=5, scale_down_stabilization_seconds=10)
+    holds = [recommend(demand(), policy, 1, warm_up_seconds).hold_seconds for warm_up_seconds in (1.0, 75.0, 3600.0)]
+    assert holds == [10.0, 75.0, MOST_HOLD_SECONDS]
+    assert recommend(Demand(idle_seconds=1e4), AutoscalingSpec(min_replicas=0, max_replicas=5), 1, 75.0).hold_seconds == 75.0

@@ -237,12 +237,12 @@ def test_an_autoscaled_pool_says_why_it_has_the_size_that_it_has_and_that_replic
 
 
 def test_a_pool_that_is_larger_than_its_demand_needs_says_until_when() -> None:
-    said = conditions(scaled(Recommendation(1, "1 capsule")))["AutoscalingActive"][2]
+    said = conditions(scaled(Recommendation(1, "1 capsule", hold_seconds=20.2)))["AutoscalingActive"][2]
     assert said == "1 capsule; 2 capsules for now: down after 20 s of less, while every replica is heard; spec.replicas is ignored"
 
 
 def test_an_idle_pool_that_keeps_its_last_capsule_says_for_whom() -> None:
-    said = conditions(scaled(Recommendation(0, "0 capsules: no call for 300 s")))["AutoscalingActive"][2]
+    said = conditions(scaled(Recommendation(0, "0 capsules: no call for 300 s", hold_seconds=20)))["AutoscalingActive"][2]
     now = "2 capsules for now: down after 20 s of less, while every replica is heard, and to 0 when no session has its worker there"
     assert said == f"0 capsules: no call for 300 s; {now}; spec.replicas is ignored"
 

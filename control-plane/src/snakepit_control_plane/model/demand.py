@@ -14,8 +14,17 @@ SAMPLE_SECONDS = 1.0
 WINDOWS = (2, 4, 8, 15, 30, 60, 120)
 """A rate is its mean over the longest of these, in samples, in which it hasn't changed: a rise is seen soon, and noise isn't one."""
 
-CHANGED = 2.7
+CHANGED = 3.0
 """So many standard deviations between the older and the newer part of a window are a change."""
+
+STEEP = 1.5
+"""So many standard deviations of a slope are a trend."""
+
+TREND_SAMPLES = 8
+"""Fewer have none."""
+
+CLIP = 2.7
+"""What differs by more than so many standard deviations isn't unsteadiness, but a change of the load."""
 
 BUSY_SAMPLES = 5
 LAG = 10
@@ -45,9 +54,9 @@ class Demand:
         self._arrivals: deque[int] = deque(maxlen=WINDOWS[-1])
         self._busy: deque[int] = deque(maxlen=BUSY_SAMPLES)
         self._load: deque[int] = deque(maxlen=LAG + 1)
-        self._looks = self._loads = self._moves = 0.0
         self._last = (0, 0, 0.0)
-        self._remembered = self._changes = self._drifts = 0.0
+        self._without_waiting = 0
+        self._bursts, self._drifts, self._loads = _Dispersion(SHORT_BIN), _Dispersion(BIN), _Dispersion(LAG)
         self._service_calls = self._service_seconds = 0.0
         self._active_at = self._busy_since = now
 
@@ -70,8 +79,9 @@ class Demand:
             self._busy_since = now
         self._busy.append(busy)
         self._load.append(busy + waiting)
+        self._without_waiting = 0 if waiting else self._without_waiting + 1
         self._arrivals.append(self.arrived - arrived)
-        self._remember_arrivals()
+        self._compare()
         if ended := self.served - served:
             kept = math.exp(-min(ended / SERVICE_CALLS, SAMPLE_SECONDS / SERVICE_SECONDS))
             self._service_calls = self._service_calls * kept + ended
@@ -81,12 +91,12 @@ class Demand:
     def message(self, now: float) -> fleet_pb2.Demand:
         """The demand as the operator gets it."""
         known = self._service_calls
-        dispersion = _dispersion(self._changes, self._remembered)
+        dispersion = self._bursts.surely
         rate = _level(list(self._arrivals), dispersion)
-        drift = max(0.0, min(_dispersion(self._drifts, self._remembered), MOST_DISPERSION) - dispersion)
+        drift = max(0.0, min(self._drifts.value, MOST_DISPERSION) - dispersion)
         return fleet_pb2.Demand(
             arrivals_per_second=rate / SAMPLE_SECONDS,
-            dispersion=max(dispersion, self._load_dispersion()),
+            dispersion=max(dispersion, self._loads.surely),
             service_seconds=self._service_seconds / known if known else self._had_for(now),
             busy_slots=_mean(list(self._busy)),
             idle_seconds=now - self._active_at,
@@ -97,47 +107,52 @@ class Demand:
         """How long those that run have had their slots, at least; 0 where none does: the age of a sample is nothing to go by."""
         return now - self._busy_since if self._busy and self._busy[-1] else 0.0
 
-    def _remember_arrivals(self) -> None:
-        """Sums over time, of which the older part counts less and less: arrivals, and the squares of their differences."""
+    def _compare(self) -> None:
+        """What has come lately with what came before it. A queue says how few slots there are, and not how unsteady the load is."""
         counts = list(self._arrivals)[-2 * BIN :]
         if len(counts) < 2 * BIN or not any(counts):
             return
-        kept = math.exp(-SAMPLE_SECONDS / MEMORY_SECONDS)
-        self._remembered = self._remembered * kept + counts[-1]
-        self._changes = self._changes * kept + _change(counts, SHORT_BIN)
-        self._drifts = self._drifts * kept + _change(counts, BIN)
-        self._looks = self._looks * kept + 1
-        self._loads = self._loads * kept + self._load[-1]
-        self._moves = self._moves * kept + abs(self._load[-1] - self._load[0])
-
-    def _load_dispersion(self) -> float:
-        """The same of what runs and waits, where it is more, as with bursts of long calls among many short ones.
-
-        It is from the mean absolute difference, as that of a normal distribution: a load that comes and goes now and then isn't dispersion.
-        """
-        return max(1.0, math.pi / 4 * self._moves**2 / self._looks / self._loads) if self._loads else 1.0
+        self._bursts.compare(sum(counts[-2 * SHORT_BIN : -SHORT_BIN]), sum(counts[-SHORT_BIN:]))
+        self._drifts.compare(sum(counts[:BIN]), sum(counts[BIN:]))
+        if self._without_waiting > LAG:
+            self._loads.compare(self._load[0], self._load[-1])
 
 
-def _dispersion(squares: float, mean: float) -> float:
-    """Variance of the arrivals by their mean: 1 for a Poisson process, more for bursts.
+class _Dispersion:
+    """Variance of counts by their mean, which may change: 1 for a Poisson process, more for bursts.
 
-    It is half the mean square of successive differences, so that the mean may change: D. W. Allan, "Statistics of Atomic Frequency
-    Standards", Proceedings of the IEEE 54 (1966); of counts it is called the Allan factor.
+    It is the mean square of successive differences, each by what it would be for a Poisson process: D. W. Allan, "Statistics of Atomic
+    Frequency Standards", Proceedings of the IEEE 54 (1966); of counts it is called the Allan factor. A difference that chance hardly makes
+    counts as the largest that it makes: the load has changed, and what comes is no more unsteady for it.
     """
-    return max(1.0, squares / 2 / mean) if mean else 1.0
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self._squares = self._looks = 0.0
+
+    def compare(self, before: int, now: int) -> None:
+        """Two neighbours of so many samples each. Where both are 0 they say nothing."""
+        if total := before + now:
+            kept = math.exp(-SAMPLE_SECONDS / MEMORY_SECONDS)
+            self._squares = self._squares * kept + min((now - before) ** 2 / total, CLIP**2 * self.value)
+            self._looks = self._looks * kept + 1
+
+    @property
+    def value(self) -> float:
+        return max(1.0, self._squares / self._looks) if self._looks else 1.0
+
+    @property
+    def surely(self) -> float:
+        """Without as much as a Poisson process may show by chance: the standard deviation of a mean of overlapping squares."""
+        return max(1.0, self.value - math.sqrt(4 * self.samples / self._looks)) if self._looks else 1.0
 
 
 def _mean(values: list[int]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _change(counts: list[int], size: int) -> float:
-    """From the last bin but one to the last, squared, for each of the bin's samples."""
-    return (sum(counts[-size:]) - sum(counts[-2 * size : -size])) ** 2 / size
-
-
 def _level(counts: list[int], dispersion: float) -> float:
-    """The mean of the newest that are alike.
+    """What the newest that are alike have come to.
 
     After A. Bifet and R. Gavaldà, "Learning from Time-Changing Data with Adaptive Windowing", SIAM Conference on Data Mining 2007.
     """
@@ -151,4 +166,15 @@ def _level(counts: list[int], dispersion: float) -> float:
         if abs(_mean(older) - _mean(newest)) > CHANGED * math.sqrt(variance * (1 / len(older) + 1 / len(newest))):
             break
         newest = longer
-    return _mean(newest)
+    return max(0.0, _mean(newest) + _rise(newest, dispersion))
+
+
+def _rise(counts: list[int], dispersion: float) -> float:
+    """From their mean to their end, where they have a trend: by least squares."""
+    samples = len(counts)
+    if samples < TREND_SAMPLES:
+        return 0.0
+    middle, squares = (samples - 1) / 2, samples * (samples**2 - 1) / 12
+    slope = sum((at - middle) * count for at, count in enumerate(counts)) / squares
+    is_trend = abs(slope) > STEEP * math.sqrt(dispersion * _mean(counts) / squares)
+    return slope * middle if is_trend else 0.0

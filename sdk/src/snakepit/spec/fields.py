@@ -85,7 +85,7 @@ class AutoscalingTarget(Section, frozen=True):
     """What calls may expect of an autoscaled pool."""
 
     queue_wait_milliseconds: Annotated[int, Meta(ge=1, le=600_000, description="How long a call may wait for a free slot.")] = 50
-    warm_percent: Annotated[float, Meta(ge=50, le=99.99, description="Percent of calls that wait no longer than that.")] = 99.9
+    warm_percent: Annotated[float, Meta(ge=50, le=99.99, description="Percent of calls that wait no longer than that.")] = 99.5
 
 
 class ScheduledMinimum(Section, frozen=True, kw_only=True):
@@ -113,7 +113,10 @@ class AutoscalingSpec(Section, frozen=True, kw_only=True):
     max_replicas: Annotated[int, Meta(ge=1, le=10_000, description="Never more capsules than this.")]
     target: AutoscalingTarget = AutoscalingTarget()
     target_utilization_percent: Annotated[int, Meta(ge=1, le=100, description="Busy slots in percent of all slots, at most.")] = 85
-    scale_down_stabilization_seconds: Annotated[Seconds, Meta(description="Scale down only to the most needed within this time.")] = 20
+    scale_down_stabilization_seconds: Annotated[
+        Seconds,
+        Meta(description="Scale down only to the most needed within this time, and within the time that a capsule takes to get warm."),
+    ] = 10
     idle_seconds: Annotated[
         PositiveSeconds, Meta(description="After this long without a call, a pool with `minReplicas: 0` goes to zero.")
     ] = 300
