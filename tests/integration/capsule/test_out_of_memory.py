@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -30,7 +31,8 @@ class Cgroup:
         """As the kernel does: it counts first."""
         self._count(len(pids))
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # It has gone with the one before.
+                os.kill(pid, signal.SIGKILL)
 
     def _count(self, kills: int) -> None:
         self.path.write_text(f"low 0\nhigh 0\nmax 9\noom 1\noom_kill {kills}\noom_group_kill 0\n")
