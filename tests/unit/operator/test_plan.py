@@ -280,3 +280,9 @@ def test_a_failed_pod_that_waits_for_its_retry_goes_when_nobody_wants_its_place_
 def test_of_failed_pods_that_wait_the_first_places_stay() -> None:
     failed = [pod(number, phase=Phase.FAILED, reason="Error", attempt=4, changed=NOW) for number in (2, 0, 1)]
     assert names(plan(pool(replicas=1), Observed(tuple(failed), fleet()), NOW)) == [failed[0].name, failed[2].name]
+
+
+def test_what_is_drained_and_can_not_be_deleted_now_stays_drained_and_nothing_takes_its_place() -> None:
+    leaving = pod(1, leaving="ScalingDown")
+    found = plan(pool(replicas=2), Observed((pod(0), leaving)), START + 100)
+    assert (found.deletions, found.creations, found.drains) == ((), (), (leaving.name,))
