@@ -107,7 +107,8 @@ class Conclusion(Struct, frozen=True):
 
 def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> Step:
     """The next step. Where no pod can be made of the spec, the pods of earlier specs stay and only surplus ones go."""
-    problem, refusal, size = why_none(pool.spec), memory.refusal, resize(pool, observed, memory.size, now)
+    problem, refusal, disputed = why_none(pool.spec), memory.refusal, memory.said not in (None, pool.status)
+    size = resize(pool, observed, memory.size, now, disputed=disputed)
     pool = _sized(pool, size)
     spared = _spared(observed, memory, now)
     todo = _sparing(spared, plan(pool if problem is None else _paused(pool), observed, now), now)
@@ -119,7 +120,6 @@ def decide(pool: SnakePool, observed: Observed, memory: Memory, now: float) -> S
     deleted = {pod.uid: memory.deleted[pod.uid] for pod in observed.pods if pod.uid in memory.deleted}
     deleted |= {each.uid: each.reason for each in todo.deletions}
     spared |= dict.fromkeys((each.name for each in todo.creations), 0.0)
-    disputed = memory.said not in (None, pool.status)
     after = msgspec.structs.replace(memory, deleted=deleted, size=size, spared=spared, disputed=disputed)
     is_due = now - memory.budget_at > BUDGET_SECONDS or _budget_size(pool) != memory.budget_size
     return Step(todo, problem, size.capsules if is_due else None, after)

@@ -54,15 +54,20 @@ class Size(Struct, frozen=True, kw_only=True):
         return recommend(demand, policy, self.slots, warm_up(seconds for _, seconds in self.warm_ups), least=self.least)
 
 
-def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float) -> Size:
-    """The size as of `now`. `before`: the last one, None if nothing is remembered."""
+def resize(pool: SnakePool, observed: Observed, before: Size | None, now: float, *, disputed: bool = False) -> Size:
+    """The size as of `now`. `before`: the last one, None if nothing is remembered.
+
+    `disputed`: somebody else has written the status since. He may have heard the replicas that we don't hear, and of calls there.
+    """
     spec = pool.spec
     policy = None if spec.suspended else spec.autoscaling
+    said = pool.status.desired_replicas if pool.status else None
     if before is None:
-        said = pool.status.desired_replicas if pool.status else None
         # A new pool begins with a capsule, so that whoever made it sees it work.
         capsules = max(1, spec.least_replicas) if said is None else said
         before = Size(capsules=capsules, needed=((now, capsules),))
+    elif disputed and said is not None and said > before.capsules and not is_complete(observed):
+        before = replace(before, capsules=said, needed=((now, said),))
     least = least_replicas(policy, now) if policy is not None else 1
     size = replace(before, policy=policy, least=least, slots=spec.worker.slots, warm_ups=_warm_ups(before.warm_ups, observed))
     size = replace(size, advice=size.advised(observed.fleet))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import msgspec
+import pytest
 
 from snakepit.spec import SnakePool
+from snakepit_operator.autoscale import Demand
 from snakepit_operator.decide import STRANGER_SECONDS, Memory, Step, conclude, decide
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import POOLS, Kube
@@ -81,6 +83,22 @@ def test_a_status_that_somebody_else_has_written_is_disputed_until_it_is_ones_ow
     mine = msgspec.structs.replace(of, status=end.status)
     theirs = msgspec.structs.replace(of, status=msgspec.structs.replace(end.status, replicas=7))
     assert [look(each, observed, end.memory).memory.disputed for each in (mine, theirs, mine)] == [False, True, False]
+
+
+@pytest.mark.parametrize(("unheard", "capsules"), [(0, 2), (1, 6)])
+def test_a_pool_stays_as_large_as_another_one_has_made_it_while_a_replica_is_unheard_that_may_have_told_him_why(
+    unheard: int, capsules: int
+) -> None:
+    """It went from 6 capsules to 2 at once. (Simulation, seed 1380.)"""
+    of = pool(replicas=1, autoscaling={"minReplicas": 2, "maxReplicas": 8})
+    observed = Observed((ONE, OTHER), fleet(capsule(ONE), capsule(OTHER), demand=Demand(), unheard=unheard))
+    step = look(of, observed)
+    end = conclude(of, observed, step, Outcome(), "release", START + 100)
+    assert end.status.desired_replicas == 2
+    theirs = msgspec.structs.replace(of, status=msgspec.structs.replace(end.status, desired_replicas=6))
+    size = look(theirs, observed, end.memory).memory.size
+    assert size is not None
+    assert size.capsules == capsules
 
 
 def test_a_leader_stops_before_anybody_else_may_begin() -> None:
