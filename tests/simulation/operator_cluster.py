@@ -77,10 +77,12 @@ class Cluster:
 
     def changed(self, kind: str, found: Object) -> None:
         if kind == PODS.plural:
-            if rules.owner(found):
+            if owner := rules.owner(found):
+                if rules.uid(found) not in self.nodes.lives:
+                    self.collect(owner)
                 self.nodes.changed(found)
         elif kind == POOLS.plural and self.server.pools().get(found["metadata"]["name"]) is not found:
-            self.collect(found)
+            self.collect(found["metadata"]["uid"])
         if name := pool_of(kind, found):
             if kind == PODS.plural:
                 self.rules.changed(name.partition("/")[2])
@@ -101,9 +103,8 @@ class Cluster:
         if process.wake is not None:
             process.wake(name)
 
-    def collect(self, pool: Object) -> None:
-        """The garbage collector, some time after an owner has gone."""
-        gone = pool["metadata"]["uid"]
+    def collect(self, gone: str) -> None:
+        """The garbage collector, some time after an owner has gone, or a pod has been made that has none any more."""
         if any(each["metadata"]["uid"] == gone for each in self.server.pools().values()):
             return
 
