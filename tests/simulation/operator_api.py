@@ -183,6 +183,8 @@ class Client:
         self.looks: dict[str, Look] = {}
         self.asked: set[tuple[int, str]] = set()
         """In which reign it has asked for a pod's end, by its uid, in looks before: that pod drains."""
+        self.meant: set[tuple[int, str]] = set()
+        """In which reign it has asked for a pod, by its name, whatever became of that: who makes it then does what this one meant to."""
 
     def hears(self) -> None:
         """A replica of the control plane has answered it."""
@@ -228,6 +230,7 @@ class Client:
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         look = self.looks.get(pool_of(resource.plural, body)) if resource is PODS else None
+        self.meant.add((self.reign, body["metadata"]["name"]))
 
         async def act(late: bool) -> Object:
             if resource is not PODS:

@@ -133,8 +133,6 @@ class Rules:
         self._looked: dict[str, deque[float]] = {}
         self._lookers: dict[str, dict[str, float]] = {}
         self._looked_by: dict[tuple[str, int, str], deque[float]] = {}
-        self._agreed: set[tuple[str, str]] = set()
-        """Who would have made a pod, by its uid, that another one has made."""
         self._said: dict[tuple[str, int, str], Object] = {}
         self._disputed: dict[tuple[str, int, str], deque[float]] = {}
         self._decided: dict[tuple[str, int, str], float] = {}
@@ -205,8 +203,6 @@ class Rules:
 
     def refused(self, who: Client, look: Look | None, body: Object, error: KubeError) -> None:
         self._note(f"  refused: {error.reason}")
-        if error.exists:
-            self._agreed.add((who.name, uid(self._server.pods()[body["metadata"]["name"]])))
         if error.exists or look is None:
             return
         name, generation = body["metadata"]["name"], look.pool["metadata"]["generation"]
@@ -286,10 +282,13 @@ class Rules:
         self._decided.setdefault((who.name, who.reign, pool), self._server.now())
 
     def _spared(self, who: Client, look: Look, name: str, uid_: str) -> None:
-        """Two that lead at a time don't undo at once what the other one does. What is stuck by the clock of one may go."""
+        """Two that lead at a time don't undo at once what the other one does. What is stuck by the clock of one may go.
+
+        A pod that it has asked for itself, and that another one has made first, is what both wanted.
+        """
         began = self._decided.get((who.name, look.reign, look.pool["metadata"]["uid"]))
         made = next((each for each in self._made if uid(each.pod) == uid_), None)
-        if made is None or made.by is who or began is None or began >= made.at or (who.name, uid_) in self._agreed:
+        if made is None or made.by is who or began is None or began >= made.at or (look.reign, name) in who.meant:
             return
         age = self._server.now() - made.at
         self._require(age >= SPARED_SECONDS, f"{name} is deleted {age:.1f} s after {made.by.name} has made it")
