@@ -28,7 +28,9 @@ from snakepit_operator.wake import OnWake, watch_forever
 
 RESYNC_SECONDS = 30.0
 RELIST_SECONDS = 1.0
-"""A watch that begins anew may have missed something: after this pause, in which all of its watches may do so, everything is listed."""
+"""A watch that begins anew may have missed something: everything is listed when none has begun anew for so long."""
+RELIST_PAUSES = 4
+"""So many of those pauses at most: watches come back one after another, and tell of each object that they list."""
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
@@ -119,10 +121,18 @@ class Controller:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESYNC_SECONDS):
-                    await self._missed.wait()
-                    await asyncio.sleep(RELIST_SECONDS)
+                    await self._quiet()
             self._missed.clear()
             await self._resync()
+
+    async def _quiet(self) -> None:
+        """Watches have begun anew, and no more of them do."""
+        await self._missed.wait()
+        for _ in range(RELIST_PAUSES):
+            self._missed.clear()
+            await asyncio.sleep(RELIST_SECONDS)
+            if not self._missed.is_set():
+                break
 
     async def _resync(self) -> bool:
         """Whether all pools could be listed."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -11,9 +14,10 @@ import pytest
 
 from snakepit.spec import SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
+from snakepit_operator.controller import RELIST_PAUSES, RELIST_SECONDS, Controller
 from snakepit_operator.events import events_of
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import Kube
+from snakepit_operator.kube import POOLS, Kube, Object, Resource
 from snakepit_operator.leases import LEASE_SECONDS, look
 from snakepit_operator.model import Creation, Deletion, Observed, Outcome, Plan
 from snakepit_operator.pods import AgentImage
@@ -21,6 +25,7 @@ from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler, Seen
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
+from snakepit_operator.wake import OnWake
 from support import virtual_time
 from support.operator_world import START, capsule, fleet, pod, pool
 from support.pretend_api import PretendApi
@@ -80,6 +85,58 @@ class TestQueue:
             return [f"{was_taken}", await second]
 
         assert virtual_time.run(program()) == ["False", "a"]
+
+
+class Listed(PretendApi):
+    """`at`: when its pools were listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0.0
+        self.at: list[float] = []
+
+    async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
+        if resource is POOLS:
+            self.at.append(round(asyncio.get_running_loop().time() - self.begun, 3))
+        return await super().list(resource, namespace, selector, fields)
+
+
+class TestList:
+    def listed(self, *anew: float) -> list[float]:
+        """When everything is listed where watches begin anew at those moments."""
+        api = Listed()
+
+        async def watching(_namespaces: tuple[str, ...], on_wake: OnWake, _until: Callable[[], Awaitable[None]]) -> None:
+            for moment in anew:
+                await asyncio.sleep(api.begun + moment - asyncio.get_running_loop().time())
+                on_wake("", "")
+            await asyncio.get_running_loop().create_future()
+
+        async def nobody(_target: str) -> set[str]:
+            return set()
+
+        async def program() -> None:
+            api.begun = asyncio.get_running_loop().time()
+            settings = Settings(namespace="system", identity="me", agent=AgentImage(image="agent:1"))
+            make = partial(Fleet, "nowhere:1", look_up=nobody)
+            operator = Controller(cast(Kube, api), settings, fleet=lambda tell, short: make(tell, is_short=short), watching=watching)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(29):
+                    await operator.run()
+
+        virtual_time.run(program())
+        return api.at
+
+    def test_watches_that_come_back_one_after_another_are_followed_by_one_list(self) -> None:
+        assert self.listed() == []
+        assert self.listed(1.0) == [2.0]
+        assert self.listed(1.0, 1.5, 2.3, 2.9) == [4.0]
+        assert self.listed(1.0, 10.0) == [2.0, 11.0]
+
+    def test_watches_that_never_cease_to_come_back_are_no_reason_to_wait_for_long(self) -> None:
+        found = self.listed(*(1.0 + number / 4 for number in range(60)))
+        assert found[0] == 1.0 + RELIST_PAUSES * RELIST_SECONDS
+        assert len(found) == 4
 
 
 class TestLease:
