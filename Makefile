@@ -63,8 +63,8 @@ scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real AP
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 45 seconds of it are in `make test`
 	@$(BIN)/python -m tests.soak
 
-simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of them, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
-	@SNAKEPIT_SEEDS=$${SNAKEPIT_SEEDS:-2000} SNAKEPIT_OPERATOR_SEEDS=$${SNAKEPIT_OPERATOR_SEEDS:-2000} $(BIN)/python -m pytest tests/simulation
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of the router, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
+	@SNAKEPIT_SEEDS=$${SNAKEPIT_SEEDS:-2000} $(BIN)/python -m pytest tests/simulation
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build
