@@ -8,6 +8,8 @@ import stat
 from snakepit import tool
 
 OUTCOME = "WORKER_LOST: worker * died during the call: signal 9 (SIGKILL: killed): the outbox can't be read: *"
+# The tool had ended, and its result waited in the worker's memory, where it is read after the worker's death.
+OR_ELSE = "value: null"
 
 
 @tool

@@ -17,14 +17,16 @@ FOLDER = Path(__file__).parents[1] / "adversarial"
 
 @dataclass(frozen=True)
 class Adversary:
-    """One file. `outcome`: a pattern, as of a file's name, for what its caller is told. `world`: where it does its deed:
+    """One file. `outcome`: a pattern, as of a file's name, for what its caller is told, and `or_else` what it may be told as well.
 
+    `world`: where it does its deed:
     "process" or "thread", the profile of a pool that has many such tools; "start", a pool of its own whose workers can't start.
     `leaves`: how its worker ends, if it has not done so itself: "killed" or "recycled".
     """
 
     name: str
     outcome: str
+    or_else: str = ""
     world: str = "process"
     timeout: float = 20.0
     arguments: dict[str, Any] = field(default_factory=dict)
