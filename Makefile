@@ -60,7 +60,7 @@ bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the
 scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real API server, 10,000 workers at two replicas: what each costs
 	@$(BIN)/python -m tests.scale
 
-soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 45 seconds of it are in `make test`
+soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 60 seconds of it are in `make test`
 	@$(BIN)/python -m tests.soak
 
 simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of the router, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on

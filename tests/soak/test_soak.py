@@ -9,7 +9,7 @@ import pytest
 
 from tests.soak.__main__ import run
 
-SECONDS = float(os.environ.get("SOAK_TEST_SECONDS", "45"))
+SECONDS = float(os.environ.get("SOAK_TEST_SECONDS", "60"))
 
 
 @pytest.mark.timeout(SECONDS + 240)
