@@ -134,6 +134,8 @@ class Look:
         """By the uid of each capsule that replicas have told it to be serving: did it run calls then?"""
         self.lost: set[str] = set()
         """Uids of the capsules that a replica has told it to be lost, also if they have come back since."""
+        self.draining: set[str] = set()
+        """Those that were told to drain: a leader before it was about to delete them."""
         self.unheard: dict[str, float] = {}
         """Replicas of the control plane that it heard nothing of when it read the pods, and since when."""
         self.demanded = False
@@ -175,6 +177,7 @@ class Client:
         self.listens: Callable[[], dict[str, int] | None] = lambda: None
         """The capsules that serve with their running calls, by the last answers on streams that go on; None: there is no answer."""
         self.lost: Callable[[], set[str]] = set
+        self.draining: Callable[[], set[str]] = set
         self.unheard: Callable[[], dict[str, float]] = dict
         self.demanded: Callable[[], set[str]] = set
         """Pools of which a call waits or runs, by the last answers."""
@@ -191,10 +194,11 @@ class Client:
         self._heard(*self.looks.values())
 
     def _heard(self, *looks: Look) -> None:
-        serving, lost = self.listens(), self.lost()
+        serving, lost, draining = self.listens(), self.lost(), self.draining()
         for look in looks:
             look.heard = look.heard or serving is not None
             look.lost |= lost
+            look.draining |= draining
             for uid, running in (serving or {}).items():
                 look.serving.setdefault(uid, set()).add(running > 0)
 

@@ -54,6 +54,7 @@ class Cluster:
         self.rules = Rules(self.server, self.plane, self.note)
         self.server.on_change = self.changed
         self.plane.on_told = self.rules.told
+        self.plane.on_drain = self.nodes.drain
         self.processes: list[Process] = []
         self.born = 0
         self.calm = False
@@ -125,6 +126,7 @@ class Cluster:
         process.skew = self.chance.choice([0.0, 0.0, 0.0, -2.0, 2.0, 20.0])
         client.listens = lambda: self.plane.heard(client)
         client.lost = lambda: self.plane.lost(client)
+        client.draining = lambda: self.plane.draining(client)
         client.unheard = lambda: self.plane.unheard(client)
         client.demanded = lambda: self.plane.wanted(client)
         client.on_crash = lambda: self.crash(process)

@@ -35,6 +35,8 @@ class Life:
         self.gone = False
         self.incarnation = 0
         self.drain = 0.0
+        self.draining = False
+        """Its agent was told to drain: whatever is wanted later, it serves no more."""
         self.running = 0
         self.sessions = 0
 
@@ -106,6 +108,19 @@ class Nodes:
         life.worker = life.ready = False
         self._server.remove(PODS, life.name, life.uid)
 
+    def drain(self, life: Life) -> None:
+        """A replica tells its agent to."""
+        if not life.draining:
+            life.draining = True
+            self._agents.changed(life)
+            self._after(life, life.drain, lambda: self._drained(life))
+
+    def _drained(self, life: Life) -> None:
+        if life.draining:
+            life.worker = life.ready = False
+            self._agents.changed(life)
+            self._say(life, "Running", {"name": WORKER, "state": {"running": {}}})
+
     # ---- a pod's start
 
     def _bind(self, life: Life) -> None:
@@ -152,6 +167,8 @@ class Nodes:
 
     def _warm(self, life: Life) -> None:
         """The agent has links, and a worker; the kubelet sees it a little sooner or later."""
+        if life.draining:
+            return
         life.worker = True
         life.incarnation += 1
         self._agents.changed(life)
@@ -182,7 +199,7 @@ class Nodes:
 
     def crash(self, life: Life) -> None:
         """Its container ends, and is started again."""
-        if not life.worker or life.ended:
+        if not (life.worker or life.draining) or life.ended:
             return
         life.worker = life.ready = False
         life.running = 0
@@ -219,6 +236,7 @@ class Nodes:
         if rebooted:
             for life in self._on(node):
                 self.crash(life)
+                life.draining = False
         self._tell(node)
         for life in self._on(node):
             if not life.going:

@@ -40,6 +40,7 @@ class Seen(NamedTuple):
     worker: bool
     running: int
     sessions: int
+    draining: bool
 
 
 class Replica:
@@ -101,7 +102,7 @@ class Replica:
             pod_uid=seen.uid,
             incarnation=seen.incarnation,
             liveness=seen.liveness,  # type: ignore[arg-type]
-            draining=seen.uid in self.drained,
+            draining=seen.draining,
             running=seen.running,
             sessions=seen.sessions,
             workers=[] if seen.worker else [pool_pb2.Worker(id=f"{name}/0", state=pool_pb2.WORKER_STATE_STARTING)],
@@ -126,6 +127,7 @@ class Call:
         """Something of it may have been lost, or may take long."""
         self.serving: dict[str, int] | None = None
         self.lost: set[str] = set()
+        self.draining: set[str] = set()
         self.wanted: set[str] = set()
         """Pools of which a call waits or runs there."""
         self.broken = False
@@ -136,6 +138,7 @@ class Call:
             raise Broken
         if not self.replica.silent:
             self.replica.take(request)
+            self._plane.drain(self.replica)
             self.replica.told_by = self.client
             self._plane.on_told(self.client, self.reign, request)
             self._version = request.version
@@ -149,6 +152,7 @@ class Call:
         capsules = [each for state in self._states.values() for each in state.capsules]
         self.serving = {each.pod_uid: each.running for each in capsules if each.liveness == pool_pb2.LIVENESS_LIVE and each.ready_workers}
         self.lost = {each.pod_uid for each in capsules if each.liveness == pool_pb2.LIVENESS_LOST}
+        self.draining = {each.pod_uid for each in capsules if each.draining}
         self.wanted = {name for name, state in self._states.items() if state.pool.queue_depth or state.pool.busy_slots}
         self.client.hears()
         return answer
@@ -196,6 +200,8 @@ class Plane:
         """By pod uid."""
         self.cut: set[str] = set()
         self.nameless = False
+        self.on_drain: Callable[[Life], None] = lambda life: None
+        """An agent is told to drain."""
         self.on_told: Callable[[Client, int, fleet_pb2.SyncRequest], None] = lambda client, reign, request: None
 
     def now(self) -> float:
@@ -267,8 +273,17 @@ class Plane:
                 life.worker or (silent and before is not None and before.worker),
                 life.running,
                 life.sessions,
+                life.draining,
             )
+            self.drain(replica)
         self.push_soon(replica)
+
+    def drain(self, replica: Replica) -> None:
+        """It tells those of its capsules that should."""
+        for seen in list(replica.seen.values()):
+            capsule = self.capsules.get(seen.uid)
+            if seen.uid in replica.drained and capsule is not None and capsule.silent is None:
+                self.on_drain(capsule.life)
 
     def push_soon(self, replica: Replica) -> None:
         """Something is new there."""
@@ -359,6 +374,10 @@ class Plane:
     def lost(self, client: Client) -> set[str]:
         """Uids of the capsules that are lost, by those answers."""
         return set().union(*(call.lost for call in self.talks(client)))
+
+    def draining(self, client: Client) -> set[str]:
+        """Uids of the capsules that were told to drain, by those answers."""
+        return set().union(*(call.draining for call in self.talks(client)))
 
     def unheard(self, client: Client) -> dict[str, float]:
         """Replicas that it should know of and hears nothing of, and since when."""

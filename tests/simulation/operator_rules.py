@@ -268,13 +268,14 @@ class Rules:
         self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
         if late or finished(seen):
             return
-        if uid_ not in look.lost and not pod_view(seen).stuck:
+        if uid_ not in look.lost and uid_ not in look.draining and not pod_view(seen).stuck:
             self._spared(who, look, name, uid_)
         could = phase(seen) == "Running"
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
         if ready(seen) and not late:
             self._cordoned(who, name, uid_)
-        if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_) and (look.reign, uid_) not in who.asked:
+        leaves = uid_ in look.draining or (look.reign, uid_) in who.asked
+        if ready(seen) and uid_ not in look.lost and not self._lost(name, uid_) and not leaves:
             self._enough(look, name)
             self._idle_first(look, seen)
 

@@ -109,7 +109,7 @@ class SimulatedAgent:
         self.silent = False  # Nothing that it says gets through.
         self.heeds_cancels = True
         self.on_call: Callable[[link_pb2.Call], None] = self.take
-        self.draining = False
+        self.draining = self.told_to_drain = False
         self.hello_running: list[int] = []
         self._sequence = 0
         self._beats: asyncio.Task[None] | None = None
@@ -206,7 +206,8 @@ class SimulatedAgent:
             )
             for worker, life in self.lives.items()
         ]
-        self.send(report=link_pb2.Report(sequence=self._sequence, workers=workers, draining=self.draining))
+        report = link_pb2.Report(sequence=self._sequence, workers=workers, draining=self.draining, told_to_drain=self.told_to_drain)
+        self.send(report=report)
 
     def offer(self) -> None:
         offered = [

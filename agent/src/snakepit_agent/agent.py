@@ -128,6 +128,7 @@ class Agent:
         if drain.worker:
             (supervisor.recycle_worker if drain.recycle else supervisor.drain_worker)(drain.incarnation, now)
         else:
+            self.workers.lifecycle.told_to_drain = True
             self.workers.drain(now)
 
     def _on_settings(self, _replica: str, told: link_pb2.PoolSettings) -> None:

@@ -255,7 +255,7 @@ def essence(view: FleetView | None) -> object:
 
 
 def _essence(capsule: CapsuleView) -> CapsuleView:
-    return msgspec.structs.replace(capsule, sessions=0, running=0, recycled={})
+    return msgspec.structs.replace(capsule, sessions=0, running=0, recycled={}, draining=False)
 
 
 def _sentence(error: Exception) -> str:

@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
     POD_FAILED = "PodFailed"
     POD_STUCK = "PodStuck"
     CAPSULE_LOST = "CapsuleLost"
+    DRAINED = "Drained"
     LANE_UNREACHABLE = "LaneUnreachable"
     CAPSULES_SILENT = "CapsulesSilent"
     ANOTHER_RELEASE = "AnotherRelease"
@@ -126,6 +127,8 @@ class CapsuleView(Struct, frozen=True, kw_only=True):
     pod_uid: str = ""
     live: bool = False
     lost: bool = False
+    draining: bool = False
+    """Its agent was told to drain, which can't be taken back."""
     sessions: int = 0
     running: int = 0
     ready_workers: int = 0

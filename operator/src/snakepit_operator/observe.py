@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from snakepit.spec.fields import API_VERSION, KIND, SnakePool
 from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
-from snakepit_operator.model import PodView
+from snakepit_operator.model import CapsuleView, FleetView, PodView, Reason
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.status import pool_selector
 from snakepit_operator.views import pod_view, pool_view, with_fault
@@ -64,16 +64,18 @@ def owned(raw: Iterable[Object], pool: SnakePool) -> tuple[PodView, ...]:
     return tuple(pod_view(each) for each in raw if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or ()))
 
 
-def marked(pods: Iterable[PodView], agent: str, deleted: Mapping[str, str]) -> tuple[PodView, ...]:
+def marked(pods: Iterable[PodView], agent: str, deleted: Mapping[str, str], fleet: FleetView | None = None) -> tuple[PodView, ...]:
     """The pods, with who deletes them and whose agent is another than a new one's. `agent`: what new ones get, as `agent_hash` says it.
 
-    `deleted`: uids of those that we have deleted ourselves, or were about to, and why.
+    `deleted`: uids of those that we have deleted ourselves, or were about to, and why. Of those that a leader before us was about to
+    delete, the `fleet` knows.
     """
-    return tuple([_marked(pod, agent, deleted.get(pod.uid)) for pod in pods])
+    return tuple([_marked(pod, agent, deleted.get(pod.uid), fleet.capsule(pod) if fleet else None) for pod in pods])
 
 
-def _marked(pod: PodView, agent: str, deleted: str | None) -> PodView:
-    leaving = "" if deleted is None or pod.deleting or pod.finished else deleted
+def _marked(pod: PodView, agent: str, deleted: str | None, capsule: CapsuleView | None) -> PodView:
+    why = deleted or (Reason.DRAINED if capsule is not None and capsule.draining else "")
+    leaving = "" if pod.deleting or pod.finished else why
     return replace(pod, evicted=pod.deleting and deleted is None, leaving=leaving, outdated=pod.agent != agent)
 
 

@@ -150,7 +150,8 @@ class Reconciler:
         return await self._carry_out(name, known, observed, step, now)
 
     def _observed(self, name: str, known: Snapshot, memory: Memory) -> Observed:
-        return Observed(marked(known.pods, self._agent, memory.deleted), self.fleet.view(name))
+        fleet = self.fleet.view(name)
+        return Observed(marked(known.pods, self._agent, memory.deleted, fleet), fleet)
 
     async def _carry_out(self, name: str, known: Snapshot, observed: Observed, step: Step, now: float) -> float | None:
         pool = known.found.pool

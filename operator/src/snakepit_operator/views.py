@@ -205,6 +205,7 @@ def _merge(views: list[CapsuleView]) -> CapsuleView:
         best,
         sessions=max([view.sessions for view in views]),
         running=max([view.running for view in views]),
+        draining=any(view.draining for view in views if view.incarnation == best.incarnation),
         recycled=_most(view.recycled for view in views if view.incarnation == best.incarnation),
     )
 
@@ -229,6 +230,7 @@ def _capsule(state: fleet_pb2.CapsuleState) -> CapsuleView:
         pod_uid=state.pod_uid,
         live=liveness == pool_pb2.LIVENESS_LIVE,
         lost=liveness == pool_pb2.LIVENESS_LOST,
+        draining=state.draining,
         sessions=state.sessions,
         running=state.running,
         ready_workers=state.ready_workers,

@@ -295,6 +295,7 @@ async def test_term_at_the_keeper_drains_too_and_the_next_container_serves_and_d
         assert local.keeper is not None
         local.keeper.terminate()
         await control.until(lambda: control.heard("report")[-1].draining, "draining is reported")
+        assert not control.heard("report")[-1].told_to_drain
         assert await control.value(id_) == "held"
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
         await local.start_keeper()
@@ -311,6 +312,7 @@ async def test_a_capsule_that_the_control_plane_drains_keeps_its_container_until
         (worker,) = await control.ready()
         control.send(link_pb2.Frame(drain=link_pb2.Drain()))
         await control.until(lambda: control.workers()[0].state == pool_pb2.WORKER_STATE_STOPPED)
+        assert control.heard("report")[-1].told_to_drain
         assert not alive(worker.pid)
         assert local.keeper is not None
         with pytest.raises(TimeoutError):  # Its own rhythm: a keeper that is told to end does so within milliseconds.

@@ -275,6 +275,23 @@ async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: R
         sync.cancel()
 
 
+async def test_the_operator_hears_which_agents_were_told_to_drain_and_which_only_end_or_are_held(server: Running) -> None:
+    async with (
+        grpc.aio.insecure_channel(server.address) as channel,
+        simulated_agent(server.address, name="told", pod_uid="uid-0") as told,
+        simulated_agent(server.address, name="ends", pod_uid="uid-1") as ends,
+        simulated_agent(server.address, name="held", pod_uid="uid-2"),
+    ):
+        sync = fleet_pb2_grpc.FleetServiceStub(channel).Sync()
+        await sync.write(fleet_pb2.SyncRequest(pools=[settings()], complete=True, held_capsules=["uid-2"]))
+        told.draining, told.told_to_drain, ends.draining = True, True, True
+        ends.report()
+        told.report()
+        state = await next_state(sync, lambda state: any(each.draining for pool in state.pools for each in pool.capsules))
+        assert {each.name: each.draining for each in state.pools[0].capsules} == {"told": True, "ends": False, "held": False}
+        sync.cancel()
+
+
 async def test_what_changes_is_told_alone_and_heartbeats_without_news_are_not(server: Running) -> None:
     quiet = settings("default/quiet")
     async with grpc.aio.insecure_channel(server.address) as channel:

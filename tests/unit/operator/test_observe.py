@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from snakepit_operator.kube import EVENTS
 from snakepit_operator.model import HANGS_SECONDS, Observed
-from snakepit_operator.observe import MOST_ASKED, observe
+from snakepit_operator.observe import MOST_ASKED, marked, observe
 from snakepit_operator.plan import plan
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.views import pool_view
+from support.operator_world import START, capsule, fleet, pod, pool
 
 POOL = {"metadata": {"name": "digits", "namespace": "default", "uid": "p"}, "spec": {"worker": {"adapter": "digits.tools:Digits"}}}
 
@@ -46,6 +48,18 @@ async def test_a_pod_that_goes_and_that_we_have_not_deleted_is_evicted() -> None
         "ours": (True, False, ""),
         "theirs": (True, True, ""),
     }
+
+
+def test_what_a_leader_before_has_drained_and_not_deleted_is_deleted_and_replaced() -> None:
+    """It stayed, and served nobody. (Simulation, seed 85.)"""
+    drained, stays = pod(0), pod(1)
+    view = fleet(capsule(drained, draining=True), capsule(stays))
+    pods = marked([drained, stays], drained.agent, {}, view)
+    made = plan(pool(replicas=2), Observed(pods, view), START)
+    assert [(each.name, each.reason) for each in made.deletions] == [(drained.name, "Drained")]
+    assert [each.ordinal for each in made.creations] == [drained.ordinal]
+    going = msgspec.structs.replace(drained, deleting=True)
+    assert plan(pool(replicas=1), Observed(marked([going, stays], "", {}, view), view), START).deletions == ()
 
 
 def unstarted(second: int = 0) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def report(sequence: int, capsule: str, slots: int, lifecycle: Lifecycle, ledger
         draining=lifecycle.draining,
         rss_bytes=sum(worker.rss_bytes for worker in (*workers, *leaving)),
         recycled=lifecycle.recycled,
+        told_to_drain=lifecycle.told_to_drain,
     )
     return link_pb2.Frame(report=body)
 

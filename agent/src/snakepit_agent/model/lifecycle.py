@@ -30,6 +30,8 @@ class Lifecycle:
         self.seats = Seats(policy.workers)
         self.recycled: Counter[str] = Counter()
         self.draining = False
+        # A replica said so, which can't be taken back.
+        self.told_to_drain = False
         self._has_keeper = False
         self._finished = False
         self._new_incarnation = new_incarnation

@@ -259,14 +259,15 @@ class Fleet:
             return
         now = self.flow.clock()
         capsule.heard_at(now)
-        capsule.draining = report.draining
+        capsule.draining, capsule.told_to_drain = report.draining, report.told_to_drain
         capsule.liveness = pool_pb2.LIVENESS_LIVE
         gone = pool.update(capsule, report.workers, now, report.leaving)
         self.roster.reported(pool)
         self._count_recycled(pool, capsule, report)
         self._ended(pool, gone, now)
         # What changes with each heartbeat, such as ages, is no news.
-        news = (capsule.draining, capsule.ready_workers, *((each.incarnation, each.state, each.reason) for each in report.workers))
+        workers = ((each.incarnation, each.state, each.reason) for each in report.workers)
+        news = (capsule.draining, capsule.told_to_drain, capsule.ready_workers, *workers)
         if news != capsule.said or gone:
             capsule.said = news
             self.changes.tell(pool.name)

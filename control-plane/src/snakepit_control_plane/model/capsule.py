@@ -146,6 +146,8 @@ class Capsule:
         self.ready_workers = 0
         self.linked = True
         self.draining = False
+        # By a replica, which can't be taken back.
+        self.told_to_drain = False
         self.cordoned = False
         # Of a cordoned one: it is not the operator that deletes its pod.
         self.evicted = False

@@ -132,7 +132,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             incarnation=capsule.incarnation,
             pod_uid=capsule.pod_uid,
             liveness=capsule.liveness,
-            draining=capsule.draining or capsule.cordoned,
+            draining=capsule.told_to_drain,
             sessions=self._fleet.flow.sessions.upkeep.bound_to(capsule.name),
             running=sum(worker.load for worker in capsule.everyone),
             workers=[each for each in infos if each.state != pool_pb2.WORKER_STATE_READY or each.reason],

@@ -287,7 +287,7 @@ class Recall(_message.Message):
     def __init__(self, id: _Optional[int] = ..., others: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "workers", "draining", "rss_bytes", "leaving", "recycled")
+    __slots__ = ("sequence", "workers", "draining", "rss_bytes", "leaving", "recycled", "told_to_drain")
     class RecycledEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -301,13 +301,15 @@ class Report(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
     RECYCLED_FIELD_NUMBER: _ClassVar[int]
+    TOLD_TO_DRAIN_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     workers: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
     draining: bool
     rss_bytes: int
     leaving: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Worker]
     recycled: _containers.ScalarMap[str, int]
-    def __init__(self, sequence: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., draining: _Optional[bool] = ..., rss_bytes: _Optional[int] = ..., leaving: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., recycled: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    told_to_drain: bool
+    def __init__(self, sequence: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., draining: _Optional[bool] = ..., rss_bytes: _Optional[int] = ..., leaving: _Optional[_Iterable[_Union[_pool_pb2.Worker, _Mapping]]] = ..., recycled: _Optional[_Mapping[str, int]] = ..., told_to_drain: _Optional[bool] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("workers",)
