@@ -78,8 +78,10 @@ def primary() -> dict[str, Any]:
 
 def none_turns_idly() -> bool:
     """A dial to an address that nobody has at the moment can leave a socket on which they would spin."""
-    cycles = [ask(pod, "info", "stats", port=port) for pod in servers() for port in (6379, 26379)]
-    turns = [int(each.partition("instantaneous_eventloop_cycles_per_sec:")[2].split()[0]) for each in cycles]
+    cycles = "instantaneous_eventloop_cycles_per_sec:"
+    said = [ask(pod, "info", "stats", port=port) for pod in servers() for port in (6379, 26379)]
+    assert all(cycles in each for each in said), "each of them answers"
+    turns = [int(each.partition(cycles)[2].split()[0]) for each in said]
     assert max(turns) < 10_000, turns
     return True
 
