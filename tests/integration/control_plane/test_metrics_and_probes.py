@@ -18,6 +18,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from snakepit import __version__
 from snakepit_control_plane import server as server_module
 from snakepit_control_plane import telemetry
 from snakepit_control_plane.server import Running
@@ -116,6 +117,7 @@ async def test_a_scrape_is_answered(server: Running) -> None:
     status, text = await scrape(server)
     assert status == 200
     assert "snakepit_tasks" in text
+    assert f'snakepit_build_info{{version="{__version__}"}} 1.0' in text
 
 
 async def test_a_loop_that_does_not_turn_leaves_out_what_only_it_knows(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
