@@ -149,7 +149,10 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
     # The operator hears of it up to a second later, and waits up to another one for a replica that may be dead, too. Who stands by has
     # seen the leader's lease renewed up to two seconds late, and looks every two seconds whether its time is over.
     assert replaced < timeout + 4 + 5 * leads
-    assert [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died] == [away]
+    avoided = [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died]
+    # Where the scheduler found no other place at first, any node was as good.
+    told_so = [each["message"] for each in get("events", namespace=namespace) if each["involvedObject"]["name"] == pool]
+    assert avoided == [away] or any("(PodStuck)" in each for each in told_so), (avoided, told_so)
     assert full < replaced + 2 * start + 10, "what it takes beside is the start of a pod"
     alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}
     assert lost not in alive, "what comes back is fenced"
