@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from snakepit._ipc.frames import Payload
 from snakepit._ipc.sockets import worker_frames
 from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, Pong, ProgressFrame
 from snakepit.author.context import Interrupted
+from snakepit_worker import runners
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.runners import ThreadRunner
@@ -178,3 +181,33 @@ def test_a_tool_that_keeps_the_interrupt_is_not_interrupted_twice(interrupts: In
         return "went on"
 
     assert interrupts.run(7, work) == "went on"
+
+
+def test_an_interrupt_that_comes_while_a_coroutine_is_handed_to_its_loop_ends_it_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever interrupts finds no way to cancel it yet, though it runs already."""
+    call, runs, ends = running_call(7), threading.Event(), list[str]()
+    submit = runners._submit  # noqa: SLF001  # The moment is within it.
+
+    def slow(*arguments: Any) -> Any:
+        found = submit(*arguments)
+        assert runs.wait(10)
+        call.reason = "CANCELLED"
+        return found
+
+    async def tool() -> None:
+        try:
+            runs.set()
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)  # What it does about that is not interrupted.
+            ends.append("cleaned up")
+            raise
+
+    monkeypatch.setattr(runners, "_submit", slow)
+    runner = ThreadRunner(ThreadInterrupts())
+    try:
+        with pytest.raises(Interrupted):
+            runner.wait(call, tool())
+    finally:
+        runner.close()
+    assert ends == ["cleaned up"]

@@ -140,6 +140,8 @@ class ThreadRunner:
 
         with self._interrupts.shielded:
             future, call.cancel = _submit(_alone(coroutine), self._running_loop(), call)
+            if call.reason:  # It came while there was no way yet to cancel what runs already.
+                call.cancel()
             try:
                 return future.result()
             except asyncio.CancelledError as error:
@@ -229,13 +231,20 @@ def _submit(
 
     outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
     tasks: list[asyncio.Task[Any]] = []
+    cancelled: list[bool] = []
 
     def begin() -> None:
         task = loop.create_task(coroutine)
         tasks.append(task)
         task.add_done_callback(end)
         if call.reason:
-            task.cancel()
+            cancel()
+
+    def cancel() -> None:
+        """Once: another time would end what the tool does about the first."""
+        if tasks and not cancelled:
+            cancelled.append(True)
+            tasks[0].cancel()
 
     def end(task: asyncio.Task[Any]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -245,7 +254,7 @@ def _submit(
             outcome.set_exception(error)
 
     loop.call_soon_threadsafe(begin)
-    return outcome, lambda: loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+    return outcome, lambda: loop.call_soon_threadsafe(cancel)
 
 
 def _as_interrupt(call: RunningCall, error: BaseException) -> BaseException:
