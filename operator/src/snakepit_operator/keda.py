@@ -55,12 +55,12 @@ def known(metric: str) -> str:
 def number(asked: Question, metric: str, pool: SnakePool | None) -> int:
     """The metric as the status of that pool has it; None: there is no such pool. Raises Refusal."""
     pool = _scalable(asked, pool)
-    known = value(pool, metric)
-    if known is None and pool.status is not None and pool.status.total_slots == 0 and metric != RECOMMENDED:
+    found = value(pool, metric)
+    if found is None and pool.status is not None and pool.status.total_slots == 0 and metric != RECOMMENDED:
         return 0  # of no slot, no share is busy
-    if known is None:
+    if found is None:
         raise _unknown(f"{metric} of {asked.pool}")
-    return known
+    return found
 
 
 def is_active(asked: Question, pool: SnakePool | None) -> bool:

@@ -97,9 +97,9 @@ class _Metadata(TypedDict, total=False):
     generation: int
     creationTimestamp: str
     deletionTimestamp: str
-    labels: Object
-    annotations: Object
-    ownerReferences: list[Object]
+    labels: Object | None
+    annotations: Object | None
+    ownerReferences: list[Object] | None
 
 
 class _PodSpec(TypedDict, total=False):
@@ -108,24 +108,24 @@ class _PodSpec(TypedDict, total=False):
 
 class _Pod(TypedDict, total=False):
     metadata: _Metadata
-    spec: _PodSpec
-    status: Object
+    spec: _PodSpec | None
+    status: Object | None
 
 
 class _Pool(TypedDict, total=False):
     metadata: _Metadata
-    spec: Object
-    status: Object
+    spec: Object | None
+    status: Object | None
 
 
 class _Pods(TypedDict, total=False):
     metadata: Object
-    items: list[_Pod]
+    items: list[_Pod] | None
 
 
 class _Pools(TypedDict, total=False):
     metadata: Object
-    items: list[_Pool]
+    items: list[_Pool] | None
 
 
 ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
@@ -230,15 +230,24 @@ class Kube:
             data = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "Unreachable", f"the API server doesn't answer: {type(error).__name__} {error}") from error
-        return _answer(response.status, data, read if response.status < 300 else ANY)
+        return said(response.status, data, read)
 
 
-def _answer(code: int, data: bytes, read: msgspec.json.Decoder[Any]) -> Object:
+def said(code: int, data: bytes, read: msgspec.json.Decoder[Any] = ANY) -> Object:
+    """What an answer says. Raises KubeError for a refusal, and for what can't be read: a list of that is no empty list."""
+    if code >= 300:
+        raise _refusal(code, data)
     try:
         answer = read.decode(data or b"{}")
+    except msgspec.DecodeError as error:
+        raise KubeError(code, "Unreadable", f"what the API server answers can't be read: {error}") from error
+    return answer if isinstance(answer, dict) else {}
+
+
+def _refusal(code: int, data: bytes) -> KubeError:
+    try:
+        answer = ANY.decode(data or b"{}")
     except msgspec.DecodeError:
         answer = {"message": data[:200].decode(errors="replace")}
-    if code >= 300:
-        causes = tuple(each.get("reason") or "" for each in (answer.get("details") or {}).get("causes") or ())
-        raise KubeError(code, answer.get("reason", ""), answer.get("message", f"HTTP {code}"), causes)
-    return answer if isinstance(answer, dict) else {}
+    causes = tuple(each.get("reason") or "" for each in (answer.get("details") or {}).get("causes") or ())
+    return KubeError(code, answer.get("reason", ""), answer.get("message", f"HTTP {code}"), causes)

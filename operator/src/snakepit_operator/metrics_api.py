@@ -169,7 +169,7 @@ class MetricsApi:
             return _refused(400, "metrics of pools have no labels: leave out metric.selector")
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if name == "*":
-            return web.json_response(values(await self._pools.named(namespace, request.query.get("labelSelector", "")), metric, stamp))
+            return web.json_response(values(await self._pools.labelled(namespace, request.query.get("labelSelector", "")), metric, stamp))
         pool = await self._pools.get(f"{namespace}/{name}")
         if pool is None:
             return _refused(404, f'{RESOURCE} "{name}" not found')

@@ -41,7 +41,7 @@ class Pools:
             for changed in self._listening.get(each, ()):
                 changed.set()
 
-    async def named(self, namespace: str, selector: str) -> list[SnakePool]:
+    async def labelled(self, namespace: str, selector: str) -> list[SnakePool]:
         """Those of the namespace that have these labels, as they are now. Raises as `get` does."""
         return [each.pool for raw in await self._kube.list(POOLS, namespace, selector) if (each := found(raw)) is not None]
 

@@ -231,7 +231,7 @@ def _submit(
 
     outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
     tasks: list[asyncio.Task[Any]] = []
-    cancelled: list[bool] = []
+    is_cancelled = False
 
     def begin() -> None:
         task = loop.create_task(coroutine)
@@ -242,8 +242,9 @@ def _submit(
 
     def cancel() -> None:
         """Once: another time would end what the tool does about the first."""
-        if tasks and not cancelled:
-            cancelled.append(True)
+        nonlocal is_cancelled
+        if tasks and not is_cancelled:
+            is_cancelled = True
             tasks[0].cancel()
 
     def end(task: asyncio.Task[Any]) -> None:
