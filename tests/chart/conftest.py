@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.api_server import ADMIN, ApiServer, equipped
+from support.admin import equipped
+from support.api_server import ADMIN, ApiServer
 from support.chart import CHART, Objects, Refused, Render, parse
 from support.go_tools import BUILD_SECONDS, go_tool
 

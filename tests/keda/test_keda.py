@@ -23,9 +23,11 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.pools import Pools
 from snakepit_operator.settings import Settings
-from support.api_server import ADMIN, OPERATOR, SYSTEM, Admin, ApiServer, Refused, equipped, eventually, namespaced
+from support.admin import Admin, Refused, equipped, namespaced
+from support.api_server import ADMIN, OPERATOR, SYSTEM, ApiServer
 from support.control_plane import replica
 from support.documents import scaled_object
+from support.eventually import eventually
 from support.go_tools import ROOT
 from support.keda import Keda
 from support.simulated_agent import SimulatedAgent, success

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from support.api_server import Admin, certificate
+from support.admin import Admin
+from support.api_server import certificate
 
 Object = dict[str, Any]
 

@@ -9,7 +9,8 @@ import pytest
 
 from snakepit._names import new_id
 from snakepit_operator.kube import Kube
-from support.api_server import ADMIN, Admin, ApiServer, equipped
+from support.admin import Admin, equipped
+from support.api_server import ADMIN, ApiServer
 from support.pretend_api import PretendApi
 
 

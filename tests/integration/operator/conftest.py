@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from snakepit_operator.kube import Kube
-from support.api_server import OPERATOR, Admin, ApiServer, equipped, namespaced
+from support.admin import Admin, equipped, namespaced
+from support.api_server import OPERATOR, ApiServer
 from support.gate import Gate, gate
 from support.go_tools import BUILD_SECONDS
 

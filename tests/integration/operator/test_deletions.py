@@ -17,7 +17,8 @@ from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.settings import Settings
-from support.api_server import CRD, OPERATOR, SYSTEM, Admin, ApiServer, Refused, namespaced
+from support.admin import CRD, Admin, Refused, namespaced
+from support.api_server import OPERATOR, SYSTEM, ApiServer
 from support.eventually import eventually
 from support.go_tools import BUILD_SECONDS
 

@@ -12,7 +12,8 @@ import pytest
 
 from snakepit_operator.kube import LEASES, Kube
 from snakepit_operator.leases import LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, Election
-from support.api_server import SYSTEM, Admin, Refused
+from support.admin import Admin, Refused
+from support.api_server import SYSTEM
 from support.gate import Gate
 
 NAME = "snakepit-operator"

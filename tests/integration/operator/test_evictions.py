@@ -13,7 +13,9 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.api_server import SYSTEM, Admin, ApiServer, Refused, eventually
+from support.admin import Admin, Refused
+from support.api_server import SYSTEM, ApiServer
+from support.eventually import eventually
 
 
 @pytest.fixture

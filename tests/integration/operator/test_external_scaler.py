@@ -17,7 +17,8 @@ from snakepit_operator.externalscaler import externalscaler_pb2 as pb
 from snakepit_operator.externalscaler.externalscaler_pb2_grpc import ExternalScalerStub
 from snakepit_operator.kube import Kube
 from snakepit_operator.pools import Pools
-from support.api_server import Admin, eventually
+from support.admin import Admin
+from support.eventually import eventually
 from support.gate import Gate
 from support.tasks import task
 

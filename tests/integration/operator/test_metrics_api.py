@@ -19,9 +19,11 @@ import pytest
 from snakepit_operator.kube import Kube
 from snakepit_operator.metrics_api import MetricsApi
 from snakepit_operator.pools import Pools
-from support.api_server import FRONT_PROXY, SYSTEM, Admin, ApiServer, Refused, certificate, eventually
+from support.admin import Admin, Refused
+from support.api_server import FRONT_PROXY, SYSTEM, ApiServer, certificate
 from support.chart import CHART, Objects, parse
 from support.documents import hpa
+from support.eventually import eventually
 from support.ports import free_port
 from support.tasks import task
 

@@ -21,7 +21,8 @@ from snakepit_operator.model import CapsuleView, FleetView
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.api_server import CRD, SYSTEM, Admin, ApiServer, crd
+from support.admin import CRD, Admin, crd
+from support.api_server import SYSTEM, ApiServer
 from support.eventually import eventually
 from support.tasks import task
 

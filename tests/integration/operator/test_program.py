@@ -23,7 +23,9 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.settings import Settings
-from support.api_server import OPERATOR, SYSTEM, TEAM, TEAMS_OPERATOR, Admin, ApiServer, eventually, grant
+from support.admin import Admin, grant
+from support.api_server import OPERATOR, SYSTEM, TEAM, TEAMS_OPERATOR, ApiServer
+from support.eventually import eventually
 from support.gate import Gate
 from support.ports import free_port
 

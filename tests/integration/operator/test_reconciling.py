@@ -22,7 +22,8 @@ from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
-from support.api_server import SYSTEM, Admin
+from support.admin import Admin
+from support.api_server import SYSTEM
 from support.gate import Gate
 
 AGENT = AgentImage(image="agent:1", control_plane="127.0.0.1:1")

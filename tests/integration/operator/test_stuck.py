@@ -28,9 +28,11 @@ from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
 from support import stuck
-from support.api_server import SYSTEM, Admin, Refused, eventually
+from support.admin import Admin, Refused
+from support.api_server import SYSTEM
 from support.control_plane import replica
 from support.documents import section
+from support.eventually import eventually
 from support.gate import Gate
 from support.simulated_agent import SimulatedAgent
 from support.stuck import REPLICAS, ROWS, Row, Said

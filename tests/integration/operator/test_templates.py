@@ -11,7 +11,8 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.api_server import SYSTEM, Admin, Refused
+from support.admin import Admin, Refused
+from support.api_server import SYSTEM
 
 CORE = "io.k8s.api.core.v1"
 TERM = {"weight": 1, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname"}}

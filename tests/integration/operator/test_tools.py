@@ -14,7 +14,8 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
-from support.api_server import ADMIN, SYSTEM, Admin, Refused
+from support.admin import Admin, Refused
+from support.api_server import ADMIN, SYSTEM
 from support.eventually import eventually
 from support.kstatus import kstatus
 
