@@ -31,6 +31,9 @@ from support.kube import (
 )
 from support.pages import Shell, blocks
 
+if "FROM_TREE" not in os.environ:
+    pytest.skip("`make test-upgrade FROM=REF` says which tree it is upgraded from", allow_module_level=True)
+
 pytestmark = pytest.mark.timeout(600)
 
 FROM_TREE, FROM_TAG = Path(os.environ["FROM_TREE"]), os.environ["FROM_TAG"]
