@@ -46,6 +46,10 @@ def release(cluster: None) -> None:
 def namespace(release: None) -> Iterator[str]:
     make_namespace(NAMESPACE)
     apply(config_map("probe", *(E2E / name for name in IN_THE_PODS)), namespace=NAMESPACE)
+    # The operator lets the namespace's own accounts call; some scenes recycle workers, too.
+    kubectl(
+        "create", "rolebinding", "maintains", "-n", NAMESPACE, "--clusterrole=snakepit-maintainer", f"--serviceaccount={NAMESPACE}:default"
+    )
     standing_caller(namespace=NAMESPACE)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")

@@ -157,7 +157,7 @@ async def replica_dies(stage: Stage) -> Any:
 
 
 async def one_identity(stage: Stage) -> Any:
-    """Two clients with tokens of one service account and one without any, each on its own connection, where a caller may have one call."""
+    """Two clients with tokens of one service account and one of another, each on its own connection, where a caller may have one call."""
     await stage.ready(2)
     server, files = str(stage.given["replicas"][0]), []
     for number, token in enumerate(stage.given["tokens"]):
@@ -166,7 +166,7 @@ async def one_identity(stage: Stage) -> Any:
     async with (
         snakepit.Client(server, token_file=files[0]) as one,
         snakepit.Client(server, token_file=files[1]) as same,
-        snakepit.Client(server) as other,
+        snakepit.Client(server, token_file=files[2]) as other,
     ):
         arguments = {"desk": stage.desk.address, "text": "the first"}
         first = asyncio.create_task(one.pool(stage.name).call("wait", arguments, timeout=60))

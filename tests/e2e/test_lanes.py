@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import snakepit.sync
-from support.incluster import probe_pool
+from support.incluster import call_token, probe_pool
 from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, wait_available
 from support.scenes import play
 
@@ -37,8 +38,9 @@ def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> N
         assert not [link for link, count in links.items() if count and 'way="stream"' in link]
 
 
-def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene) -> None:
-    with no_way_to_lanes(), port_forward() as server, snakepit.sync.Client(server) as client:
+def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(call_token("default", namespace))
+    with no_way_to_lanes(), port_forward() as server, snakepit.sync.Client(server, token_file=tmp_path / "token") as client:
         pool = client.pool(f"{namespace}/{POOL}")
         assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
         assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)

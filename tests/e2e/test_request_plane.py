@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.incluster import probe_pool
-from support.kube import SYSTEM, apply, condition, eventually, get, kubectl, pods_of, wait_available
+from support.incluster import call_token, probe_pool
+from support.kube import apply, condition, eventually, get, kubectl, pods_of, wait_available
 from support.scenes import HURRY, kill_replicas, play, replicas
 
 pytestmark = pytest.mark.timeout(180)
@@ -77,7 +77,8 @@ def test_clients_with_tokens_of_one_service_account_count_as_one_caller(namespac
     """Tokens of the API server's own making, checked against its own keys."""
     apply(probe_pool("capped", "actor:Actor", replicas=1, worker={"processes": 2}, call={"maxConcurrentPerCaller": 1}), namespace=namespace)
     wait_available("capped", namespace=namespace)
-    tokens = [kubectl("create", "token", "default", "-n", namespace, "--audience", f"snakepit.{SYSTEM}").strip() for _ in range(2)]
+    kubectl("create", "serviceaccount", "other", "-n", namespace)
+    tokens = [call_token(account, namespace) for account in ("default", "default", "other")]
     found = scene("one_identity", pool="capped", tokens=tokens)
     assert (found["same"]["reason"], found["same"]["details"]["limit"]) == ("CALLER_LIMIT", "call.maxConcurrentPerCaller")
     assert (found["other"]["reason"], found["later"]["reason"]) == ("", "")

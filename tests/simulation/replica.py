@@ -11,9 +11,12 @@ from simulation.network import Network
 from simulation.store import ReplicaStore, SharedStore
 
 from snakepit._names import new_id
+from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.quotas import Limits
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.telemetry import Telemetry
@@ -47,7 +50,7 @@ class Replica:
         self.sessions, self.idempotency = self.flow.sessions, self.flow.idempotency
         self.fleet = Fleet(self.flow, store)
         self.lanes = Lanes()
-        self.links = LinkServicer(self.flow, self.fleet, store, self.id, self.lanes)
+        self.links = LinkServicer(self.flow, self.fleet, store, self.id, self.lanes, Door(Gate(), Access()))
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
 

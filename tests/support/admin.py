@@ -201,8 +201,8 @@ def crd() -> Object:
 
 
 def rights(helm: Path, namespace: str, *values: str) -> list[Object]:
-    """The operator's roles and its Lease, as the chart has them."""
+    """The roles of the operator, the control plane and of people, and the operator's Lease, as the chart has them."""
     words = [word for value in values for word in ("--set", value)]
     command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", namespace, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "HOME": "/nonexistent"})
-    return [each for each in parse(done.stdout) if each["kind"] in _KINDS and "operator" in each["metadata"]["name"]]
+    return [each for each in parse(done.stdout) if each["kind"] in _KINDS]

@@ -33,8 +33,9 @@ FRONT_PROXY = "front-proxy-client"
 TOKENS = f"""admin,admin,admin,"system:masters"
 operator,system:serviceaccount:{SYSTEM}:snakepit-operator,operator,"system:serviceaccounts,system:authenticated"
 teams-operator,system:serviceaccount:{TEAM}:snakepit-operator,teams-operator,"system:serviceaccounts,system:authenticated"
+control-plane,system:serviceaccount:{SYSTEM}:snakepit-control-plane,control-plane,"system:serviceaccounts,system:authenticated"
 """
-"""Token, user, uid, groups: an operator is who it is in a cluster, so that it has the chart's rights and no others."""
+"""Token, user, uid, groups. Operators and control plane are who they are in a cluster: they have the chart's rights and no others."""
 
 AUDIT = """apiVersion: audit.k8s.io/v1
 kind: Policy

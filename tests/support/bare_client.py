@@ -16,13 +16,20 @@ from support.simulated_agent import POOL, payload
 class Client:
     """An SDK's link, without the SDK."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
         self.results: dict[int, link_pb2.Result] = {}
         self.replica: Replica | None = None
         self.gone_away = False
         self.closed: list[str] = []
         self.heard: list[link_pb2.Frame] = []
-        self.dialer = Dialer(address, self._hello, self._on_frames, self._opened, lambda replica, reason: self.closed.append(reason))
+        self.dialer = Dialer(
+            address,
+            self._hello,
+            self._on_frames,
+            self._opened,
+            lambda replica, reason: self.closed.append(reason),
+            metadata=lambda: (("authorization", f"Bearer {token}"),) if token else (),
+        )
         self.dialer.start()
 
     def _hello(self, address: str) -> link_pb2.Hello:
@@ -57,9 +64,9 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def bare_client(address: str) -> AsyncIterator[Client]:
+async def bare_client(address: str, token: str = "") -> AsyncIterator[Client]:
     """With a link."""
-    made = Client(address)
+    made = Client(address, token)
     try:
         await eventually(lambda: made.replica, "it is linked")
         yield made

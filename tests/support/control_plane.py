@@ -67,7 +67,8 @@ async def may_use(client: Client, count: int) -> None:
 class Caller:
     """Calls as any language's gRPC client would; failures are raised as the table's errors."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str = "") -> None:
+        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.router = router_pb2_grpc.RouterServiceStub(channel)
         self.sessions = session_pb2_grpc.SessionServiceStub(channel)
         self.pools = pool_pb2_grpc.PoolServiceStub(channel)
@@ -76,12 +77,12 @@ class Caller:
     async def call(self, tool: str, arguments: dict[str, Any] | None = None, *, timeout: float = PATIENCE_SECONDS, **fields: Any) -> Any:
         request = router_pb2.ExecuteRequest(pool=fields.pop("pool", POOL), tool=tool, **fields)
         request.json.update(arguments or {})
-        return await rpc(self.router.Execute(request, timeout=timeout))
+        return await rpc(self.router.Execute(request, timeout=timeout, metadata=self.metadata))
 
     async def plain(self, tool: str, payload: common_pb2.Payload, *, timeout: float = 30.0) -> router_pb2.ExecuteResponse:
         """The payload form."""
         request = router_pb2.ExecuteRequest(pool="default/large", tool=tool, payload=payload)
-        return await rpc(self.router.Execute(request, timeout=timeout))
+        return await rpc(self.router.Execute(request, timeout=timeout, metadata=self.metadata))
 
     def start(self, tool: str, arguments: dict[str, Any] | None = None, **fields: Any) -> asyncio.Task[Any]:
         return asyncio.create_task(self.call(tool, arguments, **fields))
@@ -89,18 +90,26 @@ class Caller:
     def stream(self, tool: str, arguments: dict[str, Any], *, timeout: float = PATIENCE_SECONDS, **fields: Any) -> Any:
         request = router_pb2.ExecuteStreamRequest(pool=fields.pop("pool", POOL), tool=tool, **fields)
         request.json.update(arguments)
-        return self.router.ExecuteStream(request, timeout=timeout)
+        return self.router.ExecuteStream(request, timeout=timeout, metadata=self.metadata)
 
     async def create(self, name: str, pool: str = POOL, **fields: Any) -> session_pb2.CreateSessionResponse:
-        return await rpc(self.sessions.CreateSession(session_pb2.CreateSessionRequest(pool=pool, session_id=name, **fields)))
+        request = session_pb2.CreateSessionRequest(pool=pool, session_id=name, **fields)
+        return await rpc(self.sessions.CreateSession(request, metadata=self.metadata))
 
     async def session(self, name: str) -> session_pb2.Session:
-        response = await rpc(self.sessions.GetSession(session_pb2.GetSessionRequest(pool=POOL, session_id=name)))
-        return response.session
+        request = session_pb2.GetSessionRequest(pool=POOL, session_id=name)
+        return (await rpc(self.sessions.GetSession(request, metadata=self.metadata))).session
 
     async def rebind(self, name: str) -> session_pb2.Session:
-        response = await rpc(self.sessions.RebindSession(session_pb2.RebindSessionRequest(pool=POOL, session_id=name)))
-        return response.session
+        request = session_pb2.RebindSessionRequest(pool=POOL, session_id=name)
+        return (await rpc(self.sessions.RebindSession(request, metadata=self.metadata))).session
+
+    async def listed(self) -> list[session_pb2.Session]:
+        return list((await rpc(self.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL), metadata=self.metadata))).sessions)
+
+    async def delete(self, name: str) -> bool:
+        request = session_pb2.DeleteSessionRequest(pool=POOL, session_id=name)
+        return (await rpc(self.sessions.DeleteSession(request, metadata=self.metadata))).deleted
 
 
 async def rpc(call: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -353,13 +354,13 @@ def claiming(address: str, *headers: tuple[str, str]) -> Failing:
 
 @produces("UNAUTHENTICATED")
 async def _(dev: Dev) -> AsyncIterator[Failing]:
-    with issuer() as signs:
+    with tempfile.TemporaryDirectory() as folder, issuer(Path(folder)) as signs:
         async with replica(authentication=signs.settings()) as server:
             yield claiming(server.address)
 
 
 @produces("PERMISSION_DENIED")
 async def _(dev: Dev) -> AsyncIterator[Failing]:
-    with issuer() as signs:
+    with tempfile.TemporaryDirectory() as folder, issuer(Path(folder)) as signs:
         async with replica(authentication=signs.settings()) as server:
             yield claiming(server.address, ("authorization", f"Bearer {signed(pod_claims('others-0', 'default/others'))}"))

@@ -1,7 +1,7 @@
 """A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
 
 FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead; each run leaves its words in
-`said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies` make it do that. What it prints is
+`said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies`, `no-token` make it do that. What it prints is
 what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
 """
 
@@ -29,6 +29,10 @@ def main() -> None:
         words = words[2:]
     if words[0] == "get":
         get(words)
+    elif words[0] == "create":
+        if (FOLDER / "no-token").exists():
+            sys.exit('error: failed to create token: serviceaccounts "robot" not found')
+        print("a.fresh.token")
     else:
         forward(words)
 
@@ -72,12 +76,13 @@ def copy(one: socket.socket, other: socket.socket) -> None:
             each.close()
 
 
-def service(namespace: str, release: str, name: str = "", **spec: Any) -> dict[str, Any]:
-    """As `kubectl get services -o json` has one of the chart's."""
+def service(namespace: str, release: str, name: str = "", audience: str = "", **spec: Any) -> dict[str, Any]:
+    """As `kubectl get services -o json` has one of the chart's; `audience`: it asks callers for tokens."""
+    annotations = {"snakepit.dev/audience": audience} if audience else {}
     labels = {"app.kubernetes.io/instance": release, "app.kubernetes.io/part-of": "snakepit"}
     ports = [{"name": "grpc", "port": 7800, "targetPort": "grpc"}]
     return {
-        "metadata": {"namespace": namespace, "name": name or release, "labels": labels},
+        "metadata": {"namespace": namespace, "name": name or release, "labels": labels, "annotations": annotations},
         "spec": {"ports": ports, "clusterIP": "10.0.0.7", **spec},
     }
 

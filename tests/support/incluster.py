@@ -16,6 +16,19 @@ ALL_REPLICAS = f"dns:///snakepit-control-plane.{SYSTEM}:7800"
 
 RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+TOKEN_MOUNT = {"name": "snakepit", "mountPath": "/var/run/secrets/snakepit", "readOnly": True}
+TOKEN = {
+    "name": "snakepit",
+    "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": f"snakepit.{SYSTEM}", "expirationSeconds": 3600}}]},
+}
+"""The snippet of docs/security.md: by it a pod's calls are let in."""
+
+
+def call_token(account: str, namespace: str) -> str:
+    """What lets a program on this machine in, as that service account."""
+    return kubectl("create", "token", account, "-n", namespace, "--audience", f"snakepit.{SYSTEM}").strip()
+
+
 CLIENT_IMAGE = f"{IMAGE_REPOSITORY}/cli:{IMAGE_TAG}"
 
 
@@ -45,7 +58,7 @@ def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
         "command": ["python3", f"/code/{script}", *argv],
         "securityContext": RESTRICTED_CONTAINER,
         "resources": {"requests": {"cpu": "100m"}},
-        "volumeMounts": [{"name": "code", "mountPath": "/code"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "code", "mountPath": "/code"}, {"name": "tmp", "mountPath": "/tmp"}, TOKEN_MOUNT],
     }
     spec = {
         "restartPolicy": "Never",
@@ -53,7 +66,7 @@ def client_pod(name: str, script: str, *argv: str) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "securityContext": RESTRICTED_POD,
         "containers": [container],
-        "volumes": [{"name": "code", "configMap": {"name": "probe"}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": "code", "configMap": {"name": "probe"}}, {"name": "tmp", "emptyDir": {}}, TOKEN],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from snakepit_control_plane.authentication import Authentication
+from support.simulated_agent import OBSERVER_TOKEN
 
 NAME = "https://kubernetes.example"
 AUDIENCE = "snakepit.test"
@@ -66,18 +68,22 @@ class Issuer:
     keys: list[str] = field(default_factory=lambda: ["one"])
     asked: list[str] = field(default_factory=list)
     broken: bool = False
+    tokens_file: str = ""
+    """One token, of whoever looks at a replica's workers."""
 
     def settings(self, **other: Any) -> Authentication:
-        return Authentication(**{"keys": self.url, "audience": AUDIENCE, "operator": OPERATOR, "issuer": NAME, **other})
+        own = {"keys": self.url, "audience": AUDIENCE, "operator": OPERATOR, "issuer": NAME, "tokens_file": self.tokens_file}
+        return Authentication(**{**own, **other})
 
     def jwks(self) -> bytes:
         return json.dumps({"keys": [public_key(each) for each in self.keys]}).encode()
 
 
 @contextlib.contextmanager
-def issuer() -> Iterator[Issuer]:
+def issuer(folder: Path) -> Iterator[Issuer]:
     """One that serves."""
-    serving = Issuer()
+    (folder / "tokens.csv").write_text(f"{OBSERVER_TOKEN},observer\n")
+    serving = Issuer(tokens_file=str(folder / "tokens.csv"))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -50,6 +50,10 @@ class Sample(Adapter):
         return left
 
     @tool
+    def who(self, *, ctx: Context) -> list[object]:
+        return [ctx.caller.subject, list(ctx.caller.groups)]
+
+    @tool
     def fail(self, message: str) -> None:
         raise LookupError(message)
 

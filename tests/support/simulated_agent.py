@@ -25,6 +25,9 @@ from snakepit_agent.model.slots import Ledger
 Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
 
 POOL = "default/test"
+OBSERVER_TOKEN = "whoever-looks-at-workers"
+"""Of a replica that asks for tokens, if its test lets this one look at its workers."""
+OBSERVER = (("authorization", f"Bearer {OBSERVER_TOKEN}"),)
 
 
 def pool_spec(**sections: object) -> SnakePoolSpec:
@@ -140,7 +143,7 @@ class SimulatedAgent:
             return False
         request = pool_pb2.ListWorkersRequest(pool=self.pool)
         try:
-            known = await pool_pb2_grpc.PoolServiceStub(self.replica.channel).ListWorkers(request)
+            known = await pool_pb2_grpc.PoolServiceStub(self.replica.channel).ListWorkers(request, metadata=OBSERVER)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise

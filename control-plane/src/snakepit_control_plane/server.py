@@ -21,9 +21,11 @@ from snakepit._wire.dial import parse_target
 from snakepit._wire.health import HealthServer
 from snakepit.v1 import fleet_pb2, link_pb2, pool_pb2, router_pb2, session_pb2, tool_pb2
 from snakepit_control_plane.authentication import make_gate
+from snakepit_control_plane.authorization import make_access
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
@@ -73,8 +75,8 @@ class Running:
         self.fleet = Fleet(self.flow, store)
         self.count = SessionCount(self.flow.pools, store, self.fleet.changes.tell)
         self.lanes = Lanes(settings.lane_host)
-        self.gate = make_gate(settings.authentication)
-        self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.gate)
+        self.door = Door(make_gate(settings.authentication), make_access(settings.authentication))
+        self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.address = ""
         self.metrics_address = self.health_address = ""
         self.stopping = False
@@ -108,12 +110,12 @@ class Running:
 
     def _register(self) -> None:
         servicers = {
-            "RouterService": RouterServicer(self.flow, self.gate),
-            "SessionService": SessionServicer(self.flow, self.store, self.count, self.settings.max_sessions_per_namespace),
-            "ToolService": ToolServicer(self.flow, self.flow.nested.catalogue),
-            "PoolService": PoolServicer(self.flow, self.fleet),
+            "RouterService": RouterServicer(self.flow, self.door),
+            "SessionService": SessionServicer(self.flow, self.store, self.count, self.door, self.settings.max_sessions_per_namespace),
+            "ToolService": ToolServicer(self.flow, self.flow.nested.catalogue, self.door),
+            "PoolService": PoolServicer(self.flow, self.fleet, self.door),
             "LinkService": self.links,
-            "FleetService": FleetServicer(self.fleet, self.replica, self.gate, self.settings.store_note),
+            "FleetService": FleetServicer(self.fleet, self.replica, self.door.gate, self.settings.store_note),
             "Health": self._health,
             "ServerReflection": ReflectionServicer([each.full_name for each in SERVICES.values()]),
         }
@@ -204,7 +206,7 @@ class Running:
         await self._grpc.stop(1.0)
         await self.links.bulk.finish(max(0.0, min(FAREWELL_SECONDS, end - asyncio.get_running_loop().time())))
         await self.lanes.stop()
-        await asyncio.gather(self.fleet.stop(), self.flow.stop())
+        await asyncio.gather(self.fleet.stop(), self.flow.stop(), self.door.access.stop())
         await self._metrics.stop()
         if self._probes is not None:
             await self._probes.stop()

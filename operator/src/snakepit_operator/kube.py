@@ -86,6 +86,7 @@ CONFIG_MAPS = Resource("/api/v1", "configmaps")
 REVIEWS = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")
+ROLE_BINDINGS = Resource("/apis/rbac.authorization.k8s.io/v1", "rolebindings")
 POOLS = Resource("/apis/snakepit.dev/v1alpha1", "snakepools")
 
 
@@ -196,9 +197,10 @@ class Kube:
             if not (error.missing or error.conflict):
                 raise
 
-    async def apply(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
-        """Server-side apply, taking over conflicting fields."""
-        return await self._request("PATCH", resource.path(namespace, name), {**_MANAGER, "force": "true"}, body, _APPLY)
+    async def apply(self, resource: Resource, namespace: str, name: str, body: Object, part: str = "") -> Object:
+        """Server-side apply, taking over conflicting fields. `part`: of an object that has several of ours, each with fields of its own."""
+        manager = {"fieldManager": f"{_MANAGER['fieldManager']}/{part}"} if part else _MANAGER
+        return await self._request("PATCH", resource.path(namespace, name), {**manager, "force": "true"}, body, _APPLY)
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Merge-patch the object."""

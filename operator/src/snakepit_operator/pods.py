@@ -178,6 +178,23 @@ def disruption_budget(pool: SnakePool, size: int) -> Object:
     }
 
 
+def callers_binding(pool: SnakePool, role: str) -> Object:
+    """The service accounts of a pool's namespace may call its pools. One for all of them: it goes with the last that owns it."""
+    namespace = pool.metadata.namespace
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {
+            "name": f"{role}s",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "snakepit-operator"},
+            "ownerReferences": [{**owner(pool), "controller": False}],
+        },
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": f"system:serviceaccounts:{namespace}"}],
+    }
+
+
 def _pod_spec(spec: SnakePoolSpec) -> Object:
     found = (spec.template or {}).get("spec")
     return found if isinstance(found, dict) else {}

@@ -56,7 +56,7 @@ class Reconciler:
         self.fleet = fleet
         self.memories: dict[str, Memory] = {}
         self.snapshots = Snapshots()
-        self._applier = Applier(kube, settings.agent)
+        self._applier = Applier(kube, settings.agent, settings.caller_role)
 
     def is_short(self, name: str, view: FleetView) -> bool:
         """Does the pool need more capsules than it should have by what was decided last?"""
@@ -211,6 +211,7 @@ class Reconciler:
             done = await self._applier.carry_out(pool, step.plan)
             if step.budget is not None:
                 await self._applier.budget(pool, step.budget)
+                await self._applier.callers(pool)
         except KubeError as error:
             if not error.ending:
                 raise

@@ -33,6 +33,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The folder of its tls.crt and tls.key (SNAKEPIT_METRICS_API_CERTIFICATES)."""
     keda: str = ""
     """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); empty: there is none."""
+    caller_role: str = ""
+    """The ClusterRole that service accounts of a pool's namespace are bound to there (SNAKEPIT_CALLER_ROLE); empty: they aren't."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
@@ -60,6 +62,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, ""),
         metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
         keda=read("SNAKEPIT_KEDA_LISTEN", _address, ""),
+        caller_role=read("SNAKEPIT_CALLER_ROLE", str, ""),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
     )
     read.check()

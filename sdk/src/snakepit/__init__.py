@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from snakepit.author.adapter import AdapterError as AdapterError
     from snakepit.author.adapter import tool as tool
     from snakepit.author.context import AsyncContext as AsyncContext
+    from snakepit.author.context import Caller as Caller
     from snakepit.author.context import Context as Context
     from snakepit.author.runtime import Interrupted as Interrupted
     from snakepit.client import *  # noqa: F403
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "_ipc.frames": "Attachment",
     "author.adapter": "Adapter AdapterError tool",
-    "author.context": "AsyncContext Context",
+    "author.context": "AsyncContext Caller Context",
     "author.runtime": "Interrupted",
     "errors": """
     CallTooDeep CallerLimit Cancelled DeadlineExceeded Draining InvalidArguments PayloadTooLarge PayloadWarning PermissionDenied

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +9,9 @@ from support.issuer import Issuer, issuer
 
 
 @pytest.fixture
-def signs() -> Iterator[Issuer]:
+def signs(tmp_path: Path) -> Iterator[Issuer]:
     """Whoever signs tokens, for replicas that check them."""
-    with issuer() as serving:
+    with issuer(tmp_path) as serving:
         yield serving
 
 

@@ -14,14 +14,15 @@ from snakepit import Client
 from snakepit._wire.bulk import LaneBroken
 from snakepit._wire.status import from_rpc_error
 from snakepit._wire.token import Token
-from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
-from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, router_pb2, router_pb2_grpc
+from snakepit.errors import CallerLimit, PermissionDenied, ServerUnavailable, SessionNotFound, SnakepitError, Unauthenticated
+from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2, router_pb2, router_pb2_grpc, tool_pb2
 from snakepit_control_plane.authentication import keys
 from snakepit_control_plane.authentication.keys import fetch
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
+from support.bare_client import bare_client
 from support.capsules import capsule, spec
-from support.control_plane import Caller, eventually
+from support.control_plane import Caller, eventually, replica
 from support.issuer import AUDIENCE, Issuer, operator_claims, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent, settings
 from support.tls import certificate, terminator
@@ -61,14 +62,17 @@ async def refusal(agent: SimulatedAgent) -> SnakepitError:
     return agent.refused
 
 
+GROUPS = ("system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated")
+
+
 # ---- agents
 
 
-async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_without_any(server: Running, token_file: Path) -> None:
+async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_with_theirs(server: Running, token_file: Path) -> None:
     agent = await an_agent(server, token_file).start()
     try:
         async with grpc.aio.insecure_channel(server.address) as channel:
-            caller = Caller(channel)
+            caller = Caller(channel, web(1))
             assert await caller.call("echo", {"a": 1}) is not None
             assert len([each async for each in caller.stream("count", {"to": 3})]) >= 3
     finally:
@@ -78,11 +82,13 @@ async def test_an_agent_with_its_pods_token_serves_calls_and_streams_of_callers_
 async def test_a_real_agent_serves_streams_and_large_payloads_with_its_token(server: Running, tmp_path: Path) -> None:
     """The token of its link is enough for the link's bulk lanes."""
     put(tmp_path / "token", signed(pod_claims("capsule-0", POOL)))
+    put(tmp_path / "web", web(1))
     own = {"pool": POOL, "capsule": "capsule-0", "pod_uid": "pod-uid", "token_file": tmp_path / "token"}
-    async with capsule(spec("support.sample:Sample"), server, **own), Client(server.address) as client:
+    async with capsule(spec("support.sample:Sample"), server, **own), Client(server.address, token_file=tmp_path / "web") as client:
         pool = client.pool(POOL)
         await eventually(lambda: is_ready(server), "a worker is ready")
         assert [each async for each in pool.stream("count", {"to": 3}, timeout=20)] == [0, 1, 2]
+        assert await pool.call("who", timeout=20) == ["system:serviceaccount:shop:web", list(GROUPS)]
         large = b"x" * 1_000_000
         assert await pool.call("echo", {"value": large}, timeout=20) == large
 
@@ -162,7 +168,7 @@ async def test_an_agents_bulk_lane_is_for_calls_of_its_own_capsule_alone(server:
         server.address, name="others-0", pool="default/others", pod_uid="others-uid", token_file=other, settings=settings("default/others")
     )
     await others.start()
-    calling = asyncio.create_task(Caller(grpc.aio.insecure_channel(server.address)).call("hang", timeout=20))
+    calling = asyncio.create_task(Caller(grpc.aio.insecure_channel(server.address), web(1)).call("hang", timeout=20))
     try:
         await eventually(lambda: agent.calls, "a call runs")
         assert others.replica is not None
@@ -249,14 +255,15 @@ async def test_clients_with_the_same_identity_take_turns_as_one_caller_whichever
 ) -> None:
     limited = settings(call={"maxConcurrentPerCaller": 2})
     agent = await an_agent(server, token_file, settings=limited).start()
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
     put(one, web(1))
     put(two, web(2))
+    put(three, somebody("other"))
     try:
         async with (
             Client(server.address, token_file=one) as first,
             Client(server.address, token_file=two) as second,
-            Client(server.address) as other,
+            Client(server.address, token_file=three) as other,
         ):
             calls = [asyncio.create_task(each.pool(POOL).call("hang")) for each in (first, second)]
             await eventually(lambda: agent.running and server.flow.pools[POOL].queue.depth == 1)
@@ -280,11 +287,92 @@ async def test_clients_with_the_same_identity_take_turns_as_one_caller_whichever
         await agent.stop()
 
 
-async def test_a_client_with_a_wrong_token_is_served_as_one_without(server: Running, token_file: Path, tmp_path: Path) -> None:
+async def test_whoever_calls_without_a_token_or_with_a_wrong_one_is_refused_whichever_way_it_comes(
+    server: Running, token_file: Path, tmp_path: Path
+) -> None:
     agent = await an_agent(server, token_file).start()
-    put(tmp_path / "wrong", signed(pod_claims("web-0", "shop/none", aud=["somebody.else"])))
+    wrong = signed(pod_claims("web-0", "shop/none", aud=["somebody.else"]))
+    put(tmp_path / "wrong", wrong)
     try:
-        async with Client(server.address, token_file=tmp_path / "wrong") as client:
-            assert await client.pool(POOL).call("echo", {"a": 1}) is not None
+        for file, why in ((None, "sent no token"), (tmp_path / "wrong", "not for this control plane")):
+            async with Client(server.address, token_file=file, connect_timeout=5) as client:
+                with pytest.raises(Unauthenticated, match=why):
+                    await client.pool(POOL).call("echo", timeout=5)
+                with pytest.raises(Unauthenticated, match=why):
+                    await client.pool(POOL).sessions()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            for token in ("", wrong):
+                caller = Caller(channel, token)
+                for asked in (
+                    caller.call("echo", {}),
+                    anext(aiter(caller.stream("count", {"to": 1}))),
+                    caller.create("s"),
+                    caller.session("s"),
+                ):
+                    with pytest.raises((Unauthenticated, grpc.aio.AioRpcError)) as refused:
+                        await asked
+                    assert isinstance(known(refused.value), Unauthenticated)
+            for pools in (
+                caller.pools.ListPools(pool_pb2.ListPoolsRequest()),
+                caller.tools.ListTools(tool_pb2.ListToolsRequest(pool=POOL)),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as failure:
+                    await pools
+                assert isinstance(from_rpc_error(failure.value), Unauthenticated)
+        assert not agent.calls
     finally:
         await agent.stop()
+
+
+def known(error: BaseException) -> BaseException:
+    return from_rpc_error(error) if isinstance(error, grpc.RpcError) else error
+
+
+def somebody(name: str) -> str:
+    """A token of another service account."""
+    return signed(pod_claims(f"{name}-0", "shop/none", aud=[AUDIENCE], sub=f"system:serviceaccount:shop:{name}"))
+
+
+async def test_a_session_is_its_makers_and_for_everybody_else_there_is_none(server: Running, token_file: Path) -> None:
+    agent = await an_agent(server, token_file).start()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            ada, again, bob = Caller(channel, somebody("ada")), Caller(channel, somebody("ada")), Caller(channel, somebody("bob"))
+            assert (await ada.create("mine")).created
+            assert await again.call("echo", {"a": 1}, session_id="mine") is not None
+            assert (await again.session("mine")).id == "mine"
+            for asked in (bob.call("echo", {"a": 1}, session_id="mine"), bob.session("mine"), bob.create("mine"), bob.rebind("mine")):
+                with pytest.raises(SessionNotFound):
+                    await asked
+            assert [each.id for each in await bob.listed()] == []
+            assert [each.id for each in await ada.listed()] == ["mine"]
+            assert not await bob.delete("mine")
+            assert await ada.delete("mine")
+            assert (await bob.create("mine")).created
+    finally:
+        await agent.stop()
+
+
+async def test_whom_a_tool_sees_is_whom_the_replica_has_checked_whatever_a_client_writes(server: Running, token_file: Path) -> None:
+    agent = await an_agent(server, token_file).start()
+    try:
+        async with bare_client(server.address, somebody("ada")) as client:
+            lie = link_pb2.Caller(subject="system:admin", groups=["system:masters"])
+            client.call("echo", caller=lie)
+            await eventually(lambda: agent.calls, "the call arrives")
+            assert agent.calls[0].caller.subject == "system:serviceaccount:shop:ada"
+            assert list(agent.calls[0].caller.groups) == list(GROUPS)
+    finally:
+        await agent.stop()
+
+
+async def test_where_nobody_is_asked_a_tool_sees_nobody_whatever_a_client_writes() -> None:
+    async with replica() as server:
+        agent = await SimulatedAgent(server.address).start()
+        try:
+            async with bare_client(server.address) as client:
+                client.call("echo", caller=link_pb2.Caller(subject="system:admin"))
+                await eventually(lambda: agent.calls, "the call arrives")
+                assert not agent.calls[0].HasField("caller")
+        finally:
+            await agent.stop()

@@ -16,7 +16,7 @@ from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.issuer import Issuer, pod_claims, signed
-from support.simulated_agent import SimulatedAgent, settings
+from support.simulated_agent import OBSERVER_TOKEN, SimulatedAgent, settings
 
 MINE, VICTIM = "evil/mine", "prod/victim"
 
@@ -112,7 +112,7 @@ async def nothing_has_changed(server: Running, victim: SimulatedAgent) -> None:
     assert [each.incarnation for each in pools[VICTIM].capsules.values()] == [victim.incarnation]
     assert pools[MINE].capsules == {}
     async with grpc.aio.insecure_channel(server.address) as channel:
-        assert (await Caller(channel).call("echo", pool=VICTIM)).worker == "victim-0/0"
+        assert (await Caller(channel, OBSERVER_TOKEN).call("echo", pool=VICTIM)).worker == "victim-0/0"
     assert len(victim.calls) == 1
 
 

@@ -96,6 +96,37 @@ def test_a_named_server_may_be_a_release(kubectl: Kubectl, snakepit: Command, tm
     assert kubectl.said[0][:2] == ["--context", "prod"]
 
 
+def test_a_release_that_asks_for_tokens_gets_one_of_the_service_account_that_is_named_and_none_is_left(
+    kubectl: Kubectl, snakepit: Command
+) -> None:
+    kubectl.lists(fake.service("snakepit-system", "snakepit", audience="snakepit.snakepit-system"))
+    assert snakepit("--kube", "-n", "default", "--service-account", "robot", "call", "sample", "add", "a=1") == (0, "2\n", "")
+    made = kubectl.said[1]
+    assert made == ["create", "token", "robot", "-n", "default", "--audience", "snakepit.snakepit-system", "--duration", "3600s"]
+    with started("--kube", "connect") as connected:
+        assert connected.stdout is not None
+        found = dict(pair.split("=") for pair in connected.stdout.readline().split()[1:])
+        token = Path(found["SNAKEPIT_TOKEN_FILE"])
+        assert token.read_text() == "a.fresh.token"
+        assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
+        connected.send_signal(signal.SIGINT)
+        connected.wait(30)
+    assert not token.exists()
+    kubectl.does("no-token")
+    code, _, said = snakepit("--kube", "-n", "shop", "--service-account", "robot", "call", "sample", "add", "a=1")
+    assert code == ExitStatus.NEVER_STARTED
+    assert "can't make a token of the service account shop/robot" in said
+    assert 'serviceaccounts "robot" not found' in said
+
+
+def test_a_token_of_ones_own_is_taken(kubectl: Kubectl, snakepit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl.lists(fake.service("snakepit-system", "snakepit", audience="snakepit.snakepit-system"))
+    (tmp_path / "own").write_text("own")
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(tmp_path / "own"))
+    assert snakepit("--kube", "call", "sample", "add", "a=1")[:2] == (0, "2\n")
+    assert not any(words[0] == "create" for words in kubectl.said)
+
+
 def test_links_through_a_forward_try_no_lane(kubectl: Kubectl) -> None:
     """A lane would be tried at the replica's own address: in a cluster that is half a second for nothing."""
     metrics = f"127.0.0.1:{free_port()}"

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
+from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
-from snakepit_control_plane.authentication.tokens import MOST_BYTES, Key, key_id, parse_keys, read
+from snakepit_control_plane.authentication.tokens import LEEWAY_SECONDS, MOST_BYTES, Key, key_id, parse_keys, read, service_account
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.settings import from_environment
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
 
@@ -62,7 +65,7 @@ def bearer(token: str) -> list[tuple[str, str | bytes]]:
 
 
 def gate(source: Kept | None = None, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Guarded:
-    return Guarded(Issuer(url="/nowhere").settings(**settings), Keys((source or Kept("one")).fetch, clock))
+    return Guarded(Issuer(url="/nowhere").settings(**settings), Keys((source or Kept("one")).fetch, clock), clock=clock)
 
 
 def admit(token: str, claimed: link_pb2.Capsule = CLAIMED) -> None:
@@ -115,50 +118,131 @@ def test_only_the_operators_own_token_may_sync_pools() -> None:
             asyncio.run(gate().admit_operator(bearer(signed(claims))))
 
 
-# ---- who a client is, for fairness
+# ---- who a caller is
 
 
-def test_a_client_is_its_tokens_subject() -> None:
-    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE], sub="system:serviceaccount:shop:web"))
-    assert asyncio.run(gate().identify(bearer(token))) == "system:serviceaccount:shop:web"
+def who(token: str, asked: Guarded | None = None) -> Caller:
+    return asyncio.run((asked or gate()).identify(bearer(token), "ipv4:10.0.0.1:5"))
+
+
+def web(**claims: Any) -> str:
+    return signed(pod_claims("shop-0", "shop/none", **{"aud": [AUDIENCE], "sub": "system:serviceaccount:shop:web", **claims}))
+
+
+def test_a_caller_with_a_pods_token_is_its_service_account_in_the_groups_that_the_api_server_gives_it() -> None:
+    caller = who(web(exp=int(time.time()) + 100))
+    assert (caller.name, caller.subject) == ("system:serviceaccount:shop:web", "system:serviceaccount:shop:web")
+    assert caller.groups == ("system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated")
+    assert caller.expires == pytest.approx(time.time() + 100 + LEEWAY_SECONDS, abs=5)
 
 
 @pytest.mark.parametrize(
-    "claims", [{"aud": ["https://kubernetes.default.svc"]}, {"exp": int(time.time()) - 60}, {"iss": "https://another.example"}]
+    ("claims", "why"),
+    [
+        ({"aud": ["https://kubernetes.default.svc"]}, "not for this control plane"),
+        ({"aud": [f"{AUDIENCE}/{POOL}"]}, "not for this control plane"),
+        ({"exp": int(time.time()) - 60}, "has expired"),
+        ({"iss": "https://another.example"}, "is not one of"),
+    ],
 )
-def test_a_client_with_a_token_that_is_not_right_is_nobody_in_particular(claims: dict[str, Any]) -> None:
-    token = signed(pod_claims("shop-0", "shop/none", **{"aud": [AUDIENCE], **claims}))
-    assert asyncio.run(gate().identify(bearer(token))) == ""
+def test_a_caller_whose_token_is_not_right_is_told_why(claims: dict[str, Any], why: str) -> None:
+    with pytest.raises(Unauthenticated, match=why):
+        who(web(**claims))
 
 
-def test_a_client_is_nobody_in_particular_without_a_token_and_while_none_can_be_checked() -> None:
+def test_a_caller_without_a_token_is_told_where_it_reads_how_to_get_one() -> None:
+    with pytest.raises(Unauthenticated, match=r"sent no token.*docs/security\.md"):
+        asyncio.run(gate().identify([("user-agent", "test")], "here"))
+    with pytest.raises(Unauthenticated, match="must be `Bearer`"):
+        asyncio.run(gate().identify([("authorization", "Basic dXNlcg==")], "here"))
+
+
+def test_while_no_keys_can_be_had_a_caller_is_told_to_come_again() -> None:
     source = Kept("one")
     source.fail = OSError("no route")
-    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE]))
-    assert asyncio.run(gate(source).identify(bearer(token))) == ""
-    assert asyncio.run(gate().identify([("user-agent", "test")])) == ""
-    assert asyncio.run(gate().identify([("authorization", "Basic dXNlcg==")])) == ""
+    with pytest.raises(ServerUnavailable, match="no route"):
+        who(web(), gate(source))
 
 
-def test_a_client_does_not_wait_for_keys_that_could_not_be_fetched_a_moment_ago() -> None:
-    source, clock = Kept("one"), Clock()
-    source.fail = OSError("no route")
-    token = signed(pod_claims("shop-0", "shop/none", aud=[AUDIENCE]))
+def test_a_token_that_was_right_is_checked_once_and_again_when_it_has_expired() -> None:
+    now, checked = time.time(), 0
+
+    class Counted(Keys):
+        async def find(self, key_id: str) -> tuple[Key, str]:
+            nonlocal checked
+            checked += 1
+            return await super().find(key_id)
+
+    asked = Guarded(Issuer(url="/nowhere").settings(), Counted(Kept("one").fetch), wall=lambda: now)
 
     async def ask() -> None:
-        asked = gate(source, clock)
-        assert await asked.identify(bearer(token)) == ""
-        clock.now += PAUSE_SECONDS
-        source.gate.clear()
-        source.fail = None
-        assert await asked.identify(bearer(token)) == "", "the next fetch has begun, and nobody waits for it"
-        source.gate.set()
-        async with asyncio.timeout(10):
-            while await asked.identify(bearer(token)) != "system:serviceaccount:shop:default":
-                await asyncio.sleep(0.01)
+        nonlocal now
+        token = bearer(web(exp=int(now) + 60))
+        await asked.identify(token, "here")
+        await asked.identify(token, "here")
+        assert checked == 1
+        now += 90
+        await asked.identify(token, "here")
+        assert checked == 2, "nothing is said of an expired token without its being looked at"
 
     asyncio.run(ask())
-    assert source.fetches == 2
+
+
+def test_a_person_of_another_issuer_has_the_name_and_the_groups_that_its_claims_say_and_none_of_the_clusters_own() -> None:
+    (company,) = parse_issuers(json.dumps([COMPANY]))
+    asked = Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one").fetch), ((company, Keys(lambda: issued(company.issuer.url))),))
+    claims = {"iss": company.issuer.url, "aud": "snakepit", "exp": int(time.time()) + 60, "sub": "1", "email": "ada@example.com"}
+    caller = who(signed({**claims, "groups": ["ml", "system:masters"]}), asked)
+    assert (caller.subject, caller.groups) == ("oidc:ada@example.com", ("ml", "system:authenticated"))
+    with pytest.raises(Unauthenticated, match="is for other, not for this control plane"):
+        who(signed({**claims, "aud": "other"}), asked)
+    with pytest.raises(Unauthenticated, match="names nobody in its claim 'email'"):
+        who(signed({**claims, "email": None}), asked)
+    assert who(web(), asked).subject == "system:serviceaccount:shop:web"
+
+
+COMPANY = {
+    "issuer": {"url": "https://login.example.com", "audiences": ["snakepit"]},
+    "claimMappings": {"username": {"claim": "email", "prefix": "oidc:"}, "groups": {"claim": "groups", "prefix": ""}},
+}
+
+
+def issued(name: str) -> Issued:
+    return Issued(name, parse_keys(json.dumps({"keys": [public_key("one")]}).encode()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"issuer": {"url": "http://login.example.com", "audiences": ["a"]}},
+            r"\[0\].issuer.url .* is no https URL",
+        ),
+        ({"issuer": {"url": "https://login.example.com", "audiences": []}}, r"issuer.audiences is empty"),
+        ({"claimMappings": {"username": {"claim": "sub"}}}, r"username.prefix is missing"),
+        ({"claimMappings": {"username": {"prefix": ""}}}, r"username.claim is missing"),
+        ({"claimValidationRules": []}, r"unknown field `claimValidationRules`"),
+    ],
+)
+def test_what_is_wrong_with_an_issuer_is_said_with_its_field(changed: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_issuers(json.dumps([{**COMPANY, **changed}]))
+
+
+def test_tokens_of_a_file_are_those_of_its_subjects_and_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.csv"
+    file.write_text('# token,subject,uid,groups\n0123456789abcdef,ada,1,"ml,ops"\n')
+    asked = gate(tokens_file=str(file))
+    caller = who("0123456789abcdef", asked)
+    assert (caller.subject, caller.groups) == ("ada", ("ml", "ops"))
+    file.write_text("fedcba9876543210,bob\n")
+    os.utime(file, ns=(1, 1))
+    assert who("fedcba9876543210", asked).subject == "bob"
+    with pytest.raises(Unauthenticated):
+        who("0123456789abcdef", asked)
+    file.write_text("short,bob\n")
+    with pytest.raises(ServerUnavailable, match="line 1: use token,subject,uid"):
+        who("fedcba9876543210", asked)
 
 
 # ---- what a token must be
@@ -227,7 +311,7 @@ class Asked(Keys):
 
 async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_checked_again() -> None:
     clock, keys = Clock(), Asked(Kept("one").fetch)
-    guarded = Guarded(Issuer(url="/nowhere").settings(), keys, clock)
+    guarded = Guarded(Issuer(url="/nowhere").settings(), keys, clock=clock)
     token = bearer(signed(pod_claims("digits-0", POOL)))
     for _ in range(3):
         await guarded.admit_agent(token, CLAIMED)
@@ -242,7 +326,7 @@ async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_che
 def test_odd_claims_are_nobodys_and_break_nothing() -> None:
     for odd in ("text", ["list"], {"pod": "text"}, None):
         claims = pod_claims("digits-0", POOL, **{"kubernetes.io": odd})
-        assert read(signed(claims), parse_keys(Issuer().jwks())["one"], NAME).pod == ""
+        assert service_account(read(signed(claims), parse_keys(Issuer().jwks())["one"], NAME)).pod == ""
 
 
 # ---- no token

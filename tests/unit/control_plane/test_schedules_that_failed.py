@@ -11,14 +11,18 @@ import pytest
 from snakepit.errors import StoreUnavailable
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
+from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import SENT, Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
@@ -337,7 +341,7 @@ def test_a_clients_tool_that_is_called_across_pools_is_not_called_in_a_session_o
     async def program() -> None:
         replica = Replica()
         nested, link = replica.flow.nested, cast(Any, None)
-        provider = Provider(replica.flow, link)
+        provider = Provider(replica.flow, link, lambda: Caller("test"), Door(Gate(), Access()))
         given = settings(other := "default/other")
         replica.flow.pools[other] = Pool(given, decode_spec(given.spec), replica.flow.clock())
         for number, pool in enumerate((POOL, other)):

@@ -28,7 +28,8 @@ RUN = {"README.md", "docs/clients.md", "docs/caller.md"}
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
 OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "sed", "{", "}"}
-VERBS = {"annotate", "apply", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "uncordon", "wait"}
+VERBS = {"annotate", "apply", "auth", "create", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "wait"}
+VERBS |= {"uncordon"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 

@@ -21,7 +21,7 @@ from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
 from snakepit._names import nearest
 from snakepit._values import payloads
-from snakepit.author.context import AsyncContext, CallInfo, Context, Interrupted, StateCache
+from snakepit.author.context import AsyncContext, Caller, CallInfo, Context, Interrupted, StateCache
 from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool
 from snakepit.errors import InvalidArguments, SnakepitError, Started
@@ -185,8 +185,10 @@ class Invoker:
 
     def _context(self, call: RunningCall, kind: type[Context] | type[AsyncContext]) -> Context | AsyncContext:
         frame = call.frame
+        caller = Caller(frame.subject, frame.groups)
+        deadline = frame.deadline or None
         info = CallInfo(
-            frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, frame.deadline or None, frame.session_uid
+            frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, deadline, frame.session_uid, caller
         )
         return kind(info, call, self.cache)
 

@@ -74,6 +74,7 @@ def payload_bytes(payload: Payload | LargePayload) -> int:
 
 def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
     """The packet for a worker's inbox. What `held` knows already is not read off the message again."""
+    caller = call.caller
     return CallFrame(
         id=held.id,
         call_id=held.call_id,
@@ -87,6 +88,8 @@ def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
         metadata=dict(metadata) if (metadata := call.metadata) else {},
         traceparent=held.traceparent,
         sections=tuple(call.pieces.sections) if held.large else (),
+        subject=caller.subject,
+        groups=tuple(caller.groups) if caller.subject else (),
     )
 
 

@@ -1,6 +1,6 @@
-"""Who may say that it is a capsule's agent, or the operator: tokens, the keys that they are signed with, and what each of them allows.
+"""Who somebody is, an agent, the operator or a caller: tokens, and the keys that they are signed with.
 
-Calls, and whoever makes them, are not asked for anything here.
+What a caller may do is not asked here, but in `authorization`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def make_gate(wanted: Authentication | None) -> Gate:
         return Gate()
     # The cryptography is 10 MiB: only those who use it pay for that.
     from snakepit_control_plane.authentication.guarded import Guarded
-    from snakepit_control_plane.authentication.keys import Keys, fetch
+    from snakepit_control_plane.authentication.keys import Keys, discover, fetch
 
-    return Guarded(wanted, Keys(partial(fetch, wanted)))
+    others = tuple((issuer, Keys(partial(discover, issuer))) for issuer in wanted.issuers)
+    return Guarded(wanted, Keys(partial(fetch, wanted)), others)

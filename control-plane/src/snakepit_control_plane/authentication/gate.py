@@ -6,11 +6,13 @@ for one pool. So one pool's agent can't pose as another pool's capsule either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snakepit.errors import PermissionDenied, Unauthenticated
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.model.caller import Caller
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """Of an RPC, as its caller sent it."""
@@ -18,10 +20,15 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 @dataclass(frozen=True)
 class Identity:
-    """What a token that was checked says. A token that is bound to no pod has no `pod` and no `pod_uid`."""
+    """What a token that was checked says. A token that is bound to no pod has no `pod` and no `pod_uid`.
+
+    `expires` in seconds since the epoch.
+    """
 
     subject: str
     audiences: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    expires: float = math.inf
     namespace: str = ""
     pod: str = ""
     pod_uid: str = ""
@@ -30,7 +37,7 @@ class Identity:
 class Gate:
     """Asked before anybody is believed. This one believes everybody: for local mode, and clusters that want no tokens.
 
-    Another one's first two methods raise Unauthenticated, PermissionDenied or ServerUnavailable.
+    Another one's methods raise Unauthenticated, PermissionDenied or ServerUnavailable.
     """
 
     async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
@@ -39,9 +46,9 @@ class Gate:
     async def admit_operator(self, metadata: Metadata) -> None:
         """Is this the operator?"""
 
-    async def identify(self, metadata: Metadata) -> str:
-        """Who a client is, by its token's subject; empty: it has no token that is right. For fairness, nothing else depends on it."""
-        return ""
+    async def identify(self, metadata: Metadata, connection: str) -> Caller:
+        """Whom calls come from that come by this connection."""
+        return Caller(connection)
 
 
 def check_agent(identity: Identity, claimed: link_pb2.Capsule, audience: str) -> None:
@@ -64,10 +71,20 @@ def check_operator(identity: Identity, audience: str, operator: str) -> None:
         raise PermissionDenied(f"only the operator may sync pools: that is {operator} for {audience!r}, and this is {who}")
 
 
+def check_caller(identity: Identity, audience: str) -> None:
+    """Raises Unauthenticated: the token is for somebody else, or for an agent."""
+    if audience not in identity.audiences:
+        raise _not_ours(identity, audience)
+
+
 def check_audience(identity: Identity, audience: str) -> None:
     """Raises Unauthenticated: the token is for somebody else."""
     if not any(each == audience or each.startswith(f"{audience}/") for each in identity.audiences):
-        raise Unauthenticated(f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}")
+        raise _not_ours(identity, audience)
+
+
+def _not_ours(identity: Identity, audience: str) -> Unauthenticated:
+    return Unauthenticated(f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}")
 
 
 def _said(identity: Identity) -> str:

@@ -1,18 +1,19 @@
-"""The gate of a control plane that asks for tokens: off the RPC's metadata, checked against the issuer's keys."""
+"""The gate of a control plane that asks for tokens: off the RPC's metadata, checked against their issuers' keys."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from snakepit.errors import ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.authentication.gate import Gate, Identity, Metadata, check_agent, check_audience, check_operator
+from snakepit_control_plane.authentication.gate import Gate, Identity, Metadata, check_agent, check_caller, check_operator
+from snakepit_control_plane.authentication.issuers import Issuer
 from snakepit_control_plane.authentication.keys import Keys
 from snakepit_control_plane.authentication.settings import Authentication
-from snakepit_control_plane.authentication.tokens import key_id, read
+from snakepit_control_plane.authentication.static import StaticTokens
+from snakepit_control_plane.authentication.tokens import issuer_of, key_id, person, read, service_account
+from snakepit_control_plane.model.caller import Caller
 
 HEADER = "authorization"
 SCHEME = "bearer "
@@ -22,61 +23,86 @@ CHECKED_SECONDS = 30.0
 
 MOST_CHECKED = 4096
 
-IDENTIFY_SECONDS = 1.0
-"""So long may a client's call wait for keys that its token needs, and not at all while they can't be fetched."""
-
-log = logging.getLogger(__name__)
+HELP = "docs/security.md says how a pod, a laptop and a program elsewhere get one"
 
 
 class Guarded(Gate):
-    """Believes who has the right token."""
+    """Believes who has the right token. `keys` are the cluster's, `others` those of callers' other issuers."""
 
-    def __init__(self, wanted: Authentication, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        wanted: Authentication,
+        keys: Keys,
+        others: tuple[tuple[Issuer, Keys], ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._wanted = wanted
         self._keys = keys
-        self._clock = clock
+        self._others = {issuer.issuer.url: (issuer, theirs) for issuer, theirs in others}
+        self._static = StaticTokens(wanted.tokens_file) if wanted.tokens_file else None
+        self._clock, self._wall = clock, wall
         self._checked: dict[str, tuple[Identity, float]] = {}
 
     async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
-        identity = await self._identity(_bearer(metadata), f"the agent of capsule {claimed.name}")
+        identity = await self._of_cluster(_bearer(metadata, f"the agent of capsule {claimed.name}"))
         check_agent(identity, claimed, self._wanted.audience)
 
     async def admit_operator(self, metadata: Metadata) -> None:
         """See `gate.Gate`."""
-        identity = await self._identity(_bearer(metadata), "whoever syncs pools")
+        identity = await self._of_cluster(_bearer(metadata, "whoever syncs pools"))
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 
-    async def identify(self, metadata: Metadata) -> str:
-        """A token that is not right, or can't be checked now, is as good as none: its bearer takes turns as a connection."""
-        try:
-            if not (token := _bearer(metadata)):
-                return ""
-            async with asyncio.timeout(0 if self._keys.are_away else IDENTIFY_SECONDS):
-                identity = await self._identity(token, "a client")
-            check_audience(identity, self._wanted.audience)
-        except (Unauthenticated, ServerUnavailable, TimeoutError) as error:
-            log.debug("a client is known by its connection alone: %s", error)
-            return ""
-        return identity.subject
+    async def identify(self, metadata: Metadata, connection: str) -> Caller:
+        """See `gate.Gate`."""
+        token = _bearer(metadata, "the caller", HELP)
+        if self._static is not None and (identity := self._of_file(token)) is not None:
+            return _caller(identity)
+        if self._others and (found := self._others.get(issuer_of(token))) is not None:
+            return _caller(await self._checked_once(token, lambda: self._of_issuer(token, *found)))
+        identity = await self._of_cluster(token)
+        check_caller(identity, self._wanted.audience)
+        return _caller(identity)
 
-    async def _identity(self, token: str, who: str) -> Identity:
-        if not token:
-            raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing")
+    def _of_file(self, token: str) -> Identity | None:
+        assert self._static is not None
+        try:
+            return self._static.find(token)
+        except (OSError, ValueError) as error:
+            raise ServerUnavailable(f"SNAKEPIT_AUTH_TOKENS_FILE can't be used: {error}") from None
+
+    async def _of_cluster(self, token: str) -> Identity:
+        async def look() -> Identity:
+            key, issuer = await self._keys.find(key_id(token))
+            return service_account(read(token, key, issuer))
+
+        return await self._checked_once(token, look)
+
+    async def _of_issuer(self, token: str, issuer: Issuer, keys: Keys) -> Identity:
+        key, name = await keys.find(key_id(token))
+        return person(read(token, key, name), issuer)
+
+    async def _checked_once(self, token: str, look: Callable[[], Awaitable[Identity]]) -> Identity:
         known = self._checked.get(token)
-        if known is not None and known[1] > self._clock():
+        if known is not None and known[1] > self._clock() and known[0].expires > self._wall():
             return known[0]
-        key, issuer = await self._keys.find(key_id(token))
-        identity = read(token, key, issuer)
+        identity = await look()
         if len(self._checked) >= MOST_CHECKED:
             self._checked.clear()
         self._checked[token] = identity, self._clock() + CHECKED_SECONDS
         return identity
 
 
-def _bearer(metadata: Metadata) -> str:
-    """The token, empty: there is none. Raises Unauthenticated for credentials of another kind."""
+def _caller(identity: Identity) -> Caller:
+    return Caller(identity.subject, identity.subject, identity.groups, identity.expires)
+
+
+def _bearer(metadata: Metadata, who: str, help_: str = "") -> str:
+    """Raises Unauthenticated where there is none, and for credentials of another kind."""
     found = next((str(value) for key, value in metadata if key == HEADER), "")
     if found and not found.lower().startswith(SCHEME):
         raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
-    return found[len(SCHEME) :].strip()
+    if not (token := found[len(SCHEME) :].strip()):
+        raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}")
+    return token

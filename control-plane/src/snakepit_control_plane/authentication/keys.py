@@ -6,6 +6,7 @@ While they can't be fetched, those that are known go on. However many unknown ke
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakepit.errors import ServerUnavailable, Unauthenticated
+from snakepit_control_plane.authentication.issuers import Issuer
 from snakepit_control_plane.authentication.settings import Authentication, is_url
 from snakepit_control_plane.authentication.tokens import Key, issuer_of, parse_keys
 
@@ -44,6 +46,18 @@ def fetch(wanted: Authentication) -> Issued:
     token = Path(wanted.token_file).read_text().strip() if wanted.token_file else ""
     data = _get(wanted.keys, token, wanted.ca_file) if is_url(wanted.keys) else Path(wanted.keys).read_bytes()
     return Issued(wanted.issuer or issuer_of(token), parse_keys(data))
+
+
+def discover(issuer: Issuer) -> Issued:
+    """Read an issuer's keys where its discovery document says that they are. It blocks. Raises OSError or ValueError.
+
+    https://openid.net/specs/openid-connect-discovery-1_0.html
+    """
+    url, authority = issuer.issuer.url, issuer.issuer.certificate_authority
+    document = json.loads(_get(issuer.issuer.discovery_url or f"{url.rstrip('/')}/.well-known/openid-configuration", authority=authority))
+    if not isinstance(document, dict) or document.get("issuer") != url or not is_url(str(document.get("jwks_uri"))):
+        raise ValueError(f"the discovery document of {url} names another issuer, or no jwks_uri")
+    return Issued(url, parse_keys(_get(str(document["jwks_uri"]), authority=authority)))
 
 
 class Keys:
@@ -114,11 +128,11 @@ class _Straight(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _get(url: str, token: str, ca_file: str) -> bytes:
+def _get(url: str, token: str = "", ca_file: str = "", authority: str = "") -> bytes:
     request = urllib.request.Request(url)
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
-    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file or None))
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file or None, cadata=authority or None))
     try:
         with urllib.request.build_opener(tls, _Straight()).open(request, timeout=FETCH_SECONDS) as answer:
             data: bytes = answer.read(MOST_BYTES + 1)

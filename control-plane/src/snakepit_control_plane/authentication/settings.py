@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from snakepit_control_plane.authentication.issuers import Issuer, parse_issuers
+
 MODES = ("off", "required")
 _NEEDED = ("keys", "audience", "operator")
-_OPTIONAL = ("issuer", "ca_file", "token_file")
+_OPTIONAL = ("issuer", "ca_file", "token_file", "api_server", "audit", "issuers", "tokens_file")
+LEVELS = ("off", "denied", "all")
 _SUBJECT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True)
 class Authentication:
-    """How agents and the operator prove who they are."""
+    """How agents, the operator and callers prove who they are, and who says what callers may do."""
 
     keys: str
     """The JWKS: an https URL, or the path of a file (SNAKEPIT_AUTH_KEYS)."""
@@ -28,7 +31,15 @@ class Authentication:
     ca_file: str = ""
     """What signs the certificate of `keys`, if not one of the machine's authorities (SNAKEPIT_AUTH_CA_FILE)."""
     token_file: str = ""
-    """A token that `keys` is fetched with (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
+    """A token that `keys` is fetched with, and the API server asked (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
+    api_server: str = ""
+    """Its URL, where callers' rights are asked for (SNAKEPIT_AUTH_API_SERVER); empty: who has a right token may do everything."""
+    audit: str = "denied"
+    """Which decisions on rights are written down: off, denied or all (SNAKEPIT_AUTH_AUDIT)."""
+    issuers: tuple[Issuer, ...] = ()
+    """Whose tokens callers may bring besides (SNAKEPIT_AUTH_ISSUERS): the `jwt` of an AuthenticationConfiguration, as JSON."""
+    tokens_file: str = ""
+    """Tokens that don't change, a line each: token,subject,uid,"group,group" (SNAKEPIT_AUTH_TOKENS_FILE); read again as it changes."""
 
 
 def from_environment(environment: Mapping[str, str], problems: list[str]) -> Authentication | None:
@@ -46,7 +57,16 @@ def from_environment(environment: Mapping[str, str], problems: list[str]) -> Aut
         problems.append(f"SNAKEPIT_AUTH_OPERATOR={read['operator']!r} is no service account: use {_SUBJECT}NAMESPACE:NAME")
     if not read["issuer"] and not read["token_file"]:
         problems.append("SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens, or set SNAKEPIT_AUTH_TOKEN_FILE to a token of theirs")
-    return Authentication(**read)
+    if (read["audit"] or "denied") not in LEVELS:
+        problems.append(f"SNAKEPIT_AUTH_AUDIT={read['audit']!r} is unknown: use {', '.join(LEVELS)}")
+    if read["api_server"] and not read["token_file"]:
+        problems.append("SNAKEPIT_AUTH_TOKEN_FILE is not set, and SNAKEPIT_AUTH_API_SERVER needs a token to ask with")
+    issuers: tuple[Issuer, ...] = ()
+    try:
+        issuers = parse_issuers(read["issuers"] or "[]")
+    except ValueError as error:
+        problems.append(f"SNAKEPIT_AUTH_ISSUERS: {error}")
+    return Authentication(**{**read, "audit": read["audit"] or "denied", "issuers": issuers})  # type: ignore[arg-type]
 
 
 def is_url(keys: str) -> bool:

@@ -9,6 +9,7 @@ import jwt
 
 from snakepit.errors import Unauthenticated
 from snakepit_control_plane.authentication.gate import Identity
+from snakepit_control_plane.authentication.issuers import Issuer
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """None with a shared secret: our keys are public, and anybody could sign with them."""
@@ -18,6 +19,9 @@ LEEWAY_SECONDS = 10.0
 
 MOST_BYTES = 16 * 1024
 """A longer token isn't looked at."""
+
+SERVICE_ACCOUNT = "system:serviceaccount:"
+AUTHENTICATED = "system:authenticated"
 
 Key = jwt.PyJWK
 
@@ -48,35 +52,61 @@ def key_id(token: str) -> str:
 
 
 def issuer_of(token: str) -> str:
-    """Who signed it, by its own word: only for a token that is ours."""
-    return str(jwt.decode(token, options={"verify_signature": False}).get("iss", ""))
+    """Who signed it, by its own word. Raises Unauthenticated."""
+    try:
+        return str(jwt.decode(token, options={"verify_signature": False}).get("iss", ""))
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Unauthenticated(f"the token can't be read: {error}") from None
 
 
-def read(token: str, key: Key, issuer: str) -> Identity:
-    """What a token says whose signature, issuer and times are right; for whom it is, is not looked at. Raises Unauthenticated."""
+def read(token: str, key: Key, issuer: str) -> Mapping[str, Any]:
+    """The claims of a token whose signature, issuer and times are right; for whom it is, is not looked at. Raises Unauthenticated."""
     options: Any = {"require": ["exp", "iss", "sub", "aud"], "verify_aud": False}
     try:
-        claims = jwt.decode(token, key, algorithms=list(ALGORITHMS), issuer=issuer, leeway=LEEWAY_SECONDS, options=options)
+        claims: Mapping[str, Any] = jwt.decode(
+            token, key, algorithms=list(ALGORITHMS), issuer=issuer, leeway=LEEWAY_SECONDS, options=options
+        )
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("the token has expired: its file is to be read again before it does") from None
     except jwt.InvalidIssuerError:
         raise Unauthenticated(f"the token is not one of {issuer}") from None
     except (jwt.PyJWTError, ValueError) as error:
         raise Unauthenticated(f"the token is not valid: {error}") from None
-    return _identity(claims)
+    return claims
 
 
-def _identity(claims: Mapping[str, Any]) -> Identity:
-    audience = claims["aud"]
+def service_account(claims: Mapping[str, Any]) -> Identity:
+    """Who bears a token of the cluster's own, in the groups that the API server puts a service account into."""
     bound = _object(claims.get("kubernetes.io"))
-    pod = _object(bound.get("pod"))
+    pod, subject = _object(bound.get("pod")), str(claims["sub"])
+    namespace = subject.removeprefix(SERVICE_ACCOUNT).partition(":")[0] if subject.startswith(SERVICE_ACCOUNT) else ""
+    of_namespace = (f"system:serviceaccounts:{namespace}",) if namespace else ()
     return Identity(
-        subject=str(claims["sub"]),
-        audiences=(audience,) if isinstance(audience, str) else tuple(map(str, audience)),
+        subject=subject,
+        audiences=audiences(claims),
+        groups=("system:serviceaccounts", *of_namespace, AUTHENTICATED),
+        expires=float(claims["exp"]) + LEEWAY_SECONDS,
         namespace=str(bound.get("namespace", "")),
         pod=str(pod.get("name", "")),
         pod_uid=str(pod.get("uid", "")),
     )
+
+
+def person(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
+    """Who bears a token of another issuer. Raises Unauthenticated."""
+    if not (subject := issuer.subject(claims)).isprintable() or not subject:
+        claim = issuer.claim_mappings.username.claim
+        raise Unauthenticated(f"the token of {issuer.issuer.url} names nobody in its claim {claim!r} whom that issuer may name")
+    found = audiences(claims)
+    if not set(found) & set(issuer.issuer.audiences):
+        raise Unauthenticated(f"the token of {issuer.issuer.url} is for {', '.join(found) or 'nobody'}, not for this control plane")
+    return Identity(subject, found, (*issuer.groups(claims), AUTHENTICATED), float(claims["exp"]) + LEEWAY_SECONDS)
+
+
+def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """For whom a token is."""
+    audience = claims["aud"]
+    return (audience,) if isinstance(audience, str) else tuple(map(str, audience))
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -42,6 +42,8 @@ class Intake:
         now: float,
         *,
         caller: Hashable,
+        subject: str = "",
+        any_session: bool = False,
         sink: Sink | None = None,
         source: Source | None = None,
         takes_pieces: bool = False,
@@ -52,7 +54,9 @@ class Intake:
 
         `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
         """
-        call = self._calls.open(request_of(frame.call, now, caller, takes_pieces), frame, reply, sink, source, shares_memory)
+        call = self._calls.open(
+            request_of(frame.call, now, caller, takes_pieces, subject, any_session), frame, reply, sink, source, shares_memory
+        )
         if nest is not None:
             call.nest = nest
             nest.call = call
@@ -65,7 +69,7 @@ class Intake:
 
     def _admit(self, call: Call, now: float) -> None:
         name = call.request.pool
-        pool = self._pools.get(name) or self._pools.get(f"default/{name}")
+        pool = self._pools.named(name)
         problem = None
         if self._nested.client_calls and call.nest is None and call.message.parent_call_id:
             problem = self._nested.adopt(call)

@@ -31,6 +31,10 @@ class Pools(dict[str, Pool]):
             raise self.unknown(name)
         return pool
 
+    def named(self, name: str) -> Pool | None:
+        """The pool, by its full name or, where its namespace is `default`, its name alone."""
+        return self.get(name) or self.get(f"default/{name}")
+
     def unknown(self, name: str) -> SnakepitError:
         """The refusal of a name that no pool has."""
         return no_pool(name, self) if self.returned() else not_known_yet(name)

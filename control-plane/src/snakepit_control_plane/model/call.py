@@ -144,6 +144,7 @@ class Request(msgspec.Struct, frozen=True):
     """What was asked, as it was asked. `pool` as the caller wrote it; `timeout` in seconds, 0 is none; `came_at` of the loop's clock.
 
     `caller`: with whom it takes turns, and who counts in `call.maxConcurrentPerCaller`. `takes_pieces`: it fetches a large result.
+    `subject`: whose sessions it may use, or anybody's (`any_session`); empty: nobody was asked who it is.
     `leads`: the call runs for those that share its idempotency key: they are counted, it is not.
     """
 
@@ -160,10 +161,14 @@ class Request(msgspec.Struct, frozen=True):
     came_at: float
     caller: Hashable
     takes_pieces: bool
+    subject: str = ""
+    any_session: bool = False
     leads: bool = False
 
 
-def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False) -> Request:
+def request_of(
+    message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False, subject: str = "", any_session: bool = False
+) -> Request:
     """What a Call frame asks. Each field is taken off the frame once: each time would make it anew."""
     return Request(
         message.id,
@@ -179,6 +184,8 @@ def request_of(message: link_pb2.Call, now: float, caller: Hashable, takes_piece
         now,
         caller,
         takes_pieces,
+        subject,
+        any_session,
     )
 
 

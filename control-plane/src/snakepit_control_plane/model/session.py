@@ -17,6 +17,7 @@ class SessionRecord:
     """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
 
     `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
+    `owner`: the subject that made it; empty: nobody was asked who it is, and it is everybody's.
     """
 
     pool: str
@@ -29,6 +30,7 @@ class SessionRecord:
     worker: str = ""
     incarnation: str = ""
     agent: str = ""
+    owner: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -39,6 +41,10 @@ class SessionRecord:
     def binding(self) -> tuple[str, int, str]:
         """What a change of the binding is compared with."""
         return self.uid, self.epoch, self.incarnation
+
+    def is_of(self, subject: str) -> bool:
+        """May that subject use it without a right on others' sessions?"""
+        return not self.owner or self.owner == subject
 
     @property
     def expires(self) -> float:

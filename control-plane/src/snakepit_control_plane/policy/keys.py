@@ -16,6 +16,8 @@ _GIVEN_UP = ("DEADLINE", "CANCELLED")
 def check_key(call: link_pb2.Call) -> SnakepitError | None:
     """What is wrong with the key of a call that has one."""
     size = len(call.idempotency_key.encode())
+    if not call.idempotency_key.isprintable():
+        return InvalidArguments("idempotency_key has characters that can't be printed: use a UUID, or a hash")
     if call.stream:
         return InvalidArguments("idempotency_key: a stream is not kept, so it can't be repeated under a key: leave the key empty")
     if size > MOST_KEY_BYTES:
@@ -25,6 +27,11 @@ def check_key(call: link_pb2.Call) -> SnakepitError | None:
     return None
 
 
+def own_key(key: str, subject: str) -> str:
+    """The key as the store has it: each subject has keys of its own. Subjects are printable, so that the first line is the key."""
+    return f"{key}\n{subject}" if subject else key
+
+
 def digest(call: link_pb2.Call) -> str:
     """Stands for what the call asks: tool, session and the very bytes of its arguments."""
     arguments = call.arguments_digest if call.HasField("pieces") else digests.of_payload(call.arguments)
@@ -32,9 +39,10 @@ def digest(call: link_pb2.Call) -> str:
 
 
 def other_call(key: str) -> InvalidArguments:
-    return InvalidArguments(
-        f"idempotency_key {key!r} was used for another call (tool, session or arguments differ): give every call a key of its own"
-    )
+    """`key` as the store has it."""
+    said = key.partition("\n")[0]
+    rule = "was used for another call (tool, session or arguments differ): give every call a key of its own"
+    return InvalidArguments(f"idempotency_key {said!r} {rule}")
 
 
 def never_started(result: link_pb2.Result) -> bool:

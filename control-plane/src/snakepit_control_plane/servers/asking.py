@@ -79,6 +79,7 @@ class Asking:
         try:
             if parent is None or parent.answered:
                 raise Cancelled("the call that asked has ended", started=Started.NO)
+            call.caller.CopyFrom(parent.message.caller)
             target = self._flow.nested.resolve(parent, call)
             if target.offered is not None:
                 id_ = call.id
@@ -102,7 +103,10 @@ class Asking:
                 window.lift()
                 stream.reply(call, frame)
 
-        call = flow.intake.open(frame, ended, now, caller=parent.request.caller, sink=stream, nest=target.nest)
+        asker = parent.request
+        call = flow.intake.open(
+            frame, ended, now, caller=asker.caller, subject=asker.subject, any_session=asker.any_session, sink=stream, nest=target.nest
+        )
         if stream is not None:
             self._tasks.spawn(self._pump(call, stream, window))
         if stream is not None or not call.answered:

@@ -17,9 +17,11 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.admission import check_sections
 from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.bulk import BulkCall
+from snakepit_control_plane.servers.door import Door, sign
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, readable
 
 PROGRESS_KEPT = 16
@@ -28,7 +30,7 @@ PROGRESS_KEPT = 16
 _read = readable(link_pb2.FromClient)
 
 
-async def serve_client(flow: Flow, caller: str, is_closed: Callable[[], bool], bulk: BulkCall) -> None:
+async def serve_client(flow: Flow, caller: Caller, door: Door, is_closed: Callable[[], bool], bulk: BulkCall) -> None:
     """One call. `is_closed`: is nothing more taken? Raises SnakepitError for what can't be said in a message."""
     message = await bulk.read()
     if is_closed():
@@ -43,7 +45,9 @@ async def serve_client(flow: Flow, caller: str, is_closed: Callable[[], bool], b
         if first.fetch:
             await _fetch(flow, first.fetch, bulk)
         else:
-            call = _ClientCall(flow, bulk, caller, first)
+            pool = flow.pools.named(first.call.pool)
+            any_session = pool is not None and await door.may_call(caller, pool.name, first.call.session_id)
+            call = _ClientCall(flow, bulk, caller, any_session, first)
             del first  # The call has its own copy; here it would stay for as long as the stream does.
             await call.run()
 
@@ -74,8 +78,8 @@ async def pass_down(
 class _ClientCall:
     """One call from its first message to its end."""
 
-    def __init__(self, flow: Flow, bulk: BulkCall, caller: str, first: link_pb2.FromClient) -> None:
-        self._frame, self._caller = link_pb2.Frame(call=first.call), caller
+    def __init__(self, flow: Flow, bulk: BulkCall, caller: Caller, any_session: bool, first: link_pb2.FromClient) -> None:
+        self._frame, self._caller, self._any_session = link_pb2.Frame(call=first.call), caller, any_session
         self._flow = flow
         self._bulk = bulk
         self._result: link_pb2.Result | None = None
@@ -89,11 +93,14 @@ class _ClientCall:
         frame = self._frame
         if not frame.call.tool:
             raise InvalidArguments("tool is missing: name the tool to run")
+        sign(frame.call, self._caller)
         self._call = self._flow.intake.open(
             frame,
             self._stream.reply if self._stream is not None else self._reply,
             self._flow.clock(),
-            caller=self._caller,
+            caller=self._caller.name,
+            subject=self._caller.subject,
+            any_session=self._any_session,
             sink=self._stream,
             source=self._upload if frame.call.HasField("pieces") else None,
             takes_pieces=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 
@@ -9,14 +10,20 @@ from snakepit import _wire as links
 from snakepit._wire import LinkClosed
 from snakepit._wire.lane import Lane
 from snakepit._wire.status import to_frame
-from snakepit.errors import InvalidArguments, Started
+from snakepit.errors import InvalidArguments, SnakepitError, Started, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.client_bulk import serve_client
+from snakepit_control_plane.servers.credentials import Credentials
+from snakepit_control_plane.servers.door import Door, PoolRights, sign
 from snakepit_control_plane.servers.offers import Provider
+
+EXPIRED_SECONDS = 30.0
+"""The calls of a link whose token has expired may end within this time."""
 
 
 class ClientPeer:
@@ -24,14 +31,29 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, flow: Flow, link: links.Link, caller: str) -> None:
+    def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door) -> None:
         self._flow = flow
-        self._caller = caller
-        self.provider = Provider(flow, link)
+        self._door = door
+        self._rights = PoolRights(door, lambda: self._caller, self._allowed, self._send)
+        self.provider = Provider(flow, link, lambda: self._caller, door)
         self._link = link
         self._calls: dict[int, Call] = {}
         self._last_call = 0
         self._finished = False
+        self._refusal: SnakepitError | None = None
+        self._credentials = Credentials(door, caller, self._send, self._rights.forget, self._expired)
+        self._credentials.start()
+
+    @property
+    def _caller(self) -> Caller:
+        return self._credentials.caller
+
+    def _expired(self) -> None:
+        """What runs may end; the client dials again, and is told why it may not."""
+        why = f"the token of {self._caller.subject}, which this link was opened with, has expired: give its next one in time"
+        self._refusal = Unauthenticated(why)
+        self._send(link_pb2.Frame(go_away=link_pb2.GoAway()))
+        asyncio.get_running_loop().call_later(EXPIRED_SECONDS, self._link.close, why)
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         now, on_lane, with_others = self._flow.clock(), link.transport == Lane.name, len(frames) > 1
@@ -44,8 +66,12 @@ class ClientPeer:
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
                     self._flow.calls.cancel(call)
+                elif self._rights.cancel(frame.cancel.id):
+                    pass
                 elif len(self._flow.transfers):
                     self._abandon(frame.cancel.id)
+            elif kind == "credentials":
+                self._credentials.renew(frame.credentials.token)
             elif not self.provider.take(kind, frame):
                 link.pass_over(frame)
 
@@ -55,14 +81,36 @@ class ClientPeer:
         if id_ in self._calls:
             self._hang_up(f"two calls of this link have the id {id_}: give each open call an id of its own")
             return
-        self._last_call = id_
-        if asked.stream or asked.HasField("pieces"):
-            error = to_frame(InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
-            self._send(link_pb2.Frame(result=link_pb2.Result(id=id_, call_id=asked.call_id, error=error)))
+        if self._refusal is not None:
+            self._fail(asked, self._refusal)
             return
+        pool = self._flow.pools.named(asked.pool)
+        any_session = self._rights.allow(pool.name, frame, now) if pool is not None else False
+        if any_session is not None:
+            self._take(frame, now, on_lane, with_others, any_session)
+
+    def _allowed(self, frame: link_pb2.Frame, any_session: bool) -> None:
+        if not self._finished:
+            self._take(frame, self._flow.clock(), self._link.transport == Lane.name, False, any_session)
+
+    def _take(self, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool, any_session: bool) -> None:
+        asked = frame.call
+        id_ = self._last_call = asked.id
+        if asked.stream or asked.HasField("pieces"):
+            self._fail(asked, InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
+            return
+        sign(asked, self._caller)
         source = None if on_lane else set_apart(asked, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(
-            frame, self._reply, now, caller=self._caller, source=source, takes_pieces=on_lane, shares_memory=with_others
+            frame,
+            self._reply,
+            now,
+            caller=self._caller.name,
+            subject=self._caller.subject,
+            any_session=any_session,
+            source=source,
+            takes_pieces=on_lane,
+            shares_memory=with_others,
         )
         if not call.answered:
             self._calls[id_] = call
@@ -71,6 +119,9 @@ class ClientPeer:
         if call.answered:  # Else it is the call's Progress.
             self._calls.pop(call.request.id, None)
         self._send(frame)
+
+    def _fail(self, asked: link_pb2.Call, error: SnakepitError) -> None:
+        self._send(link_pb2.Frame(result=link_pb2.Result(id=asked.id, call_id=asked.call_id, error=to_frame(error))))
 
     def _send(self, frame: link_pb2.Frame) -> None:
         try:
@@ -86,7 +137,9 @@ class ClientPeer:
         self._link.close(why)
 
     async def serve_bulk(self, bulk: BulkCall) -> None:
-        await serve_client(self._flow, self._caller, lambda: self._finished, bulk)
+        if self._refusal is not None:
+            raise self._refusal
+        await serve_client(self._flow, self._caller, self._door, lambda: self._finished, bulk)
 
     def with_lane(self) -> None:
         """Its frames take it."""
@@ -101,10 +154,13 @@ class ClientPeer:
     def finish(self) -> None:
         """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
         self._finished = True
+        self._rights.finish()
         with contextlib.suppress(LinkClosed):
             self._link.send(link_pb2.Frame(go_away=link_pb2.GoAway(last_call=self._last_call)))
 
     def closed(self) -> None:
+        self._rights.closed()
+        self._credentials.closed()
         for call in list(self._calls.values()):
             self._flow.calls.cancel(call)
         self.provider.closed()

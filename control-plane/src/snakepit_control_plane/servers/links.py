@@ -20,15 +20,15 @@ from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
-from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.servers.agent_link import AgentPeer
 from snakepit_control_plane.servers.bounds import Refusals, check_hello
 from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
 from snakepit_control_plane.servers.client_link import ClientPeer
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
-from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, caller, metadata
+from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
 from snakepit_control_plane.store.interface import Store
 
 HELLO_SECONDS = 5.0
@@ -91,8 +91,8 @@ class _Offered:
 class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     """`replica` is this process's random name."""
 
-    def __init__(self, flow: Flow, fleet: Fleet, store: Store, replica: str, lanes: Lanes, gate: Gate | None = None) -> None:
-        self._gate = gate or Gate()
+    def __init__(self, flow: Flow, fleet: Fleet, store: Store, replica: str, lanes: Lanes, door: Door) -> None:
+        self._door = door
         self._lanes = lanes
         self.flow = flow
         self.fleet = fleet
@@ -106,12 +106,11 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         read = partial(_read, context)
         try:
-            who = await caller(self._gate, context)
             first, hello = await self._hello(read)
             protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
             outbox = CLIENT_OUTBOX_BYTES if hello.role == link_pb2.ROLE_CLIENT else 0
             link = links.Link(self._on_frames, name=_name(hello, context), outbox_bytes=outbox)
-            peer = await self._admit(hello, link, context, who)
+            peer = await self._admit(hello, link, context)
         except SnakepitError as error:
             self._log_once(error, context)
             await abort(context, error)
@@ -144,17 +143,17 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         check_hello(hello)
         return first, hello
 
-    async def _admit(self, hello: link_pb2.Hello, link: links.Link, context: Context, who: str) -> Peer:
+    async def _admit(self, hello: link_pb2.Hello, link: links.Link, context: Context) -> Peer:
         """Raises SnakepitError."""
         if hello.role == link_pb2.ROLE_AGENT:
-            await self._gate.admit_agent(metadata(context), hello.capsule)
+            await self._door.gate.admit_agent(metadata(context), hello.capsule)
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link)
         if hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            return ClientPeer(self.flow, link, who)
+            return ClientPeer(self.flow, link, await self._door.caller(context), self._door)
         raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
 
     def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:

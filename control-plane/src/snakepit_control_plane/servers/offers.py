@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from snakepit import _wire as links
+from snakepit._tasks import Tasks
 from snakepit._telemetry import tracing
 from snakepit._values.strings import quoted
 from snakepit._wire import LinkClosed
@@ -27,8 +29,11 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.nested import Answer, Chunk, Target
 from snakepit_control_plane.model.call import outcome_of
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.policy.admission import payload_bytes
+from snakepit_control_plane.policy.rights import OFFER
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
 
 PROVIDER_CHARACTERS = 64
@@ -97,8 +102,10 @@ class ClientCall:
 class Provider:
     """One client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
 
-    def __init__(self, flow: Flow, link: links.Link) -> None:
+    def __init__(self, flow: Flow, link: links.Link, who: Callable[[], Caller], door: Door) -> None:
         self.client = ""
+        self._who, self._door = who, door
+        self._tasks, self._turn = Tasks(), asyncio.Lock()
         self._flow = flow
         self._nested = flow.nested
         self._link = link
@@ -138,7 +145,7 @@ class Provider:
     def take(self, kind: str | None, frame: link_pb2.Frame) -> bool:
         """A frame of the client's; False: it is none about its tools."""
         if kind == "offer":
-            self._offered(frame.offer)
+            self._tasks.spawn(self._offered(frame.offer), name="offer of tools")
         elif kind == "result":
             self._answered(frame.result)
         elif kind == "flow":
@@ -147,10 +154,13 @@ class Provider:
             return False
         return True
 
-    def _offered(self, offer: link_pb2.Offer) -> None:
+    async def _offered(self, offer: link_pb2.Offer) -> None:
         reply = link_pb2.OfferReply(id=offer.id)
         try:
-            self._accept(offer)
+            async with self._turn:
+                if offer.tools:
+                    await self._door.access.check(self._who(), OFFER, self._flow.pools.find(full_name(offer.pool)).name)
+                self._accept(offer)
         except SnakepitError as error:
             reply.error.CopyFrom(to_frame(error))
         self.tell(link_pb2.Frame(offer_reply=reply))
@@ -196,6 +206,7 @@ class Provider:
 
     def closed(self) -> None:
         """The client has gone, and its tools with it."""
+        self._tasks.cancel()
         self._nested.catalogue.leave(self)
         for call in list(self.calls.values()):
             call.fail(_gone(call, "went away"))

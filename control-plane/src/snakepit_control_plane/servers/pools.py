@@ -13,6 +13,8 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
+from snakepit_control_plane.policy.rights import LOOK, MAINTAIN
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -21,33 +23,40 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     """Serves what the proto's comments say, of this replica's pools."""
 
-    def __init__(self, flow: Flow, fleet: Fleet) -> None:
+    def __init__(self, flow: Flow, fleet: Fleet, door: Door) -> None:
         self._flow = flow
+        self._door = door
         self._fleet = fleet
 
     async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
-        pools = sorted(self._flow.pools.items())
-        return pool_pb2.ListPoolsResponse(pools=[pool.describe() for _, pool in pools])
+        """Those that the caller may look at."""
+        caller = await self._door.caller(context)
+        allowed = [pool for _, pool in sorted(self._flow.pools.items()) if await self._door.may(caller, LOOK, pool.name)]
+        return pool_pb2.ListPoolsResponse(pools=[pool.describe() for pool in allowed])
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
-        return pool_pb2.GetPoolResponse(pool=self._flow.pools.find(full_name(request.pool)).describe())
+        pool = self._flow.pools.find(full_name(request.pool))
+        await self._door.admit(context, LOOK, pool.name)
+        return pool_pb2.GetPoolResponse(pool=pool.describe())
 
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
         pool = self._flow.pools.find(full_name(request.pool))
+        await self._door.admit(context, LOOK, pool.name)
         return pool_pb2.ListWorkersResponse(workers=pool.infos())
 
     async def DrainWorker(self, request: pool_pb2.DrainWorkerRequest, context: Context) -> pool_pb2.DrainWorkerResponse:  # noqa: N802
-        worker = self._worker(request.pool, request.worker)
+        worker = await self._worker(request, context)
         self._fleet.drain(worker.capsule, worker)
         return pool_pb2.DrainWorkerResponse()
 
     async def RecycleWorker(self, request: pool_pb2.RecycleWorkerRequest, context: Context) -> pool_pb2.RecycleWorkerResponse:  # noqa: N802
-        worker = self._worker(request.pool, request.worker)
+        worker = await self._worker(request, context)
         self._fleet.drain(worker.capsule, worker, recycle=True)
         return pool_pb2.RecycleWorkerResponse()
 
-    def _worker(self, pool_name: str, name: str) -> Worker:
-        pool = self._flow.pools.find(full_name(pool_name))
+    async def _worker(self, request: pool_pb2.DrainWorkerRequest | pool_pb2.RecycleWorkerRequest, context: Context) -> Worker:
+        pool, name = self._flow.pools.find(full_name(request.pool)), request.worker
+        await self._door.admit(context, MAINTAIN, pool.name)
         worker = pool.workers.get(name)
         if worker is None:
             known = ", ".join(sorted(pool.workers)[:10]) or "none"
@@ -58,14 +67,17 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
 class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
     """Serves what the proto's comments say."""
 
-    def __init__(self, flow: Flow, offered: Catalogue[Any]) -> None:
+    def __init__(self, flow: Flow, offered: Catalogue[Any], door: Door) -> None:
         self._flow = flow
+        self._door = door
         self._offered = offered
 
     async def ListTools(self, request: tool_pb2.ListToolsRequest, context: Context) -> tool_pb2.ListToolsResponse:  # noqa: N802
         pool = self._flow.pools.find(full_name(request.pool))
+        await self._door.admit(context, LOOK, pool.name)
         return tool_pb2.ListToolsResponse(tools=list_tools(pool, self._offered, request.session_id), description=pool.description)
 
     async def GetTool(self, request: tool_pb2.GetToolRequest, context: Context) -> tool_pb2.GetToolResponse:  # noqa: N802
         pool = self._flow.pools.find(full_name(request.pool))
+        await self._door.admit(context, LOOK, pool.name)
         return tool_pb2.GetToolResponse(tool=get_tool(pool, self._offered, request.tool))

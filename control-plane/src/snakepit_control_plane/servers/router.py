@@ -14,11 +14,11 @@ from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit._wire.status import from_frame
 from snakepit.errors import InvalidArguments
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
-from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream, take_whole
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.admission import (
     MOST_BESIDE_BYTES,
     payload_bytes,
@@ -27,8 +27,8 @@ from snakepit_control_plane.policy.admission import (
 )
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
+from snakepit_control_plane.servers.door import Door, sign
 from snakepit_control_plane.servers.rpc import (
-    caller,
     convert,
     full_name,
     metadata,
@@ -46,8 +46,8 @@ _PRIORITIES = frozenset(common_pb2.Priority.values())
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    def __init__(self, flow: Flow, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, flow: Flow, door: Door) -> None:
+        self._door = door
         self._flow = flow
 
     async def Execute(self, request: router_pb2.ExecuteRequest, context: Context) -> router_pb2.ExecuteResponse:  # noqa: N802
@@ -58,9 +58,13 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 answer.set_result(frame.result)
 
         sent = metadata(context)
-        frame, who = await _frame(request, context, sent), await caller(self._gate, context, sent)
+        who, any_session = await self._caller(request, context, sent)
+        frame = await _frame(request, context, sent)
+        sign(frame.call, who)
         source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
-        call = self._flow.intake.open(frame, reply, self._flow.clock(), caller=who, source=source)
+        call = self._flow.intake.open(
+            frame, reply, self._flow.clock(), caller=who.name, subject=who.subject, any_session=any_session, source=source
+        )
         try:
             result = await answer
         finally:
@@ -73,11 +77,22 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """It gives its messages as bytes: whoever waits for a slow caller holds nothing else of a chunk."""
         stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         sent = metadata(context)
+        who, any_session = await self._caller(request, context, sent)
         frame = await _frame(request, context, sent)
         frame.call.stream = True
+        sign(frame.call, who)
         frame.call.parent_call_id = parent_call_id(sent)
-        who, source = await caller(self._gate, context, sent), set_apart(frame.call, self._flow.limits.max_payload_bytes)
-        call = self._flow.intake.open(frame, stream.reply, self._flow.clock(), caller=who, sink=stream, source=source)
+        source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
+        call = self._flow.intake.open(
+            frame,
+            stream.reply,
+            self._flow.clock(),
+            caller=who.name,
+            subject=who.subject,
+            any_session=any_session,
+            sink=stream,
+            source=source,
+        )
         stream.watch(self._flow.calls, call)
         try:
             with self._flow.calls.delivering():
@@ -86,6 +101,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         finally:
             stream.abandon()
             self._flow.calls.cancel(call)
+
+    async def _caller(self, request: Request, context: Context, sent: Metadata) -> tuple[Caller, bool]:
+        """And whether it may use others' sessions. Raises SnakepitError where it may not call. A pool that isn't there is told later."""
+        who = await self._door.caller(context, sent)
+        pool = self._flow.pools.get(full_name(request.pool))
+        return who, pool is not None and await self._door.may_call(who, pool.name, request.session_id)
 
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
         chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)

@@ -18,7 +18,6 @@ from snakepit._names import parse_pool, pool_name
 from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -141,11 +140,6 @@ def _header(sent: Metadata, name: str) -> str:
 def metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Metadata:
     """What the peer sent before its first message; each time, grpcio makes it anew."""
     return cast(Metadata, context.invocation_metadata() or ())
-
-
-async def caller(gate: Gate, context: grpc.aio.ServicerContext[Any, Any], sent: Metadata | None = None) -> str:
-    """Whom the calls come from, as far as fairness goes: whoever its token says it is, or the connection. `sent`: see `metadata`."""
-    return await gate.identify(metadata(context) if sent is None else sent) or str(context.peer())
 
 
 def full_name(pool: str) -> str:

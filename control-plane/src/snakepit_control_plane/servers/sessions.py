@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,11 +20,15 @@ from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionRecord
+from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers import json_form
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import convert, full_name
 from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
+from snakepit_control_plane.store.memory import no_session
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -37,21 +41,44 @@ MOST_TTL_SECONDS = 365 * 86400.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class SessionServicer(session_pb2_grpc.SessionServiceServicer):
-    """`count` hears of pools whose sessions are all in use. A namespace has no more than `most`, or a few that others made just now."""
+class _Of(Protocol):
+    """A request about one session."""
 
-    def __init__(self, flow: Flow, store: Store, count: SessionCount, most: int) -> None:
+    pool: str
+    session_id: str
+
+
+class SessionServicer(session_pb2_grpc.SessionServiceServicer):
+    """`count` hears of pools whose sessions are all in use. A namespace has no more than `most`, or a few that others made just now.
+
+    A session is its maker's: others are told that there is none, unless they have a right on the pool's sessions.
+    """
+
+    def __init__(self, flow: Flow, store: Store, count: SessionCount, door: Door, most: int) -> None:
         self._count, self._most = count, most
+        self._door = door
         self._flow = flow
         self._store = store
 
-    def _pool(self, name: str) -> Pool:
-        return self._flow.pools.find(full_name(name))
+    async def _admit(self, request: _Of, context: Context, right: Right) -> Pool:
+        """The pool, for whoever owns the session or has the right on all of the pool's. Raises SessionNotFound for others."""
+        pool, caller = self._flow.pools.find(full_name(request.pool)), await self._door.caller(context)
+        if caller.subject:
+            await self._allow(caller, right, await self._store.get_session(pool.name, request.session_id))
+        return pool
+
+    async def _allow(self, caller: Caller, right: Right, record: SessionRecord) -> None:
+        own = record.is_of(caller.subject)
+        if own or not await self._door.may(caller, right, record.pool):
+            await self._door.access.check(caller, CALL, record.pool)
+            if not own:
+                raise no_session(record.pool, record.id)
 
     async def CreateSession(  # noqa: N802
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
-        pool = self._pool(request.pool)
+        pool = self._flow.pools.find(full_name(request.pool))
+        caller = await self._door.admit(context, CALL, pool.name)
         _check(request)
         wanted = SessionRecord(
             pool=pool.name,
@@ -61,11 +88,13 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             last_used=0.0,
             ttl_seconds=request.ttl_seconds or pool.spec.session.ttl_seconds,
             epoch=1,
+            owner=caller.subject,
             metadata=dict(request.metadata),
         )
         if (full := self._full(pool)) is not None:
             with contextlib.suppress(SessionNotFound):  # One that is there is no new one.
                 record = await self._store.get_session(pool.name, wanted.id)
+                await self._allow(caller, READ_SESSION, record)
                 return session_pb2.CreateSessionResponse(session=to_message(record), created=False)
             raise full
         try:
@@ -75,6 +104,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             raise
         if created:
             self._count.made(pool)
+        else:
+            await self._allow(caller, READ_SESSION, record)
         self._flow.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
 
@@ -86,26 +117,36 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return SessionQuota(message, details={"limit": "maxSessionsPerNamespace", "sessions": str(self._most)})
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, context: Context) -> session_pb2.GetSessionResponse:  # noqa: N802
-        record = await self._store.get_session(self._pool(request.pool).name, request.session_id)
+        pool = await self._admit(request, context, READ_SESSION)
+        record = await self._store.get_session(pool.name, request.session_id)
         return session_pb2.GetSessionResponse(session=to_message(record))
 
     async def ListSessions(self, request: session_pb2.ListSessionsRequest, context: Context) -> session_pb2.ListSessionsResponse:  # noqa: N802
         size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise InvalidArguments(f"page_size {request.page_size} is negative")
-        records = await self._store.list_sessions(self._pool(request.pool).name, request.page_token, size + 1)
-        page = session_pb2.ListSessionsResponse()
+        pool = self._flow.pools.find(full_name(request.pool))
+        caller = await self._door.caller(context)
+        everybodys = await self._door.may(caller, LIST_SESSIONS, pool.name)
+        if not everybodys:
+            await self._door.access.check(caller, CALL, pool.name)
+        records = await self._store.list_sessions(pool.name, request.page_token, size + 1)
+        page, last = session_pb2.ListSessionsResponse(), 0
         for record in records[:size]:
+            if not everybodys and not record.is_of(caller.subject):
+                last += 1
+                continue
             message = to_message(record)
             if page.sessions and page.ByteSize() + message.ByteSize() > PAGE_BYTES:
                 break
             page.sessions.append(message)
-        if len(page.sessions) < len(records):
-            page.next_page_token = page.sessions[-1].id
+            last += 1
+        if last < len(records):
+            page.next_page_token = records[last - 1].id
         return page
 
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
-        pool = self._pool(request.pool).name
+        pool = (await self._admit(request, context, CHANGE_SESSION)).name
         (record,) = await self._store.touch_sessions(pool, [request.session_id])
         if record is None:
             record = await self._store.get_session(pool, request.session_id)
@@ -114,7 +155,10 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def DeleteSession(  # noqa: N802
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
-        pool = self._pool(request.pool)
+        try:
+            pool = await self._admit(request, context, DELETE_SESSION)
+        except SessionNotFound:
+            return session_pb2.DeleteSessionResponse(deleted=False)
         gone = await self._store.delete_session(pool.name, request.session_id)
         self._flow.sessions.upkeep.forget(pool.name, request.session_id)
         if gone is not None:
@@ -124,19 +168,20 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def RebindSession(  # noqa: N802
         self, request: session_pb2.RebindSessionRequest, context: Context
     ) -> session_pb2.RebindSessionResponse:
-        pool = self._pool(request.pool)
+        pool = await self._admit(request, context, CHANGE_SESSION)
         record = await rebind(self._flow.sessions, pool, request.session_id)
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
-        stored = await self._store.get_state(self._pool(request.pool).name, request.session_id, request.key, None)
+        pool = await self._admit(request, context, READ_SESSION)
+        stored = await self._store.get_state(pool.name, request.session_id, request.key, None)
         if stored is None:
             return session_pb2.GetStateResponse()
         value = await _value(stored, as_payload=request.as_payload)
         return session_pb2.GetStateResponse(found=True, version=stored.version, value=value)
 
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
-        pool = self._pool(request.pool)
+        pool = await self._admit(request, context, CHANGE_SESSION)
         expected = request.expected_version if request.HasField("expected_version") else None
         value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
@@ -144,19 +189,21 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
     async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
-        deleted = await self._store.delete_state(self._pool(request.pool).name, request.session_id, request.key, None)
+        pool = await self._admit(request, context, CHANGE_SESSION)
+        deleted = await self._store.delete_state(pool.name, request.session_id, request.key, None)
         return session_pb2.DeleteStateResponse(deleted=deleted)
 
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
-        keys = await self._store.list_state(self._pool(request.pool).name, request.session_id, None)
+        pool = await self._admit(request, context, READ_SESSION)
+        keys = await self._store.list_state(pool.name, request.session_id, None)
         if request.with_values:
-            return await self._values(request, [each for each in keys if each.key > request.page_token])
+            return await self._values(pool.name, request, [each for each in keys if each.key > request.page_token])
         listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
         return session_pb2.ListStateResponse(keys=listed)
 
-    async def _values(self, request: session_pb2.ListStateRequest, keys: list[StoredKey]) -> session_pb2.ListStateResponse:
+    async def _values(self, pool: str, request: session_pb2.ListStateRequest, keys: list[StoredKey]) -> session_pb2.ListStateResponse:
         """As many of the keys as fit, with their values; one that is deleted meanwhile is left out."""
-        pool, page, size = self._pool(request.pool).name, list[str](), 0
+        page, size = list[str](), 0
         for each in keys:
             size += each.size_bytes
             if page and (size > PAGE_BYTES or len(page) == MAX_PAGE):
@@ -195,6 +242,7 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
         incarnation=record.incarnation,
         epoch=record.epoch,
         ttl_seconds=record.ttl_seconds,
+        owner=record.owner,
     )
 
 

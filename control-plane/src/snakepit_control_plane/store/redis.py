@@ -94,7 +94,7 @@ class RedisStore:
     # ---- sessions
 
     async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
-        arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
+        arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions, wanted.owner)
         code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments)
         if not code:
             raise full(wanted.pool, max_sessions)
@@ -264,5 +264,6 @@ def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
         worker=sys.intern(fields["worker"]),
         incarnation=sys.intern(fields["incarnation"]),
         agent=sys.intern(fields.get("agent", "")),
+        owner=sys.intern(fields["owner"]),
         metadata=json.loads(fields["metadata"]),
     )

@@ -42,6 +42,8 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
     memfd: bool = False
     session_uid: str = ""
     sections: tuple[int, ...] = ()
+    subject: str = ""
+    groups: tuple[str, ...] = ()
 
 
 # ---- outbox: worker -> agent

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from snakepit._values import payloads
 from snakepit._values.strings import readable
 from snakepit.author.pending_call import PendingCall, ToolRequest, chunk_of, deadline_of, next_of, value_of, wait_for
-from snakepit.author.runtime import CallInfo, Interrupted, Runtime, check_interrupted, remaining
+from snakepit.author.runtime import Caller, CallInfo, Interrupted, Runtime, check_interrupted, remaining
 from snakepit.author.state import AsyncState, State, StateCache
 
 if TYPE_CHECKING:
     # An author's import must be quick and small: asyncio and logging are imported where they are used.
     import logging
 
-__all__ = ["AsyncContext", "AsyncState", "CallInfo", "Context", "Interrupted", "Runtime", "State", "StateCache"]
+__all__ = ["AsyncContext", "AsyncState", "CallInfo", "Caller", "Context", "Interrupted", "Runtime", "State", "StateCache"]
 
 
 class _CallContext:
@@ -49,6 +49,11 @@ class _CallContext:
     def metadata(self) -> Mapping[str, str]:
         """What the caller passed along, as names and texts."""
         return self._call.metadata
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls. Unlike `metadata`, the caller can't make it up."""
+        return self._call.caller
 
     @property
     def deadline(self) -> float | None:

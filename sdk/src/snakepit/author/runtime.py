@@ -27,6 +27,16 @@ class Interrupted(BaseException):
         self.reason = reason
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls a tool, as the control plane has checked: a service account, say, `system:serviceaccount:shop:web`, and its groups.
+
+    `subject` is empty where callers aren't asked who they are.
+    """
+
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+
+
 class CallInfo(msgspec.Struct, frozen=True):
     """The call as its tool sees it. `deadline`: seconds of time.monotonic(); None: none."""
 
@@ -37,6 +47,7 @@ class CallInfo(msgspec.Struct, frozen=True):
     metadata: Mapping[str, str] = {}
     deadline: float | None = None
     session_uid: str = ""
+    caller: Caller = Caller()
 
 
 class Runtime(Protocol):

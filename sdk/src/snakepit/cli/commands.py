@@ -99,9 +99,10 @@ def connect(
     from snakepit.cli.kubectl import forwarded
 
     async def stay(kube: Kube) -> None:
-        async with forwarded(kube, port) as forward:
+        async with forwarded(kube, port, with_token=True) as forward:
+            token = f" SNAKEPIT_TOKEN_FILE={forward.token_file}" if forward.token_file else ""
             # A lane is at its replica's own address, which no forward leads to.
-            print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off", flush=True)
+            print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off{token}", flush=True)
             print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
             raise ServerUnavailable(await forward.ended())
 

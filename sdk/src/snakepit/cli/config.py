@@ -15,12 +15,13 @@ from snakepit.errors import InvalidArguments
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Kube(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A release in a cluster, as far as it was said which one."""
+class Kube(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """A release in a cluster, as far as it was said which one. `service_account`: whose token calls bring; default: `default`."""
 
     context: str | None = None
     namespace: str | None = None
     release: str | None = None
+    service_account: str | None = None
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -8,8 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +21,9 @@ from snakepit.errors import InvalidArguments, ServerUnavailable
 
 SELECTOR = "app.kubernetes.io/part-of=snakepit,app.kubernetes.io/component=control-plane"
 PORT = "grpc"
+AUDIENCE = "snakepit.dev/audience"
+
+TOKEN_SECONDS = 3600.0
 
 LOGIN_SECONDS = 300.0
 """kubectl may ask a person to log in."""
@@ -40,10 +45,12 @@ class Service(msgspec.Struct, frozen=True):
     name: str
     release: str
     port: int
+    audience: str = ""
+    """For whom callers' tokens are; empty: none are asked for."""
 
 
 class Kubectl:
-    """A kubectl that runs. `address` is that of the local port which it forwards."""
+    """A kubectl that runs. `address` is that of the local port which it forwards, `token_file` what calls over it are to bring."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdout is not None
@@ -51,6 +58,7 @@ class Kubectl:
         self.process = process
         self.output = process.stdout
         self.address = ""
+        self.token_file: str | None = None
         self._errors = process.stderr
         self._kept = self._unshown = b""
         self._is_shown = False
@@ -122,9 +130,11 @@ class Kubectl:
 
 
 @contextlib.asynccontextmanager
-async def forwarded(kube: Kube, local_port: int = 0) -> AsyncIterator[Kubectl]:
-    """Forward a port to the release until the block is left, however it is left. Raises ServerUnavailable, and InvalidArguments
-    where several releases are meant."""
+async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False) -> AsyncIterator[Kubectl]:
+    """Forward a port to the release until the block is left, however it is left; `with_token`: and have a token, if it takes any.
+
+    Raises ServerUnavailable, and InvalidArguments where several releases are meant.
+    """
     program = shutil.which("kubectl")
     if program is None:
         raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
@@ -132,13 +142,48 @@ async def forwarded(kube: Kube, local_port: int = 0) -> AsyncIterator[Kubectl]:
     service = chosen(await _services(kubectl, kube), kube)
     ports = f"{local_port or ''}:{service.port}"
     words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
-    async with _started([*kubectl, *words]) as running:
+    asked = _token(kubectl, service, kube) if with_token and service.audience else contextlib.nullcontext()
+    async with asked as token_file, _started([*kubectl, *words]) as running:
+        running.token_file = token_file
         if not await running.forward():
             with contextlib.suppress(ProcessLookupError):
                 running.process.kill()
             why = await running.last() or "it says nothing"
             raise ServerUnavailable(f"kubectl can't forward a port to {service.namespace}/{service.name}: {why}")
         yield running
+
+
+@contextlib.asynccontextmanager
+async def _token(kubectl: list[str], service: Service, kube: Kube) -> AsyncIterator[str]:
+    """A file with a token that is made anew in time. Raises ServerUnavailable."""
+    with tempfile.TemporaryDirectory(prefix="snakepit-") as folder:
+        file = Path(folder) / "token"
+        await _make_token(kubectl, service, kube, file)
+        renewing = asyncio.create_task(_make_forever(kubectl, service, kube, file), name="make tokens")
+        try:
+            yield str(file)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _make_forever(kubectl: list[str], service: Service, kube: Kube, file: Path) -> None:
+    while True:
+        await asyncio.sleep(TOKEN_SECONDS / 2)
+        with contextlib.suppress(ServerUnavailable):  # The token of before is good for as long again.
+            await _make_token(kubectl, service, kube, file)
+
+
+async def _make_token(kubectl: list[str], service: Service, kube: Kube, file: Path) -> None:
+    account, namespace = kube.service_account or "default", kube.namespace or "default"
+    words = ["create", "token", account, "-n", namespace, "--audience", service.audience, "--duration", f"{TOKEN_SECONDS:.0f}s"]
+    text, problem = await _ask([*kubectl, *words])
+    if problem:
+        what = f"kubectl can't make a token of the service account {namespace}/{account}, by which calls are made"
+        raise ServerUnavailable(f"{what}: {problem}; name one with --service-account and -n, or give SNAKEPIT_TOKEN_FILE")
+    new = file.with_suffix(".new")
+    new.write_bytes(text.strip())
+    new.replace(file)
 
 
 def chosen(services: Sequence[Service], kube: Kube) -> Service:
@@ -165,7 +210,8 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
         ports = [each["port"] for each in spec.get("ports", []) if each.get("name") == PORT]
         if spec.get("clusterIP") != "None" and ports:
             release = metadata.get("labels", {}).get("app.kubernetes.io/instance", metadata["name"])
-            found.append(Service(metadata["namespace"], metadata["name"], release, ports[0]))
+            audience = (metadata.get("annotations") or {}).get(AUDIENCE, "")
+            found.append(Service(metadata["namespace"], metadata["name"], release, ports[0], audience))
     return found
 
 

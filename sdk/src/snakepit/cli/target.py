@@ -32,6 +32,7 @@ def _option(*names: str, metavar: str | None = None, help: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=PANEL)
 
 
+_ACCOUNT = "Whose token --kube has made for calls, of the namespace -n; else `default`."
 _SERVER = "host:port of the control plane, or a name of the configuration file; else $SNAKEPIT_SERVER."
 _NAMESPACE = "Of pools whose name has none; with several releases in the cluster, also the release's."
 
@@ -44,6 +45,7 @@ class TargetOptions(msgspec.Struct, frozen=True):
     context: Annotated[str | None, _option("--context", metavar="CONTEXT", help="kubectl's context, with --kube.")] = None
     namespace: Annotated[str | None, _option("-n", "--namespace", metavar="NAMESPACE", help=_NAMESPACE)] = None
     release: Annotated[str | None, _option("--release", metavar="RELEASE", help="Helm's name of the release, with --kube.")] = None
+    service_account: Annotated[str | None, _option("--service-account", metavar="NAME", help=_ACCOUNT)] = None
 
     def over(self, before: TargetOptions) -> TargetOptions:
         """Take these options, and those given before the command where these say nothing."""
@@ -70,22 +72,22 @@ class Target(msgspec.Struct, frozen=True):
 
         async def run() -> R:
             lanes = False if self.kube else None
-            async with self._reached() as address, Client(address, token_file=self.token_file, lanes=lanes) as client:
+            async with self._reached() as (address, token_file), Client(address, token_file=token_file, lanes=lanes) as client:
                 return await work(client)
 
         return asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def _reached(self) -> AsyncIterator[str]:
-        """Give the control plane's address, which is kubectl's forward where that is the way, until the block is left."""
+    async def _reached(self) -> AsyncIterator[tuple[str, str | None]]:
+        """Give the control plane's address, which may be kubectl's forward, and the token file for it, until the block is left."""
         if self.kube is None:
-            yield self.address
+            yield self.address, self.token_file
             return
         from snakepit.cli.kubectl import forwarded
 
-        async with forwarded(self.kube) as forward:
+        async with forwarded(self.kube, with_token=not self.token_file) as forward:
             try:
-                yield forward.address
+                yield forward.address, self.token_file or forward.token_file
             except SnakepitError as error:
                 if forward.process.returncode is not None:
                     error.add_note(await forward.ended())
@@ -99,14 +101,15 @@ def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Conf
     token_file = environment.get("SNAKEPIT_TOKEN_FILE")
     namespace = asked.namespace or settings.namespace or DEFAULT_NAMESPACE
     if asked.kube:
-        return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release))
+        return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release, asked.service_account))
     server = config.named(settings, asked.server or environment.get("SNAKEPIT_SERVER") or settings.server or DEFAULT_SERVER)
     token_file = token_file or (str(Path(server.token_file).expanduser()) if server.token_file else None)
     kube = server.kube
-    if kube is None and (asked.context or asked.release):
-        raise InvalidArguments("--context and --release say which release --kube reaches: give --kube too")
+    if kube is None and (asked.context or asked.release or asked.service_account):
+        raise InvalidArguments("--context, --release and --service-account say how --kube reaches a release: give --kube too")
     if kube is not None:
-        kube = Kube(asked.context or kube.context, kube.namespace, asked.release or kube.release)
+        account = asked.service_account or kube.service_account
+        kube = Kube(asked.context or kube.context, kube.namespace, asked.release or kube.release, account)
     return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube)
 
 

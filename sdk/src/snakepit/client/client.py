@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
 from snakepit._wire.dial import Lanes
+from snakepit._wire.token import default_file
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
@@ -27,10 +28,10 @@ class Client:
 
     `server` is host:port, dns:///host:port for all addresses of a name, or several of these with commas between; default
     SNAKEPIT_SERVER, else localhost:7800.
-    `token_file` (default SNAKEPIT_TOKEN_FILE) holds a bearer token and is read again whenever it is needed. `connect_timeout` in
-    seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off: everything travels over the one
-    address, as through a port-forward, where each lane would be tried in vain; then no payload is larger than maxPayloadBytes. One
-    client serves a whole program; it belongs to one event loop.
+    `token_file` (default SNAKEPIT_TOKEN_FILE, else the token that is mounted into a caller's pod) holds a bearer token and is read
+    again whenever it is needed. `connect_timeout` in seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off:
+    everything travels over the one address, as through a port-forward, where each lane would be tried in vain; then no payload is
+    larger than maxPayloadBytes. One client serves a whole program; it belongs to one event loop.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Client:
         if server is not None and not isinstance(server, str):
             raise InvalidArguments(f"server {server!r} is not an address: write 'host:port', e.g. 'localhost:7800'")
         self.server = server or os.environ.get("SNAKEPIT_SERVER") or DEFAULT_SERVER
-        self._token_file = token_file or os.environ.get("SNAKEPIT_TOKEN_FILE")
+        self._token_file = token_file or default_file()
         self._connect_timeout = connect_timeout
         self._lanes = os.environ.get("SNAKEPIT_LANES") != "off" if lanes is None else lanes
         self._open: Connection | None = None

@@ -16,6 +16,7 @@ from snakepit._wire.forks import forked_from
 from snakepit._wire.token import Token
 from snakepit.client import local_errors
 from snakepit.client.peer import Peer
+from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 
 REFUSED_SECONDS = 0.5
@@ -23,6 +24,10 @@ REFUSED_SECONDS = 0.5
 
 POLL_SECONDS = 0.1
 """A caller that waits for a link looks this often whether dialling has failed for good."""
+
+RENEW_SHARE = 0.9
+RENEW_SECONDS = 5.0
+"""A link's next token is sent when so much of the last one's time has passed, and never more often than this."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +57,9 @@ class Peers:
         self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: Lanes = Lanes.WANTED
     ) -> None:
         self.target = target
-        self.metadata = Token(token_file).metadata
+        self.token = Token(token_file)
+        self.metadata = self.token.metadata
+        self._renewals: dict[Peer, asyncio.TimerHandle] = {}
         self.serves: Serves | None = None
         self.usable: list[Peer] = []
         """Those that calls may go to."""
@@ -180,8 +187,24 @@ class Peers:
         if self.serves is not None:
             self.serves.linked(peer)
 
+    def _renew_later(self, peer: Peer, seconds: float) -> None:
+        """Whoever replaces a token does so well before it expires."""
+        if (timer := self._renewals.pop(peer, None)) is not None:
+            timer.cancel()
+        pause = max(RENEW_SECONDS, seconds * RENEW_SHARE)
+        self._renewals[peer] = asyncio.get_running_loop().call_later(pause, self._renew, peer)
+
+    def _renew(self, peer: Peer) -> None:
+        try:
+            peer.replica.link.send(link_pb2.Frame(credentials=link_pb2.Credentials(token=self.token.read())))
+        except SnakepitError as error:
+            log.warning("%s", error)
+            self._renew_later(peer, 0.0)
+
     def _on_close(self, replica: Replica, reason: str) -> None:
         peer = self._peers.pop(replica.link)
+        if (timer := self._renewals.pop(peer, None)) is not None:
+            timer.cancel()
         self.retire(peer)
         peer.give_up(reason)
         if self.serves is not None:
@@ -200,5 +223,7 @@ class Peers:
                 self.dialer.renew(peer.replica)
             elif kind == "progress":
                 peer.progress(frame.progress)
+            elif kind == "credentials":
+                self._renew_later(peer, frame.credentials.seconds)
             elif self.serves is None or not self.serves.take(peer, kind, frame):
                 link.pass_over(frame)

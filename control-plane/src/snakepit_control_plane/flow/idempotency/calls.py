@@ -26,7 +26,7 @@ from snakepit_control_plane.flow.transfers import Transfers
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
-from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call
+from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call, own_key
 from snakepit_control_plane.store.claims import ClaimState, Run
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.telemetry import Telemetry
@@ -77,7 +77,7 @@ class Idempotency:
         if error is not None:
             self._calls.fail(call, error)
             return
-        asked = digest(call.message)
+        key, asked = own_key(key, call.request.subject), digest(call.message)
         entry = self._entries.get((pool.name, key))
         if entry is None:
             self._begin(pool, call, Run(pool.name, key, asked, self._replica, new_id()))

@@ -15,6 +15,7 @@ from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import SessionEntry, SessionRecord
 from snakepit_control_plane.policy.affinity import Action, AffinityRequest, BindingState, binding_state, choose
 from snakepit_control_plane.policy.placement import pick, route, unknown_tool
+from snakepit_control_plane.store.memory import no_session
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -59,6 +60,10 @@ class Binding:
         if entry.record is None or entry.must_wait(call):
             self._sessions.postpone(pool, entry, call, now)
             self._sessions.advance(pool, entry, now)
+            return
+        asked = call.request
+        if asked.subject and not asked.any_session and not entry.record.is_of(asked.subject):
+            self._calls.fail(call, no_session(pool.name, entry.id))
             return
         state, bound = binding_state(pool, entry.record, released=entry.is_released)
         if bound is not None and call.tool not in pool.tools:

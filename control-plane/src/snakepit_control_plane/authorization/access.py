@@ -1,0 +1,28 @@
+"""Asked before a caller gets what it wants. This one asks nobody: who is known may do everything but use others' sessions."""
+
+from __future__ import annotations
+
+from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.policy.rights import Answer, Right, denied
+
+YES = Answer(allowed=True)
+OTHERS = Answer(allowed=False, reason="sessions are their makers', and nobody is asked here for rights on others'")
+
+
+class Access:
+    """May a caller do it? A pool's name is `namespace/name`."""
+
+    def known(self, caller: Caller, right: Right, pool: str) -> Answer | None:
+        """Without a wait; None: `check` must be awaited."""
+        return OTHERS if right.subresource == "sessions" and caller.subject else YES
+
+    async def check(self, caller: Caller, right: Right, pool: str) -> None:
+        """Raises PermissionDenied, or ServerUnavailable where it can't be known now."""
+        if (answer := self.known(caller, right, pool)) is not None and not answer.allowed:
+            raise denied(caller.subject, right, pool, answer.reason)
+
+    async def stop(self) -> None:
+        """Ask nothing any more."""
+
+    def forget(self) -> None:
+        """Ask again for everything."""

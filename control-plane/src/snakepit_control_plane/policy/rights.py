@@ -1,0 +1,86 @@
+"""What a caller needs a right for, in Kubernetes' words: a verb on a subresource of a SnakePool. Pure.
+
+Verbs and subresources are those of docs/security.md, and of the chart's ClusterRoles; `kubectl auth can-i` takes the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from snakepit._names import parse_pool
+from snakepit._values.strings import quoted
+from snakepit.errors import PermissionDenied
+
+API_GROUP = "snakepit.dev"
+RESOURCE = "snakepools"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """`update` `snakepools/workers`, say."""
+
+    verb: str
+    subresource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {RESOURCE}/{self.subresource}"
+
+
+CALL = Right("create", "call")
+OFFER = Right("create", "tools")
+LOOK = Right("get", "status")
+MAINTAIN = Right("update", "workers")
+READ_SESSION = Right("get", "sessions")
+LIST_SESSIONS = Right("list", "sessions")
+CHANGE_SESSION = Right("update", "sessions")
+DELETE_SESSION = Right("delete", "sessions")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a right is there, and why, in the words of whoever was asked."""
+
+    allowed: bool
+    reason: str = ""
+
+
+FRESH_SECONDS = 30.0
+KEPT_SECONDS = 60.0
+"""A right that is taken is gone within this time, while answers come; a right that is given holds after REFUSED_SECONDS at the latest."""
+REFUSED_SECONDS = 10.0
+AWAY_SECONDS = 600.0
+"""While nobody answers, the last answer holds for so long."""
+
+
+class Freshness(Enum):
+    """Of an answer: it holds; it holds, and is to be asked for again; it holds no more."""
+
+    FRESH = "fresh"
+    AGING = "aging"
+    STALE = "stale"
+
+
+def freshness(answer: Answer, age: float, *, away: bool) -> Freshness:
+    """`age` in seconds; `away`: was the last question not answered?"""
+    if age <= (FRESH_SECONDS if answer.allowed else REFUSED_SECONDS):
+        return Freshness.FRESH
+    if answer.allowed and age <= KEPT_SECONDS:
+        return Freshness.AGING
+    return Freshness.AGING if away and age <= AWAY_SECONDS else Freshness.STALE
+
+
+def attributes(right: Right, pool: str) -> dict[str, str]:
+    """The right on the pool, as a review's `resourceAttributes`."""
+    namespace, name = parse_pool(pool)
+    what = {"group": API_GROUP, "resource": RESOURCE, "subresource": right.subresource, "verb": right.verb}
+    return {**what, "namespace": namespace, "name": name}
+
+
+def denied(subject: str, right: Right, pool: str, reason: str) -> PermissionDenied:
+    """What a caller without the right is told: what is missing, and how it is given."""
+    namespace, name = parse_pool(pool)
+    ask = f"kubectl auth can-i {right.verb} {RESOURCE}.{API_GROUP}/{name} --subresource={right.subresource} -n {namespace} --as={subject}"
+    why = f" ({reason[:200]})" if reason else ""
+    message = f"{quoted(subject)} may not {right} of pool {pool}{why}: bind it to a role with that verb; `{ask}` says whether it holds"
+    return PermissionDenied(message, details={"verb": right.verb, "resource": f"{RESOURCE}/{right.subresource}"})

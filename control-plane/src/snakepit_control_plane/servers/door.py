@@ -1,0 +1,182 @@
+"""Who calls, and whether it may: asked by every RPC of callers, and by links for each of their pools."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from snakepit._tasks import Tasks
+from snakepit._wire.status import to_frame
+from snakepit.errors import Draining, PermissionDenied, PoolSaturated, SnakepitError
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.authentication import Gate
+from snakepit_control_plane.authentication.gate import Metadata
+from snakepit_control_plane.authorization import Access
+from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, Right
+from snakepit_control_plane.servers.rpc import metadata
+
+LOOK_AGAIN_SECONDS = 5.0
+"""A link takes a pool's right as given for so long; then it looks again what is known of it."""
+
+MOST_WAITING = 1000
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""Calls of a link that may wait for whether they are allowed, and what they may hold."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Door:
+    """`gate` knows who somebody is, `access` what it may do."""
+
+    def __init__(self, gate: Gate, access: Access) -> None:
+        self.gate = gate
+        self.access = access
+
+    async def caller(self, context: Context, sent: Metadata | None = None) -> Caller:
+        """`sent`: see `rpc.metadata`. Raises Unauthenticated, ServerUnavailable."""
+        return await self.gate.identify(metadata(context) if sent is None else sent, str(context.peer()))
+
+    async def admit(self, context: Context, right: Right, pool: str, sent: Metadata | None = None) -> Caller:
+        """Raises Unauthenticated, PermissionDenied, ServerUnavailable."""
+        caller = await self.caller(context, sent)
+        await self.access.check(caller, right, pool)
+        return caller
+
+    async def may_call(self, caller: Caller, pool: str, session: str) -> bool:
+        """True: it may use others' sessions, too; only asked where there is a session. Raises SnakepitError where it may not call."""
+        await self.access.check(caller, CALL, pool)
+        return bool(session and caller.subject) and await self.may(caller, CHANGE_SESSION, pool)
+
+    def known_to_call(self, caller: Caller, pool: str, session: str) -> bool | None:
+        """As `may_call`, without a wait; None: that must be awaited."""
+        called = self.access.known(caller, CALL, pool)
+        if called is None or not called.allowed:
+            return None
+        if not session or not caller.subject:
+            return False
+        others = self.access.known(caller, CHANGE_SESSION, pool)
+        return None if others is None else others.allowed
+
+    async def may(self, caller: Caller, right: Right, pool: str) -> bool:
+        """Raises ServerUnavailable."""
+        try:
+            await self.access.check(caller, right, pool)
+        except PermissionDenied:
+            return False
+        return True
+
+
+def sign(call: link_pb2.Call, caller: Caller) -> None:
+    """Write down who calls, in place of whatever is said there."""
+    if caller.subject:
+        call.caller.Clear()
+        call.caller.subject = caller.subject
+        call.caller.groups.extend(caller.groups)
+    elif call.HasField("caller"):
+        call.ClearField("caller")
+
+
+class PoolRights:
+    """Which pools the calls of one link may go to. `go_on` gets each call that waited for the answer, in order, when it is yes."""
+
+    def __init__(
+        self,
+        door: Door,
+        who: Callable[[], Caller],
+        go_on: Callable[[link_pb2.Frame, bool], None],
+        send: Callable[[link_pb2.Frame], None],
+    ) -> None:
+        self._door = door
+        self._who = who
+        self._go_on, self._send = go_on, send
+        self._allowed: dict[str, float] = {}
+        self._with_sessions: dict[str, tuple[float, bool]] = {}
+        self._waiting: dict[str, list[link_pb2.Frame]] = {}
+        self._bytes = 0
+        self._tasks = Tasks()
+
+    def allow(self, pool: str, frame: link_pb2.Frame, now: float) -> bool | None:
+        """May the call go on, and use others' sessions? None: not now; it is refused, or goes on later. `pool`: its whole name."""
+        if pool not in self._waiting and self._allowed.get(pool, 0.0) > now:
+            if not self._who().subject or not frame.call.session_id:
+                return False
+            until, any_session = self._with_sessions.get(pool, (0.0, False))
+            if until > now:
+                return any_session
+        session = frame.call.session_id
+        known = self._door.known_to_call(self._who(), pool, session) if pool not in self._waiting else None
+        if known is None:
+            self._wait(pool, frame)
+        else:
+            self._learn(pool, session, known, now)
+        return known
+
+    def forget(self) -> None:
+        """Look at everything again: the caller may be in other groups now."""
+        self._allowed.clear()
+        self._with_sessions.clear()
+
+    def cancel(self, id_: int) -> bool:
+        """The call is not to go on; False: it isn't one that waits."""
+        for waiting in self._waiting.values():
+            if found := [each for each in waiting if each.call.id == id_]:
+                waiting.remove(found[0])
+                return True
+        return False
+
+    def finish(self) -> None:
+        """What waits is sent away: to another replica."""
+        for pool in list(self._waiting):
+            self._fail(pool, Draining("this replica stops: dial another"))
+
+    def closed(self) -> None:
+        self._tasks.cancel()
+        self._waiting.clear()
+
+    def _wait(self, pool: str, frame: link_pb2.Frame) -> None:
+        size = frame.ByteSize()
+        if sum(map(len, self._waiting.values())) >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
+            self._refuse(frame, PoolSaturated("too many calls of this link wait for whether they are allowed", retry_after=0.5))
+            return
+        self._bytes += size
+        if pool not in self._waiting:
+            self._tasks.spawn(self._ask(pool), name="may a link's calls go to a pool?")
+        self._waiting.setdefault(pool, []).append(frame)
+
+    async def _ask(self, pool: str) -> None:
+        """Until none waits: those that came meanwhile may be the first with a session."""
+        while waiting := self._waiting.get(pool):
+            session = next((each.call.session_id for each in waiting if each.call.session_id), "")
+            try:
+                any_session = await self._door.may_call(self._who(), pool, session)
+            except SnakepitError as error:
+                self._fail(pool, error)
+                return
+            self._learn(pool, session, any_session, asyncio.get_running_loop().time())
+            if not session and any(each.call.session_id for each in waiting):
+                continue
+            for frame in self._taken(pool):
+                self._go_on(frame, any_session)
+        self._waiting.pop(pool, None)
+
+    def _learn(self, pool: str, session: str, any_session: bool, now: float) -> None:
+        self._allowed[pool] = now + LOOK_AGAIN_SECONDS
+        if session:
+            self._with_sessions[pool] = now + LOOK_AGAIN_SECONDS, any_session
+
+    def _fail(self, pool: str, error: SnakepitError) -> None:
+        for frame in self._taken(pool):
+            self._refuse(frame, error)
+
+    def _taken(self, pool: str) -> list[link_pb2.Frame]:
+        waited = self._waiting.pop(pool, [])
+        self._bytes = sum(each.ByteSize() for waiting in self._waiting.values() for each in waiting)
+        return waited
+
+    def _refuse(self, frame: link_pb2.Frame, error: SnakepitError) -> None:
+        result = link_pb2.Result(id=frame.call.id, call_id=frame.call.call_id, error=to_frame(error))
+        self._send(link_pb2.Frame(result=result))

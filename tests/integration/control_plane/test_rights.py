@@ -1,0 +1,247 @@
+"""What callers may do at a replica that asks for their rights, whichever way they come, and how long a link's token is good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from snakepit import Client
+from snakepit.client import peers
+from snakepit.errors import PermissionDenied, ServerUnavailable, SessionNotFound, SnakepitError
+from snakepit_control_plane.policy import rights as policy
+from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, LOOK, MAINTAIN, OFFER, READ_SESSION
+from snakepit_control_plane.server import Running
+from snakepit_control_plane.servers import door
+from support.control_plane import Caller, eventually
+from support.issuer import AUDIENCE, Issuer, pod_claims, signed
+from support.reviewer import Reviewer, reviewer
+from support.simulated_agent import POOL, SimulatedAgent
+
+ADA, BOB, OBSERVER = "system:serviceaccount:shop:ada", "system:serviceaccount:shop:bob", "observer"
+
+
+@pytest.fixture
+def asks() -> Iterator[Reviewer]:
+    with reviewer() as serving:
+        serving.give(OBSERVER, LOOK)
+        yield serving
+
+
+@pytest.fixture
+def own_settings(signs: Issuer, asks: Reviewer, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "own").write_text("own")
+    return {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
+
+
+@pytest.fixture
+async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
+    (tmp_path / "agent").write_text(signed(pod_claims("test-0", POOL)))
+    made = await SimulatedAgent(server.address, name="test-0", pod_uid="pod-uid", token_file=tmp_path / "agent").start()
+    yield made
+    await made.stop()
+
+
+def token(subject: str, **claims: Any) -> str:
+    return signed(pod_claims("web-0", "shop/none", **{"aud": [AUDIENCE], "sub": subject, **claims}))
+
+
+def put(path: Path, text: str) -> Path:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    return new.replace(path)
+
+
+@pytest.fixture
+async def ada(server: Running, agent: SimulatedAgent, tmp_path: Path) -> AsyncIterator[Client]:
+    async with Client(server.address, token_file=put(tmp_path / "ada", token(ADA))) as client:
+        yield client
+
+
+async def test_without_the_right_to_call_no_way_of_calling_leads_anywhere_and_with_it_each_does(
+    server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer
+) -> None:
+    async def streamed(client: Client) -> list[Any]:
+        return [each async for each in client.pool(POOL).stream("count", {"to": 1})]
+
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        plain = Caller(channel, token(ADA))
+        by_bulk_lane = (lambda: ada.pool(POOL).call("echo", {"a": b"x" * 1_000_000}),)
+        ways = (
+            lambda: ada.pool(POOL).call("echo", {"a": 1}),
+            lambda: streamed(ada),
+            lambda: plain.call("echo", {"a": 1}),
+            lambda: anext(aiter(plain.stream("count", {"to": 1}))),
+        )
+        for way in (*ways, *by_bulk_lane):
+            with pytest.raises((PermissionDenied, grpc.aio.AioRpcError), match="may not create snakepools/call of pool default/test"):
+                await way()
+        assert not agent.calls
+        asks.give(ADA, CALL)
+        server.door.access.forget()
+        for way in ways:
+            await way()
+    assert {spec["user"] for spec in asks.asked} == {ADA, OBSERVER}
+    assert ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"] in [spec["groups"] for spec in asks.asked]
+
+
+def told() -> int:
+    return 1
+
+
+async def test_each_other_deed_needs_its_own_right(server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer) -> None:
+    pool = ada.pool(POOL)
+    worker = "test-0/0"
+
+    async def offer() -> None:
+        async with ada.offer([told], pool=POOL):
+            pass
+
+    deeds = {
+        LOOK: (pool.info, pool.tools, pool.workers),
+        MAINTAIN: (lambda: pool.recycle_worker(worker),),
+        OFFER: (offer,),
+    }
+    assert await ada.pools() == []
+    for right, each in deeds.items():
+        for deed in each:
+            with pytest.raises(PermissionDenied, match=str(right)):
+                await deed()
+    for right, each in deeds.items():
+        asks.give(ADA, right)
+        server.door.access.forget()
+        for deed in each:
+            await deed()
+    assert [each.name for each in await ada.pools()] == [POOL]
+
+
+async def test_others_sessions_are_there_for_whoever_has_a_right_on_the_pools_sessions(
+    server: Running, agent: SimulatedAgent, asks: Reviewer
+) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        ada, bob = Caller(channel, token(ADA)), Caller(channel, token(BOB))
+        await ada.create("hers")
+        for refused in (bob.call("echo", {"a": 1}, session_id="hers"), bob.session("hers"), bob.rebind("hers"), bob.create("hers")):
+            with pytest.raises(SessionNotFound):
+                await refused
+        assert await bob.listed() == []
+        asks.give(BOB, READ_SESSION, LIST_SESSIONS, CHANGE_SESSION)
+        server.door.access.forget()
+        assert (await bob.session("hers")).owner == ADA
+        assert [each.id for each in await bob.listed()] == ["hers"]
+        assert await bob.call("echo", {"a": 1}, session_id="hers") is not None
+        assert not await bob.delete("hers")
+        asks.give(BOB, DELETE_SESSION)
+        server.door.access.forget()
+        assert await bob.delete("hers")
+
+
+async def test_a_key_of_somebody_else_is_another_key(server: Running, agent: SimulatedAgent, asks: Reviewer) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        ada, bob = Caller(channel, token(ADA)), Caller(channel, token(BOB))
+        for caller in (ada, ada, bob, bob):
+            await caller.call("echo", {"a": 1}, idempotency_key="k")
+        assert len(agent.calls) == 2
+
+
+async def test_calls_of_a_link_that_wait_for_the_answer_go_on_in_order_and_without_those_that_were_cancelled(
+    server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer
+) -> None:
+    asks.give(ADA, CALL)
+    asks.answers.clear()
+    pool = ada.pool(POOL)
+    calls = [asyncio.create_task(pool.call("echo", {"n": number})) for number in range(5)]
+    await eventually(lambda: any(spec["user"] == ADA for spec in asks.asked), "the right is asked for")
+    calls[2].cancel()
+    await asyncio.gather(calls[2], return_exceptions=True)
+    session = asyncio.create_task(pool.session("s").call("echo", {"n": 9}))
+    asks.answers.set()
+    done = await asyncio.gather(*calls, session, return_exceptions=True)
+    assert sum(isinstance(each, BaseException) for each in done) == 2, "the one that was cancelled, and that of no session"
+    assert len([spec for spec in asks.asked if spec["user"] == ADA and spec["resourceAttributes"]["subresource"] == "call"]) == 1
+
+
+async def test_a_right_that_is_taken_ends_a_links_calls_to_the_pool(
+    server: Running, ada: Client, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((policy, "FRESH_SECONDS"), (policy, "KEPT_SECONDS"), (policy, "REFUSED_SECONDS"), (door, "LOOK_AGAIN_SECONDS")):
+        monkeypatch.setattr(module, name, 0.05)
+    asks.give(ADA, CALL)
+    assert await ada.pool(POOL).call("echo") is not None
+    asks.take(ADA, CALL)
+
+    async def refused() -> bool:
+        try:
+            await ada.pool(POOL).call("echo")
+        except PermissionDenied:
+            return True
+        return False
+
+    await eventually(refused, "the right is gone")
+    asks.give(ADA, CALL)
+
+    async def allowed() -> bool:
+        return not await refused()
+
+    await eventually(allowed, "it is there again")
+
+
+async def test_while_nobody_answers_a_caller_that_was_never_asked_about_is_told_so(
+    server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer, tmp_path: Path
+) -> None:
+    asks.give(ADA, CALL)
+    await ada.pool(POOL).call("echo")
+    (tmp_path / "own").unlink()
+    async with Client(server.address, token_file=put(tmp_path / "bob", token(BOB))) as bob:
+        with pytest.raises(ServerUnavailable, match="can't be asked who may do what"):
+            await bob.pool(POOL).call("echo")
+    await ada.pool(POOL).call("echo")
+
+
+# ---- how long a link's token is good
+
+
+async def test_a_link_outlives_its_token_where_the_next_one_comes_in_time(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(peers, "RENEW_SHARE", 0.2)
+    asks.give(ADA, CALL)
+    first = int(time.time()) + 3
+    file = put(tmp_path / "ada", token(ADA, exp=first))
+    async with Client(server.address, token_file=file) as client:
+        await client.pool(POOL).call("echo")
+        (link,) = [each for each, peer in server.links.links.items() if peer.role == "client"]
+        put(file, token(ADA, exp=first + 600))
+        async with asyncio.timeout(20):
+            while time.time() < first + 0.5:
+                await client.pool(POOL).call("echo")
+                await asyncio.sleep(0.05)
+        assert link in server.links.links, "it is the same link"
+
+
+async def test_a_link_whose_token_has_expired_takes_no_more_calls_and_the_client_is_told_why(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path
+) -> None:
+    asks.give(ADA, CALL)
+    file = put(tmp_path / "ada", token(ADA, exp=int(time.time()) - 8))
+    async with Client(server.address, token_file=file, connect_timeout=2) as client:
+        await client.pool(POOL).call("echo")
+
+        async def refused() -> SnakepitError | None:
+            try:
+                await client.pool(POOL).call("echo")
+            except SnakepitError as error:
+                return error
+            return None
+
+        assert "has expired" in str(await eventually(refused, "the token expires"))
