@@ -23,6 +23,7 @@ CHANGES: dict[str, Any] = {
     "worker.exclusive": True,
     "image": "digits:2",
     "template": {"metadata": {"labels": {"a": "b"}}},
+    "agent.resources": {"limits": {"memory": "1Gi"}},
     "queue.maxSize": 5,
     "queue.timeoutSeconds": 7,
     "queue.activationTimeoutSeconds": 77,

@@ -64,7 +64,7 @@ def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
 
 def settings_json(spec: SnakePoolSpec) -> str:
     """What agents and the control plane get to know: everything but how the pod looks."""
-    return encode_spec(msgspec.structs.replace(spec, template=None, image=None))
+    return encode_spec(msgspec.structs.replace(spec, template=None, image=None, agent=None))
 
 
 def pool_settings(pool: SnakePool) -> link_pb2.PoolSettings:
@@ -118,7 +118,7 @@ def in_template(message: str, pod: Object) -> str:
             return f"spec.template.{part}."
         every = pod["spec"].get(kind) or []
         name = every[int(index)].get("name") if int(index) < len(every) else None
-        return f"spec.template.spec.{kind}[{name or index}]"
+        return "spec.agent" if name == AGENT else f"spec.template.spec.{kind}[{name or index}]"
 
     return _PLACE.sub(place, message)
 
@@ -305,7 +305,7 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "restartPolicy": "Always",
         "command": [AGENT],
         "env": [*_agent_env(pool, creation, agent), *agent.env],
-        "resources": agent.resources,
+        "resources": agent.resources if (own := pool.spec.agent) is None or own.resources is None else own.resources,
         # No startupProbe: the author's container would start a second or two later for it. Its keeper dials until the agent listens.
         "livenessProbe": {**_probe(""), "initialDelaySeconds": 15, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
         # The agent answers when the first worker is warm, after 20 s at the latest, and then at once.

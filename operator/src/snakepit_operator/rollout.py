@@ -33,7 +33,7 @@ def template_hash(spec: SnakePoolSpec) -> str:
 
     Fields at their default are left out, so that a newer operator that knows more fields rolls nothing.
     """
-    fields = {name: getattr(spec, name) for name in rolling()}
+    fields = {name: value for name in rolling() if (value := getattr(spec, name)) is not None}
     fields["worker"] = {k: v for k, v in _builtins(spec.worker).items() if v != _WORKER_DEFAULTS.get(k)}
     return digest(fields, 10)
 

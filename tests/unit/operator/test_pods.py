@@ -50,6 +50,13 @@ def test_the_agent_is_told_everything() -> None:
     assert decode_spec(told["SNAKEPIT_SPEC"]).worker.processes == 3
 
 
+def test_the_agent_may_have_what_the_pool_says_and_else_what_the_chart_says() -> None:
+    usual, own = {"limits": {"memory": "256Mi"}}, {"limits": {"memory": "1Gi"}}
+    installed = msgspec.structs.replace(AGENT, resources=usual)
+    assert agent(pod(pool(), CREATION, installed))["resources"] == usual
+    assert agent(pod(pool(agent={"resources": own}), CREATION, installed))["resources"] == own
+
+
 def test_the_template_is_not_told_to_the_agent() -> None:
     assert "hush" not in json.dumps(
         agent(made(template={"spec": {"containers": [{"name": "worker", "env": [{"name": "A", "value": "hush"}]}]}}))
@@ -273,6 +280,7 @@ def test_the_budget_can_always_be_satisfied() -> None:
         ('metadata.labels: Invalid value: "a b"', 'spec.template.metadata.labels: Invalid value: "a b"'),
         ("exceeded quota: small, requested: requests.cpu=1", "exceeded quota: small, requested: requests.cpu=1"),
         ("spec.volumes[99].name: Required value", "spec.template.spec.volumes[99].name: Required value"),
+        ("spec.initContainers[0].resources.limits[memory]: Invalid", "spec.agent.resources.limits[memory]: Invalid"),
     ],
 )
 def test_what_the_api_server_says_of_a_pod_names_the_place_in_the_pool(said: str, told: str) -> None:

