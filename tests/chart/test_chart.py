@@ -14,30 +14,10 @@ from snakepit.spec import load_pools
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_operator import settings as operator_settings
-from support.chart import CHART, Manifest, Objects, Refused, Render, containers, environment
+from support.chart import CHART, EVERYTHING, Manifest, Objects, Refused, Render, environment
 
 ROOT = CHART.parents[1]
 CRD = ROOT / "crds/snakepit.dev_snakepools.yaml"
-EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}", "metricsApi.enabled=true")
-
-POOL_RULES = {
-    ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
-    ("snakepit.dev", "snakepools/status"): {"patch"},
-    ("", "pods"): {"get", "list", "watch", "create", "delete"},
-    ("policy", "poddisruptionbudgets"): {"create", "patch"},
-    ("", "events"): {"create", "list", "patch"},
-    ("coordination.k8s.io", "leases"): {"get"},
-}
-LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
-
-
-def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
-    return {
-        (group, resource, *rule.get("resourceNames", [])): set(rule["verbs"])
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
 
 
 def as_users_write_it(field: str) -> str:
@@ -320,8 +300,8 @@ def test_the_test_is_a_pool_where_pools_are_looked_after_and_a_pod_that_calls_it
 ) -> None:
     hooks = [each for each in render(*values, hooks=True) if "helm.sh/hook" in each["metadata"].get("annotations", {})]
     order = sorted(hooks, key=lambda each: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]))
-    assert [each["kind"] for each in order] == ["ConfigMap", "SnakePool", "Pod"]
-    code, pool, pod = order
+    assert [each["kind"] for each in order] == ["ConfigMap", "Role", "RoleBinding", "SnakePool", "Pod"]
+    code, _, _, pool, pod = order
     assert (code["metadata"]["namespace"], pool["metadata"]["namespace"], pod["metadata"]["namespace"]) == (
         namespace,
         namespace,
@@ -333,120 +313,6 @@ def test_the_test_is_a_pool_where_pools_are_looked_after_and_a_pod_that_calls_it
     assert f"{namespace}/{pool['metadata']['name']}" in pod["spec"]["containers"][0]["args"]
     for each in order:
         assert "hook-succeeded" in each["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
-
-
-# -- security ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("values", [(), EVERYTHING], ids=["defaults", "everything on"])
-def test_every_pod_passes_pod_security_restricted(render: Render, values: tuple[str, ...]) -> None:
-    for name, pod in render(*values).pod_specs():
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert not any("hostPath" in volume for volume in pod.get("volumes", [])), name
-        for container in containers(pod):
-            context = container["securityContext"]
-            assert context["allowPrivilegeEscalation"] is False, name
-            assert context["capabilities"] == {"drop": ["ALL"]}, name
-            assert context["readOnlyRootFilesystem"] is True, name
-            assert not context.get("privileged"), name
-
-
-def test_users_are_numbers_so_that_the_kubelet_can_tell_they_are_not_root(render: Render) -> None:
-    users = {name: pod["securityContext"]["runAsUser"] for name, pod in render().pod_specs()}
-    assert users == {"snakepit-operator": 65532, "snakepit-control-plane": 65532, "snakepit-redis": 999}
-
-
-def test_only_the_operator_has_the_usual_service_account_token(render: Render) -> None:
-    assert [name for name, pod in render().pod_specs() if pod["automountServiceAccountToken"]] == ["snakepit-operator"]
-    assert not any(account["automountServiceAccountToken"] for account in render().of("ServiceAccount"))
-
-
-def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render: Render) -> None:
-    pods = dict(render(release="mine", namespace="team").pod_specs())
-    wanted = control_plane_settings.from_environment(environment(pods["mine-snakepit-control-plane"])).authentication
-    assert wanted is not None
-    assert wanted.operator == f"system:serviceaccount:team:{pods['mine-snakepit-operator']['serviceAccountName']}"
-    operator = operator_settings.load(environment(pods["mine-snakepit-operator"]) | {"POD_NAMESPACE": "team"})
-    assert operator.agent.audience == wanted.audience == "mine-snakepit.team"
-    token, api_server = (tokens(pods[name]) for name in ("mine-snakepit-operator", "mine-snakepit-control-plane"))
-    assert token == {operator.token_file: wanted.audience}
-    assert api_server == {wanted.token_file: ""}, "the control plane's own token is for the API server, and nobody else has one"
-    assert tokens(pods["mine-snakepit-redis"]) == {}
-
-
-def test_the_control_plane_may_read_the_api_servers_keys_and_nothing_else(render: Render) -> None:
-    found = [each for each in render().of("ClusterRoleBinding") if each["subjects"][0]["name"] == "snakepit-control-plane"]
-    assert [each["roleRef"]["name"] for each in found] == ["system:service-account-issuer-discovery"]
-
-
-def test_authentication_may_be_off_and_nothing_else(render: Render) -> None:
-    off = render("authentication=off")
-    assert not any(tokens(pod) for _, pod in off.pod_specs())
-    assert not any("AUTH" in name or "TOKEN" in name for _, pod in off.pod_specs() for name in environment(pod))
-    assert not any("control-plane" in each["metadata"]["name"] for each in off.of("ClusterRoleBinding"))
-    with pytest.raises(Refused, match="authentication"):
-        render("authentication=maybe")
-
-
-def tokens(pod: Manifest) -> dict[str, str]:
-    """Paths of the tokens that are mounted into a pod's container, and for whom they are."""
-    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
-    return {
-        f"{mounts[volume['name']]}/{source['serviceAccountToken']['path']}": source["serviceAccountToken"].get("audience", "")
-        for volume in pod.get("volumes", [])
-        for source in volume.get("projected", {}).get("sources", [])
-        if "serviceAccountToken" in source
-    }
-
-
-def test_every_container_has_requests_and_a_memory_limit(render: Render) -> None:
-    for name, pod in render().pod_specs():
-        for container in containers(pod):
-            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
-            assert "memory" in container["resources"]["limits"], name
-
-
-def test_the_operator_may_do_exactly_what_it_does(render: Render) -> None:
-    objects = render()
-    assert rules(objects.get("ClusterRole", "snakepit-operator")) == POOL_RULES
-    assert rules(objects.get("Role", "snakepit-operator-lease")) == LEASE_RULES
-    assert len(objects.of("ClusterRole")) == len(objects.of("Role")) == 1
-
-
-def test_the_operators_own_page_lists_the_same_rights(render: Render) -> None:
-    page = (ROOT / "operator/README.md").read_text()
-    documented = {
-        (group.replace('""', ""), resource): set(verbs.split(", "))
-        for group, resource, verbs in re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| ([a-z, ]+) \|$", page, re.MULTILINE)
-        if verbs != "create"  # its own Lease, in its own namespace
-    }
-    assert documented == POOL_RULES
-
-
-def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None:
-    objects = render("watchNamespaces={one,two}", "crds.enabled=false")
-    assert not {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"} & objects.kinds()
-    roles = {role["metadata"]["namespace"]: rules(role) for role in objects.of("Role")}
-    assert roles == {"one": POOL_RULES, "two": POOL_RULES, "snakepit-system": LEASE_RULES}
-    assert {b["metadata"]["namespace"] for b in objects.of("RoleBinding")} == {"one", "two", "snakepit-system"}
-    assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
-
-
-def test_the_lease_goes_with_the_release(render: Render) -> None:
-    name = environment(dict(render().pod_specs())["snakepit-operator"])["SNAKEPIT_LEASE_NAME"]
-    assert "spec" not in render().get("Lease", name), "an upgrade would take the lead away from whoever has it"
-
-
-def test_every_binding_gives_a_role_that_is_there_to_the_operator(render: Render) -> None:
-    for values in ((), ("watchNamespaces={one}",)):
-        objects = render(*values)
-        for binding in [*objects.of("RoleBinding"), *objects.of("ClusterRoleBinding")]:
-            if binding["roleRef"]["name"].startswith("system:"):
-                continue
-            objects.get(binding["roleRef"]["kind"], binding["roleRef"]["name"])
-            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "snakepit-operator", "namespace": "snakepit-system"}]
 
 
 # -- the CRD -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ import yaml
 
 CHART = Path(__file__).resolve().parents[2] / "charts/snakepit"
 
+EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}", "metricsApi.enabled=true")
+"""Values with which there is all that the chart may make of itself."""
+
 Manifest = dict[str, Any]
 
 
