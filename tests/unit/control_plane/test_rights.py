@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -11,21 +12,31 @@ from typing import Any
 import pytest
 
 from snakepit.errors import PermissionDenied, ServerUnavailable
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import rights as rights_module
 from snakepit_control_plane.authorization.audit import Audit
+from snakepit_control_plane.authorization.reviews import ASK_SECONDS
 from snakepit_control_plane.authorization.rights import PAUSE_SECONDS, Rights
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import (
     AWAY_SECONDS,
     CALL,
+    CHANGE_SESSION,
     FRESH_SECONDS,
     KEPT_SECONDS,
+    LOOK_AGAIN_SECONDS,
     MAINTAIN,
     REFUSED_SECONDS,
+    TOLD_SECONDS,
     Answer,
+    Freshness,
     Right,
     attributes,
+    freshness,
 )
+from snakepit_control_plane.servers.door import Door, PoolRights
+from support.virtual_time import VirtualLoop
 
 WEB = Caller("system:serviceaccount:shop:web", "system:serviceaccount:shop:web", ("system:serviceaccounts",))
 POOL = "shop/digits"
@@ -40,20 +51,26 @@ class ApiServer:
         self.waits = asyncio.Event()
         self.waits.set()
         self.asked: list[tuple[str, Right, str]] = []
+        self.slow = 0.0
+        self.denies: set[Right] = set()
+        self.fails: Exception | None = None
 
     async def ask(self, caller: Caller, right: Right, pool: str) -> Answer:
         self.asked.append((caller.subject, right, pool))
+        says = self.says and right not in self.denies
+        await asyncio.sleep(self.slow)
         await self.waits.wait()
+        if self.fails is not None:
+            raise self.fails
         if self.away:
             raise ServerUnavailable("no route to the API server")
-        return Answer(self.says, "" if self.says else "no rule allows it")
+        return Answer(says, "" if says else "no rule allows it")
 
 
 class World:
     def __init__(self, level: str = "off") -> None:
-        self.now = 1000.0
         self.server = ApiServer()
-        self.rights = Rights(self.server.ask, Audit(level), lambda: self.now)
+        self.rights = Rights(self.server.ask, Audit(level), asyncio.get_running_loop().time)
 
     async def allowed(self, caller: Caller = WEB, right: Right = CALL) -> bool:
         try:
@@ -62,11 +79,6 @@ class World:
             return False
         return True
 
-    async def answered(self) -> None:
-        """Whatever was being asked in the background."""
-        for _ in range(10):
-            await asyncio.sleep(0)
-
 
 def played(play: Callable[[World], Any], **options: Any) -> None:
     async def run() -> None:
@@ -74,7 +86,11 @@ def played(play: Callable[[World], Any], **options: Any) -> None:
         await play(world)
         await world.rights.stop()
 
-    asyncio.run(run())
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
 
 
 def test_a_right_is_asked_for_once_and_a_denial_names_what_is_missing_and_how_to_look() -> None:
@@ -93,22 +109,85 @@ def test_a_right_is_asked_for_once_and_a_denial_names_what_is_missing_and_how_to
     played(play)
 
 
-def test_a_right_that_is_taken_is_gone_within_a_minute_and_a_call_before_that_never_waits() -> None:
+BIT = 0.001
+
+
+@pytest.mark.parametrize(
+    ("allowed", "away", "age", "expected"),
+    [
+        (True, False, FRESH_SECONDS, Freshness.FRESH),
+        (True, False, FRESH_SECONDS + BIT, Freshness.AGING),
+        (True, False, KEPT_SECONDS, Freshness.AGING),
+        (True, False, KEPT_SECONDS + BIT, Freshness.STALE),
+        (False, False, REFUSED_SECONDS, Freshness.FRESH),
+        (False, False, REFUSED_SECONDS + BIT, Freshness.STALE),
+        (True, True, FRESH_SECONDS, Freshness.FRESH),
+        (True, True, KEPT_SECONDS + BIT, Freshness.AGING),
+        (True, True, AWAY_SECONDS, Freshness.AGING),
+        (True, True, AWAY_SECONDS + BIT, Freshness.STALE),
+        (False, True, REFUSED_SECONDS + BIT, Freshness.AGING),
+        (False, True, AWAY_SECONDS + BIT, Freshness.STALE),
+    ],
+)
+def test_an_answer_holds_for_so_long(allowed: bool, away: bool, age: float, expected: Freshness) -> None:
+    assert freshness(Answer(allowed), age, away=away) is expected
+
+
+def test_a_links_last_look_at_an_answer_ends_within_the_minute() -> None:
+    assert KEPT_SECONDS + LOOK_AGAIN_SECONDS <= TOLD_SECONDS == 60.0
+
+
+@pytest.mark.parametrize("quiet", [0.0, 9.9, 29.9, 30.1, 54.9, 55.1, 57.5, 59.8])
+@pytest.mark.parametrize("slow", [0.0, ASK_SECONDS])
+def test_a_minute_after_a_right_was_given_or_taken_a_links_calls_go_by_it(quiet: float, slow: float) -> None:
+    """It changes just after it was asked for. Then nobody calls for a while, and then somebody often."""
+
+    async def play(world: World) -> None:
+        loop, gone_on, refused = asyncio.get_running_loop(), list[int](), list[int]()
+        world.server.slow = slow
+        rights = PoolRights(
+            Door(Gate(), world.rights),
+            lambda: WEB,
+            lambda frame, _: gone_on.append(frame.call.id),
+            lambda frame: refused.append(frame.result.id),
+        )
+        ids, asked = itertools.count(), dict[int, float]()
+
+        def call() -> None:
+            asked[id_ := next(ids)] = loop.time()
+            if rights.allow(POOL, link_pb2.Frame(call=link_pb2.Call(id=id_)), loop.time()) is not None:
+                gone_on.append(id_)
+
+        for number in range(4):
+            world.rights.forget()
+            rights.forget()
+            world.server.says = bool(number % 2)
+            call()
+            changed = loop.time() + BIT
+            await asyncio.sleep(BIT)
+            world.server.says = not world.server.says
+            asked.clear()
+            await asyncio.sleep(quiet)
+            while loop.time() < changed + 130:
+                call()
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(slow)
+            late = {id_ for id_, at in asked.items() if at >= changed + TOLD_SECONDS}
+            assert late <= {*(gone_on if world.server.says else refused)}
+        rights.closed()
+
+    played(play)
+
+
+def test_before_a_right_is_looked_at_again_a_call_never_waits() -> None:
     async def play(world: World) -> None:
         assert await world.allowed()
         world.server.says = False
-        world.now += FRESH_SECONDS + 1
+        await asyncio.sleep(FRESH_SECONDS + 1)
         known = world.rights.known(WEB, CALL, POOL)
         assert known is not None
         assert known.allowed, "it holds while it is asked for again"
-        await world.answered()
-        assert not await world.allowed()
-        world.server.says = True
-        world.now += REFUSED_SECONDS + 1
-        assert await world.allowed(), "a no is not kept for long"
-        world.server.says = False
-        world.now += KEPT_SECONDS + 1
-        assert world.rights.known(WEB, CALL, POOL) is None
+        await asyncio.sleep(BIT)
         assert not await world.allowed()
 
     played(play)
@@ -118,24 +197,52 @@ def test_while_nobody_answers_the_last_answer_holds_for_ten_minutes_and_then_it_
     async def play(world: World) -> None:
         assert await world.allowed()
         world.server.away = True
-        world.now += KEPT_SECONDS + 1
+        await asyncio.sleep(KEPT_SECONDS + 1)
+        assert await world.allowed()
         with pytest.raises(ServerUnavailable):
             await world.rights.check(WEB, MAINTAIN, POOL)
-        assert await world.allowed()
         asked = len(world.server.asked)
         assert all([await world.allowed() for _ in range(100)])
         with pytest.raises(ServerUnavailable):
             await world.rights.check(WEB, MAINTAIN, POOL)
         assert len(world.server.asked) == asked, "and it is not asked all the time"
-        world.now += PAUSE_SECONDS
-        assert await world.allowed()
-        await world.answered()
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
         assert len(world.server.asked) == asked + 1
-        world.now += AWAY_SECONDS
+        await asyncio.sleep(AWAY_SECONDS)
         with pytest.raises(ServerUnavailable):
             await world.rights.check(WEB, CALL, POOL)
         world.server.away = False
-        world.now += PAUSE_SECONDS
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert await world.allowed()
+
+    played(play)
+
+
+def test_a_right_that_was_taken_while_nobody_answered_is_gone_soon_after_that_has_ended_though_nobody_calls_meanwhile() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        world.server.away = True
+        await asyncio.sleep(FRESH_SECONDS + 1)
+        assert await world.allowed(), "this asks, and nobody answers"
+        await asyncio.sleep(KEPT_SECONDS)
+        assert await world.allowed()
+        world.server.away = world.server.says = False
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert not await world.allowed()
+        assert not world.rights.is_away
+
+    played(play)
+
+
+def test_whatever_goes_wrong_with_a_question_is_an_answer_that_did_not_come() -> None:
+    async def play(world: World) -> None:
+        world.server.fails = RuntimeError("a defect")
+        with pytest.raises(RuntimeError):
+            await world.allowed()
+        with pytest.raises(ServerUnavailable, match="a defect"):
+            await world.allowed()
+        world.server.fails = None
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
         assert await world.allowed()
 
     played(play)
@@ -200,6 +307,17 @@ def test_each_decision_is_a_line_of_the_audit_log_as_its_level_says(
             "allowed": False,
             "reason": "no rule allows it",
         }
+
+
+def test_what_goes_on_without_a_right_is_no_denial(caplog: pytest.LogCaptureFixture) -> None:
+    async def play(world: World) -> None:
+        world.server.denies = {MAINTAIN}
+        assert await world.rights.may(WEB, CHANGE_SESSION, POOL)
+        assert not await world.rights.may(WEB, MAINTAIN, POOL)
+
+    with caplog.at_level(logging.INFO, "snakepit.audit"):
+        played(play, level="all")
+    assert [json.loads(record.getMessage())["right"] for record in caplog.records] == [str(CHANGE_SESSION)]
 
 
 def test_a_right_is_asked_for_in_the_words_of_a_subject_access_review() -> None:

@@ -13,13 +13,29 @@ class Access:
     """May a caller do it? A pool's name is `namespace/name`."""
 
     def known(self, caller: Caller, right: Right, pool: str) -> Answer | None:
-        """Without a wait; None: `check` must be awaited."""
+        """Without a wait; None: `answer` must be awaited."""
         return OTHERS if right.subresource == "sessions" and caller.subject else YES
+
+    async def answer(self, caller: Caller, right: Right, pool: str) -> Answer:
+        """Raises ServerUnavailable where it can't be known now."""
+        return OTHERS if right.subresource == "sessions" and caller.subject else YES
+
+    def decided(self, caller: Caller, right: Right, pool: str, answer: Answer) -> None:
+        """Write it down."""
 
     async def check(self, caller: Caller, right: Right, pool: str) -> None:
         """Raises PermissionDenied, or ServerUnavailable where it can't be known now."""
-        if (answer := self.known(caller, right, pool)) is not None and not answer.allowed:
+        answer = await self.answer(caller, right, pool)
+        self.decided(caller, right, pool, answer)
+        if not answer.allowed:
             raise denied(caller.subject, right, pool, answer.reason)
+
+    async def may(self, caller: Caller, right: Right, pool: str) -> bool:
+        """For what goes on without the right, with less: such a no refuses nothing, and is not written down. Raises ServerUnavailable."""
+        answer = await self.answer(caller, right, pool)
+        if answer.allowed:
+            self.decided(caller, right, pool, answer)
+        return answer.allowed
 
     async def stop(self) -> None:
         """Ask nothing any more."""

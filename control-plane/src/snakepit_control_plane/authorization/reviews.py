@@ -7,6 +7,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/loca
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import ssl
 import urllib.error
@@ -45,7 +46,7 @@ class Reviews:
                 said = await asyncio.get_running_loop().run_in_executor(self._threads, self._post, url, json.dumps(body).encode())
             status = json.loads(said)["status"]
             return Answer(bool(status.get("allowed")), str(status.get("reason") or status.get("evaluationError") or ""))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServerUnavailable(f"the API server can't be asked who may do what: {error or type(error).__name__}") from None
 
     def _post(self, url: str, body: bytes) -> bytes:

@@ -1,11 +1,13 @@
 """Who may do what: asked of somebody who knows, kept for a while, and kept longer while nobody can be asked.
 
-A right that is given or taken holds within KEPT_SECONDS. A call waits for an answer only where none is known.
+How long is `policy.rights`' to say. A call waits for an answer only where none is known. While nobody answers, one question goes on being
+asked: so it is known when that ends, whoever calls meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -16,10 +18,10 @@ from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.authorization.access import Access
 from snakepit_control_plane.authorization.audit import Audit
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import Answer, Freshness, Right, denied, freshness
+from snakepit_control_plane.policy.rights import Answer, Freshness, Right, freshness
 
 PAUSE_SECONDS = 5.0
-"""After a question that nobody answered; until then the next ones are not asked."""
+"""Between the questions while nobody answers."""
 
 MOST_KEPT = 8192
 MOST_ASKED = 64
@@ -48,12 +50,17 @@ class Rights(Access):
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._asking: dict[Key, asyncio.Task[Answer]] = {}
         self._away: ServerUnavailable | None = None
-        self._away_since = 0.0
+        self._trying: asyncio.TimerHandle | None = None
 
     @property
     def kept(self) -> int:
         """How many answers are."""
         return len(self._kept)
+
+    @property
+    def is_away(self) -> bool:
+        """Does nobody answer now?"""
+        return self._away is not None
 
     def known(self, caller: Caller, right: Right, pool: str) -> Answer | None:
         """What holds now, without a wait; None: it must be asked for."""
@@ -64,25 +71,27 @@ class Rights(Access):
         fresh = freshness(kept.answer, self._clock() - kept.at, away=self._away is not None)
         if fresh is Freshness.STALE:
             return None
-        if fresh is Freshness.AGING and not self._pauses():
-            self._start(key, caller)
+        if fresh is Freshness.AGING and self._away is None:
+            with contextlib.suppress(ServerUnavailable):  # Too many are asked for: the next call asks.
+                self._start(key, caller)
         return kept.answer
 
-    async def check(self, caller: Caller, right: Right, pool: str) -> None:
-        """Raises PermissionDenied, or ServerUnavailable where nobody can be asked and nothing is known."""
-        answer = self.known(caller, right, pool)
-        if answer is None:
-            if self._away is not None and self._pauses():
-                raise self._away
-            key = (caller.subject, caller.groups, right, pool)
-            try:
-                answer = await asyncio.shield(self._start(key, caller))
-            except ServerUnavailable:
-                if (answer := self.known(caller, right, pool)) is None:
-                    raise
+    async def answer(self, caller: Caller, right: Right, pool: str) -> Answer:
+        """See `access.Access`."""
+        if (answer := self.known(caller, right, pool)) is not None:
+            return answer
+        if self._away is not None:
+            raise self._away
+        try:
+            return await asyncio.shield(self._start((caller.subject, caller.groups, right, pool), caller))
+        except ServerUnavailable:
+            if (answer := self.known(caller, right, pool)) is None:
+                raise
+            return answer
+
+    def decided(self, caller: Caller, right: Right, pool: str, answer: Answer) -> None:
+        """See `access.Access`."""
         self._audit.decided(caller, right, pool, answer)
-        if not answer.allowed:
-            raise denied(caller.subject, right, pool, answer.reason)
 
     def forget(self) -> None:
         """Ask again for everything."""
@@ -92,9 +101,8 @@ class Rights(Access):
         for asking in self._asking.values():
             asking.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
-
-    def _pauses(self) -> bool:
-        return self._away is not None and self._clock() - self._away_since < PAUSE_SECONDS
+        if self._trying is not None:
+            self._trying.cancel()
 
     def _start(self, key: Key, caller: Caller) -> asyncio.Task[Answer]:
         """One question, whoever waits for its answer. Raises ServerUnavailable."""
@@ -103,23 +111,31 @@ class Rights(Access):
             if len(self._asking) >= MOST_ASKED:
                 raise ServerUnavailable(f"{MOST_ASKED} rights are being asked for: try again", retry_after=0.1)
             asking = self._asking[key] = asyncio.create_task(self._look(key, caller), name="ask for a right")
-            asking.add_done_callback(lambda done: self._asked(key, done))
+            asking.add_done_callback(lambda done: self._asked(key, caller, done))
         return asking
 
     async def _look(self, key: Key, caller: Caller) -> Answer:
+        asked = self._clock()
         answer = await self._ask(caller, key[2], key[3])
-        self._kept[key] = _Kept(answer, self._clock())
+        self._kept[key] = _Kept(answer, asked)
         self._kept.move_to_end(key)
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return answer
 
-    def _asked(self, key: Key, done: asyncio.Task[Answer]) -> None:
+    def _asked(self, key: Key, caller: Caller, done: asyncio.Task[Answer]) -> None:
         del self._asking[key]
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, ServerUnavailable):
-            if str(error) != str(self._away or ""):
-                log.warning("rights can't be asked for, and the last answers go on: %s", error)
-            self._away, self._away_since = error, self._clock()
-        elif error is None:
+        if done.cancelled() or (error := done.exception()) is None:
             self._away = None
+            return
+        if str(error) != str(self._away or ""):
+            log.warning("rights can't be asked for, and the last answers go on: %s", error)
+        self._away = error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"rights can't be asked for: {error!r}")
+        if self._trying is None:
+            self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again, key, caller)
+
+    def _try_again(self, key: Key, caller: Caller) -> None:
+        self._trying = None
+        if self._away is not None:
+            with contextlib.suppress(ServerUnavailable):  # Others are being asked for: one of them says it.
+                self._start(key, caller)

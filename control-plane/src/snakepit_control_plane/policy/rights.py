@@ -45,9 +45,12 @@ class Answer:
     reason: str = ""
 
 
+TOLD_SECONDS = 60.0
+"""While answers come, a right that is given or taken is so within this time, in the worst case."""
+LOOK_AGAIN_SECONDS = 5.0
+"""A link takes a pool's right as given for so long; then it looks again what is known of it."""
 FRESH_SECONDS = 30.0
-KEPT_SECONDS = 60.0
-"""A right that is taken is gone within this time, while answers come; a right that is given holds after REFUSED_SECONDS at the latest."""
+KEPT_SECONDS = TOLD_SECONDS - LOOK_AGAIN_SECONDS
 REFUSED_SECONDS = 10.0
 AWAY_SECONDS = 600.0
 """While nobody answers, the last answer holds for so long."""
@@ -62,12 +65,11 @@ class Freshness(Enum):
 
 
 def freshness(answer: Answer, age: float, *, away: bool) -> Freshness:
-    """`age` in seconds; `away`: was the last question not answered?"""
+    """`age` in seconds since it was asked for; `away`: does nobody answer now?"""
     if age <= (FRESH_SECONDS if answer.allowed else REFUSED_SECONDS):
         return Freshness.FRESH
-    if answer.allowed and age <= KEPT_SECONDS:
-        return Freshness.AGING
-    return Freshness.AGING if away and age <= AWAY_SECONDS else Freshness.STALE
+    most = AWAY_SECONDS if away else KEPT_SECONDS if answer.allowed else 0.0
+    return Freshness.AGING if age <= most else Freshness.STALE
 
 
 def attributes(right: Right, pool: str) -> dict[str, str]:

@@ -10,17 +10,14 @@ import grpc
 
 from snakepit._tasks import Tasks
 from snakepit._wire.status import to_frame
-from snakepit.errors import Draining, PermissionDenied, PoolSaturated, SnakepitError
+from snakepit.errors import Draining, PoolSaturated, SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, Right
+from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, LOOK_AGAIN_SECONDS, Right
 from snakepit_control_plane.servers.rpc import metadata
-
-LOOK_AGAIN_SECONDS = 5.0
-"""A link takes a pool's right as given for so long; then it looks again what is known of it."""
 
 MOST_WAITING = 1000
 MOST_WAITING_BYTES = 16 * 1024 * 1024
@@ -49,7 +46,7 @@ class Door:
     async def may_call(self, caller: Caller, pool: str, session: str) -> bool:
         """True: it may use others' sessions, too; only asked where there is a session. Raises SnakepitError where it may not call."""
         await self.access.check(caller, CALL, pool)
-        return bool(session and caller.subject) and await self.may(caller, CHANGE_SESSION, pool)
+        return bool(session and caller.subject) and await self.access.may(caller, CHANGE_SESSION, pool)
 
     def known_to_call(self, caller: Caller, pool: str, session: str) -> bool | None:
         """As `may_call`, without a wait; None: that must be awaited."""
@@ -60,14 +57,6 @@ class Door:
             return False
         others = self.access.known(caller, CHANGE_SESSION, pool)
         return None if others is None else others.allowed
-
-    async def may(self, caller: Caller, right: Right, pool: str) -> bool:
-        """Raises ServerUnavailable."""
-        try:
-            await self.access.check(caller, right, pool)
-        except PermissionDenied:
-            return False
-        return True
 
 
 def sign(call: link_pb2.Call, caller: Caller) -> None:

@@ -31,7 +31,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
         """Those that the caller may look at."""
         caller = await self._door.caller(context)
-        allowed = [pool for _, pool in sorted(self._flow.pools.items()) if await self._door.may(caller, LOOK, pool.name)]
+        allowed = [pool for _, pool in sorted(self._flow.pools.items()) if await self._door.access.may(caller, LOOK, pool.name)]
         return pool_pb2.ListPoolsResponse(pools=[pool.describe() for pool in allowed])
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802

@@ -15,7 +15,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit._names import check_session, check_state_key, new_id, parse_pool
 from snakepit._wire.status import to_frame
-from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SessionNotFound, SessionQuota, SnakepitError, Started
+from snakepit.errors import (
+    DeadlineExceeded,
+    InvalidArguments,
+    PermissionDenied,
+    PoolNotFound,
+    SessionNotFound,
+    SessionQuota,
+    SnakepitError,
+    Started,
+)
 from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
@@ -68,11 +77,14 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return pool
 
     async def _allow(self, caller: Caller, right: Right, record: SessionRecord) -> None:
-        own = record.is_of(caller.subject)
-        if own or not await self._door.may(caller, right, record.pool):
+        if record.is_of(caller.subject):
             await self._door.access.check(caller, CALL, record.pool)
-            if not own:
-                raise no_session(record.pool, record.id)
+            return
+        try:
+            await self._door.access.check(caller, right, record.pool)
+        except PermissionDenied:
+            await self._door.access.check(caller, CALL, record.pool)
+            raise no_session(record.pool, record.id) from None
 
     async def CreateSession(  # noqa: N802
         self, request: session_pb2.CreateSessionRequest, context: Context
@@ -127,7 +139,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             raise InvalidArguments(f"page_size {request.page_size} is negative")
         pool = self._flow.pools.find(full_name(request.pool))
         caller = await self._door.caller(context)
-        everybodys = await self._door.may(caller, LIST_SESSIONS, pool.name)
+        everybodys = await self._door.access.may(caller, LIST_SESSIONS, pool.name)
         if not everybodys:
             await self._door.access.check(caller, CALL, pool.name)
         records = await self._store.list_sessions(pool.name, request.page_token, size + 1)
