@@ -19,7 +19,12 @@ SESSION = Scope("default/p", "s")
 
 @dataclass(eq=False)
 class Link:
-    client: str
+    name: str
+    subject: str = ""
+
+    @property
+    def client(self) -> tuple[str, str]:
+        return self.subject, self.name
 
 
 def tools(*names: str) -> list[common_pb2.Tool]:
@@ -71,11 +76,22 @@ def test_one_wrong_name_refuses_the_whole_batch(batch: tuple[str, ...], sentence
     assert names(known) == ["x"]
 
 
-def test_a_session_may_have_the_names_of_its_pool_and_of_the_workers() -> None:
+def test_a_session_may_have_the_names_of_its_pool_and_never_those_of_the_workers() -> None:
     known: Catalogue[Link] = Catalogue(Limits())
     known.offer(Link("a"), 1, POOL, tools("x"))
-    known.offer(Link("b"), 1, SESSION, tools("x", "own"), workers={"own"})
-    assert names(known, SESSION) == ["own", "x"]
+    known.offer(Link("b"), 1, SESSION, tools("x"), workers={"own"})
+    assert names(known, SESSION) == ["x"]
+    with pytest.raises(InvalidArguments, match="the workers of pool default/p have a tool 'own' themselves"):
+        known.offer(Link("c"), 1, SESSION, tools("own"), workers={"own"})
+
+
+def test_who_gives_itself_the_name_of_anothers_client_takes_nothing_over() -> None:
+    known: Catalogue[Link] = Catalogue(Limits())
+    known.offer(Link("a", "ada"), 1, POOL, tools("x"))
+    with pytest.raises(InvalidArguments, match="tool 'x' is offered already"):
+        known.offer(Link("a", "eve"), 1, POOL, tools("x"))
+    known.offer(Link("a", "eve"), 2, POOL, tools("y"))
+    assert names(known) == ["x", "y"]
 
 
 def test_an_offer_replaces_the_one_before_it_or_leaves_it_as_it_was() -> None:

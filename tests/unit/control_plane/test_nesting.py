@@ -130,10 +130,10 @@ def test_a_chain_knows_its_session_and_who_holds_its_turn() -> None:
     around = a_call("first", session_id="s")
     call = within(within(around))
     assert call.nest is not None
-    assert call.nest.session() == (POOL, "s")
+    assert call.nest.session() == (POOL, "s", "")
     assert call.nest.holder(POOL, "s") == "first"
     assert call.nest.holder("default/other", "s") == ""
-    assert Nest(nest_of(a_call())).session() == ("", "")
+    assert Nest(nest_of(a_call())).session() == ("", "", "")
 
 
 def test_what_a_call_had_called_is_given_up_when_it_ends_and_what_ended_before_is_not() -> None:

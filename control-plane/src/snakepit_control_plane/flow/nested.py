@@ -35,8 +35,9 @@ Chunk = Callable[[common_pb2.Payload], None]
 
 
 class ClientCall(Protocol):
-    """A nested call that a client runs, and that has not been answered. `until`: its deadline, of the loop's clock."""
+    """A nested call that a client runs, and that has not been answered. `subject`: whose; `until`: its deadline, of the loop's clock."""
 
+    subject: str
     nest: Nest
     until: float
 
@@ -45,9 +46,9 @@ class ClientCall(Protocol):
 
 
 class ToolProvider(Protocol):
-    """A client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
+    """A client's link as the place where tools are run. `client`: its subject and its id, the same on all of its links."""
 
-    client: str
+    client: tuple[str, str]
 
     def run(self, call: link_pb2.Call, target: Target, answer: Answer, chunk: Chunk) -> ClientCall: ...
 
@@ -76,7 +77,7 @@ class NestedCalls:
     def resolve(self, parent: Call, call: link_pb2.Call) -> Target:
         """Whom `call` is for, made by the tool of `parent`; the frame is completed with what it takes over.
 
-        Without a pool: what clients offer for the session, then for the parent's pool, then that pool's workers.
+        A name that the pool's workers have is theirs. Any other is looked for in what clients offer: for the session, then for the pool.
         Raises CallTooDeep, InvalidArguments, PoolNotFound, ToolNotFound.
         """
         if not call.timeout_seconds >= 0:
@@ -99,7 +100,7 @@ class NestedCalls:
         _take_over(parent, call, nest)
         call.pool = pool.name
         if session[0] == pool.name:
-            _join_session(parent, call, nest, session)
+            _join_session(parent, call, nest, session[:2])
         return Target(pool, nest, self._deadline(parent, call, pool, pool.tools.get(call.tool)))
 
     def adopt(self, call: Call) -> SnakepitError | None:
@@ -107,7 +108,7 @@ class NestedCalls:
         message = call.message
         asked = self.client_calls.get(message.parent_call_id)
         message.parent_call_id = ""
-        if asked is None:
+        if asked is None or asked.subject != call.request.subject:
             return None
         if (refusal := too_deep(asked.nest, call.tool, self._limits.max_nesting_depth)) is not None:
             return refusal
@@ -123,14 +124,15 @@ class NestedCalls:
         call.nest.keep(partial(self._calls.cancel, call))
         return None
 
-    def _offered(self, session: tuple[str, str], call: link_pb2.Call, pool: Pool) -> Offered[ToolProvider] | None:
-        # A name that the pool's workers have come to have since is theirs.
-        scopes = [Scope(pool.name)] if call.tool not in pool.tools else []
+    def _offered(self, session: tuple[str, str, str], call: link_pb2.Call, pool: Pool) -> Offered[ToolProvider] | None:
+        if call.tool in pool.tools:
+            return None
+        scopes = [Scope(pool.name)]
         if session[1] and call.pool in ("", session[0]):
             scopes.insert(0, Scope(*session))
         return next((found for scope in scopes if (found := self.catalogue.find(scope, call.tool)) is not None), None)
 
-    def _unknown(self, asker: str, pool: Pool, session: tuple[str, str], name: str) -> ToolNotFound:
+    def _unknown(self, asker: str, pool: Pool, session: tuple[str, str, str], name: str) -> ToolNotFound:
         known = {*pool.tools, *(each.name for scope in (Scope(pool.name), Scope(*session)) for each in self.catalogue.tools(scope))}
         names = nearest(name, known)
         hint = f": did you mean {' or '.join(names)}?" if names else ""

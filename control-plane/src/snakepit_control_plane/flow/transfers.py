@@ -77,10 +77,10 @@ class Transfers(Stage):
         if result.WhichOneof("outcome") == "error" and call.sink is not None:
             call.sink.fail(result.error)
 
-    def find(self, call_id: str) -> Stream | None:
-        """For the caller, who knows the id."""
+    def find(self, call_id: str, subject: str) -> Stream | None:
+        """For whose call it is, and nobody else."""
         found = self._open.get(call_id)
-        return found[1] if found is not None else None
+        return found[1] if found is not None and found[0].request.subject == subject else None
 
     def abandon(self, callers: Callable[[Call], bool]) -> None:
         """Those callers have gone."""

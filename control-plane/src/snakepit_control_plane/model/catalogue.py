@@ -22,19 +22,20 @@ MOST_TOOL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose calls may call a tool: a pool's, or (with `session_id`) one session's."""
+    """Whose calls may call a tool: a pool's, or (with `session_id`) one session's, of the subject that offers it and of nobody else."""
 
     pool: str
     session_id: str = ""
+    subject: str = ""
 
     def __str__(self) -> str:
         return f"session {quoted(self.session_id)} of pool {self.pool}" if self.session_id else f"pool {self.pool}"
 
 
 class Provider(Protocol):
-    """An open link of the client `client`."""
+    """An open link of a client: `client` is the subject, and the name that it gives itself."""
 
-    client: str
+    client: tuple[str, str]
 
 
 P = TypeVar("P", bound=Provider)
@@ -56,7 +57,7 @@ class Catalogue(Generic[P]):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.offers: dict[P, dict[int, list[Offered[P]]]] = {}
-        self._links: dict[str, P] = {}
+        self._links: dict[tuple[str, str], P] = {}
         self._tools: dict[Scope, dict[str, Offered[P]]] = {}
         self._per_pool: dict[str, int] = {}
 
@@ -151,8 +152,8 @@ def _clash(name: str, scope: Scope, seen: Collection[str], taken: Collection[str
         return f"tool {name!r} is twice in this offer: give one another name"
     if name in taken:
         return f"tool {name!r} is offered already for {scope}: give yours another name, or offer it for a session"
-    if not scope.session_id and name in workers:
-        return f"the workers of {scope} have a tool {name!r} themselves: give yours another name"
+    if name in workers:
+        return f"the workers of pool {scope.pool} have a tool {name!r} themselves: give yours another name"
     return ""
 
 
@@ -163,14 +164,14 @@ def _marked(tool: common_pb2.Tool, scope: Scope) -> common_pb2.Tool:
     return marked
 
 
-def list_tools(pool: Pool, offered: Catalogue[P], session_id: str = "") -> list[common_pb2.Tool]:
-    """The tools of the pool's workers, then those that clients offer for the pool, then those for the session.
+def list_tools(pool: Pool, offered: Catalogue[P], session_id: str = "", subject: str = "") -> list[common_pb2.Tool]:
+    """The tools of the pool's workers, then those that clients offer for the pool, then those that the subject offers for the session.
 
-    A name that workers have come to have after a client has offered it for the pool is the workers'.
+    A name that workers have come to have after a client has offered it is the workers'.
     """
     own = [_of_workers(tool) for _, tool in sorted(pool.tools.items())]
-    for_pool = [tool for tool in offered.tools(Scope(pool.name)) if tool.name not in pool.tools]
-    return [*own, *for_pool, *(offered.tools(Scope(pool.name, session_id)) if session_id else [])]
+    scopes = [Scope(pool.name), *([Scope(pool.name, session_id, subject)] if session_id else [])]
+    return [*own, *(tool for scope in scopes for tool in offered.tools(scope) if tool.name not in pool.tools)]
 
 
 def get_tool(pool: Pool, offered: Catalogue[P], name: str) -> common_pb2.Tool:

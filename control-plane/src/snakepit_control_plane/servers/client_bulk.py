@@ -43,7 +43,7 @@ async def serve_client(flow: Flow, caller: Caller, door: Door, is_closed: Callab
         raise problem
     with flow.calls.delivering():
         if first.fetch:
-            await _fetch(flow, first.fetch, bulk)
+            await _fetch(flow, first.fetch, caller, bulk)
         else:
             pool = flow.pools.named(first.call.pool)
             any_session = pool is not None and await door.may_call(caller, pool.name, first.call.session_id)
@@ -52,8 +52,8 @@ async def serve_client(flow: Flow, caller: Caller, door: Door, is_closed: Callab
             await call.run()
 
 
-async def _fetch(flow: Flow, call_id: str, bulk: BulkCall) -> None:
-    stream = flow.transfers.find(call_id)
+async def _fetch(flow: Flow, call_id: str, caller: Caller, bulk: BulkCall) -> None:
+    stream = flow.transfers.find(call_id, caller.subject)
     if stream is None:
         raise StaleEpoch(f"no result of call {quoted(call_id)} waits here", started=Started.YES)
     try:

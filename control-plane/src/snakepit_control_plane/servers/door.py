@@ -15,9 +15,11 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.authorization import Access
+from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, LOOK_AGAIN_SECONDS, Right
-from snakepit_control_plane.servers.rpc import metadata
+from snakepit_control_plane.servers.rpc import full_name, metadata
 
 MOST_WAITING = 1000
 MOST_WAITING_BYTES = 16 * 1024 * 1024
@@ -37,12 +39,6 @@ class Door:
         """`sent`: see `rpc.metadata`. Raises Unauthenticated, ServerUnavailable."""
         return await self.gate.identify(metadata(context) if sent is None else sent, str(context.peer()))
 
-    async def admit(self, context: Context, right: Right, pool: str, sent: Metadata | None = None) -> Caller:
-        """Raises Unauthenticated, PermissionDenied, ServerUnavailable."""
-        caller = await self.caller(context, sent)
-        await self.access.check(caller, right, pool)
-        return caller
-
     async def may_call(self, caller: Caller, pool: str, session: str) -> bool:
         """True: it may use others' sessions, too; only asked where there is a session. Raises SnakepitError where it may not call."""
         await self.access.check(caller, CALL, pool)
@@ -57,6 +53,14 @@ class Door:
             return False
         others = self.access.known(caller, CHANGE_SESSION, pool)
         return None if others is None else others.allowed
+
+
+async def find_pool(door: Door, pools: Pools, context: Context, right: Right, name: str) -> tuple[Pool, Caller]:
+    """Who asks is asked for first: what a name is, strangers aren't told. Raises SnakepitError."""
+    caller = await door.caller(context)
+    pool = pools.find(full_name(name))
+    await door.access.check(caller, right, pool.name)
+    return pool, caller
 
 
 def sign(call: link_pb2.Call, caller: Caller) -> None:

@@ -49,6 +49,7 @@ class ClientCall:
         self.call_id = call.call_id
         self.pool = call.pool
         self.tool = call.tool
+        self.subject = provider.client[0]
         self.nest = target.nest
         self.until = target.until
         self.offer = target.offered.number if target.offered is not None else 0
@@ -100,10 +101,10 @@ class ClientCall:
 
 
 class Provider:
-    """One client's link as the place where tools are run. `client`: the client's id, the same on all of its links."""
+    """One client's link as the place where tools are run. `client`: its subject and its id, the same on all of its links."""
 
     def __init__(self, flow: Flow, link: links.Link, who: Callable[[], Caller], door: Door) -> None:
-        self.client = ""
+        self.client = ("", "")
         self._who, self._door = who, door
         self._tasks, self._turn = Tasks(), asyncio.Lock()
         self._flow = flow
@@ -166,17 +167,19 @@ class Provider:
         self.tell(link_pb2.Frame(offer_reply=reply))
 
     def _accept(self, offer: link_pb2.Offer) -> None:
-        if not 0 < len(offer.provider) <= PROVIDER_CHARACTERS or (self.client and self.client != offer.provider):
+        subject = self._who().subject
+        if not 0 < len(offer.provider) <= PROVIDER_CHARACTERS or self.client[1] not in ("", offer.provider):
             rule = f"must be one name for the client, of up to {PROVIDER_CHARACTERS} characters, the same in all of its offers"
             raise InvalidArguments(f"offer.provider {quoted(offer.provider)} {rule}")
-        self.client = offer.provider
+        self.client = subject, offer.provider
         if not offer.tools:
             self._nested.catalogue.withdraw(self, offer.id)
             for call in [call for call in self.calls.values() if call.offer == offer.id]:
                 call.cancel(_gone(call, "withdrew it"))
             return
         pool = self._flow.pools.find(full_name(offer.pool))
-        self._nested.catalogue.offer(self, offer.id, Scope(pool.name, offer.session_id), offer.tools, pool.tools)
+        scope = Scope(pool.name, offer.session_id, subject if offer.session_id else "")
+        self._nested.catalogue.offer(self, offer.id, scope, offer.tools, pool.tools)
 
     def _answered(self, result: link_pb2.Result) -> None:
         call = self.calls.get(result.id)

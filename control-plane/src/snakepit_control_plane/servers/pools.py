@@ -14,8 +14,7 @@ from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
 from snakepit_control_plane.policy.rights import LOOK, MAINTAIN
-from snakepit_control_plane.servers.door import Door
-from snakepit_control_plane.servers.rpc import full_name
+from snakepit_control_plane.servers.door import Door, find_pool
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,13 +34,11 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         return pool_pb2.ListPoolsResponse(pools=[pool.describe() for pool in allowed])
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
-        pool = self._flow.pools.find(full_name(request.pool))
-        await self._door.admit(context, LOOK, pool.name)
+        pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
         return pool_pb2.GetPoolResponse(pool=pool.describe())
 
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
-        pool = self._flow.pools.find(full_name(request.pool))
-        await self._door.admit(context, LOOK, pool.name)
+        pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
         return pool_pb2.ListWorkersResponse(workers=pool.infos())
 
     async def DrainWorker(self, request: pool_pb2.DrainWorkerRequest, context: Context) -> pool_pb2.DrainWorkerResponse:  # noqa: N802
@@ -55,9 +52,8 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         return pool_pb2.RecycleWorkerResponse()
 
     async def _worker(self, request: pool_pb2.DrainWorkerRequest | pool_pb2.RecycleWorkerRequest, context: Context) -> Worker:
-        pool, name = self._flow.pools.find(full_name(request.pool)), request.worker
-        await self._door.admit(context, MAINTAIN, pool.name)
-        worker = pool.workers.get(name)
+        pool, _ = await find_pool(self._door, self._flow.pools, context, MAINTAIN, request.pool)
+        worker = pool.workers.get(name := request.worker)
         if worker is None:
             known = ", ".join(sorted(pool.workers)[:10]) or "none"
             raise InvalidArguments(f"pool {pool.name} has no worker {quoted(name)}: it has {known}")
@@ -73,11 +69,10 @@ class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
         self._offered = offered
 
     async def ListTools(self, request: tool_pb2.ListToolsRequest, context: Context) -> tool_pb2.ListToolsResponse:  # noqa: N802
-        pool = self._flow.pools.find(full_name(request.pool))
-        await self._door.admit(context, LOOK, pool.name)
-        return tool_pb2.ListToolsResponse(tools=list_tools(pool, self._offered, request.session_id), description=pool.description)
+        pool, caller = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
+        tools = list_tools(pool, self._offered, request.session_id, caller.subject)
+        return tool_pb2.ListToolsResponse(tools=tools, description=pool.description)
 
     async def GetTool(self, request: tool_pb2.GetToolRequest, context: Context) -> tool_pb2.GetToolResponse:  # noqa: N802
-        pool = self._flow.pools.find(full_name(request.pool))
-        await self._door.admit(context, LOOK, pool.name)
+        pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
         return tool_pb2.GetToolResponse(tool=get_tool(pool, self._offered, request.tool))

@@ -34,7 +34,7 @@ from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers import json_form
-from snakepit_control_plane.servers.door import Door
+from snakepit_control_plane.servers.door import Door, find_pool
 from snakepit_control_plane.servers.rpc import convert, full_name
 from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
 from snakepit_control_plane.store.memory import no_session
@@ -71,7 +71,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def _admit(self, request: _Of, context: Context, right: Right) -> Pool:
         """The pool, for whoever owns the session or has the right on all of the pool's. Raises SessionNotFound for others."""
-        pool, caller = self._flow.pools.find(full_name(request.pool)), await self._door.caller(context)
+        caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(request.pool))
         if caller.subject:
             await self._allow(caller, right, await self._store.get_session(pool.name, request.session_id))
         return pool
@@ -89,8 +90,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def CreateSession(  # noqa: N802
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
-        pool = self._flow.pools.find(full_name(request.pool))
-        caller = await self._door.admit(context, CALL, pool.name)
+        pool, caller = await find_pool(self._door, self._flow.pools, context, CALL, request.pool)
         _check(request)
         wanted = SessionRecord(
             pool=pool.name,
@@ -137,8 +137,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise InvalidArguments(f"page_size {request.page_size} is negative")
-        pool = self._flow.pools.find(full_name(request.pool))
         caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(request.pool))
         everybodys = await self._door.access.may(caller, LIST_SESSIONS, pool.name)
         if not everybodys:
             await self._door.access.check(caller, CALL, pool.name)
