@@ -13,6 +13,7 @@ POOL_RULES = {
     ("snakepit.dev", "snakepools/status"): {"patch"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
     ("policy", "poddisruptionbudgets"): {"create", "patch"},
+    ("networking.k8s.io", "networkpolicies"): {"create", "patch"},
     ("", "events"): {"create", "list", "patch"},
     ("coordination.k8s.io", "leases"): {"get"},
 }

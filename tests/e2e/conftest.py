@@ -15,6 +15,20 @@ IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "s
 """What runs in the cluster; it gets there by a ConfigMap."""
 
 
+POOL_OF = {"key": "snakepit.dev/pool", "operator": "Exists"}
+DESKS = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "desks"},
+    "spec": {
+        "podSelector": {"matchExpressions": [POOL_OF, {**POOL_OF, "operator": "NotIn", "values": ["intruder"]}]},
+        "policyTypes": ["Egress"],
+        "egress": [{"to": [{"podSelector": {"matchExpressions": [{**POOL_OF, "operator": "DoesNotExist"}]}}]}],
+    },
+}
+"""Tools of the tests may dial the desk in the pod `caller`, which nobody's tools may else. The intruder has what everybody has."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever the files are called: who installs a release of its own comes first, and uninstalling last."""
     items.sort(key=lambda item: {"test_readme.py": 0, "test_operations.py": 1, "test_uninstall.py": 3}.get(item.path.name, 2))
@@ -50,6 +64,7 @@ def namespace(release: None) -> Iterator[str]:
     kubectl(
         "create", "rolebinding", "maintains", "-n", NAMESPACE, "--clusterrole=snakepit-maintainer", f"--serviceaccount={NAMESPACE}:default"
     )
+    apply(DESKS, namespace=NAMESPACE)
     standing_caller(namespace=NAMESPACE)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")

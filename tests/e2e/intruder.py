@@ -89,6 +89,16 @@ class Intruder(Adapter):
             return _answer(sock)
 
     @tool
+    def dial(self, addresses: list[str]) -> dict[str, str]:
+        """What becomes of a connection to each."""
+        return {address: _dialled(address) for address in addresses}
+
+    @tool
+    def look_up(self, name: str) -> str:
+        """Its address."""
+        return socket.gethostbyname(name)
+
+    @tool
     def show_ticket(self, address: str, ticket: str) -> str:
         """What the port for lanes answers to a ticket that was made up."""
         with _connected(address) as sock:
@@ -119,6 +129,15 @@ def _words(pid: int, name: str) -> list[str]:
         return [word for word in Path(f"/proc/{pid}/{name}").read_text(errors="replace").split("\0") if word]
     except OSError:
         return []
+
+
+def _dialled(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
 
 
 def _connected(address: str) -> socket.socket:

@@ -106,7 +106,11 @@ def install(namespace: str = SYSTEM, *extra: str) -> None:
     run("helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, "--wait", "--timeout", "180s", *images, *extra, timeout=240)
 
 
-def make_namespace(name: str) -> None:
-    """A namespace in which only pods of PodSecurity `restricted` may run."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+CALLERS = {"snakepit.dev/caller": "true", "snakepit.dev/scraper": "true"}
+"""Labels of a namespace whose pods the network lets through to the control plane, and to its metrics."""
+
+
+def make_namespace(name: str, **labels: str) -> None:
+    """A namespace of callers, in which only pods of PodSecurity `restricted` may run."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", **(labels or CALLERS)}
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))

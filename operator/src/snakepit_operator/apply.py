@@ -13,10 +13,10 @@ import msgspec
 
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.events import NewEvent, event_object
-from snakepit_operator.kube import BUDGETS, EVENTS, PODS, POOLS, ROLE_BINDINGS, Kube, KubeError, Object
+from snakepit_operator.kube import BUDGETS, EVENTS, NETWORK_POLICIES, PODS, POOLS, ROLE_BINDINGS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
 from snakepit_operator.observe import Found
-from snakepit_operator.pods import AgentImage, callers_binding, disruption_budget, grace_seconds, in_template, pod
+from snakepit_operator.pods import AgentImage, callers_binding, capsule_policy, disruption_budget, grace_seconds, in_template, pod
 
 T = TypeVar("T")
 
@@ -26,10 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Writes for pools; `agent` is what new pods get, `caller_role` the ClusterRole of those who may call; empty: nobody is bound."""
+    """Writes for pools; `agent` is what new pods get, `caller_role` the ClusterRole of those who may call; empty: nobody is bound.
 
-    def __init__(self, kube: Kube, agent: AgentImage, caller_role: str = "") -> None:
-        self._kube, self._agent, self._caller_role = kube, agent, caller_role
+    `policy` is what capsules may dial, as the setting says it.
+    """
+
+    def __init__(self, kube: Kube, agent: AgentImage, caller_role: str = "", policy: Object | None = None) -> None:
+        self._kube, self._agent, self._caller_role, self._policy = kube, agent, caller_role, policy or {}
 
     async def carry_out(self, pool: SnakePool, plan: Plan) -> Outcome:
         """Delete, then create. New pods take the place of those that go: while one can't be deleted, none is created.
@@ -59,6 +62,17 @@ class Applier:
         if self._caller_role:
             body = callers_binding(pool, self._caller_role)
             await self._kube.apply(ROLE_BINDINGS, pool.metadata.namespace, body["metadata"]["name"], body, part=pool.metadata.name)
+
+    async def network(self, pool: SnakePool) -> None:
+        """The NetworkPolicy of the capsules of its namespace, or none any more. Raises KubeError."""
+        if not self._policy:
+            return
+        name = self._policy["metadata"]["name"]
+        if "spec" not in self._policy:
+            await self._kube.delete(NETWORK_POLICIES, pool.metadata.namespace, name)
+            return
+        body = capsule_policy(pool, self._policy)
+        await self._kube.apply(NETWORK_POLICIES, pool.metadata.namespace, name, body, part=pool.metadata.name)
 
     async def status(self, found: Found, status: SnakePoolStatus) -> Object | None:
         """Write the status if the pool that was found has another one: the pool as it is then; None: it hasn't.

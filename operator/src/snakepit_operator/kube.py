@@ -87,6 +87,7 @@ REVIEWS = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")
 ROLE_BINDINGS = Resource("/apis/rbac.authorization.k8s.io/v1", "rolebindings")
+NETWORK_POLICIES = Resource("/apis/networking.k8s.io/v1", "networkpolicies")
 POOLS = Resource("/apis/snakepit.dev/v1alpha1", "snakepools")
 
 

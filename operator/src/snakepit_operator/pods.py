@@ -179,19 +179,30 @@ def disruption_budget(pool: SnakePool, size: int) -> Object:
 
 
 def callers_binding(pool: SnakePool, role: str) -> Object:
-    """The service accounts of a pool's namespace may call its pools. One for all of them: it goes with the last that owns it."""
+    """The service accounts of a pool's namespace may call its pools."""
     namespace = pool.metadata.namespace
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": {
-            "name": f"{role}s",
-            "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "snakepit-operator"},
-            "ownerReferences": [{**owner(pool), "controller": False}],
-        },
+        "metadata": _shared(pool, f"{role}s"),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": f"system:serviceaccounts:{namespace}"}],
+    }
+
+
+def capsule_policy(pool: SnakePool, policy: Object) -> Object:
+    """What the capsules of a pool's namespace may dial; nobody may dial them. `policy`: name and spec, as the release has it."""
+    metadata = _shared(pool, policy["metadata"]["name"])
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": policy["spec"]}
+
+
+def _shared(pool: SnakePool, name: str) -> Object:
+    """Of what a namespace has once for all of its pools: it goes with the last that owns it."""
+    return {
+        "name": name,
+        "namespace": pool.metadata.namespace,
+        "labels": {"app.kubernetes.io/managed-by": "snakepit-operator"},
+        "ownerReferences": [{**owner(pool), "controller": False}],
     }
 
 

@@ -56,7 +56,7 @@ class Reconciler:
         self.fleet = fleet
         self.memories: dict[str, Memory] = {}
         self.snapshots = Snapshots()
-        self._applier = Applier(kube, settings.agent, settings.caller_role)
+        self._applier = Applier(kube, settings.agent, settings.caller_role, settings.capsule_policy)
 
     def is_short(self, name: str, view: FleetView) -> bool:
         """Does the pool need more capsules than it should have by what was decided last?"""
@@ -208,6 +208,8 @@ class Reconciler:
         if step.plan.deletions:
             await self.fleet.flushed(CORDON_SECONDS)
         try:
+            if step.budget is not None:
+                await self._applier.network(pool)
             done = await self._applier.carry_out(pool, step.plan)
             if step.budget is not None:
                 await self._applier.budget(pool, step.budget)

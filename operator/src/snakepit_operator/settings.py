@@ -35,6 +35,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); empty: there is none."""
     caller_role: str = ""
     """The ClusterRole that service accounts of a pool's namespace are bound to there (SNAKEPIT_CALLER_ROLE); empty: they aren't."""
+    capsule_policy: Object = {}
+    """Name and spec of the NetworkPolicy of capsules in each namespace with a pool (SNAKEPIT_CAPSULE_POLICY); no spec: one of that name is
+    taken away; empty: it is let be."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
 
@@ -63,6 +66,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
         keda=read("SNAKEPIT_KEDA_LISTEN", _address, ""),
         caller_role=read("SNAKEPIT_CALLER_ROLE", str, ""),
+        capsule_policy=read("SNAKEPIT_CAPSULE_POLICY", _policy, {}),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
     )
     read.check()
@@ -90,6 +94,13 @@ def _resources(text: str) -> Object:
 
 def _env(text: str) -> tuple[Object, ...]:
     return tuple(_json(text, list, "a list like a container's env"))
+
+
+def _policy(text: str) -> Object:
+    found = dict(_json(text, dict, "an object with the metadata and spec of a NetworkPolicy"))
+    if not (found.get("metadata") or {}).get("name"):
+        raise ValueError("metadata.name is missing: it is what the NetworkPolicy is called in each namespace with a pool")
+    return found
 
 
 def _json(text: str, kind: Any, what: str) -> Any:

@@ -29,7 +29,7 @@ AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
 OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "sed", "{", "}"}
 VERBS = {"annotate", "apply", "auth", "create", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "wait"}
-VERBS |= {"uncordon"}
+VERBS |= {"label", "uncordon"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 

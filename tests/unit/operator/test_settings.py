@@ -44,6 +44,7 @@ def test_all_faults_are_named_at_once() -> None:
         "SNAKEPIT_HEALTH_LISTEN": "http",
         "SNAKEPIT_METRICS_API_LISTEN": "https",
         "SNAKEPIT_KEDA_LISTEN": "keda",
+        "SNAKEPIT_CAPSULE_POLICY": '{"spec": {}}',
         "SNAKEPIT_CONTROL_PLANE": "nowhere",
     }
     with pytest.raises(InvalidSettings) as raised:
