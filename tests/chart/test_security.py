@@ -6,7 +6,7 @@ import pytest
 
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_operator import settings as operator_settings
-from support.chart import EVERYTHING, Manifest, Refused, Render, containers, environment
+from support.chart import EVERYTHING, Manifest, Refused, Render, containers, environment, rules
 
 POOL_RULES = {
     ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
@@ -23,15 +23,6 @@ CALLER_RULES = {
 }
 REVIEWS = {("authorization.k8s.io", "localsubjectaccessreviews"): {"create"}}
 LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
-
-
-def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
-    return {
-        (group, resource, *rule.get("resourceNames", [])): set(rule["verbs"])
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
 
 
 @pytest.mark.parametrize("values", [(), EVERYTHING], ids=["defaults", "everything on"])
