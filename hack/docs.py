@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import chart_values
 import pictures
 import references
+import rights
 import rooms
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -102,6 +103,11 @@ def _generated() -> list[tuple[Path, str]]:
         (chart_values.SCHEMA, chart_values.schema_text(chart_values.VALUES.read_text())),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
     ]
+
+
+def _rights() -> list[tuple[Path, str]]:
+    table = rights.table()
+    return [] if table is None else [(ROOT / "docs/security.md", pictures.in_place("security.md", "what our own components may do", table))]
 
 
 def documents() -> list[Path]:
@@ -230,7 +236,7 @@ def check() -> list[str]:
 
 def main() -> None:
     if "--check" not in sys.argv:
-        for path, text in _generated():
+        for path, text in [*_generated(), *_rights()]:
             path.write_text(text)
         COMMAND_LINE.write_text(command_line_page())
     if found := check():

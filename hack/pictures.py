@@ -22,10 +22,11 @@ def pages() -> dict[str, str]:
         "workers.md": ("the table of states", of_workers()),
         "architecture.md": ("the states of a call", of_calls()),
     }
-    return {name: _with(name, place, picture) for name, (place, picture) in drawn.items()}
+    return {name: in_place(name, place, picture) for name, (place, picture) in drawn.items()}
 
 
-def _with(name: str, place: str, picture: str) -> str:
+def in_place(name: str, place: str, picture: str) -> str:
+    """The page of docs/ with what is drawn where it says so."""
     found, count = re.subn(PLACE.format(place), lambda _: picture, (DOCS / name).read_text(), flags=re.DOTALL)
     assert count == 1, f"docs/{name} has no place for {place}"
     return found

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 
 from snakepit_control_plane import settings as control_plane_settings
 from snakepit_operator import settings as operator_settings
-from support.chart import EVERYTHING, Manifest, Refused, Render, containers, environment, rules
+from support.chart import CHART, EVERYTHING, Manifest, Refused, Render, containers, environment
+from support.scripts import imported
 
-POOL_RULES = {
-    ("snakepit.dev", "snakepools"): {"get", "list", "watch"},
-    ("snakepit.dev", "snakepools/status"): {"patch"},
-    ("", "pods"): {"get", "list", "watch", "create", "delete"},
-    ("policy", "poddisruptionbudgets"): {"create", "patch"},
-    ("networking.k8s.io", "networkpolicies"): {"create", "patch"},
-    ("", "events"): {"create", "list", "patch"},
-    ("coordination.k8s.io", "leases"): {"get"},
-}
-CALLER_RULES = {
-    ("rbac.authorization.k8s.io", "rolebindings"): {"create", "patch"},
-    ("rbac.authorization.k8s.io", "clusterroles", "snakepit-caller"): {"bind"},
-}
-REVIEWS = {("authorization.k8s.io", "localsubjectaccessreviews"): {"create"}}
-LEASE_RULES = {("coordination.k8s.io", "leases"): {"create"}, ("coordination.k8s.io", "leases", "snakepit-operator"): {"get", "update"}}
+ROOT = CHART.parents[1]
 
 
 @pytest.mark.parametrize("values", [(), EVERYTHING], ids=["defaults", "everything on"])
@@ -64,12 +54,6 @@ def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render:
     assert tokens(pods["mine-snakepit-redis"]) == {}
 
 
-def test_the_control_plane_may_read_the_api_servers_keys_ask_what_callers_may_and_nothing_else(render: Render) -> None:
-    found = [each for each in render().of("ClusterRoleBinding") if each["subjects"][0]["name"] == "snakepit-control-plane"]
-    assert [each["roleRef"]["name"] for each in found] == ["system:service-account-issuer-discovery", "snakepit-control-plane"]
-    assert rules(render().get("ClusterRole", "snakepit-control-plane")) == REVIEWS
-
-
 def test_authentication_may_be_off_and_nothing_else(render: Render) -> None:
     off = render("authentication=off")
     assert not any(tokens(pod) for _, pod in off.pod_specs())
@@ -97,22 +81,25 @@ def test_every_container_has_requests_and_a_memory_limit(render: Render) -> None
             assert "memory" in container["resources"]["limits"], name
 
 
-def test_the_operator_may_do_exactly_what_it_does(render: Render) -> None:
-    objects = render()
-    assert rules(objects.get("ClusterRole", "snakepit-operator")) == POOL_RULES | CALLER_RULES
-    assert rules(objects.get("Role", "snakepit-operator-lease")) == LEASE_RULES
+@pytest.fixture(scope="module")
+def rights() -> ModuleType:
+    sys.path.append(str(ROOT / "hack"))
+    return imported(ROOT / "hack/rights.py")
 
 
-def test_watching_named_namespaces_takes_no_cluster_role(render: Render) -> None:
+def test_the_table_of_our_own_components_rights_is_todays(render: Render, rights: ModuleType) -> None:
+    """That each is needed, and none is missing, tests/integration/operator/test_rights.py says."""
+    assert rights.of(render) in (ROOT / "docs/security.md").read_text(), "run make docs"
+
+
+def test_watching_named_namespaces_takes_no_cluster_role_and_the_same_rights(render: Render, rights: ModuleType) -> None:
     objects = render("watchNamespaces={one,two}", "crds.enabled=false")
     assert not {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"} & objects.kinds()
-    roles = {
-        (role["metadata"]["namespace"], role["metadata"]["name"].removeprefix("snakepit-")): rules(role) for role in objects.of("Role")
-    }
-    places = [(place, part) for place in ("one", "two") for part in ("operator", "control-plane")]
-    assert roles == {place: POOL_RULES if place[1] == "operator" else REVIEWS for place in places} | {
-        ("snakepit-system", "operator-lease"): LEASE_RULES
-    }
+    one, other, everywhere = (
+        {each._replace(where="") for each in rights.given(of) if each.verb and each.where == where}
+        for of, where in ((objects, "one"), (objects, "two"), (render("bindCallers=false"), ""))
+    )
+    assert one == other == everywhere
     assert {b["metadata"]["namespace"] for b in objects.of("RoleBinding")} == {"one", "two", "snakepit-system"}
     assert environment(dict(objects.pod_specs())["snakepit-operator"])["WATCH_NAMESPACES"] == "one,two"
 

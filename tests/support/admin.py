@@ -163,7 +163,7 @@ async def _equip(server: ApiServer) -> None:
     try:
         await admin.make_namespace()
         await admin.define()
-        await grant(admin, "tls.enabled=true")
+        await grant(admin)
     finally:
         await admin.close()
 
@@ -172,11 +172,12 @@ async def grant(admin: Admin, *values: str) -> set[str]:
     """What an operator of a release in the admin's namespace is given by the chart, with these values; the kinds of that."""
     objects = rights(admin.server.programs / "helm", admin.namespace, *values)
     for each in objects:
-        await admin.ask("POST", _place(each), each)
+        await admin.ask("POST", place(each), each)
     return {each["kind"] for each in objects}
 
 
-def _place(each: Object) -> str:
+def place(each: Object) -> str:
+    """Where objects of its kind are, in its namespace."""
     namespace = each["metadata"].get("namespace")
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{each['apiVersion']}{within}/{each['kind'].lower()}s"

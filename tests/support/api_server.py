@@ -18,6 +18,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,10 +38,13 @@ control-plane,system:serviceaccount:{SYSTEM}:snakepit-control-plane,control-plan
 """
 """Token, user, uid, groups. Operators and control plane are who they are in a cluster: they have the chart's rights and no others."""
 
-AUDIT = """apiVersion: audit.k8s.io/v1
+AUDIT = f"""apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
-rules: [{level: Metadata, verbs: [watch]}]
+rules:
+  - {{level: Metadata, verbs: [watch]}}
+  - level: Metadata
+    users: ["system:serviceaccount:{SYSTEM}:snakepit-operator", "system:serviceaccount:{SYSTEM}:snakepit-control-plane"]
 """
 
 
@@ -198,8 +202,27 @@ class ApiServer:
 
     def watches(self) -> list[str]:
         """What was asked for by every watch so far, as paths with their queries."""
-        lines = (self.folder / "audit.log").read_text().splitlines()
-        return [urllib.parse.unquote(json.loads(line)["requestURI"]) for line in lines]
+        return [urllib.parse.unquote(each["requestURI"]) for each in self._audit() if each["verb"] == "watch"]
+
+    def audited(self) -> int:
+        """How much the audit log has so far, for `refusals`."""
+        return (self.folder / "audit.log").stat().st_size
+
+    def refusals(self, since: int) -> list[str]:
+        """What was refused since then to our components of SYSTEM: `operator: create pods`."""
+        found = []
+        for each in self._audit(since):
+            who = each["user"]["username"].removeprefix(f"system:serviceaccount:{SYSTEM}:snakepit-")
+            if each.get("responseStatus", {}).get("code") == 403 and who != each["user"]["username"]:
+                what = each["objectRef"]
+                of = "/".join(filter(None, (what["resource"], what.get("subresource"))))
+                found.append(f"{who}: {each['verb']} {of}.{what.get('apiGroup', '')}".rstrip("."))
+        return found
+
+    def _audit(self, since: int = 0) -> list[dict[str, Any]]:
+        with (self.folder / "audit.log").open("rb") as log:
+            log.seek(since)
+            return [json.loads(line) for line in log if line.endswith(b"\n")]
 
     def _launch(self, name: str, *options: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
