@@ -7,7 +7,7 @@ TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ soak: setup ## A storm of faults at full load for 20 minutes, then the accounts 
 
 simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of the router, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
 	@SNAKEPIT_SEEDS=$${SNAKEPIT_SEEDS:-2000} $(BIN)/python -m pytest tests/simulation
+
+fuzz: setup ## New bytes for every parser of what others have made: FUZZ_SECONDS (600) in all, FUZZ_ONLY="pool_file worker"; half a minute of it is in `make test`
+	@$(BIN)/python -m tests.fuzz
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build

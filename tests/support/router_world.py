@@ -175,11 +175,19 @@ class World:
     """
 
     def __init__(
-        self, *, capsules: int = 2, workers: int = 2, slots: int = 1, sessions: int = 0, mixed: bool = False, **spec: object
+        self,
+        telemetry: Telemetry | None = None,
+        *,
+        capsules: int = 2,
+        workers: int = 2,
+        slots: int = 1,
+        sessions: int = 0,
+        mixed: bool = False,
+        **spec: object,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.store = MemoryStore(self.loop.time)
-        self.flow = Flow(Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
+        self.flow = Flow(telemetry or Telemetry(), Limits(max_payload_bytes=1000), self.store, "replica")
         self.fleet = Fleet(self.flow, self.store)
         settings = pool_settings(**spec)
         self.pool = Pool(settings, decode_spec(settings.spec), 0.0)

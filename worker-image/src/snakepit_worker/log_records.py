@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Record(msgspec.Struct, array_like=True):
     """One line. `source`: stdout, stderr, or a logger's name; empty for what came without a record. `level` END: no line, but the end of
     the call in `label`, which wrote everything since the record before."""
 
-    when: float
+    when: Annotated[float, msgspec.Meta(ge=0, le=253402300799)]  # the end of the year 9999, in Unix seconds
     level: str
     source: str
     message: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class StaticTokens:
 def parse(lines: Iterable[str]) -> tuple[_Known, ...]:
     """`token,subject,uid,"group,group"`. Raises ValueError with a sentence that names the line, and never a token."""
     found = []
-    for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
+    for number, row in enumerate(_rows(lines), 1):
         if not row or row[0].startswith("#"):
             continue
         if len(row) < 2 or len(row[0]) < 16 or not row[1]:
@@ -50,3 +50,10 @@ def parse(lines: Iterable[str]) -> tuple[_Known, ...]:
     if len(found) > MOST_TOKENS:
         raise ValueError(f"{len(found)} tokens: {MOST_TOKENS} are the most")
     return tuple(found)
+
+
+def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, skipinitialspace=True)
+    except csv.Error as error:
+        raise ValueError(f"the lines can't be read: {error}") from None

@@ -30,7 +30,7 @@ def parse_keys(data: bytes) -> dict[str, Key]:
     """The keys of a JWKS by their ids; those of kinds that we don't know are left out. Raises ValueError with a sentence."""
     try:
         keys = jwt.PyJWKSet.from_json(data.decode()).keys
-    except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
+    except (jwt.PyJWTError, ValueError, AttributeError, TypeError, LookupError) as error:
         raise ValueError(f"there is no JWKS with a key that can be used: {error}") from None
     usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
     if not usable:
@@ -66,13 +66,13 @@ def read(token: str, key: Key, issuer: str) -> Mapping[str, Any]:
         claims: Mapping[str, Any] = jwt.decode(
             token, key, algorithms=list(ALGORITHMS), issuer=issuer, leeway=LEEWAY_SECONDS, options=options
         )
+        return {**claims, "exp": float(claims["exp"])}
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("the token has expired: its file is to be read again before it does") from None
     except jwt.InvalidIssuerError:
         raise Unauthenticated(f"the token is not one of {issuer}") from None
-    except (jwt.PyJWTError, ValueError) as error:
+    except (jwt.PyJWTError, ValueError, OverflowError) as error:
         raise Unauthenticated(f"the token is not valid: {error}") from None
-    return claims
 
 
 def service_account(claims: Mapping[str, Any]) -> Identity:
@@ -85,7 +85,7 @@ def service_account(claims: Mapping[str, Any]) -> Identity:
         subject=subject,
         audiences=audiences(claims),
         groups=("system:serviceaccounts", *of_namespace, AUTHENTICATED),
-        expires=float(claims["exp"]) + LEEWAY_SECONDS,
+        expires=claims["exp"] + LEEWAY_SECONDS,
         namespace=str(bound.get("namespace", "")),
         pod=str(pod.get("name", "")),
         pod_uid=str(pod.get("uid", "")),
@@ -100,13 +100,14 @@ def person(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
     found = audiences(claims)
     if not set(found) & set(issuer.issuer.audiences):
         raise Unauthenticated(f"the token of {issuer.issuer.url} is for {', '.join(found) or 'nobody'}, not for this control plane")
-    return Identity(subject, found, (*issuer.groups(claims), AUTHENTICATED), float(claims["exp"]) + LEEWAY_SECONDS)
+    return Identity(subject, found, (*issuer.groups(claims), AUTHENTICATED), claims["exp"] + LEEWAY_SECONDS)
 
 
 def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     """For whom a token is."""
     audience = claims["aud"]
-    return (audience,) if isinstance(audience, str) else tuple(map(str, audience))
+    named = [audience] if isinstance(audience, str) else audience if isinstance(audience, list) else []
+    return tuple(each for each in named if isinstance(each, str))
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -291,7 +291,7 @@ class Fleet:
         for each in load.workers:
             worker = pool.find(each.worker, each.incarnation) if pool is not None else None
             if pool is not None and worker is not None and worker.capsule is capsule:
-                worker.elsewhere = each.elsewhere
+                worker.elsewhere = max(0, each.elsewhere)
                 worker.full = False
                 pool.index.place(worker, now)
                 self.flow.dispatcher.freed(pool, worker, now)

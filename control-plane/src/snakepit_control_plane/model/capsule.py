@@ -47,6 +47,9 @@ FAILURE_WEIGHT = 0.2
 FAILING = 0.5
 """A worker whose share of failures is above this comes after its equals, and rests if the others fare better."""
 
+MOST_SLOTS = 256
+"""Of a worker, as in a pool's spec: an agent that claims more is not believed, because looking for a free one goes through all loads."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Worker:
@@ -78,7 +81,7 @@ class Worker:
     """Its bucket in the index."""
 
     def __post_init__(self) -> None:
-        self.id, self.incarnation, self.slots = self.info.id, self.info.incarnation, max(1, self.info.slots)
+        self.id, self.incarnation, self.slots = self.info.id, self.info.incarnation, _slots(self.info)
 
     def take(self, info: pool_pb2.Worker, *, retiring: bool = False) -> int:
         """Take over what its agent says; returns by how many its slots have grown."""
@@ -88,7 +91,7 @@ class Worker:
         before = self.slots
         self.info = info
         self.ready = info.state == pool_pb2.WORKER_STATE_READY
-        self.slots = max(1, info.slots)
+        self.slots = _slots(info)
         self.full = False
         return self.slots - before
 
@@ -185,6 +188,10 @@ class Capsule:
     def has_ended(self) -> bool:
         """Has its agent said that no worker is left? A draining one whose link breaks before may still run calls of others."""
         return all(worker.info.state == pool_pb2.WORKER_STATE_STOPPED for worker in self.everyone)
+
+
+def _slots(info: pool_pb2.Worker) -> int:
+    return min(max(1, info.slots), MOST_SLOTS)
 
 
 class WorkerIndex:

@@ -85,7 +85,7 @@ def decode(payload: common_pb2.Payload) -> Any:
         if payload.content_type not in payloads.PLAIN_JSON:
             raise SnakepitError(f"a result of {payload.content_type} has no JSON form: ask for the payload form")
         return msgspec.json.decode(payload.data) if payload.data else None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SnakepitError(f"the value is no {payload.content_type or JSON}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -27,7 +28,12 @@ def thread_environment(profile: str, threads: int, cpus: float) -> dict[str, str
     return {THREADS_VARIABLE: str(count)}
 
 
-# ---- control socket: keeper -> agent
+# ---- control socket: keeper -> agent. The author's code may have got hold of it: numbers that can't be make no frame.
+
+Pid = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+ExitCode = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Signal = Annotated[int, msgspec.Meta(ge=0, le=64)]
 
 
 class KeeperHello(Frame, tag="hello"):
@@ -37,10 +43,10 @@ class KeeperHello(Frame, tag="hello"):
     """
 
     protocol: int
-    pid: int
+    pid: Pid
     version: str
     python: str
-    cpus: float = 0.0
+    cpus: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
 
 
 class WorkerStarted(Frame, tag="started"):
@@ -51,7 +57,7 @@ class WorkerStarted(Frame, tag="started"):
 
     index: int
     incarnation: str
-    pid: int
+    pid: Pid
     note: str = ""
 
 
@@ -60,8 +66,8 @@ class WorkerExited(Frame, tag="exited"):
 
     index: int
     incarnation: str
-    code: int = 0
-    signal: int = 0
+    code: ExitCode = 0
+    signal: Signal = 0
 
 
 class StartFailed(Frame, tag="start-failed"):
@@ -78,7 +84,7 @@ class StartFailed(Frame, tag="start-failed"):
 class MemoryMeasured(Frame, tag="memory"):
     """Of each worker, every few seconds: incarnation, resident bytes, and those that no other process shares (0: not measured)."""
 
-    workers: list[tuple[str, int, int]]
+    workers: list[tuple[str, Bytes, Bytes]]
 
 
 class KeeperTerminating(Frame, tag="terminating"):

@@ -5,15 +5,20 @@ Inside an attachment nothing is converted: dtype, shape, NaN and byte order stay
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from typing import Any, cast
 
 from snakepit._ipc.frames import Attachment
+from snakepit._values.strings import quoted
 
 OCTETS = "application/octet-stream"
 NDARRAY = "application/x-ndarray"
 ARROW = "application/vnd.apache.arrow.stream"
+
+_DTYPE = re.compile(r"[<>|=]?[A-Za-z?]\w{0,20}(\[\w{1,10}\])?", re.ASCII)
+"""What numpy would read as anything else, by a parser of Python, is not given to it."""
 
 _ORDERS = {"@": "", "=": "", "<": "<", ">": ">", "!": ">"}
 _NATIVE = "<" if sys.byteorder == "little" else ">"
@@ -57,6 +62,8 @@ def restored(attachment: Attachment) -> Any:
         import numpy
     except ImportError:
         return _view(attachment)
+    if _DTYPE.fullmatch(attachment.dtype) is None:
+        raise ValueError(f"{quoted(attachment.dtype)} is no dtype of one kind of number or text, such as <f8")
     return numpy.frombuffer(attachment.data, dtype=numpy.dtype(attachment.dtype)).reshape(attachment.shape)
 
 

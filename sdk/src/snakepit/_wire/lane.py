@@ -144,20 +144,23 @@ class Lane(asyncio.Protocol):
             if size - begin < length:
                 break
             at = begin + length
-            self._read(bytes(data[begin:at]))
+            if not self._read(bytes(data[begin:at])):
+                return size
         return at
 
-    def _read(self, message: bytes) -> None:
+    def _read(self, message: bytes) -> bool:
+        """False: the lane is broken."""
         try:
             frames = link_pb2.LinkRequest.FromString(message).frames
         except DecodeError as error:
             self._break(f"what came is no message: {error}")
-            return
+            return False
         if len(frames) > MOST_FRAMES:
             self._break(f"a message has {len(frames)} frames, {MOST_FRAMES} is the most")
-            return
+            return False
         if self._take is not None:
             self._take(frames)
+        return True
 
     def _break(self, why: str) -> None:
         self._end(why)

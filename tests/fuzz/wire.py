@@ -1,0 +1,91 @@
+"""Targets: what comes over TCP from whoever can dial a port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from fuzz.target import cut, target, until_done
+from snakepit._wire.bulk import END, Bulk, LaneBroken, Piece
+from snakepit._wire.lane import Lane
+from snakepit.v1 import link_pb2
+
+
+class Transport(asyncio.Transport):
+    """Takes nothing, and knows whether it was hung up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+async def _on_a_lane(pieces: list[bytes]) -> tuple[list[bytes], str]:
+    """The frames that a lane finds, and why it broke."""
+    lane, transport, found = Lane(), Transport(), []
+    lane.connection_made(transport)
+    lane.attach(lambda frames: found.extend(each.SerializeToString(deterministic=True) for each in frames), lambda: None)
+    for piece in pieces:
+        if not transport.aborted:
+            lane.data_received(piece)
+    broken = lane.ended.result() if lane.ended.done() else ""
+    assert bool(broken) == transport.aborted
+    lane.connection_lost(None)
+    return found, broken
+
+
+@target()
+def lane(data: bytes) -> None:
+    """However a stream is cut, the same frames are found, and the same fault."""
+
+    async def both() -> None:
+        pieces = cut(data)
+        assert await _on_a_lane(pieces) == await _on_a_lane([b"".join(pieces)])
+
+    until_done(both())
+
+
+@target()
+def bulk(data: bytes) -> None:
+    """A bulk lane is read to its end, pieces and all, or breaks."""
+
+    async def read() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setblocking(False)
+            end = Bulk(ours)
+            theirs.send(data[:32_768])
+            theirs.shutdown(socket.SHUT_WR)
+            try:
+                while True:
+                    await _read_one(end)
+            except LaneBroken:
+                end.abort()
+
+    until_done(asyncio.wait_for(read(), 5))
+
+
+async def _read_one(end: Bulk) -> None:
+    kind, said = await end.read()
+    if kind == END:
+        await end.until_end()
+    elif isinstance(said, Piece):
+        room = memoryview(bytearray(100))
+        await end.receive_into(room[: min(said.left, 100)] if said.left else room)
+
+
+@target(DecodeError)
+def frames(data: bytes) -> Any:
+    """protobuf's own parser: the other targets of frames begin with what it gives."""
+    return link_pb2.LinkRequest.FromString(data)
