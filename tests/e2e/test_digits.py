@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from support.incluster import client_pod, config_map
+from support.incluster import call_token, client_pod, config_map, may_call
 from support.kube import (
     HERMETIC,
     IMAGE_REPOSITORY,
@@ -58,8 +58,9 @@ def test_the_same_call_works_with_a_plain_grpcio_client_of_ten_lines(digits: str
     apply(config_map("plain", EXAMPLE / "plain_client.py"), namespace=namespace)
     pod = client_pod("plain", "plain_client.py", SERVICE)
     pod["spec"]["volumes"][0]["configMap"]["name"] = "plain"
-    apply(pod, namespace=namespace)
-    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/plain", "-n", namespace, "--timeout=60s")
+    with may_call("default", f"{namespace}:default"):
+        apply(pod, namespace=namespace)
+        kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/plain", "-n", namespace, "--timeout=60s")
     assert "digit" in kubectl("logs", "plain", "-n", namespace)
 
 
@@ -69,7 +70,8 @@ def test_the_same_call_works_with_grpcurl(digits: str) -> None:
         pytest.skip("grpcurl is not here, or the cluster's addresses are not reachable from here")
     address = get("service", "snakepit", namespace=SYSTEM)["spec"]["clusterIP"] + ":7800"
     request = json.dumps({"pool": "default/digits", "tool": "count", "json": {"to": 3}})
-    answer = run(grpcurl, "-plaintext", "-d", request, address, "snakepit.v1.RouterService/ExecuteStream").stdout
+    token = f"authorization: Bearer {call_token('default', 'default')}"
+    answer = run(grpcurl, "-plaintext", "-H", token, "-d", request, address, "snakepit.v1.RouterService/ExecuteStream").stdout
     assert [piece["json"] for piece in decode_all(answer) if "json" in piece] == [0, 1, 2]
     assert "snakepit.v1.RouterService" in run(grpcurl, "-plaintext", address, "list").stdout
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,17 @@ TOKEN = {
 def call_token(account: str, namespace: str) -> str:
     """What lets a program on this machine in, as that service account."""
     return kubectl("create", "token", account, "-n", namespace, "--audience", f"snakepit.{SYSTEM}").strip()
+
+
+@contextlib.contextmanager
+def may_call(namespace: str, account: str) -> Iterator[None]:
+    """That service account, as `namespace:name`, of another namespace may call the pools there meanwhile."""
+    name = f"calls-{account.replace(':', '-')}"
+    kubectl("create", "rolebinding", name, "-n", namespace, "--clusterrole=snakepit-caller", f"--serviceaccount={account}")
+    try:
+        yield
+    finally:
+        kubectl("delete", "rolebinding", name, "-n", namespace)
 
 
 CLIENT_IMAGE = f"{IMAGE_REPOSITORY}/cli:{IMAGE_TAG}"
