@@ -48,11 +48,7 @@ class Tool:
     def decode(self, arguments: Payload, *, trusted: bool = False) -> dict[str, Any]:
         """Keyword arguments, validated. `trusted`: pickle is read too. Raises InvalidArguments with the argument's name."""
         try:
-            if not arguments.attachments and arguments.content_type in payloads.PLAIN_JSON and payloads.MARKED_FLOAT not in arguments.data:
-                return msgspec.structs.asdict(self.signature.decoder.decode(arguments.data or b"{}"))
-            return self._converted(payloads.decode(arguments, trusted=trusted, tables=not self.signature.tables), arguments)
-        except msgspec.ValidationError:
-            return self._converted(msgspec.json.decode(arguments.data or b"{}"), arguments)  # which says more when looked at twice
+            return self._decoded(arguments, trusted)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             why = strings.why_unreadable(arguments.data, error)
             raise InvalidArguments(f"the arguments are not {arguments.content_type}: {why}") from error
@@ -62,6 +58,14 @@ class Tool:
             raise
         except Exception as error:  # of the author's own types, e.g. in a __post_init__
             raise InvalidArguments(f"the arguments were refused: {type(error).__name__}: {error}") from error
+
+    def _decoded(self, arguments: Payload, trusted: bool) -> dict[str, Any]:
+        if arguments.attachments or arguments.content_type not in payloads.PLAIN_JSON or payloads.MARKED_FLOAT in arguments.data:
+            return self._converted(payloads.decode(arguments, trusted=trusted, tables=not self.signature.tables), arguments)
+        try:
+            return msgspec.structs.asdict(self.signature.decoder.decode(arguments.data or b"{}"))
+        except msgspec.ValidationError:
+            return self._converted(msgspec.json.decode(arguments.data or b"{}"), arguments)  # which says more when looked at twice
 
     def _converted(self, values: Any, arguments: Payload) -> dict[str, Any]:
         signature, str_keys = self.signature, arguments.content_type != payloads.PICKLE
