@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from snakepit.v1 import fleet_pb2, link_pb2
-from support.incluster import call, probe_pool
+from support.incluster import call, call_token, probe_pool
 from support.kube import SYSTEM, apply, get, kubectl, pods_of, wait_available
 from support.scenes import replicas
 
@@ -104,7 +104,9 @@ def test_a_tool_that_poses_as_a_capsule_or_as_the_operator_is_refused_whatever_i
     pod = pods_of(pool, namespace=namespace)[0]["metadata"]
     mine = f"{namespace}/{pool}"
     client = link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT))])
-    assert "sent no token" not in posing(namespace, LINK, client), "it could have spoken to the control plane"
+    known = posing(namespace, LINK, client, call_token("default", namespace))
+    assert "token" not in known, "it could have spoken to the control plane"
+    assert "the caller sent no token" in posing(namespace, LINK, client)
     assert "sent no token" in posing(namespace, LINK, hello(mine, pod["name"], pod["uid"]))
     assert "sent no token" in posing(namespace, SYNC, fleet_pb2.SyncRequest(complete=True))
     forged = jwt.encode({"aud": "x"}, rsa.generate_private_key(65537, 2048), "RS256", {"kid": "made up"})
@@ -128,7 +130,7 @@ def test_a_token_of_another_service_account_or_for_another_audience_is_refused(n
     """Of the API server's own making, as somebody who has the right to it gets it."""
     usual = kubectl("create", "token", "default", "-n", namespace).strip()
     assert "not for this control plane" in posing(namespace, SYNC, fleet_pb2.SyncRequest(complete=True), usual)
-    ours = kubectl("create", "token", "default", "-n", namespace, "--audience", f"snakepit.{SYSTEM}").strip()
+    ours = call_token("default", namespace)
     assert "only the operator may sync pools" in posing(namespace, SYNC, fleet_pb2.SyncRequest(complete=True), ours)
     of_pool = kubectl("create", "token", "default", "-n", namespace, "--audience", f"snakepit.{SYSTEM}/{namespace}/{pool}").strip()
     assert "bound to no pod" in posing(namespace, LINK, hello(f"{namespace}/{pool}", "made-up"), of_pool)

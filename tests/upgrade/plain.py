@@ -4,6 +4,7 @@ Usage: that of load.py.
 """
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
 
@@ -15,7 +16,12 @@ import snakepit
 from snakepit._wire.status import from_rpc_error
 from snakepit.v1 import router_pb2, router_pb2_grpc, session_pb2, session_pb2_grpc
 
+FOLDER = Path("/var/run/secrets/snakepit")
 POLICY = Path(__file__).with_name("policy.json")
+
+
+def bearer() -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {(FOLDER / 'token').read_text().strip()}"),)
 
 
 class Pool:
@@ -29,14 +35,14 @@ class Pool:
 
     async def create(self) -> None:
         await session_pb2_grpc.SessionServiceStub(self._channel).CreateSession(
-            session_pb2.CreateSessionRequest(pool=self._name, session_id=self.id)
+            session_pb2.CreateSessionRequest(pool=self._name, session_id=self.id), metadata=bearer()
         )
 
     async def call(self, tool: str, arguments: dict[str, object], *, timeout: float) -> object:
         request = router_pb2.ExecuteRequest(pool=self._name, tool=tool, session_id=self.id)
         request.json.update(arguments)
         try:
-            reply = await router_pb2_grpc.RouterServiceStub(self._channel).Execute(request, timeout=timeout)
+            reply = await router_pb2_grpc.RouterServiceStub(self._channel).Execute(request, timeout=timeout, metadata=bearer())
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         if reply.WhichOneof("outcome") == "tool_error":
@@ -49,7 +55,10 @@ class Client:
         self._server = server
 
     async def __aenter__(self) -> "Client":
-        self._channel = grpc.aio.insecure_channel(self._server, options=[("grpc.service_config", POLICY.read_text())])
+        options, ca = [("grpc.service_config", POLICY.read_text())], FOLDER / "ca.crt"
+        tls = grpc.ssl_channel_credentials(ca.read_bytes()) if ca.is_file() else None
+        open_ = grpc.aio.insecure_channel if tls is None else functools.partial(grpc.aio.secure_channel, credentials=tls)
+        self._channel = open_(self._server, options=options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
