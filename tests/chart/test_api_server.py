@@ -96,6 +96,11 @@ AXES: dict[str, list[Values]] = {
             "otel": {"env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}]},
         },
     ],
+    "tls": [
+        {"tls": {"enabled": False}},
+        {"tls": {"enabled": True, "dnsNames": ["pools.example.com"]}},
+        {"tls": {"enabled": True, "secretName": "own"}},
+    ],
     "names": [{}, {"commonLabels": {"cost": "42", "app.kubernetes.io/part-of": "platform"}, "fullnameOverride": "pits"}],
 }
 

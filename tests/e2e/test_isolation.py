@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(180)
 
 POOL = "intruder"
 LINK, SYNC = (f"snakepit.v1.{each}" for each in ("LinkService/Link", "FleetService/Sync"))
-TOKEN = "/var/run/secrets/snakepit.dev/token"
+TOKEN = "/var/run/secrets/snakepit/token"
 
 
 @pytest.fixture(scope="module")

@@ -58,3 +58,13 @@ def environment(pod_spec: Manifest) -> dict[str, str]:
 
 def containers(pod_spec: Manifest) -> list[Manifest]:
     return [*pod_spec.get("initContainers", []), *pod_spec["containers"]]
+
+
+def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
+    """Of a Role: the verbs on each API group and resource, and on single objects where it names them."""
+    return {
+        (group, resource, *rule.get("resourceNames", [])): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }

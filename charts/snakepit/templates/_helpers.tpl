@@ -96,6 +96,40 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{ include "snakepit.fullname" . }}.{{ .Release.Namespace }}
 {{- end -}}
 
+{{/* The Secret with the control plane's certificate; empty: it has none. */}}
+{{- define "snakepit.tlsSecret" -}}
+{{- if .Values.tls.enabled -}}
+{{- if and .Values.tls.secretName .Values.tls.issuerRef -}}
+{{- fail "tls.secretName and tls.issuerRef are both set: keep the one that says where the certificate comes from" -}}
+{{- end -}}
+{{- if and .Values.tls.issuerRef (not .Values.tls.issuerRef.name) -}}
+{{- fail "tls.issuerRef.name is missing: name the Issuer that signs" -}}
+{{- end -}}
+{{- default (printf "%s-tls" (include "snakepit.fullname" .)) .Values.tls.secretName -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the control plane is dialled by. As JSON. */}}
+{{- define "snakepit.tlsNames" -}}
+{{- $names := list -}}
+{{- range $service := list (include "snakepit.fullname" .) (printf "%s-control-plane" (include "snakepit.fullname" .)) -}}
+{{- range $rest := list "" ".%s" ".%s.svc" ".%s.svc.cluster.local" -}}
+{{- $names = append $names (printf "%s%s" $service (ternary (printf $rest $.Release.Namespace) "" (ne $rest ""))) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq (concat $names .Values.tls.dnsNames) | toJson -}}
+{{- end -}}
+
+{{/* What a pod of ours that dials the control plane has at /var/run/secrets/snakepit: a volume's `projected`; nothing where it needs nothing. */}}
+{{- define "snakepit.callerSources" -}}
+{{- if ne .Values.authentication "off" }}
+- serviceAccountToken: {path: token, audience: {{ include "snakepit.audience" . | quote }}, expirationSeconds: 3600}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- configMap: {name: {{ include "snakepit.fullname" . }}-ca}
+{{- end }}
+{{- end -}}
+
 {{- define "snakepit.redisBundled" -}}
 {{- if and .Values.redis.url .Values.redis.existingSecret -}}
 {{- fail "redis.url and redis.existingSecret are both set: keep the one that says where your Redis is" -}}

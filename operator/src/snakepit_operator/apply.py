@@ -13,10 +13,20 @@ import msgspec
 
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit_operator.events import NewEvent, event_object
-from snakepit_operator.kube import BUDGETS, EVENTS, NETWORK_POLICIES, PODS, POOLS, ROLE_BINDINGS, Kube, KubeError, Object
+from snakepit_operator.kube import BUDGETS, CONFIG_MAPS, EVENTS, NETWORK_POLICIES, PODS, POOLS, ROLE_BINDINGS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason
 from snakepit_operator.observe import Found
-from snakepit_operator.pods import AgentImage, callers_binding, capsule_policy, disruption_budget, grace_seconds, in_template, pod
+from snakepit_operator.pods import (
+    AgentImage,
+    authority_map,
+    callers_binding,
+    capsule_policy,
+    disruption_budget,
+    grace_seconds,
+    in_template,
+    one_of,
+    pod,
+)
 
 T = TypeVar("T")
 
@@ -73,6 +83,12 @@ class Applier:
             return
         body = capsule_policy(pool, self._policy)
         await self._kube.apply(NETWORK_POLICIES, pool.metadata.namespace, name, body, part=pool.metadata.name)
+
+    async def authority(self, pool: SnakePool, bundle: str) -> None:
+        """The ConfigMap by which whoever dials the control plane from the pool's namespace knows it. Raises KubeError."""
+        namespace = pool.metadata.namespace
+        body = authority_map(self._agent.authority, bundle, namespace, one_of(pool))
+        await self._kube.apply(CONFIG_MAPS, namespace, body["metadata"]["name"], body, part=pool.metadata.name)
 
     async def status(self, found: Found, status: SnakePoolStatus) -> Object | None:
         """Write the status if the pool that was found has another one: the pool as it is then; None: it hasn't.

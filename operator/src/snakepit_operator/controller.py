@@ -17,6 +17,7 @@ import msgspec
 
 from snakepit._retry import Backoff
 from snakepit._wire.token import Token
+from snakepit_operator.authority import Authority
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import FleetView
@@ -74,12 +75,14 @@ class Controller:
         """Who watches from a version that isn't reached any more is told of nothing: he has to begin anew."""
         make = fleet or (lambda tell, short: Fleet(settings.agent.control_plane, tell, Token(settings.token_file), is_short=short))
         self.fleet = make(self._fleet_changed, self._is_short)
-        self.reconciler = Reconciler(kube, settings, self.fleet)
+        self.authority = Authority(kube, settings, self._wake_all, now)
+        self.reconciler = Reconciler(kube, settings, self.fleet, self.authority)
         self.beat = self._time()
 
     async def run(self) -> None:
         """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.authority.run(), name="authority")
             tasks.create_task(self.fleet.run(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
             tasks.create_task(self._watch_forever(), name="watch")
@@ -97,6 +100,10 @@ class Controller:
     def wake(self, pool: str, after: float = 0.0) -> None:
         """Look at the pool soon."""
         self._queue.add(pool, after)
+
+    def _wake_all(self) -> None:
+        for pool in self.reconciler.memories:
+            self.wake(pool)
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
         self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
@@ -161,6 +168,7 @@ class Controller:
     async def _work_forever(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_ANSWER_SECONDS):
+                await self.authority.known.wait()  # Else the first pods would wait for the ConfigMap, by the kubelet's growing pauses.
                 await self.fleet.heard.wait()
         while True:
             pool = await self._queue.take()

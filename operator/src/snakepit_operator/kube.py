@@ -83,6 +83,8 @@ class Resource(NamedTuple):
 PODS = Resource("/api/v1", "pods")
 EVENTS = Resource("/api/v1", "events")
 CONFIG_MAPS = Resource("/api/v1", "configmaps")
+SECRETS = Resource("/api/v1", "secrets")
+SERVICES = Resource("/api/v1", "services")
 REVIEWS = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 BUDGETS = Resource("/apis/policy/v1", "poddisruptionbudgets")

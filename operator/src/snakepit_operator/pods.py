@@ -26,7 +26,7 @@ AGENT = "snakepit-agent"
 RUN_DIR = "/run/snakepit"
 HEALTH_PORT = 7802
 AGENT_UID = 65532
-TOKEN_DIR = "/var/run/secrets/snakepit.dev"
+TOKEN_DIR = "/var/run/secrets/snakepit"
 TOKEN_SECONDS = 3600
 """A token's life; the kubelet replaces it when four fifths have passed."""
 DEFAULT_UID = 1000
@@ -51,6 +51,8 @@ class AgentImage(Struct, frozen=True, kw_only=True):
     control_plane: str = "dns:///snakepit-control-plane:7800"
     audience: str = ""
     """The control plane's audience, which the agents' tokens are for; empty: they have none."""
+    authority: str = ""
+    """The ConfigMap with whom agents believe to be the control plane; empty: it has no certificate."""
 
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
@@ -196,14 +198,24 @@ def capsule_policy(pool: SnakePool, policy: Object) -> Object:
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": policy["spec"]}
 
 
+def authority_map(name: str, bundle: str, namespace: str, owner: Object) -> Object:
+    """Who signs the control plane's certificate, told to a namespace. One for all in it: it goes with the last that owns it."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _owned(namespace, name, owner), "data": {"ca.crt": bundle}}
+
+
+def one_of(pool: SnakePool) -> Object:
+    """The pool as one owner among several."""
+    return {**owner(pool), "controller": False}
+
+
 def _shared(pool: SnakePool, name: str) -> Object:
     """Of what a namespace has once for all of its pools: it goes with the last that owns it."""
-    return {
-        "name": name,
-        "namespace": pool.metadata.namespace,
-        "labels": {"app.kubernetes.io/managed-by": "snakepit-operator"},
-        "ownerReferences": [{**owner(pool), "controller": False}],
-    }
+    return _owned(pool.metadata.namespace, name, one_of(pool))
+
+
+def _owned(namespace: str, name: str, owner: Object) -> Object:
+    labels = {"app.kubernetes.io/managed-by": "snakepit-operator"}
+    return {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
 
 
 def _pod_spec(spec: SnakePoolSpec) -> Object:
@@ -234,7 +246,7 @@ def _spec(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "volumes": [
             {"name": "snakepit-run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
             {"name": "snakepit-tmp", "emptyDir": {}},
-            *([_token_volume(pool, agent)] if agent.audience else []),
+            *([_token_volume(pool, agent)] if agent.audience or agent.authority else []),
             *(author.get("volumes") or []),
         ],
         **_pull_secrets(author, agent),
@@ -324,16 +336,20 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "securityContext": {**_RESTRICTED, **_identity(AGENT_UID)},
         "volumeMounts": [
             {"name": "snakepit-run", "mountPath": RUN_DIR},
-            *([{"name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True}] if agent.audience else []),
+            *([{"name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True}] if agent.audience or agent.authority else []),
         ],
     }
 
 
 def _token_volume(pool: SnakePool, agent: AgentImage) -> Object:
-    """A token that is good for nothing but the control plane, and there for a capsule of this pool."""
-    audience = f"{agent.audience}/{pool.metadata.namespace}/{pool.metadata.name}"
-    token = {"path": "token", "audience": audience, "expirationSeconds": TOKEN_SECONDS}
-    return {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}
+    """A token that is good for nothing but the control plane, and there for a capsule of this pool; and whom it may be shown to."""
+    sources: list[Object] = []
+    if agent.audience:
+        audience = f"{agent.audience}/{pool.metadata.namespace}/{pool.metadata.name}"
+        sources.append({"serviceAccountToken": {"path": "token", "audience": audience, "expirationSeconds": TOKEN_SECONDS}})
+    if agent.authority:
+        sources.append({"configMap": {"name": agent.authority}})
+    return {"name": TOKEN_VOLUME, "projected": {"sources": sources}}
 
 
 def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[Object]:
@@ -347,6 +363,7 @@ def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[O
         "SNAKEPIT_RUN_DIR": RUN_DIR,
         "SNAKEPIT_HEALTH_PORT": str(HEALTH_PORT),
         **({"SNAKEPIT_TOKEN_FILE": f"{TOKEN_DIR}/token"} if agent.audience else {}),
+        **({"SNAKEPIT_CA_FILE": f"{TOKEN_DIR}/ca.crt"} if agent.authority else {}),
     }
     uid = {"name": "SNAKEPIT_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     # Kubernetes expands $(NAME) in a value; $$ is a plain $.

@@ -14,6 +14,7 @@ from snakepit.spec.fields import SnakePool
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier
+from snakepit_operator.authority import Authority
 from snakepit_operator.decide import Memory, Step, conclude, decide
 from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
@@ -47,10 +48,11 @@ class Seen(NamedTuple):
 
 
 class Reconciler:
-    """Makes pools so, one at a time. `memories` is what is remembered of each, anew after each look."""
+    """Makes pools so, one at a time. `memories` is what is remembered of each, anew after each look. `authority` None: there is no TLS."""
 
-    def __init__(self, kube: Kube, settings: Settings, fleet: Fleet) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, settings: Settings, fleet: Fleet, authority: Authority | None = None) -> None:
+        self._kube, self._authority = kube, authority
+        self._told: dict[str, str] = {}
         self._agent = pods.agent_hash(settings.agent)
         self._release = f"{settings.namespace}/{settings.lease_name}"
         self.fleet = fleet
@@ -72,6 +74,7 @@ class Reconciler:
         self.fleet.forget(name)
         self.snapshots.forget(name)
         self.memories.pop(name, None)
+        self._told.pop(name, None)
 
     def seen(self) -> Seen:
         """For `listed`, when a list begins."""
@@ -208,6 +211,9 @@ class Reconciler:
         if step.plan.deletions:
             await self.fleet.flushed(CORDON_SECONDS)
         try:
+            if self._authority and (bundle := self._authority.bundle) and (step.budget is not None or self._told.get(name) != bundle):
+                await self._applier.authority(pool, bundle)
+                self._told[name] = bundle
             if step.budget is not None:
                 await self._applier.network(pool)
             done = await self._applier.carry_out(pool, step.plan)

@@ -40,12 +40,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     taken away; empty: it is let be."""
     token_file: str = ""
     """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
+    tls_service: str = ""
+    """The control plane's Service for callers, which has a certificate (SNAKEPIT_TLS_SERVICE); empty: it has none.
+
+    `<this>-ca` is what authorities are kept and told in: a Secret, and a ConfigMap in each namespace with a pool.
+    """
+    tls_secret: str = ""
+    """The Secret with that certificate (SNAKEPIT_TLS_SECRET)."""
+    tls_names: tuple[str, ...] = ()
+    """The names in it (SNAKEPIT_TLS_NAMES); empty: somebody else makes it."""
+    ca_file: str = ""
+    """Where the operator keeps what it knows the control plane by (SNAKEPIT_CA_FILE)."""
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment. Raises InvalidSettings."""
     read = Environment(environ)
     namespace = read.required("POD_NAMESPACE", str)
+    service = read("SNAKEPIT_TLS_SERVICE", str, "")
     agent = AgentImage(
         image=read.required("SNAKEPIT_AGENT_IMAGE", str),
         pull_policy=read("SNAKEPIT_AGENT_IMAGE_PULL_POLICY", _pull_policy, ""),
@@ -54,6 +66,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         pull_secrets=read("SNAKEPIT_AGENT_PULL_SECRETS", _words, ()),
         control_plane=read("SNAKEPIT_CONTROL_PLANE", _address, f"dns:///snakepit-control-plane.{namespace}:7800"),
         audience=read("SNAKEPIT_AUTH_AUDIENCE", str, ""),
+        authority=f"{service}-ca" if service else "",
     )
     found = Settings(
         namespace=namespace,
@@ -68,6 +81,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         caller_role=read("SNAKEPIT_CALLER_ROLE", str, ""),
         capsule_policy=read("SNAKEPIT_CAPSULE_POLICY", _policy, {}),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
+        tls_service=service,
+        tls_secret=read("SNAKEPIT_TLS_SECRET", str, f"{service}-tls"),
+        tls_names=read("SNAKEPIT_TLS_NAMES", _words, ()),
+        ca_file=read("SNAKEPIT_CA_FILE", str, ""),
     )
     read.check()
     return found

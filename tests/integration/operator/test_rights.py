@@ -24,6 +24,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import CALL
 from snakepit_operator.access import Access
 from snakepit_operator.apply import Applier
+from snakepit_operator.authority import Authority
 from snakepit_operator.events import NewEvent
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.front_proxy import User
@@ -89,6 +90,25 @@ class World:
         for _ in range(2):
             await Applier(self.kube, AGENT).tell(pool, [NewEvent("Warning", "Told", "twice")])
 
+    async def certify(self) -> None:
+        """The control plane's certificate, from nothing; and who signs it, told where pools are."""
+        core = f"/api/v1/namespaces/{SYSTEM}"
+        for made in ("services/snakepit", "secrets/snakepit-ca", "secrets/snakepit-tls", "configmaps/snakepit-ca"):
+            with contextlib.suppress(Refused):
+                await self.admin.ask("DELETE", f"{core}/{made}")
+        await self.admin.ask("POST", f"{core}/services", {"metadata": {"name": "snakepit"}, "spec": {"ports": [{"port": 7800}]}})
+        settings = Settings(
+            namespace=SYSTEM,
+            identity="me",
+            agent=AgentImage(image="agent:1", authority="snakepit-ca"),
+            tls_service="snakepit",
+            tls_secret="snakepit-tls",
+            tls_names=("snakepit",),
+        )
+        authority = Authority(self.kube, settings, lambda: None, time.time)
+        await authority.round()
+        await Applier(self.kube, settings.agent).authority(pool_view(await self.admin.pool()), authority.bundle)
+
     async def take_the_policy_away(self) -> None:
         await Applier(self.kube, AGENT, policy={"metadata": {"name": "capsules"}}).network(pool_view(await self.admin.pool()))
 
@@ -137,6 +157,12 @@ USES: dict[str, Use] = {
     "operator: get leases.coordination.k8s.io": World.lead,
     "operator: create leases.coordination.k8s.io": World.lead,
     "operator: update leases.coordination.k8s.io": World.lead,
+    "operator: create configmaps": World.certify,
+    "operator: patch configmaps": World.certify,
+    "operator: get secrets": World.certify,
+    "operator: create secrets": World.certify,
+    "operator: patch secrets": World.certify,
+    "operator: get services": World.certify,
     "operator: create subjectaccessreviews.authorization.k8s.io": World.ask_for_an_autoscaler,
     "control-plane: create localsubjectaccessreviews.authorization.k8s.io": World.ask_for_a_caller,
 }
@@ -160,7 +186,7 @@ async def world(kube: Kube, admin: Admin, tmp_path: Path) -> World:
 def given(server: ApiServer, script: ModuleType) -> Iterator[list[dict[str, Any]]]:
     """Roles and bindings of the chart, with all rights that it gives with any values. Others have this server before and after."""
     helm = server.programs / "helm"
-    objects = {named(each): each for each in rights(helm, SYSTEM)}
+    objects = {named(each): each for each in rights(helm, SYSTEM, "tls.enabled=true")}
     usual = copy.deepcopy(objects)
     for value in script.OTHERWISE:
         for each in rights(helm, SYSTEM, value):
@@ -268,14 +294,15 @@ async def change(admin: Admin, role: dict[str, Any], rules: list[dict[str, Any]]
 
 async def may(admin: Admin, who: str, verb: str, resource: str, group: str, *, no: bool = False) -> bool:
     plural, _, sub = resource.partition("/")
-    name = {"leases": "snakepit-operator", "clusterroles": "snakepit-caller"}.get(plural, "")
+    applied = {"secrets": "snakepit-tls", "configmaps": "snakepit-ca"}
+    name = {"leases": "snakepit-operator", "clusterroles": "snakepit-caller", "services": "snakepit", **applied}.get(plural, "")
     what = {
         "namespace": SYSTEM,
         "verb": verb,
         "group": group,
         "resource": plural,
         "subresource": sub,
-        "name": "" if verb == "create" else name,
+        "name": "" if verb == "create" and plural not in applied else name,
     }
     subject = f"system:serviceaccount:{SYSTEM}:snakepit-{who}"
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": subject, "resourceAttributes": what}}

@@ -98,6 +98,18 @@ def test_the_agent_alone_has_a_token_and_it_is_good_for_nothing_but_this_pool() 
     assert env(agent(found))["SNAKEPIT_TOKEN_FILE"] == f"{mount['mountPath']}/token"
 
 
+def test_the_agent_finds_the_control_planes_authority_beside_its_token_or_without_one() -> None:
+    for audience, kinds in (("", ["configMap"]), ("snakepit.system", ["serviceAccountToken", "configMap"])):
+        found = pod(pool(), CREATION, msgspec.structs.replace(AGENT, audience=audience, authority="snakepit-ca"))
+        volume = next(each for each in found["spec"]["volumes"] if each["name"] == "snakepit-token")
+        assert [next(iter(each)) for each in volume["projected"]["sources"]] == kinds
+        assert volume["projected"]["sources"][-1] == {"configMap": {"name": "snakepit-ca"}}
+        mount = next(each for each in agent(found)["volumeMounts"] if each["name"] == "snakepit-token")
+        assert env(agent(found))["SNAKEPIT_CA_FILE"] == f"{mount['mountPath']}/ca.crt"
+        assert "snakepit-token" not in json.dumps(found["spec"]["containers"])
+    assert "SNAKEPIT_CA_FILE" not in env(agent(made()))
+
+
 def test_every_container_passes_restricted() -> None:
     found = made(template={"spec": {"containers": [{"name": "helper", "image": "x"}], "initContainers": [{"name": "fetch", "image": "y"}]}})
     security = found["spec"]["securityContext"]
