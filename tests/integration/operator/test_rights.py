@@ -90,13 +90,17 @@ class World:
         for _ in range(2):
             await Applier(self.kube, AGENT).tell(pool, [NewEvent("Warning", "Told", "twice")])
 
-    async def certify(self) -> None:
-        """The control plane's certificate, from nothing; and who signs it, told where pools are."""
-        core = f"/api/v1/namespaces/{SYSTEM}"
+    async def certify_no_more(self) -> None:
         for made in ("services/snakepit", "secrets/snakepit-ca", "secrets/snakepit-tls", "configmaps/snakepit-ca"):
             with contextlib.suppress(Refused):
-                await self.admin.ask("DELETE", f"{core}/{made}")
-        await self.admin.ask("POST", f"{core}/services", {"metadata": {"name": "snakepit"}, "spec": {"ports": [{"port": 7800}]}})
+                await self.admin.ask("DELETE", f"/api/v1/namespaces/{SYSTEM}/{made}")
+
+    async def certify(self) -> None:
+        """The control plane's certificate, from nothing; and who signs it, told where pools are."""
+        await self.certify_no_more()
+        await self.admin.ask(
+            "POST", f"/api/v1/namespaces/{SYSTEM}/services", {"metadata": {"name": "snakepit"}, "spec": {"ports": [{"port": 7800}]}}
+        )
         settings = Settings(
             namespace=SYSTEM,
             identity="me",
@@ -177,9 +181,11 @@ def named(each: dict[str, Any]) -> Named:
 
 
 @pytest.fixture
-async def world(kube: Kube, admin: Admin, tmp_path: Path) -> World:
+async def world(kube: Kube, admin: Admin, tmp_path: Path) -> AsyncIterator[World]:
     await admin.make_pool()
-    return World(kube, admin, tmp_path)
+    made = World(kube, admin, tmp_path)
+    yield made
+    await made.certify_no_more()
 
 
 @pytest.fixture(scope="module")
