@@ -436,7 +436,7 @@ class Network:
         connection.accept(host[method])
         return connection
 
-    async def dial(self, host: str, _port: int, ticket: bytes, _seconds: float) -> Socket | None:
+    async def dial(self, host: str, _port: int, ticket: bytes, _seconds: float, _tls: None = None) -> Socket | None:
         """In place of `snakepit._wire.connect.dial`. `host`: the dialler's name and the replica's."""
         dialler, _, replica = host.partition(".")
         await asyncio.sleep(self.latency())
@@ -473,7 +473,7 @@ class Network:
         """Open ones."""
         return [each for each in self.connections if each.is_bulk]
 
-    async def resolve(self, target: str) -> set[str]:
+    async def resolve(self, target: str) -> dict[str, str]:
         """In place of a name's look-up: every replica, as the dialler that the target names reaches it."""
         dialler = target.partition(".")[0]
-        return {f"{dialler}.{replica}:7800" for replica in self.replicas}
+        return {f"{dialler}.{replica}:7800": replica for replica in self.replicas}

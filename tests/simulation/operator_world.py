@@ -117,11 +117,11 @@ def edges(world: World, seed: int) -> Iterator[None]:
     def fleet(on_change: OnChange, is_short: IsShort) -> Fleet:
         client = CURRENT.get().client
 
-        def connect(address: str) -> Any:
+        def connect(address: str, _host: str) -> Any:
             return world.plane.connect(address, client)
 
-        async def look_up(_target: str) -> set[str]:
-            return await world.plane.look_up()
+        async def look_up(_target: str) -> dict[str, str]:
+            return dict.fromkeys(await world.plane.look_up(), "plane")
 
         return Fleet("plane:7800", on_change, is_short=is_short, connect=connect, look_up=look_up)
 

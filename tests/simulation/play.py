@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import grpc
 from simulation.account import Account
 from simulation.contents import MESSAGE_BYTES, PIECE_BYTES, WINDOW_BYTES
 from simulation.network import Channel, SimulatedBulk, SimulatedLane
 from simulation.world import World
 
 from snakepit import _names as names
-from snakepit._wire import bulk_calls, dial
+from snakepit._wire import bulk_calls, dial, trust
 from snakepit._wire.window import Window
 from snakepit_agent import agent as agent_capsule
 from snakepit_agent.link import bulk as agent_bulk
@@ -73,6 +72,10 @@ def _listening(account: Account) -> Iterator[None]:
             log.removeHandler(handler)
 
 
+async def _not_tls(*_: object) -> None:
+    """In place of a look at a port that doesn't exist."""
+
+
 @contextlib.contextmanager
 def edges(world: World, seed: int) -> Iterator[None]:
     network, ids = world.network, itertools.count(1)
@@ -81,7 +84,8 @@ def edges(world: World, seed: int) -> Iterator[None]:
         (time, "monotonic", asyncio.get_running_loop().time),
         (names, "os", SimpleNamespace(urandom=lambda count: next(ids).to_bytes(count, "big"))),
         (names, "_random", SimpleNamespace(getrandbits=lambda _: next(ids))),
-        (dial, "grpc", SimpleNamespace(RpcError=grpc.RpcError, aio=aio)),
+        (trust, "grpc", SimpleNamespace(aio=aio)),
+        (trust.Trust, "explain", _not_tls),
         (dial, "link_pb2_grpc", SimpleNamespace(LinkServiceStub=lambda channel: channel)),
         (dial, "resolve", network.resolve),
         (agent_workers, "WorkerChannel", lambda _incarnation, pid, _reader, _outbox, hear, *_: world.descriptors[pid].attach(hear)),

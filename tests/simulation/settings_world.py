@@ -96,12 +96,12 @@ class Operator:
         self.follows: set[str] = set()
         self.running = asyncio.create_task(self.fleet.run())
 
-    async def _look_up(self, _target: str) -> set[str]:
+    async def _look_up(self, _target: str) -> dict[str, str]:
         self.follows = set(self._world.named)
-        return self.follows
+        return dict.fromkeys(self.follows, "plane")
 
     @asynccontextmanager
-    async def _connect(self, address: str) -> AsyncIterator[Call]:
+    async def _connect(self, address: str, _host: str) -> AsyncIterator[Call]:
         connection = self._world.network.connect("operator", address, "Sync")
         process = self._world.processes.get(address)
 

@@ -312,13 +312,13 @@ class ZeroWorld:
     # ---- the operator's edges
 
     def _fleet(self, on_change: OnChange, is_short: IsShort) -> Fleet:
-        async def look_up(_target: str) -> set[str]:
-            return set(REPLICAS)
+        async def look_up(_target: str) -> dict[str, str]:
+            return dict.fromkeys(REPLICAS, "plane")
 
         return Fleet("plane:7800", on_change, is_short=is_short, connect=self._connect, look_up=look_up)
 
     @asynccontextmanager
-    async def _connect(self, address: str) -> AsyncIterator[Talk]:
+    async def _connect(self, address: str, _host: str) -> AsyncIterator[Talk]:
         connection = self.network.connect("operator", address, "Sync")
         try:
             yield Talk(self, connection)

@@ -16,6 +16,7 @@ from snakepit import Pool
 from snakepit._wire import Dialer, Link
 from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.token import Token
+from snakepit._wire.trust import Trust
 from snakepit.errors import SnakepitError
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, pool_pb2_grpc
@@ -95,6 +96,7 @@ class SimulatedAgent:
     protocol: int = 0
     pod_uid: str = ""
     token_file: Path | None = None
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
         self.incarnation = secrets.token_hex(4)
@@ -118,7 +120,14 @@ class SimulatedAgent:
         self._beats: asyncio.Task[None] | None = None
         self.token = Token(self.token_file)
         self._dialer = Dialer(
-            self.address, self._hello, self._on_frames, self._on_open, self._on_close, metadata=self.token.metadata, lanes=Lanes.NEEDED
+            self.address,
+            self._hello,
+            self._on_frames,
+            self._on_open,
+            self._on_close,
+            metadata=self.token.metadata,
+            lanes=Lanes.NEEDED,
+            trust=self.trust,
         )
         self._state_replies: dict[int, asyncio.Future[link_pb2.StateReply]] = {}
 

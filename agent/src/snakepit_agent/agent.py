@@ -46,7 +46,7 @@ class Agent:
         self.ledger = Ledger(self._slots_touched)
         self.workers = Workers(settings, self.ledger, self)
         self._token = Token(settings.token_file)
-        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token)
+        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token, settings.trust)
         supervisor, processes = self.workers.supervisor, self.workers.processes
         self.announcer = Announcer(
             settings.capsule,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from snakepit._environment import Environment
 from snakepit._names import parse_pool
 from snakepit._wire.dial import parse_targets
+from snakepit._wire.trust import OFF, Trust
 from snakepit.spec import SnakePoolSpec, decode_spec
 from snakepit.v1 import link_pb2
 
@@ -44,6 +45,8 @@ class Settings:
     token_file: Path | None = None
     health_port: int = 7802
     setup_timeout: float = 600.0
+    trust: Trust = field(default_factory=lambda: Trust(OFF))
+    """Whom it takes for the control plane (SNAKEPIT_CA_FILE and SNAKEPIT_TLS_SERVER_NAME)."""
     large_bytes: int = 256 * 1024 * 1024
     """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
     max_nested_calls: int = 1024
@@ -70,6 +73,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         pod_uid=environment.get("SNAKEPIT_POD_UID", ""),
         run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
         token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
+        trust=Trust(environment=environment),
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),

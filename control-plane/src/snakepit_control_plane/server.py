@@ -25,6 +25,7 @@ from snakepit_control_plane.authorization import make_access
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
+from snakepit_control_plane.servers.certificate import Certificate
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
@@ -74,10 +75,12 @@ class Running:
         self.flow = Flow(self.telemetry, settings, store, self.replica)
         self.fleet = Fleet(self.flow, store)
         self.count = SessionCount(self.flow.pools, store, self.fleet.changes.tell)
-        self.lanes = Lanes(settings.lane_host)
+        self._certificate = Certificate(settings.tls) if settings.tls is not None else None
+        self.lanes = Lanes(settings.lane_host, self._certificate)
         self.door = Door(make_gate(settings.authentication), make_access(settings.authentication))
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.address = ""
+        self.tls_clients_port = 0
         self.metrics_address = self.health_address = ""
         self.stopping = False
         self._health = aio.HealthServicer()
@@ -125,7 +128,14 @@ class Running:
     def _bind(self) -> str:
         host, port = parse_target(self.settings.listen)
         with _listening(self.settings.listen, "SNAKEPIT_LISTEN"):
-            bound = self._grpc.add_insecure_port(self.settings.listen)
+            if self._certificate is None:
+                bound = self._grpc.add_insecure_port(self.settings.listen)
+            else:
+                bound = self._grpc.add_secure_port(self.settings.listen, self._certificate.credentials())
+        if self._certificate is not None and self._certificate.has_clients:
+            with _listening(self.settings.tls_clients, "SNAKEPIT_TLS_CLIENT_LISTEN"):
+                credentials = self._certificate.credentials(of_clients=True)
+                self.tls_clients_port = self._grpc.add_secure_port(self.settings.tls_clients, credentials)
         return f"{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{bound or port}"
 
     async def _start_lanes(self) -> None:

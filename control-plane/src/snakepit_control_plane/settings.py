@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from snakepit._environment import Environment
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import parse_target
 from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.model.quotas import Limits, variable
+from snakepit_control_plane.servers.certificate import TlsFiles
 from snakepit_control_plane.store.urls import parse_store_url
 
 
@@ -36,6 +38,10 @@ class Settings(Limits):
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
     """After that, running calls may finish for so long (SNAKEPIT_DRAIN_SECONDS)."""
+    tls: TlsFiles | None = None
+    """What is shown at `listen` and `lane` (SNAKEPIT_TLS_CERT_FILE, SNAKEPIT_TLS_KEY_FILE, SNAKEPIT_TLS_CLIENT_CA_FILE); None: no TLS."""
+    tls_clients: str = "0.0.0.0:7806"
+    """gRPC address for clients that show a certificate, where there is a CA for them (SNAKEPIT_TLS_CLIENT_LISTEN)."""
     authentication: authentication.Authentication | None = None
     """How agents and the operator prove who they are (SNAKEPIT_AUTH and its kin); None: they needn't."""
 
@@ -54,10 +60,22 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},
         "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
+        "tls": _tls(read),
+        "tls_clients": read("SNAKEPIT_TLS_CLIENT_LISTEN", _address, Settings.tls_clients),
         "authentication": authentication.from_environment(environment, read.problems),
     }
     read.check()
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def _tls(read: Environment) -> TlsFiles | None:
+    names = ("SNAKEPIT_TLS_CERT_FILE", "SNAKEPIT_TLS_KEY_FILE", "SNAKEPIT_TLS_CLIENT_CA_FILE")
+    certificate, key, client_ca = (read(name, Path, None) for name in names)
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, client_ca)
+    if certificate or key or client_ca:
+        read.problems.append("SNAKEPIT_TLS_CERT_FILE and SNAKEPIT_TLS_KEY_FILE: TLS needs both of them")
+    return None
 
 
 def check_store(url: str) -> str:

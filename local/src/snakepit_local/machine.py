@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from snakepit._wire.trust import OFF
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
 from snakepit_control_plane.server import Running, serve
@@ -161,7 +162,7 @@ class Machine:
         """Say once that all is ready, with a command to try."""
         await self._complete.wait()
         tools = {}
-        async with Client(self.control_plane.address) as client:
+        async with Client(self.control_plane.address, ca_file=OFF) as client:
             for name, local in self._pools.items():
                 tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
         needy = {name: needy_tools(adapter_source(local)) for name, local in self._pools.items()}
@@ -174,7 +175,7 @@ class Machine:
         return view is not None and view.ready_workers >= desired(spec) * per_capsule
 
     async def _watch_code(self) -> None:
-        async with Client(self.control_plane.address) as client:
+        async with Client(self.control_plane.address, ca_file=OFF) as client:
             await asyncio.gather(*(self._watch_pool(client.pool(name), local.folder) for name, local in self._pools.items()))
 
     async def _watch_pool(self, pool: Pool, folder: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from snakepit._names import new_id
 from snakepit._tasks import Tasks
+from snakepit._wire.trust import OFF
 from snakepit_local.files import LocalPool
 from snakepit_operator.model import Creation, Phase, PodView
 from snakepit_operator.pods import settings_json
@@ -201,6 +202,7 @@ class Capsules:
             "SNAKEPIT_SERVER": self._server,
             "SNAKEPIT_RUN_DIR": str(capsule.run_dir),
             "SNAKEPIT_HEALTH_PORT": "0",
+            "SNAKEPIT_CA_FILE": OFF,
             **self._environment,
         }
 

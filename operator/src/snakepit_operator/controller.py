@@ -17,6 +17,7 @@ import msgspec
 
 from snakepit._retry import Backoff
 from snakepit._wire.token import Token
+from snakepit._wire.trust import Trust
 from snakepit_operator.authority import Authority
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
@@ -73,7 +74,8 @@ class Controller:
         self._revision = 0
         self._restored = asyncio.Event()
         """Who watches from a version that isn't reached any more is told of nothing: he has to begin anew."""
-        make = fleet or (lambda tell, short: Fleet(settings.agent.control_plane, tell, Token(settings.token_file), is_short=short))
+        address, token = settings.agent.control_plane, Token(settings.token_file)
+        make = fleet or (lambda tell, short: Fleet(address, tell, token, is_short=short, trust=Trust()))
         self.fleet = make(self._fleet_changed, self._is_short)
         self.authority = Authority(kube, settings, self._wake_all, now)
         self.reconciler = Reconciler(kube, settings, self.fleet, self.authority)

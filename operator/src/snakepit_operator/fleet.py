@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
 import grpc
 import msgspec
 
-from snakepit._wire.channels import client_options
 from snakepit._wire.dial import BACKOFF_SECONDS, resolve
 from snakepit._wire.token import Token
+from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import SnakepitError
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2
 from snakepit_operator.model import CapsuleView, FleetView
@@ -35,7 +35,8 @@ OnChange = Callable[[str, bool], None]
 IsShort = Callable[[str, FleetView], bool]
 """`(pool, view)`: the pool needs more capsules than it should have by what was decided last."""
 
-Connect = Callable[[str], AbstractAsyncContextManager[Call]]
+Connect = Callable[[str, str], AbstractAsyncContextManager[Call]]
+"""`(address, host)`: the address, and the name that it was looked up for."""
 
 
 class _Said(NamedTuple):
@@ -56,10 +57,12 @@ class Fleet:
         token: Token | None = None,
         connect: Connect | None = None,
         is_short: IsShort = lambda _pool, _view: False,
-        look_up: Callable[[str], Awaitable[set[str]]] = resolve,
+        look_up: Callable[[str], Awaitable[dict[str, str]]] = resolve,
+        trust: Trust | None = None,
     ) -> None:
         self._target = target
         self._token = token or Token()
+        self._trust = trust or Trust(OFF)
         self._on_change = on_change
         self._is_short = is_short
         self._connect = connect or self._dial
@@ -190,21 +193,21 @@ class Fleet:
 
     # ---- talks
 
-    def _follow(self, addresses: set[str]) -> None:
-        for address in sorted(addresses - self._tasks.keys()):
-            self._tasks[address] = asyncio.create_task(self._talk_forever(address), name=f"sync {address}")
+    def _follow(self, addresses: Mapping[str, str]) -> None:
+        for address in sorted(addresses.keys() - self._tasks.keys()):
+            self._tasks[address] = asyncio.create_task(self._talk_forever(address, addresses[address]), name=f"sync {address}")
         if not addresses:
             return  # a name that can't be looked up says nothing about the replicas that answer
-        for address in sorted(self._tasks.keys() - addresses):
+        for address in sorted(self._tasks.keys() - addresses.keys()):
             self._tasks.pop(address).cancel()
             self._heard_last.pop(address, None)
 
-    async def _talk_forever(self, address: str) -> None:
+    async def _talk_forever(self, address: str, host: str) -> None:
         attempt = 0
         while (task := asyncio.current_task()) is not None and not task.cancelling():
             replica = self._replicas[address] = Replica(self._wanted)
             try:
-                await self._talk(address, replica)
+                await self._talk(address, host, replica)
             # grpcio raises InvalidStateError for a write to a stream that has just ended.
             except (grpc.RpcError, TimeoutError, asyncio.InvalidStateError, SnakepitError) as error:
                 log.log(logging.DEBUG if attempt else logging.WARNING, "no sync with %s: %s", address, _sentence(error))
@@ -213,9 +216,9 @@ class Fleet:
             attempt = 0 if replica.answer is not None else attempt + 1
             await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
 
-    async def _talk(self, address: str, replica: Replica) -> None:
+    async def _talk(self, address: str, host: str, replica: Replica) -> None:
         try:
-            async with self._connect(address) as call:
+            async with self._connect(address, host) as call:
                 await replica.talk(call, lambda: self._heard(address, replica))
         finally:
             if self._replicas.get(address) is replica:
@@ -223,11 +226,14 @@ class Fleet:
             self._compare()
 
     @asynccontextmanager
-    async def _dial(self, address: str) -> AsyncIterator[Call]:
-        async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
+    async def _dial(self, address: str, host: str) -> AsyncIterator[Call]:
+        async with self._trust.channel(address, host) as channel:
             call = fleet_pb2_grpc.FleetServiceStub(channel).Sync(metadata=self._token.metadata() or None)
             try:
                 yield call
+            except grpc.RpcError as error:
+                explained = await self._trust.explain(error, address, host)
+                raise explained or error from None
             finally:
                 call.cancel()
 

@@ -30,9 +30,9 @@ async def test_a_name_is_all_of_its_addresses_of_one_family_and_several_names_ar
         return [(family, 1, 6, "", (address, port)) for family, address in known[host]]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
-    assert await resolve("dns:///replicas:7800") == {"10.0.0.1:7800", "10.0.0.2:7800"}
-    assert await resolve("replicas:7800, six:1") == {"10.0.0.1:7800", "10.0.0.2:7800", "[fd00::2]:1"}
-    assert await resolve("gone:7800") == set()
+    assert await resolve("dns:///replicas:7800") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas"}
+    assert await resolve("replicas:7800, six:1") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas", "[fd00::2]:1": "six"}
+    assert await resolve("gone:7800") == {}
 
 
 # ---- keepalive

@@ -295,6 +295,6 @@ def test_every_error_of_the_table_survives_the_link_and_the_grpc_status(reason: 
 
 
 async def test_several_addresses_are_all_dialled_and_each_is_checked() -> None:
-    assert await resolve("127.0.0.1:1, dns:///127.0.0.2:2") == {"127.0.0.1:1", "127.0.0.2:2"}
+    assert await resolve("127.0.0.1:1, dns:///127.0.0.2:2") == {"127.0.0.1:1": "127.0.0.1", "127.0.0.2:2": "127.0.0.2"}
     with pytest.raises(ValueError, match="'other' is not an address"):
         await resolve("127.0.0.1:1,other")

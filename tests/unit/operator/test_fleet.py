@@ -278,13 +278,13 @@ async def test_a_stream_that_has_just_ended_is_one_sentence_and_no_traceback(cap
             await asyncio.Event().wait()
 
     @asynccontextmanager
-    async def connect(address: str) -> AsyncIterator[Ended]:
+    async def connect(address: str, host: str) -> AsyncIterator[Ended]:
         nonlocal talks
         talks += 1
         yield Ended()
 
-    async def look_up(target: str) -> set[str]:
-        return {"replica:7800"}
+    async def look_up(target: str) -> dict[str, str]:
+        return {"replica:7800": "replica"}
 
     fleet = Fleet("", lambda pool, essential: None, connect=connect, look_up=look_up)
     fleet.set_pools([settings()])

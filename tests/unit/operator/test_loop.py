@@ -112,8 +112,8 @@ class TestList:
                 on_wake("", "")
             await asyncio.get_running_loop().create_future()
 
-        async def nobody(_target: str) -> set[str]:
-            return set()
+        async def nobody(_target: str) -> dict[str, str]:
+            return {}
 
         async def program() -> None:
             api.begun = asyncio.get_running_loop().time()

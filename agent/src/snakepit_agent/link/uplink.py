@@ -16,6 +16,7 @@ from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire.channels import FORGET_SECONDS, MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.token import Token
+from snakepit._wire.trust import Trust
 from snakepit.errors import StaleEpoch
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.resend import ResendBuffer
@@ -61,6 +62,7 @@ class Uplink:
         handlers: Mapping[str, Handler],
         events: ReplicaEvents,
         token: Token,
+        trust: Trust,
     ) -> None:
         self._capsule = capsule
         self._version = version
@@ -78,6 +80,7 @@ class Uplink:
             self._on_open,
             self._on_close,
             metadata=token.metadata,
+            trust=trust,
             lanes=Lanes.NEEDED,
             expects=lambda _: events.is_busy,
         )

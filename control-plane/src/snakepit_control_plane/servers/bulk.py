@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from snakepit._ipc.sections import Bytes
 from snakepit._wire.bulk import END, FAILED, LAST, MESSAGE, OPEN, PIECE, Bulk, LaneBroken, Moved, Piece
+from snakepit._wire.connect import Connection
 from snakepit._wire.status import TRAILER, to_status
 from snakepit.errors import SnakepitError
 
@@ -146,7 +146,7 @@ class BulkGroup:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def take(self, sock: socket.socket) -> bool:
+    def take(self, sock: Connection) -> bool:
         """A connection that has shown the link's bulk ticket; False: there are too many."""
         if self._closed or self._server.count >= MOST_LANES or len(self._tasks) >= MOST_OF_A_LINK:
             return False

@@ -9,8 +9,9 @@ import secrets
 import socket
 from collections.abc import Callable
 
-from snakepit._wire.connect import TICKET_BYTES, accept, admit
+from snakepit._wire.connect import TICKET_BYTES, Connection, accept, admit
 from snakepit._wire.dial import parse_target
+from snakepit_control_plane.servers.certificate import Certificate
 
 TICKET_SECONDS = 5.0
 """Whoever has a ticket shows it within this time, and whoever connects shows one."""
@@ -23,16 +24,17 @@ BACKLOG = 1024
 SHORT_SECONDS = 1.0
 """After a connection could not be taken (there are no more descriptors, say), the next one is tried so much later."""
 
-Take = Callable[[socket.socket], bool]
+Take = Callable[[Connection], bool]
 
 log = logging.getLogger(__name__)
 
 
 class Lanes:
-    """`host`: where peers find this replica, if not at the address that they dialled."""
+    """`host`: where peers find this replica, if not at the address that they dialled. `certificate`: with it all is TLS."""
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", certificate: Certificate | None = None) -> None:
         self.host = host
+        self._certificate = certificate
         self.port = 0
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -93,9 +95,9 @@ class Lanes:
     async def _admit(self, sock: socket.socket) -> None:
         with contextlib.ExitStack() as closing:
             closing.callback(sock.close)
-            ticket = await accept(sock, TICKET_SECONDS)
+            ticket, connection = await accept(sock, TICKET_SECONDS, self._certificate.context() if self._certificate else None)
             take = self.tickets.get(ticket)
-            if take is not None and take(sock):
+            if take is not None and take(connection):
                 closing.pop_all()
                 with contextlib.suppress(OSError):  # Whoever has taken it is told.
-                    admit(sock, ticket)
+                    admit(connection, ticket)

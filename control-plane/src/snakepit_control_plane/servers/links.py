@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
@@ -16,6 +15,7 @@ from snakepit import __version__
 from snakepit import _wire as links
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MOST_FRAMES
+from snakepit._wire.connect import Connection
 from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
@@ -65,18 +65,18 @@ class _Offered:
     """What a Welcome offers of lanes, for as long as the link is open; `lane` is the connection that has shown the first ticket."""
 
     def __init__(self, lanes: Lanes, bulk: BulkGroup) -> None:
-        self.lane: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self.lane: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.said = link_pb2.Lane(host=lanes.host, port=lanes.port, ticket=lanes.ticket(self._came), bulk_ticket=lanes.ticket(bulk.take))
         self._lanes = lanes
         self._bulk = bulk
         self._taken = False
 
-    def _came(self, sock: socket.socket) -> bool:
+    def _came(self, sock: Connection) -> bool:
         self._lanes.withdraw(self.said.ticket)
         self.lane.set_result(sock)
         return True
 
-    def taken(self) -> socket.socket:
+    def taken(self) -> Connection:
         self._taken = True
         return self.lane.result()
 

@@ -16,13 +16,16 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import grpc
 from google.rpc.status_pb2 import Status as RpcStatus
 
 from snakepit._ipc.sections import Assembler, Bytes
 from snakepit._wire.channels import LONGEST_BYTES, UNFINISHED_BYTES, UNFINISHED_SECONDS
+from snakepit._wire.connect import Connection
 from snakepit._wire.readiness import Readiness
+from snakepit._wire.secured import RECORD_BYTES, Secured
 from snakepit._wire.status import CODES, TRAILER, Metadata
 
 OPEN, MESSAGE, PIECE, END, FAILED = range(1, 6)
@@ -80,14 +83,16 @@ class Cut(Exception):
 class Bulk:
     """One end of the connection. One task reads at a time; any may write. `patience`: seconds that a write may wait."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Connection) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         self.patience: float | None = None
         self._loop = asyncio.get_running_loop()
         self._sock = sock
+        self._is_secured = isinstance(sock, Secured)
         self._descriptor = sock.fileno()
+        self._send_file = sock.send_file if isinstance(sock, Secured) else partial(os.sendfile, self._descriptor)
         self._writing = asyncio.Lock()
         self._readable = Readiness(self._descriptor, self._loop.add_reader, self._loop.remove_reader)
         self._writable = Readiness(self._descriptor, self._loop.add_writer, self._loop.remove_writer)
@@ -190,7 +195,7 @@ class Bulk:
                     if self._turn >= TURN_BYTES:
                         await self._others()
                     try:
-                        sent = self._step(os.sendfile, self._descriptor, descriptor, at, size)
+                        sent = self._step(self._send_file, descriptor, at, size)
                     except BlockingIOError:
                         await self._until_writable()
                         continue
@@ -218,7 +223,7 @@ class Bulk:
                 if left:
                     parts = _rest(parts, sent)
         except BaseException:
-            if left < whole:
+            if left < whole or self._is_secured:  # With TLS nobody knows what is under way.
                 self.abort("a message was cut off")
             raise
 
@@ -273,6 +278,8 @@ class Bulk:
     async def _until_readable(self, size: int) -> None:
         """Until so much has come, or nearly: to be woken for every segment costs more than to copy it."""
         least = min(size, WOKEN_BYTES)
+        if self._is_secured:  # Which may have the better part of a record already.
+            least = max(1, least - RECORD_BYTES)
         if least != self._least:
             self._least = least
             self._step(self._sock.setsockopt, socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)

@@ -11,7 +11,7 @@ import grpc
 from snakepit._ipc.sections import Bytes, cut
 from snakepit._tasks import Tasks
 from snakepit._wire.bulk import END, FAILED, LAST, MESSAGE, OPEN, PIECE, WRITTEN_PIECE_BYTES, Bulk, LaneBroken, Piece
-from snakepit._wire.connect import dial
+from snakepit._wire.connect import Tls, dial
 
 MOST_LANES = 1024
 """Of one link; more calls wait for one of them."""
@@ -33,8 +33,8 @@ SETTLE_SECONDS = 5.0
 class BulkLanes:
     """Of one link, for as long as it is open."""
 
-    def __init__(self, host: str, port: int, ticket: bytes) -> None:
-        self._host, self._port, self._ticket = host, port, ticket
+    def __init__(self, host: str, port: int, ticket: bytes, tls: Callable[[], Tls | None] = lambda: None) -> None:
+        self._host, self._port, self._ticket, self._tls = host, port, ticket, tls
         # With the time since when; the one that was used last is taken first.
         self._idle: list[tuple[Bulk, float]] = []
         self._weeding: asyncio.TimerHandle | None = None
@@ -74,7 +74,7 @@ class BulkLanes:
         now = asyncio.get_running_loop().time
         until = now() + CONNECT_SECONDS
         while not self._closed and now() < until:
-            sock = await dial(self._host, self._port, self._ticket, max(0.0, until - now()))
+            sock = await dial(self._host, self._port, self._ticket, max(0.0, until - now()), self._tls())
             if sock is not None:
                 lane = Bulk(sock)
                 if not self._closed:

@@ -24,6 +24,9 @@ UNFINISHED_BYTES = 64 * 1024
 MOST_FRAMES = 65_536
 """In one message of a link."""
 
+HANDSHAKE_SECONDS = 10
+"""Whoever connects has shaken hands within this time, with TLS or without: gRPC's own bound is two minutes."""
+
 KEEPALIVE_SECONDS = 20
 KEEPALIVE_TIMEOUT_SECONDS = 5
 
@@ -71,4 +74,5 @@ def server_options() -> Options:
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
         ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
     ]

@@ -1,21 +1,28 @@
 """How a connection to a replica's lane port comes about, at either end. Whatever is to protect it goes here and nowhere else.
 
 Who dials shows a ticket, 16 bytes that a Welcome has given it, and gets it back from an end that knows it. Then the connection is a
-link's lane (see `lane`) or one of its bulk lanes (see `bulk`), which the ticket says.
+link's lane (see `lane`) or one of its bulk lanes (see `bulk`), which the ticket says. With TLS its handshake comes before all that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import sys
 
 from snakepit._wire.channels import KEEPALIVE_TIMEOUT_SECONDS, SILENT_SECONDS
+from snakepit._wire.secured import Secured
 
 TICKET_BYTES = 16
 
+Connection = socket.socket | Secured
 
-async def dial(host: str, port: int, ticket: bytes, seconds: float) -> socket.socket | None:
+Tls = tuple[ssl.SSLContext, str]
+"""For whoever dials: and whom the other end's certificate must name."""
+
+
+async def dial(host: str, port: int, ticket: bytes, seconds: float, tls: Tls | None = None) -> Connection | None:
     """A connection that has the ticket back; None where there is none to be had within so many seconds."""
     loop = asyncio.get_running_loop()
     sock: socket.socket | None = None
@@ -26,10 +33,14 @@ async def dial(host: str, port: int, ticket: bytes, seconds: float) -> socket.so
             sock.setblocking(False)
             await loop.sock_connect(sock, address)
             _keep_alive(sock)
-            await loop.sock_sendall(sock, ticket)
-            if await _ticket(sock) == ticket:
-                dialled, sock = sock, None
-                return dialled
+            connection = sock if tls is None else await _secured(sock, *tls)
+            if isinstance(connection, Secured):
+                await connection.send_all(ticket)
+            else:
+                await loop.sock_sendall(connection, ticket)
+            if await _ticket(connection) == ticket:
+                sock = None
+                return connection
     except (OSError, TimeoutError):
         pass
     finally:
@@ -38,27 +49,38 @@ async def dial(host: str, port: int, ticket: bytes, seconds: float) -> socket.so
     return None
 
 
-async def accept(sock: socket.socket, seconds: float) -> bytes:
+async def accept(sock: socket.socket, seconds: float, context: ssl.SSLContext | None = None) -> tuple[bytes, Connection]:
     """The ticket that a new connection shows; empty where it shows none within so many seconds. `admit` gives it back."""
     sock.setblocking(False)
     _keep_alive(sock)
     try:
         async with asyncio.timeout(seconds):
-            return await _ticket(sock)
+            connection = sock if context is None else await _secured(sock, context)
+            return await _ticket(connection), connection
     except (OSError, TimeoutError):
-        return b""
+        return b"", sock
 
 
-def admit(sock: socket.socket, ticket: bytes) -> None:
+def admit(connection: Connection, ticket: bytes) -> None:
     """At the accepting end: the ticket is known. Raises OSError where the other end has hung up."""
-    sock.send(ticket)
+    connection.send(ticket)
 
 
-async def _ticket(sock: socket.socket) -> bytes:
+async def _secured(sock: socket.socket, context: ssl.SSLContext, name: str | None = None) -> Secured:
+    secured = Secured(sock, context, name)
+    await secured.handshake()
+    return secured
+
+
+async def _ticket(connection: Connection) -> bytes:
     """Empty: the other end has hung up."""
     ticket = b""
     while len(ticket) < TICKET_BYTES:
-        more = await asyncio.get_running_loop().sock_recv(sock, TICKET_BYTES - len(ticket))
+        left = TICKET_BYTES - len(ticket)
+        if isinstance(connection, Secured):
+            more = await connection.receive(left)
+        else:
+            more = await asyncio.get_running_loop().sock_recv(connection, left)
         if not more:
             return b""
         ticket += more

@@ -20,13 +20,13 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._retry import Backoff
 from snakepit._wire.bulk_calls import BulkLanes
-from snakepit._wire.channels import client_options
 from snakepit._wire.connect import dial
 from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.link import Link, LinkClosed, OnFrames
 from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
 from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
 from snakepit._wire.status import Metadata, from_rpc_error
+from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 
@@ -115,10 +115,11 @@ def parse_targets(target: str) -> list[tuple[str, int]]:
     return [parse_target(each.strip()) for each in target.split(",")]
 
 
-async def resolve(target: str) -> set[str]:
-    """Every address behind the names, as `ip:port`. Empty when none of them can be looked up now."""
-    found = await asyncio.gather(*(_look_up(host, port) for host, port in parse_targets(target)))
-    return set().union(*found)
+async def resolve(target: str) -> dict[str, str]:
+    """Every address behind the names, as `ip:port`, with its name. Empty when none of them can be looked up now."""
+    wanted = parse_targets(target)
+    found = await asyncio.gather(*(_look_up(host, port) for host, port in wanted))
+    return {address: host for (host, _), addresses in zip(wanted, found, strict=True) for address in addresses}
 
 
 async def _look_up(host: str, port: int) -> set[str]:
@@ -139,7 +140,8 @@ class Dialer:
     `on_open` gets the replica before any other frame of it; `on_close` is called exactly once for each replica that was opened, with
     the reason. `metadata` is asked at every dial, because tokens rotate. `expects`: does anybody wait for that replica? While so, or
     while anything is sent to any replica, one that falls silent becomes suspect within 2 s, and its link closes within 5 s, if another
-    one speaks (see `silence`). `lanes`: the frames of each link take one; OFF: never, NEEDED: a link without one is no link.
+    one speaks (see `silence`). `lanes`: the frames of each link take one; OFF: never, NEEDED: a link without one is no link. `trust`: is
+    it TLS, and whose; None: it isn't.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Dialer:
         metadata: Callable[[], Metadata] = lambda: (),
         lanes: Lanes = Lanes.WANTED,
         expects: Callable[[Replica], bool] = lambda _: False,
+        trust: Trust | None = None,
     ) -> None:
         parse_targets(target)
         self.target = target
@@ -166,6 +169,8 @@ class Dialer:
         self._on_close = on_close
         self._metadata = metadata
         self._lanes = lanes
+        self._trust = trust or Trust(OFF)
+        self._names: dict[str, str] = {}
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._resolver: asyncio.Task[None] | None = None
@@ -209,27 +214,29 @@ class Dialer:
         self._start_dialling(replica.address)
 
     def _start_dialling(self, address: str) -> None:
-        self._dialling[address] = asyncio.create_task(self._dial_forever(address), name=f"dial {address}")
+        self._dialling[address] = asyncio.create_task(self._dial_forever(address, self._names[address]), name=f"dial {address}")
 
     async def _resolve_forever(self) -> None:
         while True:
             wanted = await resolve(self.target)
-            for address in sorted(wanted - self._dialling.keys()):
+            self._names |= wanted
+            for address in sorted(wanted.keys() - self._dialling.keys()):
                 self._start_dialling(address)
-            for address in sorted(self._dialling.keys() - wanted):
+            for address in sorted(self._dialling.keys() - wanted.keys()):
                 # A name that can't be looked up says nothing about the links that are open.
                 if wanted and address not in self.replicas:
                     self._dialling.pop(address).cancel()
+            self._names = {address: name for address, name in self._names.items() if address in self._dialling}
             self._again.clear()
             # Not wait_for: before Python 3.12 it can swallow a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESOLVE_SECONDS if self.replicas else 1.0):
                     await self._again.wait()
 
-    async def _dial_forever(self, address: str) -> None:
+    async def _dial_forever(self, address: str, host: str) -> None:
         attempt = 0
         while asyncio.current_task() not in self._retiring:
-            attempt = next_attempt(attempt, await self._try(address))
+            attempt = next_attempt(attempt, await self._try(address, host))
             self._again.set()
             await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
 
@@ -258,13 +265,14 @@ class Dialer:
             log.warning("control-plane replica %s at %s does not answer: new calls go elsewhere", replica.id, replica.address)
         return sign is Sign.GONE
 
-    async def _try(self, address: str) -> float:
+    async def _try(self, address: str, host: str) -> float:
         """How long a link was open. Whatever goes wrong, another dial follows: nobody else would ever dial that address."""
         try:
-            async with grpc.aio.insecure_channel(address, options=client_options()) as channel:
-                return await self._keep(*await self._open(address, channel))
+            async with self._trust.channel(address, host) as channel:
+                return await self._keep(*await self._open(address, host, channel))
         except Exception as error:
-            return self._failed(address, error)
+            explained = await self._trust.explain(error, address, host)
+            return self._failed(address, explained or error)
 
     async def _keep(self, replica: Replica, run: asyncio.Task[str]) -> float:
         """One life of one link: how long it was open."""
@@ -306,7 +314,7 @@ class Dialer:
         self.last_error, self.failed_at = failure, asyncio.get_running_loop().time()
         return 0.0
 
-    async def _open(self, address: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
+    async def _open(self, address: str, host: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
@@ -318,7 +326,7 @@ class Dialer:
             raise ProtocolMismatch(f"{address} did not answer the Hello with a Welcome: is it a Snakepit control plane?")
         welcome = first.frames[0].welcome
         agreed(said(welcome.protocol, 0), f"the control plane at {address} (version {welcome.version or 'unknown'})", us="this program")
-        lane, bulk = await self._lane(address, welcome, call)
+        lane, bulk = await self._lane(address, host, welcome, call)
         link = Link(self._on_frames, name=f"link to {address}")
         over = asyncio.ensure_future(call.read()) if isinstance(lane, Lane) else None
         link.use(lane, over)
@@ -328,13 +336,15 @@ class Dialer:
             self._on_frames(link, first.frames[1:])
         return replica, asyncio.create_task(link.run(), name=link.name)
 
-    async def _lane(self, address: str, welcome: link_pb2.Welcome, call: Any) -> tuple[Lane | StreamLane, BulkLanes | None]:
+    async def _lane(self, address: str, host: str, welcome: link_pb2.Welcome, call: Any) -> tuple[Lane | StreamLane, BulkLanes | None]:
         """What frames are to take. Where it is the stream, the replica is told so. Raises what the replica says where that won't do."""
         offered = welcome.lane
         where = offered.host or parse_target(address)[0], offered.port
-        sock = None if self._lanes is Lanes.OFF else await dial(*where, offered.ticket, LANE_SECONDS[self._lanes])
+        sock = None
+        if self._lanes is not Lanes.OFF:
+            sock = await dial(*where, offered.ticket, LANE_SECONDS[self._lanes], self._trust.tls(host))
         if sock is not None:
-            return await Lane.on(sock), BulkLanes(*where, offered.bulk_ticket)
+            return await Lane.on(sock), BulkLanes(*where, offered.bulk_ticket, lambda: self._trust.tls(host))
         await call.write(link_pb2.LinkRequest())
         if self._lanes is Lanes.NEEDED:
             async with asyncio.timeout(WELCOME_SECONDS):

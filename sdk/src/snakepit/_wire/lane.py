@@ -10,7 +10,6 @@ On the lane a message is its length, four bytes, little-endian, and a LinkReques
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +20,8 @@ from google.protobuf.message import DecodeError
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._wire.channels import LONGEST_BYTES, MOST_FRAMES, UNFINISHED_BYTES, UNFINISHED_SECONDS
+from snakepit._wire.connect import Connection
+from snakepit._wire.secured import Secured, SecuredTransport
 from snakepit.v1 import link_pb2
 
 UNSENT_BYTES = 1024 * 1024
@@ -46,13 +47,14 @@ class Lane(asyncio.Protocol):
         self._unfinished: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def on(cls, sock: socket.socket) -> Lane:
+    async def on(cls, connection: Connection) -> Lane:
         """A lane that owns that connection from now on. Raises OSError."""
         lane = cls()
+        bare, protocol = (connection.sock, SecuredTransport(connection, lane)) if isinstance(connection, Secured) else (connection, lane)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: lane, sock=sock)
+            await asyncio.get_running_loop().create_connection(lambda: protocol, sock=bare)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
         return lane
 

@@ -15,6 +15,9 @@ from snakepit.errors import ProtocolMismatch
 OLDEST = 1
 NEWEST = 1
 
+TLS_DETAIL = "tls"
+"""Among the details of an error of whoever dials: the other end is there, and TLS is what is wrong between the two."""
+
 
 class Range(NamedTuple):
     """Every protocol from `oldest` to `newest`."""

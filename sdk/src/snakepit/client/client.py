@@ -9,6 +9,7 @@ from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
 from snakepit._wire.dial import Lanes
 from snakepit._wire.token import default_file
+from snakepit._wire.trust import Trust
 from snakepit.client import views
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
@@ -32,6 +33,9 @@ class Client:
     again whenever it is needed. `connect_timeout` in seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off:
     everything travels over the one address, as through a port-forward, where each lane would be tried in vain; then no payload is
     larger than maxPayloadBytes. One client serves a whole program; it belongs to one event loop.
+    `ca_file` (default SNAKEPIT_CA_FILE, else the one that is mounted into a caller's pod) has the certificates of the CAs that may
+    speak for the control plane: with it all travels through TLS, without one, or with "off", it doesn't. `tls_server_name` (default
+    SNAKEPIT_TLS_SERVER_NAME, else the host of `server`) is whom its certificate must name.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Client:
         token_file: str | os.PathLike[str] | None = None,
         connect_timeout: float = 5.0,
         lanes: bool | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        tls_server_name: str | None = None,
     ) -> None:
         if server is not None and not isinstance(server, str):
             raise InvalidArguments(f"server {server!r} is not an address: write 'host:port', e.g. 'localhost:7800'")
@@ -48,6 +54,7 @@ class Client:
         self._token_file = token_file or default_file()
         self._connect_timeout = connect_timeout
         self._lanes = os.environ.get("SNAKEPIT_LANES") != "off" if lanes is None else lanes
+        self._trust = Trust(ca_file, tls_server_name)
         self._open: Connection | None = None
         self._offers: Offers | None = None
 
@@ -61,7 +68,7 @@ class Client:
             raise SnakepitError(f"this client is open already: make one for each `{self._OPENED_BY}`", started=Started.NO)
         tracing.configure("snakepit-client", adopt=True)
         lanes = Lanes.WANTED if self._lanes else Lanes.OFF
-        peers = Peers(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=lanes)
+        peers = Peers(self.server, token_file=self._token_file, connect_seconds=self._connect_timeout, lanes=lanes, trust=self._trust)
         peers.start()
         self._open = Connection(peers)
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from snakepit._wire.protocol import TLS_DETAIL
 from snakepit.errors import (
     Draining,
     PayloadTooLarge,
@@ -45,7 +46,7 @@ def of_another_loop() -> SnakepitError:
 
 def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     """Why no link could be opened; a refusal by a server that is there comes as it is."""
-    if isinstance(last, _SAYS_IT_ALL):
+    if isinstance(last, _SAYS_IT_ALL) or (last is not None and TLS_DETAIL in last.details):
         return last
     why = f" ({_cause(last.message)})" if last is not None else " (the name has no address)"
     return ServerUnavailable(

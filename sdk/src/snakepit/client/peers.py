@@ -14,6 +14,7 @@ from snakepit._wire import Dialer, Link
 from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.forks import forked_from
 from snakepit._wire.token import Token
+from snakepit._wire.trust import Trust
 from snakepit.client import local_errors
 from snakepit.client.peer import Peer
 from snakepit.errors import SnakepitError
@@ -54,7 +55,13 @@ class Peers:
     """`token_file` is read again at every dial and request, because tokens rotate. `connect_seconds` bounds each wait for a link."""
 
     def __init__(
-        self, target: str, *, token_file: str | os.PathLike[str] | None, connect_seconds: float, lanes: Lanes = Lanes.WANTED
+        self,
+        target: str,
+        *,
+        token_file: str | os.PathLike[str] | None,
+        connect_seconds: float,
+        lanes: Lanes = Lanes.WANTED,
+        trust: Trust | None = None,
     ) -> None:
         self.target = target
         self.token = Token(token_file)
@@ -72,6 +79,7 @@ class Peers:
             self._on_close,
             metadata=self.metadata,
             lanes=lanes,
+            trust=trust,
             expects=self._expects,
         )
         self._connect_seconds = connect_seconds

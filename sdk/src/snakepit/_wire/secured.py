@@ -1,0 +1,225 @@
+"""TLS on a connection to the lane port: a lane and a bulk lane use it as they use the bare connection.
+
+Python's own TLS, on a connection whose bytes we move ourselves: a ticket decides what a connection is for, and comes after the handshake;
+a bulk lane reads a payload to where it belongs, and no further than that. A connection that ends without TLS's own farewell has ended all
+the same: what is on it says itself where it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from snakepit._ipc.sections import Bytes
+
+RECORD_BYTES = 16 * 1024 + 256
+"""The longest record of TLS, with what it has beside its content."""
+
+READ_BYTES = 64 * 1024
+SEALED_BYTES = 64 * 1024
+"""At most so much is in our hands that the kernel has not taken yet."""
+
+TURN_BYTES = 256 * 1024
+"""Read at once, however much the other end sends."""
+
+
+class Secured:
+    """`sock` is connected and does not block. What a bulk lane needs of a socket is here under its own name."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None = None) -> None:
+        """`name`: whom the other end's certificate must name; None: this end was dialled."""
+        self.sock = sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
+        self._unsent = memoryview(b"")
+        self._sealed = 0
+
+    async def handshake(self) -> None:
+        """Raises OSError: ssl.SSLError is one."""
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._answer()
+                await self._hear()
+            except ssl.SSLError:
+                await self._answer()  # What is wrong, for the other end.
+                raise
+            else:
+                await self._answer()
+                return
+
+    async def receive(self, size: int) -> bytes:
+        """What has come, at least a byte; empty: the other end has hung up."""
+        while True:
+            try:
+                return self.tls.read(size)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLZeroReturnError:
+                return b""
+            try:
+                await self._hear()
+            except ConnectionError:
+                return b""
+
+    async def send_all(self, data: bytes) -> None:
+        self.tls.write(data)
+        await self._answer()
+
+    async def _answer(self) -> None:
+        if self.outgoing.pending:
+            await asyncio.get_running_loop().sock_sendall(self.sock, self.outgoing.read())
+
+    async def _hear(self) -> None:
+        data = await asyncio.get_running_loop().sock_recv(self.sock, READ_BYTES)
+        if not data:
+            raise ConnectionResetError("the other end hung up on TLS")
+        self.incoming.write(data)
+
+    # ---- as a socket that does not block
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self.sock.setblocking(flag)
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        self.sock.setsockopt(level, name, value)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def recv(self, _size: int, _flags: int) -> bytes:
+        """To see whether anything has come: nothing is taken away. Raises BlockingIOError."""
+        return b"?" if self.tls.pending() or self.incoming.pending else self.sock.recv(1, socket.MSG_PEEK)
+
+    def recv_into(self, view: memoryview) -> int:
+        """What has come, 0 at the end. Raises BlockingIOError, and ssl.SSLError for what is no TLS."""
+        size, most = 0, min(len(view), TURN_BYTES)
+        read_into = cast(Callable[[int, memoryview], int], self.tls.read)
+        while size < most:
+            try:
+                size += read_into(most - size, view[size:most])
+            except ssl.SSLWantReadError:
+                if not self._more(size):
+                    break
+            except ssl.SSLZeroReturnError:
+                break
+        return size
+
+    def _more(self, size: int) -> bool:
+        """False: there is nothing more now. Raises BlockingIOError where nothing has come before either."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            if not size:
+                raise
+            return False
+        self.incoming.write(data)
+        return bool(data)
+
+    def sendmsg(self, parts: Sequence[Bytes], _ancillary: tuple[()] = (), _flags: int = 0) -> int:
+        """So many of the bytes have been sent. After a BlockingIOError the same bytes are to be given again: some may be under way."""
+        if not self._sealed:
+            self._sealed = self._seal(parts)
+        self._flush()
+        size, self._sealed = self._sealed, 0
+        return size
+
+    def send(self, data: bytes) -> int:
+        return self.sendmsg((data,))
+
+    def send_file(self, descriptor: int, at: int, size: int) -> int:
+        """As `sendmsg`, from a file; 0: it has ended."""
+        data = b"" if self._sealed else os.pread(descriptor, min(size, SEALED_BYTES), at)
+        return self.sendmsg((data,)) if data or self._sealed else 0
+
+    def _seal(self, parts: Sequence[Bytes]) -> int:
+        size = 0
+        for part in parts:
+            if some := memoryview(part)[: SEALED_BYTES - size]:
+                size += self.tls.write(some)
+        return size
+
+    def _flush(self) -> None:
+        while self._unsent or self.outgoing.pending:
+            self._unsent = self._unsent or memoryview(self.outgoing.read())
+            self._unsent = self._unsent[self.sock.send(self._unsent) :]
+
+
+class SecuredTransport(asyncio.Transport, asyncio.Protocol):
+    """Between the transport of the bare connection and `user`, to whom it is a transport itself.
+
+    Nothing waits here but a record that has come in part: how full the connection is, is what the bare transport says.
+    """
+
+    def __init__(self, secured: Secured, user: asyncio.Protocol) -> None:
+        super().__init__()
+        self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
+        self._user = user
+        self._bare: asyncio.Transport
+
+    # ---- for the bare transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._bare = cast(asyncio.Transport, transport)
+        self._user.connection_made(self)
+        self.data_received(b"")  # What came with the end of the handshake.
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        came: list[bytes] = []
+        try:
+            while self._tls.pending() or self._incoming.pending:
+                came.append(self._tls.read(READ_BYTES))
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._user.eof_received()
+        except ssl.SSLError as error:
+            self._user.connection_lost(error)
+            self._bare.abort()
+            return
+        if self._outgoing.pending:
+            self._bare.write(self._outgoing.read())
+        if came:
+            self._user.data_received(b"".join(came) if len(came) > 1 else came[0])
+
+    def eof_received(self) -> bool | None:
+        return self._user.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._user.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._user.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._user.resume_writing()
+
+    # ---- for the user
+
+    def write(self, data: Any) -> None:
+        self._tls.write(data)
+        self._bare.write(self._outgoing.read())
+
+    def write_eof(self) -> None:
+        self._bare.write_eof()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._bare.set_write_buffer_limits(high, low)
+
+    def is_closing(self) -> bool:
+        return self._bare.is_closing()
+
+    def close(self) -> None:
+        self._bare.close()
+
+    def abort(self) -> None:
+        self._bare.abort()
