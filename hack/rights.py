@@ -35,7 +35,7 @@ FOR = {
     "secrets": "the control plane's certificate and who signs it; with `tls.secretName` or `tls.issuerRef` it is `get` alone, of one",
     "services": "what the release's own Secrets are taken away with",
     "localsubjectaccessreviews.authorization.k8s.io": "what a caller may do",
-    "subjectaccessreviews.authorization.k8s.io": "who may read the numbers for an autoscaler",
+    "subjectaccessreviews.authorization.k8s.io": "who may read the numbers for an autoscaler; who may pass its callers' identities on",
     "extension-apiserver-authentication-reader": "by which certificate the API server is known",
     "system:service-account-issuer-discovery": "the public keys of tokens",
 }

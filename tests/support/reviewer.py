@@ -18,18 +18,21 @@ from snakepit_control_plane.policy.rights import Right
 
 @dataclass
 class Reviewer:
-    """`given`: (subject, right as text). `asked`: the spec of each review. While `answers` isn't set, it answers nobody."""
+    """`given`: (subject, right as text), and on what where it is not on everything. `asked`: the spec of each review.
+
+    While `answers` isn't set, it answers nobody.
+    """
 
     url: str = ""
-    given: set[tuple[str, str]] = field(default_factory=set)
+    given: set[tuple[str, str, str]] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
     answers: threading.Event = field(default_factory=threading.Event)
 
-    def give(self, subject: str, *rights: Right) -> None:
-        self.given |= {(subject, str(right)) for right in rights}
+    def give(self, subject: str, *rights: Right, on: str = "") -> None:
+        self.given |= {(subject, str(right), on) for right in rights}
 
-    def take(self, subject: str, *rights: Right) -> None:
-        self.given -= {(subject, str(right)) for right in rights}
+    def take(self, subject: str, *rights: Right, on: str = "") -> None:
+        self.given -= {(subject, str(right), on) for right in rights}
 
 
 @contextlib.contextmanager
@@ -44,7 +47,8 @@ def reviewer() -> Iterator[Reviewer]:
             serving.asked.append(spec)
             serving.answers.wait(20)
             what = spec["resourceAttributes"]
-            allowed = (spec["user"], f"{what['verb']} {what['resource']}/{what['subresource']}") in serving.given
+            right = Right(what["verb"], what["subresource"], what["resource"], what["group"])
+            allowed = any((spec["user"], str(right), each) in serving.given for each in ("", f"{what['namespace']}/{what['name']}"))
             self.send_response(201)
             self.end_headers()
             self.wfile.write(json.dumps({"status": {"allowed": allowed}}).encode())

@@ -15,6 +15,7 @@ from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import RESERVED, Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
@@ -224,7 +225,7 @@ class World:
         frame = link_pb2.Frame(
             call=link_pb2.Call(id=len(self.calls), call_id=name, pool=POOL, tool=tool, timeout_seconds=timeout, **fields)  # type: ignore[arg-type]
         )
-        call = self.flow.intake.open(frame, self._answered, self.flow.clock(), caller=caller)
+        call = self.flow.intake.open(frame, self._answered, self.flow.clock(), who=Caller(caller))
         self.calls.append(call)
         return call
 

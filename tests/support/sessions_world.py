@@ -236,7 +236,7 @@ class World:
         body = link_pb2.Call(id=number, call_id=str(number), pool=POOL, tool=TOOL, session_id=session, affinity=affinity)
         flow = self.flows[replica]
         self.came_through[body.call_id] = replica
-        self.calls.append(flow.intake.open(link_pb2.Frame(call=body), self._answered, flow.clock(), caller=None))
+        self.calls.append(flow.intake.open(link_pb2.Frame(call=body), self._answered, flow.clock()))
 
     def _answered(self, call: Call, frame: link_pb2.Frame) -> None:
         self.answers[call.call_id] += 1

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 FAREWELL_SECONDS = 1.0
 
-_WRAPPED = (aio.Offer, aio.Pool, aio.Session, aio.State, aio.Stream)
+_WRAPPED = (aio.AsCaller, aio.Offer, aio.Pool, aio.Session, aio.State, aio.Stream)
 
 
 class Facade:

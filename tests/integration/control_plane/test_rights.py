@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +18,15 @@ from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, LOOK, MAINTAIN, OFFER, READ_SESSION
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import door
+from support.callers import ADA, BOB, OBSERVER, put, token
 from support.control_plane import Caller, eventually
-from support.issuer import AUDIENCE, Issuer, pod_claims, signed
-from support.reviewer import Reviewer, reviewer
+from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
-ADA, BOB, OBSERVER = "system:serviceaccount:shop:ada", "system:serviceaccount:shop:bob", "observer"
-
 
 @pytest.fixture
-def asks() -> Iterator[Reviewer]:
-    with reviewer() as serving:
-        serving.give(OBSERVER, LOOK)
-        yield serving
-
-
-@pytest.fixture
-def own_settings(signs: Issuer, asks: Reviewer, tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "own").write_text("own")
-    return {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
-
-
-@pytest.fixture
-async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
-    (tmp_path / "agent").write_text(signed(pod_claims("test-0", POOL)))
-    made = await SimulatedAgent(server.address, name="test-0", pod_uid="pod-uid", token_file=tmp_path / "agent").start()
-    yield made
-    await made.stop()
-
-
-def token(subject: str, **claims: Any) -> str:
-    return signed(pod_claims("web-0", "shop/none", **{"aud": [AUDIENCE], "sub": subject, **claims}))
-
-
-def put(path: Path, text: str) -> Path:
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    return new.replace(path)
+def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
+    return asking_settings
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from snakepit_control_plane.authorization.audit import Audit
 from snakepit_control_plane.authorization.reviews import Reviews
 from snakepit_control_plane.authorization.rights import Rights
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, LOOK, MAINTAIN, OFFER, Right
+from snakepit_control_plane.policy.rights import AS_ACCOUNT, AS_GROUP, AS_USER, CALL, CHANGE_SESSION, LOOK, MAINTAIN, OFFER, Right
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube
 from snakepit_operator.pods import AgentImage
@@ -165,6 +165,46 @@ async def test_the_service_accounts_of_a_pools_namespace_may_call_its_pools_for_
         await eventually(gone, "it is gone with the last")
     finally:
         admin.server.uncontrolled()
+
+
+async def test_a_gateway_may_pass_on_whom_rbac_lets_it_impersonate(reviews: Reviews, admin: Admin) -> None:
+    """As at the API server: users and groups by a role for the whole cluster, service accounts by one of their namespace."""
+    gateway, account = Caller("gateway", "gateway"), f"{admin.namespace}/web"
+    for right, what in ((AS_USER, "/ada"), (AS_GROUP, "/staff"), (AS_ACCOUNT, account)):
+        assert not (await reviews.ask(gateway, right, what)).allowed
+    names = {"resources": ["users"], "resourceNames": ["ada"]}, {"resources": ["groups"], "resourceNames": ["staff"]}
+    await grant(admin, "", "gateway", *names)
+    await grant(admin, admin.namespace, "gateway", {"resources": ["serviceaccounts"]})
+    async with asyncio.timeout(20):
+        for right, what in ((AS_USER, "/ada"), (AS_GROUP, "/staff"), (AS_ACCOUNT, account)):
+            while not (await reviews.ask(gateway, right, what)).allowed:
+                await asyncio.sleep(0.02)
+    for right, what in ((AS_USER, "/bob"), (AS_GROUP, "/system:masters"), (AS_ACCOUNT, "default/web")):
+        assert not (await reviews.ask(gateway, right, what)).allowed
+    with pytest.raises(PermissionDenied) as refused:
+        await Rights(reviews.ask, Audit("off")).check(gateway, AS_USER, "/bob")
+    assert await said(admin, str(refused.value).split("`")[1].split()) == "no"
+
+
+async def grant(admin: Admin, namespace: str, user: str, *rules: dict[str, list[str]]) -> None:
+    """The verb `impersonate`, in a namespace or (empty) in the whole cluster."""
+    kind, where = ("Role", f"{RBAC}/namespaces/{namespace}/") if namespace else ("ClusterRole", f"{RBAC}/")
+    name = {"name": f"passes-on-{admin.namespace}"}
+    of_core = [{"apiGroups": [""], "verbs": ["impersonate"], **rule} for rule in rules]
+    api = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": name}
+    await admin.ask("POST", f"{where}{kind.lower()}s", {**api, "kind": kind, "rules": of_core})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, **name}
+    subjects = [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]
+    await admin.ask("POST", f"{where}{kind.lower()}bindings", {**api, "kind": f"{kind}Binding", "roleRef": role, "subjects": subjects})
+
+
+async def test_a_control_plane_without_the_right_to_ask_for_the_whole_cluster_passes_nobody_on(admin: Admin, tmp_path: Path) -> None:
+    """As in an installation that has no ClusterRoles; it goes on answering for pools."""
+    (tmp_path / "token").write_text("teams-operator")
+    asks = Reviews(admin.server.url, str(tmp_path / "token"), str(admin.server.certificate))
+    answer = await asks.ask(Caller("gateway", "gateway"), AS_USER, "/ada")
+    assert not answer.allowed
+    assert "may not create subjectaccessreviews" in answer.reason
 
 
 async def test_whoever_can_t_ask_says_why(reviews: Reviews, admin: Admin, tmp_path: Path) -> None:

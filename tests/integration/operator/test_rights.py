@@ -21,7 +21,7 @@ from snakepit._names import new_id
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.authorization.reviews import Reviews
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import CALL
+from snakepit_control_plane.policy.rights import AS_USER, CALL
 from snakepit_operator.access import Access
 from snakepit_operator.apply import Applier
 from snakepit_operator.authority import Authority
@@ -136,6 +136,12 @@ class World:
         server = self.admin.server
         await Reviews(server.url, str(token), str(server.certificate)).ask(Caller(NOBODY, NOBODY), CALL, self.pool)
 
+    async def ask_for_a_gateway(self) -> None:
+        token = self.folder / "token"
+        token.write_text("control-plane")
+        server = self.admin.server
+        await Reviews(server.url, str(token), str(server.certificate)).ask(Caller(NOBODY, NOBODY), AS_USER, "/ada")
+
 
 Use = Callable[[World], Awaitable[None]]
 USES: dict[str, Use] = {
@@ -169,6 +175,7 @@ USES: dict[str, Use] = {
     "operator: get services": World.certify,
     "operator: create subjectaccessreviews.authorization.k8s.io": World.ask_for_an_autoscaler,
     "control-plane: create localsubjectaccessreviews.authorization.k8s.io": World.ask_for_a_caller,
+    "control-plane: create subjectaccessreviews.authorization.k8s.io": World.ask_for_a_gateway,
 }
 """What is refused without the right. Whoever gives a component another one says here what for."""
 

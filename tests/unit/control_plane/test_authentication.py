@@ -23,10 +23,10 @@ from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
-from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
+from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, MOST_CHARACTERS, Guarded
 from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
-from snakepit_control_plane.authentication.tokens import LEEWAY_SECONDS, MOST_BYTES, Key, key_id, parse_keys, read, service_account
+from snakepit_control_plane.authentication.tokens import LEEWAY_SECONDS, Key, parse_keys, read, service_account
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.settings import from_environment
 from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
@@ -234,7 +234,7 @@ def test_tokens_of_a_file_are_those_of_its_subjects_and_the_file_is_read_again_w
     file.write_text('# token,subject,uid,groups\n0123456789abcdef,ada,1,"ml,ops"\n')
     asked = gate(tokens_file=str(file))
     caller = who("0123456789abcdef", asked)
-    assert (caller.subject, caller.groups) == ("ada", ("ml", "ops"))
+    assert (caller.subject, caller.groups) == ("ada", ("ml", "ops", "system:authenticated"))
     file.write_text("fedcba9876543210,bob\n")
     os.utime(file, ns=(1, 1))
     assert who("fedcba9876543210", asked).subject == "bob"
@@ -293,10 +293,52 @@ def test_a_public_key_is_no_shared_secret_and_no_signature_is_no_signature() -> 
             admit(b".".join([text, signature]).decode())
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", "e30.e30.e30", "x" * (MOST_BYTES + 1), jwt.encode({}, private_key("one"), "RS256")])
+def deep(header: bytes, claims: bytes) -> str:
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header, claims, b"x"))
+
+
+DEEP = b"[" * 5900
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "a.b.c",
+        "e30.e30.e30",
+        "x" * (MOST_CHARACTERS + 1),
+        jwt.encode({}, private_key("one"), "RS256"),
+        deep(DEEP, b"{}"),
+        deep(b'{"alg":"RS256","kid":"one"}', DEEP),
+    ],
+    ids=lambda token: token[:8],
+)
 def test_what_is_no_token_is_refused_with_a_sentence(token: str) -> None:
-    with pytest.raises(Unauthenticated, match="the token"):
-        key_id(token)
+    company = parse_issuers(json.dumps([COMPANY]))[0]
+    for asked in (
+        gate(),
+        Guarded(Issuer(url="/nowhere").settings(), Keys(Kept("one").fetch), ((company, Keys(Kept("one").fetch)),)),
+    ):
+        with pytest.raises(Unauthenticated, match="the token"):
+            who(token, asked)
+
+
+def test_what_one_issuer_vouches_for_is_nothing_to_the_others() -> None:
+    """A token of a company's issuer was checked as a caller's a moment ago; as an agent's it is looked at anew."""
+    (company,) = parse_issuers(json.dumps([COMPANY]))
+    asked = Guarded(
+        Issuer(url="/nowhere").settings(),
+        Keys(Kept("two").fetch),
+        ((company, Keys(lambda: issued(company.issuer.url))),),
+    )
+    theirs = signed(pod_claims(CLAIMED.name, POOL, iss=company.issuer.url, email="ada", aud=["snakepit", f"{AUDIENCE}/{POOL}"]))
+
+    async def play() -> None:
+        assert (await asked.identify(bearer(theirs), "")).subject == "oidc:ada"
+        with pytest.raises(Unauthenticated, match="doesn't have"):
+            await asked.admit_agent(bearer(theirs), CLAIMED)
+
+    asyncio.run(play())
 
 
 class Asked(Keys):

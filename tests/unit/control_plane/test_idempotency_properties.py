@@ -193,7 +193,7 @@ class World:
         call = link_pb2.Call(id=len(self.asked), pool=POOL, tool="t", idempotency_key=key, timeout_seconds=timeout)
         frame = link_pb2.Frame(call=call)
         answers: list[link_pb2.Result] = []
-        asked = replica.flow.intake.open(frame, lambda call, frame: answers.append(frame.result), replica.flow.clock(), caller=None)
+        asked = replica.flow.intake.open(frame, lambda call, frame: answers.append(frame.result), replica.flow.clock())
         self.asked.append(Asked(replica, key, asked, answers))
 
     def finish(self, which: int) -> None:

@@ -147,15 +147,14 @@ def test_a_minute_after_a_right_was_given_or_taken_a_links_calls_go_by_it(quiet:
         world.server.slow = slow
         rights = PoolRights(
             Door(Gate(), world.rights),
-            lambda: WEB,
-            lambda frame, _: gone_on.append(frame.call.id),
+            lambda _, frame, __: gone_on.append(frame.call.id),
             lambda frame: refused.append(frame.result.id),
         )
         ids, asked = itertools.count(), dict[int, float]()
 
         def call() -> None:
             asked[id_ := next(ids)] = loop.time()
-            if rights.allow(POOL, link_pb2.Frame(call=link_pb2.Call(id=id_)), loop.time()) is not None:
+            if rights.allow(WEB, POOL, link_pb2.Frame(call=link_pb2.Call(id=id_)), loop.time()) is not None:
                 gone_on.append(id_)
 
         for number in range(4):

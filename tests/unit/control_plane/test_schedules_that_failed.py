@@ -73,7 +73,7 @@ class Replica:
         frame = link_pb2.Frame(
             call=link_pb2.Call(id=self.calls, call_id=name, pool=POOL, tool="t", session_id=session, timeout_seconds=500, **fields)
         )
-        return self.flow.intake.open(frame, lambda _call, answer: self.results.append(answer.result), self.flow.clock(), caller=None)
+        return self.flow.intake.open(frame, lambda _call, answer: self.results.append(answer.result), self.flow.clock())
 
     async def bound_session(self, agent: str, session: str = "s") -> None:
         """Through another replica, to which that agent is linked already."""

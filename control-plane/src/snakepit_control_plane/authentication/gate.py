@@ -14,6 +14,9 @@ from snakepit.errors import PermissionDenied, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.model.caller import Caller
 
+AUTHENTICATED = "system:authenticated"
+"""The group of everybody who is known."""
+
 Metadata = Sequence[tuple[str, str | bytes]]
 """Of an RPC, as its caller sent it."""
 

@@ -23,6 +23,9 @@ CHECKED_SECONDS = 30.0
 
 MOST_CHECKED = 4096
 
+MOST_CHARACTERS = 16 * 1024
+"""A longer token isn't looked at."""
+
 HELP = "docs/security.md says how a pod, a laptop and a program elsewhere get one"
 
 
@@ -42,7 +45,7 @@ class Guarded(Gate):
         self._others = {issuer.issuer.url: (issuer, theirs) for issuer, theirs in others}
         self._static = StaticTokens(wanted.tokens_file) if wanted.tokens_file else None
         self._clock, self._wall = clock, wall
-        self._checked: dict[str, tuple[Identity, float]] = {}
+        self._checked: dict[tuple[str, str], tuple[Identity, float]] = {}
 
     async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
@@ -60,7 +63,7 @@ class Guarded(Gate):
         if self._static is not None and (identity := self._of_file(token)) is not None:
             return _caller(identity)
         if self._others and (found := self._others.get(issuer_of(token))) is not None:
-            return _caller(await self._checked_once(token, lambda: self._of_issuer(token, *found)))
+            return _caller(await self._checked_once(token, found[0].issuer.url, lambda: self._of_issuer(token, *found)))
         identity = await self._of_cluster(token)
         check_caller(identity, self._wanted.audience)
         return _caller(identity)
@@ -77,20 +80,21 @@ class Guarded(Gate):
             key, issuer = await self._keys.find(key_id(token))
             return service_account(read(token, key, issuer))
 
-        return await self._checked_once(token, look)
+        return await self._checked_once(token, "", look)
 
     async def _of_issuer(self, token: str, issuer: Issuer, keys: Keys) -> Identity:
         key, name = await keys.find(key_id(token))
         return person(read(token, key, name), issuer)
 
-    async def _checked_once(self, token: str, look: Callable[[], Awaitable[Identity]]) -> Identity:
-        known = self._checked.get(token)
+    async def _checked_once(self, token: str, issuer: str, look: Callable[[], Awaitable[Identity]]) -> Identity:
+        """`issuer`: who vouches for it; empty: the cluster. What one has vouched for is nothing to the other."""
+        known = self._checked.get((token, issuer))
         if known is not None and known[1] > self._clock() and known[0].expires > self._wall():
             return known[0]
         identity = await look()
         if len(self._checked) >= MOST_CHECKED:
             self._checked.clear()
-        self._checked[token] = identity, self._clock() + CHECKED_SECONDS
+        self._checked[token, issuer] = identity, self._clock() + CHECKED_SECONDS
         return identity
 
 
@@ -105,4 +109,6 @@ def _bearer(metadata: Metadata, who: str, help_: str = "") -> str:
         raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
     if not (token := found[len(SCHEME) :].strip()):
         raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}")
+    if len(token) > MOST_CHARACTERS:
+        raise Unauthenticated(f"the token has more than {MOST_CHARACTERS} characters")
     return token

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from snakepit_control_plane.authentication.gate import Identity
+from snakepit_control_plane.authentication.gate import AUTHENTICATED, Identity
 
 MOST_TOKENS = 1000
 
@@ -46,7 +46,7 @@ def parse(lines: Iterable[str]) -> tuple[_Known, ...]:
         if len(row) < 2 or len(row[0]) < 16 or not row[1]:
             raise ValueError(f'line {number}: use token,subject,uid,"group,group", the token with 16 characters or more')
         groups = tuple(filter(None, (each.strip() for each in (row[3] if len(row) > 3 else "").split(","))))
-        found.append(_Known(row[0].encode(), Identity(row[1], (), groups)))
+        found.append(_Known(row[0].encode(), Identity(row[1], (), (*groups, AUTHENTICATED))))
     if len(found) > MOST_TOKENS:
         raise ValueError(f"{len(found)} tokens: {MOST_TOKENS} are the most")
     return tuple(found)

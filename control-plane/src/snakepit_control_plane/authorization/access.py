@@ -7,6 +7,7 @@ from snakepit_control_plane.policy.rights import Answer, Right, denied
 
 YES = Answer(allowed=True)
 OTHERS = Answer(allowed=False, reason="sessions are their makers', and nobody is asked here for rights on others'")
+AS_THEMSELVES = Answer(allowed=False, reason="nobody is asked here who may")
 
 
 class Access:
@@ -14,11 +15,11 @@ class Access:
 
     def known(self, caller: Caller, right: Right, pool: str) -> Answer | None:
         """Without a wait; None: `answer` must be awaited."""
-        return OTHERS if right.subresource == "sessions" and caller.subject else YES
+        return _unasked(caller, right)
 
     async def answer(self, caller: Caller, right: Right, pool: str) -> Answer:
         """Raises ServerUnavailable where it can't be known now."""
-        return OTHERS if right.subresource == "sessions" and caller.subject else YES
+        return _unasked(caller, right)
 
     def decided(self, caller: Caller, right: Right, pool: str, answer: Answer) -> None:
         """Write it down."""
@@ -42,3 +43,9 @@ class Access:
 
     def forget(self) -> None:
         """Ask again for everything."""
+
+
+def _unasked(caller: Caller, right: Right) -> Answer:
+    if right.verb == "impersonate":
+        return AS_THEMSELVES
+    return OTHERS if right.subresource == "sessions" and caller.subject else YES

@@ -6,7 +6,7 @@ import json
 import logging
 
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import Answer, Right
+from snakepit_control_plane.policy.rights import RESOURCE, Answer, Right
 
 LEVELS = ("off", "denied", "all")
 
@@ -19,8 +19,10 @@ class Audit:
     def __init__(self, level: str = "denied") -> None:
         self._denied, self._allowed = level != "off", level == "all"
 
-    def decided(self, caller: Caller, right: Right, pool: str, answer: Answer) -> None:
+    def decided(self, caller: Caller, right: Right, what: str, answer: Answer) -> None:
         """Write it down, if the level says so."""
         if self._allowed if answer.allowed else self._denied:
-            said = {"subject": caller.subject, "groups": caller.groups, "right": str(right), "pool": pool}
-            log.info("%s", json.dumps({**said, "allowed": answer.allowed, "reason": answer.reason[:200]}))
+            said = {"subject": caller.subject, "groups": caller.groups, "right": str(right)}
+            by = {"impersonator": caller.bearer.subject} if caller.bearer is not None else {}
+            on = {"pool" if right.resource == RESOURCE else "name": what.removeprefix("/")}
+            log.info("%s", json.dumps({**said, **by, **on, "allowed": answer.allowed, "reason": answer.reason[:200]}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
 from functools import partial
 
 from snakepit._telemetry import tracing
@@ -14,6 +13,7 @@ from snakepit_control_plane.flow.nested import NestedCalls
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.call import Call, Reply, Sink, Source, request_of
+from snakepit_control_plane.model.caller import NOBODY, Caller
 from snakepit_control_plane.model.nesting import Nest
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
@@ -41,8 +41,7 @@ class Intake:
         reply: Reply,
         now: float,
         *,
-        caller: Hashable,
-        subject: str = "",
+        who: Caller = NOBODY,
         any_session: bool = False,
         sink: Sink | None = None,
         source: Source | None = None,
@@ -54,9 +53,7 @@ class Intake:
 
         `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
         """
-        call = self._calls.open(
-            request_of(frame.call, now, caller, takes_pieces, subject, any_session), frame, reply, sink, source, shares_memory
-        )
+        call = self._calls.open(request_of(frame.call, now, who, takes_pieces, any_session), frame, reply, sink, source, shares_memory)
         if nest is not None:
             call.nest = nest
             nest.call = call

@@ -108,7 +108,7 @@ class NestedCalls:
         message = call.message
         asked = self.client_calls.get(message.parent_call_id)
         message.parent_call_id = ""
-        if asked is None or asked.subject != call.request.subject:
+        if asked is None or asked.subject != call.request.who.sender:
             return None
         if (refusal := too_deep(asked.nest, call.tool, self._limits.max_nesting_depth)) is not None:
             return refusal

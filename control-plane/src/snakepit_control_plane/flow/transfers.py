@@ -80,7 +80,7 @@ class Transfers(Stage):
     def find(self, call_id: str, subject: str) -> Stream | None:
         """For whose call it is, and nobody else."""
         found = self._open.get(call_id)
-        return found[1] if found is not None and found[0].request.subject == subject else None
+        return found[1] if found is not None and found[0].request.who.sender == subject else None
 
     def abandon(self, callers: Callable[[Call], bool]) -> None:
         """Those callers have gone."""

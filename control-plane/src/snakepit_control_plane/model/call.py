@@ -19,6 +19,7 @@ from snakepit._wire.bulk import Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.caller import NOBODY, Caller
 
 if TYPE_CHECKING:
     from snakepit_control_plane.model.capsule import Worker
@@ -144,7 +145,7 @@ class Request(msgspec.Struct, frozen=True):
     """What was asked, as it was asked. `pool` as the caller wrote it; `timeout` in seconds, 0 is none; `came_at` of the loop's clock.
 
     `caller`: with whom it takes turns, and who counts in `call.maxConcurrentPerCaller`. `takes_pieces`: it fetches a large result.
-    `subject`: whose sessions it may use, or anybody's (`any_session`); empty: nobody was asked who it is.
+    `who`: whose sessions it may use, or anybody's (`any_session`).
     `leads`: the call runs for those that share its idempotency key: they are counted, it is not.
     """
 
@@ -161,14 +162,12 @@ class Request(msgspec.Struct, frozen=True):
     came_at: float
     caller: Hashable
     takes_pieces: bool
-    subject: str = ""
+    who: Caller = NOBODY
     any_session: bool = False
     leads: bool = False
 
 
-def request_of(
-    message: link_pb2.Call, now: float, caller: Hashable, takes_pieces: bool = False, subject: str = "", any_session: bool = False
-) -> Request:
+def request_of(message: link_pb2.Call, now: float, who: Caller = NOBODY, takes_pieces: bool = False, any_session: bool = False) -> Request:
     """What a Call frame asks. Each field is taken off the frame once: each time would make it anew."""
     return Request(
         message.id,
@@ -182,9 +181,9 @@ def request_of(
         message.stream,
         message.timeout_seconds,
         now,
-        caller,
+        who.name,
         takes_pieces,
-        subject,
+        who,
         any_session,
     )
 

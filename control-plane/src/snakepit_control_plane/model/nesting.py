@@ -40,10 +40,10 @@ class Nest:
             at = at.parent
 
     def session(self) -> tuple[str, str, str]:
-        """Pool and id of the session that this call is made in, its own or the nearest around it; and whose call that is."""
+        """Pool and id of the session that this call is made in, its own or the nearest around it; and who sent that call."""
         calls = (self.call, *self.around()) if self.call is not None else self.around()
         found = next((each for each in calls if each.request.session_id), None)
-        return ("", "", "") if found is None else (found.pool_name, found.request.session_id, found.request.subject)
+        return ("", "", "") if found is None else (found.pool_name, found.request.session_id, found.request.who.sender)
 
     def holder(self, pool: str, session_id: str) -> str:
         """The call_id of the nearest call around that runs in that session; empty: none does."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.caller import Caller
 
 IDLE_SECONDS = 60.0
 """A session that nobody used for this long is forgotten by the replica (it stays in the store)."""
@@ -42,9 +43,9 @@ class SessionRecord:
         """What a change of the binding is compared with."""
         return self.uid, self.epoch, self.incarnation
 
-    def is_of(self, subject: str) -> bool:
-        """May that subject use it without a right on others' sessions?"""
-        return not self.owner or self.owner == subject
+    def is_of(self, who: Caller) -> bool:
+        """May they use it without a right on others' sessions?"""
+        return not self.owner or self.owner == who.subject
 
     @property
     def expires(self) -> float:

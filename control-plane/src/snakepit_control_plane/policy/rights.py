@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from snakepit._names import parse_pool
 from snakepit._values.strings import quoted
 from snakepit.errors import PermissionDenied
 
@@ -18,13 +17,15 @@ RESOURCE = "snakepools"
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """`update` `snakepools/workers`, say."""
+    """`update` `snakepools/workers`, say. What it is on is `namespace/name`; of what is in no namespace, `/name`."""
 
     verb: str
-    subresource: str
+    subresource: str = ""
+    resource: str = RESOURCE
+    group: str = API_GROUP
 
     def __str__(self) -> str:
-        return f"{self.verb} {RESOURCE}/{self.subresource}"
+        return f"{self.verb} {self.resource}/{self.subresource}" if self.subresource else f"{self.verb} {self.resource}"
 
 
 CALL = Right("create", "call")
@@ -35,6 +36,9 @@ READ_SESSION = Right("get", "sessions")
 LIST_SESSIONS = Right("list", "sessions")
 CHANGE_SESSION = Right("update", "sessions")
 DELETE_SESSION = Right("delete", "sessions")
+AS_USER = Right("impersonate", resource="users", group="")
+AS_GROUP = Right("impersonate", resource="groups", group="")
+AS_ACCOUNT = Right("impersonate", resource="serviceaccounts", group="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,20 @@ def freshness(answer: Answer, age: float, *, away: bool) -> Freshness:
     return Freshness.AGING if age <= most else Freshness.STALE
 
 
-def attributes(right: Right, pool: str) -> dict[str, str]:
-    """The right on the pool, as a review's `resourceAttributes`."""
-    namespace, name = parse_pool(pool)
-    what = {"group": API_GROUP, "resource": RESOURCE, "subresource": right.subresource, "verb": right.verb}
-    return {**what, "namespace": namespace, "name": name}
+def attributes(right: Right, what: str) -> dict[str, str]:
+    """The right on that, as a review's `resourceAttributes`."""
+    namespace, _, name = what.partition("/")
+    asked = {"group": right.group, "resource": right.resource, "subresource": right.subresource, "verb": right.verb}
+    return {**asked, "namespace": namespace, "name": name}
 
 
-def denied(subject: str, right: Right, pool: str, reason: str) -> PermissionDenied:
+def denied(subject: str, right: Right, what: str, reason: str) -> PermissionDenied:
     """What a caller without the right is told: what is missing, and how it is given."""
-    namespace, name = parse_pool(pool)
-    ask = f"kubectl auth can-i {right.verb} {RESOURCE}.{API_GROUP}/{name} --subresource={right.subresource} -n {namespace} --as={subject}"
+    namespace, _, name = what.partition("/")
+    kind = f"{right.resource}.{right.group}" if right.group else right.resource
+    within = (f" --subresource={right.subresource}" if right.subresource else "") + (f" -n {namespace}" if namespace else "")
+    ask = f"kubectl auth can-i {right.verb} {kind}/{name}{within} --as={subject}"
+    on = f"of pool {what}" if right.resource == RESOURCE else quoted(what.removeprefix("/"))
     why = f" ({reason[:200]})" if reason else ""
-    message = f"{quoted(subject)} may not {right} of pool {pool}{why}: bind it to a role with that verb; `{ask}` says whether it holds"
-    return PermissionDenied(message, details={"verb": right.verb, "resource": f"{RESOURCE}/{right.subresource}"})
+    message = f"{quoted(subject)} may not {right} {on}{why}: bind it to a role with that verb; `{ask}` says whether it holds"
+    return PermissionDenied(message, details={"verb": right.verb, "resource": str(right).partition(" ")[2]})

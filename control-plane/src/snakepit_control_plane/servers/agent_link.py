@@ -17,6 +17,7 @@ from snakepit_control_plane.servers.agent_bulk import serve_agent
 from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.bounds import overlong
 from snakepit_control_plane.servers.bulk import BulkCall
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.sessions import answer_state
 from snakepit_control_plane.store.interface import Store
 
@@ -26,14 +27,14 @@ class AgentPeer:
 
     role = "agent"
 
-    def __init__(self, flow: Flow, fleet: Fleet, store: Store, capsule: Capsule, link: links.Link) -> None:
+    def __init__(self, flow: Flow, fleet: Fleet, store: Store, capsule: Capsule, link: links.Link, door: Door) -> None:
         self._flow = flow
         self._fleet = fleet
         self._store = store
         self._capsule = capsule
         self._link = link
         self._send = flow.agents.senders[capsule]
-        self.asking = Asking(flow, capsule, link)
+        self.asking = Asking(flow, capsule, link, door)
         self._tasks = Tasks()
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,9 @@ from snakepit_control_plane.flow.nested import Target
 from snakepit_control_plane.flow.streams import Stream, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
+from snakepit_control_plane.model.nesting import nest_of
 from snakepit_control_plane.policy.admission import payload_bytes
+from snakepit_control_plane.servers.door import Door
 
 
 class _Open(NamedTuple):
@@ -32,8 +35,9 @@ class _Open(NamedTuple):
 class Asking:
     """The nested calls of one agent's link."""
 
-    def __init__(self, flow: Flow, capsule: Capsule, link: links.Link) -> None:
+    def __init__(self, flow: Flow, capsule: Capsule, link: links.Link, door: Door) -> None:
         self._flow = flow
+        self._door = door
         self._capsule = capsule
         self._link = link
         self._open: dict[int, _Open] = {}
@@ -78,19 +82,49 @@ class Asking:
         parent = self._capsule.inflight.get(nested.parent)
         try:
             if parent is None or parent.answered:
-                raise Cancelled("the call that asked has ended", started=Started.NO)
-            call.caller.CopyFrom(parent.message.caller)
-            target = self._flow.nested.resolve(parent, call)
-            if target.offered is not None:
-                id_ = call.id
-                running = target.offered.provider.run(call, target, partial(self.answer, id_), partial(self._chunk, id_))
-                self._open[id_] = _Open(running.cancel, running.taken)
-            else:
-                self._to_worker(parent, call, target)
+                raise _ended()
+            pool, who = call.pool or parent.pool_name, parent.request.who
+            if pool == parent.pool_name or not who.subject:
+                self._go_on(parent, call, parent.request.any_session)
+                return
+            session = next((id_ for of, id_, _ in [nest_of(parent).session()] if of == pool), "")
+            if (any_session := self._door.known_to_call(who, self._flow.pools.find(pool).name, session)) is not None:
+                self._go_on(parent, call, any_session)
+                return
+            asking = asyncio.ensure_future(self._door.may_call(who, pool, session))
+            self._open[call.id] = _Open(partial(_cancel, asking), lambda _: None)
+            self._tasks.spawn(self._elsewhere(parent, call, asking), name="may a nested call go to another pool?")
         except SnakepitError as error:
-            self.answer(call.id, link_pb2.Result(call_id=call.call_id, error=to_frame(error)))
+            self._fail(call, error)
 
-    def _to_worker(self, parent: Call, asked: link_pb2.Call, target: Target) -> None:
+    async def _elsewhere(self, parent: Call, call: link_pb2.Call, asking: asyncio.Future[bool]) -> None:
+        """A tool calls other pools as its caller, who needs the right to."""
+        try:
+            any_session = await asking
+            if parent.answered:
+                raise _ended()
+            self._go_on(parent, call, any_session)
+        except asyncio.CancelledError:
+            self._fail(call, _ended())
+            raise
+        except SnakepitError as error:
+            self._fail(call, error)
+
+    def _go_on(self, parent: Call, call: link_pb2.Call, any_session: bool) -> None:
+        """Raises SnakepitError."""
+        call.caller.CopyFrom(parent.message.caller)
+        target = self._flow.nested.resolve(parent, call)
+        if target.offered is not None:
+            id_ = call.id
+            running = target.offered.provider.run(call, target, partial(self.answer, id_), partial(self._chunk, id_))
+            self._open[id_] = _Open(running.cancel, running.taken)
+        else:
+            self._to_worker(parent, call, target, any_session)
+
+    def _fail(self, call: link_pb2.Call, error: SnakepitError) -> None:
+        self.answer(call.id, link_pb2.Result(call_id=call.call_id, error=to_frame(error)))
+
+    def _to_worker(self, parent: Call, asked: link_pb2.Call, target: Target, any_session: bool) -> None:
         flow, now = self._flow, self._flow.clock()
         asked.timeout_seconds = max(0.001, target.until - now)
         frame, window = link_pb2.Frame(call=asked), Window()
@@ -103,10 +137,7 @@ class Asking:
                 window.lift()
                 stream.reply(call, frame)
 
-        asker = parent.request
-        call = flow.intake.open(
-            frame, ended, now, caller=asker.caller, subject=asker.subject, any_session=asker.any_session, sink=stream, nest=target.nest
-        )
+        call = flow.intake.open(frame, ended, now, who=parent.request.who, any_session=any_session, sink=stream, nest=target.nest)
         if stream is not None:
             self._tasks.spawn(self._pump(call, stream, window))
         if stream is not None or not call.answered:
@@ -131,3 +162,11 @@ class Asking:
             stream.abandon()
             self._flow.calls.cancel(call)
         self.answer(call.id, end)
+
+
+def _ended() -> Cancelled:
+    return Cancelled("the call that asked has ended", started=Started.NO)
+
+
+def _cancel(asking: asyncio.Future[bool]) -> None:
+    asking.cancel()

@@ -19,7 +19,7 @@ from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.client_bulk import serve_client
 from snakepit_control_plane.servers.credentials import Credentials
-from snakepit_control_plane.servers.door import Door, PoolRights, sign
+from snakepit_control_plane.servers.door import Door, PoolRights, sign, whose
 from snakepit_control_plane.servers.offers import Provider
 
 EXPIRED_SECONDS = 30.0
@@ -34,7 +34,7 @@ class ClientPeer:
     def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door) -> None:
         self._flow = flow
         self._door = door
-        self._rights = PoolRights(door, lambda: self._caller, self._allowed, self._send)
+        self._rights = PoolRights(door, self._allowed, self._send)
         self.provider = Provider(flow, link, lambda: self._caller, door)
         self._link = link
         self._calls: dict[int, Call] = {}
@@ -84,29 +84,33 @@ class ClientPeer:
         if self._refusal is not None:
             self._fail(asked, self._refusal)
             return
+        try:
+            who = whose(self._caller, asked)
+        except InvalidArguments as error:
+            self._fail(asked, error)
+            return
         pool = self._flow.pools.named(asked.pool)
-        any_session = self._rights.allow(pool.name, frame, now) if pool is not None else False
+        any_session = self._rights.allow(who, pool.name, frame, now) if pool is not None else False
         if any_session is not None:
-            self._take(frame, now, on_lane, with_others, any_session)
+            self._take(who, frame, now, on_lane, with_others, any_session)
 
-    def _allowed(self, frame: link_pb2.Frame, any_session: bool) -> None:
+    def _allowed(self, who: Caller, frame: link_pb2.Frame, any_session: bool) -> None:
         if not self._finished:
-            self._take(frame, self._flow.clock(), self._link.transport == Lane.name, False, any_session)
+            self._take(who, frame, self._flow.clock(), self._link.transport == Lane.name, False, any_session)
 
-    def _take(self, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool, any_session: bool) -> None:
+    def _take(self, who: Caller, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool, any_session: bool) -> None:
         asked = frame.call
         id_ = self._last_call = asked.id
         if asked.stream or asked.HasField("pieces"):
             self._fail(asked, InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
             return
-        sign(asked, self._caller)
+        sign(asked, who)
         source = None if on_lane else set_apart(asked, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(
             frame,
             self._reply,
             now,
-            caller=self._caller.name,
-            subject=self._caller.subject,
+            who=who,
             any_session=any_session,
             source=source,
             takes_pieces=on_lane,

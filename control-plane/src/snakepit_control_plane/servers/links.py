@@ -148,12 +148,14 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         if hello.role == link_pb2.ROLE_AGENT:
             await self._door.gate.admit_agent(metadata(context), hello.capsule)
             # Frames for the agent queue up in the link from now on, behind the Welcome.
-            return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link)
+            return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link, self._door)
         if hello.role == link_pb2.ROLE_CLIENT:
             if self._stopping:
                 # Welcomed and sent away at once, a client would dial again and again, and its calls might slip in at the very end.
                 raise Draining("this replica stops: dial another")
-            return ClientPeer(self.flow, link, await self._door.caller(context), self._door)
+            if (caller := await self._door.caller(context)).bearer is not None:
+                raise InvalidArguments("a link is its bearer's: say in each call, in Call.caller, whose it is")
+            return ClientPeer(self.flow, link, caller, self._door)
         raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
 
     def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:

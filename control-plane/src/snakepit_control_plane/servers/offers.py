@@ -20,6 +20,7 @@ from snakepit.errors import (
     InvalidArguments,
     PayloadTooLarge,
     PoolSaturated,
+    ServerUnavailable,
     SnakepitError,
     Started,
     ToolError,
@@ -32,7 +33,7 @@ from snakepit_control_plane.model.call import outcome_of
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.policy.admission import payload_bytes
-from snakepit_control_plane.policy.rights import OFFER
+from snakepit_control_plane.policy.rights import LOOK_AGAIN_SECONDS, OFFER, denied
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
 
@@ -106,7 +107,7 @@ class Provider:
     def __init__(self, flow: Flow, link: links.Link, who: Callable[[], Caller], door: Door) -> None:
         self.client = ("", "")
         self._who, self._door = who, door
-        self._tasks, self._turn = Tasks(), asyncio.Lock()
+        self._tasks, self._turn, self._looks = Tasks(), asyncio.Lock(), False
         self._flow = flow
         self._nested = flow.nested
         self._link = link
@@ -160,11 +161,37 @@ class Provider:
         try:
             async with self._turn:
                 if offer.tools:
-                    await self._door.access.check(self._who(), OFFER, self._flow.pools.find(full_name(offer.pool)).name)
+                    await self._admit(offer)
                 self._accept(offer)
         except SnakepitError as error:
             reply.error.CopyFrom(to_frame(error))
         self.tell(link_pb2.Frame(offer_reply=reply))
+
+    async def _admit(self, offer: link_pb2.Offer) -> None:
+        """Raises SnakepitError for what may not be offered."""
+        await self._door.access.check(self._who(), OFFER, self._flow.pools.find(full_name(offer.pool)).name)
+        if self._who().subject and not self._looks:
+            self._looks = True
+            self._tasks.spawn(self._look_again(), name="may a client still offer its tools?")
+
+    async def _look_again(self) -> None:
+        """Tools of a client that may not offer them any more are withdrawn."""
+        offers = self._nested.catalogue.offers
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            for number, offer in list(offers.get(self, {}).items()):
+                who, pool = self._who(), offer[0].scope.pool
+                with contextlib.suppress(ServerUnavailable):  # It is asked again in a moment.
+                    if not (answer := await self._door.access.answer(who, OFFER, pool)).allowed:
+                        self._door.access.decided(who, OFFER, pool, answer)
+                        self._withdraw(number, "may not offer it any more")
+                        error = to_frame(denied(who.subject, OFFER, pool, answer.reason))
+                        self.tell(link_pb2.Frame(offer_reply=link_pb2.OfferReply(id=number, error=error)))
+
+    def _withdraw(self, number: int, how: str) -> None:
+        self._nested.catalogue.withdraw(self, number)
+        for call in [call for call in self.calls.values() if call.offer == number]:
+            call.cancel(_gone(call, how))
 
     def _accept(self, offer: link_pb2.Offer) -> None:
         subject = self._who().subject
@@ -173,9 +200,7 @@ class Provider:
             raise InvalidArguments(f"offer.provider {quoted(offer.provider)} {rule}")
         self.client = subject, offer.provider
         if not offer.tools:
-            self._nested.catalogue.withdraw(self, offer.id)
-            for call in [call for call in self.calls.values() if call.offer == offer.id]:
-                call.cancel(_gone(call, "withdrew it"))
+            self._withdraw(offer.id, "withdrew it")
             return
         pool = self._flow.pools.find(full_name(offer.pool))
         scope = Scope(pool.name, offer.session_id, subject if offer.session_id else "")

@@ -70,7 +70,7 @@ class ToolServicer(tool_pb2_grpc.ToolServiceServicer):
 
     async def ListTools(self, request: tool_pb2.ListToolsRequest, context: Context) -> tool_pb2.ListToolsResponse:  # noqa: N802
         pool, caller = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
-        tools = list_tools(pool, self._offered, request.session_id, caller.subject)
+        tools = list_tools(pool, self._offered, request.session_id, caller.sender)
         return tool_pb2.ListToolsResponse(tools=tools, description=pool.description)
 
     async def GetTool(self, request: tool_pb2.GetToolRequest, context: Context) -> tool_pb2.GetToolResponse:  # noqa: N802

@@ -62,9 +62,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         frame = await _frame(request, context, sent)
         sign(frame.call, who)
         source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
-        call = self._flow.intake.open(
-            frame, reply, self._flow.clock(), caller=who.name, subject=who.subject, any_session=any_session, source=source
-        )
+        call = self._flow.intake.open(frame, reply, self._flow.clock(), who=who, any_session=any_session, source=source)
         try:
             result = await answer
         finally:
@@ -87,8 +85,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             frame,
             stream.reply,
             self._flow.clock(),
-            caller=who.name,
-            subject=who.subject,
+            who=who,
             any_session=any_session,
             sink=stream,
             source=source,
@@ -103,10 +100,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             self._flow.calls.cancel(call)
 
     async def _caller(self, request: Request, context: Context, sent: Metadata) -> tuple[Caller, bool]:
-        """And whether it may use others' sessions. Raises SnakepitError where it may not call. A pool that isn't there is told later."""
+        """And whether it may use others' sessions. Raises SnakepitError where it may not call."""
         who = await self._door.caller(context, sent)
-        pool = self._flow.pools.get(full_name(request.pool))
-        return who, pool is not None and await self._door.may_call(who, pool.name, request.session_id)
+        # One that isn't there is refused here: it may be there before the call is taken, and nobody would have asked.
+        pool = self._flow.pools.find(full_name(request.pool))
+        return who, await self._door.may_call(who, pool.name, request.session_id)
 
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
         chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)

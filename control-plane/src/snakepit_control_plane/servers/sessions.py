@@ -78,7 +78,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return pool
 
     async def _allow(self, caller: Caller, right: Right, record: SessionRecord) -> None:
-        if record.is_of(caller.subject):
+        if record.is_of(caller):
             await self._door.access.check(caller, CALL, record.pool)
             return
         try:
@@ -134,10 +134,10 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return session_pb2.GetSessionResponse(session=to_message(record))
 
     async def ListSessions(self, request: session_pb2.ListSessionsRequest, context: Context) -> session_pb2.ListSessionsResponse:  # noqa: N802
+        caller = await self._door.caller(context)
         size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise InvalidArguments(f"page_size {request.page_size} is negative")
-        caller = await self._door.caller(context)
         pool = self._flow.pools.find(full_name(request.pool))
         everybodys = await self._door.access.may(caller, LIST_SESSIONS, pool.name)
         if not everybodys:
@@ -145,7 +145,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         records = await self._store.list_sessions(pool.name, request.page_token, size + 1)
         page, last = session_pb2.ListSessionsResponse(), 0
         for record in records[:size]:
-            if not everybodys and not record.is_of(caller.subject):
+            if not everybodys and not record.is_of(caller):
                 last += 1
                 continue
             message = to_message(record)

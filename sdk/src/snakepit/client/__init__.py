@@ -8,6 +8,7 @@ import logging
 import snakepit._wire  # noqa: F401  # before gRPC is loaded
 
 # isort: split
+from snakepit.client.client import AsCaller as AsCaller
 from snakepit.client.client import Client as Client
 from snakepit.client.offers import Offer as Offer
 from snakepit.client.pool import Pool as Pool

@@ -50,7 +50,7 @@ class Calls:
         """
         if unknown:
             raise misplaced("call", tool, unknown, _OPTIONS)
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
         if on_progress is not None:
             frame.call.progress = True
         now = self._connection.peers.check_loop()
@@ -74,7 +74,7 @@ class Calls:
         if unknown:
             raise misplaced("stream", tool, unknown, _OPTIONS)
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority)
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
         frame.call.stream = True
         span = self._span(tool)
         if span is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 
 from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
+from snakepit._values.strings import check
 from snakepit._wire.dial import Lanes
 from snakepit._wire.token import default_file
 from snakepit._wire.trust import Trust
@@ -19,12 +21,49 @@ from snakepit.client.requests import Encoding
 from snakepit.client.serving import Serving
 from snakepit.client.session import Session
 from snakepit.errors import InvalidArguments, SnakepitError, Started
-from snakepit.v1 import pool_pb2
+from snakepit.v1 import link_pb2, pool_pb2
 
 DEFAULT_SERVER = "localhost:7800"
 
 
-class Client:
+class Pools:
+    """The pools behind a connection."""
+
+    @property
+    def _connection(self) -> Connection:
+        """Raises SnakepitError where it is not open."""
+        raise NotImplementedError
+
+    def pool(self, name: str, *, payload: Encoding = "json") -> Pool:
+        """A handle on the pool `namespace/name`; a bare name means namespace `default`.
+
+        `payload`: how the arguments of its calls are encoded, and their results: json, msgpack or, where the pool's call.payloads has
+        it, pickle. Unpickling runs code of the other side's choice: only where you trust the pool's authors as they trust you.
+        """
+        return Pool(self._connection, name, payload)
+
+    async def pools(self) -> list[views.PoolInfo]:
+        """Every pool that the control plane knows, and that the caller may see, by name."""
+        request = pool_pb2.ListPoolsRequest()
+        reply = await self._connection.ask(request, pool_pb2.ListPoolsResponse)
+        return [views.pool_info(pool) for pool in reply.pools]
+
+
+class AsCaller(Pools):
+    """A client's pools for calls that are somebody else's; see `Client.as_caller`."""
+
+    def __init__(self, opened: Callable[[], Connection], caller: link_pb2.Caller) -> None:
+        self._opened, self._caller = opened, caller
+
+    def __repr__(self) -> str:
+        return f"AsCaller({self._caller.subject!r})"
+
+    @property
+    def _connection(self) -> Connection:
+        return self._opened().as_caller(self._caller)
+
+
+class Client(Pools):
     """Links to every control-plane replica behind `server` and spreads calls over them.
 
     `server` is host:port, dns:///host:port for all addresses of a name, or several of these with commas between; default
@@ -85,19 +124,19 @@ class Client:
         self._open = None
         await connection.stop()
 
-    def pool(self, name: str, *, payload: Encoding = "json") -> Pool:
-        """A handle on the pool `namespace/name`; a bare name means namespace `default`.
+    def as_caller(self, subject: str, groups: Sequence[str] = ()) -> AsCaller:
+        """The same pools and links, for calls on behalf of one of your own callers, in those groups: for gateways.
 
-        `payload`: how the arguments of its calls are encoded, and their results: json, msgpack or, where the pool's call.payloads has
-        it, pickle. Unpickling runs code of the other side's choice: only where you trust the pool's authors as they trust you.
+        Rights, sessions, turns, idempotency keys and `ctx.caller` are then theirs, and the audit log names both. Your own subject needs
+        the verb `impersonate` on that user and on the groups, as at the API server. It costs nothing to make one for each request.
+        Raises InvalidArguments.
         """
-        return Pool(self._connection, name, payload)
-
-    async def pools(self) -> list[views.PoolInfo]:
-        """Every pool that the control plane knows, by name."""
-        request = pool_pb2.ListPoolsRequest()
-        reply = await self._connection.ask(request, pool_pb2.ListPoolsResponse)
-        return [views.pool_info(pool) for pool in reply.pools]
+        if not isinstance(subject, str) or not subject:
+            raise InvalidArguments(f"as_caller: subject {subject!r} must be the name of whose calls these are")
+        if isinstance(groups, str) or not all(isinstance(each, str) for each in groups):
+            raise InvalidArguments(f"as_caller: groups {groups!r} must be a list of names")
+        caller = link_pb2.Caller(subject=check("as_caller: subject", subject), groups=groups)
+        return AsCaller(lambda: self._connection, caller)
 
     def offer(self, functions: Functions, *, pool: str | Pool | None = None, session: Session | None = None) -> Offer:
         """Tools that workers may call with `ctx.call_tool`, inside `async with client.offer(...)`: for a pool, or for one session.

@@ -7,6 +7,7 @@ to decide. It knows nothing of values: payloads come and go encoded.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from snakepit._ipc.sections import spread
 from snakepit._retry import RetryBudget
 from snakepit._telemetry.tracing import Span
 from snakepit._wire import LinkClosed
-from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
+from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc_error
 from snakepit.client import exchange as exchanges
 from snakepit.client import local_errors
 from snakepit.client.exchange import Exchange, Watch
@@ -34,8 +35,6 @@ from snakepit.v1 import link_pb2, tool_pb2
 DEADLINE_GRACE_SECONDS = 0.5
 """The replica knows best how a call met its deadline; it is given this much longer to say so."""
 
-SWEEP_SECONDS = 0.25
-
 RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
 
@@ -46,17 +45,28 @@ R = TypeVar("R", bound=Message)
 
 
 class Connection:
-    """The calls that a client makes. `peers`: its links."""
+    """The calls that a client makes. `peers`: its links. `caller`: whose calls they are, if not the client's own."""
 
     def __init__(self, peers: Peers) -> None:
         self.peers = peers
+        self.caller: link_pb2.Caller | None = None
         self._budget = RetryBudget()
         self._asking: dict[tuple[str, str], asyncio.Task[bool]] = {}
-        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    def as_caller(self, caller: link_pb2.Caller) -> Connection:
+        """The same connection, for that one's calls."""
+        theirs = copy.copy(self)
+        theirs.caller = caller
+        return theirs
+
+    def metadata(self) -> Metadata:
+        """What goes with an RPC. Raises SnakepitError."""
+        own = self.peers.metadata()
+        if self.caller is None:
+            return own
+        return (*own, ("impersonate-user", self.caller.subject), *(("impersonate-group", each) for each in self.caller.groups))
 
     async def stop(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
         for task in self._asking.values():
             task.cancel()
         await self.peers.stop()
@@ -187,7 +197,7 @@ class Connection:
             peer = self.peers.next(tries.avoided) or await self.peers.wait(deadline)
             peer.replica.uses.begin()
             try:
-                reply: R = await peer.rpc(request, answer)(request, timeout=max(0.0, deadline - now()), metadata=self.peers.metadata())
+                reply: R = await peer.rpc(request, answer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
                 return reply
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised)
@@ -209,8 +219,7 @@ class Connection:
         if deadline is not None:
             call.timeout_seconds = max(1e-3, deadline - loop.time())
             peer.overdue_at[id_] = deadline + DEADLINE_GRACE_SECONDS
-            if self._sweep_timer is None:
-                self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+            self.peers.sweep_soon()
         future: asyncio.Future[link_pb2.Result] = loop.create_future()
         peer.waiting[id_] = future
         if watch is not None:
@@ -229,12 +238,6 @@ class Connection:
             if watch is not None:
                 del peer.watching[id_]
             peer.overdue_at.pop(id_, None)
-
-    def _sweep(self) -> None:
-        """A replica that says nothing of a deadline: one look at all calls now and then, instead of a timer for each."""
-        loop = asyncio.get_running_loop()
-        waits = [peer for peer in self.peers.all if peer.expire(loop.time())]
-        self._sweep_timer = loop.call_later(SWEEP_SECONDS, self._sweep) if waits else None
 
     async def _exchange(
         self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None

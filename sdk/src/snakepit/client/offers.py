@@ -136,6 +136,11 @@ class Offers:
         waiting = self.replies.pop((peer, reply.id), None)
         if waiting is not None:
             _answer(waiting, from_frame(reply.error) if reply.HasField("error") else None)
+        elif reply.HasField("error") and (offer := self.open.get(reply.id)) is not None:
+            log.warning(
+                "tools %s are not on offer any more at replica %s: %s", ", ".join(offer.names), peer.replica.address, reply.error.message
+            )
+            self._tasks.spawn(self._insist(peer, offer))
 
     async def _ask(self, peer: Peer, offer: Offer) -> SnakepitError | None:
         """What the replica has against it. ServerUnavailable: it has gone, or says nothing."""

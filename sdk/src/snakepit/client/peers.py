@@ -23,6 +23,8 @@ from snakepit.v1 import link_pb2
 REFUSED_SECONDS = 0.5
 """A client that never had a link waits this long after a refused dial: another replica may still answer."""
 
+SWEEP_SECONDS = 0.25
+
 POLL_SECONDS = 0.1
 """A caller that waits for a link looks this often whether dialling has failed for good."""
 
@@ -67,6 +69,7 @@ class Peers:
         self.token = Token(token_file)
         self.metadata = self.token.metadata
         self._renewals: dict[Peer, asyncio.TimerHandle] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
         self.serves: Serves | None = None
         self.usable: list[Peer] = []
         """Those that calls may go to."""
@@ -121,6 +124,8 @@ class Peers:
 
     async def stop(self) -> None:
         self.stopped = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self.serves is not None:
             await self.serves.stop()
         await self.dialer.stop()
@@ -174,6 +179,16 @@ class Peers:
             refused = error is not None and not self._ever_open and min(self.dialer.failed_at, now() - REFUSED_SECONDS) > begin
             if now() >= end or refused or self.stopped:
                 raise local_errors.no_server(self.target, error)
+
+    def sweep_soon(self) -> None:
+        """A replica may say nothing of a deadline: one look at all calls now and then, instead of a timer for each."""
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        if [peer for peer in self.all if peer.expire(asyncio.get_running_loop().time())]:
+            self.sweep_soon()
 
     def retire(self, peer: Peer) -> None:
         """Send nothing more there; what waits is still answered."""

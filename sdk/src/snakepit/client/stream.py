@@ -184,7 +184,7 @@ class Stream(AsyncIterator[Any]):
             return _OnLane(self._connection.exchange(peer, self._call, deadline, self._large), self._call)
         call = self._call if self._large is None else inlined(self._call, self._large)
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
-        metadata = self._connection.peers.metadata()
+        metadata = self._connection.metadata()
         if call.traceparent:
             metadata = (*metadata, ("traceparent", call.traceparent))
         if call.parent_call_id:

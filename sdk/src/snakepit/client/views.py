@@ -78,7 +78,8 @@ class ToolInfo(msgspec.Struct, frozen=True):
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind."""
+    """A session. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind. `owner` made it; empty: nobody was
+    asked who it is."""
 
     id: str
     pool: str
@@ -91,6 +92,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     worker: str
     incarnation: str
     epoch: int
+    owner: str
 
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:

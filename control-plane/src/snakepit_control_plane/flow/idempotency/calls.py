@@ -77,7 +77,7 @@ class Idempotency:
         if error is not None:
             self._calls.fail(call, error)
             return
-        key, asked = own_key(key, call.request.subject), digest(call.message)
+        key, asked = own_key(key, call.request.who.subject), digest(call.message)
         entry = self._entries.get((pool.name, key))
         if entry is None:
             self._begin(pool, call, Run(pool.name, key, asked, self._replica, new_id()))

@@ -62,7 +62,7 @@ class Binding:
             self._sessions.advance(pool, entry, now)
             return
         asked = call.request
-        if asked.subject and not asked.any_session and not entry.record.is_of(asked.subject):
+        if asked.who.subject and not asked.any_session and not entry.record.is_of(asked.who):
             self._calls.fail(call, no_session(pool.name, entry.id))
             return
         state, bound = binding_state(pool, entry.record, released=entry.is_released)
