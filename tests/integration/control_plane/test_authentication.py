@@ -358,8 +358,10 @@ async def test_whom_a_tool_sees_is_whom_the_replica_has_checked_whatever_a_clien
     try:
         async with bare_client(server.address, somebody("ada")) as client:
             lie = link_pb2.Caller(subject="system:admin", groups=["system:masters"])
-            client.call("echo", caller=lie)
-            await eventually(lambda: agent.calls, "the call arrives")
+            refused = client.call("echo", caller=lie)
+            client.call("echo", metadata={"caller": "system:admin"})
+            await eventually(lambda: agent.calls and refused in client.results, "one call arrives, and the other is refused")
+            assert "may not impersonate users 'system:admin'" in client.results[refused].error.message
             assert agent.calls[0].caller.subject == "system:serviceaccount:shop:ada"
             assert list(agent.calls[0].caller.groups) == list(GROUPS)
     finally:
