@@ -21,12 +21,12 @@ DESKS = {
     "kind": "NetworkPolicy",
     "metadata": {"name": "desks"},
     "spec": {
-        "podSelector": {"matchExpressions": [POOL_OF, {**POOL_OF, "operator": "NotIn", "values": ["intruder"]}]},
+        "podSelector": {"matchExpressions": [POOL_OF, {**POOL_OF, "operator": "NotIn", "values": ["intruder", "dialler"]}]},
         "policyTypes": ["Egress"],
         "egress": [{"to": [{"podSelector": {"matchExpressions": [{**POOL_OF, "operator": "DoesNotExist"}]}}]}],
     },
 }
-"""Tools of the tests may dial the desk in the pod `caller`, which nobody's tools may else. The intruder has what everybody has."""
+"""Tools of the tests may dial the desk in the pod `caller`, which nobody's tools may else. Intruder and dialler have what everybody has."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ GROUP = "lifecycle.snakepit.test"
 CRD = f"snakepools.{GROUP}"
 NAMESPACE = "snakepit-lifecycle"
 OURS = "app.kubernetes.io/part-of=snakepit"
-EVERYTHING = "all,secret,serviceaccount,poddisruptionbudget,role,rolebinding,lease"
+EVERYTHING = "all,secret,serviceaccount,poddisruptionbudget,networkpolicy,role,rolebinding,lease"
 SECONDS = 60
 
 pytestmark = pytest.mark.timeout(240)

@@ -12,7 +12,7 @@ import pytest
 
 import snakepit.sync
 from support.incluster import call_token, probe_pool
-from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, wait_available
+from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, port_forward, wait_available
 from support.scenes import play
 
 pytestmark = pytest.mark.timeout(240)
@@ -74,15 +74,3 @@ def no_way_to_lanes() -> Iterator[None]:
             subprocess.run(["iptables", "-w", "-I", *rule], check=True)
             rejected.callback(subprocess.run, ["iptables", "-w", "-D", *rule], check=True)
         yield
-
-
-@contextlib.contextmanager
-def port_forward() -> Iterator[str]:
-    argv = ["kubectl", "port-forward", "-n", SYSTEM, "service/snakepit", ":7800", "--address", "127.0.0.1"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarding:
-        try:
-            assert forwarding.stdout
-            # Forwarding from 127.0.0.1:40123 -> 7800
-            yield forwarding.stdout.readline().split()[2]
-        finally:
-            forwarding.terminate()

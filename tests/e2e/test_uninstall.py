@@ -45,7 +45,7 @@ def uninstall() -> None:
 def everything_of_ours(space: str) -> list[str]:
     """What is left of pools and release, the CRD, the volume of Redis and the config of the tests apart."""
     kinds = "deployments,statefulsets,services,pods,secrets,configmaps,serviceaccounts,roles,rolebindings"
-    kinds += ",poddisruptionbudgets,leases,horizontalpodautoscalers"
+    kinds += ",poddisruptionbudgets,networkpolicies,leases,horizontalpodautoscalers"
     names: list[str] = []
     for namespace in (SYSTEM, space):
         items = json.loads(kubectl("get", kinds, "-n", namespace, "-o", "json"))["items"]

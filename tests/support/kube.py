@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,3 +115,16 @@ def make_namespace(name: str, **labels: str) -> None:
     """A namespace of callers, in which only pods of PodSecurity `restricted` may run."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted", **(labels or CALLERS)}
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+
+
+@contextlib.contextmanager
+def port_forward() -> Iterator[str]:
+    """An address at which the control plane answers from here."""
+    argv = ["kubectl", "port-forward", "-n", SYSTEM, "service/snakepit", ":7800", "--address", "127.0.0.1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarding:
+        try:
+            assert forwarding.stdout
+            # Forwarding from 127.0.0.1:40123 -> 7800
+            yield forwarding.stdout.readline().split()[2]
+        finally:
+            forwarding.terminate()

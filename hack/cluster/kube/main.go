@@ -70,6 +70,8 @@ func command(name string) *cobra.Command {
 		return kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		return proxy.NewProxyCommand()
+	case "kube-router":
+		return newPolicyCommand()
 	case "kubectl":
 		return kubectl.NewDefaultKubectlCommand()
 	}

@@ -30,6 +30,11 @@ def get(state: State, path: str) -> str | None:
     return body if answer.status == http.HTTPStatus.OK else None
 
 
+def is_there(state: State, path: str) -> bool:
+    """Is there an object of that path?"""
+    return get(state, path) is not None
+
+
 def is_ready(state: State) -> bool:
     return get(state, "/readyz") == "ok"
 

@@ -116,9 +116,20 @@ def kube_proxy(state: State, host_name: str) -> list[str | Path]:
         f"--kubeconfig={state.kubeconfig('kube-proxy')}",
         f"--hostname-override={host_name}",
         f"--cluster-cidr={network.POD_RANGE}",
-        "--proxy-mode=iptables",
+        # In tables of its own: kube-router writes those of iptables as a whole.
+        "--proxy-mode=nftables",
         # Three settings of the machine's kernel that a namespace may not write.
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0s",
         "--conntrack-tcp-timeout-close-wait=0s",
+    ]
+
+
+def kube_router(state: State, host_name: str) -> list[str | Path]:
+    """A node's NetworkPolicies. It looks each node and pod up, as kube-proxy may not."""
+    return [
+        state.bin / "kube-router",
+        f"--kubeconfig={state.kubeconfig()}",
+        f"--hostname-override={host_name}",
+        f"--service-cluster-ip-range={network.SERVICE_RANGE}",
     ]

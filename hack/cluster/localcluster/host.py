@@ -15,6 +15,8 @@ PACKAGES = {
     "buildah": "buildah",
     "iptables": "iptables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
+    "nft": "nftables",
     "ip": "iproute2",
     "debootstrap": "debootstrap",
     "openssl": "openssl",

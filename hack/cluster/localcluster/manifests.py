@@ -36,6 +36,17 @@ def dns() -> list[Manifest]:
     ]
 
 
+def dns_pod() -> Manifest:
+    """It runs nowhere: a NetworkPolicy that lets pods dial the DNS names it by the labels of its pods, and this one has its address."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "coredns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "coredns", "image": "coredns"}]},
+        "status": {"phase": "Running", "podIP": network.SERVER, "podIPs": [{"ip": network.SERVER}]},
+    }
+
+
 def storage_class() -> Manifest:
     """The default one: a claim takes one of the volumes that are there, on the node where its pod goes."""
     return {

@@ -1,4 +1,4 @@
-"""PID 1 of one node: containerd, kubelet and kube-proxy, in network, mounts and process numbers of its own.
+"""PID 1 of one node: containerd, kubelet, kube-proxy and kube-router, in network, mounts and process numbers of its own.
 
 Kill it, and the node is dead as if its power had failed: every container on it ends in the same moment.
 """
@@ -50,6 +50,8 @@ def main(state: State, index: int) -> None:
     wait_for("API server ready", lambda: api.is_ready(state), START_SECONDS)
     supervisor.start("kubelet", node_config.kubelet(state, index))
     supervisor.start("kube-proxy", control_plane.kube_proxy(state, network.node_name(index)))
+    wait_for("node registered", lambda: api.is_there(state, f"/api/v1/nodes/{network.node_name(index)}"), START_SECONDS)
+    supervisor.start("kube-router", control_plane.kube_router(state, network.node_name(index)))
     supervisor.run_forever()
 
 

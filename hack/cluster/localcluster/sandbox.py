@@ -16,6 +16,7 @@ from localcluster.supervise import Supervisor, say, wait_for
 ROLE = "_sandbox"
 START_SECONDS = 120.0
 NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+POD_ACCOUNT = "/api/v1/namespaces/kube-system/serviceaccounts/default"
 KNOWN_NAME = f"kubernetes.default.svc.{network.DOMAIN}"
 
 
@@ -41,6 +42,8 @@ def main(state: State) -> None:
     # kube-proxy waits half a minute for its own node, and this place is none: it borrows the name of one that is.
     supervisor.start("kube-proxy", control_plane.kube_proxy(state, network.node_name(1)))
     wait_for("names resolve", lambda: api.resolves(KNOWN_NAME), START_SECONDS)
+    wait_for("pods have accounts", lambda: api.is_there(state, POD_ACCOUNT), START_SECONDS)
+    _show_dns(state)
     state.ready.touch()
     supervisor.run_forever()
 
@@ -66,8 +69,17 @@ def _start_the_rest(state: State, supervisor: Supervisor) -> None:
     supervisor.start("kube-controller-manager", control_plane.controller_manager(state))
     supervisor.start("kube-scheduler", control_plane.scheduler(state))
     supervisor.start("coredns", control_plane.coredns(state))
-    environment = {**os.environ, "KUBECACHEDIR": str(state.root / "kubectl-cache")}
-    manifest = state.root / "first.json"
-    manifest.write_text(json.dumps(manifests.first(state)))
-    shell.output(state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), "create", "-f", manifest, environment=environment)
+    _kubectl(state, manifests.first(state), "create")
     say("control plane started")
+
+
+def _show_dns(state: State) -> None:
+    _kubectl(state, manifests.dns_pod(), "create")
+    _kubectl(state, manifests.dns_pod(), "replace", "--subresource=status")
+
+
+def _kubectl(state: State, manifest: manifests.Manifest, *words: str) -> None:
+    environment = {**os.environ, "KUBECACHEDIR": str(state.root / "kubectl-cache")}
+    file = state.root / "first.json"
+    file.write_text(json.dumps(manifest))
+    shell.output(state.bin / "kubectl", "--kubeconfig", state.kubeconfig(), *words, "-f", file, environment=environment)

@@ -22,3 +22,8 @@ ALL = "no answer from the control plane: failed to connect to all addresses; las
 def test_where_nobody_answers_the_cause_is_what_the_system_said(told: str, cause: str) -> None:
     sentence = str(no_server("127.0.0.1:1", ServerUnavailable(told)))
     assert sentence == f"no control plane answers at 127.0.0.1:1: is `snakepit dev` running, or is SNAKEPIT_SERVER wrong? ({cause})"
+
+
+def test_in_a_pod_the_label_that_lets_its_namespace_through_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    assert "is this pod's namespace labelled snakepit.dev/caller=true" in str(no_server("snakepit.snakepit-system:7800", None))

@@ -1,7 +1,8 @@
-"""The sentences for failures that only the caller's side can see. Pure."""
+"""The sentences for failures that only the caller's side can see."""
 
 from __future__ import annotations
 
+import os
 import re
 
 from snakepit._wire.protocol import TLS_DETAIL
@@ -49,8 +50,11 @@ def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     if isinstance(last, _SAYS_IT_ALL) or (last is not None and TLS_DETAIL in last.details):
         return last
     why = f" ({_cause(last.message)})" if last is not None else " (the name has no address)"
+    asked = "is `snakepit dev` running"
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        asked = "is this pod's namespace labelled snakepit.dev/caller=true (docs/security.md)"
     return ServerUnavailable(
-        f"no control plane answers at {target}: is `snakepit dev` running, or is SNAKEPIT_SERVER wrong?{why}",
+        f"no control plane answers at {target}: {asked}, or is SNAKEPIT_SERVER wrong?{why}",
         details={"server": target},
         retry_after=1.0,
     )
