@@ -1,8 +1,8 @@
 """A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
 
-FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead; each run leaves its words in
-`said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies`, `no-token` make it do that. What it prints is
-what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
+FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead, `ca.crt` what a ConfigMap
+has; each run leaves its words in `said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies`, `no-token`
+make it do that. What it prints is what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ def main() -> None:
         file.write(f"{os.getpid()}\n")
     if words[:1] == ["--context"]:
         words = words[2:]
-    if words[0] == "get":
+    if words[:2] == ["get", "configmap"]:
+        if not (FOLDER / "ca.crt").exists():
+            sys.exit(f'Error from server (NotFound): configmaps "{words[2]}" not found')
+        print(json.dumps({"data": {"ca.crt": (FOLDER / "ca.crt").read_text()}}))
+    elif words[0] == "get":
         get(words)
     elif words[0] == "create":
         if (FOLDER / "no-token").exists():
@@ -76,9 +80,10 @@ def copy(one: socket.socket, other: socket.socket) -> None:
             each.close()
 
 
-def service(namespace: str, release: str, name: str = "", audience: str = "", **spec: Any) -> dict[str, Any]:
-    """As `kubectl get services -o json` has one of the chart's; `audience`: it asks callers for tokens."""
-    annotations = {"snakepit.dev/audience": audience} if audience else {}
+def service(namespace: str, release: str, name: str = "", audience: str = "", ca: str = "", **spec: Any) -> dict[str, Any]:
+    """As `kubectl get services -o json` has one of the chart's; `audience`: it asks callers for tokens; `ca`: the ConfigMap of its CA."""
+    said = {"snakepit.dev/audience": audience, "snakepit.dev/ca": ca}
+    annotations = {name: value for name, value in said.items() if value}
     labels = {"app.kubernetes.io/instance": release, "app.kubernetes.io/part-of": "snakepit"}
     ports = [{"name": "grpc", "port": 7800, "targetPort": "grpc"}]
     return {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import certificate as certificate_module
 from snakepit_control_plane.servers import lanes
+from support import fake_kubectl as fake
 from support.authority import Authority
 from support.control_plane import Caller, eventually, replica
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
@@ -185,3 +190,31 @@ async def test_who_connects_and_never_shakes_hands_is_hung_up_on(authority: Auth
                     while await loop.sock_recv(sock, 4096):
                         pass
         assert not server.lanes.unshown
+
+
+async def test_the_command_line_reaches_a_release_with_tls_through_kubectl(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {fake.__file__} "$@"\n')
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
+    service = fake.service("snakepit-system", "snakepit", ca="snakepit-ca")
+    (tmp_path / "services.json").write_text(json.dumps({"items": [service]}))
+
+    async def pools() -> tuple[int, str]:
+        words = ("--kube", "pools", "--output", "json")
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "snakepit.cli", *words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await command.communicate()
+        return command.returncode or 0, said.decode()
+
+    async with replica(tls=authority.files(names=["snakepit.snakepit-system"])) as server:
+        (tmp_path / "target").write_text(server.address)
+        assert "can't read the ConfigMap snakepit-system/snakepit-ca" in (await pools())[1]
+        (tmp_path / "ca.crt").write_bytes(authority.ca_file.read_bytes())
+        assert await pools() == (0, "[]\n")
+        (tmp_path / "services.json").write_text(json.dumps({"items": [fake.service("snakepit-system", "snakepit")]}))
+        assert "speaks TLS: set SNAKEPIT_CA_FILE" in (await pools())[1]

@@ -96,13 +96,15 @@ def connect(
     """Forward a port to the release in a cluster, print what programs need to be told, and stay until Ctrl-C."""
     if target.kube is None:
         raise InvalidArguments("connect forwards a port to a cluster: give --kube, or --server with a name whose entry has kube")
+    from snakepit._wire.trust import OFF
     from snakepit.cli.kubectl import forwarded
 
     async def stay(kube: Kube) -> None:
         async with forwarded(kube, port, with_token=True) as forward:
             token = f" SNAKEPIT_TOKEN_FILE={forward.token_file}" if forward.token_file else ""
+            tls = f" SNAKEPIT_CA_FILE={forward.ca_file} SNAKEPIT_TLS_SERVER_NAME={forward.server_name}" if forward.ca_file != OFF else ""
             # A lane is at its replica's own address, which no forward leads to.
-            print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off{token}", flush=True)
+            print(f"export SNAKEPIT_SERVER={forward.address} SNAKEPIT_LANES=off{token}{tls}", flush=True)
             print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
             raise ServerUnavailable(await forward.ended())
 

@@ -29,6 +29,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ke
 
     address: str | None = None
     token_file: str | None = None
+    ca_file: str | None = None
     namespace: str | None = None
     kube: Kube | None = None
 

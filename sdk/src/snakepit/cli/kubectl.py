@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -16,12 +17,14 @@ from typing import Any
 
 import msgspec
 
+from snakepit._wire.trust import OFF
 from snakepit.cli.config import Kube
 from snakepit.errors import InvalidArguments, ServerUnavailable
 
 SELECTOR = "app.kubernetes.io/part-of=snakepit,app.kubernetes.io/component=control-plane"
 PORT = "grpc"
 AUDIENCE = "snakepit.dev/audience"
+CA = "snakepit.dev/ca"
 
 TOKEN_SECONDS = 3600.0
 
@@ -47,10 +50,20 @@ class Service(msgspec.Struct, frozen=True):
     port: int
     audience: str = ""
     """For whom callers' tokens are; empty: none are asked for."""
+    ca: str = ""
+    """The ConfigMap beside it that has its CA's certificate; empty: it has no TLS."""
+
+    @property
+    def server_name(self) -> str:
+        """Whom its certificate names."""
+        return f"{self.name}.{self.namespace}"
 
 
 class Kubectl:
-    """A kubectl that runs. `address` is that of the local port which it forwards, `token_file` what calls over it are to bring."""
+    """A kubectl that runs. `address` is that of the local port which it forwards, `token_file` what calls over it are to bring.
+
+    `ca_file` and `server_name` are for the client that dials it.
+    """
 
     def __init__(self, process: Process) -> None:
         assert process.stdout is not None
@@ -59,6 +72,8 @@ class Kubectl:
         self.output = process.stdout
         self.address = ""
         self.token_file: str | None = None
+        self.ca_file = OFF
+        self.server_name: str | None = None
         self._errors = process.stderr
         self._kept = self._unshown = b""
         self._is_shown = False
@@ -142,9 +157,8 @@ async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False
     service = chosen(await _services(kubectl, kube), kube)
     ports = f"{local_port or ''}:{service.port}"
     words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
-    asked = _token(kubectl, service, kube) if with_token and service.audience else contextlib.nullcontext()
-    async with asked as token_file, _started([*kubectl, *words]) as running:
-        running.token_file = token_file
+    async with _files(kubectl, service, kube, with_token=with_token) as (ca_file, token_file), _started([*kubectl, *words]) as running:
+        running.token_file, running.ca_file, running.server_name = token_file, ca_file, service.server_name
         if not await running.forward():
             with contextlib.suppress(ProcessLookupError):
                 running.process.kill()
@@ -154,17 +168,32 @@ async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False
 
 
 @contextlib.asynccontextmanager
-async def _token(kubectl: list[str], service: Service, kube: Kube) -> AsyncIterator[str]:
-    """A file with a token that is made anew in time. Raises ServerUnavailable."""
+async def _files(kubectl: list[str], service: Service, kube: Kube, *, with_token: bool) -> AsyncIterator[tuple[str, str | None]]:
+    """The CA's certificates, and a token that is made anew in time, as far as the release has such. Raises ServerUnavailable."""
     with tempfile.TemporaryDirectory(prefix="snakepit-") as folder:
+        ca_file = await _fetch_ca(kubectl, service, Path(folder) / "ca.crt") if service.ca else OFF
+        if not (with_token and service.audience):
+            yield ca_file, None
+            return
         file = Path(folder) / "token"
         await _make_token(kubectl, service, kube, file)
         renewing = asyncio.create_task(_make_forever(kubectl, service, kube, file), name="make tokens")
         try:
-            yield str(file)
+            yield ca_file, str(file)
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _fetch_ca(kubectl: list[str], service: Service, file: Path) -> str:
+    if given := os.environ.get("SNAKEPIT_CA_FILE"):
+        return given
+    text, problem = await _ask([*kubectl, "get", "configmap", service.ca, "-n", service.namespace, "-o", "json"])
+    if problem:
+        what = f"kubectl can't read the ConfigMap {service.namespace}/{service.ca}, which has the release's CA"
+        raise ServerUnavailable(f"{what}: {problem}; give SNAKEPIT_CA_FILE")
+    await asyncio.to_thread(file.write_text, str(msgspec.json.decode(text)["data"]["ca.crt"]))
+    return str(file)
 
 
 async def _make_forever(kubectl: list[str], service: Service, kube: Kube, file: Path) -> None:
@@ -210,8 +239,9 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
         ports = [each["port"] for each in spec.get("ports", []) if each.get("name") == PORT]
         if spec.get("clusterIP") != "None" and ports:
             release = metadata.get("labels", {}).get("app.kubernetes.io/instance", metadata["name"])
-            audience = (metadata.get("annotations") or {}).get(AUDIENCE, "")
-            found.append(Service(metadata["namespace"], metadata["name"], release, ports[0], audience))
+            annotations = metadata.get("annotations") or {}
+            said = (annotations.get(name, "") for name in (AUDIENCE, CA))
+            found.append(Service(metadata["namespace"], metadata["name"], release, ports[0], *said))
     return found
 
 

@@ -62,6 +62,7 @@ class Target(msgspec.Struct, frozen=True):
     token_file: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     kube: Kube | None = None
+    ca_file: str | None = None
 
     def pool(self, name: str) -> str:
         """Return the whole name of a pool."""
@@ -71,23 +72,23 @@ class Target(msgspec.Struct, frozen=True):
         """Run `work` with an open client, and close what was opened for it."""
 
         async def run() -> R:
-            lanes = False if self.kube else None
-            async with self._reached() as (address, token_file), Client(address, token_file=token_file, lanes=lanes) as client:
+            async with self._client() as made, made as client:
                 return await work(client)
 
         return asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def _reached(self) -> AsyncIterator[tuple[str, str | None]]:
-        """Give the control plane's address, which may be kubectl's forward, and the token file for it, until the block is left."""
+    async def _client(self) -> AsyncIterator[Client]:
+        """Give a client, not open yet, which may go through kubectl's forward, until the block is left."""
         if self.kube is None:
-            yield self.address, self.token_file
+            yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)
             return
         from snakepit.cli.kubectl import forwarded
 
         async with forwarded(self.kube, with_token=not self.token_file) as forward:
             try:
-                yield forward.address, self.token_file or forward.token_file
+                token_file, name = self.token_file or forward.token_file, forward.server_name
+                yield Client(forward.address, token_file=token_file, lanes=False, ca_file=forward.ca_file, tls_server_name=name)
             except SnakepitError as error:
                 if forward.process.returncode is not None:
                     error.add_note(await forward.ended())
@@ -104,13 +105,14 @@ def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Conf
         return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release, asked.service_account))
     server = config.named(settings, asked.server or environment.get("SNAKEPIT_SERVER") or settings.server or DEFAULT_SERVER)
     token_file = token_file or (str(Path(server.token_file).expanduser()) if server.token_file else None)
+    ca_file = None if environment.get("SNAKEPIT_CA_FILE") or not server.ca_file else str(Path(server.ca_file).expanduser())
     kube = server.kube
     if kube is None and (asked.context or asked.release or asked.service_account):
         raise InvalidArguments("--context, --release and --service-account say how --kube reaches a release: give --kube too")
     if kube is not None:
         account = asked.service_account or kube.service_account
         kube = Kube(asked.context or kube.context, kube.namespace, asked.release or kube.release, account)
-    return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube)
+    return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube, ca_file)
 
 
 def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[..., None]:
