@@ -17,7 +17,7 @@ from snakepit.v1 import link_pb2
 from snakepit_operator import template
 from snakepit_operator.model import Creation, Reason
 from snakepit_operator.rollout import digest
-from snakepit_operator.template import RUN_DIR_VARIABLE, TOKEN_VOLUME
+from snakepit_operator.template import AGENT_UID, RUN_DIR_VARIABLE, TOKEN_VOLUME
 
 Object = dict[str, Any]
 
@@ -25,7 +25,6 @@ WORKER = "worker"
 AGENT = "snakepit-agent"
 RUN_DIR = "/run/snakepit"
 HEALTH_PORT = 7802
-AGENT_UID = 65532
 TOKEN_DIR = "/var/run/secrets/snakepit"
 TOKEN_SECONDS = 3600
 """A token's life; the kubelet replaces it when four fifths have passed."""

@@ -15,6 +15,8 @@ PREFIX = "snakepit.dev/"
 """Of labels and annotations by which the operator knows its pods."""
 RUN_DIR_VARIABLE, TOKEN_VOLUME = "SNAKEPIT_RUN_DIR", "snakepit-token"
 """What says to the worker where its agent is; and what proves to the control plane that the agent is one."""
+AGENT_UID = 65532
+"""The agent's alone: the kernel lets whoever has the same one read its memory, and with that its token."""
 
 Object = dict[str, Any]
 
@@ -33,6 +35,8 @@ class _Spec(Struct, rename="camel"):
     volumes: list[Object] | None = None
     image_pull_secrets: list[Object] | None = None
     security_context: Object | None = None
+    share_process_namespace: bool | None = None
+    host_pid: bool | None = msgspec.field(default=None, name="hostPID")
 
 
 class _Metadata(Struct):
@@ -61,6 +65,11 @@ def _faults(metadata: Object, spec: _Spec) -> Iterator[str]:
             yield from (f"{place}[{key}] is the operator's: remove it" for key in value or () if key.startswith(PREFIX))
         elif value is not None:
             yield f"{place} can't be set, as a capsule has labels and annotations of its template and no other metadata: remove it"
+    for name, shared in (("shareProcessNamespace", spec.share_process_namespace), ("hostPID", spec.host_pid)):
+        if shared:
+            yield f"spec.template.spec.{name} would show the agent's processes to the author's: remove it"
+    if _is_agent(spec.security_context):
+        yield f"spec.template.spec.securityContext.runAsUser {AGENT_UID} is the agent's: choose another"
     for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers)):
         for each in containers or ():
             place = f"spec.template.spec.{kind}[{each.name}]"
@@ -68,3 +77,9 @@ def _faults(metadata: Object, spec: _Spec) -> Iterator[str]:
                 yield f"{place}.env[{RUN_DIR_VARIABLE}] is the operator's: remove it"
             if any(mount.get("name") == TOKEN_VOLUME for mount in each.volume_mounts or ()):
                 yield f"{place}.volumeMounts[{TOKEN_VOLUME}] is the agent's alone: remove it"
+            if _is_agent(each.security_context):
+                yield f"{place}.securityContext.runAsUser {AGENT_UID} is the agent's: choose another"
+
+
+def _is_agent(context: Object | None) -> bool:
+    return (context or {}).get("runAsUser") == AGENT_UID
