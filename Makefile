@@ -5,9 +5,10 @@ DISTRIBUTIONS := sdk worker-image agent control-plane operator local
 STAMP := .venv/.installed
 TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
+RELEASE_STAMP := .venv-release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,6 +73,19 @@ fuzz: setup ## New bytes for every parser of what others have made: FUZZ_SECONDS
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
 	@$(PYTHON) hack/cluster build
 
+$(RELEASE_STAMP): requirements/release.txt
+	@echo "setting up .venv-release, for what looks over releases ..."
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/release.txt
+	@touch $@
+
+sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked
+	@.venv-release/bin/python hack/sbom.py wheels dist
+	@.venv-release/bin/python hack/sbom.py images dist/images
+
+audit: $(RELEASE_STAMP) ## Known vulnerabilities of every Python package in images and wheels (AUDIT="-s osv": which database)
+	@.venv-release/bin/python hack/audit.py $(AUDIT)
+
 cluster-up: ## Start the two-node Kubernetes of hack/cluster
 	@$(PYTHON) hack/cluster up
 
@@ -99,7 +113,7 @@ crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in worker digits cli agent control-plane operator dev bench build; do \
+	@cd requirements && for set in worker digits cli agent control-plane operator dev bench build release; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 
@@ -107,4 +121,4 @@ docs: setup ## Generate docs/errors.md, references and pictures, and check that 
 	@$(BIN)/python hack/docs.py
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .venv-bench .state .mypy_cache .ruff_cache .pytest_cache build dist site
+	@rm -rf .venv .venv-bench .venv-release .state .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +32,13 @@ class Image:
     target: str | None = None
     parent: str | None = None
     """Another of these images, given to the build as `WORKER_IMAGE`."""
+    most_megabytes: int | None = None
+    """Over its base: it is on every node that has a capsule."""
 
 
 COMMON = ("requirements/build.txt", "hack/images", "sdk")
 IMAGES = (
-    Image("agent", "Dockerfile", ("requirements/agent.txt", *COMMON, "agent"), target="agent"),
+    Image("agent", "Dockerfile", ("requirements/agent.txt", *COMMON, "agent"), target="agent", most_megabytes=90),
     Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *COMMON, "control-plane"), target="control-plane"),
     Image("operator", "Dockerfile", ("requirements/operator.txt", *COMMON, "operator"), target="operator"),
     Image("cli", "Dockerfile", ("requirements/cli.txt", *COMMON), target="cli"),
@@ -157,7 +160,28 @@ def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
         for image in wanted:
             keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
             _build_if_changed(paths, image, naming, base, keys[image.name])
+    _check_sizes(wanted, naming, base)
     return [naming.of(image.name) for image in wanted]
+
+
+def _check_sizes(wanted: list[Image], naming: Naming, base: str) -> None:
+    for image in wanted:
+        if image.most_megabytes is not None:
+            size = megabytes_over(layers(naming.of(image.name)), layers(base))
+            progress.say(f"{naming.of(image.name)}: {size:.0f} MB over its base")
+            if size > image.most_megabytes:
+                raise Failure(f"The image {image.name} has {size:.0f} MB over its base: {image.most_megabytes} are the most.")
+
+
+def layers(name: str) -> dict[str, int]:
+    """Bytes of each layer of an image, by the layer's digest."""
+    manifest = json.loads(str(inspect(name)["Manifest"]))
+    return {each["digest"]: each["size"] for each in manifest["layers"]}
+
+
+def megabytes_over(image: Mapping[str, int], base: Mapping[str, int]) -> float:
+    """What an image's layers have beside those of its base."""
+    return sum(size for digest, size in image.items() if digest not in base) / 1e6
 
 
 def _remove_remains() -> None:

@@ -1,0 +1,50 @@
+"""Ask a database of vulnerabilities about every Python package that an image or a wheel brings along: `make audit`.
+
+    python hack/audit.py [OPTION OF pip-audit]...
+
+pip-audit asks the package index; `-s osv`, and `--osv-url` for a mirror of your own, ask OSV. A package that no database knows is no good
+news: then, too, it ends with 2. With 1 it ends where there is a vulnerability. Of Debian's packages in an image it knows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SETS = ("agent", "control-plane", "operator", "cli", "worker")
+
+
+def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
+    """What is said of each package; and of why there is none, the last line."""
+    files = [word for name in SETS for word in ("-r", str(ROOT / f"requirements/{name}.txt"))]
+    command = [sys.executable, "-m", "pip_audit", *files, "--disable-pip", "--require-hashes", "-f", "json", "--progress-spinner", "off"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False)
+    try:
+        return json.loads(done.stdout)["dependencies"], ""
+    except ValueError:
+        return [], (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def verdict(packages: list[dict[str, object]], problem: str) -> tuple[int, str]:
+    """The exit status, and what is said."""
+    unknown = [f"{each['name']}" for each in packages if "skip_reason" in each]
+    bad = [f"{each['name']} {each['version']}: {found['id']}" for each in packages for found in each.get("vulns", ())]  # type: ignore[attr-defined]
+    if bad:
+        return 1, "\n".join(bad)
+    if unknown or not packages:
+        why = problem or f"it knows nothing of {len(unknown)} of {len(packages)} packages, {unknown[0]} among them"
+        return 2, f"No database of vulnerabilities answered for all packages, so nothing is known to be good: {why}"
+    return 0, f"{len(packages)} packages, no known vulnerability."
+
+
+def main() -> None:
+    code, said = verdict(*asked(sys.argv[1:]))
+    print(said)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

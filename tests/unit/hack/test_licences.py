@@ -1,0 +1,51 @@
+"""What images and wheels bring along has licences that nobody needs to think about."""
+
+from __future__ import annotations
+
+from email.message import Message
+from importlib.metadata import PackageNotFoundError, distribution
+
+import licences
+import pytest
+
+OURS = ("agent", "control-plane", "operator", "cli", "worker", "digits")
+
+
+@pytest.mark.parametrize("image", OURS)
+def test_every_package_of_an_image_is_pinned_by_hashes_and_has_a_licence_that_is_allowed(image: str) -> None:
+    pinned = list(licences.pinned(image))
+    assert len(pinned) >= 1
+    assert [each.name for each in pinned if not each.hashes] == []
+    # Of another platform or an older Python; hack/sbom.py looks at what an image really has.
+    elsewhere = {"async-timeout", "colorama"}
+    for each in pinned:
+        try:
+            metadata = distribution(each.name).metadata
+        except PackageNotFoundError:
+            assert each.name in elsewhere
+            continue
+        found = licences.licence(metadata)  # type: ignore[arg-type]
+        assert found, f"{each.name} says no licence that hack/licences.py knows"
+        assert licences.unwanted(found) == set(), each.name
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ({"License-Expression": "mit"}, "MIT"),
+        ({"License": "3-Clause BSD License"}, "BSD-3-Clause"),
+        ({"License": "Copyright (c) everybody.\nRedistribution", "Classifier": "License :: OSI Approved :: BSD License"}, "BSD-3-Clause"),
+        ({"License": "Proprietary"}, ""),
+        ({"Classifier": "License :: OSI Approved :: GNU General Public License v3 (GPLv3)"}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_a_package_says_of_its_licence_is_read_and_what_is_not_known_is_nothing(said: dict[str, str], means: str) -> None:
+    metadata = Message()
+    for name, value in said.items():
+        metadata[name] = value
+    assert licences.licence(metadata) == means
+
+
+def test_a_licence_that_is_not_allowed_is_named() -> None:
+    assert licences.unwanted("MIT AND (GPL-3.0-only OR BSD-3-Clause)") == {"GPL-3.0-only"}
