@@ -59,27 +59,33 @@ def problem(template: Mapping[str, Any]) -> str | None:
 
 
 def _faults(metadata: Object, spec: _Spec) -> Iterator[str]:
+    yield from _of_metadata(metadata)
+    for name, shared in (("shareProcessNamespace", spec.share_process_namespace), ("hostPID", spec.host_pid)):
+        if shared:
+            yield f"spec.template.spec.{name} would show the agent's processes to the author's: remove it"
+    yield from _of_user("spec.template.spec", spec.security_context)
+    for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers)):
+        for each in containers or ():
+            yield from _of_container(f"spec.template.spec.{kind}[{each.name}]", each)
+
+
+def _of_metadata(metadata: Object) -> Iterator[str]:
     for name, value in metadata.items():
         place = f"spec.template.metadata.{name}"
         if name in ("labels", "annotations"):
             yield from (f"{place}[{key}] is the operator's: remove it" for key in value or () if key.startswith(PREFIX))
         elif value is not None:
             yield f"{place} can't be set, as a capsule has labels and annotations of its template and no other metadata: remove it"
-    for name, shared in (("shareProcessNamespace", spec.share_process_namespace), ("hostPID", spec.host_pid)):
-        if shared:
-            yield f"spec.template.spec.{name} would show the agent's processes to the author's: remove it"
-    if _is_agent(spec.security_context):
-        yield f"spec.template.spec.securityContext.runAsUser {AGENT_UID} is the agent's: choose another"
-    for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers)):
-        for each in containers or ():
-            place = f"spec.template.spec.{kind}[{each.name}]"
-            if any(variable.get("name") == RUN_DIR_VARIABLE for variable in each.env or ()):
-                yield f"{place}.env[{RUN_DIR_VARIABLE}] is the operator's: remove it"
-            if any(mount.get("name") == TOKEN_VOLUME for mount in each.volume_mounts or ()):
-                yield f"{place}.volumeMounts[{TOKEN_VOLUME}] is the agent's alone: remove it"
-            if _is_agent(each.security_context):
-                yield f"{place}.securityContext.runAsUser {AGENT_UID} is the agent's: choose another"
 
 
-def _is_agent(context: Object | None) -> bool:
-    return (context or {}).get("runAsUser") == AGENT_UID
+def _of_container(place: str, container: _Container) -> Iterator[str]:
+    if any(variable.get("name") == RUN_DIR_VARIABLE for variable in container.env or ()):
+        yield f"{place}.env[{RUN_DIR_VARIABLE}] is the operator's: remove it"
+    if any(mount.get("name") == TOKEN_VOLUME for mount in container.volume_mounts or ()):
+        yield f"{place}.volumeMounts[{TOKEN_VOLUME}] is the agent's alone: remove it"
+    yield from _of_user(place, container.security_context)
+
+
+def _of_user(place: str, context: Object | None) -> Iterator[str]:
+    if (context or {}).get("runAsUser") == AGENT_UID:
+        yield f"{place}.securityContext.runAsUser {AGENT_UID} is the agent's: choose another"
