@@ -44,4 +44,4 @@ def pool() -> str:
 
 @pytest.fixture
 def wanted(pool: str) -> SessionRecord:
-    return SessionRecord(pool, "s", f"uid-{next(_names)}", 0.0, 0.0, 60.0, 1, metadata={"owner": "me"})
+    return SessionRecord(pool, "s", f"uid-{next(_names)}", 0.0, 0.0, 60.0, 1, owner="ada", group="staff", metadata={"owner": "me"})

@@ -49,6 +49,7 @@ class TestSessions:
         assert (created, created_again) == (True, False)
         assert again == first
         assert (first.uid, first.epoch, first.worker, dict(first.metadata)) == (wanted.uid, 1, "", {"owner": "me"})
+        assert (first.owner, first.group) == ("ada", "staff")
         assert abs(first.created - time.time()) < 60
 
     async def test_an_unknown_session_is_not_found_by_any_operation(self, store: Store, pool: str) -> None:

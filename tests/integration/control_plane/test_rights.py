@@ -13,7 +13,7 @@ import pytest
 
 from snakepit import Client
 from snakepit.client import peers
-from snakepit.errors import PermissionDenied, ServerUnavailable, SessionNotFound, SnakepitError
+from snakepit.errors import InvalidArguments, PermissionDenied, ServerUnavailable, SessionNotFound, SnakepitError
 from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, LOOK, MAINTAIN, OFFER, READ_SESSION
 from snakepit_control_plane.server import Running
@@ -113,6 +113,26 @@ async def test_others_sessions_are_there_for_whoever_has_a_right_on_the_pools_se
         asks.give(BOB, DELETE_SESSION)
         server.door.access.forget()
         assert await bob.delete("hers")
+
+
+async def test_a_session_of_a_group_is_everybodys_in_it_and_nobodys_else(
+    server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer
+) -> None:
+    team, eve = "system:serviceaccounts:shop", "system:serviceaccount:others:eve"
+    for each in (ADA, BOB, eve):
+        asks.give(each, CALL)
+    with pytest.raises(InvalidArguments, match=r"group 'others' is none of yours: .*'system:serviceaccounts:shop'"):
+        await ada.pool(POOL).session("ours", group="others").create()
+    await ada.pool(POOL).session("ours", group=team).create()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        bob, stranger = Caller(channel, token(BOB)), Caller(channel, token(eve))
+        for refused in (stranger.call("echo", {"a": 1}, session_id="ours"), stranger.session("ours"), stranger.create("ours")):
+            with pytest.raises(SessionNotFound):
+                await refused
+        assert not await stranger.listed()
+        assert await bob.call("echo", {"a": 1}, session_id="ours") is not None
+        assert [(each.owner, each.group) for each in await bob.listed()] == [(ADA, team)]
+        assert await bob.delete("ours")
 
 
 async def test_a_key_of_somebody_else_is_another_key(server: Running, agent: SimulatedAgent, asks: Reviewer) -> None:

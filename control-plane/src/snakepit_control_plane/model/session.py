@@ -18,7 +18,7 @@ class SessionRecord:
     """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
 
     `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
-    `owner`: the subject that made it; empty: nobody was asked who it is, and it is everybody's.
+    `owner`: the subject that made it; empty: nobody was asked who it is, and it is everybody's. `group`: whose it is instead.
     """
 
     pool: str
@@ -32,6 +32,7 @@ class SessionRecord:
     incarnation: str = ""
     agent: str = ""
     owner: str = ""
+    group: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,7 +46,7 @@ class SessionRecord:
 
     def is_of(self, who: Caller) -> bool:
         """May they use it without a right on others' sessions?"""
-        return not self.owner or self.owner == who.subject
+        return self.group in who.groups if self.group else self.owner in ("", who.subject)
 
     @property
     def expires(self) -> float:

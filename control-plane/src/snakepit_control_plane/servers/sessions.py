@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit._names import check_session, check_state_key, new_id, parse_pool
+from snakepit._values.strings import quoted
 from snakepit._wire.status import to_frame
 from snakepit.errors import (
     DeadlineExceeded,
@@ -91,7 +92,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
         pool, caller = await find_pool(self._door, self._flow.pools, context, CALL, request.pool)
-        _check(request)
+        _check(request, caller)
         wanted = SessionRecord(
             pool=pool.name,
             id=check_session(request.session_id) if request.session_id else new_id(),
@@ -101,6 +102,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             ttl_seconds=request.ttl_seconds or pool.spec.session.ttl_seconds,
             epoch=1,
             owner=caller.subject,
+            group=request.group,
             metadata=dict(request.metadata),
         )
         if (full := self._full(pool)) is not None:
@@ -230,8 +232,11 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return response
 
 
-def _check(request: session_pb2.CreateSessionRequest) -> None:
+def _check(request: session_pb2.CreateSessionRequest, caller: Caller) -> None:
     """Raises InvalidArguments."""
+    if request.group and request.group not in caller.groups:
+        known = ", ".join(map(quoted, caller.groups)) or "none"
+        raise InvalidArguments(f"group {quoted(request.group)} is none of yours: a session may be that of {known}")
     if not 0 <= request.ttl_seconds <= MOST_TTL_SECONDS:
         most = f"use up to {MOST_TTL_SECONDS:.0f} seconds, or leave it out for the pool's session.ttlSeconds"
         raise InvalidArguments(f"ttl_seconds {request.ttl_seconds:g} can't be: {most}")
@@ -255,6 +260,7 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
         epoch=record.epoch,
         ttl_seconds=record.ttl_seconds,
         owner=record.owner,
+        group=record.group,
     )
 
 

@@ -94,8 +94,9 @@ class RedisStore:
     # ---- sessions
 
     async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
-        arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions, wanted.owner)
-        code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments)
+        arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
+        whose = (wanted.owner, wanted.group)
+        code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments, *whose)
         if not code:
             raise full(wanted.pool, max_sessions)
         record, created = rest
@@ -265,5 +266,6 @@ def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
         incarnation=sys.intern(fields["incarnation"]),
         agent=sys.intern(fields.get("agent", "")),
         owner=sys.intern(fields["owner"]),
+        group=sys.intern(fields["group"]),
         metadata=json.loads(fields["metadata"]),
     )

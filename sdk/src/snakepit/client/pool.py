@@ -32,14 +32,16 @@ class Pool(Calls):
         ttl_seconds: float | None = None,
         metadata: Mapping[str, str] | None = None,
         delete: bool = False,
+        group: str = "",
     ) -> Session:
         """A session of this pool: `async with` creates it or joins the one that exists; None gives it a random id.
 
-        `affinity` overrides the pool's for this handle's calls; `delete` ends the session on exit. Without `async with` the
+        `affinity` overrides the pool's for this handle's calls; `delete` ends the session on exit. `group`, one of
+        your own: a session that this makes is all of that group's, instead of yours alone. Without `async with` the
         handle works on a session that must exist.
         """
         target = requests.Target(self.name, session_id or new_id(), requests.affinity_value(affinity), self._target.content_type)
-        return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete)
+        return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete, group=group)
 
     async def info(self) -> views.PoolInfo:
         """How the pool is now, as the control plane sees it. Raises PoolNotFound."""

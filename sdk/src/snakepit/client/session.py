@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from snakepit._names import check_session, check_state_key
+from snakepit._values.strings import check
 from snakepit.client import codec, requests, snapshot, views
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
@@ -96,6 +97,7 @@ class Session(Calls):
         ttl_seconds: float | None,
         metadata: Mapping[str, str] | None,
         delete: bool,
+        group: str = "",
     ) -> None:
         super().__init__(connection, target)
         self.id = check_session(target.session_id)
@@ -104,6 +106,7 @@ class Session(Calls):
         self._ttl_seconds = ttl_seconds
         self._metadata = metadata
         self._delete = delete
+        self._group = check("group", group)
 
     def __repr__(self) -> str:
         return f"Session({self.id!r}, pool={self.pool!r})"
@@ -123,6 +126,7 @@ class Session(Calls):
             session_id=self.id,
             metadata=requests.checked_metadata(self._metadata or {}),
             ttl_seconds=0.0 if self._ttl_seconds is None else _ttl(self._ttl_seconds),
+            group=self._group,
         )
         reply = await self._connection.ask(request, session_pb2.CreateSessionResponse)
         return reply.created

@@ -79,7 +79,7 @@ class ToolInfo(msgspec.Struct, frozen=True):
 
 class SessionInfo(msgspec.Struct, frozen=True):
     """A session. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind. `owner` made it; empty: nobody was
-    asked who it is."""
+    asked who it is. `group`: whose it is instead, if it has one."""
 
     id: str
     pool: str
@@ -93,6 +93,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     incarnation: str
     epoch: int
     owner: str
+    group: str
 
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:

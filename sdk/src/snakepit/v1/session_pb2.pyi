@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Session(_message.Message):
-    __slots__ = ("id", "pool", "uid", "metadata", "create_time", "last_use_time", "expire_time", "worker", "incarnation", "epoch", "ttl_seconds", "owner")
+    __slots__ = ("id", "pool", "uid", "metadata", "create_time", "last_use_time", "expire_time", "worker", "incarnation", "epoch", "ttl_seconds", "owner", "group")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Session(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     id: str
     pool: str
     uid: str
@@ -43,10 +44,11 @@ class Session(_message.Message):
     epoch: int
     ttl_seconds: float
     owner: str
-    def __init__(self, id: _Optional[str] = ..., pool: _Optional[str] = ..., uid: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., owner: _Optional[str] = ...) -> None: ...
+    group: str
+    def __init__(self, id: _Optional[str] = ..., pool: _Optional[str] = ..., uid: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("pool", "session_id", "metadata", "ttl_seconds")
+    __slots__ = ("pool", "session_id", "metadata", "ttl_seconds", "group")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,11 +60,13 @@ class CreateSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     pool: str
     session_id: str
     metadata: _containers.ScalarMap[str, str]
     ttl_seconds: float
-    def __init__(self, pool: _Optional[str] = ..., session_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
+    group: str
+    def __init__(self, pool: _Optional[str] = ..., session_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., ttl_seconds: _Optional[float] = ..., group: _Optional[str] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session", "created")
