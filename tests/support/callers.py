@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from snakepit._wire.trust import Trust
 from support.issuer import AUDIENCE, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent
 
@@ -24,10 +25,12 @@ def put(path: Path, text: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def known_agent(address: str, folder: Path, pool: str = POOL, name: str = "test-0") -> AsyncIterator[SimulatedAgent]:
+async def known_agent(
+    address: str, folder: Path, pool: str = POOL, name: str = "test-0", trust: Trust | None = None
+) -> AsyncIterator[SimulatedAgent]:
     """An agent with its pod's token."""
     file = put(folder / name, signed(pod_claims(name, pool)))
-    made = await SimulatedAgent(address, name=name, pool=pool, pod_uid="pod-uid", token_file=file).start()
+    made = await SimulatedAgent(address, name=name, pool=pool, pod_uid="pod-uid", token_file=file, trust=trust).start()
     try:
         yield made
     finally:

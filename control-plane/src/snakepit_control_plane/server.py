@@ -77,7 +77,8 @@ class Running:
         self.count = SessionCount(self.flow.pools, store, self.fleet.changes.tell)
         self._certificate = Certificate(settings.tls) if settings.tls is not None else None
         self.lanes = Lanes(settings.lane_host, self._certificate)
-        self.door = Door(make_gate(settings.authentication), make_access(settings.authentication))
+        has_clients = self._certificate is not None and self._certificate.has_clients
+        self.door = Door(make_gate(settings.authentication), make_access(settings.authentication), certificates=has_clients)
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.address = ""
         self.tls_clients_port = 0

@@ -64,6 +64,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "tls_clients": read("SNAKEPIT_TLS_CLIENT_LISTEN", _address, Settings.tls_clients),
         "authentication": authentication.from_environment(environment, read.problems),
     }
+    if read.problems == [] and values["authentication"] is None and environment.get("SNAKEPIT_TLS_CLIENT_CA_FILE"):
+        read.problems.append("SNAKEPIT_TLS_CLIENT_CA_FILE needs SNAKEPIT_AUTH=required: without it nobody is asked who they are")
     read.check()
     return Settings(**values)  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,18 @@ async def test_files_that_are_no_pair_change_nothing(authority: Authority, monke
         for port in (int(server.address.rpartition(":")[2]), server.lanes.port):
             assert await shown(port, authority) == "first"
     assert caplog.text.count("the certificate stays the one that it was") == 1
+
+
+async def test_a_replica_whose_files_can_not_be_used_does_not_start(authority: Authority, tmp_path: Path) -> None:
+    files = authority.files()
+    for wrong, why in (
+        (replace(files, key=tmp_path / "missing"), "missing, which TLS needs, can't be read: No such file"),
+        (replace(files, key=authority.files("other").key), "or key and certificate are no pair"),
+        (replace(files, client_ca=files.key), "can't be used"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            async with replica(tls=wrong):
+                pass
 
 
 async def test_a_ca_file_that_is_replaced_holds_for_new_links(authority: Authority, tmp_path: Path) -> None:

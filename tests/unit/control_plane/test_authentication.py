@@ -510,6 +510,16 @@ def test_the_settings_are_read() -> None:
         ({"SNAKEPIT_AUTH_AUDIENCE": ""}, "SNAKEPIT_AUTH_AUDIENCE is not set"),
         ({"SNAKEPIT_AUTH_OPERATOR": "operator"}, "is no service account: use system:serviceaccount:NAMESPACE:NAME"),
         ({"SNAKEPIT_AUTH_ISSUER": ""}, "SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens"),
+        ({"SNAKEPIT_TLS_KEY_FILE": "/key"}, "SNAKEPIT_TLS_CERT_FILE and SNAKEPIT_TLS_KEY_FILE: TLS needs both of them"),
+        (
+            {
+                "SNAKEPIT_AUTH": "off",
+                "SNAKEPIT_TLS_CERT_FILE": "/crt",
+                "SNAKEPIT_TLS_KEY_FILE": "/key",
+                "SNAKEPIT_TLS_CLIENT_CA_FILE": "/ca",
+            },
+            "SNAKEPIT_TLS_CLIENT_CA_FILE needs SNAKEPIT_AUTH=required",
+        ),
     ],
 )
 def test_each_wrong_setting_is_refused_with_a_sentence(wrong: dict[str, str], sentence: str) -> None:

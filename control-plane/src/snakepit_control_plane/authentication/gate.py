@@ -49,8 +49,8 @@ class Gate:
     async def admit_operator(self, metadata: Metadata) -> None:
         """Is this the operator?"""
 
-    async def identify(self, metadata: Metadata, connection: str) -> Caller:
-        """Whom calls come from that come by this connection."""
+    async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
+        """Whom calls come from that come by this connection. `certificate`: what its other end has shown, in PEM."""
         return Caller(connection)
 
 

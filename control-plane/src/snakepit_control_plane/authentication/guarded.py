@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from snakepit.errors import ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.authentication.certificates import bearer_of
 from snakepit_control_plane.authentication.gate import Gate, Identity, Metadata, check_agent, check_caller, check_operator
 from snakepit_control_plane.authentication.issuers import Issuer
 from snakepit_control_plane.authentication.keys import Keys
@@ -57,8 +58,12 @@ class Guarded(Gate):
         identity = await self._of_cluster(_bearer(metadata, "whoever syncs pools"))
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 
-    async def identify(self, metadata: Metadata, connection: str) -> Caller:
+    async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
         """See `gate.Gate`."""
+        if certificate:
+            if (bearer := bearer_of(certificate)).expires <= self._wall():
+                raise Unauthenticated("the client's certificate has expired")
+            return _caller(bearer)
         token = _bearer(metadata, "the caller", HELP)
         if self._static is not None and (identity := self._of_file(token)) is not None:
             return _caller(identity)

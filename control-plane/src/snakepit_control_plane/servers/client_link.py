@@ -50,7 +50,7 @@ class ClientPeer:
 
     def _expired(self) -> None:
         """What runs may end; the client dials again, and is told why it may not."""
-        why = f"the token of {self._caller.subject}, which this link was opened with, has expired: give its next one in time"
+        why = f"the token or certificate of {self._caller.subject}, which this link was opened with, has expired: give its next one in time"
         self._refusal = Unauthenticated(why)
         self._send(link_pb2.Frame(go_away=link_pb2.GoAway()))
         asyncio.get_running_loop().call_later(EXPIRED_SECONDS, self._link.close, why)

@@ -33,16 +33,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Door:
-    """`gate` knows who somebody is, `access` what it may do."""
+    """`gate` knows who somebody is, `access` what it may do. `certificates`: clients may show such."""
 
-    def __init__(self, gate: Gate, access: Access) -> None:
+    def __init__(self, gate: Gate, access: Access, *, certificates: bool = False) -> None:
+        self._certificates = certificates
         self.gate = gate
         self.access = access
 
     async def caller(self, context: Context, sent: Metadata | None = None) -> Caller:
         """`sent`: see `rpc.metadata`. Raises Unauthenticated, PermissionDenied, InvalidArguments, ServerUnavailable."""
         sent = metadata(context) if sent is None else sent
-        caller = passed_on(await self.gate.identify(sent, str(context.peer())), sent)
+        shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
+        caller = passed_on(await self.gate.identify(sent, str(context.peer()), shown), sent)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

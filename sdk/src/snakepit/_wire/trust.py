@@ -28,6 +28,9 @@ LOOK_SECONDS = 2.0
 
 CERT, KEY = "SNAKEPIT_CLIENT_CERT_FILE", "SNAKEPIT_CLIENT_KEY_FILE"
 
+_SPEAKS = "it speaks TLS"
+_NO_TLS = "{address} speaks no TLS, which {ca} asks for: give its TLS port, or set SNAKEPIT_CA_FILE=off where it has none"
+_SHOW_ONE = f"{{address}} takes only clients with a certificate of its CA: set {CERT} and {KEY}"
 _OTHER_NAME = "the certificate of {address} is not for {name!r}: dial a name that it has, or set SNAKEPIT_TLS_SERVER_NAME to one"
 _VERIFICATION = {
     0: "the certificate of {address} is of no CA in {ca}: use the ca.crt of that control plane's release",
@@ -95,8 +98,10 @@ class Trust:
                 problem = await _look(address, context, self.name(host))
         except (OSError, TimeoutError):
             return None
-        if self._ca_file() is None:
-            problem = problem and f"{address} speaks TLS: set SNAKEPIT_CA_FILE to the file of its CA's certificate"
+        if self._ca_file() is None and problem != _NO_TLS:
+            problem = "{address} speaks TLS: set SNAKEPIT_CA_FILE to the file of its CA's certificate"
+        elif self._ca_file() is None or problem == _SPEAKS:
+            return None
         return _wrong(problem.format(address=address, name=self.name(host), ca=self._ca)) if problem else None
 
     def _ca_file(self) -> Path | None:
@@ -122,6 +127,7 @@ class Trust:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(ca)
+        context.set_alpn_protocols(["h2"])
         if self._shown:
             context.load_cert_chain(*self._shown)
         return context
@@ -134,6 +140,7 @@ def _wrong(sentence: str) -> ServerUnavailable:
 def _blind() -> ssl.SSLContext:
     """To see whether somebody speaks TLS: nothing is said to whoever does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["h2"])
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
@@ -147,12 +154,10 @@ async def _look(address: str, context: ssl.SSLContext, name: str) -> str:
         secured = Secured(sock, context, name)
         try:
             await secured.handshake()
-            await secured.receive(1)  # A client's certificate that is missing is told only then.
+            if await secured.receive(1):
+                return _SPEAKS
+            return _SHOW_ONE  # Said or not: whoever wants a client's certificate looks at it only now.
         except ssl.SSLCertVerificationError as error:
             return _VERIFICATION.get(error.verify_code, _VERIFICATION[0])
         except ssl.SSLError as error:
-            said = error.reason or ""
-            if "CERTIFICATE" in said or "UNKNOWN_CA" in said:
-                return f"{{address}} takes only clients with a certificate of its CA: set {CERT} and {KEY} ({said})"
-            return "{address} speaks no TLS, which {ca} asks for: give its TLS port, or set SNAKEPIT_CA_FILE=off where it has none"
-    return "it speaks TLS"
+            return _SHOW_ONE if "ALERT" in (error.reason or "") else _NO_TLS

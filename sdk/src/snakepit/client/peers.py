@@ -219,7 +219,8 @@ class Peers:
 
     def _renew(self, peer: Peer) -> None:
         try:
-            peer.replica.link.send(link_pb2.Frame(credentials=link_pb2.Credentials(token=self.token.read())))
+            if token := self.token.read():
+                peer.replica.link.send(link_pb2.Frame(credentials=link_pb2.Credentials(token=token)))
         except SnakepitError as error:
             log.warning("%s", error)
             self._renew_later(peer, 0.0)
