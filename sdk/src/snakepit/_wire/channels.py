@@ -67,6 +67,13 @@ def client_options() -> Options:
     ]
 
 
+MOST_STREAMS = 1000
+"""Calls and streams of one connection. A client's gRPC waits with the next one, and its caller doesn't notice."""
+
+MOST_PENDING = 100_000
+"""Requests of all connections that nobody has looked at yet. Above a thousand, gRPC's own bound, it cancels some at random, anybody's."""
+
+
 def server_options() -> Options:
     """For a control-plane replica's server; `so_reuseport` off, or two replicas on one port would share it silently."""
     return [
@@ -75,4 +82,7 @@ def server_options() -> Options:
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_concurrent_streams", MOST_STREAMS),
+        ("grpc.server.max_pending_requests", MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
     ]
