@@ -1,0 +1,35 @@
+"""One attack, in a process of its own: `python -m hostile.attack NAME TARGET SCALE SEED`. It exits with 0 when all was as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import sys
+import time
+
+NICE = 5
+"""An attacker elsewhere would not take the victim's processors."""
+
+
+def main(name: str, target: str, scale: str, seed: str) -> None:
+    os.nice(NICE)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    given = (json.loads(target), float(scale), random.Random(seed))
+    began = time.process_time()
+    if name.startswith("sockets."):
+        from hostile.sockets import Sockets
+
+        getattr(Sockets(*given), name.partition(".")[2])()
+    else:
+        from hostile.tokens import Tokens
+
+        asyncio.run(getattr(Tokens(*given), name.partition(".")[2])())
+    print(f"{time.process_time() - began:.1f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

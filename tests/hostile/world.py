@@ -1,0 +1,155 @@
+"""The real programs: a control plane that asks everybody for a token, one capsule of three workers, and a good client beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakepit.spec import encode_spec
+from support.attack import MIB, Plane, plane
+from support.capsules import spec
+from support.dev_server import wait_until
+from support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, signed
+from support.ports import free_port
+
+TESTS = Path(__file__).parents[1]
+POOL = "default/sample"
+SUBJECTS = ("ada", "eve", "mallory")
+
+
+@dataclass
+class Figures:
+    """Of control plane and agent, in that order where there are two."""
+
+    rss: tuple[int, int]
+    descriptors: tuple[int, int]
+    tasks: int
+    series: int
+
+
+class World:
+    def __init__(
+        self, control: Plane, folder: Path, ports: dict[str, int], agent: subprocess.Popen[bytes], good: subprocess.Popen[str]
+    ) -> None:
+        self.control = control
+        self.folder = folder
+        self.ports = ports
+        self.agent = agent
+        self.good = good
+
+    def target(self) -> dict[str, Any]:
+        """What an attacker is told: where everything is, and tokens of its own."""
+        return {**self.ports, "run": str(self.folder / "run"), "tokens": {name: signed(claims(name)) for name in SUBJECTS[1:]}}
+
+    def diary(self) -> dict[str, Any]:
+        """What the good client has seen since this was asked last."""
+        assert self.good.stdin is not None
+        assert self.good.stdout is not None
+        self.good.stdin.write("\n")
+        self.good.stdin.flush()
+        read: dict[str, Any] = json.loads(self.good.stdout.readline())
+        return read
+
+    def figures(self) -> Figures:
+        pids = (self.control.pid, self.agent.pid)
+        for _ in range(20):  # What only the loop knows is left out of a scrape for which it has no time.
+            text = metrics(self.ports["metrics"])
+            if (tasks := re.search(r"^snakepit_tasks (\S+)", text, re.MULTILINE)) is not None:
+                break
+        assert tasks is not None, text
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return Figures(tuple(map(rss, pids)), tuple(map(descriptors, pids)), int(float(tasks[1])), len(lines))  # type: ignore[arg-type]
+
+
+def metrics(port: int) -> str:
+    """A scrape."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def claims(name: str) -> dict[str, Any]:
+    own = {"aud": [AUDIENCE], "sub": f"system:serviceaccount:shop:{name}", "exp": int(time.time()) + 86400}
+    return pod_claims(f"{name}-0", "shop/none", **own)
+
+
+def rss(pid: int) -> int:
+    """In MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def run(*words: str, **options: Any) -> subprocess.Popen[Any]:
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
+    return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    names = ("grpc", "metrics", "health", "lane", "agent")
+    ports = {name: free_port() for name in names}
+    with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
+        folder = Path(made)
+        (folder / "run").mkdir()
+        (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
+        (folder / "ada").write_text(signed(claims("ada")))
+        (folder / "agent").write_text(signed(pod_claims("sample-0", POOL)))
+        control = stack.enter_context(
+            plane(
+                SNAKEPIT_LISTEN=f"127.0.0.1:{ports['grpc']}",
+                SNAKEPIT_METRICS_LISTEN=f"127.0.0.1:{ports['metrics']}",
+                SNAKEPIT_HEALTH_LISTEN=f"127.0.0.1:{ports['health']}",
+                SNAKEPIT_LANE_LISTEN=f"127.0.0.1:{ports['lane']}",
+                SNAKEPIT_LINGER_SECONDS="10",
+                SNAKEPIT_AUTH="required",
+                SNAKEPIT_AUTH_KEYS=str(folder / "jwks"),
+                SNAKEPIT_AUTH_AUDIENCE=AUDIENCE,
+                SNAKEPIT_AUTH_ISSUER=NAME,
+                SNAKEPIT_AUTH_OPERATOR=OPERATOR,
+            )
+        )
+        own = {
+            "SNAKEPIT_POOL": POOL,
+            "SNAKEPIT_CAPSULE": "sample-0",
+            "SNAKEPIT_POD_UID": "pod-uid",
+            "SNAKEPIT_SERVER": control.address,
+            "SNAKEPIT_SPEC": encode_spec(spec("support.sample:Sample", worker={"processes": 3}, call={"payloads": ["json", "msgpack"]})),
+            "SNAKEPIT_RUN_DIR": str(folder / "run"),
+            "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
+            "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
+        }
+        log = stack.enter_context((folder / "capsule.log").open("wb"))
+        agent = run("snakepit_agent", env=own, stderr=log)
+        stack.callback(end, agent)
+        stack.callback(end, run("snakepit_worker.keeper", env=own, stderr=log, stdout=log))
+        ready = 'snakepit_workers_ready{pool="default/sample"} 3'
+        wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
+        good = run("hostile.good_client", control.address, str(folder / "ada"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        stack.callback(end, good)
+        found = World(control, folder, ports, agent, good)
+        wait_until(lambda: "link" in found.diary()["calls"] or time.sleep(0.3), "the good client calls")
+        yield found
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            if pipe is not None:
+                pipe.close()
