@@ -8,4 +8,120 @@ BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## Make .venv with every component of the checkout
+
+$(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
+	@echo "setting up .venv (once; about a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
+	@touch $@
+
+wheels: setup ## Build the six distributions into dist/, for `pip install dist/*.whl` in an environment of yours
+	@rm -rf dist
+	@PATH="$(CURDIR)/$(BIN):$$PATH" hack/images/build-wheels dist $(DISTRIBUTIONS)
+
+demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
+	@$(BIN)/python examples/digits/demo
+
+# Our programs start hundreds of times there, so they are compiled first; so are the tests, as pytest writes them, for the next run.
+# SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
+test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
+	@hack/test-cluster
+
+test-upgrade: setup ## The chart and images of FROM (a tag or a commit), upgraded to this checkout under load: at each release
+	@hack/test-upgrade
+
+test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter of an hour
+	@$(PYTHON) hack/keda.py
+	@$(BIN)/python -m pytest tests/keda -p no:cacheprovider -rP
+
+demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
+	@hack/demo-kubernetes
+
+$(BENCH_STAMP): requirements/bench.txt
+	@echo "setting up .venv-bench, for what the benchmarks compare with ..."
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
+	@$(BIN)/python -m tests.bench
+
+scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real API server, 10,000 workers at two replicas: what each costs
+	@$(BIN)/python -m tests.scale
+
+soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 60 seconds of it are in `make test`
+	@$(BIN)/python -m tests.soak
+
+hostile: setup ## Strangers and garbage for an hour (HOSTILE_SECONDS), twice of everything (HOSTILE_SCALE), and what it costs a good client: on a quiet machine
+	@SNAKEPIT_HOSTILE_SECONDS=$${HOSTILE_SECONDS:-3600} SNAKEPIT_HOSTILE_SCALE=$${HOSTILE_SCALE:-2} $(BIN)/python -m pytest tests/hostile -rP -p no:cacheprovider
+
+simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of the router, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
+	@SNAKEPIT_SEEDS=$${SNAKEPIT_SEEDS:-2000} $(BIN)/python -m pytest tests/simulation
+
+fuzz: setup ## New bytes for every parser of what others have made: FUZZ_SECONDS (600) in all, FUZZ_ONLY="pool_file worker"; half a minute of it is in `make test`
+	@$(BIN)/python -m tests.fuzz
+
+images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
+	@$(PYTHON) hack/cluster build
+
+$(RELEASE_STAMP): requirements/release.txt
+	@echo "setting up .venv-release, for what looks over releases ..."
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/release.txt
+	@touch $@
+
+sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked
+	@.venv-release/bin/python hack/sbom.py wheels dist
+	@.venv-release/bin/python hack/sbom.py images dist/images
+
+audit: $(RELEASE_STAMP) ## Known vulnerabilities of every Python package in images and wheels (AUDIT="-s osv": which database)
+	@.venv-release/bin/python hack/audit.py $(AUDIT)
+
+cluster-up: ## Start the two-node Kubernetes of hack/cluster
+	@$(PYTHON) hack/cluster up
+
+cluster-down: ## End it, and remove everything that it left
+	@$(PYTHON) hack/cluster down
+
+lint: setup ## Style, types, architecture, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy sdk/src worker-image/src agent/src control-plane/src operator/src local/src
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/buf lint proto
+	@$(BIN)/python hack/protos.py --breaking
+	@$(BIN)/python hack/protos.py --check
+	@$(BIN)/python hack/crds.py --check
+	@$(BIN)/python hack/docs.py --check
+
+protos: setup ## Generate the stubs of proto/
+	@$(BIN)/python hack/protos.py
+
+protos-release: setup ## Keep today's proto/ as that of a release, which later ones must not break
+	@$(BIN)/python hack/protos.py --release
+
+crds: setup ## Generate crds/ from snakepit.spec
+	@$(BIN)/python hack/crds.py
+
+requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
+	@cd requirements && for set in worker digits cli agent control-plane operator dev bench build release; do \
+	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
+
+docs: setup ## Generate docs/errors.md, references and pictures, and check that what the documents point at is there
+	@$(BIN)/python hack/docs.py
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv .venv-bench .venv-release .state .mypy_cache .ruff_cache .pytest_cache build dist site
