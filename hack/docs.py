@@ -3,9 +3,9 @@ in the chart it is the schema of its values.
 
 --check writes nothing.
 
-It checks links and their anchors, paths of the repository in `code`, `make` targets and SNAKEPIT_* variables. Pages that sources name must
-be there, and nothing may be cited by the number that it has in a list. It checks that every variable that is read stands in
-docs/environment.md, and the length of lines. It judges no prose.
+It checks links and their anchors (of a .py, the name of a test in it), paths of the repository in `code`, `make` targets and SNAKEPIT_*
+variables. Pages that sources name must be there, and nothing may be cited by the number that it has in a list. It checks that every
+variable that is read stands in docs/environment.md, and the length of lines. It judges no prose.
 """
 
 from __future__ import annotations
@@ -141,6 +141,9 @@ def _link_problem(document: Path, link: str) -> str | None:
     target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
     if not target.exists():
         return f"the link {link} leads nowhere"
+    if parts.fragment and target.suffix == ".py":
+        tested = re.search(rf"^(?:async )?def {re.escape(parts.fragment)}\(", target.read_text(), re.MULTILINE)
+        return None if tested else f"the link {link} names a test that is not there"
     if parts.fragment and parts.fragment not in anchors(target.read_text()):
         return f"the link {link} names a heading that is not there"
     return None

@@ -60,6 +60,15 @@ def test_a_module_that_does_not_say_what_it_is_for_is_noticed(docs: ModuleType, 
         docs.rooms.purpose(silent)
 
 
+def test_what_an_attacker_cant_do_is_shown_by_a_test_and_what_it_can_has_something_against_it() -> None:
+    """That the tests are there, hack/docs.py looks."""
+    part = _part((ROOT / "docs/security.md").read_text(), "What an attacker can and can't do")
+    rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith(("| can't |", "| can |"))]
+    assert len(rows) > 20
+    assert [row for row in rows if row[0] == "can't" and not re.search(r"\.py#test_", row[-1])] == []
+    assert [row for row in rows if len(row) != 3] == []
+
+
 def test_every_reason_of_an_error_has_a_row_and_a_meaning(docs: ModuleType) -> None:
     rows = [line.split(" | ") for line in docs.errors_page().splitlines() if line.startswith("| `")]
     assert len(rows) == len(docs.BY_REASON) + 1
@@ -71,14 +80,16 @@ def test_every_reason_of_an_error_has_a_row_and_a_meaning(docs: ModuleType) -> N
     [
         ("[a](nowhere.md)", "the link nowhere.md leads nowhere"),
         ("# Here\n[a](#there)", "the link #there names a heading that is not there"),
+        ("[a](here.py#test_it)", "the link here.py#test_it names a test that is not there"),
         ("`docs/nothing.md`", "`docs/nothing.md` is not in the repository"),
         ("`make coffee`", "there is no `make coffee`"),
         ("```sh\nmake coffee\n```", "there is no `make coffee`"),
         ("set SNAKEPIT_NONSENSE", "nothing reads SNAKEPIT_NONSENSE"),
     ],
-    ids=["link", "heading", "path", "target", "target in a block", "variable"],
+    ids=["link", "heading", "test", "path", "target", "target in a block", "variable"],
 )
 def test_a_pointer_to_nothing_is_noticed(docs: ModuleType, tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "here.py").write_text("def test_something_else() -> None: ...\n")
     page = tmp_path / "page.md"
     page.write_text(text)
     assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == [problem]
@@ -86,7 +97,10 @@ def test_a_pointer_to_nothing_is_noticed(docs: ModuleType, tmp_path: Path, text:
 
 def test_what_is_there_is_no_problem(docs: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# One thing\n\n[a](#one-thing) [b](page.md) `docs/*.md` `make test` SNAKEPIT_SERVER https://example.test/")
+    (tmp_path / "here.py").write_text("async def test_something() -> None: ...\n")
+    page.write_text(
+        "# One thing\n\n[t](here.py#test_something) [a](#one-thing) [b](page.md) `docs/*.md` `make test` SNAKEPIT_SERVER https://example.test/"
+    )
     assert list(docs.problems(page, {"test"}, {"SNAKEPIT_SERVER"})) == []
 
 
