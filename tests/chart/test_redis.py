@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from snakepit_control_plane.store.urls import parse_store_url
@@ -16,6 +18,19 @@ def test_the_bundled_redis_and_its_password_reach_the_control_plane(render: Rend
     assert variables["SNAKEPIT_STORE"]["value"] == "redis://:$(REDIS_PASSWORD)@snakepit-redis.snakepit-system:6379/0"
     names = list(variables)
     assert names.index("REDIS_PASSWORD") < names.index("SNAKEPIT_STORE"), "a variable is expanded only if it stands before"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_no_command_line_has_the_password(render: Render, replicas: int) -> None:
+    objects = render(f"redis.replicas={replicas}")
+    pod = objects.get("StatefulSet", "snakepit-redis")["spec"]["template"]["spec"]
+    server, *_ = pod["containers"]
+    assert "PASSWORD" not in str([each.get("args", []) + each["command"] for each in pod["containers"]])
+    # A configuration file is the program's first word.
+    assert server["args"][replicas // 3] == "/etc/snakepit/redis-auth/auth.conf"
+    data = objects.get("Secret", "snakepit-redis")["data"]
+    password = base64.b64decode(data["password"]).decode()
+    assert base64.b64decode(data["auth.conf"]).decode() == f"requirepass {password}\nmasterauth {password}\n"
 
 
 THREE = ("redis.replicas=3", "redis.command={/opt/bin/redis-server}")

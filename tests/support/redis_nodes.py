@@ -37,7 +37,9 @@ class Node:
     def start(self, *roles: str) -> None:
         """Both programs, unless told which one."""
         self._folder.mkdir(exist_ok=True)
-        options = ("--port", str(self._nodes.port), "--dir", str(self._folder), "--requirepass", PASSWORD, *OPTIONS)
+        auth = self._nodes.folder / "auth.conf"
+        auth.write_text(f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\n")
+        options = (str(auth), "--port", str(self._nodes.port), "--dir", str(self._folder), *OPTIONS)
         keeps = ("--appendonly", "yes" if self._nodes.keeps else "no")
         for role in roles or ("sentinel", "server"):
             words = (*options, *keeps) if role == "server" else ()

@@ -69,7 +69,7 @@ server() {
     sleep 1
   done
   [ "$leader" = "$SELF" ] || set -- "$@" --replicaof "$leader" "$PORT"
-  exec "$@" --masterauth "$REDIS_PASSWORD" --replica-announce-ip "$SELF" --replica-announce-port "$PORT"
+  exec "$@" --replica-announce-ip "$SELF" --replica-announce-port "$PORT"
 }
 
 # A dial that is refused while a pod has no address, and taken when its kernel tries again, leaves the refusal in the socket's error queue. No
@@ -82,7 +82,7 @@ stay_calm() {
       again=
     elif [ -z "$again" ]; then
       again=yes
-      cli -h "$HERE" -p "$SENTINEL_PORT" sentinel set main auth-pass "$REDIS_PASSWORD"
+      printf 'sentinel set main auth-pass %s\n' "$REDIS_PASSWORD" | cli -h "$HERE" -p "$SENTINEL_PORT"
     else
       kill $$
     fi
