@@ -28,6 +28,7 @@ GROUPS = (
     "tail",
     "plain",
     "large",
+    "tls",
     "peers",
     "broker",
     "replicas",

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -34,8 +35,9 @@ ADAPTER = "echo:Echo"
 class Plane:
     """What runs. `server` is the address for a client: all replicas."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = folder
+        self._environment = environment
         self._output = (BUILD / "bench-plane.log").open("ab")
         self.replicas: dict[str, subprocess.Popen[bytes]] = {}
         self.agents: list[subprocess.Popen[bytes]] = []
@@ -86,7 +88,9 @@ class Plane:
         """On a leash: whatever becomes of the benchmark, none of them stays."""
         quiet = {"SNAKEPIT_LOG_LEVEL": "warning", "SNAKEPIT_LOG_FORMAT": "text"}
         argv = [sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), module]
-        return subprocess.Popen(argv, env={**quiet, **os.environ, **own}, stdout=self._output, stderr=self._output, start_new_session=True)
+        return subprocess.Popen(
+            argv, env={**quiet, **os.environ, **self._environment, **own}, stdout=self._output, stderr=self._output, start_new_session=True
+        )
 
     async def end(self) -> None:
         """At once: nothing that runs matters any more. Workers go with their keeper, which goes on TERM with its agent gone."""
@@ -101,19 +105,28 @@ class Plane:
 
 @asynccontextmanager
 async def plane(
-    *, processes: int = 4, capsules: int = 1, replicas: int = 1, store: str = "memory:", **sections: Any
+    *,
+    processes: int = 4,
+    capsules: int = 1,
+    replicas: int = 1,
+    store: str = "memory:",
+    environment: Mapping[str, str] = MappingProxyType({}),
+    **sections: Any,
 ) -> AsyncIterator[tuple[Plane, snakepit.Pool]]:
-    """Replicas and capsules of `processes` one-slot workers each, ready, and a client's handle on their pool. `sections` of the spec."""
+    """Replicas and capsules of `processes` one-slot workers each, ready, and a client's handle on their pool. `sections` of the spec.
+
+    `environment`: of all programs.
+    """
     spec = msgspec.convert({"worker": {"adapter": ADAPTER, "processes": processes}, **sections}, SnakePoolSpec)
     BUILD.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    running = Plane(folder)
+    running = Plane(folder, environment)
     try:
         for _ in range(replicas):
             running.start_replica(store)
         for _ in range(capsules):
             running.start_capsule(spec)
-        async with snakepit.Client(running.server, connect_timeout=READY_SECONDS) as client:
+        async with snakepit.Client(running.server, connect_timeout=READY_SECONDS, ca_file=environment.get("SNAKEPIT_CA_FILE")) as client:
             pool = client.pool(POOL)
             await until_warm(pool, processes * capsules, asks=4 * replicas)
             yield running, pool
