@@ -9,6 +9,7 @@ from pathlib import Path
 from snakepit._environment import Environment
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit._wire.dial import parse_target
+from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.model.quotas import Limits, variable
 from snakepit_control_plane.servers.certificate import TlsFiles
@@ -42,7 +43,7 @@ class Settings(Limits):
     """What is shown at `listen` and `lane` (SNAKEPIT_TLS_CERT_FILE, SNAKEPIT_TLS_KEY_FILE, SNAKEPIT_TLS_CLIENT_CA_FILE); None: no TLS."""
     tls_clients: str = "0.0.0.0:7806"
     """gRPC address for clients that show a certificate, where there is a CA for them (SNAKEPIT_TLS_CLIENT_LISTEN)."""
-    authentication: authentication.Authentication | None = None
+    authentication: authentication.Authentication | LocalTokens | None = None
     """How agents and the operator prove who they are (SNAKEPIT_AUTH and its kin); None: they needn't."""
 
 

@@ -9,12 +9,15 @@ import socket
 import termios
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments, ServerUnavailable
+
+if TYPE_CHECKING:
+    from snakepit_control_plane.authentication.static import LocalTokens
 
 
 def dev(
@@ -24,6 +27,10 @@ def dev(
     store: Annotated[
         str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
     ] = "memory:",
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help='Ask callers for a token of this file; a line each: token,subject,uid,"groups".'),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Replace the workers when the code beside a pool file changes.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="One worker, no deadlines, and its stdin and stdout are this terminal: for breakpoint().")
@@ -39,7 +46,12 @@ def dev(
     from snakepit_local.machine import run
 
     settings = Settings(
-        listen=listen, metrics=None if metrics == "off" else metrics, store=check_store(store), linger_seconds=0.0, drain_seconds=0.0
+        listen=listen,
+        metrics=None if metrics == "off" else metrics,
+        store=check_store(store),
+        linger_seconds=0.0,
+        drain_seconds=0.0,
+        authentication=None if token_file is None else _tokens(token_file),
     )
     check_free(listen)
     terminal = _terminal() if debug else ""
@@ -53,6 +65,17 @@ def dev(
         raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --metrics)") from error
     if code:
         raise typer.Exit(code)
+
+
+def _tokens(file: Path) -> LocalTokens:
+    """Raises InvalidArguments."""
+    from snakepit_control_plane.authentication.static import LocalTokens, StaticTokens
+
+    try:
+        StaticTokens(str(file), "--token-file").read()
+    except (OSError, ValueError) as error:
+        raise InvalidArguments(f"--token-file {file}: {getattr(error, 'strerror', None) or error}") from None
+    return LocalTokens(str(file))
 
 
 def _terminal() -> str:

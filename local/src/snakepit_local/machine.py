@@ -15,9 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
+from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
@@ -43,6 +45,9 @@ WATCHING = {"PYTHONDONTWRITEBYTECODE": "1"}
 RELOAD_SECONDS = 0.05
 """Between two looks at whether the new code serves."""
 
+OWN_TOKEN = "token"
+"""In the folder of a run, where callers are asked for theirs: what this process, and the agents that it starts, bring."""
+
 STOP_SECONDS = 2.0
 
 INTERRUPTED = 130
@@ -67,12 +72,17 @@ class Machine:
         self._settings = settings
         self._reporter = reporter
         self._watch = watch
+        self._token_file: Path | None = None
         self._changed = asyncio.Event()
         self._complete = asyncio.Event()
 
     async def run(self) -> None:
         """Raises AddressInUse. When it returns, nothing of it is left."""
         root = make_root()
+        if isinstance(tokens := self._settings.authentication, LocalTokens):
+            self._token_file = root / OWN_TOKEN
+            self._token_file.touch(0o600)
+            self._token_file.write_text(tokens.own)
         try:
             self.control_plane = await serve(self._settings)
             try:
@@ -81,6 +91,9 @@ class Machine:
                 await self._stop_control_plane(self.control_plane)
         finally:
             shutil.rmtree(root, ignore_errors=True)
+
+    def _client(self) -> Client:
+        return Client(self.control_plane.address, token_file=self._token_file, ca_file=OFF)
 
     def wake(self, *_: object) -> None:
         """Something has changed: look at all pools soon."""
@@ -97,8 +110,8 @@ class Machine:
             for each in (self._reporter.agent_line(pool, capsule, line) if ours else line).splitlines():
                 logbook.add(pool, capsule, each)
 
-        self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment)
-        self._fleet = Fleet(control_plane.address, self.wake)
+        self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment, self._token_file)
+        self._fleet = Fleet(control_plane.address, self.wake, Token(self._token_file))
         self._fleet.set_pools(pool_settings(local.pool) for local in self._pools.values())
         tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
         if self._watch:
@@ -162,11 +175,11 @@ class Machine:
         """Say once that all is ready, with a command to try."""
         await self._complete.wait()
         tools = {}
-        async with Client(self.control_plane.address, ca_file=OFF) as client:
+        async with self._client() as client:
             for name, local in self._pools.items():
                 tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
         needy = {name: needy_tools(adapter_source(local)) for name, local in self._pools.items()}
-        self._reporter.ready(self.control_plane.address, tools, needy)
+        self._reporter.ready(self.control_plane.address, tools, needy, tokens=self._token_file is not None)
 
     def _is_complete(self, local: LocalPool) -> bool:
         view = self._fleet.view(local.name)
@@ -175,7 +188,7 @@ class Machine:
         return view is not None and view.ready_workers >= desired(spec) * per_capsule
 
     async def _watch_code(self) -> None:
-        async with Client(self.control_plane.address, ca_file=OFF) as client:
+        async with self._client() as client:
             await asyncio.gather(*(self._watch_pool(client.pool(name), local.folder) for name, local in self._pools.items()))
 
     async def _watch_pool(self, pool: Pool, folder: Path) -> None:

@@ -80,14 +80,24 @@ class CapsuleProcesses:
 
 
 class Capsules:
-    """All capsules of this machine. `wake` is called when one has ended; `environment` is added to that of their programs."""
+    """All capsules of this machine. `wake` is called when one has ended; `environment` is added to that of their programs.
+
+    `token_file`: the agents', where they are asked for a token.
+    """
 
     def __init__(
-        self, server: str, root: Path, wake: Callable[[], None], on_line: OnLine, environment: Mapping[str, str] | None = None
+        self,
+        server: str,
+        root: Path,
+        wake: Callable[[], None],
+        on_line: OnLine,
+        environment: Mapping[str, str] | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self._environment = environment or {}
         self._server = server
         self._root = root
+        self._token_file = token_file
         self._wake = wake
         self._on_line = on_line
         self._capsules: dict[str, CapsuleProcesses] = {}
@@ -203,6 +213,7 @@ class Capsules:
             "SNAKEPIT_RUN_DIR": str(capsule.run_dir),
             "SNAKEPIT_HEALTH_PORT": "0",
             "SNAKEPIT_CA_FILE": OFF,
+            "SNAKEPIT_TOKEN_FILE": str(self._token_file or ""),
             **self._environment,
         }
 

@@ -107,9 +107,11 @@ class Reporter:
         else:
             self.say(f"pool {name} is not available: {view.reason} {view.message}".rstrip(), "yellow")
 
-    def ready(self, address: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]]) -> None:
-        """All pools are complete: print where to call them, and a command to try."""
+    def ready(self, address: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]], *, tokens: bool = False) -> None:
+        """All pools are complete: print where to call them, and a command to try. `tokens`: callers are asked for theirs."""
         self.say(f"ready: the control plane is at {address}; Ctrl-C stops everything", "bold green")
+        if tokens:
+            self.say("callers bring a token: SNAKEPIT_TOKEN_FILE names the file of theirs, with nothing else in it")
         for name, tools in pools.items():
             if tools:
                 self.say(f"try: {example(address, name, tools, needy[name])}", "bold")

@@ -23,7 +23,8 @@ from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
-from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, MOST_CHARACTERS, Guarded
+from snakepit_control_plane.authentication.gate import MOST_CHARACTERS
+from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
 from snakepit_control_plane.authentication.tokens import LEEWAY_SECONDS, Key, parse_keys, read, service_account

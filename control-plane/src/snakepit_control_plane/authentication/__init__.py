@@ -9,14 +9,17 @@ from functools import partial
 
 from snakepit_control_plane.authentication.gate import Gate
 from snakepit_control_plane.authentication.settings import Authentication
+from snakepit_control_plane.authentication.static import LocalGate, LocalTokens
 
-__all__ = ["Authentication", "Gate", "make_gate"]
+__all__ = ["Authentication", "Gate", "LocalTokens", "make_gate"]
 
 
-def make_gate(wanted: Authentication | None) -> Gate:
+def make_gate(wanted: Authentication | LocalTokens | None) -> Gate:
     """None: everybody may say anything."""
     if wanted is None:
         return Gate()
+    if isinstance(wanted, LocalTokens):
+        return LocalGate(wanted)
     # The cryptography is 10 MiB: only those who use it pay for that.
     from snakepit_control_plane.authentication.guarded import Guarded
     from snakepit_control_plane.authentication.keys import Keys, discover, fetch

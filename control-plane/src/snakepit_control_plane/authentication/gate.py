@@ -14,6 +14,14 @@ from snakepit.errors import PermissionDenied, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.model.caller import Caller
 
+HEADER = "authorization"
+SCHEME = "bearer "
+
+MOST_CHARACTERS = 16 * 1024
+"""A longer token isn't looked at."""
+
+HELP = "docs/security.md says how a pod, a laptop and a program elsewhere get one"
+
 AUTHENTICATED = "system:authenticated"
 """The group of everybody who is known."""
 
@@ -52,6 +60,23 @@ class Gate:
     async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
         """Whom calls come from that come by this connection. `certificate`: what its other end has shown, in PEM."""
         return Caller(connection)
+
+
+def bearer(metadata: Metadata, who: str, help_: str = "") -> str:
+    """The token. Raises Unauthenticated where there is none, and for credentials of another kind."""
+    found = next((str(value) for key, value in metadata if key == HEADER), "")
+    if found and not found.lower().startswith(SCHEME):
+        raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
+    if not (token := found[len(SCHEME) :].strip()):
+        raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}")
+    if len(token) > MOST_CHARACTERS:
+        raise Unauthenticated(f"the token has more than {MOST_CHARACTERS} characters")
+    return token
+
+
+def caller(identity: Identity) -> Caller:
+    """Who brings a token that says this."""
+    return Caller(identity.subject, identity.subject, identity.groups, identity.expires)
 
 
 def check_agent(identity: Identity, claimed: link_pb2.Capsule, audience: str) -> None:

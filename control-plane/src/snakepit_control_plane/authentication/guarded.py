@@ -5,10 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from snakepit.errors import ServerUnavailable, Unauthenticated
+from snakepit.errors import Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication.certificates import bearer_of
-from snakepit_control_plane.authentication.gate import Gate, Identity, Metadata, check_agent, check_caller, check_operator
+from snakepit_control_plane.authentication.gate import (
+    HELP,
+    Gate,
+    Identity,
+    Metadata,
+    bearer,
+    caller,
+    check_agent,
+    check_caller,
+    check_operator,
+)
 from snakepit_control_plane.authentication.issuers import Issuer
 from snakepit_control_plane.authentication.keys import Keys
 from snakepit_control_plane.authentication.settings import Authentication
@@ -16,18 +26,10 @@ from snakepit_control_plane.authentication.static import StaticTokens
 from snakepit_control_plane.authentication.tokens import issuer_of, key_id, person, read, service_account
 from snakepit_control_plane.model.caller import Caller
 
-HEADER = "authorization"
-SCHEME = "bearer "
-
 CHECKED_SECONDS = 30.0
 """A token that was right is taken to be so for this long: each stream of a call brings one, and checking it takes 0.2 ms."""
 
 MOST_CHECKED = 4096
-
-MOST_CHARACTERS = 16 * 1024
-"""A longer token isn't looked at."""
-
-HELP = "docs/security.md says how a pod, a laptop and a program elsewhere get one"
 
 
 class Guarded(Gate):
@@ -44,41 +46,34 @@ class Guarded(Gate):
         self._wanted = wanted
         self._keys = keys
         self._others = {issuer.issuer.url: (issuer, theirs) for issuer, theirs in others}
-        self._static = StaticTokens(wanted.tokens_file) if wanted.tokens_file else None
+        self._static = StaticTokens(wanted.tokens_file, "SNAKEPIT_AUTH_TOKENS_FILE") if wanted.tokens_file else None
         self._clock, self._wall = clock, wall
         self._checked: dict[tuple[str, str], tuple[Identity, float]] = {}
 
     async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """A stream's own token is asked for at its beginning only: a link outlives the token that opened it."""
-        identity = await self._of_cluster(_bearer(metadata, f"the agent of capsule {claimed.name}"))
+        identity = await self._of_cluster(bearer(metadata, f"the agent of capsule {claimed.name}"))
         check_agent(identity, claimed, self._wanted.audience)
 
     async def admit_operator(self, metadata: Metadata) -> None:
         """See `gate.Gate`."""
-        identity = await self._of_cluster(_bearer(metadata, "whoever syncs pools"))
+        identity = await self._of_cluster(bearer(metadata, "whoever syncs pools"))
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 
     async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
         """See `gate.Gate`."""
         if certificate:
-            if (bearer := bearer_of(certificate)).expires <= self._wall():
+            if (known := bearer_of(certificate)).expires <= self._wall():
                 raise Unauthenticated("the client's certificate has expired")
-            return _caller(bearer)
-        token = _bearer(metadata, "the caller", HELP)
-        if self._static is not None and (identity := self._of_file(token)) is not None:
-            return _caller(identity)
+            return caller(known)
+        token = bearer(metadata, "the caller", HELP)
+        if self._static is not None and (identity := self._static.find(token)) is not None:
+            return caller(identity)
         if self._others and (found := self._others.get(issuer_of(token))) is not None:
-            return _caller(await self._checked_once(token, found[0].issuer.url, lambda: self._of_issuer(token, *found)))
+            return caller(await self._checked_once(token, found[0].issuer.url, lambda: self._of_issuer(token, *found)))
         identity = await self._of_cluster(token)
         check_caller(identity, self._wanted.audience)
-        return _caller(identity)
-
-    def _of_file(self, token: str) -> Identity | None:
-        assert self._static is not None
-        try:
-            return self._static.find(token)
-        except (OSError, ValueError) as error:
-            raise ServerUnavailable(f"SNAKEPIT_AUTH_TOKENS_FILE can't be used: {error}") from None
+        return caller(identity)
 
     async def _of_cluster(self, token: str) -> Identity:
         async def look() -> Identity:
@@ -101,19 +96,3 @@ class Guarded(Gate):
             self._checked.clear()
         self._checked[token, issuer] = identity, self._clock() + CHECKED_SECONDS
         return identity
-
-
-def _caller(identity: Identity) -> Caller:
-    return Caller(identity.subject, identity.subject, identity.groups, identity.expires)
-
-
-def _bearer(metadata: Metadata, who: str, help_: str = "") -> str:
-    """Raises Unauthenticated where there is none, and for credentials of another kind."""
-    found = next((str(value) for key, value in metadata if key == HEADER), "")
-    if found and not found.lower().startswith(SCHEME):
-        raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
-    if not (token := found[len(SCHEME) :].strip()):
-        raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}")
-    if len(token) > MOST_CHARACTERS:
-        raise Unauthenticated(f"the token has more than {MOST_CHARACTERS} characters")
-    return token

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from snakepit_control_plane.authentication import Authentication
+from snakepit_control_plane.authentication import Authentication, LocalTokens
 from snakepit_control_plane.authorization.access import Access
 
 __all__ = ["Access", "make_access"]
 
 
-def make_access(wanted: Authentication | None) -> Access:
+def make_access(wanted: Authentication | LocalTokens | None) -> Access:
     """None, or no API server to ask: everybody may do everything."""
-    if wanted is None or not wanted.api_server:
+    if not isinstance(wanted, Authentication) or not wanted.api_server:
         return Access()
     from snakepit_control_plane.authorization.audit import Audit
     from snakepit_control_plane.authorization.reviews import Reviews
