@@ -47,6 +47,21 @@ class Intruder(Adapter):
         return got
 
     @tool
+    def memories(self) -> dict[str, list[str]]:
+        """Whose memory it can open, of the processes that it sees, and whose it can't: their command lines. Its own it can."""
+        said: dict[str, list[str]] = {"opened": [], "refused": []}
+        for pid in _processes():
+            words = " ".join(_words(pid, "cmdline"))
+            try:
+                Path(f"/proc/{pid}/mem").open("rb").close()
+                said["opened"].append("its own" if pid == os.getpid() else words)
+            except PermissionError:
+                said["refused"].append(words)
+            except OSError:  # it has ended
+                continue
+        return said
+
+    @tool
     def run_folder(self) -> dict[str, Any]:
         """What is in the folder that it shares with the agent, and what the agent's socket says to a second keeper."""
         folder = Path("/run/snakepit")

@@ -84,6 +84,12 @@ def test_a_tool_sees_the_processes_of_its_own_container_alone_and_no_secret_in_t
     assert all(found in ([], "FileNotFoundError", "PermissionError") for found in reached.values()), reached
 
 
+def test_a_tool_opens_the_memory_of_no_other_process_though_it_has_their_uid(namespace: str, pool: str) -> None:
+    found = tried("memories", namespace)
+    assert found["opened"] == ["its own"]
+    assert any("snakepit-keeper" in words for words in found["refused"])
+
+
 def test_the_folder_that_it_shares_with_the_agent_has_one_socket_which_lets_no_second_keeper_in(namespace: str, pool: str) -> None:
     found = tried("run_folder", namespace)
     assert found == {"listed": {"control.sock": "0o660"}, "answer": ""}

@@ -119,7 +119,8 @@ def of_an_agents_link(data: bytes) -> None:
     async def say(world: World) -> None:
         link = Link(lambda _, frames: None, name="odd")
         capsule = await world.fleet.join(link_pb2.Hello(protocol=1, role=link_pb2.ROLE_AGENT, capsule=CAPSULE), link.send)
-        await _say(AgentPeer(world.flow, world.fleet, world.store, capsule, link), link, messages, world)
+        peer = AgentPeer(world.flow, world.fleet, world.store, capsule, link, Door(Gate(), Access()))
+        await _say(peer, link, messages, world)
         world.fleet.lose(world.pool, capsule, "it is over")
 
     _beside_a_call(say)

@@ -50,6 +50,37 @@ def say(*frames: FromWorker) -> None:
             continue
 
 
+GARBAGE: dict[str, tuple[int, bytes]] = {
+    "no length that can be": (socket.SOCK_STREAM, b"\xff" * 8),
+    "no frame": (socket.SOCK_STREAM, b"\0\0\0\1\xc1"),
+    "no text": (socket.SOCK_STREAM, b"\0\0\0\7\x91\x92\xa4\xff\xfe\xff\xfe"),
+    "nesting without end": (socket.SOCK_STREAM, (100_000).to_bytes(4, "big") + b"\x91" * 100_000),
+    "no call's number": (socket.SOCK_SEQPACKET, b"\xff"),
+    "a number and no memory": (socket.SOCK_SEQPACKET, bytes(8)),
+    "more than a packet": (socket.SOCK_SEQPACKET, bytes(150_000)),
+}
+"""By its kind of socket: that of an outbox, or of the inbox, whose way back is for memory."""
+
+
+def throw(kind: int, data: bytes) -> None:
+    """Into each socket of that kind, as whoever has taken over a worker could."""
+    for each in Path("/proc/self/fd").iterdir():
+        try:
+            with socket.socket(fileno=os.dup(int(each.name))) as sock:
+                if sock.family == socket.AF_UNIX and sock.type == kind:
+                    sock.send(data)
+        except OSError:  # no socket
+            continue
+
+
+@tool
+def garbage(name: str, id: int) -> None:
+    """Says that, and that a result of this very call lies there: the agent looks for it. Then stays."""
+    throw(*GARBAGE[name])
+    say(Done(id, FORGED, sections=(8,)))
+    time.sleep(60)
+
+
 @tool
 def wait(path: str) -> str:
     """Until that file exists."""

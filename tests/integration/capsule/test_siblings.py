@@ -10,7 +10,7 @@ import pytest
 
 from snakepit.v1 import pool_pb2
 from support.capsules import capsule, spec
-from support.forging import LIES, ODD
+from support.forging import GARBAGE, LIES, ODD
 from support.replica import Replica, replica
 
 ADAPTER = "support.forging"
@@ -53,6 +53,30 @@ async def test_whatever_a_worker_says_of_its_own_call_harms_neither_the_link_nor
         go.touch()
         assert await control.value(waiting) == "own"
         assert len(control.hellos) == 1, "its link broke"
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_garbage_ends_its_worker_alone_once_and_with_a_reason_that_is_logged_and_reported(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    go = tmp_path / "go"
+    async with replica() as control, capsule(spec(ADAPTER, worker={"processes": 2}), control):
+        sibling, odd = await control.ready(2)
+        waiting = control.call(sibling, "wait", {"path": str(go)})
+        asked = await control.result(control.call(odd, "garbage", {"name": name, "id": 2}))
+        assert asked.error.reason == "WORKER_LOST", asked
+        await until_replaced(control, odd)
+        go.touch()
+        assert await control.value(waiting) == "own"
+        assert await control.value(control.call((await control.ready(2))[1], "wait", {"path": str(go)})) == "own"
+        reported = [each for heard in control.heard("report") for each in heard.workers if each.id == odd.id and each.reason]
+        assert {each.reason for each in reported} >= {"ChannelBroken"}, reported
+        assert "box can't be read: " in reported[-1].message
+        assert control.workers()[0].incarnation == sibling.incarnation
+        assert len(control.hellos) == 1, "its link broke"
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("worker sample-0/1 is killed")]
+    assert len(told) == 1, told
 
 
 async def until_replaced(control: Replica, worker: pool_pb2.Worker) -> None:

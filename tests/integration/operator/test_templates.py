@@ -138,3 +138,15 @@ async def test_every_field_of_a_pod_template_is_in_the_pod_or_refused_by_its_nam
     names = {path: path.rpartition(".")[2] for path in refused}
     assert not {path: said for path, said in refused.items() if OTHERWISE.get(names[path], names[path]) not in said}
     assert {path for path in refused if path.startswith("spec.")} == REFUSED
+
+
+async def test_capsules_run_under_the_runtime_class_of_their_template(kube: Kube, admin: Admin) -> None:
+    """As gVisor's and Kata's, which are sandboxes: a process is none."""
+    gvisor = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}
+    await admin.ask("POST", "/apis/node.k8s.io/v1/runtimeclasses", gvisor)
+    settings = Settings(namespace=SYSTEM, identity="me", agent=AgentImage(image="agent:1"), watch_namespaces=(admin.namespace,))
+    await admin.make_pool("boxed", replicas=1, template={"spec": {"runtimeClassName": "gvisor"}})
+    operator = Reconciler(kube, settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
+    await operator.reconcile(f"{admin.namespace}/boxed", time.time())
+    (made,) = (await admin.ask("GET", f"{admin.path('pods')}?labelSelector=snakepit.dev/pool%3Dboxed"))["items"]
+    assert made["spec"]["runtimeClassName"] == "gvisor"

@@ -34,7 +34,7 @@ from snakepit._ipc.control import (
     decode_from_agent,
 )
 from snakepit._ipc.sockets import FramingError, recv_packet
-from snakepit_worker import logs, processes
+from snakepit_worker import box, logs, processes
 from snakepit_worker.agent_connection import AgentConnection, close_sockets
 from snakepit_worker.collector import Collector
 from snakepit_worker.launcher import Launcher
@@ -74,6 +74,7 @@ class Keeper:
         self.collector = Collector()
         self._guard = Guard(self._lineage)
         self._log_by_the_collector()
+        logger.info("workers are kept out of each other's memory: %s", "by Landlock" if box.holds() else "only if Yama does it")
         try:
             self._signals = Signals(self._selector)
             processes.adopt_orphans()

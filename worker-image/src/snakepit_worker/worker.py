@@ -38,7 +38,7 @@ from snakepit._ipc.worker import (
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
 from snakepit.author.tools import describe, discover
-from snakepit_worker import container, debugging, logs, raised
+from snakepit_worker import box, container, debugging, logs, raised
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
@@ -303,6 +303,7 @@ def run(ends: WorkerEnds, keeper_pid: int, factory: Factory | None) -> int:
     if start is None:
         os._exit(0)  # It was never a worker: nothing of the author's is to run here, not even at exit.
     die_with(keeper_pid)
+    box.enter(box.version())
     name_process(start.name or f"worker/{start.index}")
     logs.redirect(ends.output)
     logs.one_call.share(ends.note)

@@ -24,7 +24,7 @@ from snakepit._ipc.control import StartWorker
 from snakepit._ipc.sockets import Packet, close_all, packet_pair, recv_packet, send_packet
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.tools import is_async, read_ahead
-from snakepit_worker import forking, logs, worker
+from snakepit_worker import box, forking, logs, worker
 from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
 from snakepit_worker.starting import Forked, NotForked, WorkerEnds, decode_request, explain, must_spawn, reply
@@ -201,6 +201,7 @@ def main() -> int:
     """`python -m snakepit_worker.zygote DESCRIPTOR KEEPER_PID`; returns in workers alone."""
     descriptor, keeper_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with(keeper_pid)
+    box.enter(box.version())
     logs.install()
     gc.disable()
     forking.prepare()

@@ -34,8 +34,8 @@ def problem(pool: dict[Any, Any]) -> str:
         if depth > DEEPEST:
             return TOO_DEEP
         if isinstance(value, dict):
-            if (wrong := next((name for name in value if not isinstance(name, str)), None)) is not None:
-                return f"{path or 'SnakePool'}: the name {quoted(str(wrong))} is no text in YAML: put it in quotes"
+            if odd := [name for name in value if not isinstance(name, str)]:
+                return f"{path or 'SnakePool'}: the name {quoted(str(odd[0]))} is no text in YAML: put it in quotes"
             waiting.extend((_end_of(f"{path}.{name}" if path else name), depth + 1, each) for name, each in value.items())
         elif isinstance(value, list):
             waiting.extend((_end_of(f"{path}[{index}]"), depth + 1, each) for index, each in enumerate(value))
