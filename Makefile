@@ -82,7 +82,7 @@ $(RELEASE_STAMP): requirements/release.txt
 	@.venv-release/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/release.txt
 	@touch $@
 
-sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked
+sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked (IMAGE_REPOSITORY, IMAGE_TAG)
 	@.venv-release/bin/python hack/sbom.py wheels dist
 	@.venv-release/bin/python hack/sbom.py images dist/images
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -136,7 +137,8 @@ def of_wheel(wheel: Path) -> Bom:
 
 
 def of_image(name: str) -> Bom:
-    image = images.Naming().of(name)
+    usual = images.Naming()
+    image = images.Naming(os.environ.get("IMAGE_REPOSITORY", usual.repository), os.environ.get("IMAGE_TAG", usual.tag)).of(name)
     requirements = {each.name: each for each in licences.pinned(name)}
     with mounted(image) as root:
         prefix = next(each for each in (root / "opt/snakepit", root / "usr/local") if any(each.glob(INSTALLED)))
