@@ -160,17 +160,21 @@ def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
         for image in wanted:
             keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
             _build_if_changed(paths, image, naming, base, keys[image.name])
-    _check_sizes(wanted, naming, base)
+    for image in wanted:
+        _check(image, naming.of(image.name), base)
     return [naming.of(image.name) for image in wanted]
 
 
-def _check_sizes(wanted: list[Image], naming: Naming, base: str) -> None:
-    for image in wanted:
-        if image.most_megabytes is not None:
-            size = megabytes_over(layers(naming.of(image.name)), layers(base))
-            progress.say(f"{naming.of(image.name)}: {size:.0f} MB over its base")
-            if size > image.most_megabytes:
-                raise Failure(f"The image {image.name} has {size:.0f} MB over its base: {image.most_megabytes} are the most.")
+def _check(image: Image, name: str, base: str) -> None:
+    """What a cluster relies on: the kubelet can tell by a number that it isn't root; and it is no larger than it may be."""
+    user = dict(inspect(name)["OCIv1"])["config"].get("User", "")  # type: ignore[call-overload]
+    if not user.partition(":")[0].strip("0").isdecimal():
+        raise Failure(f"The image {image.name} runs as {user or 'root'}: its Dockerfile must end with a USER that is a number, and not 0.")
+    if image.most_megabytes is not None:
+        size = megabytes_over(layers(name), layers(base))
+        progress.say(f"{name}: {size:.0f} MB over its base")
+        if size > image.most_megabytes:
+            raise Failure(f"The image {image.name} has {size:.0f} MB over its base: {image.most_megabytes} are the most.")
 
 
 def layers(name: str) -> dict[str, int]:
