@@ -20,7 +20,7 @@ address = "staging.example:7800"
 token-file = "/tokens/staging"
 
 [servers.production]
-kube = {context = "prod", namespace = "snakepit-system", release = "snakepit"}
+kube = {context = "prod", namespace = "snakepit-system", release = "snakepit", service-account = "robot"}
 namespace = "shop"
 """
 
@@ -29,7 +29,7 @@ def test_a_file_names_servers_and_defaults() -> None:
     found = parse(WHOLE, FILE)
     assert (found.server, found.namespace) == ("staging", "team")
     assert found.servers["staging"] == Server(address="staging.example:7800", token_file="/tokens/staging")
-    assert found.servers["production"].kube == Kube("prod", "snakepit-system", "snakepit")
+    assert found.servers["production"].kube == Kube("prod", "snakepit-system", "snakepit", "robot")
 
 
 def test_no_file_says_nothing(tmp_path: Path) -> None:
@@ -61,6 +61,10 @@ def test_it_is_where_such_files_are(environment: dict[str, str], found: str) -> 
         ("[servers.a]\n", "servers.a: say where it is, with address"),
         ("[servers.a]\naddress = 'b:1'\nkube = {}", "servers.a: say where it is, with address"),
         ("[servers.a]\nkube = {contxt = 'b'}", "servers.a.kube.contxt: there is no such key; did you mean context?"),
+        (
+            "[servers.a]\nkube = {service-acount = 'b'}",
+            "servers.a.kube.service-acount: there is no such key; did you mean service-account?",
+        ),
         ("[servers.a]\nkube = {context = 1}", "servers.a.kube.context: Expected `str | null`, got `int`"),
     ],
 )
@@ -91,6 +95,7 @@ def test_a_server_is_a_name_or_an_address() -> None:
 
 ANYWHERE = Config(FILE)
 FOUND = parse(WHOLE, FILE)
+RELEASE = ("snakepit-system", "snakepit")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +107,27 @@ FOUND = parse(WHOLE, FILE)
         (TargetOptions(), {"SNAKEPIT_SERVER": "a:1"}, FOUND, Target("a:1", None, "team")),
         (TargetOptions(), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "team")),
         (TargetOptions(namespace="mine"), {}, FOUND, Target("staging.example:7800", "/tokens/staging", "mine")),
-        (TargetOptions(server="production"), {}, FOUND, Target("", None, "shop", Kube("prod", "snakepit-system", "snakepit"))),
-        (TargetOptions(server="production", context="x"), {}, FOUND, Target("", None, "shop", Kube("x", "snakepit-system", "snakepit"))),
-        (TargetOptions(kube=True), {"SNAKEPIT_SERVER": "a:1"}, ANYWHERE, Target("", None, "default", Kube())),
-        (TargetOptions(kube=True, namespace="n", release="r"), {}, ANYWHERE, Target("", None, "n", Kube(None, "n", "r"))),
+        (TargetOptions(server="production"), {}, FOUND, Target("", None, "shop", Kube("prod", *RELEASE, "shop/robot"))),
+        (TargetOptions(server="production", context="x"), {}, FOUND, Target("", None, "shop", Kube("x", *RELEASE, "shop/robot"))),
+        (
+            TargetOptions(server="production", namespace="n", service_account="r"),
+            {},
+            FOUND,
+            Target("", None, "n", Kube("prod", *RELEASE, "n/r")),
+        ),
+        (
+            TargetOptions(kube=True),
+            {"SNAKEPIT_SERVER": "a:1"},
+            ANYWHERE,
+            Target("", None, "default", Kube(None, None, None, "default/default")),
+        ),
+        (TargetOptions(kube=True), {}, FOUND, Target("", None, "team", Kube(None, None, None, "team/default"))),
+        (
+            TargetOptions(kube=True, namespace="n", release="r", service_account="shop/robot"),
+            {},
+            ANYWHERE,
+            Target("", None, "n", Kube(None, "n", "r", "shop/robot")),
+        ),
     ],
 )
 def test_options_come_before_the_environment_and_that_before_the_file(

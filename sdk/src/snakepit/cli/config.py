@@ -16,7 +16,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Kube(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """A release in a cluster, as far as it was said which one. `service_account`: whose token calls bring; default: `default`."""
+    """A release in a cluster, as far as it was said which one. `service_account`: whose token calls bring, NAME or NAMESPACE/NAME."""
 
     context: str | None = None
     namespace: str | None = None

@@ -204,7 +204,7 @@ async def _make_forever(kubectl: list[str], service: Service, kube: Kube, file: 
 
 
 async def _make_token(kubectl: list[str], service: Service, kube: Kube, file: Path) -> None:
-    account, namespace = kube.service_account or "default", kube.namespace or "default"
+    namespace, _, account = (kube.service_account or "default/default").rpartition("/")
     words = ["create", "token", account, "-n", namespace, "--audience", service.audience, "--duration", f"{TOKEN_SECONDS:.0f}s"]
     text, problem = await _ask([*kubectl, *words])
     if problem:

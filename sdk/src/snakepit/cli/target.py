@@ -32,7 +32,7 @@ def _option(*names: str, metavar: str | None = None, help: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=PANEL)
 
 
-_ACCOUNT = "Whose token --kube has made for calls, of the namespace -n; else `default`."
+_ACCOUNT = "Whose token --kube has made for calls: NAME in the namespace of -n, or NAMESPACE/NAME; else `default`."
 _SERVER = "host:port of the control plane, or a name of the configuration file; else $SNAKEPIT_SERVER."
 _NAMESPACE = "Of pools whose name has none; with several releases in the cluster, also the release's."
 
@@ -102,17 +102,23 @@ def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Conf
     token_file = environment.get("SNAKEPIT_TOKEN_FILE")
     namespace = asked.namespace or settings.namespace or DEFAULT_NAMESPACE
     if asked.kube:
-        return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release, asked.service_account))
+        account = _account(asked.service_account, namespace)
+        return Target("", token_file, namespace, Kube(asked.context, asked.namespace, asked.release, account))
     server = config.named(settings, asked.server or environment.get("SNAKEPIT_SERVER") or settings.server or DEFAULT_SERVER)
     token_file = token_file or (str(Path(server.token_file).expanduser()) if server.token_file else None)
     ca_file = None if environment.get("SNAKEPIT_CA_FILE") or not server.ca_file else str(Path(server.ca_file).expanduser())
-    kube = server.kube
+    kube, namespace = server.kube, asked.namespace or server.namespace or namespace
     if kube is None and (asked.context or asked.release or asked.service_account):
         raise InvalidArguments("--context, --release and --service-account say how --kube reaches a release: give --kube too")
     if kube is not None:
-        account = asked.service_account or kube.service_account
+        account = _account(asked.service_account or kube.service_account, namespace)
         kube = Kube(asked.context or kube.context, kube.namespace, asked.release or kube.release, account)
-    return Target(server.address or "", token_file, asked.namespace or server.namespace or namespace, kube, ca_file)
+    return Target(server.address or "", token_file, namespace, kube, ca_file)
+
+
+def _account(name: str | None, namespace: str) -> str:
+    """The whole name of a service account: one without a namespace is in that of the pools."""
+    return name if name and "/" in name else f"{namespace}/{name or 'default'}"
 
 
 def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[..., None]:
