@@ -184,10 +184,13 @@ async def test_every_namespace_with_a_pool_is_told_whom_to_trust_follows_and_for
             return await owned_by() == ["digits", "others"] and await told()
 
         await eventually(both, "both pools have it")
-        pods = await admin.every("pods")
-        assert pods
+
+        async def pods() -> list[dict[str, Any]]:
+            return await admin.every("pods")
+
+        await eventually(pods, "there are capsules")
         made = (await admin.ask("GET", path))["metadata"]["creationTimestamp"]
-        assert all(made <= pod["metadata"]["creationTimestamp"] for pod in pods)
+        assert all(made <= pod["metadata"]["creationTimestamp"] for pod in await pods())
         before = written(settings)
         await admin.ask("DELETE", OWN[0])
 
