@@ -29,6 +29,7 @@ GROUPS = (
     "plain",
     "large",
     "tls",
+    "trust",
     "peers",
     "broker",
     "replicas",

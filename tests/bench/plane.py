@@ -42,6 +42,7 @@ class Plane:
         self.replicas: dict[str, subprocess.Popen[bytes]] = {}
         self.agents: list[subprocess.Popen[bytes]] = []
         self.keepers: list[subprocess.Popen[bytes]] = []
+        self.client: snakepit.Client
 
     @property
     def server(self) -> str:
@@ -111,11 +112,12 @@ async def plane(
     replicas: int = 1,
     store: str = "memory:",
     environment: Mapping[str, str] = MappingProxyType({}),
+    token_file: str | None = None,
     **sections: Any,
 ) -> AsyncIterator[tuple[Plane, snakepit.Pool]]:
     """Replicas and capsules of `processes` one-slot workers each, ready, and a client's handle on their pool. `sections` of the spec.
 
-    `environment`: of all programs.
+    `environment`: of all programs; `token_file`: the client's.
     """
     spec = msgspec.convert({"worker": {"adapter": ADAPTER, "processes": processes}, **sections}, SnakePoolSpec)
     BUILD.mkdir(exist_ok=True)
@@ -126,7 +128,9 @@ async def plane(
             running.start_replica(store)
         for _ in range(capsules):
             running.start_capsule(spec)
-        async with snakepit.Client(running.server, connect_timeout=READY_SECONDS, ca_file=environment.get("SNAKEPIT_CA_FILE")) as client:
+        ca_file = environment.get("SNAKEPIT_CA_FILE")
+        async with snakepit.Client(running.server, token_file=token_file, connect_timeout=READY_SECONDS, ca_file=ca_file) as client:
+            running.client = client
             pool = client.pool(POOL)
             await until_warm(pool, processes * capsules, asks=4 * replicas)
             yield running, pool

@@ -136,15 +136,16 @@ class Offerings:
     def stale(self, replica: Replica) -> Iterator[tuple[str, float]]:
         """What a replica has on offer though nobody offers it any more, and for how long."""
         for provider, offers in replica.flow.nested.catalogue.offers.items():
+            _, client = provider.client
             for number in offers:
-                which = provider.client, number
+                which = client, number
                 if which not in self.open:
-                    yield f"offer {number} of client {provider.client}", self._now() - self.gone.get(which, 0.0)
+                    yield f"offer {number} of client {client}", self._now() - self.gone.get(which, 0.0)
 
     def missing(self, replica: Replica) -> Iterator[str]:
         """What a replica does not have on offer, though somebody offers it and none of its names is anybody else's there."""
         for (client, number), offer in self.open.items():
-            workers = replica.flow.pools[offer.pool].tools if offer.pool in replica.flow.pools and not offer.session_id else {}
+            workers = replica.flow.pools[offer.pool].tools if offer.pool in replica.flow.pools else {}
             found = [replica.flow.nested.catalogue.find(Scope(offer.pool, offer.session_id), name) for name in offer.tools]
             if not any(found) and workers.keys().isdisjoint(offer.tools):
                 yield f"offer {number} of client {client}"

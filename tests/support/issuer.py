@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from snakepit_control_plane.authentication import Authentication
-from support.simulated_agent import OBSERVER_TOKEN
+
+from .simulated_agent import OBSERVER_TOKEN
 
 NAME = "https://kubernetes.example"
 AUDIENCE = "snakepit.test"

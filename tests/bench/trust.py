@@ -1,0 +1,84 @@
+"""What it costs to know who calls, and what they may do: calls over lanes, with tokens and rights against without, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from snakepit_control_plane.policy.rights import AS_USER, CALL, LOOK
+from tests.bench.plane import POOL, plane
+from tests.bench.rounds import TEXT, Call, chosen, closed_loop, interleave, median
+from tests.bench.rows import Row, Target
+from tests.support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, signed
+from tests.support.reviewer import reviewer
+
+KNOWN, PASSED_ON = Target("≥", 0.98), Target("≥", 0.85)
+CALLER = "system:serviceaccount:shop:web"
+SUBJECTS = 256
+"""Whose calls a gateway makes, in turn."""
+
+
+async def rows() -> list[Row]:
+    with _environment() as (environment, token_file):
+        async with plane() as (_, unknown), plane(environment=environment, token_file=token_file) as (running, known):
+            subjects = itertools.cycle([running.client.as_caller(f"caller-{number}").pool(POOL) for number in range(SUBJECTS)])
+            ways = {
+                "without": partial(unknown.call, "echo", {"text": TEXT}, timeout=30),
+                "with": partial(known.call, "echo", {"text": TEXT}, timeout=30),
+                "for others": lambda: next(subjects).call("echo", {"text": TEXT}, timeout=30),
+            }
+            # Of a caller that it hears of for the first time, a replica asks two things.
+            await asyncio.gather(*[next(subjects).call("echo", {"text": TEXT}, timeout=60) for _ in range(SUBJECTS)])
+            found = []
+            for callers in chosen((16, 64, 256)):
+                sides = {name: partial(_calls, call, callers) for name, call in ways.items()}
+                rounds = await interleave(f"trust, {callers} callers", sides)
+                found.append(_row(f"calls/s with tokens and rights, {callers} callers", "with", rounds, KNOWN))
+                found.append(_row(f"calls/s of a gateway for {SUBJECTS} subjects, {callers} callers", "for others", rounds, PASSED_ON))
+    return found
+
+
+async def _calls(call: Call, callers: int) -> float:
+    return (await closed_loop(call, callers)).per_second
+
+
+@contextmanager
+def _environment() -> Iterator[tuple[dict[str, str], str]]:
+    """Of programs that ask who calls, and the file of a caller's token."""
+    with tempfile.TemporaryDirectory() as name, reviewer() as asked:
+        folder = Path(name)
+        asked.give(CALLER, AS_USER, CALL, LOOK)
+        for number in range(SUBJECTS):
+            asked.give(f"caller-{number}", CALL)
+        (folder / "keys").write_text(json.dumps({"keys": [public_key("one")]}))
+        (folder / "agent").write_text(signed(pod_claims("bench-0", POOL, uid="")))
+        (folder / "caller").write_text(signed(pod_claims("web-0", "shop/none", aud=[AUDIENCE], sub=CALLER)))
+        environment = {
+            "SNAKEPIT_AUTH": "required",
+            "SNAKEPIT_AUTH_KEYS": str(folder / "keys"),
+            "SNAKEPIT_AUTH_AUDIENCE": AUDIENCE,
+            "SNAKEPIT_AUTH_OPERATOR": OPERATOR,
+            "SNAKEPIT_AUTH_ISSUER": NAME,
+            "SNAKEPIT_AUTH_API_SERVER": asked.url,
+            "SNAKEPIT_AUTH_TOKEN_FILE": str(folder / "caller"),
+            "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
+        }
+        yield environment, str(folder / "caller")
+
+
+def _row(what: str, side: str, rounds: list[dict[str, float]], target: Target) -> Row:
+    return Row(
+        what=what,
+        figure=median(each[side] for each in rounds),
+        unit="/s",
+        baseline=median(each["without"] for each in rounds),
+        against="nobody is asked",
+        value=median(each[side] / each["without"] for each in rounds),
+        target=target,
+    )
