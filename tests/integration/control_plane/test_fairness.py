@@ -31,15 +31,15 @@ async def connection(server: Running) -> AsyncIterator[Caller]:
         yield Caller(channel)
 
 
-async def test_a_caller_with_a_thousand_waiting_calls_and_one_with_few_alternate(server: Running) -> None:
+async def test_a_caller_with_hundreds_of_waiting_calls_and_one_with_few_alternate(server: Running) -> None:
     roomy = settings(queue={"maxSize": 2000, "timeoutSeconds": 60})
     async with simulated_agent(server.address, settings=roomy) as agent, connection(server) as busy, connection(server) as modest:
         first = busy.start("hang")
         await eventually(lambda: agent.running)
-        flood = [busy.start("echo", metadata={"who": "busy"}) for _ in range(1000)]
-        await eventually(lambda: waiting(server) == 1000)
+        flood = [busy.start("echo", metadata={"who": "busy"}) for _ in range(900)]
+        await eventually(lambda: waiting(server) == 900)
         few = [modest.start("echo", metadata={"who": "modest"}) for _ in range(3)]
-        await eventually(lambda: waiting(server) == 1003)
+        await eventually(lambda: waiting(server) == 903)
         agent.let_go()
         await asyncio.gather(first, *flood, *few)
         order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]

@@ -408,3 +408,15 @@ async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
     assert taken == [1]
     for end in ends:
         end.abort()
+
+
+async def test_a_lane_that_its_peer_has_reset_is_finished_all_the_same() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    ours.setblocking(False)
+    lane = await Lane.on(ours)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()  # A reset, of which the loop has not told yet.
+    await lane.finish(5)
+    assert not lane.is_open

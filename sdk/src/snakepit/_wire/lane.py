@@ -10,6 +10,7 @@ On the lane a message is its length, four bytes, little-endian, and a LinkReques
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -79,7 +80,8 @@ class Lane(asyncio.Protocol):
         if transport is None:
             return
         if not transport.is_closing():
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # The peer's reset has not been told yet.
+                transport.write_eof()
             await asyncio.wait((self.ended,), timeout=seconds)
         transport.close()
 
