@@ -78,7 +78,7 @@ class Running:
         self._certificate = Certificate(settings.tls) if settings.tls is not None else None
         self.lanes = Lanes(settings.lane_host, self._certificate)
         has_clients = self._certificate is not None and self._certificate.has_clients
-        self.door = Door(make_gate(settings.authentication), make_access(settings.authentication), certificates=has_clients)
+        self.door = Door(make_gate(settings.authentication), make_access(settings.authentication), settings, certificates=has_clients)
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.address = ""
         self.tls_clients_port = 0
@@ -87,7 +87,8 @@ class Running:
         self._health = aio.HealthServicer()
         # No connection outlives the lingering: gRPC dials another replica in time, and loses no call. A stream goes on as long as it likes.
         age = ("grpc.max_connection_age_ms", max(1, int(settings.linger_seconds * 1000 * CONNECTION_SHARE)))
-        self._grpc = grpc.aio.server(options=[*server_options(), *([age] if settings.linger_seconds else [])])
+        most = ("grpc.max_allowed_incoming_connections", settings.max_connections)
+        self._grpc = grpc.aio.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
         PoolGauges(self.flow.loop, self._pools, self.telemetry.registry)
         self._metrics = MetricsServer(self.telemetry.application())
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None

@@ -127,7 +127,7 @@ class PoolSaturated(SnakepitError, reason="POOL_SATURATED", status=Status.RESOUR
 
 
 class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
-    """The caller has as many calls open in the pool as `call.maxConcurrentPerCaller` allows; `details["limit"]` names it."""
+    """The caller has as many calls or links open as a limit allows, or opens links too fast; `details["limit"]` names the limit."""
 
 
 class QueueTimeout(SnakepitError, reason="QUEUE_TIMEOUT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):

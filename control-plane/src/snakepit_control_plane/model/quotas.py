@@ -34,6 +34,18 @@ class Limits:
     """That clients may offer for one pool and its sessions (SNAKEPIT_MAX_CLIENT_TOOLS_PER_POOL)."""
     max_sessions_per_namespace: int = 1_000_000
     """Of all pools in one namespace (SNAKEPIT_MAX_SESSIONS_PER_NAMESPACE)."""
+    max_connections: int = 10_000
+    """Of gRPC at a replica, whoever's they are (SNAKEPIT_MAX_CONNECTIONS)."""
+    max_links_per_subject: int = 4_000
+    """That clients of one subject may have open (SNAKEPIT_MAX_LINKS_PER_SUBJECT)."""
+    max_links_per_address: int = 2_000
+    """That clients of one address may have open (SNAKEPIT_MAX_LINKS_PER_ADDRESS)."""
+    max_hellos_per_second: int = 200
+    """Links that one subject, and one address, may open in a second, for a while (SNAKEPIT_MAX_HELLOS_PER_SECOND)."""
+    max_calls_per_subject: int = 20_000
+    """That one subject may have open (SNAKEPIT_MAX_CALLS_PER_SUBJECT)."""
+    max_calls_per_address: int = 10_000
+    """That one address may have open (SNAKEPIT_MAX_CALLS_PER_ADDRESS)."""
 
     @property
     def kept_result(self) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.model.shares import full
 from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.client_bulk import serve_client
@@ -31,7 +32,11 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door) -> None:
+    def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door, address: str) -> None:
+        """Raises CallerLimit."""
+        self._address = address
+        self._counted = contextlib.ExitStack()
+        self._shares = self._counted.enter_context(door.shares.link(caller, address))
         self._flow = flow
         self._door = door
         self._rights = PoolRights(door, self._allowed, self._send)
@@ -104,6 +109,9 @@ class ClientPeer:
         if asked.stream or asked.HasField("pieces"):
             self._fail(asked, InvalidArguments("streams and pieces don't travel on a link: use one of its bulk lanes"))
             return
+        if (refusal := full(self._shares)) is not None:
+            self._fail(asked, refusal)
+            return
         sign(asked, who)
         source = None if on_lane else set_apart(asked, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(
@@ -118,10 +126,13 @@ class ClientPeer:
         )
         if not call.answered:
             self._calls[id_] = call
+            for share in self._shares:
+                share.calls += 1
 
     def _reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        if call.answered:  # Else it is the call's Progress.
-            self._calls.pop(call.request.id, None)
+        if call.answered and self._calls.pop(call.request.id, None) is not None:  # Else it is the call's Progress, or was never open.
+            for share in self._shares:
+                share.calls -= 1
         self._send(frame)
 
     def _fail(self, asked: link_pb2.Call, error: SnakepitError) -> None:
@@ -143,7 +154,8 @@ class ClientPeer:
     async def serve_bulk(self, bulk: BulkCall) -> None:
         if self._refusal is not None:
             raise self._refusal
-        await serve_client(self._flow, self._caller, self._door, lambda: self._finished, bulk)
+        with self._door.shares.call(self._caller, self._address):
+            await serve_client(self._flow, self._caller, self._door, lambda: self._finished, bulk)
 
     def with_lane(self) -> None:
         """Its frames take it."""
@@ -169,3 +181,4 @@ class ClientPeer:
             self._flow.calls.cancel(call)
         self.provider.closed()
         self._abandon()
+        self._counted.close()

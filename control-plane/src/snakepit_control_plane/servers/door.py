@@ -18,6 +18,8 @@ from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.quotas import Limits
+from snakepit_control_plane.model.shares import Shares
 from snakepit_control_plane.policy.impersonation import impersonated, needed, passed_on
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, LOOK_AGAIN_SECONDS, Right
 from snakepit_control_plane.servers.rpc import full_name, metadata
@@ -33,9 +35,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Door:
-    """`gate` knows who somebody is, `access` what it may do. `certificates`: clients may show such."""
+    """`gate` knows who somebody is, `access` what it may do, `shares` what each has open. `certificates`: clients may show such."""
 
-    def __init__(self, gate: Gate, access: Access, *, certificates: bool = False) -> None:
+    def __init__(self, gate: Gate, access: Access, limits: Limits | None = None, *, certificates: bool = False) -> None:
+        self.shares = Shares(limits or Limits())
         self._certificates = certificates
         self.gate = gate
         self.access = access

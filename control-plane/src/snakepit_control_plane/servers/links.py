@@ -22,6 +22,7 @@ from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.model.shares import ADDRESS, SUBJECT, address_of
 from snakepit_control_plane.servers.agent_link import AgentPeer
 from snakepit_control_plane.servers.bounds import Refusals, check_hello
 from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
@@ -106,6 +107,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         read = partial(_read, context)
         try:
+            self._door.shares.hello(ADDRESS, address_of(context.peer()), self.flow.clock())
             first, hello = await self._hello(read)
             protocol = agreed(said(hello.protocol, hello.newest_protocol), _title(hello, context))
             outbox = CLIENT_OUTBOX_BYTES if hello.role == link_pb2.ROLE_CLIENT else 0
@@ -155,7 +157,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 raise Draining("this replica stops: dial another")
             if (caller := await self._door.caller(context)).bearer is not None:
                 raise InvalidArguments("a link is its bearer's: say in each call, in Call.caller, whose it is")
-            return ClientPeer(self.flow, link, caller, self._door)
+            if caller.subject:
+                self._door.shares.hello(SUBJECT, caller.subject, self.flow.clock())
+            return ClientPeer(self.flow, link, caller, self._door, address_of(context.peer()))
         raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
 
     def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:

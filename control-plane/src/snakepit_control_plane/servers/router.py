@@ -19,6 +19,7 @@ from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.streams import Stream, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.model.shares import address_of
 from snakepit_control_plane.policy.admission import (
     MOST_BESIDE_BYTES,
     payload_bytes,
@@ -59,23 +60,30 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
         sent = metadata(context)
         who, any_session = await self._caller(request, context, sent)
-        frame = await _frame(request, context, sent)
-        sign(frame.call, who)
-        source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
-        call = self._flow.intake.open(frame, reply, self._flow.clock(), who=who, any_session=any_session, source=source)
-        try:
-            result = await answer
-        finally:
-            self._flow.calls.cancel(call)
+        with self._door.shares.call(who, address_of(context.peer())):
+            frame = await _frame(request, context, sent)
+            sign(frame.call, who)
+            source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
+            call = self._flow.intake.open(frame, reply, self._flow.clock(), who=who, any_session=any_session, source=source)
+            try:
+                result = await answer
+            finally:
+                self._flow.calls.cancel(call)
         response = router_pb2.ExecuteResponse(call_id=result.call_id, worker=result.worker, incarnation=result.incarnation)
         await _fill(response, request, result)
         return response
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
         """It gives its messages as bytes: whoever waits for a slow caller holds nothing else of a chunk."""
-        stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         sent = metadata(context)
         who, any_session = await self._caller(request, context, sent)
+        with self._door.shares.call(who, address_of(context.peer())):
+            await self._stream(request, context, sent, who, any_session)
+
+    async def _stream(
+        self, request: router_pb2.ExecuteStreamRequest, context: Context, sent: Metadata, who: Caller, any_session: bool
+    ) -> None:
+        stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         frame = await _frame(request, context, sent)
         frame.call.stream = True
         sign(frame.call, who)

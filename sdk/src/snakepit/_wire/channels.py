@@ -67,7 +67,7 @@ def client_options() -> Options:
     ]
 
 
-MOST_STREAMS = 1000
+MOST_STREAMS = 2000
 """Calls and streams of one connection. A client's gRPC waits with the next one, and its caller doesn't notice."""
 
 MOST_PENDING = 100_000
