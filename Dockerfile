@@ -49,7 +49,8 @@ COPY sdk sdk
 RUN install-own sdk
 
 FROM ${PYTHON_IMAGE} AS runtime
-ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# A stranger who speaks no TLS is a line of gRPC's own on standard error, below ERROR: ours is enough.
+ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR
 USER 65532:65532
 WORKDIR /
 
