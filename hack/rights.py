@@ -35,11 +35,12 @@ FOR = {
     "secrets": "the control plane's certificate and who signs it; with `tls.secretName` or `tls.issuerRef` it is `get` alone, of one",
     "services": "what the release's own Secrets are taken away with",
     "localsubjectaccessreviews.authorization.k8s.io": "what a caller may do",
-    "subjectaccessreviews.authorization.k8s.io": "who may read the numbers for an autoscaler; who may pass its callers' identities on",
+    "control-plane: subjectaccessreviews.authorization.k8s.io": "whether a gateway may pass its callers' identities on",
+    "operator: subjectaccessreviews.authorization.k8s.io": "who may read the numbers for an autoscaler",
     "extension-apiserver-authentication-reader": "by which certificate the API server is known",
     "system:service-account-issuer-discovery": "the public keys of tokens",
 }
-"""What each is for. A right that is given and isn't here has no reason."""
+"""What each is for, where need be of one component. A right that is given and isn't here has no reason."""
 
 
 class Right(NamedTuple):
@@ -96,18 +97,28 @@ def of(render: Callable[..., Objects]) -> str:
     for value in OTHERWISE:
         for right in given(render(value)):
             when.setdefault(right, f" (with `{value}`)")
-    rows: dict[tuple[str, ...], list[str]] = {}
+    verbs: dict[tuple[Right, str], set[str]] = {}
     for right in sorted(when, key=lambda each: (each.who, each.where, each.of, each.called)):
-        rows.setdefault((right.who, _what(right), _where(right), FOR[right.of] + when[right]), []).append(right.verb)
-    lines = [f"| {who} | {', '.join(sorted(verbs))} | {what} | {where} | {why} |" for (who, what, where, why), verbs in rows.items()]
+        verbs.setdefault((right._replace(verb=""), when[right]), set()).add(right.verb)
+    names: dict[tuple[Right, str, str], list[str]] = {}
+    for (of, only), may in verbs.items():
+        names.setdefault((of._replace(called=""), ", ".join(sorted(may)), only), []).append(of.called)
+    lines = [
+        f"| {of.who} | {may} | {_what(of, may, called)} | {_where(of, may)} | {_why(of) + only} |"
+        for (of, may, only), called in names.items()
+    ]
     return "\n".join(["| component | may | what | where | for |", "|---|---|---|---|---|", *lines, ""])
 
 
-def _what(right: Right) -> str:
-    if not right.verb:
-        return f"as Kubernetes' role `{right.of}`"
-    return f"`{right.of}`" + (f" named `{right.called}`" if right.called else "")
+def _what(of: Right, may: str, called: list[str]) -> str:
+    if not may:
+        return f"as Kubernetes' role `{of.of}`"
+    return f"`{of.of}`" + (f" named {' and '.join(f'`{each}`' for each in called)}" if any(called) else "")
 
 
-def _where(right: Right) -> str:
-    return f"`{right.where}`" if right.where else "where pools are" if right.verb else "the cluster"
+def _why(of: Right) -> str:
+    return FOR.get(f"{of.who}: {of.of}") or FOR[of.of]
+
+
+def _where(of: Right, may: str) -> str:
+    return f"`{of.where}`" if of.where else "where pools are" if may else "the cluster"
