@@ -264,6 +264,23 @@ def test_however_many_wait_for_the_same_answer_there_is_one_question_and_questio
     played(play)
 
 
+def test_a_gateway_that_brings_hundreds_of_callers_at_once_waits_and_where_nobody_answers_it_is_soon_told() -> None:
+    async def play(world: World) -> None:
+        callers = [Caller(str(number), str(number)) for number in range(500)]
+        world.server.slow = 0.1
+        began = asyncio.get_running_loop().time()
+        assert all(await asyncio.gather(*map(world.allowed, callers)))
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.1 * 500 / rights_module.AT_A_TIME, abs=0.2)
+        world.rights.forget()
+        world.server.away, world.server.slow = True, ASK_SECONDS
+        began = asyncio.get_running_loop().time()
+        told = await asyncio.gather(*map(world.allowed, callers), return_exceptions=True)
+        assert {type(each) for each in told} == {ServerUnavailable}
+        assert asyncio.get_running_loop().time() - began <= ASK_SECONDS + BIT
+
+    played(play)
+
+
 def test_answers_are_forgotten_beyond_a_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rights_module, "MOST_KEPT", 5)
 

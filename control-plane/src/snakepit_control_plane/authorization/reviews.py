@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from snakepit.errors import ServerUnavailable
+from snakepit_control_plane.authorization.rights import AT_A_TIME
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import RESOURCE, Answer, Right, attributes
 
 GROUP = "authorization.k8s.io/v1"
 ASK_SECONDS = 3.0
-AT_A_TIME = 8
 MOST_BYTES = 64 * 1024
 
 FORBIDDEN = 403

@@ -24,8 +24,11 @@ PAUSE_SECONDS = 5.0
 """Between the questions while nobody answers."""
 
 MOST_KEPT = 8192
-MOST_ASKED = 64
-"""Questions that may be open at a time. Who brings one more is told to come back."""
+AT_A_TIME = 8
+"""Questions that are being asked; others wait for their turn, and give up where nobody answers."""
+
+MOST_ASKED = 1024
+"""That are asked or wait: a gateway may bring hundreds of callers at once. Who brings one more is told to come back."""
 
 Key = tuple[str, tuple[str, ...], Right, str]
 Ask = Callable[[Caller, Right, str], Awaitable[Answer]]
@@ -49,6 +52,7 @@ class Rights(Access):
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._asking: dict[Key, asyncio.Task[Answer]] = {}
+        self._turns = asyncio.Semaphore(AT_A_TIME)
         self._away: ServerUnavailable | None = None
         self._trying: asyncio.TimerHandle | None = None
 
@@ -104,38 +108,51 @@ class Rights(Access):
         if self._trying is not None:
             self._trying.cancel()
 
-    def _start(self, key: Key, caller: Caller) -> asyncio.Task[Answer]:
-        """One question, whoever waits for its answer. Raises ServerUnavailable."""
+    def _start(self, key: Key, caller: Caller, *, again: bool = False) -> asyncio.Task[Answer]:
+        """One question, whoever waits for its answer; `again`: though nobody answers. Raises ServerUnavailable."""
         asking = self._asking.get(key)
         if asking is None:
             if len(self._asking) >= MOST_ASKED:
                 raise ServerUnavailable(f"{MOST_ASKED} rights are being asked for: try again", retry_after=0.1)
-            asking = self._asking[key] = asyncio.create_task(self._look(key, caller), name="ask for a right")
-            asking.add_done_callback(lambda done: self._asked(key, caller, done))
+            asking = self._asking[key] = asyncio.create_task(self._look(key, caller, again), name="ask for a right")
+            asking.add_done_callback(lambda done: self._asked(key, done))
         return asking
 
-    async def _look(self, key: Key, caller: Caller) -> Answer:
-        asked = self._clock()
-        answer = await self._ask(caller, key[2], key[3])
+    async def _look(self, key: Key, caller: Caller, again: bool) -> Answer:
+        async with self._turns:
+            if self._away is not None and not again:
+                raise self._away
+            asked = self._clock()
+            try:
+                answer = await self._ask(caller, key[2], key[3])
+            except Exception as error:
+                self._failed(key, caller, error)
+                raise
+        self._away = None
         self._kept[key] = _Kept(answer, asked)
         self._kept.move_to_end(key)
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return answer
 
-    def _asked(self, key: Key, caller: Caller, done: asyncio.Task[Answer]) -> None:
+    def _asked(self, key: Key, done: asyncio.Task[Answer]) -> None:
         del self._asking[key]
-        if done.cancelled() or (error := done.exception()) is None:
-            self._away = None
-            return
+        if not done.cancelled():
+            done.exception()  # Whoever waits for it has it, and perhaps nobody does.
+
+    def _failed(self, key: Key, caller: Caller, error: Exception) -> None:
         if str(error) != str(self._away or ""):
             log.warning("rights can't be asked for, and the last answers go on: %s", error)
         self._away = error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"rights can't be asked for: {error!r}")
         if self._trying is None:
-            self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again, key, caller)
+            self._try_again_later(key, caller)
+
+    def _try_again_later(self, key: Key, caller: Caller) -> None:
+        self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again, key, caller)
 
     def _try_again(self, key: Key, caller: Caller) -> None:
         self._trying = None
         if self._away is not None:
-            with contextlib.suppress(ServerUnavailable):  # Others are being asked for: one of them says it.
-                self._start(key, caller)
+            self._try_again_later(key, caller)
+            with contextlib.suppress(ServerUnavailable):  # Too many are asked for: it is asked the next time.
+                self._start(key, caller, again=True)
