@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import certificate as certificate_module
 from snakepit_control_plane.servers import lanes
+from snakepit_operator.fleet import Fleet
 from support import fake_kubectl as fake
 from support.authority import Authority
 from support.control_plane import Caller, eventually, replica
@@ -134,6 +137,50 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_running_links_g
             assert await another.pool(POOL).call("echo", {"x": 3}, timeout=10) == {"x": 3}
 
 
+async def test_certificates_roll_under_load_with_no_failed_call(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate_module, "LOOK_SECONDS", 0.0)
+    ca_file, done = authority.ca_file, asyncio.Event()
+
+    async def call_on(caller: snakepit.Client) -> int:
+        count = 0
+        while not done.is_set():
+            assert await caller.pool(POOL).call("echo", {"x": count}, timeout=10) == {"x": count}
+            count += 1
+        return count
+
+    async with replica(tls=authority.files()) as server, agent(server, authority), client(server, ca_file) as caller:
+        calling = [asyncio.create_task(call_on(caller)) for _ in range(4)]
+        for number in range(20):
+            authority.files(subject=f"number {number}")
+            async with client(server, ca_file) as another:
+                assert await another.pool(POOL).call("echo", {"x": 1}, timeout=10) == {"x": 1}
+        done.set()
+        assert min(await asyncio.gather(*calling)) > 0
+        assert caller.links == 1
+        assert await shown(server.lanes.port, authority) == "number 19"
+
+
+async def test_the_operator_talks_by_tls_too_and_says_why_it_can_not(
+    server: Running, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with talking(server, Trust("off")):
+        await eventually(lambda: "speaks TLS: set SNAKEPIT_CA_FILE" in caplog.text, "the operator says why it can't talk")
+    async with talking(server, Trust(authority.ca_file)) as fleet, asyncio.timeout(10):
+        await fleet.heard.wait()
+
+
+@contextlib.asynccontextmanager
+async def talking(server: Running, trust: Trust) -> AsyncIterator[Fleet]:
+    fleet = Fleet(server.address, lambda pool, essential: None, trust=trust)
+    fleet.set_pools([])
+    running = asyncio.create_task(fleet.run())
+    try:
+        yield fleet
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def shown(port: int, authority: Authority) -> str:
     """Whose certificate a port shows."""
     context = ssl.create_default_context(cafile=str(authority.ca_file))
@@ -205,6 +252,7 @@ async def test_who_connects_and_never_shakes_hands_is_hung_up_on(authority: Auth
         assert not server.lanes.unshown
 
 
+@pytest.mark.timeout(90)
 async def test_the_command_line_reaches_a_release_with_tls_through_kubectl(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,5 +277,3 @@ async def test_the_command_line_reaches_a_release_with_tls_through_kubectl(
         assert "can't read the ConfigMap snakepit-system/snakepit-ca" in (await pools())[1]
         (tmp_path / "ca.crt").write_bytes(authority.ca_file.read_bytes())
         assert await pools() == (0, "[]\n")
-        (tmp_path / "services.json").write_text(json.dumps({"items": [fake.service("snakepit-system", "snakepit")]}))
-        assert "speaks TLS: set SNAKEPIT_CA_FILE" in (await pools())[1]
