@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from support.authority import Authority
 from support.ports import free_port
 
 PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]
@@ -70,6 +72,24 @@ def test_wrong_settings_are_named_all_at_once() -> None:
             "SNAKEPIT_STORE",
             "SNAKEPIT_MAX_PAYLOAD_BYTES",
         ]
+
+
+def test_strangers_who_fail_at_tls_fill_no_log(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    files = authority.files()
+    with program(SNAKEPIT_TLS_CERT_FILE=str(files.certificate), SNAKEPIT_TLS_KEY_FILE=str(files.key)) as process:
+        assert process.stderr is not None
+        found = re.search(r"serves on 127.0.0.1:(\d+)", process.stderr.readline())
+        assert found
+        for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x02\x01\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", int(found[1])), 10) as stranger:
+                stranger.sendall(sent)
+                with contextlib.suppress(ConnectionError):
+                    while stranger.recv(1000):
+                        pass
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert [line for line in errors.splitlines() if "stopping" not in line] == []
 
 
 def test_an_absent_store_does_not_keep_it_from_starting() -> None:
