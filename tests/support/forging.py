@@ -1,12 +1,13 @@
 """An adapter whose tool writes frames of its own into its worker's outbox. `LIES` has what it says, of a call by its id."""
 
+import asyncio
 import os
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from snakepit import tool
+from snakepit import AsyncContext, Context, SnakepitError, tool
 from snakepit._ipc.frames import Attachment, Payload, ToolFailure
 from snakepit._ipc.sockets import encode_batch
 from snakepit._ipc.worker import Begin, ChunkFrame, Done, FromWorker, ProgressFrame, StateOperation, ToolCall
@@ -52,6 +53,7 @@ def say(*frames: FromWorker) -> None:
 
 GARBAGE: dict[str, tuple[int, bytes]] = {
     "no length that can be": (socket.SOCK_STREAM, b"\xff" * 8),
+    "a message that no agent would hold": (socket.SOCK_STREAM, (17 << 20).to_bytes(4, "big") + bytes(1 << 16)),
     "no frame": (socket.SOCK_STREAM, b"\0\0\0\1\xc1"),
     "no text": (socket.SOCK_STREAM, b"\0\0\0\7\x91\x92\xa4\xff\xfe\xff\xfe"),
     "nesting without end": (socket.SOCK_STREAM, (100_000).to_bytes(4, "big") + b"\x91" * 100_000),
@@ -79,6 +81,28 @@ def garbage(name: str, id: int) -> None:
     throw(*GARBAGE[name])
     say(Done(id, FORGED, sections=(8,)))
     time.sleep(60)
+
+
+@tool
+def too_much(what: str, size: int, *, ctx: Context) -> str:
+    """Not by a lie: by asking for it."""
+    try:
+        if what == "state":
+            ctx.state.set("key", "x" * size)
+        elif what == "a call":
+            ctx.call_tool("wait", {"path": "x" * size})
+        else:
+            ctx.progress(0.5, "x" * size)
+    except SnakepitError as error:
+        return error.reason
+    return "taken"
+
+
+@tool
+async def much_at_once(size: int, times: int, *, ctx: AsyncContext) -> list[str]:
+    """Each is too much for the store, and all of them for one message."""
+    said = await asyncio.gather(*[ctx.state.set(f"key {n}", "x" * size) for n in range(times)], return_exceptions=True)
+    return [each.reason if isinstance(each, SnakepitError) else "taken" for each in said]
 
 
 @tool

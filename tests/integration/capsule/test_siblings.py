@@ -79,6 +79,17 @@ async def test_garbage_ends_its_worker_alone_once_and_with_a_reason_that_is_logg
     assert len(told) == 1, told
 
 
+@pytest.mark.parametrize(("what", "told"), [("state", "STATE_QUOTA"), ("a call", "PAYLOAD_TOO_LARGE"), ("progress", "taken")])
+async def test_who_asks_for_too_much_is_told_so_and_serves_on(what: str, told: str) -> None:
+    async with replica() as control, capsule(spec(ADAPTER), control):
+        (worker,) = await control.ready()
+        session = {"session_id": "s", "session_uid": "u", "session_epoch": 1}
+        assert await control.value(control.call(worker, "too_much", {"what": what, "size": 20 << 20}, **session)) == told
+        at_once = control.call(worker, "much_at_once", {"size": 7 << 20, "times": 3}, **session)
+        assert await control.value(at_once) == ["STATE_QUOTA"] * 3
+        assert control.workers()[0].incarnation == worker.incarnation
+
+
 async def until_replaced(control: Replica, worker: pool_pb2.Worker) -> None:
     async with asyncio.timeout(20):
         while any(each.incarnation == worker.incarnation for each in control.workers()):

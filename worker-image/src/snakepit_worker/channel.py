@@ -17,12 +17,14 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from snakepit._ipc.frames import Payload, StateAnswer, ToolAnswer, ToolChunk
+from snakepit._ipc.frames import CallFailure, Payload, StateAnswer, ToolAnswer, ToolChunk
 from snakepit._ipc.held import HeldResults
 from snakepit._ipc.sections import spread
 from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
-from snakepit._ipc.worker import Done, FromWorker, StateOperation, ToolCall, ToolDropped, ToolTaken, ToWorker
+from snakepit._ipc.worker import MOST_BYTES, Done, FromWorker, StateOperation, ToolCall, ToolDropped, ToolTaken, ToWorker
+from snakepit._values import payloads
 from snakepit.author.pending_call import PendingCall, ToolRequest
+from snakepit.errors import Started
 from snakepit_worker.interrupts import Shielding
 
 if TYPE_CHECKING:
@@ -89,6 +91,9 @@ class Channel:
         """A state operation of the call `id`; its answer comes later."""
         number = next(self._numbers)
         answer: Future[StateAnswer] = Future()
+        if (refused := _too_large("STATE_QUOTA", "session.maxValueBytes", key, value)) is not None:
+            answer.set_result(StateAnswer(number, failure=refused))
+            return answer
         self._asked[number] = answer
         self.send(StateOperation(number, id, operation, key, value, expected_version))
         return answer
@@ -99,14 +104,21 @@ class Channel:
 
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
-        answer = self._asked[number] = loop.create_future()
+        answer: asyncio.Future[StateAnswer] = loop.create_future()
+        if (refused := _too_large("STATE_QUOTA", "session.maxValueBytes", key, value)) is not None:
+            answer.set_result(StateAnswer(number, failure=refused))
+            return answer
+        self._asked[number] = answer
         loop.call_soon(self._ask_together)
         self._soon.append(StateOperation(number, id, operation, key, value, expected_version))
         return answer
 
     def _ask_together(self) -> None:
         asked, self._soon = self._soon, []
-        if asked:
+        if sum(payloads.size(each.value) for each in asked if each.value is not None) > MOST_BYTES:
+            for each in asked:
+                self.send(each)
+        elif asked:
             self.send(*asked)
 
     def pending_call(self, id: int, request: ToolRequest, traceparent: str) -> PendingCall:
@@ -120,7 +132,11 @@ class Channel:
             if self._tools.pop(number, None) is not None:
                 self.send(ToolDropped(number))
 
-        pending = self._tools[number] = PendingCall(request, taken, dropped)
+        pending = PendingCall(request, taken, dropped)
+        if (refused := _too_large("PAYLOAD_TOO_LARGE", "maxPayloadBytes", request.name + request.pool, request.arguments)) is not None:
+            pending.add(ToolAnswer(number, failure=refused))
+            return pending
+        self._tools[number] = pending
         deadline = request.deadline or 0.0
         self.send(ToolCall(number, id, request.name, request.arguments, request.pool, deadline, request.stream, traceparent))
         return pending
@@ -160,6 +176,14 @@ class Channel:
         self._lock = threading.Lock()  # Another thread may have held it, and is not here.
         self._held, self._soon = None, []
         self._outbox.close()
+
+
+def _too_large(reason: str, limit: str, names: str, payload: Payload | None) -> CallFailure | None:
+    """Why the agent can't be asked so much; None: it can."""
+    if (size := len(names) + (payloads.size(payload) if payload is not None else 0)) <= MOST_BYTES:
+        return None
+    message = f"{size} bytes are more than a tool can ask with at once: {MOST_BYTES} is the most, and {limit} may allow less"
+    return CallFailure(reason, message, int(Started.NO), {"limit": limit, "bytes": str(MOST_BYTES)})
 
 
 def _wake(answered: list[tuple[asyncio.Future[StateAnswer], StateAnswer]]) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from snakepit._ipc.frames import Payload, StateAnswer
-from snakepit._ipc.worker import STREAM_BYTES, STREAM_CREDIT, CallFrame, ProgressFrame
+from snakepit._ipc.worker import MOST_PROGRESS, STREAM_BYTES, STREAM_CREDIT, CallFrame, ProgressFrame
 from snakepit.author.context import Interrupted
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit_worker.channel import Channel
@@ -116,7 +116,7 @@ class RunningCall:
     def progress(self, fraction: float, message: str) -> None:
         """Tell the caller how far the tool is."""
         self._check()
-        self._channel.send(ProgressFrame(self.id, fraction, message))
+        self._channel.send(ProgressFrame(self.id, fraction, message[:MOST_PROGRESS]))
 
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         """Ask for get, set, delete or keys on the session's state."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from snakepit._ipc.frames import Payload
-from snakepit._ipc.worker import Begin, ChunkFrame, Done, ProgressFrame
+from snakepit._ipc.worker import MOST_PROGRESS, Begin, ChunkFrame, Done, ProgressFrame
 from snakepit._values.strings import clipped
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import results
@@ -21,9 +21,6 @@ from snakepit_agent.link.translate import LargePayload
 from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.channel import WorkerLies
-
-_MOST_PROGRESS = 8192
-"""Bytes of a progress message that are passed on."""
 
 _STRICT = (common_pb2.AFFINITY_STRICT_QUEUE, common_pb2.AFFINITY_STRICT_FAIL_FAST)
 
@@ -118,7 +115,7 @@ class Calls:
     def on_progress(self, incarnation: str, frame: ProgressFrame) -> None:
         """The tool of a call says how far it is."""
         if (held := self.of(incarnation, frame.id)) is not None:
-            self._answers.progress(held, frame.fraction, clipped(frame.message, _MOST_PROGRESS))
+            self._answers.progress(held, frame.fraction, clipped(frame.message, MOST_PROGRESS))
 
     # ---- time
 

@@ -27,8 +27,8 @@ MAX_PACKET = INLINE_BYTES * 2
 
 MAX_DESCRIPTORS = 8
 _MOST_WORDS = 200
-MAX_MESSAGE = 1 << 30
-"""A longer message on an outbox means that the two ends lost step."""
+MAX_MESSAGE = 16 * 1024 * 1024
+"""A longer message on an outbox means that the two ends lost step, or that one wants to fill the other's memory."""
 
 _LENGTH = struct.Struct(">I")
 _BATCH_HEAD = struct.Struct(">IBH")  # its length, and msgpack's head of an array of up to 65,535

@@ -213,6 +213,12 @@ FromWorker = (
 )
 ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | SetLimits | EndSession | Flush | Ping | Stop
 
+MOST_BYTES = 8 * 1024 * 1024
+"""Of a state operation, or of a tool call with its arguments. A worker doesn't send more, and replicas take far less."""
+
+MOST_PROGRESS = 8192
+"""Characters of a tool's word on how far it is."""
+
 STREAM_CREDIT = 16
 """Chunks that a worker may send ahead of the consumer before it waits for `Credit`."""
 
