@@ -49,8 +49,7 @@ COPY sdk sdk
 RUN install-own sdk
 
 FROM ${PYTHON_IMAGE} AS runtime
-# A stranger who speaks no TLS is a line of gRPC's own on standard error, below ERROR: ours is enough.
-ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR
+ENV PATH=/opt/snakepit/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 WORKDIR /
 
