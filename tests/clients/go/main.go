@@ -13,10 +13,12 @@ import (
 	"log"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -197,12 +199,51 @@ func (c client) everything(what asked) (map[string]any, error) {
 	}, nil
 }
 
+// Where a caller's pod has its token, and the CA of the control plane, if it has TLS: docs/security.md.
+const secrets = "/var/run/secrets/snakepit/"
+
+// The file that the variable names; else the pod's own; else none.
+func file(variable, name string) string {
+	if named, ok := os.LookupEnv(variable); ok {
+		return named
+	}
+	if _, err := os.Stat(secrets + name); err != nil {
+		return ""
+	}
+	return secrets + name
+}
+
+// The name of a file that is read for each call: the kubelet replaces the token before it expires.
+type token string
+
+func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	text, err := os.ReadFile(string(t))
+	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(text))}, err
+}
+
+func (token) RequireTransportSecurity() bool { return false }
+
+func dial(address string) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if ca := file("SNAKEPIT_CA_FILE", "ca.crt"); ca != "" {
+		tls, err := credentials.NewClientTLSFromFile(ca, "")
+		if err != nil {
+			return nil, err
+		}
+		options[0] = grpc.WithTransportCredentials(tls)
+	}
+	if named := file("SNAKEPIT_TOKEN_FILE", "token"); named != "" {
+		options = append(options, grpc.WithPerRPCCredentials(token(named)))
+	}
+	return grpc.NewClient(address, options...)
+}
+
 func run() error {
 	var what asked
 	if err := json.NewDecoder(os.Stdin).Decode(&what); err != nil {
 		return err
 	}
-	connection, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := dial(os.Args[1])
 	if err != nil {
 		return err
 	}

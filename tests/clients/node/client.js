@@ -3,6 +3,7 @@
 // Prints what came back, as JSON, for the test that drives it. docs/clients.md shows the same in short.
 'use strict'
 
+const fs = require('fs')
 const grpc = require('@grpc/grpc-js')
 const loader = require('@grpc/proto-loader')
 const protobuf = require('protobufjs')
@@ -11,11 +12,24 @@ const [address, protos] = process.argv.slice(2)
 const contract = grpc.loadPackageDefinition(
   loader.loadSync('snakepit/v1/router.proto', { includeDirs: [protos], keepCase: true, longs: Number, enums: String, oneofs: true, defaults: true })
 )
-const router = new contract.snakepit.v1.RouterService(address, grpc.credentials.createInsecure())
+// Where a caller's pod has its token, and the CA of the control plane, if it has TLS: docs/security.md.
+const secrets = '/var/run/secrets/snakepit/'
+const file = (variable, name) => process.env[variable] ?? (fs.existsSync(secrets + name) ? secrets + name : '')
+const ca = file('SNAKEPIT_CA_FILE', 'ca.crt')
+const token = file('SNAKEPIT_TOKEN_FILE', 'token')
+
+// The token's file is read for each call: the kubelet replaces it before it expires.
+function metadata () {
+  const sent = new grpc.Metadata()
+  if (token) sent.set('authorization', `Bearer ${fs.readFileSync(token, 'utf8').trim()}`)
+  return sent
+}
+
+const router = new contract.snakepit.v1.RouterService(address, ca ? grpc.credentials.createSsl(fs.readFileSync(ca)) : grpc.credentials.createInsecure())
 
 const deadline = () => ({ deadline: Date.now() + 20000 })
 const execute = (request) =>
-  new Promise((resolve, reject) => router.Execute(request, deadline(), (error, response) => (error ? reject(error) : resolve(response))))
+  new Promise((resolve, reject) => router.Execute(request, metadata(), deadline(), (error, response) => (error ? reject(error) : resolve(response))))
 
 // ---- the `json` form: a plain value as google.protobuf.Value, and back
 
@@ -75,7 +89,7 @@ async function roundTrip ({ pool, tool, json, payload }) {
 async function stream ({ pool, to }) {
   const chunks = []
   const request = { pool, tool: 'count', payload: { data: Buffer.from(JSON.stringify({ to })) } }
-  for await (const message of router.ExecuteStream(request, deadline())) {
+  for await (const message of router.ExecuteStream(request, metadata(), deadline())) {
     if (message.outcome === 'payload') chunks.push(JSON.parse(message.payload.data))
   }
   return chunks
@@ -91,7 +105,7 @@ async function typedArray (pool) {
 }
 
 async function main () {
-  const { pool, cases, to } = JSON.parse(require('fs').readFileSync(0))
+  const { pool, cases, to } = JSON.parse(fs.readFileSync(0))
   const results = {}
   for (const [name, each] of Object.entries(cases)) results[name] = await roundTrip({ pool, ...each })
   const failed = await execute({ pool, tool: 'fail', json: { fields: {} } })

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from snakepit._values.foreign import REMEDY
 from snakepit._values.payloads import NDARRAY, OCTETS
+from snakepit_control_plane.authentication import LocalTokens
+from support.authority import Authority
 from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
+from support.control_plane import replica
 from support.dev_server import Dev, dev, pool_file
 from support.values import LOCK, MARKED, ROWS, Row
 
 CLIENT_SECONDS = 60.0
+TOKEN = "ada-0123456789abcdef"
 
 pytestmark = pytest.mark.timeout(3 * BUILD_SECONDS)
 in_both = pytest.mark.parametrize("answers", [go_client, node_client], ids=["go", "node"], indirect=True)
@@ -24,20 +31,34 @@ in_both = pytest.mark.parametrize("answers", [go_client, node_client], ids=["go"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with dev(pool_file(tmp_path_factory.mktemp("pools"), "values", "support.values:Values", replicas="1")) as program:
+    folder = tmp_path_factory.mktemp("pools")
+    (folder / "tokens.csv").write_text(f"{TOKEN},ada\n")
+    pool = pool_file(folder, "values", "support.values:Values", replicas="1")
+    with dev(pool, "--token-file", folder / "tokens.csv") as program:
         program.is_ready()
         yield program
 
 
 @pytest.fixture(scope="module")
-def answers(request: pytest.FixtureRequest, server: Dev) -> Any:
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("tokens") / "token"
+    file.write_text(f"{TOKEN}\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def answers(request: pytest.FixtureRequest, server: Dev, token_file: Path) -> Any:
     """All that the client said: it runs once."""
     make: Callable[[str], list[str]] = request.param
-    command = make(server.server)
-    asked = json.dumps({"pool": "default/values", "cases": cases(), "to": 100})
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+    done = ran(make(server.server), cases(), token_file, "")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def ran(command: list[str], asked: dict[str, Any], token_file: Path | str, ca_file: Path | str) -> subprocess.CompletedProcess[str]:
+    text = json.dumps({"pool": "default/values", "cases": asked, "to": 100})
+    environment = {**os.environ, "SNAKEPIT_TOKEN_FILE": str(token_file), "SNAKEPIT_CA_FILE": str(ca_file)}
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False, env=environment)
 
 
 def cases() -> dict[str, Any]:
@@ -103,6 +124,24 @@ def test_a_refusal_has_its_reason_in_the_details(answers: Any) -> None:
     assert (refused["code"], refused["reason"], refused["domain"]) == (5, "TOOL_NOT_FOUND", "snakepit.dev")
     assert refused["metadata"]["started"] == "NO"
     assert "echo" in refused["metadata"]["nearest"]
+
+
+@pytest.mark.parametrize("make", [go_client, node_client], ids=["go", "node"])
+async def test_token_and_ca_are_read_from_their_files(make: Callable[[str], list[str]], token_file: Path, tmp_path: Path) -> None:
+    """There is no pool behind it: whoever hears that has come through TLS, and was known."""
+    (tmp_path / "tokens.csv").write_text(f"{TOKEN},ada\n")
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    command = await asyncio.to_thread(make, "")
+    async with replica(tls=authority.files(), authentication=LocalTokens(str(tmp_path / "tokens.csv"))) as server:
+        words = [each or server.address for each in command]
+        for token, ca, said in (
+            (token_file, authority.ca_file, "default/values"),
+            ("", authority.ca_file, "sent no token"),
+            (token_file, other.ca_file, "certificate"),
+        ):
+            done = await asyncio.to_thread(ran, words, {}, token, ca)
+            assert done.returncode != 0
+            assert said in done.stderr
 
 
 def test_nothing_in_the_lock_files_names_a_host() -> None:
