@@ -17,7 +17,6 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.servers.agent_link import AgentPeer
-from snakepit_control_plane.servers.client_link import ClientPeer
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
@@ -27,6 +26,7 @@ from support.virtual_time import VirtualLoop
 
 SETTINGS = link_pb2.PoolSettings(pool="default/test", uid="uid-1")
 CAPSULE = link_pb2.Capsule(name="odd", incarnation="odd-1", pool=SETTINGS.pool, settings=SETTINGS)
+CLIENT = link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT))])
 _TELEMETRY = Telemetry()
 
 
@@ -90,26 +90,20 @@ def hello(data: bytes) -> None:
     if said.frames and said.frames[0].hello.capsule.name == "c0":
         return  # No token is good for another pod: see tests/unit/control_plane/test_authentication.py.
 
-    async def link(world: World) -> None:
-        servicer = LinkServicer(world.flow, world.fleet, world.store, "replica", Lanes(), Door(Gate(), Access()))
-        context: Any = Context(said)
-        await servicer.Link(None, context)
-
-    _beside_a_call(link)
+    _beside_a_call(lambda world: _link(world, said))
 
 
-@target(DecodeError)
+async def _link(world: World, *messages: link_pb2.LinkRequest) -> None:
+    servicer = LinkServicer(world.flow, world.fleet, world.store, "replica", Lanes(), Door(Gate(), Access()))
+    context: Any = Context(*messages)
+    await servicer.Link(None, context)
+
+
+@target(DecodeError, Aborted)
 def of_a_client(data: bytes) -> None:
-    """Messages of a link that is open."""
+    """Messages of a client's link, behind its hello."""
     messages = _messages(data)
-
-    async def say(world: World) -> None:
-        door = Door(Gate(), Access())
-        link = Link(lambda _, frames: None, name="odd")
-        peer = ClientPeer(world.flow, link, await door.gate.identify((), "odd"), door)
-        await _say(peer, link, messages, world)
-
-    _beside_a_call(say)
+    _beside_a_call(lambda world: _link(world, CLIENT, *messages))
 
 
 @target(DecodeError)
@@ -126,7 +120,7 @@ def of_an_agents_link(data: bytes) -> None:
     _beside_a_call(say)
 
 
-async def _say(peer: AgentPeer | ClientPeer, link: Link, messages: list[link_pb2.LinkRequest], world: World) -> None:
+async def _say(peer: AgentPeer, link: Link, messages: list[link_pb2.LinkRequest], world: World) -> None:
     for message in messages:
         if link.is_open:
             peer.on_frames(link, message.frames)
