@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from snakepit.cli.failures import ExitStatus
-from support.incluster import probe_pool
+from support.incluster import may_call, probe_pool
 from support.kube import SYSTEM, apply, kubectl, wait_available
 
 pytestmark = pytest.mark.timeout(240)
@@ -50,7 +50,7 @@ def test_a_call_finds_the_release_and_leaves_no_forward(namespace: str, pool: st
     assert (done.returncode, done.stdout, done.stderr) == (0, '"through"\n', "")
     print(f"{time.monotonic() - began:.1f} s for the whole command")
     assert forwards() == []
-    large = snakepit("--kube", "call", f"{namespace}/{pool}", "echo", '{"value": "' + "x" * 100_000 + '"}')
+    large = snakepit("--kube", "-n", namespace, "call", f"{namespace}/{pool}", "echo", '{"value": "' + "x" * 100_000 + '"}')
     assert (large.returncode, len(large.stdout)) == (0, 100_001), large.stderr
 
 
@@ -69,7 +69,7 @@ def test_the_fake_kubectl_prints_what_the_real_one_prints(release: None) -> None
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
 def test_connect_serves_programs_until_it_is_ended(namespace: str, pool: str, number: signal.Signals, status: int) -> None:
-    command = [sys.executable, "-m", "snakepit.cli", "--kube", "connect"]
+    command = [sys.executable, "-m", "snakepit.cli", "--kube", "-n", namespace, "connect"]
     # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
     hears = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hears) as connected:
@@ -94,9 +94,10 @@ def test_a_context_that_is_not_there_is_one_sentence(cluster: None) -> None:
 def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(namespace: str, pool: str, tmp_path: Path) -> None:
     kubectl("create", "serviceaccount", READER, "-n", SYSTEM)
     try:
-        rights = ["--verb=get,list", "--resource=services,pods"]
+        rights = ["--verb=get,list", "--resource=services,pods,configmaps"]
         kubectl("create", "role", READER, "-n", SYSTEM, *rights)
-        kubectl("create", "role", f"{READER}-forward", "-n", SYSTEM, "--verb=create", "--resource=pods/portforward")
+        for_it = ["--verb=create", "--resource=pods/portforward,serviceaccounts/token"]
+        kubectl("create", "role", f"{READER}-forward", "-n", SYSTEM, *for_it)
         for role in (READER, f"{READER}-forward"):
             kubectl("create", "rolebinding", role, "-n", SYSTEM, f"--role={role}", f"--serviceaccount={SYSTEM}:{READER}")
         token = kubectl("create", "token", READER, "-n", SYSTEM).strip()
@@ -105,7 +106,9 @@ def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(nam
         whole["contexts"][0]["context"] |= {"user": READER}
         config = tmp_path / "config"
         config.write_text(json.dumps(whole))
-        done = snakepit("--kube", "-n", SYSTEM, "call", f"{namespace}/{pool}", "echo", "value=mine", KUBECONFIG=str(config))
+        words = ["--kube", "-n", SYSTEM, "--service-account", READER, "call", f"{namespace}/{pool}", "echo", "value=mine"]
+        with may_call(namespace, f"{SYSTEM}:{READER}"):
+            done = snakepit(*words, KUBECONFIG=str(config))
         assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
         refused = snakepit("--kube", "-n", namespace, "pools", KUBECONFIG=str(config))
         assert refused.returncode == ExitStatus.NEVER_STARTED
