@@ -10,7 +10,16 @@ import yaml
 
 CHART = Path(__file__).resolve().parents[2] / "charts/snakepit"
 
-EVERYTHING = ("metrics.serviceMonitor.enabled=true", "redis.persistence.enabled=true", "imagePullSecrets={one}", "metricsApi.enabled=true")
+EVERYTHING = (
+    "metrics.serviceMonitor.enabled=true",
+    "redis.persistence.enabled=true",
+    "redis.replicas=3",
+    "imagePullSecrets={one}",
+    "metricsApi.enabled=true",
+    "keda.enabled=true",
+    "tls.enabled=true",
+    "controlPlane.autoscaling.enabled=true",
+)
 """Values with which there is all that the chart may make of itself."""
 
 Manifest = dict[str, Any]
