@@ -58,6 +58,8 @@ REFUSED = {
     "spec.restartPolicy",
     "spec.terminationGracePeriodSeconds",
     "spec.ephemeralContainers",
+    "spec.hostPID",
+    "spec.shareProcessNamespace",
     "spec.priorityClassName",
     "spec.runtimeClassName",
 }
