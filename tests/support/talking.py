@@ -155,11 +155,13 @@ class Talking(Adapter):
             print(f"line {number} {'x' * 200}")
 
     @tool
-    def kill_the_collector(self) -> None:
+    def collector(self) -> int:
+        """Which process it is: to kill it, a tool is too well kept apart."""
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if _status(folder) == ("snakepit-logs", str(os.getppid())):
-                    os.kill(int(folder.name), signal.SIGKILL)
+                    return int(folder.name)
+        return 0
 
 
 def _status(folder: Path) -> tuple[str, str]:

@@ -176,7 +176,7 @@ def test_a_pipe_that_was_made_non_blocking_loses_nothing(agent: LocalAgent, log:
 
 def test_a_collector_that_is_killed_is_replaced(agent: LocalAgent, log: Log) -> None:
     worker = agent.start(TALKING)
-    worker.call("kill_the_collector")
+    os.kill(worker.call("collector"), signal.SIGKILL)
     worker.call("say", {"text": "to the next one"})
     assert log.line("to the next one")["tool"] == "say"
     assert agent.start(TALKING, index=1).call("capture") == "mine\n"
