@@ -18,7 +18,7 @@ CHART = Path(__file__).resolve().parent.parent / "charts/snakepit"
 NAMESPACE = "snakepit-system"
 PREFIX = "snakepit-"
 """Of the service accounts of ours."""
-OTHERWISE = ("metricsApi.enabled=true", "networkPolicy.enabled=false", "tls.enabled=true")
+OTHERWISE = ("metricsApi.enabled=true", "networkPolicy.enabled=false")
 """Values with which there are others."""
 
 FOR = {

@@ -7,11 +7,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.incluster import ACCOUNTS, E2E, config_map, standing_caller
+from support.incluster import ACCOUNTS, E2E, config_map, probe_pool, standing_caller
 from support.kube import apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
-IN_THE_PODS = ("probe.py", "load.py", "actor.py", "hazard.py", "intruder.py", "stage.py", "session_scenes.py", "request_scenes.py")
+IN_THE_PODS = (
+    "probe.py",
+    "load.py",
+    "roll.py",
+    "actor.py",
+    "hazard.py",
+    "intruder.py",
+    "stage.py",
+    "session_scenes.py",
+    "request_scenes.py",
+)
 """What runs in the cluster; it gets there by a ConfigMap."""
 
 
@@ -65,6 +75,8 @@ def namespace(release: None) -> Iterator[str]:
         "create", "rolebinding", "maintains", "-n", NAMESPACE, "--clusterrole=snakepit-maintainer", f"--serviceaccount={NAMESPACE}:default"
     )
     apply(DESKS, namespace=NAMESPACE)
+    # As long as a namespace has a pool, callers in it are told whom to trust.
+    apply(probe_pool("anchor", suspended=True), namespace=NAMESPACE)
     standing_caller(namespace=NAMESPACE)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import snakepit
@@ -93,11 +93,15 @@ class Caller:
             await self._session.call("remember", {"key": "call", "value": value}, timeout=CALL_SECONDS)
 
 
-async def main(client: snakepit.Client, name: str, concurrency: int, seconds: float, session: str) -> None:
+async def main(
+    client: snakepit.Client, name: str, concurrency: int, seconds: float, session: str, kinds: Sequence[type[Caller]] = (Caller,)
+) -> None:
+    """Callers of these kinds in turn."""
     account = Account()
     async with client:
         pool = client.pool(name)
-        callers = [Caller(account, pool, seconds, session and f"{session}-{number}") for number in range(concurrency)]
+        made = [(kinds[number % len(kinds)], session and f"{session}-{number}") for number in range(concurrency)]
+        callers = [kind(account, pool, seconds, session) for kind, session in made]
         await callers[0].call()
         say("started", ok=account.ok)
         until = time.monotonic() + LONGEST_SECONDS

@@ -22,6 +22,11 @@ class Probe(Adapter):
         return os.getpid()
 
     @tool
+    def weigh(self, value: object) -> int:
+        """How long it is."""
+        return len(value)
+
+    @tool
     def count(self, to: int) -> Iterator[int]:
         """Count, piece by piece."""
         yield from range(to)

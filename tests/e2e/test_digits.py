@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from support.incluster import call_token, client_pod, config_map, may_call
+from support.incluster import SERVER_NAME, authority, call_token, client_pod, config_map, may_call
 from support.kube import (
     IMAGE_REPOSITORY,
     IMAGE_TAG,
@@ -64,16 +65,17 @@ def test_the_same_call_works_with_a_plain_grpcio_client_of_ten_lines(digits: str
     assert "digit" in kubectl("logs", "plain", "-n", namespace)
 
 
-def test_the_same_call_works_with_grpcurl(digits: str) -> None:
+def test_the_same_call_works_with_grpcurl(digits: str, tmp_path: Path) -> None:
     grpcurl = shutil.which("grpcurl")
     if not grpcurl:
         pytest.skip("grpcurl is not here")
+    known = (grpcurl, "-cacert", str(authority(tmp_path)), "-authority", SERVER_NAME)
     request = json.dumps({"pool": "default/digits", "tool": "count", "json": {"to": 3}})
     token = f"authorization: Bearer {call_token('default', 'default')}"
     with port_forward() as address:
-        answer = run(grpcurl, "-plaintext", "-H", token, "-d", request, address, "snakepit.v1.RouterService/ExecuteStream").stdout
+        answer = run(*known, "-H", token, "-d", request, address, "snakepit.v1.RouterService/ExecuteStream").stdout
         assert [piece["json"] for piece in decode_all(answer) if "json" in piece] == [0, 1, 2]
-        assert "snakepit.v1.RouterService" in run(grpcurl, "-plaintext", address, "list").stdout
+        assert "snakepit.v1.RouterService" in run(*known, address, "list").stdout
 
 
 def decode_all(text: str) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import snakepit.sync
-from support.incluster import call_token, probe_pool
+from support.incluster import SERVER_NAME, authority, call_token, probe_pool
 from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, port_forward, wait_available
 from support.scenes import play
 
@@ -40,7 +40,8 @@ def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> N
 
 def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(call_token("default", namespace))
-    with no_way_to_lanes(), port_forward() as server, snakepit.sync.Client(server, token_file=tmp_path / "token") as client:
+    known = {"ca_file": authority(tmp_path), "tls_server_name": SERVER_NAME}
+    with no_way_to_lanes(), port_forward() as server, snakepit.sync.Client(server, token_file=tmp_path / "token", **known) as client:
         pool = client.pool(f"{namespace}/{POOL}")
         assert pool.call("echo", {"value": "through"}, timeout=20) == "through"
         assert pool.call("echo", {"value": bytes(1024 * 1024)}, timeout=20) == bytes(1024 * 1024)

@@ -163,7 +163,7 @@ async def _equip(server: ApiServer) -> None:
     try:
         await admin.make_namespace()
         await admin.define()
-        await grant(admin, "tls.enabled=true")
+        await grant(admin)
     finally:
         await admin.close()
 

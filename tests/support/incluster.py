@@ -21,9 +21,23 @@ RESTRICTED_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"dro
 TOKEN_MOUNT = {"name": "snakepit", "mountPath": "/var/run/secrets/snakepit", "readOnly": True}
 TOKEN = {
     "name": "snakepit",
-    "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": f"snakepit.{SYSTEM}", "expirationSeconds": 3600}}]},
+    "projected": {
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "audience": f"snakepit.{SYSTEM}", "expirationSeconds": 3600}},
+            {"configMap": {"name": "snakepit-ca"}},
+        ]
+    },
 }
-"""The snippet of docs/security.md: by it a pod's calls are let in."""
+"""The snippet of docs/security.md: by it a pod's calls are let in, and it knows the control plane. Its namespace must have a pool."""
+SERVER_NAME = f"snakepit.{SYSTEM}"
+"""Whom the control plane's certificate names, whatever address it is dialled by."""
+
+
+def authority(folder: Path) -> Path:
+    """For a program on this machine: by whom it knows the control plane."""
+    file = folder / "ca.crt"
+    file.write_text(get("configmap", "snakepit-ca", namespace=SYSTEM)["data"]["ca.crt"])
+    return file
 
 
 def call_token(account: str, namespace: str) -> str:
@@ -192,6 +206,7 @@ def standing_caller(*, namespace: str, node: str = "") -> None:
     container = pod["spec"]["containers"][0]
     container["command"] = ["sleep", "7200"]
     container["env"] = [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    container["env"].append({"name": "SNAKEPIT_TLS_SERVER_NAME", "value": SERVER_NAME})  # Scenes dial each replica by its address.
     pod["spec"] |= {"nodeName": node} if node else {}
     apply(pod, namespace=namespace)
     kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", namespace, "--timeout=60s")

@@ -124,9 +124,18 @@ class Client(Facade):
         token_file: str | os.PathLike[str] | None = None,
         connect_timeout: float = 5.0,
         lanes: bool | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        tls_server_name: str | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        behind = _Behind(server, token_file=token_file, connect_timeout=connect_timeout, lanes=lanes)
+        behind = _Behind(
+            server,
+            token_file=token_file,
+            connect_timeout=connect_timeout,
+            lanes=lanes,
+            ca_file=ca_file,
+            tls_server_name=tls_server_name,
+        )
         super().__init__(behind, self._run_in_loop)
 
     def pool(self, name: str, *, payload: Literal["json", "msgpack", "pickle"] = "json") -> Pool:

@@ -199,7 +199,7 @@ async def world(kube: Kube, admin: Admin, tmp_path: Path) -> AsyncIterator[World
 def given(server: ApiServer, script: ModuleType) -> Iterator[list[dict[str, Any]]]:
     """Roles and bindings of the chart, with all rights that it gives with any values. Others have this server before and after."""
     helm = server.programs / "helm"
-    objects = {named(each): each for each in rights(helm, SYSTEM, "tls.enabled=true")}
+    objects = {named(each): each for each in rights(helm, SYSTEM)}
     usual = copy.deepcopy(objects)
     for value in script.OTHERWISE:
         for each in rights(helm, SYSTEM, value):
