@@ -82,7 +82,7 @@ def test_the_notes_name_the_namespace_that_is_watched_in_every_line(helm: Path, 
     notes = notes_of(helm, *values)
     assert f"namespace: {namespace}}}" in notes
     assert f"-n {namespace} sp/digits" in notes
-    assert f"snakepit call {namespace}/digits" in notes
+    assert f"snakepit --kube call {namespace}/digits" in notes
 
 
 def test_the_notes_say_what_is_alone_and_so_can_be_away_for_minutes(helm: Path) -> None:
