@@ -17,5 +17,6 @@ tls = grpc.ssl_channel_credentials(ca.read_bytes()) if ca.is_file() else None
 with grpc.secure_channel(sys.argv[1], tls) if tls else grpc.insecure_channel(sys.argv[1]) as channel:
     request = router_pb2.ExecuteRequest(pool="default/digits", tool="classify")
     request.json.update({"image": [0.0] * 32 + [16.0] * 32})
-    reply = router_pb2_grpc.RouterServiceStub(channel).Execute(request, timeout=10, metadata=metadata)
+    # A pod that has just begun may be unknown to NetworkPolicies for a second, and is refused meanwhile.
+    reply = router_pb2_grpc.RouterServiceStub(channel).Execute(request, timeout=10, metadata=metadata, wait_for_ready=True)
     print("digit", int(reply.json.number_value), "said", reply.worker)
