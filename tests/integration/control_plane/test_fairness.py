@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import snakepit
-from snakepit.errors import CallerLimit, InvalidArguments, Started
+from snakepit.errors import CallerLimit, InvalidArguments, PoolSaturated, Started
 from snakepit.v1 import common_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, counted, eventually, rpc
@@ -44,6 +44,25 @@ async def test_a_caller_with_hundreds_of_waiting_calls_and_one_with_few_alternat
         await asyncio.gather(first, *flood, *few)
         order = [call.metadata["who"] for call in agent.calls if call.tool == "echo"]
         assert order[:6] == ["busy", "modest"] * 3
+
+
+async def test_who_fills_a_queue_leaves_places_for_others(server: Running) -> None:
+    small = settings(queue={"maxSize": 18, "timeoutSeconds": 60})
+    async with simulated_agent(server.address, settings=small) as agent, connection(server) as busy, connection(server) as modest:
+        first = busy.start("hang")
+        await eventually(lambda: agent.running)
+        flood = [busy.start("echo") for _ in range(16)]
+        await eventually(lambda: waiting(server) == 16)
+        with pytest.raises(PoolSaturated, match=r"16 calls wait \(queue.maxSize 18\), 16 of them this caller's"):
+            await busy.call("echo")
+        few = [modest.start("echo") for _ in range(2)]
+        await eventually(lambda: waiting(server) == 18)
+        with pytest.raises(PoolSaturated, match=r"18 calls wait \(queue.maxSize 18\)$"):
+            await modest.call("echo")
+        agent.let_go()
+        await asyncio.gather(first, *flood, *few)
+        flood = [busy.start("echo") for _ in range(16)]
+        await asyncio.gather(*flood)
 
 
 async def test_callers_on_links_take_turns_too(server: Running) -> None:
@@ -141,7 +160,7 @@ async def test_a_cancelled_call_counts_for_its_caller_until_its_tool_has_stopped
 
 async def test_a_stream_counts_for_its_caller_until_it_has_been_read(server: Running) -> None:
     async with simulated_agent(server.address, settings=settings(call={"maxConcurrentPerCaller": 1})), connection(server) as one:
-        stream = one.stream("count", {"to": 2})
+        stream = one.stream("count", {"to": 2000})  # More than can be under way to who doesn't read.
         await stream.read()
         with pytest.raises(CallerLimit):
             await one.call("echo")
@@ -153,8 +172,7 @@ async def test_a_stream_counts_for_its_caller_until_it_has_been_read(server: Run
                 return bool((await one.call("echo")).worker)
             return False
 
-        while not await admitted():
-            await asyncio.sleep(0.01)
+        await eventually(admitted)
 
 
 async def test_calls_streams_and_large_calls_of_one_client_count_together_and_anothers_do_not(server: Running) -> None:

@@ -297,8 +297,8 @@ async def test_sessions_are_listed_page_by_page_and_the_sdk_reads_all_pages(
             await rpc(caller.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL, page_size=-1)))
 
 
-@pytest.mark.parametrize("ttl", [-1, float("nan"), float("inf"), 1e300])
-async def test_a_ttl_that_can_not_be_is_refused_and_leaves_no_session(server: Running, caller: Caller, ttl: float) -> None:
+@pytest.mark.parametrize("ttl", [-1, 3601, float("nan"), float("inf"), 1e300])
+async def test_a_ttl_above_the_pools_or_no_ttl_at_all_is_refused_without_a_session(server: Running, caller: Caller, ttl: float) -> None:
     async with simulated_agent(server.address):
         with pytest.raises(InvalidArguments, match="ttl_seconds"):
             await caller.create("s", ttl_seconds=ttl)

@@ -167,8 +167,8 @@ class OpenCalls(OpenCount):
                 self._allow(call, place, seconds)
             return True
         came_back = place.requeued
-        if not came_back and pool.queue.is_full:
-            self.fail(call, saturated(pool))
+        if not came_back and not pool.queue.has_place(call.request.caller):
+            self.fail(call, saturated(pool, call))
             return False
         if not self._memory.take(call, anyway=came_back):
             self.fail(call, self._memory.full(call))
@@ -191,7 +191,7 @@ class OpenCalls(OpenCount):
         """The call waits for the outcome of another one, `until` then. It needs no slot, but counts in the queue's bound, and is refused
         (False) where that is reached."""
         if pool.queue.is_full:
-            self.fail(call, saturated(pool))
+            self.fail(call, saturated(pool, call))
             return False
         if not self._memory.take(call):
             self.fail(call, self._memory.full(call))

@@ -2,6 +2,9 @@
 
 Pure. In a line, priority comes first, and among calls of one priority their callers take turns, each with its calls in the order in
 which they came. Entering and leaving are O(1), and a caller without a waiting call is forgotten.
+
+Nobody takes all places: a caller may have SHARE times as many as are free, so that one alone fills all but a ninth, and the next one finds
+some. That is Choudhury's and Hahne's dynamic threshold (Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998).
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 RANKS = 3
 """High, normal, low."""
+
+SHARE = 8
+"""A queue of this size or a smaller one may be one caller's."""
 
 _arrival = attrgetter("arrival")
 
@@ -172,6 +178,7 @@ class PoolQueue:
         # Calls that wait for the outcome of another with their idempotency key: they need no slot, but count in the bound.
         self.joined = 0
         self.pinned: dict[Worker, Line] = {}
+        self._held: dict[Hashable, int] = {}
 
     def configure(self, max_size: int, age_seconds: float) -> None:
         self.max_size = max_size
@@ -182,6 +189,14 @@ class PoolQueue:
     def is_full(self) -> bool:
         return self.depth + self.joined >= self.max_size
 
+    def held(self, caller: Hashable) -> int:
+        """How many places it has."""
+        return self._held.get(caller, 0)
+
+    def has_place(self, caller: Hashable) -> bool:
+        """May one more call of the caller wait?"""
+        return self.held(caller) < SHARE * (self.max_size - self.depth - self.joined)
+
     def enter(self, call: Call, now: float) -> Place:
         """Count the call as waiting (once, however often it changes lines)."""
         place = place_of(call)
@@ -189,6 +204,7 @@ class PoolQueue:
             place.counted = True
             place.since = now
             self.depth += 1
+            self._held[call.request.caller] = self.held(call.request.caller) + 1
         return place
 
     def leave(self, call: Call, now: float) -> float:
@@ -198,6 +214,10 @@ class PoolQueue:
             place.line.remove(call, place)
         place.counted = False
         self.depth -= 1
+        if (left := self._held[call.request.caller] - 1) > 0:
+            self._held[call.request.caller] = left
+        else:
+            del self._held[call.request.caller]
         seconds = now - place.since
         place.waited += seconds
         return seconds

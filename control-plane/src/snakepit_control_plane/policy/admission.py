@@ -132,13 +132,15 @@ def not_known_yet(name: str) -> PoolNotReady:
     return PoolNotReady(message, retry_after=RETRY_NOT_KNOWN_SECONDS)
 
 
-def saturated(pool: Pool) -> PoolSaturated:
+def saturated(pool: Pool, call: Call) -> PoolSaturated:
     """Advises to come back when what waits now will have been done."""
     slots = pool.slots or 1
     known = [seconds for tool in pool.tools if (seconds := pool.mean_seconds(tool)) < math.inf]
     mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
     advice = min(max(0.1, pool.queue.depth * mean / slots), pool.spec.queue.timeout_seconds)
-    message = f"pool {pool.name} is saturated: {pool.queue.depth} calls wait (queue.maxSize {pool.queue.max_size})"
+    queue = pool.queue
+    held = "" if queue.is_full else f", {queue.held(call.request.caller)} of them this caller's: the last places are for others"
+    message = f"pool {pool.name} is saturated: {queue.depth} calls wait (queue.maxSize {queue.max_size}){held}"
     return PoolSaturated(message, retry_after=advice, details={"limit": "queue.maxSize", "calls": str(pool.queue.max_size)})
 
 

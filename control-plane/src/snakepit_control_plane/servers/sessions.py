@@ -46,7 +46,6 @@ PAGE_BYTES = 1024 * 1024
 """A page ends early rather than being more than any client takes."""
 
 MOST_METADATA_BYTES = 64 * 1024
-MOST_TTL_SECONDS = 365 * 86400.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -92,7 +91,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
         pool, caller = await find_pool(self._door, self._flow.pools, context, CALL, request.pool)
-        _check(request, caller)
+        _check(request, caller, pool.spec.session.ttl_seconds)
         wanted = SessionRecord(
             pool=pool.name,
             id=check_session(request.session_id) if request.session_id else new_id(),
@@ -232,13 +231,13 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return response
 
 
-def _check(request: session_pb2.CreateSessionRequest, caller: Caller) -> None:
+def _check(request: session_pb2.CreateSessionRequest, caller: Caller, most_ttl: float) -> None:
     """Raises InvalidArguments."""
     if request.group and request.group not in caller.groups:
         known = ", ".join(map(quoted, caller.groups)) or "none"
         raise InvalidArguments(f"group {quoted(request.group)} is none of yours: a session may be that of {known}")
-    if not 0 <= request.ttl_seconds <= MOST_TTL_SECONDS:
-        most = f"use up to {MOST_TTL_SECONDS:.0f} seconds, or leave it out for the pool's session.ttlSeconds"
+    if not 0 <= request.ttl_seconds <= most_ttl:
+        most = f"the pool's session.ttlSeconds, {most_ttl:g}, is the most, and what you get without it"
         raise InvalidArguments(f"ttl_seconds {request.ttl_seconds:g} can't be: {most}")
     size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
     if size > MOST_METADATA_BYTES:
