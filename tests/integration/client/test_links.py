@@ -13,6 +13,7 @@ import pytest
 import snakepit
 from snakepit import Client, Started
 from snakepit._wire.protocol import NEWEST
+from snakepit.client import peers
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import clients, eventually, may_use, replica
@@ -28,6 +29,17 @@ async def test_nobody_at_the_address_is_said_at_once_with_the_address_and_the_fi
             await client.pool("digits").call("classify")
     assert caught.value.started is Started.NO
     assert time.monotonic() - began < 3
+
+
+async def test_a_pod_that_has_just_begun_dials_on_while_the_network_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    port = free_port()
+    async with Client(f"127.0.0.1:{port}") as client:
+        call = asyncio.create_task(client.pool("digits").call("classify"))
+        await asyncio.sleep(4 * peers.REFUSED_SECONDS)
+        assert not call.done()
+        with pytest.raises(snakepit.ServerUnavailable, match="is this pod's namespace labelled"):
+            await call
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:http", ":7800"])

@@ -47,17 +47,26 @@ def of_another_loop() -> SnakepitError:
 
 def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
     """Why no link could be opened; a refusal by a server that is there comes as it is."""
-    if isinstance(last, _SAYS_IT_ALL) or (last is not None and TLS_DETAIL in last.details):
+    if last is not None and _says_it_all(last):
         return last
     why = f" ({_cause(last.message)})" if last is not None else " (the name has no address)"
     asked = "is `snakepit dev` running"
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
+    if may_be_the_network(last):
         asked = "is this pod's namespace labelled snakepit.dev/caller=true (docs/security.md)"
     return ServerUnavailable(
         f"no control plane answers at {target}: {asked}, or is SNAKEPIT_SERVER wrong?{why}",
         details={"server": target},
         retry_after=1.0,
     )
+
+
+def may_be_the_network(last: SnakepitError | None) -> bool:
+    """Is this a pod, whose dials a NetworkPolicy may refuse? No server has said anything."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not (last is not None and _says_it_all(last))
+
+
+def _says_it_all(last: SnakepitError) -> bool:
+    return isinstance(last, _SAYS_IT_ALL) or TLS_DETAIL in last.details
 
 
 def _cause(message: str) -> str:

@@ -23,6 +23,9 @@ from snakepit.v1 import link_pb2
 REFUSED_SECONDS = 0.5
 """A client that never had a link waits this long after a refused dial: another replica may still answer."""
 
+REFUSED_BY_A_NETWORK_SECONDS = 5.0
+"""The same in a pod: until NetworkPolicies know the address of one that has just begun, they refuse it."""
+
 SWEEP_SECONDS = 0.25
 
 POLL_SECONDS = 0.1
@@ -176,7 +179,8 @@ class Peers:
                 return peer
             error = self.dialer.last_error
             # A refusal of before says nothing: the server may have been started since.
-            refused = error is not None and not self._ever_open and min(self.dialer.failed_at, now() - REFUSED_SECONDS) > begin
+            patience = REFUSED_BY_A_NETWORK_SECONDS if local_errors.may_be_the_network(error) else REFUSED_SECONDS
+            refused = error is not None and not self._ever_open and min(self.dialer.failed_at, now() - patience) > begin
             if now() >= end or refused or self.stopped:
                 raise local_errors.no_server(self.target, error)
 
