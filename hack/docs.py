@@ -239,8 +239,9 @@ def check() -> list[str]:
 
 def main() -> None:
     if "--check" not in sys.argv:
-        for path, text in [*_generated(), *_rights()]:
-            path.write_text(text)
+        for made in (_generated, _rights):  # The rights are rendered by the values' schema.
+            for path, text in made():
+                path.write_text(text)
         COMMAND_LINE.write_text(command_line_page())
     if found := check():
         sys.exit("\n".join(found))

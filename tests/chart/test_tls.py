@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_operator import settings as operator_settings
 from support.chart import Manifest, Objects, Refused, Render, environment, rules
 
@@ -94,3 +95,29 @@ def test_without_tls_there_is_nothing_of_it(render: Render) -> None:
     assert not any("TLS" in name or "CA_FILE" in name for _, pod in off.pod_specs() for name in environment(pod) if "AUTH" not in name)
     assert not [each for each in off.of("Role") if each["metadata"]["name"].endswith("certificates")]
     assert operator(off).agent.authority == ""
+
+
+def test_with_an_authority_for_clients_there_is_a_port_where_they_show_a_certificate(render: Render) -> None:
+    objects = render("tls.clientCASecret=clients")
+    pod = dict(objects.pod_specs())["snakepit-control-plane"]
+    variables, mounts = environment(pod), {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    assert volume(pod, "client-ca")["secret"] == {"secretName": "clients", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert variables["SNAKEPIT_TLS_CLIENT_CA_FILE"] == f"{mounts['client-ca']}/ca.crt"
+    (name,) = [each["name"] for each in pod["containers"][0]["ports"] if each["containerPort"] == 7806]
+    for service in ("snakepit", "snakepit-control-plane"):
+        ports = objects.get("Service", service)["spec"]["ports"]
+        assert {"name": name, "port": 7806, "targetPort": name} in ports
+    policy = objects.get("NetworkPolicy", "snakepit-control-plane")["spec"]["ingress"][0]
+    assert [each["port"] for each in policy["ports"]] == [7800, 7802, 7806]
+    for without in ("tls.enabled=false", "authentication=off"):
+        with pytest.raises(Refused, match=r"tls\.clientCASecret needs tls\.enabled and authentication: required"):
+            render("tls.clientCASecret=clients", without)
+
+
+def test_callers_of_another_issuer_are_known_by_its_tokens(render: Render) -> None:
+    username = ["claimMappings.username.claim=email", "claimMappings.username.prefix=oidc:"]
+    issuer = ["issuer.url=https://login.example.com", "issuer.audiences={snakepit}", *username]
+    variables = environment(dict(render(*(f"callerIssuers[0].{each}" for each in issuer)).pod_specs())["snakepit-control-plane"])
+    (found,) = parse_issuers(variables["SNAKEPIT_AUTH_ISSUERS"])
+    assert (found.issuer.url, found.issuer.audiences) == ("https://login.example.com", ("snakepit",))
+    assert "SNAKEPIT_AUTH_ISSUERS" not in environment(dict(render().pod_specs())["snakepit-control-plane"])

@@ -283,3 +283,13 @@ true
 {{- define "snakepit.metricsApiSecret" -}}
 {{- default (printf "%s-metrics-api" (include "snakepit.fullname" .)) .Values.metricsApi.certificate.existingSecret -}}
 {{- end -}}
+
+{{/* The Secret with the authority of callers' certificates; empty: they bring tokens. */}}
+{{- define "snakepit.clientCASecret" -}}
+{{- if .Values.tls.clientCASecret -}}
+{{- if or (not .Values.tls.enabled) (eq .Values.authentication "off") -}}
+{{- fail "tls.clientCASecret needs tls.enabled and authentication: required, as a certificate says who calls" -}}
+{{- end -}}
+{{- .Values.tls.clientCASecret -}}
+{{- end -}}
+{{- end -}}
