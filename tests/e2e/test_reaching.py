@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import pytest
 
 from snakepit.cli.failures import ExitStatus
 from support.incluster import may_call, probe_pool
-from support.kube import SYSTEM, apply, kubectl, wait_available
+from support.kube import SYSTEM, apply, eventually, kubectl, wait_available
 
 pytestmark = pytest.mark.timeout(240)
 
 POOL = "reached"
 READER = "reader-of-one"
+SHOP = "shop"
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,29 @@ def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(nam
         for kind in ("rolebinding", "role"):
             kubectl("delete", kind, READER, f"{READER}-forward", "-n", SYSTEM, "--ignore-not-found")
         kubectl("delete", "serviceaccount", READER, "-n", SYSTEM, "--ignore-not-found")
+
+
+def test_a_right_that_a_role_binding_gives_works_within_a_minute_and_is_gone_within_one(namespace: str, pool: str) -> None:
+    kubectl("create", "serviceaccount", SHOP, "-n", SYSTEM)
+
+    def answer() -> str:
+        done = snakepit("--kube", "-n", SYSTEM, "--service-account", SHOP, "call", f"{namespace}/{pool}", "echo", "value=sold")
+        return done.stdout or done.stderr
+
+    try:
+        refused = answer()
+        assert "PERMISSION_DENIED" in refused, refused
+        assert f"'system:serviceaccount:{SYSTEM}:{SHOP}' may not create snakepools/call of pool {namespace}/{pool}" in refused
+        with may_call(namespace, f"{SYSTEM}:{SHOP}"):
+            given = took(lambda: answer() == "sold\n", "it may call")
+        taken = took(lambda: "PERMISSION_DENIED" in answer(), "it may call no more")
+        print(f"given after {given:.1f} s, gone after {taken:.1f} s")
+    finally:
+        kubectl("delete", "serviceaccount", SHOP, "-n", SYSTEM, "--ignore-not-found")
+
+
+def took(look: Callable[[], bool], what: str) -> float:
+    """Seconds until it was so: a minute at most, and what the last look takes."""
+    began = time.monotonic()
+    eventually(look, what, timeout=60)
+    return time.monotonic() - began
