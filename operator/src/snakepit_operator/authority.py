@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from snakepit._retry import Backoff
 from snakepit_operator.certificates import AUTHORITY, authority_data, read, renewed, serving_data
 from snakepit_operator.kube import CONFIG_MAPS, SECRETS, SERVICES, Kube, KubeError, Object
 from snakepit_operator.pods import authority_map
@@ -19,6 +20,8 @@ from snakepit_operator.settings import Settings
 
 ROUND_SECONDS = 10.0
 """What somebody has changed of it, or taken away, is seen within this time."""
+RETRY_SECONDS = Backoff(0.5, ROUND_SECONDS)
+"""After a failure: a new leader makes no capsule before it has been told."""
 TOLD_SECONDS = 300.0
 """The ConfigMap is written this often, in case somebody has changed it."""
 
@@ -38,16 +41,16 @@ class Authority:
 
     async def run(self) -> None:
         """Until cancelled; without TLS there is nothing to do."""
-        problem = ""
+        problem, failed = "", 0
         while self._settings.tls_service:
             try:
                 await self.round()
-                problem = ""
+                problem, failed = "", 0
             except (KubeError, OSError, ValueError) as error:
                 if str(error) != problem:
                     log.warning("the control plane's certificate is left as it is: %s", error)
-                problem = str(error)
-            await asyncio.sleep(ROUND_SECONDS)
+                problem, failed = str(error), failed + 1
+            await asyncio.sleep(RETRY_SECONDS.seconds(failed) if failed else ROUND_SECONDS)
 
     async def round(self) -> None:
         """Make what is due, and tell. Raises KubeError, OSError, and ValueError where the Secret of somebody else says nothing."""

@@ -213,3 +213,16 @@ async def test_every_namespace_with_a_pool_is_told_whom_to_trust_follows_and_for
             await eventually(gone(admin, *OWN), "the release's own are gone with the release")
         finally:
             admin.server.uncontrolled()
+
+
+async def test_a_failure_costs_a_new_leader_a_moment_and_no_whole_round(
+    release: None, admin: Admin, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await admin.ask("GET", f"{CORE}/services/snakepit")
+    await admin.ask("DELETE", f"{CORE}/services/snakepit")
+    async with task(authority.run()):
+        await eventually(lambda: "the control plane's certificate is left as it is" in caplog.text, "it has failed")
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "snakepit"}, "spec": {"ports": service["spec"]["ports"]}}
+        await admin.ask("POST", f"{CORE}/services", body)
+        async with asyncio.timeout(authority_module.ROUND_SECONDS / 2):
+            await authority.known.wait()
