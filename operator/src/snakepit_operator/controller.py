@@ -85,11 +85,15 @@ class Controller:
         """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.authority.run(), name="authority")
-            tasks.create_task(self.fleet.run(), name="fleet")
+            tasks.create_task(self._follow_replicas(), name="fleet")
             tasks.create_task(self._resync_forever(), name="resync")
             tasks.create_task(self._watch_forever(), name="watch")
             for number in range(_WORKERS):
                 tasks.create_task(self._work_forever(), name=f"reconcile {number}")
+
+    async def _follow_replicas(self) -> None:
+        await self.authority.known.wait()  # Else each is dialled by an authority that isn't known.
+        await self.fleet.run()
 
     def changed(self, pool: str, version: str = "") -> None:
         """The watch: something has changed about the pool; `version` is its own new one, if it is itself what has. Empty: it lists anew."""
