@@ -74,7 +74,7 @@ class Keeper:
         self.collector = Collector()
         self._guard = Guard(self._lineage)
         self._log_by_the_collector()
-        logger.info("workers are kept out of each other's memory: %s", "by Landlock" if box.holds() else "only if Yama does it")
+        logger.debug("workers are kept out of each other's memory: %s", "by Landlock" if box.holds() else "only if Yama does it")
         try:
             self._signals = Signals(self._selector)
             processes.adopt_orphans()
