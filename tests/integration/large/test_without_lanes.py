@@ -109,7 +109,7 @@ async def told(server: Running, problem: str) -> None:
     """Wait until the operator is told that, or nothing, of the pool's one capsule."""
     from snakepit_control_plane.servers.fleet import FleetServicer
 
-    fleet = FleetServicer(server.fleet, server.replica, server.gate)
+    fleet = FleetServicer(server.fleet, server.replica, server.door.gate)
 
     async def said() -> bool:
         problems = [capsule.problem for state in (await fleet.state()).pools for capsule in state.capsules]
