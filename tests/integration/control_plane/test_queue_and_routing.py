@@ -106,12 +106,12 @@ async def sdk_large_call(caller: Caller, pool: snakepit.Pool, timeout: float) ->
 async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_runs(
     server: Running, caller: Caller, end: str, way: Way
 ) -> None:
-    queue = settings(queue={"maxSize": 2, "timeoutSeconds": 0.3 if end == "queue time-out" else 60})
+    queue = settings(queue={"maxSize": 2, "timeoutSeconds": 1 if end == "queue time-out" else 60})
     async with simulated_agent(server.address, settings=queue) as agent, snakepit.Client(server.address) as client:
         first = caller.start("hang")
         await eventually(lambda: agent.running)
         began = asyncio.get_running_loop().time()
-        doomed = asyncio.create_task(way(caller, client.pool(POOL), 0.3 if end == "deadline" else 30))
+        doomed = asyncio.create_task(way(caller, client.pool(POOL), 1.5 if end == "deadline" else 30))
         await eventually(lambda: waiting(server) == 1)
         if end == "cancel":
             doomed.cancel()
