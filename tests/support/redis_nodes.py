@@ -37,7 +37,10 @@ class Node:
     def start(self, *roles: str) -> None:
         """Both programs, unless told which one."""
         self._folder.mkdir(exist_ok=True)
-        options = (str(self._nodes.auth), "--port", str(self._nodes.port), "--dir", str(self._folder), *OPTIONS)
+        # Its own, and anew: Sentinels have servers write down what they are now, which they can't where a Secret is mounted.
+        auth = self._nodes.folder / f"{self.name}-auth.conf"
+        auth.write_text(f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\n")
+        options = (str(auth), "--port", str(self._nodes.port), "--dir", str(self._folder), *OPTIONS)
         keeps = ("--appendonly", "yes" if self._nodes.keeps else "no")
         for role in roles or ("sentinel", "server"):
             words = (*options, *keeps) if role == "server" else ()
@@ -114,9 +117,6 @@ class Nodes:
         self.folder, self.keeps, self.binary = folder, keeps, binaries()[kind]
         self.cli = str(Path(binaries()["redis"]).with_name("redis-cli"))
         self.port, self.sentinel_port = free_port(), free_port()
-        self.auth = folder / "auth.conf"
-        # Once: a server that starts while it is written again would have no password.
-        self.auth.write_text(f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\n")
         self.all_start_seconds = 2
         self.addresses: dict[str, str] = {}
         self.move(11)
