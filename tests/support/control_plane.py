@@ -105,7 +105,11 @@ class Caller:
         return (await rpc(self.sessions.RebindSession(request, metadata=self.metadata))).session
 
     async def listed(self) -> list[session_pb2.Session]:
-        return list((await rpc(self.sessions.ListSessions(session_pb2.ListSessionsRequest(pool=POOL), metadata=self.metadata))).sessions)
+        return list((await self.page()).sessions)
+
+    async def page(self, size: int = 0, after: str = "") -> session_pb2.ListSessionsResponse:
+        request = session_pb2.ListSessionsRequest(pool=POOL, page_size=size, page_token=after)
+        return await rpc(self.sessions.ListSessions(request, metadata=self.metadata))
 
     async def delete(self, name: str) -> bool:
         request = session_pb2.DeleteSessionRequest(pool=POOL, session_id=name)

@@ -115,6 +115,23 @@ async def test_others_sessions_are_there_for_whoever_has_a_right_on_the_pools_se
         assert await bob.delete("hers")
 
 
+async def test_pages_of_ones_own_sessions_are_full_and_name_nobody_elses(server: Running, agent: SimulatedAgent, asks: Reviewer) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        ada, bob = Caller(channel, token(ADA)), Caller(channel, token(BOB))
+        for number in range(4):
+            await ada.create(f"s{number}-hers")
+            await bob.create(f"s{number}-his")
+        pages, after = list[list[str]](), ""
+        while after or not pages:
+            page = await bob.page(size=3, after=after)
+            pages.append([each.id for each in page.sessions])
+            after = page.next_page_token
+            assert not after.endswith("hers")
+        assert pages == [["s0-his", "s1-his", "s2-his"], ["s3-his"]]
+
+
 async def test_a_session_of_a_group_is_everybodys_in_it_and_nobodys_else(
     server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -99,11 +100,15 @@ async def find_pool(door: Door, pools: Pools, context: Context, right: Right, na
 def sign(call: link_pb2.Call, caller: Caller) -> None:
     """Write down who calls, in place of whatever is said there."""
     if caller.subject:
-        call.caller.Clear()
-        call.caller.subject = caller.subject
-        call.caller.groups.extend(caller.groups)
+        call.caller.CopyFrom(_written(caller.subject, caller.groups))
     elif call.HasField("caller"):
         call.ClearField("caller")
+
+
+@lru_cache(MOST_KNOWN)
+def _written(subject: str, groups: tuple[str, ...]) -> link_pb2.Caller:
+    """Made once: writing it costs each call three times as much as copying it."""
+    return link_pb2.Caller(subject=subject, groups=groups)
 
 
 Key = str | tuple[str, str, tuple[str, ...]]
