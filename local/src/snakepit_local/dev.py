@@ -17,7 +17,7 @@ from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments, ServerUnavailable
 
 if TYPE_CHECKING:
-    from snakepit_control_plane.authentication.static import LocalTokens
+    from snakepit_control_plane.authentication import LocalTokens
 
 
 def dev(
@@ -69,7 +69,8 @@ def dev(
 
 def _tokens(file: Path) -> LocalTokens:
     """Raises InvalidArguments."""
-    from snakepit_control_plane.authentication.static import LocalTokens, StaticTokens
+    from snakepit_control_plane.authentication import LocalTokens
+    from snakepit_control_plane.authentication.static import StaticTokens
 
     try:
         StaticTokens(str(file), "--token-file").read()

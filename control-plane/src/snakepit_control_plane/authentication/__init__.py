@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from snakepit_control_plane.authentication.gate import Gate
+from snakepit_control_plane.authentication.local import LocalGate, LocalTokens
 from snakepit_control_plane.authentication.settings import Authentication
-from snakepit_control_plane.authentication.static import LocalGate, LocalTokens
 
 __all__ = ["Authentication", "Gate", "LocalTokens", "make_gate"]
 

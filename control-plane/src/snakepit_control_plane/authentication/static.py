@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import hmac
-import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
-from snakepit.v1 import link_pb2
-from snakepit_control_plane.authentication.gate import AUTHENTICATED, HELP, Gate, Identity, Metadata, bearer, caller
-from snakepit_control_plane.model.caller import Caller
+from snakepit.errors import ServerUnavailable
+from snakepit_control_plane.authentication.gate import AUTHENTICATED, Identity
 
 MOST_TOKENS = 1000
 
@@ -68,47 +65,3 @@ def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
         yield from csv.reader(lines, skipinitialspace=True)
     except csv.Error as error:
         raise ValueError(f"the lines can't be read: {error}") from None
-
-
-OWN = "snakepit dev"
-"""The subject of what one machine has started by itself."""
-
-
-@dataclass(frozen=True)
-class LocalTokens:
-    """Of a control plane on one machine: `file` has its callers' tokens, and `own` is that of its agents, and of whoever started it."""
-
-    file: str
-    own: str = field(default_factory=secrets.token_urlsafe, repr=False)
-
-
-class LocalGate(Gate):
-    """Believes who has a token of the file, and agents that this machine has started."""
-
-    def __init__(self, tokens: LocalTokens) -> None:
-        self._static = StaticTokens(tokens.file, "--token-file")
-        self._own = tokens.own.encode()
-
-    async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
-        """See `gate.Gate`."""
-        self._admit(metadata, f"the agent of capsule {claimed.name}")
-
-    async def admit_operator(self, metadata: Metadata) -> None:
-        """See `gate.Gate`."""
-        self._admit(metadata, "whoever syncs pools")
-
-    async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
-        """See `gate.Gate`."""
-        token = bearer(metadata, "the caller", HELP)
-        if self._is_own(token):
-            return Caller(OWN, OWN)
-        if (identity := self._static.find(token)) is None:
-            raise Unauthenticated("the token is none of --token-file's")
-        return caller(identity)
-
-    def _admit(self, metadata: Metadata, who: str) -> None:
-        if not self._is_own(bearer(metadata, who)):
-            raise PermissionDenied(f"{who} has a token that `snakepit dev` has not given it")
-
-    def _is_own(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._own)
