@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from snakepit_control_plane.authentication import Authentication
+from snakepit_control_plane.authentication.keys import Issued
+from snakepit_control_plane.authentication.tokens import parse_keys
 
 from .simulated_agent import OBSERVER_TOKEN
 
@@ -109,3 +111,28 @@ def issuer(folder: Path) -> Iterator[Issuer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Kept:
+    """A source in memory. `fail`: what a fetch raises; `gate`: a fetch waits for it."""
+
+    def __init__(self, *key_ids: str) -> None:
+        self.key_ids = list(key_ids)
+        self.fetches = 0
+        self.fail: OSError | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def fetch(self) -> Issued:
+        self.fetches += 1
+        assert self.gate.wait(10)
+        if self.fail is not None:
+            raise self.fail
+        return Issued(NAME, parse_keys(json.dumps({"keys": [public_key(each) for each in self.key_ids]}).encode()))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -1,4 +1,4 @@
-"""Who is let in as a capsule's agent and as the operator: tokens, keys, and what each of them allows."""
+"""Who is let in as a capsule's agent and as the operator: tokens, and what each of them allows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,47 +17,19 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from snakepit._environment import InvalidSettings
 from snakepit.errors import PermissionDenied, ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
-from snakepit_control_plane.authentication import keys as keys_module
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authentication.gate import MOST_CHARACTERS
 from snakepit_control_plane.authentication.guarded import CHECKED_SECONDS, Guarded
 from snakepit_control_plane.authentication.issuers import parse_issuers
-from snakepit_control_plane.authentication.keys import OLD_SECONDS, PAUSE_SECONDS, Issued, Keys, fetch
+from snakepit_control_plane.authentication.keys import Issued, Keys
 from snakepit_control_plane.authentication.tokens import LEEWAY_SECONDS, Key, parse_keys, read, service_account
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.settings import from_environment
-from support.issuer import AUDIENCE, NAME, OPERATOR, Issuer, operator_claims, pod_claims, private_key, public_key, signed
+from support.issuer import AUDIENCE, NAME, Clock, Issuer, Kept, operator_claims, pod_claims, private_key, public_key, signed
 
 POOL = "default/digits"
 CLAIMED = link_pb2.Capsule(name="digits-0", pool=POOL, pod_uid="pod-uid")
-
-
-class Kept:
-    """A source in memory. `fail`: what a fetch raises; `gate`: a fetch waits for it."""
-
-    def __init__(self, *key_ids: str) -> None:
-        self.key_ids = list(key_ids)
-        self.fetches = 0
-        self.fail: OSError | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def fetch(self) -> Issued:
-        self.fetches += 1
-        assert self.gate.wait(10)
-        if self.fail is not None:
-            raise self.fail
-        return Issued(NAME, parse_keys(json.dumps({"keys": [public_key(each) for each in self.key_ids]}).encode()))
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def bearer(token: str) -> list[tuple[str, str | bytes]]:
@@ -163,30 +134,6 @@ def test_while_no_keys_can_be_had_a_caller_is_told_to_come_again() -> None:
     source.fail = OSError("no route")
     with pytest.raises(ServerUnavailable, match="no route"):
         who(web(), gate(source))
-
-
-def test_a_token_that_was_right_is_checked_once_and_again_when_it_has_expired() -> None:
-    now, checked = time.time(), 0
-
-    class Counted(Keys):
-        async def find(self, key_id: str) -> tuple[Key, str]:
-            nonlocal checked
-            checked += 1
-            return await super().find(key_id)
-
-    asked = Guarded(Issuer(url="/nowhere").settings(), Counted(Kept("one").fetch), wall=lambda: now)
-
-    async def ask() -> None:
-        nonlocal now
-        token = bearer(web(exp=int(now) + 60))
-        await asked.identify(token, "here")
-        await asked.identify(token, "here")
-        assert checked == 1
-        now += 90
-        await asked.identify(token, "here")
-        assert checked == 2, "nothing is said of an expired token without its being looked at"
-
-    asyncio.run(ask())
 
 
 def test_a_person_of_another_issuer_has_the_name_and_the_groups_that_its_claims_say_and_none_of_the_clusters_own() -> None:
@@ -366,6 +313,18 @@ async def test_a_token_that_was_right_is_taken_to_be_so_for_a_while_and_then_che
     assert keys.times == 2
 
 
+async def test_a_token_that_was_right_is_checked_again_when_it_has_expired() -> None:
+    now, keys = time.time(), Asked(Kept("one").fetch)
+    guarded = Guarded(Issuer(url="/nowhere").settings(), keys, wall=lambda: now)
+    token = bearer(web(exp=int(now) + 60))
+    await guarded.identify(token, "here")
+    await guarded.identify(token, "here")
+    assert keys.times == 1
+    now += 90
+    await guarded.identify(token, "here")
+    assert keys.times == 2, "nothing is said of an expired token without its being looked at"
+
+
 def test_odd_claims_are_nobodys_and_break_nothing() -> None:
     for odd in ("text", ["list"], {"pod": "text"}, None):
         claims = pod_claims("digits-0", POOL, **{"kubernetes.io": odd})
@@ -387,143 +346,3 @@ def test_without_a_token_nobody_is_let_in_and_of_other_credentials_the_sentence_
 def test_where_nothing_is_asked_for_everybody_is_let_in() -> None:
     asyncio.run(make_gate(None).admit_agent([], CLAIMED))
     asyncio.run(make_gate(None).admit_operator(bearer("nonsense")))
-
-
-# ---- keys
-
-
-async def test_keys_are_fetched_once_for_all_who_wait_for_them() -> None:
-    source, token = Kept("one"), signed(pod_claims("digits-0", POOL))
-    source.gate.clear()
-    guarded = gate(source)
-    waiting = [asyncio.create_task(guarded.admit_agent(bearer(token), CLAIMED)) for _ in range(20)]
-    await asyncio.sleep(0)
-    source.gate.set()
-    await asyncio.gather(*waiting)
-    assert source.fetches == 1
-
-
-async def test_a_token_of_a_new_key_has_the_keys_fetched_again_but_not_more_often_than_that() -> None:
-    source, clock = Kept("one"), Clock()
-    keys = Keys(source.fetch, clock)
-    await keys.find("one")
-    source.key_ids = ["two"]
-    for _ in range(5):
-        with pytest.raises(Unauthenticated, match=r"signed with key 'two', which .* doesn't have"):
-            await keys.find("two")
-    assert source.fetches == 1
-    clock.now += PAUSE_SECONDS
-    await keys.find("two")
-    with pytest.raises(Unauthenticated, match="signed with key 'one'"):
-        await keys.find("one")
-    assert source.fetches == 2
-
-
-async def test_a_key_that_its_issuer_has_dropped_is_forgotten_when_the_keys_are_old() -> None:
-    source, clock = Kept("one"), Clock()
-    keys = Keys(source.fetch, clock)
-    await keys.find("one")
-    source.key_ids = ["two"]
-    clock.now += OLD_SECONDS + 1
-    await keys.find("one")  # That they are old is noticed here, and nobody waits for it.
-    await keys.find("two")  # Waits for the same fetch.
-    with pytest.raises(Unauthenticated):
-        await keys.find("one")
-
-
-async def test_while_keys_cannot_be_fetched_those_that_are_known_go_on_and_others_wait_for_better_times() -> None:
-    source, clock = Kept("one"), Clock()
-    keys = Keys(source.fetch, clock)
-    await keys.find("one")
-    source.fail = OSError("connection refused")
-    clock.now += OLD_SECONDS * 10
-    with pytest.raises(Unauthenticated, match=r"newer keys can't be fetched: .*connection refused"):
-        await keys.find("two")
-    await keys.find("one")
-
-
-async def test_without_any_keys_yet_the_refusal_says_why_and_that_is_not_the_tokens_fault() -> None:
-    source, clock = Kept("one"), Clock()
-    source.fail = OSError("connection refused")
-    keys = Keys(source.fetch, clock)
-    for _ in range(3):
-        with pytest.raises(ServerUnavailable, match=r"tokens can't be checked now: the keys can't be fetched: connection refused"):
-            await keys.find("one")
-    assert source.fetches == 1
-    source.fail = None
-    clock.now += PAUSE_SECONDS
-    await keys.find("one")
-
-
-async def test_an_issuer_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys_module, "FETCH_SECONDS", 0.05)
-    source = Kept("one")
-    source.gate.clear()
-    try:
-        with pytest.raises(ServerUnavailable, match="did not come within"):
-            await Keys(source.fetch).find("one")
-    finally:
-        source.gate.set()
-
-
-def test_keys_come_out_of_a_file_too_and_the_issuer_out_of_our_own_token(tmp_path: Path) -> None:
-    (tmp_path / "jwks").write_bytes(Issuer().jwks())
-    (tmp_path / "token").write_text(signed({"iss": "https://ours.example"}, "two") + "\n")
-    settings = Issuer().settings(keys=str(tmp_path / "jwks"), issuer="", token_file=str(tmp_path / "token"))
-    issued = fetch(settings)
-    assert (issued.issuer, issued.keys.keys()) == ("https://ours.example", {"one"})
-
-
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"keys": []}', b'{"keys": 1}', b'{"keys": [{"kty": "oct", "k": "AAAA"}]}', b"\xff"])
-def test_what_is_no_jwks_gives_no_keys(data: bytes) -> None:
-    with pytest.raises(ValueError, match="JWKS"):
-        parse_keys(data)
-
-
-# ---- settings
-
-RIGHT = {
-    "SNAKEPIT_AUTH": "required",
-    "SNAKEPIT_AUTH_KEYS": "https://kubernetes.default.svc/openid/v1/jwks",
-    "SNAKEPIT_AUTH_AUDIENCE": AUDIENCE,
-    "SNAKEPIT_AUTH_OPERATOR": OPERATOR,
-    "SNAKEPIT_AUTH_ISSUER": NAME,
-}
-
-
-def test_without_settings_nothing_is_asked_for() -> None:
-    assert from_environment({}).authentication is None
-    assert from_environment({**RIGHT, "SNAKEPIT_AUTH": "off"}).authentication is None
-
-
-def test_the_settings_are_read() -> None:
-    found = from_environment(RIGHT).authentication
-    assert found == Issuer().settings(keys=RIGHT["SNAKEPIT_AUTH_KEYS"])
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ({"SNAKEPIT_AUTH": "on"}, "SNAKEPIT_AUTH='on' is unknown: use off or required"),
-        ({"SNAKEPIT_AUTH_KEYS": ""}, "SNAKEPIT_AUTH_KEYS is not set, and SNAKEPIT_AUTH=required needs it"),
-        ({"SNAKEPIT_AUTH_KEYS": "http://issuer.example/jwks"}, "use https"),
-        ({"SNAKEPIT_AUTH_KEYS": "jwks.json"}, "use an https URL, or a path that begins with /"),
-        ({"SNAKEPIT_AUTH_AUDIENCE": ""}, "SNAKEPIT_AUTH_AUDIENCE is not set"),
-        ({"SNAKEPIT_AUTH_OPERATOR": "operator"}, "is no service account: use system:serviceaccount:NAMESPACE:NAME"),
-        ({"SNAKEPIT_AUTH_ISSUER": ""}, "SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens"),
-        ({"SNAKEPIT_TLS_KEY_FILE": "/key"}, "SNAKEPIT_TLS_CERT_FILE and SNAKEPIT_TLS_KEY_FILE: TLS needs both of them"),
-        (
-            {
-                "SNAKEPIT_AUTH": "off",
-                "SNAKEPIT_TLS_CERT_FILE": "/crt",
-                "SNAKEPIT_TLS_KEY_FILE": "/key",
-                "SNAKEPIT_TLS_CLIENT_CA_FILE": "/ca",
-            },
-            "SNAKEPIT_TLS_CLIENT_CA_FILE needs SNAKEPIT_AUTH=required",
-        ),
-    ],
-)
-def test_each_wrong_setting_is_refused_with_a_sentence(wrong: dict[str, str], sentence: str) -> None:
-    with pytest.raises(InvalidSettings) as refused:
-        from_environment({**RIGHT, **wrong})
-    assert sentence in str(refused.value)
