@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import random
@@ -20,14 +21,11 @@ def main(name: str, target: str, scale: str, seed: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     given = (json.loads(target), float(scale), random.Random(seed))
     began = time.process_time()
-    if name.startswith("sockets."):
-        from hostile.sockets import Sockets
-
-        getattr(Sockets(*given), name.partition(".")[2])()
-    else:
-        from hostile.tokens import Tokens
-
-        asyncio.run(getattr(Tokens(*given), name.partition(".")[2])())
+    room, _, attack = name.partition(".")
+    rooms = importlib.import_module(f"hostile.{room}")
+    done = getattr(getattr(rooms, room.title())(*given), attack)()
+    if asyncio.iscoroutine(done):
+        asyncio.run(done)
     print(f"{time.process_time() - began:.1f}")
 
 

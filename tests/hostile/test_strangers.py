@@ -16,14 +16,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from hostile.calls import Calls
+from hostile.links import Links
 from hostile.sockets import Sockets
-from hostile.tokens import Tokens
 from hostile.world import World, metrics, run, world
 from support.dev_server import wait_until
 
 SECONDS = float(os.environ.get("SNAKEPIT_HOSTILE_SECONDS", "0"))
 SCALE = float(os.environ.get("SNAKEPIT_HOSTILE_SCALE", "1"))
-ATTACKS = [f"{room.__name__.lower()}.{name}" for room in (Sockets, Tokens) for name in vars(room) if not name.startswith("_")]
+ATTACKS = [f"{room.__name__.lower()}.{name}" for room in (Sockets, Calls, Links) for name in vars(room) if not name.startswith("_")]
 ATTACK_SECONDS = 60 + 30 * SCALE
 
 MOST_GROWTH = 200, 60
