@@ -18,8 +18,10 @@ import pytest
 
 from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, tool
 from snakepit._values import payloads
+from snakepit._wire.messages import tool_to_wire
 from snakepit.author.loading import load
 from snakepit.author.tools import describe, discover
+from snakepit.client import views
 
 if TYPE_CHECKING:
     from nowhere import Missing
@@ -81,7 +83,7 @@ class Everything(Adapter):
     def built(self) -> Iterator[int]:
         return iter([1])
 
-    @tool(name="other-name", description="Said.", timeout=2.5, idempotent=True)
+    @tool(name="other-name", description="Said.", timeout=2.5, idempotent=True, title="Other", destructive=False)
     def named(self) -> None: ...
 
     @staticmethod
@@ -134,7 +136,15 @@ def test_generators_and_functions_that_return_iterators_stream() -> None:
 def test_what_the_decorator_says_is_in_the_catalogue() -> None:
     info = TOOLS["other-name"].info
     assert (info.description, info.timeout_seconds, info.idempotent) == ("Said.", 2.5, True)
+    assert (info.title, info.read_only, info.destructive) == ("Other", False, False)
+    assert views.tool_info(tool_to_wire(info)).destructive is False
+    assert views.tool_info(tool_to_wire(TOOLS["plain"].info)).destructive is None
     assert describe(Everything()) == "All kinds of parameters.\n\nAnd a second paragraph."
+
+
+def test_a_tool_that_changes_nothing_destroys_nothing() -> None:
+    with pytest.raises(ValueError, match="read_only=True changes nothing"):
+        tool(read_only=True, destructive=True)
 
 
 def test_a_tool_stays_an_ordinary_callable() -> None:

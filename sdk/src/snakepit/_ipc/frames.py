@@ -57,6 +57,9 @@ class ToolInfo(msgspec.Struct, frozen=True):
     streaming: bool = False
     idempotent: bool = False
     timeout_seconds: float = 0.0
+    title: str = ""
+    read_only: bool = False
+    destructive: bool | None = None
 
 
 class StateAnswer(Frame, tag="state-answer"):

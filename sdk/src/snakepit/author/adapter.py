@@ -52,13 +52,23 @@ class Mark(NamedTuple):
     description: str | None = None
     timeout: float | None = None
     idempotent: bool = False
+    title: str = ""
+    read_only: bool = False
+    destructive: bool | None = None
 
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, timeout: float | None = None, idempotent: bool = False
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    idempotent: bool = False,
+    title: str = "",
+    read_only: bool = False,
+    destructive: bool | None = None,
 ) -> Callable[[F], F]: ...
 def tool(
     function: F | None = None,
@@ -68,18 +78,26 @@ def tool(
     description: str | None = None,
     timeout: float | None = None,
     idempotent: bool = False,
+    title: str = "",
+    read_only: bool = False,
+    destructive: bool | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function or method as a tool; it stays what it was.
 
     `name` and `description` default to the function's own name and docstring. `timeout`: seconds, when the caller gives none.
     `idempotent`: it may run a second time when nobody can know whether it ran.
+
+    For those who choose among tools, people and models: `title` is what a person reads in place of the name, `read_only` says that it
+    changes nothing, `destructive` whether it may destroy something (None: it doesn't say). Nobody checks them.
     """
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout {timeout!r} must be a positive number of seconds")
+    if read_only and destructive:
+        raise ValueError("a tool with read_only=True changes nothing, so it can't have destructive=True: leave one of them out")
 
     def annotate(marked: F) -> F:
         target = marked.__func__ if isinstance(marked, (staticmethod, classmethod)) else marked
-        setattr(target, MARK, Mark(name, description, timeout, idempotent))
+        setattr(target, MARK, Mark(name, description, timeout, idempotent, title, read_only, destructive))
         return marked
 
     return annotate if function is None else annotate(function)

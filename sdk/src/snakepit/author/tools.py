@@ -43,6 +43,9 @@ class Tool:
             streaming=self.streaming,
             idempotent=mark.idempotent,
             timeout_seconds=mark.timeout or 0.0,
+            title=strings.readable(mark.title),
+            read_only=mark.read_only,
+            destructive=mark.destructive,
         )
 
     def decode(self, arguments: Payload, *, trusted: bool = False) -> dict[str, Any]:

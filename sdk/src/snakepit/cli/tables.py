@@ -137,6 +137,8 @@ TOOLS = (
     Column("ARGUMENTS", _arguments, 1),
     Column("STREAMS", lambda tool: tool.streaming, 3),
     Column("IDEMPOTENT", lambda tool: tool.idempotent, 6, wide=True),
+    Column("READ-ONLY", lambda tool: tool.read_only, 6, wide=True),
+    Column("DESTRUCTIVE", lambda tool: "" if tool.destructive is None else tool.destructive, 6, wide=True),
     Column("TIMEOUT", lambda tool: f"{tool.timeout_seconds:g}s" if tool.timeout_seconds else "", 6, wide=True),
     Column("PROVIDER", lambda tool: tool.provider, 4),
     Column("SESSION", lambda tool: tool.session_id, 6, wide=True),

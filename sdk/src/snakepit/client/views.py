@@ -63,7 +63,8 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 class ToolInfo(msgspec.Struct, frozen=True):
     """A tool in the catalogue; the schemas are JSON Schema. `timeout_seconds` 0: the pool's.
 
-    `provider`: worker, or client (then the pool's workers may call it; `session_id`: only in that session).
+    `provider`: worker, or client (then the pool's workers may call it; `session_id`: only in that session). `title`, `read_only` and
+    `destructive` are what its author says of it (docs/author.md); `destructive` None: nothing was said.
     """
 
     name: str
@@ -75,6 +76,9 @@ class ToolInfo(msgspec.Struct, frozen=True):
     timeout_seconds: float
     provider: str = "worker"
     session_id: str = ""
+    title: str = ""
+    read_only: bool = False
+    destructive: bool | None = None
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -110,7 +114,9 @@ def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:
 def tool_info(tool: common_pb2.Tool) -> ToolInfo:
     """A tool as the wire has it, as a plain value."""
     schemas = {"input_schema": _schema(tool.input_schema), "output_schema": _schema(tool.output_schema)}
-    return _plain(ToolInfo, tool, provider=_word(common_pb2.Provider.Name(tool.provider), "PROVIDER_"), **schemas)
+    destructive = tool.destructive if tool.HasField("destructive") else None
+    provider = _word(common_pb2.Provider.Name(tool.provider), "PROVIDER_")
+    return _plain(ToolInfo, tool, provider=provider, destructive=destructive, **schemas)
 
 
 def session_info(session: session_pb2.Session) -> SessionInfo:

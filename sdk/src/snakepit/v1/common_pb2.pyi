@@ -114,7 +114,7 @@ class Value(_message.Message):
     def __init__(self, json: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
 
 class Tool(_message.Message):
-    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "idempotent", "timeout_seconds", "provider", "session_id")
+    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "idempotent", "timeout_seconds", "provider", "session_id", "title", "read_only", "destructive")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,9 @@ class Tool(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DESTRUCTIVE_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     input_schema: str
@@ -133,4 +136,7 @@ class Tool(_message.Message):
     timeout_seconds: float
     provider: Provider
     session_id: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: _Optional[bool] = ..., idempotent: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ..., provider: _Optional[_Union[Provider, str]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    title: str
+    read_only: bool
+    destructive: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: _Optional[bool] = ..., idempotent: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ..., provider: _Optional[_Union[Provider, str]] = ..., session_id: _Optional[str] = ..., title: _Optional[str] = ..., read_only: _Optional[bool] = ..., destructive: _Optional[bool] = ...) -> None: ...
