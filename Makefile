@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything lives in .venv; the only needs are Python >= 3.11 and make.
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := sdk worker-image agent control-plane operator local
+DISTRIBUTIONS := sdk worker-image agent control-plane operator gateway local
 STAMP := .venv/.installed
 TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
@@ -23,7 +23,7 @@ $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
 	@touch $@
 
-wheels: setup ## Build the six distributions into dist/, for `pip install dist/*.whl` in an environment of yours
+wheels: setup ## Build the seven distributions into dist/, for `pip install dist/*.whl` in an environment of yours
 	@rm -rf dist
 	@PATH="$(CURDIR)/$(BIN):$$PATH" hack/images/build-wheels dist $(DISTRIBUTIONS)
 
@@ -98,7 +98,7 @@ cluster-down: ## End it, and remove everything that it left
 lint: setup ## Style, types, architecture, generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy sdk/src worker-image/src agent/src control-plane/src operator/src local/src
+	@$(BIN)/mypy sdk/src worker-image/src agent/src control-plane/src operator/src gateway/src local/src
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/buf lint proto
 	@$(BIN)/python hack/protos.py --breaking
@@ -116,7 +116,7 @@ crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in worker digits cli agent control-plane operator dev bench build release; do \
+	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SETS = ("agent", "control-plane", "operator", "cli", "worker")
+SETS = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
 
 
 def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:

@@ -18,6 +18,7 @@ PACKAGES = {
     "Agent": "agent/src/snakepit_agent",
     "Control plane": "control-plane/src/snakepit_control_plane",
     "Operator": "operator/src/snakepit_operator",
+    "Gateway": "gateway/src/snakepit_gateway",
     "Local mode": "local/src/snakepit_local",
 }
 GENERATED = ("v1", "externalscaler")

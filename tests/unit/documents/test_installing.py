@@ -14,7 +14,7 @@ import snakepit
 from snakepit import _extras
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "local")
+FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "gateway", "local")
 INSTALLS = re.compile(r"\bpip3?(?: --python \S+)? (?:install|download|wheel)(?![-\w])(?P<rest>[^\n]*)")
 ARGUMENT = {"-r", "-c", "-e", "-i", "--root", "--python", "--find-links", "--index-url", "--wheel-dir", "--target"}
 MEANT = {"pyarrow"}
@@ -119,7 +119,14 @@ def test_an_image_that_nobody_types_in_has_no_command_line(image: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "extras"), [("agent", "client otel"), ("control-plane", "client otel"), ("operator", "client otel"), ("cli", "cli client")]
+    ("image", "extras"),
+    [
+        ("agent", "client otel"),
+        ("control-plane", "client otel"),
+        ("operator", "client otel"),
+        ("gateway", "client otel"),
+        ("cli", "cli client"),
+    ],
 )
 def test_what_the_extras_name_is_pinned_for_the_images_that_need_them(image: str, extras: str) -> None:
     wanted = {re.split(r"[><=\[]", need)[0] for extra in extras.split() for need in SDK[extra]} - {"snakepit-sdk"}

@@ -1,0 +1,5 @@
+"""`python -m snakepit_gateway`."""
+
+from snakepit_gateway.main import main
+
+main()

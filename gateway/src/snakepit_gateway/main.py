@@ -1,0 +1,55 @@
+"""The program `snakepit-gateway`: settings, logs, one HTTP server, and a clean end on TERM or INT."""
+
+from __future__ import annotations
+
+import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
+
+# isort: split
+import os
+import sys
+
+import uvicorn
+
+from snakepit import Client
+from snakepit._environment import InvalidSettings
+from snakepit._telemetry import tracing
+from snakepit._telemetry.logs import configure_logging
+from snakepit_gateway.app import make_app
+from snakepit_gateway.settings import Settings, from_environment
+
+
+def main() -> None:
+    """Exit 0 after TERM, 1 with one sentence when it can't start."""
+    try:
+        settings = from_environment(os.environ)
+        configure_logging("gateway")
+        server(settings).run()
+    except InvalidSettings as error:
+        sys.exit(str(error))
+    finally:
+        tracing.shutdown()
+
+
+def server(settings: Settings) -> uvicorn.Server:
+    """It ends itself on TERM or INT: what runs may finish within `drain_seconds`."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            make_app(settings, Client()),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.drain_seconds,
+            ssl_certfile=settings.tls_cert_file,
+            ssl_keyfile=settings.tls_key_file,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

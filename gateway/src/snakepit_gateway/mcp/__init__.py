@@ -1,0 +1,12 @@
+"""A pool's tools for clients of the Model Context Protocol."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from snakepit_gateway.gateway import Gateway
+
+
+def routes(gateway: Gateway) -> list[BaseRoute]:
+    """What it answers."""
+    return []

@@ -1,0 +1,84 @@
+"""Settings of a gateway, from the environment; all problems are named at once. Where the control plane is, the SDK reads itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from snakepit._environment import Environment
+from snakepit._wire.dial import parse_target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times in seconds."""
+
+    listen: str = "127.0.0.1:7880"
+    """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one."""
+    tls_cert_file: str | None = None
+    """Its certificate (SNAKEPIT_GATEWAY_TLS_CERT_FILE) and the key to it (SNAKEPIT_GATEWAY_TLS_KEY_FILE); None: no TLS."""
+    tls_key_file: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call from a browser, with commas between (SNAKEPIT_GATEWAY_CORS_ORIGINS)."""
+    max_body_bytes: int = 65 << 20
+    """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
+    drain_seconds: int = 30
+    """After TERM, running requests may finish for so long (SNAKEPIT_GATEWAY_DRAIN_SECONDS)."""
+    console: bool = True
+    """Is there a console at `/`? (SNAKEPIT_GATEWAY_CONSOLE: on or off)"""
+    mcp: bool = True
+    """Are tools served at `/mcp`? (SNAKEPIT_GATEWAY_MCP: on or off)"""
+
+    @property
+    def host(self) -> str:
+        return parse_target(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        return int(parse_target(self.listen)[1])
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Raises InvalidSettings."""
+    read = Environment(environment)
+    settings = Settings(
+        listen=read("SNAKEPIT_GATEWAY_LISTEN", _address, Settings.listen),
+        tls_cert_file=read("SNAKEPIT_GATEWAY_TLS_CERT_FILE", str, None),
+        tls_key_file=read("SNAKEPIT_GATEWAY_TLS_KEY_FILE", str, None),
+        cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
+        max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", _positive, Settings.max_body_bytes),
+        drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _positive, Settings.drain_seconds),
+        console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
+        mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),
+    )
+    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+        read.problems.append("SNAKEPIT_GATEWAY_TLS_CERT_FILE and SNAKEPIT_GATEWAY_TLS_KEY_FILE: TLS needs both of them")
+    read.check()
+    return settings
+
+
+def _address(text: str) -> str:
+    parse_target(text)
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(each.strip() for each in text.split(","))
+    for each in origins:
+        scheme, _, host = each.partition("://")
+        if scheme not in ("http", "https") or not host or "/" in host:
+            raise ValueError(f"{each!r} is not an origin: write scheme and host, as in https://app.example.com")
+    return origins
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value <= 0:
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _on_or_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"{text!r}: use on or off")
+    return text == "on"
