@@ -13,11 +13,11 @@ import typer
 from snakepit._names import parse_worker
 from snakepit.cli import tables
 from snakepit.cli.config import Kube
-from snakepit.cli.doctor import causes
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.cli.type_stubs import render
 from snakepit.client import Client, Pool
+from snakepit.client.findings import causes
 from snakepit.errors import InvalidArguments, ServerUnavailable
 
 

@@ -1,10 +1,10 @@
-"""What `snakepit doctor` finds."""
+"""What is found wrong with a pool."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from snakepit.cli.doctor import Finding, causes, of_pool, with_each_traceback_once
+from snakepit.client.findings import Finding, causes, of_pool, with_each_traceback_once
 from snakepit.client.views import PoolInfo, WorkerInfo
 
 

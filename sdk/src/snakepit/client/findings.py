@@ -1,0 +1,68 @@
+"""What keeps a pool from serving and its workers from starting, out of what the control plane says of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from snakepit.client.views import PoolInfo, WorkerInfo
+
+_STARTING = "starting"
+_IN_ORDER = ("starting", "ready", "draining", "stopped")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a pool or a worker. `reason` is one word, `message` a sentence, `traceback` the author's own."""
+
+    about: str
+    reason: str
+    message: str
+    traceback: str = ""
+
+
+def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
+    """Name each cause for which workers can't start once: whose it is and what it is, and its traceback."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for each in workers:
+        if each.traceback:
+            of.setdefault((f"{each.reason}: {each.message}", each.traceback), []).append(each.id)
+    for (what, traceback), ids in of.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        yield f"{ids[0]}{more}: {what}", traceback
+
+
+def with_each_traceback_once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The same findings for people, who read a traceback at the first worker that has it."""
+    told: set[str] = set()
+    for each in findings:
+        yield msgspec.structs.replace(each, traceback="") if each.traceback in told else each
+        told.add(each.traceback)
+
+
+def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
+    """What is wrong with a pool: nothing where it is well, or has been told to have no workers."""
+    found = []
+    if not pool.available and pool.desired_capsules:
+        found.append(Finding(pool.name, pool.reason, _of(pool)))
+    elif pool.live_capsules < pool.desired_capsules:
+        found.append(Finding(pool.name, "CapsulesMissing", f"{_there(pool)}: the conditions of its SnakePool say why"))
+    return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
+
+
+def _of(pool: PoolInfo) -> str:
+    return f"{pool.message} ({_there(pool)})" if pool.message else _there(pool)
+
+
+def _there(pool: PoolInfo) -> str:
+    return f"{pool.live_capsules} of {pool.desired_capsules} capsules are there, with {pool.ready_workers} ready workers"
+
+
+def _of_worker(worker: WorkerInfo) -> Finding | None:
+    if worker.liveness != "live":
+        return Finding(worker.id, worker.liveness, f"its capsule is silent: {worker.message or 'look at its agent and its node'}")
+    if worker.traceback or worker.state not in _IN_ORDER:
+        return Finding(worker.id, worker.reason or worker.state, worker.message or f"it is in {worker.state}", worker.traceback)
+    if worker.state == _STARTING and worker.reason:
+        return Finding(worker.id, worker.reason, f"it is started again, as {worker.message}")
+    return None
