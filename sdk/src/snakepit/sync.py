@@ -138,9 +138,9 @@ class Client(Facade):
         )
         super().__init__(behind, self._run_in_loop)
 
-    def pool(self, name: str, *, payload: Literal["json", "msgpack", "pickle"] = "json") -> Pool:
+    def pool(self, name: str, *, payload: Literal["json", "msgpack", "pickle"] = "json", attachments: bool = False) -> Pool:
         """As `snakepit.Client.pool`."""
-        return Pool(self._behind.pool(name, payload=payload), self._run)
+        return Pool(self._behind.pool(name, payload=payload, attachments=attachments), self._run)
 
     def __enter__(self) -> Self:
         self._loop = loop = asyncio.new_event_loop()

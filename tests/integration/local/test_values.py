@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import json_format
 
 import snakepit
-from snakepit import Client, InvalidArguments, PayloadWarning
+from snakepit import Attachment, Client, InvalidArguments, PayloadWarning
 from snakepit._ipc.frames import Payload
 from snakepit._values.foreign import REMEDY
 from snakepit._values.payloads import MSGPACK, PICKLE, decode
@@ -71,6 +71,22 @@ async def test_a_value_of_a_library_goes_to_a_tool_and_comes_back(client: Client
     echoed = await pool.call("echo", {"value": row.value}, timeout=30)
     assert (type(made), type(echoed)) == (row.back, row.back)
     assert row.read(made) == row.read(echoed) == row.read(row.value)
+
+
+async def test_who_passes_results_on_gets_attachments_as_they_are(client: Client) -> None:
+    pool = client.pool("usual", attachments=True)
+    value = {"raw": b"\xff", "file": Attachment("application/pdf", b"%PDF"), "image": FOREIGN["image"].value, "big": bytes(1 << 20)}
+    back = await pool.call("echo", {"value": value}, timeout=30)
+    assert {name: each.content_type for name, each in back.items()} == {
+        "raw": "application/octet-stream",
+        "file": "application/octet-stream",  # the tool has got bytes
+        "image": "application/octet-stream",
+        "big": "application/octet-stream",
+    }
+    assert (await pool.call("make", {"name": "image"}, timeout=30)).content_type == "image/png"
+    async with pool.session(delete=True) as session:
+        assert (await session.call("make", {"name": "image"}, timeout=30)).content_type == "image/png"
+    assert [each.content_type async for each in pool.stream("make", {"name": "image"}, timeout=30)] == ["image/png"]
 
 
 async def test_a_tool_gets_the_tables_that_its_annotations_ask_for(client: Client) -> None:

@@ -16,11 +16,11 @@ import numpy
 import pydantic
 import pytest
 
-from snakepit import Adapter, AdapterError, AsyncContext, Context, InvalidArguments, tool
+from snakepit import Adapter, AdapterError, AsyncContext, Attachment, Context, InvalidArguments, tool
 from snakepit._values import payloads
 from snakepit._wire.messages import tool_to_wire
 from snakepit.author.loading import load
-from snakepit.author.tools import describe, discover
+from snakepit.author.tools import as_tool, describe, discover
 from snakepit.client import views
 
 if TYPE_CHECKING:
@@ -145,6 +145,13 @@ def test_what_the_decorator_says_is_in_the_catalogue() -> None:
 def test_a_tool_that_changes_nothing_destroys_nothing() -> None:
     with pytest.raises(ValueError, match="read_only=True changes nothing"):
         tool(read_only=True, destructive=True)
+
+
+def test_a_file_as_a_result_is_described_as_bytes() -> None:
+    def render() -> Attachment | None: ...
+
+    schema = json.loads(as_tool(render).info.output_schema)
+    assert schema == {"anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}]}
 
 
 def test_a_tool_stays_an_ordinary_callable() -> None:

@@ -141,13 +141,14 @@ def encode_inline(value: Any) -> Payload:
     return encode(value, MSGPACK) if encoded.attachments else encoded
 
 
-def decode(payload: Payload, *, trusted: bool = False, tables: bool = True) -> Any:
-    """The value. `trusted`: pickle is read too, which runs code of the sender's choice. `tables`: else those stay Attachments.
+def decode(payload: Payload, *, trusted: bool = False, tables: bool = True, attached: bool = False) -> Any:
+    """The value. `trusted`: pickle is read too, which runs code of the sender's choice. `tables`: else those stay Attachments;
+    `attached`: all of them stay Attachments.
 
     Raises InvalidArguments for bytes that are not what they say.
     """
     try:
-        return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload, tables)
+        return _decode_pickle(payload.data) if trusted and payload.content_type == PICKLE else _decode(payload, tables, attached)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise InvalidArguments(
             f"the payload is not {payload.content_type or JSON}: {strings.why_unreadable(payload.data, error)}"
@@ -156,7 +157,7 @@ def decode(payload: Payload, *, trusted: bool = False, tables: bool = True) -> A
         raise InvalidArguments("the payload is nested too deeply") from error
 
 
-def _decode(payload: Payload, tables: bool) -> Any:
+def _decode(payload: Payload, tables: bool, attached: bool) -> Any:
     if payload.content_type == MSGPACK:
         return _restore(msgspec.msgpack.decode(payload.data), _restored(payload, tables), tables)
     if payload.content_type not in PLAIN_JSON:
@@ -165,7 +166,7 @@ def _decode(payload: Payload, tables: bool) -> Any:
     value = msgspec.json.decode(payload.data)
     if not payload.attachments and MARKED_FLOAT not in payload.data:
         return value
-    return _substitute(value, _restored(payload, tables))
+    return _substitute(value, list(payload.attachments) if attached else _restored(payload, tables))
 
 
 def _restored(payload: Payload, tables: bool) -> list[Any]:

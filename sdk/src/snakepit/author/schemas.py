@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from snakepit._ipc.frames import Attachment
 from snakepit._values import coercion as kinds
 from snakepit._values import pydantic_types
 from snakepit._values.serializer import Serializer
@@ -121,15 +122,20 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
 _MOMENT = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
-def with_formats(annotation: Any) -> Any:
+_SAID: tuple[tuple[Any, Any], ...] = ((datetime, _MOMENT),)
+OF_RESULTS = (*_SAID, (Attachment, bytes))
+
+
+def with_formats(annotation: Any, said: tuple[tuple[Any, Any], ...] = _SAID) -> Any:
     """The annotation, with what msgspec leaves out of its schema: a datetime that may have a time zone or none has a format too."""
-    if annotation is datetime:
-        return _MOMENT
+    for kind, stands in said:
+        if annotation is kind:
+            return stands
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return functools.reduce(operator.or_, map(with_formats, parts))
+        return functools.reduce(operator.or_, [with_formats(each, said) for each in parts])
     if origin in (list, set, frozenset, tuple, dict):
-        return origin[tuple(each if each is ... else with_formats(each) for each in parts)]
+        return origin[tuple(each if each is ... else with_formats(each, said) for each in parts)]
     return annotation
 
 

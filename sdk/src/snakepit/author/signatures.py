@@ -187,7 +187,7 @@ def _output_schema(annotation: Any) -> str:
         return ""
     item = streamed(annotation)
     try:
-        return schemas.of_result(schemas.with_formats(_known(annotation if item is None else item)))
+        return schemas.of_result(schemas.with_formats(_known(annotation if item is None else item), schemas.OF_RESULTS))
     except Exception:  # not swallowed: no schema says as much
         return ""
 

@@ -27,7 +27,7 @@ class Calls:
     def __init__(self, connection: Connection, target: requests.Target) -> None:
         self._connection = connection
         self._target = target
-        self._trusted = target.trusted
+        self._read = target.reading
 
     async def call(
         self,
@@ -57,7 +57,7 @@ class Calls:
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
         if tracing.enabled() and (span := self._span(tool)) is not None:
             return await self._traced(span, frame, large, now, deadline, on_progress)
-        return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), trusted=self._trusted)
+        return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
 
     def stream(
         self,
@@ -79,7 +79,7 @@ class Calls:
         span = self._span(tool)
         if span is not None:
             frame.call.traceparent = span.traceparent
-        return Stream(self._connection, frame.call, large, timeout, span, trusted=self._trusted)
+        return Stream(self._connection, frame.call, large, timeout, span, self._read)
 
     def typed(
         self,
@@ -116,7 +116,7 @@ class Calls:
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large, span), trusted=self._trusted)
+            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large, span), self._read)
         except SnakepitError as failed:
             error = failed.reason
             raise

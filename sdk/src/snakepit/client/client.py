@@ -34,13 +34,15 @@ class Pools:
         """Raises SnakepitError where it is not open."""
         raise NotImplementedError
 
-    def pool(self, name: str, *, payload: Encoding = "json") -> Pool:
+    def pool(self, name: str, *, payload: Encoding = "json", attachments: bool = False) -> Pool:
         """A handle on the pool `namespace/name`; a bare name means namespace `default`.
 
         `payload`: how the arguments of its calls are encoded, and their results: json, msgpack or, where the pool's call.payloads has
         it, pickle. Unpickling runs code of the other side's choice: only where you trust the pool's authors as they trust you.
+        `attachments`: in results of JSON, bytes, arrays and tables stay `snakepit.Attachment`s, with their content types: for programs
+        that pass them on.
         """
-        return Pool(self._connection, name, payload)
+        return Pool(self._connection, name, payload, attachments=attachments)
 
     async def pools(self) -> list[views.PoolInfo]:
         """Every pool that the control plane knows, and that the caller may see, by name."""

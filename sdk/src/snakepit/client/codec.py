@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from snakepit._ipc import frames
@@ -73,32 +73,37 @@ def plain(wire: common_pb2.Payload) -> frames.Payload:
     return frames.Payload(wire.data, wire.content_type, attachments)
 
 
-def decode(payload: common_pb2.Payload | frames.Payload, *, trusted: bool = False) -> Any:
-    """The value of a result; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle.
+def decode(payload: common_pb2.Payload | frames.Payload, *, trusted: bool = False, attached: bool = False) -> Any:
+    """The value of a result; an empty payload is None. Warns of what could not be carried. `trusted`: the caller asked for pickle;
+    `attached`: attachments stay what they are.
 
     Of a payload that came in pieces, arrays are read-only views of what was received. Raises SnakepitError for bytes that are not
     what they say.
     """
     if payload.warnings:
         warn(payload.warnings)
-    data, attached = payload.data, payload.attachments
-    if not attached and not data:
+    data, beside = payload.data, payload.attachments
+    if not beside and not data:
         return None
     if not isinstance(payload, frames.Payload):
-        payload = plain(payload) if attached else frames.Payload(data, payload.content_type)
+        payload = plain(payload) if beside else frames.Payload(data, payload.content_type)
     try:
-        return payloads.decode(payload, trusted=trusted)
+        return payloads.decode(payload, trusted=trusted, attached=attached)
     except InvalidArguments as error:  # of the other side's making: the tool has run
         raise SnakepitError(error.message, started=Started.YES) from error
 
 
-def outcome(result: link_pb2.Result | frames.Payload, *, trusted: bool = False) -> Any:
-    """The tool's value. Raises ToolError, or the table's exception for a call that failed."""
+Reading = Callable[[common_pb2.Payload | frames.Payload], Any]
+"""How a caller reads results: `decode`, with what it asked for."""
+
+
+def outcome(result: link_pb2.Result | frames.Payload, read: Reading = decode) -> Any:
+    """The tool's value, as `read` gives it. Raises ToolError, or the table's exception for a call that failed."""
     if isinstance(result, frames.Payload):
-        return decode(result, trusted=trusted)
+        return read(result)
     kind = result.WhichOneof("outcome")
     if kind == "payload":
-        return decode(result.payload, trusted=trusted)
+        return read(result.payload)
     raise failure(result, kind)
 
 

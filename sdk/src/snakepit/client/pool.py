@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
 from snakepit.client.calls import Calls
@@ -17,9 +19,9 @@ PAGE = 1000
 class Pool(Calls):
     """A handle: making one asks nothing of the control plane, so a pool that doesn't exist shows at the first call."""
 
-    def __init__(self, connection: Connection, name: str, payload: requests.Encoding = "json") -> None:
+    def __init__(self, connection: Connection, name: str, payload: requests.Encoding = "json", *, attachments: bool = False) -> None:
         self.name = pool_name(*parse_pool(name))
-        super().__init__(connection, requests.Target(self.name, content_type=codec.content_type(payload)))
+        super().__init__(connection, requests.Target(self.name, content_type=codec.content_type(payload), attached=attachments))
 
     def __repr__(self) -> str:
         return f"Pool({self.name!r})"
@@ -40,7 +42,7 @@ class Pool(Calls):
         your own: a session that this makes is all of that group's, instead of yours alone. Without `async with` the
         handle works on a session that must exist.
         """
-        target = requests.Target(self.name, session_id or new_id(), requests.affinity_value(affinity), self._target.content_type)
+        target = msgspec.structs.replace(self._target, session_id=session_id or new_id(), affinity=requests.affinity_value(affinity))
         return Session(self._connection, target, ttl_seconds=ttl_seconds, metadata=metadata, delete=delete, group=group)
 
     async def info(self) -> views.PoolInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -32,11 +33,19 @@ class Target(msgspec.Struct, frozen=True):
     session_id: str = ""
     affinity: common_pb2.Affinity = common_pb2.AFFINITY_UNSPECIFIED
     content_type: str = JSON
+    attached: bool = False
 
     @property
     def trusted(self) -> bool:
         """The caller asked for pickle, so its answers are unpickled."""
         return self.content_type == PICKLE
+
+    @property
+    def reading(self) -> codec.Reading:
+        """How the caller reads results."""
+        if not self.attached and not self.trusted:
+            return codec.decode
+        return partial(codec.decode, trusted=self.trusted, attached=self.attached)
 
 
 def affinity_value(affinity: str | None) -> common_pb2.Affinity:

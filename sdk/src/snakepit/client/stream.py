@@ -58,10 +58,10 @@ class _OnLane:
             self._chunks.extend(message.chunks)
         return message is not None
 
-    async def value(self, chunk: Chunk, trusted: bool) -> Any:
+    async def value(self, chunk: Chunk, read: codec.Reading) -> Any:
         if isinstance(chunk, link_pb2.Chunk) and chunk.HasField("pieces"):
-            return codec.decode(await self._exchange.payload(chunk.payload, chunk.pieces), trusted=trusted)
-        return codec.decode(chunk.payload, trusted=trusted)
+            return read(await self._exchange.payload(chunk.payload, chunk.pieces))
+        return read(chunk.payload)
 
 
 class _Plain:
@@ -83,8 +83,8 @@ class _Plain:
             raise from_cancelled() from None
         return None if message is EOF else message
 
-    async def value(self, chunk: Chunk, trusted: bool) -> Any:
-        return codec.decode(chunk.payload, trusted=trusted)
+    async def value(self, chunk: Chunk, read: codec.Reading) -> Any:
+        return read(chunk.payload)
 
     def cancel(self) -> None:
         if not self._over:
@@ -104,15 +104,14 @@ class Stream(AsyncIterator[Any]):
         large: frames.Payload | None,
         timeout: float | None,
         span: Span | None,
-        *,
-        trusted: bool = False,
+        read: codec.Reading = codec.decode,
     ) -> None:
         self._connection = connection
         self._call = call
         self._large = large
         self._timeout = timeout
         self._span = span
-        self._trusted = trusted
+        self._read = read
         self._source: _OnLane | _Plain | None = None
         self._ended = False
 
@@ -133,7 +132,7 @@ class Stream(AsyncIterator[Any]):
                 self._end("TOOL_ERROR")
                 raise codec.failure(chunk, kind)
             assert self._source is not None
-            return await self._of(self._source, self._source.value(chunk, self._trusted))
+            return await self._of(self._source, self._source.value(chunk, self._read))
         self._end()
         raise StopAsyncIteration
 
