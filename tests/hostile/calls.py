@@ -43,6 +43,20 @@ class Calls(Eve):
                 await asyncio.to_thread(message, sock, link_pb2.LinkRequest(frames=frames))
                 await asyncio.to_thread(sip, sock)
 
+    async def requests_that_never_come(self) -> None:
+        """Neither a message nor an end, with a token and without; each is let go by name."""
+        async with self._channel() as channel:
+            paths = ["RouterService/Execute", "RouterService/ExecuteStream", "SessionService/GetSession", "PoolService/ListPools"]
+
+            async def one(number: int) -> None:
+                path = f"/snakepit.v1.{paths[number % len(paths)]}"
+                call = channel.stream_stream(path)(metadata=self.metadata if number % 2 else None)
+                error = await answered(call.read())
+                assert getattr(error, "details", {}).get("limit") == "maxRequestSeconds", error
+
+            count = self._count(600)
+            await many(one, count, count)
+
     async def oversized_messages_and_metadata(self) -> None:
         async with self._channel() as channel:
             for size in (4 * MIB + 1, 5 * MIB, 20 * MIB):

@@ -116,6 +116,7 @@ def world() -> Iterator[World]:
                 SNAKEPIT_HEALTH_LISTEN=f"127.0.0.1:{ports['health']}",
                 SNAKEPIT_LANE_LISTEN=f"127.0.0.1:{ports['lane']}",
                 SNAKEPIT_LINGER_SECONDS="10",
+                SNAKEPIT_MAX_REQUEST_SECONDS="4",
                 SNAKEPIT_AUTH="required",
                 SNAKEPIT_AUTH_KEYS=str(folder / "jwks"),
                 SNAKEPIT_AUTH_AUDIENCE=AUDIENCE,

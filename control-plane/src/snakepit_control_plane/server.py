@@ -25,6 +25,7 @@ from snakepit_control_plane.authorization import make_access
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
+from snakepit_control_plane.servers.arrivals import Arrivals
 from snakepit_control_plane.servers.certificate import Certificate
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.fleet import FleetServicer
@@ -80,6 +81,7 @@ class Running:
         has_clients = self._certificate is not None and self._certificate.has_clients
         self.door = Door(make_gate(settings.authentication), make_access(settings.authentication), settings, certificates=has_clients)
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
+        self.arrivals = Arrivals(settings.max_request_seconds)
         self.address = ""
         self.tls_clients_port = 0
         self.metrics_address = self.health_address = ""
@@ -108,7 +110,7 @@ class Running:
             await self.stop(linger=0.0, drain=0.0)
             raise
         upkeep = (self.flow.sessions.upkeep.run(), self.flow.idempotency.upkeep.run())
-        for work in (self.fleet.run(), *upkeep, self.count.run(), self._tell_health()):
+        for work in (self.fleet.run(), *upkeep, self.count.run(), self.arrivals.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
         log.info("replica %s serves on %s:%s", self.replica, host, port)
@@ -124,7 +126,7 @@ class Running:
             "Health": self._health,
             "ServerReflection": ReflectionServicer([each.full_name for each in SERVICES.values()]),
         }
-        served = [handlers(SERVICES[name], servicer, as_bytes={"ExecuteStream"}) for name, servicer in servicers.items()]
+        served = [handlers(SERVICES[name], servicer, self.arrivals, as_bytes={"ExecuteStream"}) for name, servicer in servicers.items()]
         self._grpc.add_generic_rpc_handlers(served)
 
     def _bind(self) -> str:

@@ -14,6 +14,7 @@ from snakepit import Client
 from snakepit.errors import PoolNotReady, SnakepitError, Started, StoreUnavailable
 from snakepit.v1 import router_pb2, router_pb2_grpc
 from snakepit_control_plane.server import Running
+from snakepit_control_plane.servers.arrivals import Arrivals
 from snakepit_control_plane.servers.rpc import handlers
 from support.control_plane import replica
 from support.pages import blocks
@@ -45,7 +46,7 @@ class Refusing:
 @asynccontextmanager
 async def client(refusing: Refusing) -> AsyncIterator[router_pb2_grpc.RouterServiceAsyncStub]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([handlers(SERVICE, refusing)])
+    server.add_generic_rpc_handlers([handlers(SERVICE, refusing, Arrivals(30))])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with router(f"127.0.0.1:{port}") as stub:

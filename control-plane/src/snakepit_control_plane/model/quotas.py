@@ -36,6 +36,8 @@ class Limits:
     """Of all pools in one namespace (SNAKEPIT_MAX_SESSIONS_PER_NAMESPACE)."""
     max_connections: int = 10_000
     """Of gRPC at a replica, whoever's they are (SNAKEPIT_MAX_CONNECTIONS)."""
+    max_request_seconds: int = 30
+    """From the beginning of a plain gRPC request to the end of its message (SNAKEPIT_MAX_REQUEST_SECONDS)."""
     max_links_per_subject: int = 4_000
     """That clients of one subject may have open (SNAKEPIT_MAX_LINKS_PER_SUBJECT)."""
     max_links_per_address: int = 2_000

@@ -15,7 +15,8 @@ from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
+from snakepit_control_plane.servers.arrivals import EOF
+from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
 
 CHANGE_SECONDS = 1.0
 """Changes are told at most this often."""

@@ -24,12 +24,13 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.shares import ADDRESS, SUBJECT, address_of
 from snakepit_control_plane.servers.agent_link import AgentPeer
+from snakepit_control_plane.servers.arrivals import EOF
 from snakepit_control_plane.servers.bounds import Refusals, check_hello
 from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
 from snakepit_control_plane.servers.client_link import ClientPeer
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
-from snakepit_control_plane.servers.rpc import EOF, NO_MESSAGE, abort, metadata
+from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
 from snakepit_control_plane.store.interface import Store
 
 HELLO_SECONDS = 5.0

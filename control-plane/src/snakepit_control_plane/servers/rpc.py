@@ -19,8 +19,8 @@ from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit_control_plane.authentication.gate import Metadata
+from snakepit_control_plane.servers.arrivals import EOF, Arrivals
 
-EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _BROKEN: Any = grpc.aio.InternalError
 
 _NO_DEADLINE_SECONDS = 1e9
@@ -33,33 +33,36 @@ Sent = TypeVar("Sent", bound=Message)
 log = logging.getLogger(__name__)
 
 
-def handlers(service: ServiceDescriptor, servicer: object, *, as_bytes: Collection[str] = ()) -> grpc.GenericRpcHandler[Any, Any]:
+def handlers(
+    service: ServiceDescriptor, servicer: object, arrivals: Arrivals, *, as_bytes: Collection[str] = ()
+) -> grpc.GenericRpcHandler[Any, Any]:
     """What serves each RPC of a service: the method of that name. Those in `as_bytes` give their messages serialized.
 
     Found by name alone. The generated functions also register each method with the server, and grpcio 1.85 then keeps a task for every
     method, and looks at all of them at each call: a twentieth of what a plain call costs the replica.
     """
-    made = {method.name: _handler(method, getattr(servicer, method.name), method.name in as_bytes) for method in service.methods}
+    made = {method.name: _handler(method, getattr(servicer, method.name), arrivals, method.name in as_bytes) for method in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, made)
 
 
-def _handler(method: MethodDescriptor, serve: Callable[..., Any], as_bytes: bool) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: MethodDescriptor, serve: Callable[..., Any], arrivals: Arrivals, as_bytes: bool) -> grpc.RpcMethodHandler[Any, Any]:
+    """All of them are served as streams of requests: see `arrivals`."""
     codec = {
         "request_deserializer": readable(GetMessageClass(method.input_type)),
         "response_serializer": None if as_bytes else GetMessageClass(method.output_type).SerializeToString,
     }
     if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(_checked(serve) if inspect.isasyncgenfunction(serve) else serve, **codec)
-    make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-    return make(_rich(serve), **codec)
+        return grpc.stream_stream_rpc_method_handler(_checked(serve, arrivals) if inspect.isasyncgenfunction(serve) else serve, **codec)
+    make = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
+    return make(_rich(serve, arrivals), **codec)
 
 
-def _rich(serve: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
+def _rich(serve: Callable[..., Awaitable[Reply]], arrivals: Arrivals) -> Callable[..., Awaitable[Reply]]:
     """SnakepitErrors become statuses with ErrorInfo; whatever else an RPC of one request runs into is logged, and INTERNAL."""
 
-    async def guarded(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
+    async def guarded(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
         try:
-            if request is None:
+            if (request := await arrivals.one(context)) is None:
                 raise InvalidArguments(NO_MESSAGE)
             return await serve(request, context)
         except SnakepitError as error:
@@ -75,15 +78,20 @@ def _rich(serve: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Rep
     return guarded
 
 
-def _checked(serve: Callable[[Any, Any], AsyncIterator[Reply]]) -> Callable[[Any, Any], AsyncIterator[Reply]]:
-    async def requests(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
-        async for request in sent:
-            if request is None:
-                await abort(context, InvalidArguments(NO_MESSAGE))
+def _checked(serve: Callable[[Any, Any], AsyncIterator[Reply]], arrivals: Arrivals) -> Callable[[Any, Any], AsyncIterator[Reply]]:
+    async def requests(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
+        while True:
+            try:
+                if (request := await arrivals.read(context)) is EOF:
+                    return
+                if request is None:
+                    raise InvalidArguments(NO_MESSAGE)
+            except SnakepitError as error:
+                await abort(context, error)
             yield request
 
-    async def checked(sent: AsyncIterator[object], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Reply]:
-        async for answer in serve(requests(sent, context), context):
+    async def checked(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Reply]:
+        async for answer in serve(requests(context), context):
             yield answer
 
     return checked

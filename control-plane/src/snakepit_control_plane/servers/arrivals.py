@@ -1,0 +1,79 @@
+"""Requests that don't come: a peer that opens an RPC and doesn't send its message, or not all of it, is told so and let go.
+
+grpcio waits for the message of a plain RPC by itself, for ever. So plain RPCs are served as streams, whose message is read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from snakepit.errors import DeadlineExceeded, InvalidArguments, Started
+
+LOOK_SECONDS = 1.0
+"""Which are late is looked up so often, and time is counted in looks. A timer for each call would cost it ten times what a row here
+does; and while this replica stands still, nobody's time passes."""
+
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+_BROKEN: Any = grpc.aio.InternalError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Arrivals:
+    """RPCs whose message is awaited, the oldest first. `most_seconds`: the limit maxRequestSeconds."""
+
+    def __init__(self, most_seconds: int) -> None:
+        self._most_seconds = most_seconds
+        self._looks = 0
+        self._awaited: dict[asyncio.Task[Any], int] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    async def read(self, context: Context) -> Any:
+        """The next message, or EOF. Raises DeadlineExceeded where it isn't whole in time."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._awaited[task] = self._looks
+        try:
+            return await context.read()
+        except asyncio.CancelledError:
+            if task not in self._late or task.uncancel():
+                raise
+            raise self._refusal() from None
+        finally:
+            del self._awaited[task]
+            self._late.discard(task)
+
+    async def one(self, context: Context) -> Any:
+        """The message of an RPC that has one. Raises as `read`, and InvalidArguments where none comes."""
+        request = await self.read(context)
+        if request is not EOF:
+            return request
+        # Who has gone looks the same, for a moment: grpcio cancels its handler then.
+        await asyncio.sleep(0)
+        raise InvalidArguments("no message came, and this method has one: send it before the end of the stream")
+
+    async def run(self) -> None:
+        """Let those go that are late, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        self._looks += 1
+        for task, began in self._awaited.items():
+            if (self._looks - began) * LOOK_SECONDS <= self._most_seconds:
+                break
+            if task not in self._late:
+                self._late.add(task)
+                task.cancel()
+
+    def _refusal(self) -> DeadlineExceeded:
+        message = f"the request was not whole {self._most_seconds} s after it began, as maxRequestSeconds asks: send its message at once"
+        details = {"limit": "maxRequestSeconds", "seconds": f"{self._most_seconds}"}
+        return DeadlineExceeded(message, started=Started.NO, details=details)
