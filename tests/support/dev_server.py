@@ -95,12 +95,19 @@ class Program:
 
 
 class Dev(Program):
-    """`snakepit dev` with these pool files, on a free port."""
+    """`snakepit dev` with these pool files, on a free port; without a gateway, unless they ask for one."""
 
     def __init__(self, *arguments: str | Path, **environment: str) -> None:
         self.server = f"127.0.0.1:{free_port()}"
         words = [str(each) for each in arguments]
+        words += [] if "--gateway" in words else ["--gateway", "off"]
         super().__init__(sys.executable, "-m", "snakepit.cli", "dev", *words, "--listen", self.server, **environment)
+
+    @property
+    def gateway(self) -> str:
+        """Its URL, out of the first line."""
+        self.says("console: ")
+        return self.lines[0].partition("console: ")[2]
 
     def is_ready(self) -> None:
         self.says("ready: the control plane is at")

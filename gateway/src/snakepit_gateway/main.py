@@ -6,6 +6,7 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 import os
+import socket
 import sys
 
 import uvicorn
@@ -23,7 +24,8 @@ def main() -> None:
     try:
         settings = from_environment(os.environ)
         configure_logging("gateway")
-        server(settings).run()
+        inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
+        server(settings).run(inherited or None)
     except InvalidSettings as error:
         sys.exit(str(error))
     finally:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from snakepit._environment import Environment
 from snakepit._wire.dial import parse_target
 
+OPEN = "fd://"
+
 
 @dataclass(frozen=True)
 class Settings:
     """Times in seconds."""
 
     listen: str = "127.0.0.1:7880"
-    """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one."""
+    """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one, and fd://3 is a socket that is open already."""
     tls_cert_file: str | None = None
     """Its certificate (SNAKEPIT_GATEWAY_TLS_CERT_FILE) and the key to it (SNAKEPIT_GATEWAY_TLS_KEY_FILE); None: no TLS."""
     tls_key_file: str | None = None
@@ -30,12 +32,17 @@ class Settings:
     """Are tools served at `/mcp`? (SNAKEPIT_GATEWAY_MCP: on or off)"""
 
     @property
+    def file_descriptor(self) -> int | None:
+        """Of the socket that is open already; host and port are its own then."""
+        return int(self.listen.removeprefix(OPEN)) if self.listen.startswith(OPEN) else None
+
+    @property
     def host(self) -> str:
-        return parse_target(self.listen)[0]
+        return "" if self.listen.startswith(OPEN) else parse_target(self.listen)[0]
 
     @property
     def port(self) -> int:
-        return int(parse_target(self.listen)[1])
+        return 0 if self.listen.startswith(OPEN) else int(parse_target(self.listen)[1])
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -58,7 +65,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def _address(text: str) -> str:
-    parse_target(text)
+    if text.startswith(OPEN):
+        if not text.removeprefix(OPEN).isdecimal():
+            raise ValueError(f"{text!r}: write the number of an open file, as in fd://3")
+    else:
+        parse_target(text)
     return text
 
 

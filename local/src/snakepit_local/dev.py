@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import socket
 import termios
 import time
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -24,6 +22,14 @@ def dev(
     files: Annotated[list[Path], typer.Argument(metavar="POOL.yaml...", help="Pool files; each adapter is found beside its file.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the control plane listens.")] = "127.0.0.1:7800",
     metrics: Annotated[str, typer.Option("--metrics", metavar="HOST:PORT", help="Address of /metrics, for Prometheus; off: none.")] = "off",
+    gateway: Annotated[
+        str | None,
+        typer.Option(
+            "--gateway",
+            metavar="HOST:PORT",
+            help="Where console, HTTP and MCP are; off: nowhere. Default: `127.0.0.1:7880`, or another port if that is taken.",
+        ),
+    ] = None,
     store: Annotated[
         str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
     ] = "memory:",
@@ -43,6 +49,7 @@ def dev(
     from snakepit_control_plane.server import AddressInUse
     from snakepit_control_plane.settings import Settings, check_store
     from snakepit_local.files import for_debugging, read_pools
+    from snakepit_local.gateway import bind, open_door
     from snakepit_local.machine import run
 
     settings = Settings(
@@ -53,14 +60,14 @@ def dev(
         drain_seconds=0.0,
         authentication=None if token_file is None else _tokens(token_file),
     )
-    check_free(listen)
+    bind(listen, "--listen").close()  # gRPC would say it too, but not in one sentence.
     terminal = _terminal() if debug else ""
     pools = read_pools(files, generation=int(time.time()))
     if debug:
         pools = [for_debugging(each) for each in pools]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        code = uvloop.run(run(pools, settings, watch=watch, terminal=terminal))
+        code = uvloop.run(run(pools, settings, open_door(gateway), watch=watch, terminal=terminal))
     except AddressInUse as error:
         raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --metrics)") from error
     if code:
@@ -88,15 +95,3 @@ def _terminal() -> str:
         raise InvalidArguments("--debug needs a terminal at stdin, where the debugger can ask: start `snakepit dev` in one") from None
     atexit.register(termios.tcsetattr, 0, termios.TCSADRAIN, settings)
     return path
-
-
-def check_free(address: str) -> None:
-    """Raises ServerUnavailable. gRPC would say it too, but not in one sentence."""
-    host, port = parse_target(address)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            sentence = f"port {port} of {host} can't be listened on ({error.strerror}): choose another with --listen"
-            raise ServerUnavailable(sentence) from error

@@ -24,6 +24,7 @@ from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
 from snakepit_local.folder import LOGBOOK, make_root, say_where
+from snakepit_local.gateway import Door, Gateway
 from snakepit_local.logbook import Logbook
 from snakepit_local.processes import Capsules
 from snakepit_local.report import Reporter, needy_tools
@@ -63,7 +64,14 @@ class Machine:
     """`run` it until `stop` is set; `hurry` cuts the drain short. `terminal`: the path of the one that workers' debuggers talk to."""
 
     def __init__(
-        self, pools: Sequence[LocalPool], settings: Settings, reporter: Reporter, *, watch: bool = False, terminal: str = ""
+        self,
+        pools: Sequence[LocalPool],
+        settings: Settings,
+        reporter: Reporter,
+        *,
+        door: Door | None = None,
+        watch: bool = False,
+        terminal: str = "",
     ) -> None:
         self._environment = (WATCHING if watch else {}) | (debugging(terminal) if terminal else {})
         self.stop = asyncio.Event()
@@ -71,6 +79,7 @@ class Machine:
         self._pools = {pool.name: pool for pool in pools}
         self._settings = settings
         self._reporter = reporter
+        self._door = door or Door()
         self._watch = watch
         self._token_file: Path | None = None
         self._changed = asyncio.Event()
@@ -100,6 +109,7 @@ class Machine:
         self._changed.set()
 
     async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
+        self._reporter.door(self._door.url, self._door.remark)
         logbook = Logbook(self._pools)
         await logbook.serve(root / LOGBOOK)
         say_where(root, control_plane.address)
@@ -114,6 +124,9 @@ class Machine:
         self._fleet = Fleet(control_plane.address, self.wake, Token(self._token_file))
         self._fleet.set_pools(pool_settings(local.pool) for local in self._pools.values())
         tasks = [asyncio.create_task(self._fleet.run(), name="sync"), asyncio.create_task(self._greet(), name="greeting")]
+        if (listener := self._door.listener) is not None:
+            own = Gateway(listener, control_plane.address, self._token_file, self._reporter.gateway_line, self._reporter.say)
+            tasks.append(asyncio.create_task(own.run(), name="gateway"))
         if self._watch:
             tasks.append(asyncio.create_task(self._watch_code(), name="watch"))
         try:
@@ -179,7 +192,7 @@ class Machine:
             for name, local in self._pools.items():
                 tools[name] = await _tools(client, name) if desired(local.pool.spec) else []
         needy = {name: needy_tools(adapter_source(local)) for name, local in self._pools.items()}
-        self._reporter.ready(self.control_plane.address, tools, needy, tokens=self._token_file is not None)
+        self._reporter.ready(self.control_plane.address, self._door.url, tools, needy, tokens=self._token_file is not None)
 
     def _is_complete(self, local: LocalPool) -> bool:
         view = self._fleet.view(local.name)
@@ -233,9 +246,9 @@ class Machine:
             self._reporter.reloaded(pool.name, time.monotonic() - began)
 
 
-async def run(pools: Sequence[LocalPool], settings: Settings, *, watch: bool, terminal: str) -> int:
+async def run(pools: Sequence[LocalPool], settings: Settings, door: Door, *, watch: bool, terminal: str) -> int:
     """A machine on the terminal, until a signal comes; a second one cuts the drain short. Returns the exit status."""
-    machine = Machine(pools, settings, Reporter(Console(highlight=False)), watch=watch, terminal=terminal)
+    machine = Machine(pools, settings, Reporter(Console(highlight=False)), door=door, watch=watch, terminal=terminal)
     signals: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:

@@ -244,8 +244,9 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 def _how(capsule: CapsuleProcesses) -> str:
     named = (("keeper", capsule.keeper), ("agent", capsule.agent))
-    return "; ".join(_end_of(name, each.returncode) for name, each in named if each is not None and each.returncode is not None)
+    return "; ".join(end_of(name, each.returncode) for name, each in named if each is not None and each.returncode is not None)
 
 
-def _end_of(name: str, code: int) -> str:
+def end_of(name: str, code: int) -> str:
+    """For people: how a process ended, by its exit status."""
     return f"the {name} was killed by signal {-code}" if code < 0 else f"the {name} exited with code {code}"

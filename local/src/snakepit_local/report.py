@@ -37,6 +37,25 @@ class Reporter:
         """Print a line with the time since the start."""
         self._console.print(Text(f"{time.monotonic() - self._began:7.2f}s  ", "dim") + Text(text, style), soft_wrap=True)
 
+    def door(self, url: str, remark: str) -> None:
+        """Where the gateway is (empty: nowhere), and what there is to say about it."""
+        if url:
+            self.say(f"console: {url}", "bold green")
+        if remark:
+            self.say(remark, "yellow")
+
+    def gateway_line(self, line: str) -> bool:
+        """What the gateway has logged, as JSON; it logs only what is wrong. Returns False, and says nothing, if it is something else."""
+        try:
+            record = json.loads(line)
+            message = record["message"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        trace = record.get("exception", "")
+        said = f"gateway: {message}\n{trace}" if trace else f"gateway: {message}"
+        self.say(said, "yellow" if record.get("level") == "warning" else "red")
+        return True
+
     def author_line(self, capsule: str, line: str) -> None:
         """A line of a capsule's output, as it came."""
         self._console.print(Text(f"{capsule} | ", "cyan") + Text.from_ansi(line), soft_wrap=True)
@@ -107,14 +126,21 @@ class Reporter:
         else:
             self.say(f"pool {name} is not available: {view.reason} {view.message}".rstrip(), "yellow")
 
-    def ready(self, address: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]], *, tokens: bool = False) -> None:
-        """All pools are complete: print where to call them, and a command to try. `tokens`: callers are asked for theirs."""
+    def ready(
+        self, address: str, url: str, pools: Mapping[str, list[ToolInfo]], needy: Mapping[str, Set[str]], *, tokens: bool = False
+    ) -> None:
+        """All pools are complete: print where to call them, and a command to try.
+
+        `url`: the gateway's, or empty; `tokens`: callers are asked for theirs.
+        """
         self.say(f"ready: the control plane is at {address}; Ctrl-C stops everything", "bold green")
         if tokens:
             self.say("callers bring a token: SNAKEPIT_TOKEN_FILE names the file of theirs, with nothing else in it")
         for name, tools in pools.items():
             if tools:
                 self.say(f"try: {example(address, name, tools, needy[name])}", "bold")
+                if url:
+                    self.say(f"over HTTP: {url}/v1/pools/{name}; over MCP: {url}/mcp/{name}")
 
 
 def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:
