@@ -38,7 +38,7 @@ _HOMES = {
     SessionWorkerUnavailable SnakepitError StaleEpoch Started StateQuota Status StoreUnavailable ToolError ToolNotFound ToolQuota
     Unauthenticated WorkerBusy WorkerLost WouldDeadlock
     """,
-    "client": "AsCaller OMITTED Client Offer Pool PoolInfo Session SessionInfo Snapshot State Stream ToolInfo WorkerInfo",
+    "client": "AsCaller CallerInfo OMITTED Client Offer Pool PoolInfo Session SessionInfo Snapshot State Stream ToolInfo WorkerInfo",
 }
 """The public names, by where they are."""
 

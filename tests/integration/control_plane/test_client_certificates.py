@@ -13,10 +13,10 @@ import pytest
 from snakepit import Client
 from snakepit._wire.trust import Trust
 from snakepit.errors import PermissionDenied, ServerUnavailable, SnakepitError, Unauthenticated
-from snakepit_control_plane.policy.rights import CALL
+from snakepit_control_plane.policy.rights import CALL, LOOK
 from snakepit_control_plane.server import Running
 from support.authority import Authority
-from support.callers import known_agent
+from support.callers import ADA, known_agent, token
 from support.control_plane import Caller
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL
@@ -83,6 +83,21 @@ async def test_any_languages_client_may_show_one(server: Running, authority: Aut
     shown = grpc.ssl_channel_credentials(authority.ca_file.read_bytes(), ada.key.read_bytes(), ada.certificate.read_bytes())
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.tls_clients_port}", shown) as channel:
         await Caller(channel).call("echo", {"x": 1})
+
+
+@pytest.mark.usefixtures("agent")
+async def test_who_passes_on_a_callers_token_over_it_lends_nobody_its_own_rights(
+    server: Running, authority: Authority, people: Authority, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks.give("gateway", CALL, LOOK)
+    async with client(server, authority, monkeypatch, people.files("gateway", subject="gateway")) as gateway:
+        await gateway.pool(POOL).info()
+        ada = gateway.as_caller(token=token(ADA))
+        assert (await gateway.whoami()).subject == "gateway"
+        assert (await ada.whoami()).subject == ADA
+        for way in (lambda: ada.pool(POOL).info(), lambda: ada.pool(POOL).call("echo")):
+            with pytest.raises(PermissionDenied, match=ADA):
+                await way()
 
 
 @pytest.mark.parametrize(("subject", "groups"), [("system:admin", ()), ("ada", ("shop", "system:masters"))])

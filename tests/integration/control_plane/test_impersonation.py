@@ -18,7 +18,7 @@ from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import AS_GROUP, AS_USER, CALL, LOOK
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.servers import door
+from snakepit_control_plane.servers import held
 from support.callers import put, token
 from support.control_plane import Caller, eventually, rpc
 from support.reviewer import Reviewer
@@ -98,7 +98,7 @@ async def test_without_the_right_nobody_is_passed_on_whichever_way_it_is_said(
 async def test_a_right_to_pass_identities_on_that_is_taken_ends_it(
     server: Running, gateway: Client, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((policy, "FRESH_SECONDS"), (policy, "KEPT_SECONDS"), (policy, "REFUSED_SECONDS"), (door, "LOOK_AGAIN_SECONDS")):
+    for module, name in ((policy, "FRESH_SECONDS"), (policy, "KEPT_SECONDS"), (policy, "REFUSED_SECONDS"), (held, "LOOK_AGAIN_SECONDS")):
         monkeypatch.setattr(module, name, 0.05)
     asks.give(GATEWAY, AS_USER)
     asks.give(EVE, CALL)

@@ -17,7 +17,7 @@ from snakepit.errors import InvalidArguments, PermissionDenied, ServerUnavailabl
 from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, LOOK, MAINTAIN, OFFER, READ_SESSION
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.servers import door
+from snakepit_control_plane.servers import held
 from support.callers import ADA, BOB, OBSERVER, put, token
 from support.control_plane import Caller, eventually
 from support.reviewer import Reviewer
@@ -182,7 +182,7 @@ async def test_calls_of_a_link_that_wait_for_the_answer_go_on_in_order_and_witho
 async def test_a_right_that_is_taken_ends_a_links_calls_to_the_pool(
     server: Running, ada: Client, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((policy, "FRESH_SECONDS"), (policy, "KEPT_SECONDS"), (policy, "REFUSED_SECONDS"), (door, "LOOK_AGAIN_SECONDS")):
+    for module, name in ((policy, "FRESH_SECONDS"), (policy, "KEPT_SECONDS"), (policy, "REFUSED_SECONDS"), (held, "LOOK_AGAIN_SECONDS")):
         monkeypatch.setattr(module, name, 0.05)
     asks.give(ADA, CALL)
     assert await ada.pool(POOL).call("echo") is not None

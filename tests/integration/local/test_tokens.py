@@ -47,6 +47,10 @@ def test_each_caller_is_known_by_its_token_and_has_sessions_of_its_own(server: D
                 bob.pool("sample").session("hers").call("echo", {"value": 1})
         with pytest.raises(PermissionDenied, match="may not impersonate users 'bob'"):
             ada.as_caller("bob").pool("sample").call("who")
+        assert ada.as_caller(token=BOB).pool("sample").call("who") == ["bob", ["system:authenticated"]]
+        assert ada.as_caller(token=BOB).whoami().subject == "bob"
+        with pytest.raises(Unauthenticated, match="none of --token-file's"):
+            ada.as_caller(token="nobody-0123456789abcdef").pool("sample").call("who")
 
 
 def test_whoever_has_none_or_none_of_the_files_is_refused(server: Dev, folder: Path) -> None:

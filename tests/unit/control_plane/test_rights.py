@@ -35,7 +35,8 @@ from snakepit_control_plane.policy.rights import (
     attributes,
     freshness,
 )
-from snakepit_control_plane.servers.door import Door, PoolRights
+from snakepit_control_plane.servers.door import Door
+from snakepit_control_plane.servers.held import Held, PoolRights
 from support.virtual_time import VirtualLoop
 
 WEB = Caller("system:serviceaccount:shop:web", "system:serviceaccount:shop:web", ("system:serviceaccounts",))
@@ -147,8 +148,8 @@ def test_a_minute_after_a_right_was_given_or_taken_a_links_calls_go_by_it(quiet:
         world.server.slow = slow
         rights = PoolRights(
             Door(Gate(), world.rights),
+            held := Held(lambda frame: refused.append(frame.result.id)),
             lambda _, frame, __: gone_on.append(frame.call.id),
-            lambda frame: refused.append(frame.result.id),
         )
         ids, asked = itertools.count(), dict[int, float]()
 
@@ -173,7 +174,7 @@ def test_a_minute_after_a_right_was_given_or_taken_a_links_calls_go_by_it(quiet:
             await asyncio.sleep(slow)
             late = {id_ for id_, at in asked.items() if at >= changed + TOLD_SECONDS}
             assert late <= {*(gone_on if world.server.says else refused)}
-        rights.closed()
+        held.closed()
 
     played(play)
 

@@ -61,6 +61,15 @@ class Gate:
         """Whom calls come from that come by this connection. `certificate`: what its other end has shown, in PEM."""
         return Caller(connection)
 
+    def known(self, token: str) -> Caller | None:
+        """Whose a token is, without a wait; None: `identify` must be awaited."""
+        return None
+
+
+def with_bearer(token: str) -> Metadata:
+    """What an RPC with that token has."""
+    return ((HEADER, f"Bearer {token}"),)
+
 
 def bearer(metadata: Metadata, who: str, help_: str = "") -> str:
     """The token. Raises Unauthenticated where there is none, and for credentials of another kind."""

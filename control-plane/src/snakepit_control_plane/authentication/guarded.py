@@ -9,6 +9,7 @@ from snakepit.errors import Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication.certificates import bearer_of
 from snakepit_control_plane.authentication.gate import (
+    HEADER,
     HELP,
     Gate,
     Identity,
@@ -61,8 +62,8 @@ class Guarded(Gate):
         check_operator(identity, self._wanted.audience, self._wanted.operator)
 
     async def identify(self, metadata: Metadata, connection: str, certificate: bytes = b"") -> Caller:
-        """See `gate.Gate`."""
-        if certificate:
+        """See `gate.Gate`. A token says whose a request is on any connection: whoever shows a certificate may pass on others' calls."""
+        if certificate and not any(key == HEADER for key, _ in metadata):
             if (known := bearer_of(certificate)).expires <= self._wall():
                 raise Unauthenticated("the client's certificate has expired")
             return caller(known)
@@ -74,6 +75,13 @@ class Guarded(Gate):
         identity = await self._of_cluster(token)
         check_caller(identity, self._wanted.audience)
         return caller(identity)
+
+    def known(self, token: str) -> Caller | None:
+        """See `gate.Gate`: one that was right a moment ago."""
+        for issuer in ("", *self._others):
+            if (identity := self._good(token, issuer)) is not None and (issuer or self._wanted.audience in identity.audiences):
+                return caller(identity)
+        return None
 
     async def _of_cluster(self, token: str) -> Identity:
         async def look() -> Identity:
@@ -88,11 +96,14 @@ class Guarded(Gate):
 
     async def _checked_once(self, token: str, issuer: str, look: Callable[[], Awaitable[Identity]]) -> Identity:
         """`issuer`: who vouches for it; empty: the cluster. What one has vouched for is nothing to the other."""
-        known = self._checked.get((token, issuer))
-        if known is not None and known[1] > self._clock() and known[0].expires > self._wall():
-            return known[0]
+        if (known := self._good(token, issuer)) is not None:
+            return known
         identity = await look()
         if len(self._checked) >= MOST_CHECKED:
             self._checked.clear()
         self._checked[token, issuer] = identity, self._clock() + CHECKED_SECONDS
         return identity
+
+    def _good(self, token: str, issuer: str) -> Identity | None:
+        known = self._checked.get((token, issuer))
+        return known[0] if known is not None and known[1] > self._clock() and known[0].expires > self._wall() else None

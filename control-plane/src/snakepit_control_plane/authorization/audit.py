@@ -23,6 +23,7 @@ class Audit:
         """Write it down, if the level says so."""
         if self._allowed if answer.allowed else self._denied:
             said = {"subject": caller.subject, "groups": caller.groups, "right": str(right)}
-            by = {"impersonator": caller.bearer.subject} if caller.bearer is not None else {}
+            how = "through" if caller.has_token else "impersonator"
+            by = {how: caller.bearer.subject} if caller.bearer is not None else {}
             on = {"pool" if right.resource == RESOURCE else "name": what.removeprefix("/")}
             log.info("%s", json.dumps({**said, **by, **on, "allowed": answer.allowed, "reason": answer.reason[:200]}))

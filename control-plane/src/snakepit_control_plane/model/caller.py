@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Caller:
     """`name` is what turns and quotas go by: the subject, or the connection of somebody who wasn't asked for one.
 
-    `expires` in seconds since the epoch: its credentials say no more after that. `bearer`: who brought them, and passes this one's
-    identity on; None: it came by itself.
+    `expires` in seconds since the epoch: its credentials say no more after that. `bearer`: who passes this one's calls on; None: it came
+    by itself. `has_token`: they come with a token of its own, so that `bearer` needs no right to say whose they are.
     """
 
     name: str
@@ -19,10 +19,11 @@ class Caller:
     groups: tuple[str, ...] = ()
     expires: float = math.inf
     bearer: Caller | None = None
+    has_token: bool = False
 
     @property
     def sender(self) -> str:
-        """The subject that its token names."""
+        """The subject whose connection it is."""
         return (self.bearer or self).subject
 
 

@@ -1,4 +1,4 @@
-"""Callers that pass on the identity of their own: a gateway, with a right to. As the API server has it. Pure.
+"""Callers that pass on calls of their own callers: with their tokens, or, with a right to, by their names as the API server has it. Pure.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
 """
@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-imp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
@@ -52,8 +53,15 @@ def impersonated(bearer: Caller, subject: str, groups: Sequence[str]) -> Caller:
     return Caller(subject, subject, given, bearer.expires, bearer)
 
 
+def with_token(bearer: Caller, shown: Caller) -> Caller:
+    """Whom a token names that `bearer` has passed on: whoever has somebody's token is that somebody, so no right is needed."""
+    return replace(shown, bearer=bearer, has_token=True)
+
+
 def needed(caller: Caller) -> Iterator[tuple[Right, str]]:
     """What its bearer needs for passing it on: rights, each on `namespace/name` or `/name`. What follows from the subject is free."""
+    if caller.has_token:
+        return
     account = _account(caller.subject)
     yield (AS_ACCOUNT, "/".join(account)) if account else (AS_USER, f"/{caller.subject}")
     free = {_AUTHENTICATED, *((_ACCOUNTS, f"{_ACCOUNTS}:{account[0]}") if account else ())}

@@ -36,6 +36,14 @@ READ_SESSION = Right("get", "sessions")
 LIST_SESSIONS = Right("list", "sessions")
 CHANGE_SESSION = Right("update", "sessions")
 DELETE_SESSION = Right("delete", "sessions")
+READ_CALL = Right("get", "calls")
+LIST_CALLS = Right("list", "calls")
+CANCEL_CALL = Right("delete", "calls")
+ON_POOLS = (
+    CALL, OFFER, LOOK, MAINTAIN, READ_SESSION, LIST_SESSIONS, CHANGE_SESSION, DELETE_SESSION, READ_CALL, LIST_CALLS, CANCEL_CALL,
+)  # fmt: skip
+"""All that there are."""
+
 AS_USER = Right("impersonate", resource="users", group="")
 AS_GROUP = Right("impersonate", resource="groups", group="")
 AS_ACCOUNT = Right("impersonate", resource="serviceaccounts", group="")

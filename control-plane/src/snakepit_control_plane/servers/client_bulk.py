@@ -21,7 +21,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.admission import check_sections
 from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.bulk import BulkCall
-from snakepit_control_plane.servers.door import Door, sign, whose
+from snakepit_control_plane.servers.door import Door, sign
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, readable
 
 PROGRESS_KEPT = 16
@@ -45,7 +45,7 @@ async def serve_client(flow: Flow, caller: Caller, door: Door, is_closed: Callab
         if first.fetch:
             await _fetch(flow, first.fetch, caller, bulk)
         else:
-            caller, pool = whose(caller, first.call), flow.pools.named(first.call.pool)
+            caller, pool = await door.whose(caller, first.call), flow.pools.named(first.call.pool)
             any_session = pool is not None and await door.may_call(caller, pool.name, first.call.session_id)
             call = _ClientCall(flow, bulk, caller, any_session, first)
             del first  # The call has its own copy; here it would stay for as long as the stream does.

@@ -20,7 +20,8 @@ from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.client_bulk import serve_client
 from snakepit_control_plane.servers.credentials import Credentials
-from snakepit_control_plane.servers.door import Door, PoolRights, sign, whose
+from snakepit_control_plane.servers.door import Door, sign
+from snakepit_control_plane.servers.held import Held, PoolRights, Tokens
 from snakepit_control_plane.servers.offers import Provider
 
 EXPIRED_SECONDS = 30.0
@@ -39,7 +40,9 @@ class ClientPeer:
         self._shares = self._counted.enter_context(door.shares.link(caller, address))
         self._flow = flow
         self._door = door
-        self._rights = PoolRights(door, self._allowed, self._send)
+        self._held = Held(self._send)
+        self._tokens = Tokens(door, self._held, self._known)
+        self._rights = PoolRights(door, self._held, self._allowed)
         self.provider = Provider(flow, link, lambda: self._caller, door)
         self._link = link
         self._calls: dict[int, Call] = {}
@@ -71,7 +74,7 @@ class ClientPeer:
                 call = self._calls.get(frame.cancel.id)
                 if call is not None:
                     self._flow.calls.cancel(call)
-                elif self._rights.cancel(frame.cancel.id):
+                elif self._held.cancel(frame.cancel.id):
                     pass
                 elif len(self._flow.transfers):
                     self._abandon(frame.cancel.id)
@@ -90,10 +93,19 @@ class ClientPeer:
             self._fail(asked, self._refusal)
             return
         try:
-            who = whose(self._caller, asked)
-        except InvalidArguments as error:
+            who = self._tokens.whose(self._caller, frame)
+        except SnakepitError as error:
             self._fail(asked, error)
             return
+        if who is not None:
+            self._admit(who, frame, now, on_lane, with_others)
+
+    def _known(self, who: Caller, frame: link_pb2.Frame) -> None:
+        if not self._finished:
+            self._admit(who, frame, self._flow.clock(), self._link.transport == Lane.name, False)
+
+    def _admit(self, who: Caller, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool) -> None:
+        asked = frame.call
         pool = self._flow.pools.named(asked.pool)
         any_session = self._rights.allow(who, pool.name, frame, now) if pool is not None else False
         if any_session is not None:
@@ -170,12 +182,12 @@ class ClientPeer:
     def finish(self) -> None:
         """From now on its calls are not taken; it is told which was the last, so that it can send later ones elsewhere."""
         self._finished = True
-        self._rights.finish()
+        self._held.finish()
         with contextlib.suppress(LinkClosed):
             self._link.send(link_pb2.Frame(go_away=link_pb2.GoAway(last_call=self._last_call)))
 
     def closed(self) -> None:
-        self._rights.closed()
+        self._held.closed()
         self._credentials.closed()
         for call in list(self._calls.values()):
             self._flow.calls.cancel(call)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from snakepit._wire.status import Metadata
-from snakepit.errors import SnakepitError, Started
+from snakepit.errors import SnakepitError, Started, Unauthenticated
 
 MOUNTED = Path("/var/run/secrets/snakepit/token")
 """Where a caller's pod has its token, by the snippet of docs/security.md."""
@@ -15,6 +15,24 @@ MOUNTED = Path("/var/run/secrets/snakepit/token")
 def default_file() -> str | None:
     """SNAKEPIT_TOKEN_FILE, or the pod's own token; None: there is neither."""
     return os.environ.get("SNAKEPIT_TOKEN_FILE") or (str(MOUNTED) if MOUNTED.exists() else None)
+
+
+MOST_CHARACTERS = 7 * 1024
+"""Of a token that is passed on. gRPC takes 8 KiB of metadata for certain."""
+
+
+def check_token(token: str) -> str:
+    """The same: gRPC takes no other. Raises Unauthenticated; what it says has nothing of the token."""
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+        raise Unauthenticated("the caller's token has characters that no token has", started=Started.NO)
+    if len(token) > MOST_CHARACTERS:
+        raise Unauthenticated(f"the caller's token has {len(token)} characters: {MOST_CHARACTERS} are the most", started=Started.NO)
+    return token
+
+
+def bearing(token: str) -> Metadata:
+    """What goes with an RPC of its bearer."""
+    return (("authorization", f"Bearer {token}"),)
 
 
 class Token:
@@ -36,4 +54,4 @@ class Token:
 
     def metadata(self) -> Metadata:
         """What goes with an RPC. Raises SnakepitError as `read` does."""
-        return (("authorization", f"Bearer {token}"),) if (token := self.read()) else ()
+        return bearing(token) if (token := self.read()) else ()

@@ -69,6 +69,11 @@ class Trust:
         self._context: ssl.SSLContext | None = None
         self._made_of: list[tuple[int, int]] = []
 
+    @property
+    def shows_certificate(self) -> bool:
+        """Instead of a token."""
+        return bool(self._shown)
+
     def name(self, host: str) -> str:
         """Whom the certificate of that host must name."""
         return self._server_name or host

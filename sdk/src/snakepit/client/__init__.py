@@ -17,6 +17,7 @@ from snakepit.client.session import State as State
 from snakepit.client.snapshot import Snapshot as Snapshot
 from snakepit.client.stream import Stream as Stream
 from snakepit.client.typed import OMITTED as OMITTED
+from snakepit.client.views import CallerInfo as CallerInfo
 from snakepit.client.views import PoolInfo as PoolInfo
 from snakepit.client.views import SessionInfo as SessionInfo
 from snakepit.client.views import ToolInfo as ToolInfo

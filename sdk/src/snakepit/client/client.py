@@ -10,7 +10,7 @@ from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
 from snakepit._values.strings import check
 from snakepit._wire.dial import Lanes
-from snakepit._wire.token import default_file
+from snakepit._wire.token import check_token, default_file
 from snakepit._wire.trust import Trust
 from snakepit.client import views
 from snakepit.client.connection import Connection
@@ -21,7 +21,7 @@ from snakepit.client.requests import Encoding
 from snakepit.client.serving import Serving
 from snakepit.client.session import Session
 from snakepit.errors import InvalidArguments, SnakepitError, Started
-from snakepit.v1 import link_pb2, pool_pb2
+from snakepit.v1 import access_pb2, link_pb2, pool_pb2
 
 DEFAULT_SERVER = "localhost:7800"
 
@@ -50,6 +50,10 @@ class Pools:
         reply = await self._connection.ask(request, pool_pb2.ListPoolsResponse)
         return [views.pool_info(pool) for pool in reply.pools]
 
+    async def whoami(self) -> views.CallerInfo:
+        """Who the control plane takes the caller for. Raises Unauthenticated."""
+        return views.caller_info(await self._connection.ask(access_pb2.WhoAmIRequest(), access_pb2.WhoAmIResponse))
+
 
 class AsCaller(Pools):
     """A client's pools for calls that are somebody else's; see `Client.as_caller`."""
@@ -58,7 +62,7 @@ class AsCaller(Pools):
         self._opened, self._caller = opened, caller
 
     def __repr__(self) -> str:
-        return f"AsCaller({self._caller.subject!r})"
+        return f"AsCaller({self._caller.subject!r})" if self._caller.subject else "AsCaller(token=...)"
 
     @property
     def _connection(self) -> Connection:
@@ -126,18 +130,25 @@ class Client(Pools):
         self._open = None
         await connection.stop()
 
-    def as_caller(self, subject: str, groups: Sequence[str] = ()) -> AsCaller:
-        """The same pools and links, for calls on behalf of one of your own callers, in those groups: for gateways.
+    def as_caller(self, subject: str = "", groups: Sequence[str] = (), *, token: str = "") -> AsCaller:
+        """The same pools and links, for calls of one of your own callers: for gateways. It costs nothing to make one for each request.
 
-        Rights, sessions, turns, idempotency keys and `ctx.caller` are then theirs, and the audit log names both. Your own subject needs
-        the verb `impersonate` on that user and on the groups, as at the API server. It costs nothing to make one for each request.
-        Raises InvalidArguments.
+        Rights, sessions, turns, idempotency keys and `ctx.caller` are then theirs, and the audit log names both. `token`: the one that
+        they have shown you. The control plane checks it, and you need no right. Without theirs, name them, with their groups: then your
+        own subject needs the verb `impersonate` on that user and on the groups, as at the API server.
+
+        Raises InvalidArguments, and Unauthenticated for what can't be a token.
         """
-        if not isinstance(subject, str) or not subject:
-            raise InvalidArguments(f"as_caller: subject {subject!r} must be the name of whose calls these are")
-        if isinstance(groups, str) or not all(isinstance(each, str) for each in groups):
-            raise InvalidArguments(f"as_caller: groups {groups!r} must be a list of names")
-        caller = link_pb2.Caller(subject=check("as_caller: subject", subject), groups=groups)
+        if token:
+            if subject or groups:
+                raise InvalidArguments("as_caller: give a token, or a subject and groups, and not both")
+            caller = link_pb2.Caller(token=check_token(token))
+        else:
+            if not isinstance(subject, str) or not subject:
+                raise InvalidArguments(f"as_caller: subject {subject!r} must be the name of whose calls these are")
+            if isinstance(groups, str) or not all(isinstance(each, str) for each in groups):
+                raise InvalidArguments(f"as_caller: groups {groups!r} must be a list of names")
+            caller = link_pb2.Caller(subject=check("as_caller: subject", subject), groups=groups)
         return AsCaller(lambda: self._connection, caller)
 
     def offer(self, functions: Functions, *, pool: str | Pool | None = None, session: Session | None = None) -> Offer:

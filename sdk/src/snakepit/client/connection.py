@@ -22,6 +22,7 @@ from snakepit._retry import RetryBudget
 from snakepit._telemetry.tracing import Span
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc_error
+from snakepit._wire.token import bearing
 from snakepit.client import exchange as exchanges
 from snakepit.client import local_errors
 from snakepit.client.exchange import Exchange, Watch
@@ -61,10 +62,12 @@ class Connection:
 
     def metadata(self) -> Metadata:
         """What goes with an RPC. Raises SnakepitError."""
-        own = self.peers.metadata()
         if self.caller is None:
-            return own
-        return (*own, ("impersonate-user", self.caller.subject), *(("impersonate-group", each) for each in self.caller.groups))
+            return self.peers.metadata()
+        if self.caller.token:
+            return bearing(self.caller.token)
+        groups = (("impersonate-group", each) for each in self.caller.groups)
+        return (*self.peers.metadata(), ("impersonate-user", self.caller.subject), *groups)
 
     async def stop(self) -> None:
         for task in self._asking.values():

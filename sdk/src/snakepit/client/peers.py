@@ -69,7 +69,7 @@ class Peers:
         trust: Trust | None = None,
     ) -> None:
         self.target = target
-        self.token = Token(token_file)
+        self.token = Token(None if trust is not None and trust.shows_certificate else token_file)
         self.metadata = self.token.metadata
         self._renewals: dict[Peer, asyncio.TimerHandle] = {}
         self._sweeping: asyncio.TimerHandle | None = None

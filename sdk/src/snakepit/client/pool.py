@@ -11,7 +11,7 @@ from snakepit.client import codec, requests, views
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.client.session import Session
-from snakepit.v1 import pool_pb2, session_pb2, tool_pb2
+from snakepit.v1 import access_pb2, pool_pb2, session_pb2, tool_pb2
 
 PAGE = 1000
 
@@ -80,6 +80,12 @@ class Pool(Calls):
             token = reply.next_page_token
             if not token:
                 return found
+
+    async def rights(self) -> frozenset[str]:
+        """What the caller may do here, as "create snakepools/call": docs/security.md has them all. Raises PoolNotFound."""
+        request = access_pb2.ListRightsRequest(pool=self.name)
+        reply = await self._connection.ask(request, access_pb2.ListRightsResponse)
+        return frozenset(reply.rights)
 
     async def drain_worker(self, worker: str) -> None:
         """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""

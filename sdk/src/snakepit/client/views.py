@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from snakepit.v1 import common_pb2, pool_pb2, session_pb2
+from snakepit.v1 import access_pb2, common_pb2, pool_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -98,6 +98,19 @@ class SessionInfo(msgspec.Struct, frozen=True):
     epoch: int
     owner: str
     group: str
+
+
+class CallerInfo(msgspec.Struct, frozen=True):
+    """Who the control plane takes a caller for; `subject` empty: it asks nobody. `expires`: the token or certificate; None: it doesn't."""
+
+    subject: str
+    groups: tuple[str, ...]
+    expires: datetime | None
+
+
+def caller_info(said: access_pb2.WhoAmIResponse) -> CallerInfo:
+    """A caller as the wire has it, as a plain value."""
+    return CallerInfo(said.subject, tuple(said.groups), said.expire_time.ToDatetime(UTC) if said.HasField("expire_time") else None)
 
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:

@@ -253,12 +253,14 @@ class Call(_message.Message):
     def __init__(self, id: _Optional[int] = ..., call_id: _Optional[str] = ..., pool: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., session_id: _Optional[str] = ..., affinity: _Optional[_Union[_common_pb2.Affinity, str]] = ..., priority: _Optional[_Union[_common_pb2.Priority, str]] = ..., idempotency_key: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., stream: _Optional[bool] = ..., accept: _Optional[str] = ..., parent_call_id: _Optional[str] = ..., depth: _Optional[int] = ..., pieces: _Optional[_Union[Pieces, _Mapping]] = ..., arguments_digest: _Optional[bytes] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., turn: _Optional[_Union[Turn, str]] = ..., progress: _Optional[bool] = ..., ahead: _Optional[bool] = ..., caller: _Optional[_Union[Caller, _Mapping]] = ...) -> None: ...
 
 class Caller(_message.Message):
-    __slots__ = ("subject", "groups")
+    __slots__ = ("subject", "groups", "token")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     subject: str
     groups: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, subject: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ...) -> None: ...
+    token: str
+    def __init__(self, subject: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("id", "payload", "tool_error", "error", "worker", "incarnation", "run_seconds", "call_id", "pieces")
