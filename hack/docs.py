@@ -40,7 +40,8 @@ Every failure of a call or a request is one of these. In Python it is an excepti
 `.status`, `.started`, `.details` and `.retry_after` (seconds). Over plain gRPC it is the status, with a
 `google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason, the details and `started`, there in capitals) and, where
 waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200 bytes) ends with
-an ellipsis.
+an ellipsis. Over HTTP it is that status with [a problem](http.md#what-went-wrong), which has all of it, and
+`Retry-After`.
 
 "Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
 and `yes` are not, unless the tool can run twice. The column has what it can be:
@@ -56,8 +57,8 @@ exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail
 that says of what: `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
 
-| Python | status | reason | started | meaning |
-|---|---|---|---|---|
+| Python | gRPC | HTTP | reason | started | meaning |
+|---|---|---|---|---|---|
 """
 
 PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
@@ -87,7 +88,7 @@ def _row(kind: type[SnakepitError]) -> str:
     meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
     if kind is SnakepitError:
         meaning = "Something else went wrong; also the base class of all others."
-    return f"| `{kind.__name__}` | {kind.status.name} | {kind.reason} | {started} | {meaning} |\n"
+    return f"| `{kind.__name__}` | {kind.status.name} | {kind.http} | {kind.reason} | {started} | {meaning} |\n"
 
 
 def _started(kind: type[SnakepitError]) -> str:

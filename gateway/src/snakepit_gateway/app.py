@@ -6,19 +6,25 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from snakepit import Client
+from snakepit.errors import SnakepitError
 from snakepit_gateway import console, http, mcp
+from snakepit_gateway.bounds import Bounds
 from snakepit_gateway.callers import Callers
 from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.problems import MethodNotAllowed, PathNotFound, of_request, problem
 from snakepit_gateway.settings import Settings
 
 
 def make_app(settings: Settings, client: Client) -> Starlette:
-    """`client` is not open yet: the application opens and closes it."""
+    """`client` is not open yet: the application opens and closes it. `app.state.gateway` is what the rooms share."""
     gateway = Gateway(client, Callers(client), settings)
     rooms = [http, *([mcp] if settings.mcp else []), *([console] if settings.console else [])]
 
@@ -31,15 +37,49 @@ def make_app(settings: Settings, client: Client) -> Starlette:
                     await stack.enter_async_context(room.lifespan(gateway))
             yield
 
-    routes = [*_probes(client), *(route for room in rooms for route in room.routes(gateway))]
-    return Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(
+        routes=[*(route for room in rooms for route in room.routes(gateway)), *_probes(gateway)],
+        middleware=[*_cors(settings), Middleware(Bounds, settings=settings)],
+        exception_handlers={SnakepitError: of_request, HTTPException: _of_starlette},
+        lifespan=lifespan,
+    )
+    app.state.gateway = gateway
+    return app
 
 
-def _probes(client: Client) -> list[BaseRoute]:
+def _cors(settings: Settings) -> list[Middleware]:
+    """Nothing until origins are listed."""
+    if not settings.cors_origins:
+        return []
+    methods = ("GET", "POST", "PUT", "DELETE")
+    return [
+        Middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=methods, allow_headers=("*",), expose_headers=_EXPOSED
+        )
+    ]
+
+
+_EXPOSED = ("ETag", "Retry-After", "Snakepit-Call-Id", "Snakepit-Worker", "WWW-Authenticate", "X-Request-Id")
+
+
+def _of_starlette(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return problem(MethodNotAllowed(f"{request.method} is not served at {request.url.path}"), also=error.headers)
+    if error.status_code == 404:
+        return problem(PathNotFound(f"nothing is served at {request.url.path}"))
+    return Response(error.detail, error.status_code, error.headers)
+
+
+def _probes(gateway: Gateway) -> list[BaseRoute]:
+    client = gateway.client
+
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
+        if gateway.leaving.is_set():
+            return PlainTextResponse("leaving\n", 503)
         if client.links:
             return PlainTextResponse("ok\n")
         return PlainTextResponse(f"no link to a control plane at {client.server}\n", 503)

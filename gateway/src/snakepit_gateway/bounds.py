@@ -1,3 +1,97 @@
-"""What a request may be: how large, and under which id it is known."""
+"""What every request goes through first: whence it may come, how large it may be, and the id that it is known by."""
 
 from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from snakepit._names import call_id
+from snakepit.errors import PayloadTooLarge, SnakepitError, Started
+from snakepit_gateway.problems import ForeignOrigin, HeadersTooLarge, problem
+from snakepit_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER_BYTES = 32 * 1024
+REQUEST_ID = b"x-request-id"
+_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Headers = Mapping[bytes, bytes]
+
+
+class Bounds:
+    """ASGI, before everything else. It gives each request its id: `scope["state"]["request_id"]`."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._most = settings.max_body_bytes
+        self._cors = frozenset(settings.cors_origins)
+        self._hosts = _LOOPBACK if settings.host in _LOOPBACK else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: Headers = dict(scope["headers"])
+        given = headers.get(REQUEST_ID, b"")
+        request_id = given if _ID.fullmatch(given) else call_id().encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        came, begun = 0, False
+
+        async def read() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self._most:
+                raise self._too_large()
+            return message
+
+        async def write(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id), (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            self._check(scope, headers)
+            await self._app(scope, read, write)
+        except SnakepitError as error:
+            if begun:
+                raise
+            await problem(error, also={"Connection": "close"})(scope, read, write)
+        except Exception:
+            log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"])
+            if begun:
+                raise
+            failed = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
+            await problem(failed)(scope, read, write)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raises SnakepitError."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            details = {"limit": "MAX_HEADER_BYTES", "bytes": str(MAX_HEADER_BYTES)}
+            raise HeadersTooLarge(f"the headers have more than {MAX_HEADER_BYTES} bytes", details=details)
+        if (length := headers.get(b"content-length", b"")).isdigit() and int(length) > self._most:
+            raise self._too_large()
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
+            raise ForeignOrigin(f"this gateway serves this machine alone, and is not called {host[:80]!r}: use localhost")
+        if (origin := headers.get(b"origin")) is not None:
+            self._check_origin(origin.decode("latin-1"), host)
+        elif headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] not in _SAFE:
+            raise ForeignOrigin("a page of another site asks: list its origin in SNAKEPIT_GATEWAY_CORS_ORIGINS")
+
+    def _check_origin(self, origin: str, host: str) -> None:
+        if origin not in self._cors and urlsplit(origin).netloc != host:
+            raise ForeignOrigin(f"a page of {origin[:80]} asks: list that origin in SNAKEPIT_GATEWAY_CORS_ORIGINS if it may")
+
+    def _too_large(self) -> PayloadTooLarge:
+        details = {"limit": "SNAKEPIT_GATEWAY_MAX_BODY_BYTES", "bytes": str(self._most)}
+        return PayloadTooLarge(f"the request's body has more than {self._most} bytes", details=details)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from snakepit import Client
 from snakepit_gateway.callers import Callers
@@ -11,8 +12,9 @@ from snakepit_gateway.settings import Settings
 
 @dataclass(frozen=True)
 class Gateway:
-    """`client` is the gateway's own: for requests it is asked for through `callers` only."""
+    """`client` is the gateway's own: requests go through `callers`. `leaving`: it was told to end, and so must answers without an end."""
 
     client: Client
     callers: Callers
     settings: Settings
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)

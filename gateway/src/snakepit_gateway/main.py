@@ -8,6 +8,7 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 import os
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -25,18 +26,27 @@ def main() -> None:
         settings = from_environment(os.environ)
         configure_logging("gateway")
         inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
-        server(settings).run(inherited or None)
+        server(settings, Client()).run(inherited or None)
     except InvalidSettings as error:
         sys.exit(str(error))
     finally:
         tracing.shutdown()
 
 
-def server(settings: Settings) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Answers without an end are told before it waits for all answers."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On TERM and INT."""
+        self.config.app.state.gateway.leaving.set()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def server(settings: Settings, client: Client) -> uvicorn.Server:
     """It ends itself on TERM or INT: what runs may finish within `drain_seconds`."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
-            make_app(settings, Client()),
+            make_app(settings, client),
             host=settings.host,
             port=settings.port,
             loop="uvloop",

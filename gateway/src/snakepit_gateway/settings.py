@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,7 +40,10 @@ class Settings:
 
     @property
     def host(self) -> str:
-        return "" if self.listen.startswith(OPEN) else parse_target(self.listen)[0]
+        if (number := self.file_descriptor) is None:
+            return parse_target(self.listen)[0]
+        with socket.socket(fileno=os.dup(number)) as open_already:
+            return str(open_already.getsockname()[0])
 
     @property
     def port(self) -> int:

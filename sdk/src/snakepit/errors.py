@@ -1,4 +1,4 @@
-"""The one table of failures: exception, gRPC status, reason, and whether the tool may have started.
+"""The one table of failures: exception, gRPC status, HTTP status, reason, and whether the tool may have started.
 
 Everything that can go wrong with a call has one class here. Both ends of every wire use it, so a caller in the SDK, in plain gRPC
 and on the command line is told the same thing in the same words. It knows nothing of grpcio: a status is its canonical number
@@ -34,6 +34,24 @@ class Status(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
+_HTTP = {
+    Status.CANCELLED: 499,
+    Status.UNKNOWN: 500,
+    Status.INVALID_ARGUMENT: 400,
+    Status.DEADLINE_EXCEEDED: 504,
+    Status.NOT_FOUND: 404,
+    Status.PERMISSION_DENIED: 403,
+    Status.RESOURCE_EXHAUSTED: 429,
+    Status.FAILED_PRECONDITION: 409,
+    Status.ABORTED: 502,
+    Status.INTERNAL: 500,
+    Status.UNAVAILABLE: 503,
+    Status.UNAUTHENTICATED: 401,
+}
+"""As google.rpc.Code has them, but for two: what the session's or the pool's present state doesn't allow is a conflict, and a worker that
+is lost in the middle of a call is a bad gateway, which no proxy sends again by itself."""
+
+
 class Started(enum.StrEnum):
     """May the tool have run? A word; `int()` of it is the number of `snakepit.v1.Started`, and `of` gives the word of a number."""
 
@@ -63,6 +81,7 @@ class SnakepitError(Exception):
 
     reason: ClassVar[str] = "INTERNAL"
     status: ClassVar[Status] = Status.INTERNAL
+    http: ClassVar[int] = 500
     default_started: ClassVar[Started] = Started.UNKNOWN
     within_tools: ClassVar[bool] = True
     """A tool can meet it in what it asks for through its context. Where it lets it through, its own call fails so, with `started` YES."""
@@ -70,10 +89,17 @@ class SnakepitError(Exception):
     """Raised by a tool's context, not by the author: a tool that lets it through has failed for this reason."""
 
     def __init_subclass__(
-        cls, *, reason: str | None = None, status: Status | None = None, started: Started | None = None, within_tools: bool = True
+        cls,
+        *,
+        reason: str | None = None,
+        status: Status | None = None,
+        http: int | None = None,
+        started: Started | None = None,
+        within_tools: bool = True,
     ) -> None:
         """A row of the table. What a class doesn't say is as in the class that it derives from."""
         cls.reason = reason or cls.reason
+        cls.http = http or (_HTTP[status] if status else cls.http)
         cls.status = status or cls.status
         cls.default_started = started or cls.default_started
         cls.within_tools = within_tools and cls.within_tools
@@ -162,7 +188,7 @@ class SessionQuota(SnakepitError, reason="SESSION_QUOTA", status=Status.RESOURCE
     """The pool has as many sessions as `session.maxSessions` allows."""
 
 
-class StateQuota(SnakepitError, reason="STATE_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
+class StateQuota(SnakepitError, reason="STATE_QUOTA", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO):
     """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows; `details["limit"]` names the limit."""
 
 
@@ -178,7 +204,7 @@ class WouldDeadlock(SnakepitError, reason="DEADLOCK", status=Status.FAILED_PRECO
     """The call can only run where the calls that it is nested in hold every slot: they would wait for it, and it for them."""
 
 
-class PayloadTooLarge(SnakepitError, reason="PAYLOAD_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
+class PayloadTooLarge(SnakepitError, reason="PAYLOAD_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO):
     """The arguments (started "no") or the result ("yes"): `details["limit"]` names the limit, `details["bytes"]` its value."""
 
 
@@ -186,7 +212,7 @@ class Cancelled(SnakepitError, reason="CANCELLED", status=Status.CANCELLED):
     """The caller cancelled the call, or went away."""
 
 
-class ReplicaLost(SnakepitError, reason="REPLICA_LOST", status=Status.UNAVAILABLE, started=Started.MAYBE):
+class ReplicaLost(SnakepitError, reason="REPLICA_LOST", status=Status.UNAVAILABLE, http=502, started=Started.MAYBE):
     """The control-plane replica that held the call went away."""
 
 
@@ -195,7 +221,7 @@ class ServerUnavailable(SnakepitError, reason="SERVER_UNAVAILABLE", status=Statu
 
 
 class ProtocolMismatch(
-    SnakepitError, reason="PROTOCOL_MISMATCH", status=Status.FAILED_PRECONDITION, started=Started.NO, within_tools=False
+    SnakepitError, reason="PROTOCOL_MISMATCH", status=Status.FAILED_PRECONDITION, http=502, started=Started.NO, within_tools=False
 ):
     """The other end of the link speaks another version of the protocol."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Never, TypeVar, cast
+from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
 from snakepit._telemetry import tracing
@@ -15,10 +15,27 @@ from snakepit.client.connection import Connection
 from snakepit.client.exchange import Watch
 from snakepit.client.stream import Stream
 from snakepit.client.typed import Handle, Method
-from snakepit.errors import Cancelled, SnakepitError
+from snakepit.errors import Cancelled, SnakepitError, ToolError
 from snakepit.v1 import link_pb2
 
 T = TypeVar("T")
+
+
+class Relayed(NamedTuple):
+    """A result as it came, and which worker it is of."""
+
+    payload: frames.Payload
+    worker: str
+
+
+class Relay(NamedTuple):
+    """What a gateway says of a call beside its arguments; `traceparent` (W3C): what it is part of. Times in seconds."""
+
+    call_id: str
+    traceparent: str = ""
+    timeout: float | None = None
+    idempotency_key: str | None = None
+    priority: requests.Priority | None = None
 
 
 class Calls:
@@ -56,8 +73,33 @@ class Calls:
         now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
         if tracing.enabled() and (span := self._span(tool)) is not None:
-            return await self._traced(span, frame, large, now, deadline, on_progress)
+            return codec.outcome(await self._traced(span, frame, large, now, deadline, on_progress), self._read)
         return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
+
+    async def relay(self, tool: str, arguments: frames.Payload, relay: Relay, on_progress: Watch | None = None) -> Relayed:
+        """As `call`, for a gateway: arguments are encoded already, and the result stays so."""
+        frame, large, span = self._relayed(tool, arguments, relay)
+        frame.call.progress = on_progress is not None
+        now = self._connection.peers.check_loop()
+        deadline = None if relay.timeout is None else now + relay.timeout
+        if span is not None:
+            result = await self._traced(span, frame, large, now, deadline, on_progress)
+        else:
+            result = await self._connection.call(frame, now, deadline, on_progress, large)
+        return Relayed(codec.outcome(result, codec.as_it_is), result.worker)
+
+    def relay_stream(self, tool: str, arguments: frames.Payload, relay: Relay) -> Stream:
+        """As `stream`, for a gateway: its chunks stay encoded."""
+        frame, large, span = self._relayed(tool, arguments, relay)
+        frame.call.stream = True
+        return Stream(self._connection, frame.call, large, relay.timeout, span, codec.as_it_is)
+
+    def _relayed(self, tool: str, arguments: frames.Payload, relay: Relay) -> tuple[link_pb2.Frame, frames.Payload | None, Span | None]:
+        key, priority, caller = relay.idempotency_key, relay.priority, self._connection.caller
+        frame, large = requests.call_frame(self._target, tool, arguments, key, None, priority, caller)
+        span = self._span(tool, relay.traceparent)
+        frame.call.call_id, frame.call.traceparent = relay.call_id, relay.traceparent if span is None else span.traceparent
+        return frame, large, span
 
     def stream(
         self,
@@ -106,17 +148,22 @@ class Calls:
 
         return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
 
-    def _span(self, tool: str) -> Span | None:
+    def _span(self, tool: str, traceparent: str = "") -> Span | None:
+        if not tracing.enabled():
+            return None
         attributes = {"snakepit.pool": self._target.pool, "snakepit.tool": tool, "rpc.system.name": "snakepit"}
-        return tracing.start_span(f"call {tool}", attributes=attributes, kind="client")
+        return tracing.start_span(f"call {tool}", traceparent, attributes=attributes, kind="client")
 
     async def _traced(
         self, span: Span, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
-    ) -> Any:
+    ) -> link_pb2.Result | codec.Large:
         frame.call.traceparent = span.traceparent
         error = ""
         try:
-            return codec.outcome(await self._connection.call(frame, now, deadline, watch, large, span), self._read)
+            result = await self._connection.call(frame, now, deadline, watch, large, span)
+            if isinstance(result, link_pb2.Result) and result.HasField("tool_error"):
+                error = ToolError.reason
+            return result
         except SnakepitError as failed:
             error = failed.reason
             raise

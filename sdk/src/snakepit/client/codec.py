@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from snakepit._ipc import frames
 from snakepit._ipc.sections import LARGE_BYTES, skeleton
@@ -32,6 +32,11 @@ def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None
     encoded = payloads.encode_arguments(arguments or {}, kind)
     if encoded.warnings:
         warn(encoded.warnings)
+    return fill_encoded(wire, encoded)
+
+
+def fill_encoded(wire: common_pb2.Payload, encoded: frames.Payload) -> frames.Payload | None:
+    """Into an empty message; a large one is returned, and the message has but its skeleton."""
     if payloads.size(encoded) <= LARGE_BYTES:
         _fill(wire, encoded)
         return None
@@ -70,7 +75,7 @@ def _fill(wire: common_pb2.Payload, encoded: frames.Payload) -> None:
 def plain(wire: common_pb2.Payload) -> frames.Payload:
     """The same payload without protobuf."""
     attachments = tuple([frames.Attachment(a.content_type, a.data, a.dtype, tuple(a.shape)) for a in wire.attachments])
-    return frames.Payload(wire.data, wire.content_type, attachments)
+    return frames.Payload(wire.data, wire.content_type, attachments, tuple(wire.warnings))
 
 
 def decode(payload: common_pb2.Payload | frames.Payload, *, trusted: bool = False, attached: bool = False) -> Any:
@@ -97,10 +102,22 @@ Reading = Callable[[common_pb2.Payload | frames.Payload], Any]
 """How a caller reads results: `decode`, with what it asked for."""
 
 
-def outcome(result: link_pb2.Result | frames.Payload, read: Reading = decode) -> Any:
+def as_it_is(payload: common_pb2.Payload | frames.Payload) -> frames.Payload:
+    """Not decoded at all."""
+    return payload if isinstance(payload, frames.Payload) else plain(payload)
+
+
+class Large(NamedTuple):
+    """A result that came in pieces, and which worker it is of."""
+
+    payload: frames.Payload
+    worker: str
+
+
+def outcome(result: link_pb2.Result | Large, read: Reading = decode) -> Any:
     """The tool's value, as `read` gives it. Raises ToolError, or the table's exception for a call that failed."""
-    if isinstance(result, frames.Payload):
-        return read(result)
+    if isinstance(result, Large):
+        return read(result.payload)
     kind = result.WhichOneof("outcome")
     if kind == "payload":
         return read(result.payload)

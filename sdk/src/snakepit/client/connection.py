@@ -25,6 +25,7 @@ from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc
 from snakepit._wire.token import bearing
 from snakepit.client import exchange as exchanges
 from snakepit.client import local_errors
+from snakepit.client.codec import Large
 from snakepit.client.exchange import Exchange, Watch
 from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broken
 from snakepit.client.peers import Peers
@@ -82,7 +83,7 @@ class Connection:
         watch: Watch | None = None,
         large: frames.Payload | None = None,
         span: Span | None = None,
-    ) -> link_pb2.Result | frames.Payload:
+    ) -> link_pb2.Result | Large:
         """Send a call's frame and wait for its Result. `now` is what `check_loop` says, `deadline` too, None leaves it to the pool; `watch`
         gets its Progress.
 
@@ -99,12 +100,12 @@ class Connection:
                 peer, nested = await self.choose(call, tries)
             try:
                 if large is None:
-                    answer: link_pb2.Result | frames.Payload = await self._ask(peer, frame, deadline, watch)
+                    answer: link_pb2.Result | Large = await self._ask(peer, frame, deadline, watch)
                 else:
                     answer = await self._exchange(peer, frame, deadline, large, watch)
                 if type(answer) is link_pb2.Result and answer.HasField("pieces"):
                     answer = await self._fetch(peer, answer, deadline)
-                if isinstance(answer, frames.Payload) or not answer.HasField("error"):
+                if isinstance(answer, Large) or not answer.HasField("error"):
                     return answer
                 raise from_frame(answer.error)
             except (NotWritten, SnakepitError) as failure:
@@ -244,7 +245,7 @@ class Connection:
 
     async def _exchange(
         self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, large: frames.Payload, watch: Watch | None
-    ) -> link_pb2.Result | frames.Payload:
+    ) -> link_pb2.Result | Large:
         check_size(peer.replica, large)
         if peer.replica.bulk is None:
             return await self._ask(peer, link_pb2.Frame(call=inlined(frame.call, large)), deadline, watch)
@@ -267,7 +268,7 @@ class Connection:
         patience = None if deadline is None else _left(deadline) + DEADLINE_GRACE_SECONDS
         return Exchange(peer.replica, patience, spread(large) if large is not None else None, watch)
 
-    async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> frames.Payload:
+    async def _fetch(self, peer: Peer, result: link_pb2.Result, deadline: float | None) -> Large:
         exchange = Exchange(peer.replica, None if deadline is None else _left(deadline) + DEADLINE_GRACE_SECONDS)
         try:
             return await exchanges.fetch(exchange, result)

@@ -18,6 +18,7 @@ from snakepit._wire.bulk import Cut, Piece
 from snakepit._wire.bulk_calls import BulkCall
 from snakepit._wire.dial import Replica
 from snakepit._wire.status import from_frame, from_rpc_error
+from snakepit.client.codec import Large
 from snakepit.errors import ServerUnavailable, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 
@@ -166,18 +167,22 @@ def _raise_error(message: link_pb2.ToClient | None) -> None:
         raise SnakepitError("the stream ended before all of the result had come", started=Started.YES)
 
 
-async def call(exchange: Exchange, frame: link_pb2.Call) -> link_pb2.Result | frames.Payload:
+async def call(exchange: Exchange, frame: link_pb2.Call) -> link_pb2.Result | Large:
     """A call with large arguments, to its end. Raises SnakepitError."""
     await exchange.begin(link_pb2.FromClient(call=frame))
     message = await exchange.read()
     if not isinstance(message, link_pb2.ToClient) or not message.HasField("result"):
         raise SnakepitError("the control plane ended the call without a result", started=Started.MAYBE)
     result = message.result
-    return await exchange.payload(result.payload, result.pieces) if result.HasField("pieces") else result
+    return await _large(exchange, result) if result.HasField("pieces") else result
 
 
-async def fetch(exchange: Exchange, result: link_pb2.Result) -> frames.Payload:
+async def fetch(exchange: Exchange, result: link_pb2.Result) -> Large:
     """The large payload of a Result that came over the link."""
     await exchange.begin(link_pb2.FromClient(fetch=result.call_id))
     exchange.is_last()
-    return await exchange.payload(result.payload, result.pieces)
+    return await _large(exchange, result)
+
+
+async def _large(exchange: Exchange, result: link_pb2.Result) -> Large:
+    return Large(await exchange.payload(result.payload, result.pieces), result.worker)

@@ -74,7 +74,7 @@ def checked_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
 def call_frame(
     target: Target,
     tool: str,
-    arguments: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any] | frames.Payload | None,
     idempotency_key: str | None,
     metadata: Mapping[str, str] | None,
     priority: Priority | None = None,
@@ -88,7 +88,10 @@ def call_frame(
     call = frame.call
     call.call_id = call_id()
     call.pool, call.tool = target.pool, tool if type(tool) is str and tool.isascii() else check_tool(tool)
-    large = codec.fill_arguments(call.arguments, arguments, target.content_type)
+    if isinstance(arguments, frames.Payload):
+        large = codec.fill_encoded(call.arguments, arguments)
+    else:
+        large = codec.fill_arguments(call.arguments, arguments, target.content_type)
     if large is not None:
         call.pieces.sections.extend(sizes(large))
     if target.session_id:

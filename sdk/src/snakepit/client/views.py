@@ -1,6 +1,6 @@
 """What the control plane says about pools, workers, tools and sessions, as plain values. Pure.
 
-Times are aware datetimes in UTC, durations seconds.
+Times are aware datetimes in UTC, durations seconds. As JSON their names are written as the CRD's: `readyWorkers`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from snakepit.v1 import access_pb2, common_pb2, pool_pb2, session_pb2
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class PoolInfo(msgspec.Struct, frozen=True):
+class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A pool as the control plane sees it now. `reason` and `message` say why it is, or is not, available."""
 
     name: str
@@ -32,7 +32,7 @@ class PoolInfo(msgspec.Struct, frozen=True):
     generation: int
 
 
-class WorkerInfo(msgspec.Struct, frozen=True):
+class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     """One life of a worker. `state`: starting, ready, draining, backoff, stopped; `liveness`: live, suspect, lost.
 
     `own_bytes`: memory that it shares with no other process, 0 where it was not measured (see docs/workers.md). `taken`: in a pool with
@@ -60,7 +60,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     python: str = ""
 
 
-class ToolInfo(msgspec.Struct, frozen=True):
+class ToolInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A tool in the catalogue; the schemas are JSON Schema. `timeout_seconds` 0: the pool's.
 
     `provider`: worker, or client (then the pool's workers may call it; `session_id`: only in that session). `title`, `read_only` and
@@ -81,7 +81,7 @@ class ToolInfo(msgspec.Struct, frozen=True):
     destructive: bool | None = None
 
 
-class SessionInfo(msgspec.Struct, frozen=True):
+class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A session. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind. `owner` made it; empty: nobody was
     asked who it is. `group`: whose it is instead, if it has one."""
 

@@ -1,0 +1,62 @@
+"""What every request goes through first."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from snakepit_control_plane.server import Running
+from support.gateway import gateway, served
+
+ELSEWHERE = "https://elsewhere.example"
+
+
+async def test_a_request_id_is_given_back_and_made_where_there_is_none(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/healthz", headers={"X-Request-Id": "mine-1"})).headers["X-Request-Id"] == "mine-1"
+    made = (await http.get("/healthz", headers={"X-Request-Id": "no\ttabs"})).headers["X-Request-Id"]
+    assert len(made) == 16
+
+
+async def test_a_path_and_a_method_that_are_not_served_are_problems(http: httpx.AsyncClient) -> None:
+    missing = await http.get("/v2/pools")
+    assert (missing.status_code, missing.json()["reason"]) == (404, "PATH_NOT_FOUND")
+    assert missing.headers["Content-Type"] == "application/problem+json"
+    wrong = await http.delete("/healthz")
+    assert (wrong.status_code, wrong.json()["reason"]) == (405, "METHOD_NOT_ALLOWED")
+    assert "GET" in wrong.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "rebound.example"}, {"Origin": ELSEWHERE}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+async def test_a_page_of_another_site_is_refused(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await http.post("/healthz", headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "FOREIGN_ORIGIN")
+
+
+@pytest.mark.parametrize("headers", [{"Host": "127.0.0.1:7880"}, {"Host": "[::1]:7880"}, {"Origin": "http://localhost"}])
+async def test_a_page_of_its_own_is_not(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await http.get("/healthz", headers=headers)).status_code == 200
+
+
+async def test_origins_that_are_listed_may_ask_from_a_browser(server: Running) -> None:
+    async with gateway(server.address, cors_origins=(ELSEWHERE,)) as http:
+        asked = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "snakepit-session"}
+        before = await http.options("/healthz", headers=asked)
+        assert before.headers["Access-Control-Allow-Origin"] == ELSEWHERE
+        assert "snakepit-session" in before.headers["Access-Control-Allow-Headers"]
+        after = await http.get("/healthz", headers={"Origin": ELSEWHERE})
+        assert "Snakepit-Call-Id" in after.headers["Access-Control-Expose-Headers"]
+
+
+async def test_nobody_may_until_origins_are_listed(http: httpx.AsyncClient) -> None:
+    asked = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "POST"}
+    assert "Access-Control-Allow-Origin" not in (await http.options("/healthz", headers=asked)).headers
+
+
+async def test_a_limit_is_named_where_it_is_met(server: Running) -> None:
+    async with served(server.address, max_body_bytes=1000) as url, httpx.AsyncClient(base_url=url) as http:
+        long = await http.get("/healthz", headers={"X-Long": "x" * 40_000})
+        assert (long.status_code, long.json()["details"]["limit"]) == (431, "MAX_HEADER_BYTES")
+        large = await http.post("/healthz", content=b"x" * 1001)
+        assert (large.status_code, large.json()["details"]["limit"]) == (413, "SNAKEPIT_GATEWAY_MAX_BODY_BYTES")
