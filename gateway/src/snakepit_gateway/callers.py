@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from starlette.requests import HTTPConnection
 
 from snakepit import Client
 from snakepit.client.client import Pools
 from snakepit.errors import Unauthenticated
+
+OPEN_SECONDS = 30.0
+"""So long it is believed that the control plane asks nobody who they are."""
 
 
 class Callers:
@@ -14,6 +20,8 @@ class Callers:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._open_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def of(self, request: HTTPConnection) -> Pools:
         """By the header Authorization. Raises SnakepitError."""
@@ -27,7 +35,22 @@ class Callers:
         return await self.of_token(token.strip())
 
     async def of_token(self, token: str) -> Pools:
-        """By a bearer token; empty: there is none. Raises SnakepitError."""
+        """By a bearer token; empty: there is none, and where callers are asked who they are that won't do. Raises SnakepitError."""
         if token:
-            raise Unauthenticated("this gateway can't pass a token on yet: call without one")
+            return self._client.as_caller(token=token)
+        if time.monotonic() >= self._open_until:
+            await self._ask()
         return self._client
+
+    async def _ask(self) -> None:
+        """Once for all who wait. The gateway's own identity is nobody else's."""
+        async with self._asking:
+            if time.monotonic() < self._open_until:
+                return
+            try:
+                subject = (await self._client.whoami()).subject
+            except Unauthenticated:
+                subject = "somebody"
+            if subject:
+                raise Unauthenticated("this needs a token: send the header 'Authorization: Bearer TOKEN'")
+            self._open_until = time.monotonic() + OPEN_SECONDS
