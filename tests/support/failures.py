@@ -129,6 +129,12 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
     yield Failing(dev.server, request, lambda client: client.pool("usual").session("nobody").info(), "SessionService/GetSession")
 
 
+@produces("CALL_NOT_FOUND")
+async def _(dev: Dev) -> AsyncIterator[Failing]:
+    request = {"pool": "default/usual", "call_id": "nobody"}
+    yield Failing(dev.server, request, lambda client: client.pool("usual").call_info("nobody"), "CallService/GetCall")
+
+
 @produces("POOL_SATURATED")
 async def _(dev: Dev) -> AsyncIterator[Failing]:
     async with running(dev.server, "full", calls=2):

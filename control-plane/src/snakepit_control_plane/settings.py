@@ -110,7 +110,13 @@ def _message_bytes(text: str) -> int:
     return value
 
 
-_PARSERS = {"max_payload_bytes": _message_bytes}
+def _whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+_PARSERS = {"max_payload_bytes": _message_bytes, "max_call_records": _whole_number}
 
 
 def _seconds(text: str) -> float:

@@ -139,6 +139,10 @@ class SessionNotFound(SnakepitError, reason="SESSION_NOT_FOUND", status=Status.N
     """No such session in that pool: it was never created, was deleted, or has expired."""
 
 
+class CallNotFound(SnakepitError, reason="CALL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, within_tools=False):
+    """Nobody knows of a call with that id in that pool: it never came, or its record has made room for others'."""
+
+
 class PoolNotReady(SnakepitError, reason="POOL_NOT_READY", status=Status.UNAVAILABLE, started=Started.NO):
     """The pool has never had a ready worker (the message carries the reason that its workers give), this replica has just started, or
     one worker after the other ended before it had begun the call."""

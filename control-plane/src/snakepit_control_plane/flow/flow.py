@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.dispatcher import Dispatcher
@@ -16,6 +17,7 @@ from snakepit_control_plane.flow.recalls import Recalls
 from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.flow.transfers import Transfers
 from snakepit_control_plane.model.quotas import Limits, MemoryBudget
+from snakepit_control_plane.model.records import Records
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.telemetry import Telemetry
 
@@ -30,7 +32,8 @@ class Flow:
         self.clock = clock = self.loop.time
         self.pools = Pools(clock)
         self.agents = AgentLinks()
-        self.calls = OpenCalls(self.agents, telemetry, MemoryBudget(limits.max_waiting_bytes))
+        records = Records(limits.max_call_records, lambda: time.time() - clock())
+        self.calls = OpenCalls(self.agents, telemetry, MemoryBudget(limits.max_waiting_bytes), records)
         self.recalls = Recalls(self.agents)
         self.dispatcher = Dispatcher(self.calls, self.agents, self.recalls)
         self.transfers = Transfers(self.calls, limits)

@@ -19,6 +19,7 @@ from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import Place, place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
+from snakepit_control_plane.model.records import Records
 from snakepit_control_plane.policy.admission import saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
 from snakepit_control_plane.telemetry import Telemetry
@@ -66,8 +67,11 @@ class OpenCount:
 class OpenCalls(OpenCount):
     """One for each replica."""
 
-    def __init__(self, agents: AgentLinks, telemetry: Telemetry, memory: MemoryBudget) -> None:
+    def __init__(self, agents: AgentLinks, telemetry: Telemetry, memory: MemoryBudget, records: Records) -> None:
         super().__init__()
+        self.unanswered: dict[Call, None] = {}
+        """In the order in which they came."""
+        self.records = records
         self._agents = agents
         self._telemetry = telemetry
         self._memory = memory
@@ -86,7 +90,9 @@ class OpenCalls(OpenCount):
     ) -> Call:
         """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key."""
         self.count += 1
-        return Call(request, request.tool, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
+        call = Call(request, request.tool, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
+        self.unanswered[call] = None
+        return call
 
     # ---- the caller's end
 
@@ -117,6 +123,7 @@ class OpenCalls(OpenCount):
         call.answered = True
         now = self._clock()
         self.count -= 1
+        del self.unanswered[call]
         if self._idle is not None:
             self._perhaps_idle()
         self.deadlines.discard(call)
@@ -244,9 +251,11 @@ class OpenCalls(OpenCount):
     def _record(self, call: Call, result: link_pb2.Result, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = "", ""
+        outcome = outcome_of(result)
         if call.pool is not None:
             pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
-        outcome = outcome_of(result)
+            if (records := call.pool.records or self.records.of(call.pool)) is not None:
+                records.ended(call, result, outcome, now)
         self._telemetry.calls.add(pool, tool, outcome)
         self._telemetry.seconds.observe(pool, now - call.request.came_at)
         if call.span is not None:

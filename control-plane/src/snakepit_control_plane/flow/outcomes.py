@@ -11,7 +11,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.transfers import Transfers
-from snakepit_control_plane.model.call import RETURNED, Call
+from snakepit_control_plane.model.call import FORGOTTEN, RECALLED, RERUN, RETURNED, Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.reruns import may_run_again, too_many_gone
@@ -101,10 +101,10 @@ class Outcomes:
         if call is None or call.pool is None:
             return
         now, pool, worker, reason = self._loop.time(), call.pool, call.worker, reject.reason
-        self._telemetry.returned.add(pool.name, "recalled" if reason == "RECALLED" else "refused")
+        self._telemetry.returned.add(pool.name, "recalled" if reason == RECALLED else "refused")
         if worker is not None and not (call.session is not None and reason in _OF_THE_SESSION):
             self._mark(pool, capsule, worker, reason, now)
-        self._take_off(pool, call, now)
+        self._take_off(pool, call, reason, now)
         if call.answered:
             self._calls.end(call, now)
         elif reason == "NO_ARGUMENTS":
@@ -145,15 +145,15 @@ class Outcomes:
 
     def again(self, pool: Pool, call: Call, now: float) -> None:
         """A call that never started, whose agent has forgotten it, goes to somebody else."""
-        self._take_off(pool, call, now)
+        self._take_off(pool, call, FORGOTTEN, now)
         if call.answered:
             self._calls.end(call, now)
         else:
             self._dispatcher.place_again(call, "", now)
 
-    def _take_off(self, pool: Pool, call: Call, now: float) -> None:
+    def _take_off(self, pool: Pool, call: Call, why: str, now: float) -> None:
         self._dispatcher.release(pool, call, now)
-        call.move("return")
+        call.come_back(now, why)
 
     # ---- lost
 
@@ -170,9 +170,9 @@ class Outcomes:
         """Send a call that may have run to another worker, after a moment, if its tool allows that and the pool can afford it."""
         if not may_run_again(pool, call, now) or pool.budget is None or not pool.budget.spend(now):
             return False
+        call.come_back(now, RERUN)
         tried = call.tried()
         tried.reruns += 1
-        call.move("return")
         if call.place is not None:
             call.place.waited = 0.0
         if call.nest is not None:

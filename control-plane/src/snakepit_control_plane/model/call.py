@@ -188,13 +188,47 @@ def request_of(message: link_pb2.Call, now: float, who: Caller = NOBODY, takes_p
     )
 
 
+class Leg(msgspec.Struct, frozen=True):
+    """One way of a call to a worker and, but for the last one, back. `events` of the table, in their order. Times of the loop's clock."""
+
+    events: tuple[Event, ...]
+    queued_at: float
+    """When it began to wait; says something only where `events` have `wait`. So `sent_at`, and `send`."""
+    sent_at: float
+    ahead: bool
+    worker: str
+    ended: float
+    why: str
+
+    @property
+    def was_sent(self) -> bool:
+        return "send" in self.events
+
+    @property
+    def queue_seconds(self) -> float:
+        return (self.sent_at if self.was_sent else self.ended) - self.queued_at if "wait" in self.events else 0.0
+
+
+RECALLED, RERUN, FORGOTTEN = "RECALLED", "RERUN", "FORGOTTEN"
+"""Why it came back, beside what agents say in a Reject: its worker has ended and it runs again; its agent knows nothing of it."""
+
+MOST_LEGS = 16
+"""Ways that are remembered of a call that comes back again and again: the first ones, and the last."""
+
+
 class Attempts(msgspec.Struct):
-    """What went wrong with a call before. `reruns`: it was sent again though it may have run; `workers_gone`: workers that had not begun
-    it have ended; `fetches`: its large arguments did not get to an agent."""
+    """How a call came back before. `reruns`: it was sent again though it may have run; `workers_gone`: workers that had not begun
+    it have ended; `fetches`: its large arguments did not get to an agent; `sent`: in all."""
 
     reruns: int = 0
     workers_gone: int = 0
     fetches: int = 0
+    sent: int = 0
+    legs: list[Leg] = []
+
+    def came_back(self, leg: Leg) -> None:
+        self.sent += 1
+        self.legs = [*self.legs[: MOST_LEGS - 1], leg]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -248,6 +282,17 @@ class Call:
             told = f"it is {self.state}, after {self.told() or 'nothing'}"
             raise ImpossibleMove(f"{event!r} can't happen to call {self.call_id}: {told}") from None
         self.state = path.state
+
+    def leg(self, now: float, why: str) -> Leg:
+        """The way that it has gone since it was new, or since it last came back."""
+        queued_at = 0.0 if self.place is None else self.place.since
+        return Leg(self.path.events, queued_at, self.sent_at, self.ahead, self.worker.id if self.worker is not None else "", now, why)
+
+    def come_back(self, now: float, why: str) -> None:
+        """It is on no worker any more, and goes to another one. Raises ImpossibleMove."""
+        leg = self.leg(now, why)
+        self.move("return")
+        self.tried().came_back(leg)
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""

@@ -15,6 +15,7 @@ from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, Worke
 from snakepit_control_plane.model.demand import Demand
 from snakepit_control_plane.model.queue import PoolQueue
 from snakepit_control_plane.model.quotas import Callers, Mark
+from snakepit_control_plane.model.records import PoolRecords
 
 GONE_REMEMBERED = 10_000
 MOST_REST_SECONDS = 10.0
@@ -62,6 +63,7 @@ class Pool:
         self.means: dict[str, float] = {}
         # Why lives have ended, for strict sessions that ask after them.
         self._gone: OrderedDict[str, str] = OrderedDict()
+        self.records: PoolRecords | None = None
 
     def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec) -> None:
         self.settings, self.digest, self.spec = settings, settings_digest(settings), spec

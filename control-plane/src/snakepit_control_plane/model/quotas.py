@@ -48,6 +48,8 @@ class Limits:
     """That one subject may have open (SNAKEPIT_MAX_CALLS_PER_SUBJECT)."""
     max_calls_per_address: int = 10_000
     """That one address may have open (SNAKEPIT_MAX_CALLS_PER_ADDRESS)."""
+    max_call_records: int = 10_000
+    """Of calls that have ended, for `snakepit calls`; 0: none, and no history (SNAKEPIT_MAX_CALL_RECORDS)."""
 
     @property
     def kept_result(self) -> tuple[int, str]:

@@ -31,7 +31,7 @@ from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broke
 from snakepit.client.peers import Peers
 from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.within import around, earlier, within
-from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
+from snakepit.errors import CallNotFound, DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started, Status
 from snakepit.v1 import link_pb2, tool_pb2
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -42,6 +42,11 @@ RPC_SECONDS = 10.0
 
 
 log = logging.getLogger(__name__)
+
+ALL_SECONDS = 2.0
+"""So long each replica has to answer what all of them are asked; half of it is for links that are still to be opened."""
+
+_SILENT = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED)
 
 R = TypeVar("R", bound=Message)
 
@@ -215,6 +220,37 @@ class Connection:
             if self.peers.stopped:
                 raise error
             await self._pause(peer, tries, error, twice)
+
+    async def ask_all(self, request: Message, answer: type[R]) -> tuple[list[R], tuple[str, ...]]:
+        """One request to every replica: what they answer, and the addresses of those that don't in time. One that knows of no such
+        call says nothing. Raises what another one says against it; where none answers, how the first one failed."""
+        self.peers.check_loop()
+        await self.peers.every_link(ALL_SECONDS / 2)
+        if not self.peers.all:
+            await self.peers.wait(None)
+        peers = self.peers.all
+        answers = await asyncio.gather(*(self._ask_one(peer, request, answer) for peer in peers))
+        replies = [each for each in answers if not isinstance(each, SnakepitError)]
+        failures = {peer.replica.address: each for peer, each in zip(peers, answers, strict=True) if isinstance(each, SnakepitError)}
+        silent = tuple(address for address, each in failures.items() if each.status in _SILENT)
+        if refusals := [each for address, each in failures.items() if address not in silent and not isinstance(each, CallNotFound)]:
+            raise refusals[0]
+        if not replies:
+            raise next((each for each in failures.values() if isinstance(each, CallNotFound)), next(iter(failures.values())))
+        return replies, silent
+
+    async def _ask_one(self, peer: Peer, request: Message, answer: type[R]) -> R | SnakepitError:
+        peer.replica.uses.begin()
+        try:
+            reply: R = await peer.rpc(request, answer)(request, timeout=ALL_SECONDS, metadata=self.metadata())
+            return reply
+        except grpc.RpcError as raised:
+            error = from_rpc_error(raised)
+        finally:
+            peer.replica.uses.end()
+        if is_broken(error):
+            return local_errors.replica_lost(peer.replica.address, error.message)
+        return error
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""

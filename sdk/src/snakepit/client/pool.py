@@ -11,7 +11,7 @@ from snakepit.client import codec, requests, views
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.client.session import Session
-from snakepit.v1 import access_pb2, pool_pb2, session_pb2, tool_pb2
+from snakepit.v1 import access_pb2, call_pb2, pool_pb2, session_pb2, tool_pb2
 
 PAGE = 1000
 
@@ -86,6 +86,55 @@ class Pool(Calls):
         request = access_pb2.ListRightsRequest(pool=self.name)
         reply = await self._connection.ask(request, access_pb2.ListRightsResponse)
         return frozenset(reply.rights)
+
+    async def calls(
+        self,
+        *,
+        state: requests.CallState | None = None,
+        tool: str | None = None,
+        caller: str | None = None,
+        session: str | None = None,
+        reason: str | None = None,
+        slower_than: float | None = None,
+        limit: int = 100,
+    ) -> views.CallList:
+        """Calls that are open, and of those that ended lately what each replica has kept; the newest first, without `events`.
+
+        Whoever lacks the right `list snakepools/calls` sees its own. `reason`: OK, TOOL_ERROR, or what the table of errors has;
+        `slower_than`: seconds in all. At most 1000. Raises InvalidArguments.
+        """
+        request = call_pb2.ListCallsRequest(
+            pool=self.name,
+            state=requests.call_state(state),
+            tool=tool or "",
+            caller=caller or "",
+            session_id=session or "",
+            reason=reason or "",
+            slower_than_seconds=slower_than or 0.0,
+            limit=limit,
+        )
+        replies, missing = await self._connection.ask_all(request, call_pb2.ListCallsResponse)
+        return views.call_list(replies, limit, missing)
+
+    async def call_info(self, call_id: str) -> views.CallInfo:
+        """One call, with its `events`; of one that was sent again, the latest. Raises CallNotFound where no replica knows of it (any
+        more: only so many are remembered)."""
+        request = call_pb2.GetCallRequest(pool=self.name, call_id=call_id)
+        replies, _ = await self._connection.ask_all(request, call_pb2.GetCallResponse)
+        found = [call for reply in replies for call in reply.calls]
+        return views.call_info(max(found, key=lambda call: call.create_time.ToNanoseconds()))
+
+    async def cancel(self, call_id: str) -> bool:
+        """Cancel a call, wherever it is; False: it isn't open. One's own, or with the right `delete snakepools/calls` anybody's."""
+        request = call_pb2.CancelCallRequest(pool=self.name, call_id=call_id)
+        replies, _ = await self._connection.ask_all(request, call_pb2.CancelCallResponse)
+        return any(reply.cancelled for reply in replies)
+
+    async def history(self) -> views.PoolHistory:
+        """The pool's last hour by minutes: calls, how they failed, how long they took and waited."""
+        request = call_pb2.GetHistoryRequest(pool=self.name)
+        replies, missing = await self._connection.ask_all(request, call_pb2.GetHistoryResponse)
+        return views.pool_history(replies, missing)
 
     async def drain_worker(self, worker: str) -> None:
         """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""

@@ -16,14 +16,16 @@ from snakepit._values.payloads import JSON, PICKLE
 from snakepit._values.strings import check
 from snakepit.client import codec
 from snakepit.errors import InvalidArguments
-from snakepit.v1 import common_pb2, link_pb2, router_pb2
+from snakepit.v1 import call_pb2, common_pb2, link_pb2, router_pb2
 
 Affinity = Literal["hint", "strict_queue", "strict_fail_fast"]
 Encoding = Literal["json", "msgpack", "pickle"]
 Priority = Literal["high", "normal", "low"]
+CallState = Literal["queued", "running", "ended"]
 
 _AFFINITIES: dict[str, Any] = {word: common_pb2.Affinity.Value(f"AFFINITY_{word.upper()}") for word in get_args(Affinity)}
 _PRIORITIES: dict[str, Any] = {word: common_pb2.Priority.Value(f"PRIORITY_{word.upper()}") for word in get_args(Priority)}
+_CALL_STATES: dict[str, Any] = {word: call_pb2.CallState.Value(f"CALL_STATE_{word.upper()}") for word in get_args(CallState)}
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -51,6 +53,12 @@ class Target(msgspec.Struct, frozen=True):
 def affinity_value(affinity: str | None) -> common_pb2.Affinity:
     """Raises InvalidArguments for an unknown word."""
     number: common_pb2.Affinity = common_pb2.AFFINITY_UNSPECIFIED if affinity is None else _number("affinity", affinity, _AFFINITIES)
+    return number
+
+
+def call_state(state: str | None) -> call_pb2.CallState:
+    """Raises InvalidArguments for an unknown word."""
+    number: call_pb2.CallState = call_pb2.CALL_STATE_UNSPECIFIED if state is None else _number("state", state, _CALL_STATES)
     return number
 
 

@@ -1,18 +1,22 @@
-"""What the control plane says about pools, workers, tools and sessions, as plain values. Pure.
+"""What the control plane says about pools, workers, tools, sessions and calls, as plain values. Pure.
 
 Times are aware datetimes in UTC, durations seconds. As JSON their names are written as the CRD's: `readyWorkers`.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from snakepit.v1 import access_pb2, common_pb2, pool_pb2, session_pb2
+from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+MINUTE = 60.0
 
 
 class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -113,6 +117,81 @@ def caller_info(said: access_pb2.WhoAmIResponse) -> CallerInfo:
     return CallerInfo(said.subject, tuple(said.groups), said.expire_time.ToDatetime(UTC) if said.HasField("expire_time") else None)
 
 
+class CallEvent(msgspec.Struct, frozen=True):
+    """`what`, so many seconds after the call came: queued, joined, bound, rebound, sent, sent ahead, recalled, rejected, rerun, answered.
+    `detail`: a worker, an agent's word, or how it ended."""
+
+    seconds: float
+    what: str
+    detail: str
+
+
+class CallInfo(msgspec.Struct, frozen=True):
+    """A call, at the `replica` that has taken it. `state`: queued, running, ended. `reason`: empty while it is open, then OK, TOOL_ERROR
+    (`error_type` is the exception's class) or what the table of errors has; `started`, whether its tool may have run.
+
+    `run_seconds`: of the tool, or since it was sent. `tries`: how often it was sent to a worker. `bytes_in` and `bytes_out`: of its frame
+    and its result's, without what streams. `depth`: in how many calls it is nested, the nearest one being `parent_call_id`. `events` only
+    where one call is asked about.
+    """
+
+    id: str
+    tool: str
+    caller: str
+    session_id: str
+    state: str
+    reason: str
+    error_type: str
+    started: str
+    worker: str
+    incarnation: str
+    replica: str
+    created: datetime
+    queue_seconds: float
+    run_seconds: float
+    total_seconds: float
+    tries: int
+    bytes_in: int
+    bytes_out: int
+    priority: str
+    depth: int
+    parent_call_id: str
+    trace_id: str
+    events: list[CallEvent]
+
+
+class CallList(list[CallInfo]):
+    """Calls; `missing` are the addresses of replicas that did not say theirs in time."""
+
+    missing: tuple[str, ...] = ()
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """Calls that ended in this minute. Percentiles are bounds that so many calls stayed within, a third apart; None: there were none.
+    `errors` by reason."""
+
+    begin: datetime
+    calls: int
+    errors: dict[str, int]
+    p50_seconds: float | None
+    p99_seconds: float | None
+    queue_p99_seconds: float | None
+
+
+class PoolHistory(msgspec.Struct, frozen=True):
+    """A pool's last hour, the oldest minute first; those without a call are left out. All but `minutes` is of the last minute.
+
+    `missing`: the addresses of replicas that did not say theirs in time.
+    """
+
+    minutes: list[Minute]
+    calls_per_second: float
+    p50_seconds: float | None
+    p99_seconds: float | None
+    errors: dict[str, int]
+    missing: tuple[str, ...]
+
+
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
     """A pool as the wire has it, as a plain value."""
     return _plain(PoolInfo, pool)
@@ -137,6 +216,90 @@ def session_info(session: session_pb2.Session) -> SessionInfo:
     created, last_used = session.create_time.ToDatetime(UTC), session.last_use_time.ToDatetime(UTC)
     times = {"created": created, "last_used": last_used, "expires": session.expire_time.ToDatetime(UTC)}
     return _plain(SessionInfo, session, metadata=dict(session.metadata), **times)
+
+
+def call_info(call: call_pb2.CallInfo) -> CallInfo:
+    """A call as the wire has it, as a plain value."""
+    words = {
+        "state": _word(call_pb2.CallState.Name(call.state), "CALL_STATE_"),
+        "started": _word(common_pb2.Started.Name(call.started), "STARTED_"),
+        "priority": _word(common_pb2.Priority.Name(call.priority), "PRIORITY_"),
+    }
+    events = [_plain(CallEvent, event) for event in call.events]
+    return _plain(CallInfo, call, created=call.create_time.ToDatetime(UTC), events=events, **words)
+
+
+def call_list(replies: Sequence[call_pb2.ListCallsResponse], limit: int, missing: tuple[str, ...]) -> CallList:
+    """What the replicas have said, as one list, the newest first."""
+    calls = sorted((call for reply in replies for call in reply.calls), key=lambda call: call.create_time.ToNanoseconds(), reverse=True)
+    found = CallList(call_info(call) for call in calls[:limit])
+    found.missing = missing
+    return found
+
+
+class _Counts:
+    """A minute's, of all replicas."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[int] = Counter()
+        self.queue_seconds: Counter[int] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def add(self, minute: call_pb2.GetHistoryResponse.Minute | _Counts) -> None:
+        if isinstance(minute, _Counts):
+            self.seconds.update(minute.seconds)
+            self.queue_seconds.update(minute.queue_seconds)
+        else:
+            self.seconds.update(dict(enumerate(minute.seconds)))
+            self.queue_seconds.update(dict(enumerate(minute.queue_seconds)))
+        self.errors.update(minute.errors)
+
+
+def pool_history(replies: Sequence[call_pb2.GetHistoryResponse], missing: tuple[str, ...]) -> PoolHistory:
+    """What the replicas have said, as one history."""
+    minutes: defaultdict[int, _Counts] = defaultdict(_Counts)
+    bounds, now = list(replies[0].bounds), replies[0].time.ToNanoseconds() / 1e9
+    for reply in replies:
+        for each in reply.minutes:
+            minutes[round(each.begin_time.ToNanoseconds() / 1e9 / MINUTE)].add(each)
+    this, lately = int(now // MINUTE), _Counts()
+    for index in (this - 1, this):
+        if index in minutes:
+            lately.add(minutes[index])
+    # Of the minute before, the part that is less than a minute ago.
+    ago = 1 - now % MINUTE / MINUTE
+    calls = sum(minutes[this].seconds.values()) + ago * sum(minutes[this - 1].seconds.values())
+    return PoolHistory(
+        [_minute(index, counts, bounds) for index, counts in sorted(minutes.items()) if counts.seconds],
+        calls / MINUTE,
+        _quantile(lately.seconds, bounds, 0.5),
+        _quantile(lately.seconds, bounds, 0.99),
+        dict(lately.errors),
+        missing,
+    )
+
+
+def _minute(index: int, counts: _Counts, bounds: list[float]) -> Minute:
+    waited = Counter(counts.queue_seconds)
+    waited[-1] = counts.seconds.total() - waited.total()
+    return Minute(
+        datetime.fromtimestamp(index * MINUTE, UTC),
+        counts.seconds.total(),
+        dict(counts.errors),
+        _quantile(counts.seconds, bounds, 0.5),
+        _quantile(counts.seconds, bounds, 0.99),
+        _quantile(waited, bounds, 0.99),
+    )
+
+
+def _quantile(counts: Counter[int], bounds: list[float], share: float) -> float | None:
+    """The bound that so many stayed within; -1 counts those without a time, beyond the last bound is taken for it."""
+    wanted, seen = share * counts.total(), 0
+    for place, count in sorted(counts.items()):
+        seen += count
+        if count and seen >= wanted:
+            return 0.0 if place < 0 else bounds[min(place, len(bounds) - 1)]
+    return None
 
 
 def _plain(kind: type[T], message: Any, **changed: Any) -> T:

@@ -1,0 +1,141 @@
+"""CallService: calls that are open here, those that ended lately, and what a pool's last hour was like.
+
+A caller sees its own calls; those of others take a right on the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import grpc
+
+from snakepit._values.strings import quoted
+from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, Started
+from snakepit.v1 import call_pb2, call_pb2_grpc
+from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.model.call import JOINED, LEFT, SENT, Call
+from snakepit_control_plane.model.history import BOUNDS
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.records import Record, record_of
+from snakepit_control_plane.policy.rights import CALL, CANCEL_CALL, LIST_CALLS, LOOK, READ_CALL, Right
+from snakepit_control_plane.servers.call_info import ENDED, QUEUED, RUNNING, events, info, stamp
+from snakepit_control_plane.servers.door import Door, find_pool
+from snakepit_control_plane.servers.rpc import full_name
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+MOST_OF_AN_ID = 10
+"""Records that one answer has of a call's id."""
+
+AT_ONCE = 50
+"""Records that are written down before others have their turn."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Found(NamedTuple):
+    record: Record
+    state: call_pb2.CallState
+
+
+class CallServicer(call_pb2_grpc.CallServiceServicer):
+    """Serves what the proto's comments say. `replica` is this process's random name."""
+
+    def __init__(self, flow: Flow, door: Door, replica: str) -> None:
+        self._flow = flow
+        self._door = door
+        self._replica = replica
+
+    async def ListCalls(self, request: call_pb2.ListCallsRequest, context: Context) -> call_pb2.ListCallsResponse:  # noqa: N802
+        pool, sees = await self._admit(context, LIST_CALLS, request.pool)
+        if request.limit < 0:
+            raise InvalidArguments(f"limit {request.limit} is negative: 0 means {DEFAULT_LIMIT}")
+        fitting = (each for each in self._all(pool, request.state) if sees(each.record) and _fits(each.record, request))
+        response = call_pb2.ListCallsResponse()
+        for n, found in enumerate(list(islice(fitting, min(request.limit or DEFAULT_LIMIT, MAX_LIMIT)))):
+            if n % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            response.calls.append(self._info(pool, found))
+        return response
+
+    async def GetCall(self, request: call_pb2.GetCallRequest, context: Context) -> call_pb2.GetCallResponse:  # noqa: N802
+        pool, sees = await self._admit(context, READ_CALL, request.pool)
+        its = (each for each in self._all(pool, 0) if each.record.call_id == request.call_id and sees(each.record))
+        response = call_pb2.GetCallResponse()
+        for found in islice(its, MOST_OF_AN_ID):
+            message = self._info(pool, found)
+            message.events.extend(events(*found))
+            response.calls.append(message)
+        if not response.calls:
+            kept = f"its record has gone: maxCallRecords, {self._flow.limits.max_call_records}, is how many there are"
+            raise CallNotFound(f"no call {quoted(request.call_id)} of pool {pool.name} is known here: it did not come here, or {kept}")
+        return response
+
+    async def CancelCall(self, request: call_pb2.CancelCallRequest, context: Context) -> call_pb2.CancelCallResponse:  # noqa: N802
+        caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(request.pool))
+        others = any(each.request.who.subject != caller.subject for each in self._open(pool, request.call_id))
+        seen = others and await self._door.access.may(caller, READ_CALL, pool.name)
+        await self._door.access.check(caller, CANCEL_CALL if seen else CALL, pool.name)
+        calls = [each for each in self._open(pool, request.call_id) if seen or each.request.who.subject == caller.subject]
+        # A call with an idempotency key waits for its run, which says more of how it ended.
+        for call in sorted(calls, key=lambda each: not each.request.leads):
+            by = f" by {caller.subject}" if seen else ""
+            started = Started.MAYBE if call.may_have_run else Started.NO
+            self._flow.calls.cancel(call, Cancelled(f"the call was cancelled{by}, as asked for", started=started))
+        return call_pb2.CancelCallResponse(cancelled=bool(calls))
+
+    async def GetHistory(self, request: call_pb2.GetHistoryRequest, context: Context) -> call_pb2.GetHistoryResponse:  # noqa: N802
+        """Counts, and nobody's calls: whoever may look at the pool may see them."""
+        pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
+        now, wall = self._flow.clock(), time.time()
+        response = call_pb2.GetHistoryResponse(bounds=BOUNDS, time=stamp(wall))
+        for minute in pool.records.history.last(now) if pool.records is not None else ():
+            begin = stamp(wall - now + minute.begin)
+            response.minutes.add(begin_time=begin, seconds=minute.seconds, queue_seconds=minute.queue_seconds, errors=minute.errors)
+        return response
+
+    async def _admit(self, context: Context, right: Right, name: str) -> tuple[Pool, Callable[[Record], bool]]:
+        """The pool, and which of its calls the caller may see."""
+        caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(name))
+        if not caller.subject or await self._door.access.may(caller, right, pool.name):
+            return pool, lambda _: True
+        await self._door.access.check(caller, CALL, pool.name)
+        return pool, lambda record: record.subject == caller.subject
+
+    def _open(self, pool: Pool, call_id: str = "") -> Iterator[Call]:
+        """Calls without an answer, the newest first; all, or those of that id."""
+        for call in reversed(self._flow.calls.unanswered):
+            if call.pool is pool and (not call_id or call.call_id == call_id):
+                yield call
+
+    def _all(self, pool: Pool, state: int) -> Iterator[Found]:
+        """What is known of calls in that state (0: any)."""
+        now = self._flow.clock()
+        if state != ENDED:
+            runs = {call.call_id for call in self._open(pool) if call.request.leads}
+            for call in self._open(pool):
+                its = RUNNING if call.state is SENT or call.state is LEFT else QUEUED
+                if state in (0, its) and not (call.state is JOINED and call.call_id in runs):
+                    yield Found(record_of(call, None, "", now), its)
+        if state in (0, ENDED) and pool.records is not None:
+            yield from (Found(record, ENDED) for record in pool.records)
+
+    def _info(self, pool: Pool, found: Found) -> call_pb2.CallInfo:
+        return info(pool.name, self._replica, *found, wall=time.time() - self._flow.clock())
+
+
+def _fits(record: Record, asked: call_pb2.ListCallsRequest) -> bool:
+    return (
+        (not asked.tool or record.tool == asked.tool)
+        and (not asked.caller or record.subject == asked.caller)
+        and (not asked.session_id or record.session_id == asked.session_id)
+        and (not asked.reason or record.reason == asked.reason)
+        and record.seconds >= asked.slower_than_seconds
+    )

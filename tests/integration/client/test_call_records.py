@@ -1,0 +1,110 @@
+"""What a replica tells of calls: those that are open, those that have ended, and whose they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from snakepit import Client
+from snakepit.client import views
+from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, SnakepitError, ToolError
+from snakepit_control_plane.server import Running
+from support.control_plane import eventually
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+
+WORKER = "capsule-0/0"
+
+
+@pytest.fixture
+async def agent(server: Running) -> AsyncIterator[SimulatedAgent]:
+    async with simulated_agent(server.address) as agent:
+        yield agent
+
+
+def ways(call: views.CallInfo) -> list[tuple[str, str]]:
+    times = [event.seconds for event in call.events]
+    assert times == sorted(times)
+    return [(event.what, event.detail) for event in call.events]
+
+
+async def test_a_call_is_seen_in_the_queue_then_running_then_ended(server: Running, agent: SimulatedAgent, client: Client) -> None:
+    pool = client.pool(POOL)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    first = asyncio.create_task(pool.call("hang", {}))
+    await eventually(lambda: len(agent.running) == 1)
+    second = asyncio.create_task(pool.call("echo", {"a": 1}, priority="high"))
+    await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
+    waiting, running = await pool.calls()
+    assert (waiting.tool, waiting.state, waiting.worker, waiting.tries, waiting.started) == ("echo", "queued", "", 0, "no")
+    assert (running.tool, running.state, running.worker, running.tries, running.started) == ("hang", "running", WORKER, 1, "maybe")
+    assert running.replica == waiting.replica == server.replica
+    assert waiting.reason == running.reason == ""
+    agent.let_go()
+    await asyncio.gather(first, second)
+    ended = await pool.call_info(waiting.id)
+    assert (ended.state, ended.reason, ended.started, ended.priority) == ("ended", "OK", "yes", "high")
+    assert (ended.worker, ended.incarnation) == (WORKER, agent.lives[WORKER])
+    assert before < ended.created < datetime.now(UTC) + timedelta(seconds=1)
+    assert ended.run_seconds == pytest.approx(0.001)
+    assert 0 < ended.queue_seconds <= ended.total_seconds
+    assert ended.bytes_in > 0 < ended.bytes_out
+    assert ways(ended) == [("queued", ""), ("sent", WORKER), ("answered", "OK")]
+    assert [call.state for call in await pool.calls()] == ["ended", "ended"]
+    assert [event for call in await pool.calls() for event in call.events] == []
+
+
+async def test_calls_are_found_by_what_is_known_of_them(server: Running, agent: SimulatedAgent, client: Client) -> None:
+    pool = client.pool(POOL)
+    async with pool.session("s"):
+        pass
+    await pool.call("echo", {})
+    await pool.session("s").call("echo", {})
+    with pytest.raises(ToolError):
+        await pool.call("fail", {})
+    with pytest.raises(SnakepitError):
+        await pool.call("nothing", {})
+    hanging = asyncio.create_task(pool.call("hang", {}))
+    await eventually(lambda: len(agent.running) == 1)
+    await asyncio.sleep(0.05)
+
+    async def found(**wanted: object) -> list[str]:
+        return [call.tool for call in await pool.calls(**wanted)]
+
+    assert await found() == ["hang", "nothing", "fail", "echo", "echo"]
+    assert await found(limit=2) == ["hang", "nothing"]
+    assert await found(state="running") == ["hang"]
+    assert await found(state="queued") == []
+    assert await found(state="ended", tool="echo") == ["echo", "echo"]
+    assert await found(session="s") == ["echo"]
+    assert await found(reason="TOOL_NOT_FOUND") == ["nothing"]
+    assert await found(slower_than=0.05) == ["hang"]
+    assert await found(caller="nobody") == []
+    (failed,) = await pool.calls(reason="TOOL_ERROR")
+    assert (failed.error_type, failed.started) == ("ValueError", "yes")
+    with pytest.raises(InvalidArguments, match="state 'gone' is unknown"):
+        await pool.calls(state="gone")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArguments, match="limit -1"):
+        await pool.calls(limit=-1)
+    with pytest.raises(CallNotFound, match="maxCallRecords"):
+        await pool.call_info("nobody")
+    agent.let_go()
+    await hanging
+
+
+async def test_a_call_is_cancelled_wherever_it_is(server: Running, agent: SimulatedAgent, client: Client) -> None:
+    pool = client.pool(POOL)
+    calls = [asyncio.create_task(pool.call("hang", {}))]
+    await eventually(lambda: len(agent.running) == 1)
+    calls.append(asyncio.create_task(pool.call("echo", {})))
+    await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
+    for info in await pool.calls():
+        assert await pool.cancel(info.id)
+        assert not await pool.cancel(info.id)
+    for call in calls:
+        with pytest.raises(Cancelled, match="the call was cancelled, as asked for"):
+            await call
+    await eventually(lambda: len(agent.cancelled) == 1)
+    assert {call.reason for call in await pool.calls()} == {"CANCELLED"}
