@@ -50,6 +50,11 @@ def test_call_prints_the_result(snakepit) -> None:  # type: ignore[no-untyped-de
     assert snakepit("call", "sample", "echo", '{"value": {"a": [1]}}', "-o", "yaml")[1] == "a:\n- 1\n"
 
 
+def test_whoami_says_that_nobody_is_asked_where_that_is_so(snakepit) -> None:  # type: ignore[no-untyped-def]
+    assert snakepit("whoami") == (0, "ATTRIBUTE   VALUE\nSubject     nobody: who calls is not asked here\n", "")
+    assert json.loads(snakepit("whoami", "-o", "json")[1]) == {"subject": "", "groups": [], "expires": None}
+
+
 def test_what_cant_be_carried_is_a_warning_on_stderr(snakepit) -> None:  # type: ignore[no-untyped-def]
     sentence = "$.odd is a _thread.lock, which can't be carried: a marker stands in its place; "
     code, out, err = snakepit("call", "sample", "odd", "-o", "json")

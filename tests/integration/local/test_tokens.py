@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from snakepit import Client as AsyncClient
 from snakepit._wire.token import Token
+from snakepit.cli.app import run
 from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError, Unauthenticated
 from snakepit.sync import Client
 from snakepit_operator.fleet import Fleet
@@ -51,6 +53,22 @@ def test_each_caller_is_known_by_its_token_and_has_sessions_of_its_own(server: D
         assert ada.as_caller(token=BOB).whoami().subject == "bob"
         with pytest.raises(Unauthenticated, match="none of --token-file's"):
             ada.as_caller(token="nobody-0123456789abcdef").pool("sample").call("who")
+
+
+def test_whoami_says_whose_the_token_is(
+    server: Dev, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAKEPIT_SERVER", server.server)
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(folder / "ada"))
+    assert run(["whoami"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["ATTRIBUTE", "VALUE"],
+        ["Subject", "ada"],
+        ["Groups", "staff,", "system:authenticated"],
+        ["Expires", "never"],
+    ]
+    assert run(["whoami", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"subject": "ada", "groups": ["staff", "system:authenticated"], "expires": None}
 
 
 def test_whoever_has_none_or_none_of_the_files_is_refused(server: Dev, folder: Path) -> None:

@@ -30,6 +30,7 @@ _COMMANDS = (
     doctor.doctor,
     commands.drain,
     commands.recycle,
+    commands.whoami,
     commands.connect,
 )
 
@@ -58,6 +59,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "doctor": ("snakepit doctor", "snakepit doctor default/digits"),
     "drain": ("snakepit drain digits-0/1",),
     "recycle": ("snakepit recycle digits-0/1",),
+    "whoami": ("snakepit whoami", "snakepit --kube whoami -o json"),
     "connect": ("snakepit --kube connect", "snakepit connect --server production --port 7800"),
     "dev": ("snakepit dev pool.yaml --watch", "snakepit dev pools/*.yaml --store redis://localhost:6379/0"),
     "logs": ("snakepit logs", "snakepit logs digits --follow"),

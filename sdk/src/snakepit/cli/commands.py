@@ -1,4 +1,4 @@
-"""The commands that say what there is, or see to one worker: `pools`, `workers`, `tools`, `sessions`, `drain`, `recycle`, `connect`."""
+"""Commands that say what there is, or who asks, or see to one worker: `pools`, `workers`, `tools`, `sessions`, `whoami`, `drain` …"""
 
 from __future__ import annotations
 
@@ -86,6 +86,16 @@ async def _see_to(client: Client, worker: str, action: Callable[[Pool, str], Awa
         if any(each.id == worker for each in await pool.workers()):
             return await action(pool, worker)
     raise InvalidArguments(f"worker {worker!r} is in no pool: `snakepit workers POOL` lists them")
+
+
+@with_target
+def whoami(target: Target, output: OutputOption = Output.table) -> None:
+    """Say who the control plane takes you for, as `kubectl auth whoami` does, and when your token expires."""
+    found = target.run(lambda client: client.whoami())
+    if output.is_for_people:
+        show_rows(tables.attributes(found), tables.ATTRIBUTES, output)
+    else:
+        show(found, output)
 
 
 @with_target

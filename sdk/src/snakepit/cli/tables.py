@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.client.views import ToolInfo, WorkerInfo
+from snakepit.client.views import CallerInfo, ToolInfo, WorkerInfo
 
 GAP = "   "
 NOTHING = "-"
@@ -159,3 +159,14 @@ def sessions(now: datetime) -> tuple[Column, ...]:
         Column("INCARNATION", lambda session: session.incarnation, 6, wide=True),
         Column("METADATA", lambda session: ",".join(f"{key}={value}" for key, value in sorted(session.metadata.items())), 6, wide=True),
     )
+
+
+ATTRIBUTES = (Column("ATTRIBUTE", lambda pair: pair[0], 0), Column("VALUE", lambda pair: pair[1], 0))
+
+
+def attributes(caller: CallerInfo) -> list[tuple[str, str]]:
+    """Rows of ATTRIBUTES, as `kubectl auth whoami` has them."""
+    if not caller.subject:
+        return [("Subject", "nobody: who calls is not asked here")]
+    expires = caller.expires.isoformat(timespec="seconds") if caller.expires is not None else "never"
+    return [("Subject", caller.subject), ("Groups", ", ".join(caller.groups)), ("Expires", expires)]
