@@ -355,7 +355,7 @@ def test_a_call_waits_for_what_has_not_even_been_started_and_a_number_for_a_text
         assert waiting.stderr is not None
         assert waiting.stdout is not None
         assert json.loads(waiting.stderr.readline())["waiting"]["reason"] == "SERVER_UNAVAILABLE"
-        server = Program(sys.executable, "-m", "snakepit.cli", "dev", str(file), "--listen", address, "--gateway", "off")
+        server = Program(sys.executable, "-m", "snakepit.cli", "dev", str(file), "--listen", address)
         try:
             assert waiting.stdout.read() == "null\n"
             assert waiting.wait(30) == 0

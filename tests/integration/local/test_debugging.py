@@ -39,7 +39,7 @@ class Terminal:
         self.screen = ""
         self._ours, theirs = pty.openpty()
         self.settings = termios.tcgetattr(theirs)
-        command = [sys.executable, "-m", "snakepit.cli", "dev", *map(str, words), "--listen", self.server, "--gateway", "off"]
+        command = [sys.executable, "-m", "snakepit.cli", "dev", *map(str, words), "--listen", self.server]
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
         self._theirs = theirs
         threading.Thread(target=self._read, daemon=True).start()

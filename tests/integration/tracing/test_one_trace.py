@@ -34,9 +34,7 @@ async def dev(folder: Path, port: int, environment: dict[str, str]) -> AsyncIter
     shutil.copy(ADAPTER, folder)
     pool = folder / "pool.yaml"
     pool.write_text(POOL)
-    process = await asyncio.create_subprocess_exec(
-        SNAKEPIT, "dev", str(pool), "--listen", f"127.0.0.1:{port}", "--gateway", "off", env=environment
-    )
+    process = await asyncio.create_subprocess_exec(SNAKEPIT, "dev", str(pool), "--listen", f"127.0.0.1:{port}", env=environment)
     try:
         yield
     finally:

@@ -1,0 +1,70 @@
+"""The first page: every pool that its reader may see, how it is, and what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.requests import Request
+
+from snakepit.client.findings import of_pool
+from snakepit.client.views import PoolHistory, PoolInfo
+from snakepit.errors import SnakepitError
+from snakepit_gateway.console.desk import Context, draw, said
+from snakepit_gateway.console.live import Part
+from snakepit_gateway.console.picture import Spark, element_id, spark
+from snakepit_gateway.console.viewer import Viewer
+
+POOLS_A_PAGE = 50
+HISTORY_SECONDS = 5.0
+_AT_ONCE = 8
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One pool of the list. `history` None: its reader may not see it."""
+
+    info: PoolInfo
+    wrong: str
+    history: PoolHistory | None
+    spark: Spark
+
+
+async def gather(viewer: Viewer, request: Request) -> Context:
+    """What the page shows."""
+    wanted = said(request, "find")
+    pools = await viewer.everything()
+    found = [each for each in pools if wanted in each.name]
+    page = page_of(request, len(found), POOLS_A_PAGE)
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def row(info: PoolInfo) -> Row:
+        async with turns:
+            history = await history_of(viewer, info.name, HISTORY_SECONDS)
+        return Row(info, wrong(info), history, spark(history.minutes if history else [], datetime.now(UTC)))
+
+    rows = await asyncio.gather(*(row(each) for each in found[page * POOLS_A_PAGE : (page + 1) * POOLS_A_PAGE]))
+    sick = [(each, why) for each in pools if (why := wrong(each))]
+    made = tuple(Part(id_ := element_id("p-", each.info.name), draw("pool_row", each, id_)) for each in rows)
+    shape = " ".join(each.id for each in made) + f" {len(found)}"
+    pages = {"page": page, "pages": -(-len(found) // POOLS_A_PAGE) or 1}
+    return {"sick": sick, "all": len(pools), "find": wanted, "children": {"pools": (shape, made)}, **pages}
+
+
+def wrong(info: PoolInfo) -> str:
+    """What is wrong with a pool, in the words of its condition; empty: nothing."""
+    return "; ".join(f"{each.reason}: {each.message}" for each in of_pool(info, []))
+
+
+async def history_of(viewer: Viewer, name: str, every: float) -> PoolHistory | None:
+    """The pool's last hour; None where its reader may not see it, or nobody knows it now."""
+    try:
+        return await viewer.history(name, every)
+    except SnakepitError:
+        return None
+
+
+def page_of(request: Request, number: int, each: int) -> int:
+    """Which page of a long list is asked for: from 0 on, and one that is there."""
+    text = request.query_params.get("page", "0")
+    return min(int(text), max(0, number - 1) // each) if text.isdecimal() and len(text) < 8 else 0

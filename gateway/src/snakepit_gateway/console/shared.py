@@ -1,0 +1,59 @@
+"""What several pages look at is asked for once: who looks while an answer is fresh, or on its way, shares it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+MOST_KEPT = 2048
+BUSY_SHARE = 0.1
+"""An answer that took long is kept for longer, so that asking for it takes this share of the time at most."""
+
+
+@dataclass
+class _Kept:
+    answer: asyncio.Future[Any]
+    fresh_until: float
+
+
+class Shared:
+    """Answers by key, which must name who asks. Bounded: what was looked at longest ago is forgotten first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+
+    async def get(self, key: Hashable, seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, at most so many seconds old. Raises what asking raised, to everybody who shares it."""
+        kept = self._kept.get(key)
+        if kept is None or (kept.answer.done() and (time.monotonic() >= kept.fresh_until or kept.answer.cancelled())):
+            kept = self._kept[key] = _Kept(asyncio.ensure_future(ask()), 0.0)
+            began = time.monotonic()
+            kept.answer.add_done_callback(lambda done: self._arrived(kept, seconds, began, done))
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return cast(T, await asyncio.shield(kept.answer))
+
+    @staticmethod
+    def _arrived(kept: _Kept, seconds: float, began: float, done: asyncio.Future[Any]) -> None:
+        now = time.monotonic()
+        kept.fresh_until = now + max(seconds, (now - began) / BUSY_SHARE if not done.cancelled() else 0.0)
+        if not done.cancelled():
+            done.exception()  # Whoever shares it has it; nobody may be left.
+
+    def forget(self, begin: tuple[Hashable, ...]) -> None:
+        """What was asked under keys that begin so is asked anew: something was changed."""
+        for key in [each for each in self._kept if isinstance(each, tuple) and each[: len(begin)] == begin]:
+            del self._kept[key]
+
+    async def close(self) -> None:
+        """End what is on its way."""
+        for kept in self._kept.values():
+            kept.answer.cancel()
+        self._kept.clear()

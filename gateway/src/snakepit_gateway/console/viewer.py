@@ -1,0 +1,74 @@
+"""What one person may see, asked of the control plane with their own token; what several look at is asked for once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from snakepit.client.client import Pools
+from snakepit.client.pool import Pool
+from snakepit.client.views import CallerInfo, CallInfo, PoolHistory, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
+from snakepit_gateway.console.shared import Shared
+
+T = TypeVar("T")
+
+CALL = "create snakepools/call"
+READ_SESSION = "get snakepools/sessions"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """`token` empty: nobody is asked who they are here. `typed`: the token came from the sign-in page."""
+
+    pools: Pools
+    shared: Shared
+    token: str
+    typed: bool
+
+    @property
+    def identity(self) -> str:
+        return hashlib.sha256(self.token.encode()).hexdigest() if self.token else ""
+
+    def pool(self, name: str) -> Pool:
+        """Raises InvalidArguments."""
+        return self.pools.pool(name)
+
+    async def who(self) -> CallerInfo:
+        return await self._shared("who", "", 30.0, self.pools.whoami)
+
+    async def everything(self) -> list[PoolInfo]:
+        return await self._shared("pools", "", 1.0, self.pools.pools)
+
+    async def rights(self, name: str) -> frozenset[str]:
+        return await self._shared("rights", name, 10.0, self.pool(name).rights)
+
+    async def info(self, name: str) -> PoolInfo:
+        return await self._shared("info", name, 0.5, self.pool(name).info)
+
+    async def workers(self, name: str) -> list[WorkerInfo]:
+        return await self._shared("workers", name, 0.5, self.pool(name).workers)
+
+    async def tools(self, name: str) -> list[ToolInfo]:
+        return await self._shared("tools", name, 5.0, self.pool(name).tools)
+
+    async def sessions(self, name: str) -> list[SessionInfo]:
+        return await self._shared("sessions", name, 3.0, self.pool(name).sessions)
+
+    async def history(self, name: str, every: float) -> PoolHistory:
+        return await self._shared("history", name, every, self.pool(name).history)
+
+    async def calls(self, name: str, every: float, **filters: Any) -> list[CallInfo]:
+        key = "calls " + repr(sorted(filters.items()))
+        return await self._shared(key, name, every, lambda: self.pool(name).calls(**filters))
+
+    async def call(self, name: str, call_id: str) -> CallInfo:
+        return await self._shared(f"call {call_id}", name, 0.5, lambda: self.pool(name).call_info(call_id))
+
+    def changed(self, name: str) -> None:
+        """Something of the pool was: nobody is shown what was before."""
+        self.shared.forget((self.identity, name))
+
+    async def _shared(self, what: str, name: str, seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
+        return await self.shared.get((self.identity, name, what), seconds, ask)

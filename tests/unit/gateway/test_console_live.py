@@ -1,0 +1,53 @@
+"""What a reader of a console's page is sent: only what changed, within its bytes a second, and nothing that a pool's text could forge."""
+
+from __future__ import annotations
+
+from snakepit_gateway.console.live import BURST_BYTES, BYTES_PER_SECOND, Part, Reader, event
+
+
+def ids(parts: list[Part]) -> list[str]:
+    return [each.id for each in parts]
+
+
+def test_what_did_not_change_is_not_sent_again() -> None:
+    reader = Reader()
+    assert ids(reader.take([Part("a", "1"), Part("b", "1")], 0.0)) == ["a", "b"]
+    assert ids(reader.take([Part("a", "1"), Part("b", "2")], 1.0)) == ["b"]
+
+
+def test_of_a_list_those_of_its_elements_are_sent_that_changed_and_all_of_it_when_others_are_in_it() -> None:
+    def workers(*states: str) -> list[Part]:
+        children = tuple(Part(f"w{at}", state) for at, state in enumerate(states))
+        return [Part("workers", "".join(states), " ".join(each.id for each in children), children)]
+
+    reader = Reader()
+    assert ids(reader.take(workers("idle", "idle"), 0.0)) == ["workers"]
+    assert reader.take(workers("idle", "idle"), 1.0) == []
+    assert ids(reader.take(workers("idle", "busy"), 2.0)) == ["w1"]
+    assert ids(reader.take(workers("idle", "busy", "idle"), 3.0)) == ["workers"]
+    assert reader.take(workers("idle", "busy", "idle"), 4.0) == []
+
+
+def test_a_reader_gets_so_many_bytes_a_second_and_what_it_got_longest_ago_first() -> None:
+    reader, each, seconds = Reader(), BURST_BYTES // 10, 60
+    sent: list[Part] = []
+    for tick in range(2 * seconds):
+        got = reader.take([Part(f"w{at}", f"{tick:0{each}}") for at in range(100)], tick / 2)
+        sent += got
+    assert sum(len(part.html) for part in sent) <= BYTES_PER_SECOND * seconds + BURST_BYTES + each
+    times = [ids(sent).count(f"w{at}") for at in range(100)]
+    assert max(times) - min(times) <= 1
+
+
+def test_what_changed_while_there_was_no_room_is_sent_as_it_is_later() -> None:
+    reader = Reader()
+    reader.take([Part("large", "x" * 3 * BURST_BYTES)], 0.0)
+    assert reader.take([Part("large", "x"), Part("b", "old")], 0.5) == []
+    assert [part.html for part in reader.take([Part("large", "x"), Part("b", "new")], 60.0)] == ["new", "x"]
+
+
+def test_text_with_line_ends_is_one_event() -> None:
+    for end in ("\n", "\r", "\r\n"):
+        lines = event([Part("a", f"<pre>1{end}{end}event: close{end}2</pre>")]).decode().splitlines()
+        assert all(line.startswith("data: ") for line in lines[:-1])
+        assert lines[-1] == ""
