@@ -83,7 +83,8 @@ class ClientPeer:
             elif not self.provider.take(kind, frame):
                 link.pass_over(frame)
 
-    def _call(self, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool) -> None:
+    def _call(self, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool, who: Caller | None = None) -> None:
+        """`who`: whose it is, where that had to be waited for."""
         asked = frame.call
         id_ = asked.id
         if id_ in self._calls:
@@ -92,24 +93,24 @@ class ClientPeer:
         if self._refusal is not None:
             self._fail(asked, self._refusal)
             return
-        try:
-            who = self._tokens.whose(self._caller, frame)
-        except SnakepitError as error:
-            self._fail(asked, error)
-            return
-        if who is not None:
-            self._admit(who, frame, now, on_lane, with_others)
-
-    def _known(self, who: Caller, frame: link_pb2.Frame) -> None:
-        if not self._finished:
-            self._admit(who, frame, self._flow.clock(), self._link.transport == Lane.name, False)
-
-    def _admit(self, who: Caller, frame: link_pb2.Frame, now: float, on_lane: bool, with_others: bool) -> None:
-        asked = frame.call
+        if who is None:
+            who = self._credentials.caller
+            if who.subject and asked.HasField("caller"):
+                try:
+                    who = self._tokens.whose(who, frame)
+                except SnakepitError as error:
+                    self._fail(asked, error)
+                    return
+                if who is None:
+                    return
         pool = self._flow.pools.named(asked.pool)
         any_session = self._rights.allow(who, pool.name, frame, now) if pool is not None else False
         if any_session is not None:
             self._take(who, frame, now, on_lane, with_others, any_session)
+
+    def _known(self, who: Caller, frame: link_pb2.Frame) -> None:
+        if not self._finished:
+            self._call(frame, self._flow.clock(), self._link.transport == Lane.name, False, who)
 
     def _allowed(self, who: Caller, frame: link_pb2.Frame, any_session: bool) -> None:
         if not self._finished:

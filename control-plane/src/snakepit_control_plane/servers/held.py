@@ -98,8 +98,6 @@ class Tokens:
     def whose(self, bearer: Caller, frame: link_pb2.Frame) -> Caller | None:
         """None: not now; the call is refused, or goes on later. `bearer`: the link's own. Raises SnakepitError."""
         call = frame.call
-        if not bearer.subject or not call.HasField("caller"):
-            return bearer
         key = ("token", call.caller.token)
         if key not in self._held.waiting and (found := self._door.known(bearer, call)) is not None:
             return found
