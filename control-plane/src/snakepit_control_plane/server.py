@@ -82,6 +82,7 @@ class Running:
         self.lanes = Lanes(settings.lane_host, self._certificate)
         has_clients = self._certificate is not None and self._certificate.has_clients
         self.door = Door(make_gate(settings.authentication), make_access(settings.authentication), settings, certificates=has_clients)
+        self.flow.sessions.not_theirs = self.door.access.not_theirs
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.arrivals = Arrivals(settings.max_request_seconds)
         self.address = ""

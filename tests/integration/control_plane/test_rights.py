@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -113,6 +115,38 @@ async def test_others_sessions_are_there_for_whoever_has_a_right_on_the_pools_se
         asks.give(BOB, DELETE_SESSION)
         server.door.access.forget()
         assert await bob.delete("hers")
+
+
+async def test_who_calls_in_somebody_elses_session_is_in_the_audit_log_whichever_way_they_come(
+    server: Running, agent: SimulatedAgent, ada: Client, asks: Reviewer, caplog: pytest.LogCaptureFixture
+) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        plain = Caller(channel, token(ADA))
+        await Caller(channel, token(BOB)).create("his")
+        session = ada.pool(POOL).session("his")
+        ways = (
+            lambda: session.call("echo", {"a": 1}),
+            lambda: anext(session.stream("count", {"to": 1})),
+            lambda: plain.call("echo", {"a": 1}, session_id="his"),
+            lambda: session.info(),
+        )
+        with caplog.at_level(logging.INFO, "snakepit.audit"):
+            for way in ways:
+                caplog.clear()
+                with pytest.raises(SessionNotFound):
+                    await way()
+                (line,) = [json.loads(record.getMessage()) for record in caplog.records]
+                assert (line["subject"], line["pool"], line["allowed"]) == (ADA, POOL, False)
+                assert line["right"].endswith("snakepools/sessions")
+            caplog.clear()
+            await ada.pool(POOL).session("hers").create()
+            await ada.pool(POOL).session("hers").call("echo", {"a": 1})
+            with pytest.raises(SessionNotFound):
+                await ada.pool(POOL).session("nobodys").call("echo")
+            assert not caplog.records, "her own session is hers, and one that isn't there is nobody's"
+    assert len(agent.calls) == 1
 
 
 async def test_pages_of_ones_own_sessions_are_full_and_name_nobody_elses(server: Running, agent: SimulatedAgent, asks: Reviewer) -> None:

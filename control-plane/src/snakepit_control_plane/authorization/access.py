@@ -3,8 +3,9 @@ and calls."""
 
 from __future__ import annotations
 
+from snakepit._values.strings import quoted
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import Answer, Right, denied
+from snakepit_control_plane.policy.rights import CHANGE_SESSION, Answer, Right, denied
 
 YES = Answer(allowed=True)
 OTHERS = Answer(allowed=False, reason="sessions and calls are their makers', and nobody is asked here for rights on others'")
@@ -38,6 +39,10 @@ class Access:
         if answer.allowed:
             self.decided(caller, right, pool, answer)
         return answer.allowed
+
+    def not_theirs(self, caller: Caller, pool: str, session: str) -> None:
+        """A call was refused, because its session is somebody else's."""
+        self.decided(caller, CHANGE_SESSION, pool, Answer(allowed=False, reason=f"session {quoted(session)} is somebody else's"))
 
     async def stop(self) -> None:
         """Ask nothing any more."""

@@ -4,26 +4,57 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import RESOURCE, Answer, Right
 
 LEVELS = ("off", "denied", "all")
 
+DENIALS_A_MINUTE = 60
+"""Of one subject, and through one gateway: who asks in vain all the time fills no disk, and hides nobody else's denials."""
+
+LAST = "further denials of this subject within this minute are left out"
+
+MOST_REMEMBERED = 8192
+"""Subjects whose denials are counted; of one more, the one that was quiet longest is forgotten."""
+
 log = logging.getLogger("snakepit.audit")
 
 
 class Audit:
-    """`level`: `all` decisions, those that were `denied`, or `off`."""
+    """`level`: `all` decisions, those that were `denied`, or `off`. `clock` in seconds, monotonic."""
 
-    def __init__(self, level: str = "denied") -> None:
+    def __init__(self, level: str = "denied", clock: Callable[[], float] = time.monotonic) -> None:
         self._denied, self._allowed = level != "off", level == "all"
+        self._clock = clock
+        self._counted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def decided(self, caller: Caller, right: Right, what: str, answer: Answer) -> None:
-        """Write it down, if the level says so."""
-        if self._allowed if answer.allowed else self._denied:
-            said = {"subject": caller.subject, "groups": caller.groups, "right": str(right)}
-            how = "through" if caller.has_token else "impersonator"
-            by = {how: caller.bearer.subject} if caller.bearer is not None else {}
-            on = {"pool" if right.resource == RESOURCE else "name": what.removeprefix("/")}
-            log.info("%s", json.dumps({**said, **by, **on, "allowed": answer.allowed, "reason": answer.reason[:200]}))
+        """Write it down, if the level says so, and there were not too many of it."""
+        if answer.allowed:
+            if self._allowed:
+                _write(caller, right, what, answer)
+        elif self._denied and (number := self._number(caller)) <= DENIALS_A_MINUTE:
+            _write(caller, right, what, answer, **({"note": LAST} if number == DENIALS_A_MINUTE else {}))
+
+    def _number(self, caller: Caller) -> int:
+        """Of this denial, within the subject's minute."""
+        key, now = (caller.subject, caller.sender), self._clock()
+        since, number = self._counted.pop(key, (now, 0))
+        if now - since >= 60.0:
+            since, number = now, 0
+        self._counted[key] = since, number + 1
+        if len(self._counted) > MOST_REMEMBERED:
+            self._counted.popitem(last=False)
+        return number + 1
+
+
+def _write(caller: Caller, right: Right, what: str, answer: Answer, **more: str) -> None:
+    said = {"subject": caller.subject, "groups": caller.groups, "right": str(right)}
+    how = "through" if caller.has_token else "impersonator"
+    by = {how: caller.bearer.subject} if caller.bearer is not None else {}
+    on = {"pool" if right.resource == RESOURCE else "name": what.removeprefix("/")}
+    log.info("%s", json.dumps({**said, **by, **on, "allowed": answer.allowed, "reason": answer.reason[:200], **more}))

@@ -63,6 +63,7 @@ class Binding:
             return
         asked = call.request
         if asked.who.subject and not asked.any_session and not entry.record.is_of(asked.who):
+            self._sessions.not_theirs(asked.who, pool.name, entry.id)
             self._calls.fail(call, no_session(pool.name, entry.id))
             return
         state, bound = binding_state(pool, entry.record, released=entry.is_released)

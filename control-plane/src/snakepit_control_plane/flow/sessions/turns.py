@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from snakepit.errors import SnakepitError, Started, WorkerBusy
@@ -20,6 +20,7 @@ from snakepit_control_plane.flow.sessions.binding import Binding
 from snakepit_control_plane.flow.sessions.releases import Releases
 from snakepit_control_plane.flow.sessions.upkeep import Upkeep
 from snakepit_control_plane.model.call import Call, Stage
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionEntry, SessionRecord
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Sessions(Stage):
-    """The stage above the dispatcher: all sessions that this replica has to do with."""
+    """The stage above the dispatcher: all sessions that this replica has to do with.
+
+    `not_theirs` is told of each call that is refused because its session is somebody else's: who, pool, session.
+    """
 
     def __init__(self, dispatcher: Dispatcher, calls: OpenCalls, pools: Pools, agents: AgentLinks, store: Store) -> None:
         self.store = store
@@ -42,6 +46,7 @@ class Sessions(Stage):
         self.binding = Binding(self)
         self.upkeep = Upkeep(self, agents)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.not_theirs: Callable[[Caller, str, str], None] = lambda who, pool, session: None
 
     # ---- a call comes in
 

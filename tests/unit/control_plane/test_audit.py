@@ -1,0 +1,59 @@
+"""The audit log: how much of it there may be."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from snakepit_control_plane.authorization import audit as module
+from snakepit_control_plane.authorization.audit import DENIALS_A_MINUTE, LAST, Audit
+from snakepit_control_plane.model.caller import Caller
+from snakepit_control_plane.policy.rights import CALL, Answer
+
+NO, YES = Answer(allowed=False), Answer(allowed=True)
+EVE, ADA, GATEWAY = (Caller(name, name) for name in ("eve", "ada", "gateway"))
+EVE_THERE = Caller("eve", "eve", bearer=GATEWAY, has_token=True)
+POOL = "shop/digits"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def written(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    found = [json.loads(record.getMessage()) for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_of_one_subject_so_many_denials_are_written_in_a_minute_and_the_last_one_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    audit = Audit("all", clock)
+    with caplog.at_level(logging.INFO, "snakepit.audit"):
+        for number in range(10 * DENIALS_A_MINUTE):
+            audit.decided(EVE, CALL, f"shop/{number}", NO)
+            clock.now += 0.01
+        assert [line.get("note", "") for line in written(caplog)] == [""] * (DENIALS_A_MINUTE - 1) + [LAST]
+        for other in (ADA, EVE_THERE):
+            audit.decided(other, CALL, POOL, NO)
+        for _ in range(2 * DENIALS_A_MINUTE):
+            audit.decided(EVE, CALL, POOL, YES)
+        assert len(written(caplog)) == 2 + 2 * DENIALS_A_MINUTE, "nobody else's is left out, and no deed"
+        clock.now = 60.0
+        audit.decided(EVE, CALL, POOL, NO)
+        assert len(written(caplog)) == 1
+
+
+def test_subjects_are_forgotten_beyond_a_number_of_them(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(module, "DENIALS_A_MINUTE", 1)
+    audit = Audit()
+    with caplog.at_level(logging.INFO, "snakepit.audit"):
+        for name in ("eve", "eve", "a", "b", "eve", "c", "eve", "a"):
+            audit.decided(Caller(name, name), CALL, POOL, NO)
+    assert [line["subject"] for line in written(caplog)] == ["eve", "a", "b", "c", "a"]
