@@ -15,6 +15,7 @@ from snakepit._values import digests
 from snakepit._wire import Dialer, Link
 from snakepit._wire.dial import Replica
 from snakepit.client import exchange as exchanges
+from snakepit.client.codec import Large
 from snakepit.client.connection import DEADLINE_GRACE_SECONDS
 from snakepit.client.exchange import Exchange
 from snakepit.client.peer import is_broken
@@ -140,8 +141,8 @@ class Client:
     async def _upload(self, attempt: Attempt, exchange: Exchange, call: link_pb2.Call) -> None:
         with self._ending(attempt, exchange):
             answer = await exchanges.call(exchange, call)
-            if isinstance(answer, frames.Payload):
-                self._account.delivered_result(attempt, answer.data)
+            if isinstance(answer, Large):
+                self._account.delivered_result(attempt, answer.payload.data)
             else:
                 self._account.answered(attempt, answer)
 
@@ -158,7 +159,7 @@ class Client:
                 if link.is_open and self._network.chance.random() < 0.5:  # The SDK says so; another client may not.
                     link.send(link_pb2.Frame(cancel=link_pb2.Cancel(id=result.id, reason="CANCELLED")))
                 raise
-            self._account.delivered_result(attempt, answer.data)
+            self._account.delivered_result(attempt, answer.payload.data)
 
     async def _stream(self, attempt: Attempt, exchange: Exchange, call: link_pb2.Call) -> None:
         reader, chance = self._network.chance.choice(READERS), self._network.chance

@@ -11,8 +11,8 @@ from simulation.contents import said
 from simulation.tools import MOST_CHUNKS, STREAMED
 
 from snakepit import tool
-from snakepit._ipc.frames import Payload
 from snakepit._wire.dial import Lanes
+from snakepit.client.codec import Large
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Offer, Offers
 from snakepit.client.peer import Peer
@@ -285,7 +285,7 @@ class _Life:
             account.cut_off(attempt, self.noticed)
             raise
         else:
-            if isinstance(answer, Payload):
-                account.delivered_result(attempt, answer.data)
+            if isinstance(answer, Large):
+                account.delivered_result(attempt, answer.payload.data)
             else:
                 account.answered(attempt, answer)
