@@ -31,10 +31,6 @@ class MethodNotAllowed(SnakepitError, reason="METHOD_NOT_ALLOWED", status=Status
     """`Allow` has the methods that are."""
 
 
-class NotAcceptable(SnakepitError, reason="NOT_ACCEPTABLE", status=Status.INVALID_ARGUMENT, http=406, started=Started.NO):
-    """The tool streams, and the request accepts no stream."""
-
-
 class PreconditionFailed(SnakepitError, reason="PRECONDITION_FAILED", status=Status.FAILED_PRECONDITION, http=412, started=Started.NO):
     """The value has another version than `If-Match` or `If-None-Match` says."""
 
@@ -55,7 +51,6 @@ OF_HTTP = (
     PathNotFound,
     KeyNotFound,
     MethodNotAllowed,
-    NotAcceptable,
     PreconditionFailed,
     UnsupportedMediaType,
     HeadersTooLarge,

@@ -71,15 +71,17 @@ class Pool(Calls):
 
     async def sessions(self) -> list[views.SessionInfo]:
         """All of the pool's sessions."""
-        found: list[views.SessionInfo] = []
-        token = ""
-        while True:
-            request = session_pb2.ListSessionsRequest(pool=self.name, page_size=PAGE, page_token=token)
-            reply = await self._connection.ask(request, session_pb2.ListSessionsResponse)
-            found += [views.session_info(session) for session in reply.sessions]
-            token = reply.next_page_token
-            if not token:
-                return found
+        found, after = await self.session_page(PAGE)
+        while after:
+            more, after = await self.session_page(PAGE, after)
+            found += more
+        return found
+
+    async def session_page(self, size: int, after: str = "") -> tuple[list[views.SessionInfo], str]:
+        """So many of the pool's sessions, behind what the page before said; and what this one says, empty where it is the last."""
+        request = session_pb2.ListSessionsRequest(pool=self.name, page_size=size, page_token=after)
+        reply = await self._connection.ask(request, session_pb2.ListSessionsResponse)
+        return [views.session_info(session) for session in reply.sessions], reply.next_page_token
 
     async def rights(self) -> frozenset[str]:
         """What the caller may do here, as "create snakepools/call": docs/security.md has them all. Raises PoolNotFound."""

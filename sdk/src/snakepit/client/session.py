@@ -40,7 +40,12 @@ class State:
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
         """Write only over `expected_version` (0: only where the key is absent). Returns False where the version was another."""
-        return (await self._write(key, codec.encode_state(value), expected_version)).written
+        return bool(await self.replace(key, value, expected_version))
+
+    async def replace(self, key: str, value: Any, expected_version: int) -> int:
+        """As `compare_and_set`: the new version, or 0 where nothing was written."""
+        reply = await self._write(key, codec.encode_state(value), expected_version)
+        return reply.version if reply.written else 0
 
     async def delete(self, key: str) -> bool:
         """Delete the key; True if it was there."""

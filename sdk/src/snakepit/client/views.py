@@ -104,7 +104,7 @@ class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     group: str
 
 
-class CallerInfo(msgspec.Struct, frozen=True):
+class CallerInfo(msgspec.Struct, frozen=True, rename="camel"):
     """Who the control plane takes a caller for; `subject` empty: it asks nobody. `expires`: the token or certificate; None: it doesn't."""
 
     subject: str
@@ -117,7 +117,7 @@ def caller_info(said: access_pb2.WhoAmIResponse) -> CallerInfo:
     return CallerInfo(said.subject, tuple(said.groups), said.expire_time.ToDatetime(UTC) if said.HasField("expire_time") else None)
 
 
-class CallEvent(msgspec.Struct, frozen=True):
+class CallEvent(msgspec.Struct, frozen=True, rename="camel"):
     """`what`, so many seconds after the call came: queued, joined, bound, rebound, sent, sent ahead, recalled, rejected, rerun, answered.
     `detail`: a worker, an agent's word, or how it ended."""
 
@@ -126,7 +126,7 @@ class CallEvent(msgspec.Struct, frozen=True):
     detail: str
 
 
-class CallInfo(msgspec.Struct, frozen=True):
+class CallInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A call, at the `replica` that has taken it. `state`: queued, running, ended. `reason`: empty while it is open, then OK, TOOL_ERROR
     (`error_type` is the exception's class) or what the table of errors has; `started`, whether its tool may have run.
 
@@ -166,7 +166,7 @@ class CallList(list[CallInfo]):
     missing: tuple[str, ...] = ()
 
 
-class Minute(msgspec.Struct, frozen=True):
+class Minute(msgspec.Struct, frozen=True, rename="camel"):
     """Calls that ended in this minute. Percentiles are bounds that so many calls stayed within, a third apart; None: there were none.
     `errors` by reason."""
 
@@ -178,7 +178,7 @@ class Minute(msgspec.Struct, frozen=True):
     queue_p99_seconds: float | None
 
 
-class PoolHistory(msgspec.Struct, frozen=True):
+class PoolHistory(msgspec.Struct, frozen=True, rename="camel"):
     """A pool's last hour, the oldest minute first; those without a call are left out. All but `minutes` is of the last minute.
 
     `missing`: the addresses of replicas that did not say theirs in time.

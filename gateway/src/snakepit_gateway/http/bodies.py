@@ -1,0 +1,127 @@
+"""Bodies of requests as encoded arguments and values. JSON without objects of ours goes on as it came, without being decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+
+from snakepit._ipc.frames import Payload
+from snakepit._values import payloads
+from snakepit._values.strings import why_unreadable
+from snakepit.errors import Cancelled, InvalidArguments, Started
+from snakepit_gateway.problems import UnsupportedMediaType
+from snakepit_gateway.values import arguments
+
+JSON, OCTETS, FORM = "application/json", "application/octet-stream", "multipart/form-data"
+MAX_PARTS = 1000
+MAX_FIELD_BYTES = 4 << 20
+Schema = Callable[[], Awaitable[Mapping[str, Any]]]
+_EMPTY = Payload(b"{}")
+_OURS = b'"$'
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class HungUp(Cancelled):
+    """Nobody waits for the answer."""
+
+
+async def whole(receive: Receive) -> bytes:
+    """The body. Raises HungUp."""
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        return bytes(message.get("body", b""))
+    parts = []
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    raise HungUp("the caller went away before its request was complete", started=Started.NO)
+
+
+def media_type(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+
+async def encoded_arguments(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], schema: Schema) -> Payload:
+    """`schema` gives that of the arguments, for forms. Raises SnakepitError for a body that is no JSON object, and no form."""
+    kind = media_type(headers)
+    if kind == FORM:
+        return payloads.encode_arguments(await _form(scope, receive, schema))
+    body = await whole(receive)
+    if kind not in ("", JSON) and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f"arguments of {kind[:80]} are not read: send {JSON}, or {FORM} where some are bytes")
+    return of_json(body)
+
+
+def of_json(body: bytes) -> Payload:
+    """Raises InvalidArguments."""
+    if not body:
+        return _EMPTY
+    try:
+        if _OURS not in body:
+            _object.decode(body)
+            return Payload(body)
+        return payloads.encode_arguments(arguments(msgspec.json.decode(body, type=dict[str, Any])))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidArguments(f"the body is not a JSON object of arguments: {why_unreadable(body, error)}") from None
+    except RecursionError:
+        raise InvalidArguments("the arguments are nested too deeply") from None
+
+
+async def _form(scope: Scope, receive: Receive, schema: Schema) -> dict[str, Any]:
+    """A part with a file's name is bytes, or JSON if it says so; others are text where the tool takes text, else JSON. What comes twice
+    is a list."""
+    properties = (await schema()).get("properties", {})
+    try:
+        form = await Request(scope, receive).form(max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=MAX_FIELD_BYTES)
+    except HTTPException as error:
+        raise InvalidArguments(f"the form can't be read: {error.detail}") from None
+    try:
+        found: dict[str, list[Any]] = {}
+        for name, part in form.multi_items():
+            found.setdefault(name, []).append(await _part(name, part, properties.get(name)))
+    finally:
+        await form.close()
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+async def _part(name: str, part: UploadFile | str, schema: Any) -> Any:
+    if isinstance(part, str):
+        return part if _takes_text(schema) else _guessed(part)
+    data = await part.read()
+    if part.content_type != JSON:
+        return data
+    try:
+        return arguments(msgspec.json.decode(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidArguments(f"part {name[:80]!r} is not JSON: {why_unreadable(data, error)}") from None
+
+
+def _takes_text(schema: Any) -> bool:
+    return isinstance(schema, dict) and (schema.get("type") == "string" or any(map(_takes_text, schema.get("anyOf", ()))))
+
+
+def _guessed(text: str) -> Any:
+    try:
+        return arguments(msgspec.json.decode(text))
+    except (msgspec.MsgspecError, UnicodeError):
+        return text
+
+
+def value(kind: str, body: bytes) -> Any:
+    """One value: JSON, or bytes of any other media type. Raises InvalidArguments."""
+    if kind not in ("", JSON) and not kind.endswith("+json"):
+        return body
+    try:
+        return arguments(msgspec.json.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidArguments(f"the body is not JSON: {why_unreadable(body, error)}") from None
+    except RecursionError:
+        raise InvalidArguments("the value is nested too deeply") from None

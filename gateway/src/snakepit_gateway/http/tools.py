@@ -1,0 +1,74 @@
+"""`POST …/tools/{tool}`: one call of a tool, as plain ASGI, because every call goes through here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from snakepit._ipc.frames import Payload
+from snakepit.client.calls import Relay
+from snakepit.client.pool import Pool
+from snakepit.client.session import Session
+from snakepit.errors import SnakepitError
+from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.http.answers import answer, send_whole
+from snakepit_gateway.http.attended import attended
+from snakepit_gateway.http.bodies import HungUp, encoded_arguments
+from snakepit_gateway.http.catalogue import Catalogue
+from snakepit_gateway.http.streams import Events, of_call, of_stream, send_events
+from snakepit_gateway.http.wishes import wishes
+from snakepit_gateway.problems import problem
+
+log = logging.getLogger(__name__)
+
+CALL_ID = b"snakepit-call-id"
+WORKER = b"snakepit-worker"
+
+
+class Tools:
+    """`describe` answers GET."""
+
+    def __init__(self, gateway: Gateway, describe: Callable[[Request], Awaitable[Response]]) -> None:
+        self._callers = gateway.callers
+        self._describe = describe
+        self._catalogue = Catalogue()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await (await self._describe(Request(scope, receive)))(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        wished = wishes(headers)
+        called = wished.relay.call_id
+        try:
+            names = scope["path_params"]
+            tool = names["tool"]
+            pool = (await self._callers.of_authorization(wished.authorization)).pool(f"{names['namespace']}/{names['pool']}")
+            target = pool.session(wished.session, affinity=wished.affinity) if wished.session else pool
+            arguments = await encoded_arguments(scope, receive, headers, partial(self._schema, pool, tool))
+            if wished.stream:
+                events = await self._events(pool, target, tool, arguments, wished.relay)
+                await attended(send_events(send, events, wished.stream, [(CALL_ID, called.encode())]), receive)
+                return
+            payload, worker = await attended(target.relay(tool, arguments, wished.relay), receive)
+            given, body = answer(payload)
+            await send_whole(send, 200, [*given, (CALL_ID, called.encode()), (WORKER, worker.encode())], body)
+        except HungUp:
+            log.debug("call %s: its caller hung up", called)
+        except SnakepitError as error:
+            token = b"authorization" in headers
+            await problem(error, token=token, also={"Snakepit-Call-Id": called})(scope, receive, send)
+
+    async def _schema(self, pool: Pool, tool: str) -> Mapping[str, Any]:
+        return (await self._catalogue.tool(pool, tool)).input_schema
+
+    async def _events(self, pool: Pool, target: Pool | Session, tool: str, arguments: Payload, relay: Relay) -> Events:
+        if (await self._catalogue.tool(pool, tool)).streaming:
+            return of_stream(target.relay_stream(tool, arguments, relay))
+        return of_call(lambda watch: target.relay(tool, arguments, relay, watch))

@@ -1,0 +1,68 @@
+"""Streams and progress, as SSE and NDJSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.eventually import eventually
+
+SSE, NDJSON = {"Accept": "text/event-stream"}, {"Accept": "application/x-ndjson"}
+
+
+async def test_chunks_come_as_events_and_the_end_says_how_many(pools: httpx.AsyncClient) -> None:
+    await pools.put("notes/sessions/read")
+    for text in ("tea", "milk"):
+        await pools.post("notes/tools/add", json={"text": text}, headers={"Snakepit-Session": "read"})
+    answer = await pools.post("notes/tools/read", headers={**SSE, "Snakepit-Session": "read"})
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.text == 'event: chunk\ndata: "tea"\n\nevent: chunk\ndata: "milk"\n\nevent: end\ndata: {"chunks":2}\n\n'
+    lines = (await pools.post("notes/tools/read", headers={**NDJSON, "Snakepit-Session": "read"})).text.splitlines()
+    assert [json.loads(line) for line in lines] == [{"chunk": "tea"}, {"chunk": "milk"}, {"end": {"chunks": 2}}]
+
+
+async def test_who_accepts_no_stream_gets_all_of_it(pools: httpx.AsyncClient) -> None:
+    await pools.put("notes/sessions/all")
+    await pools.post("notes/tools/add", json={"text": "tea"}, headers={"Snakepit-Session": "all"})
+    assert (await pools.post("notes/tools/read", headers={"Snakepit-Session": "all"})).json() == ["tea"]
+
+
+async def test_progress_comes_before_the_result(pools: httpx.AsyncClient) -> None:
+    lines = [json.loads(line) for line in (await pools.post("front/tools/steps", json={"count": 2}, headers=NDJSON)).text.splitlines()]
+    assert lines[-1] == {"result": 2}
+    assert lines[:-1][-1] == {"progress": {"fraction": 1.0, "message": "step 2"}}
+
+
+async def test_an_error_after_the_first_chunk_is_an_event_with_the_problem(pools: httpx.AsyncClient) -> None:
+    answer = await pools.post("front/tools/broken", headers=NDJSON)
+    *chunks, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert (answer.status_code, chunks) == (200, [{"chunk": 1}, {"chunk": 2}])
+    assert (last["error"]["reason"], last["error"]["errorType"]) == ("TOOL_ERROR", "LookupError")
+
+
+@pytest.mark.parametrize(("tool", "status"), [("picture", 404), ("nothing", 404)])
+async def test_an_error_before_that_has_a_status(pools: httpx.AsyncClient, tool: str, status: int) -> None:
+    answer = await pools.post(f"front/tools/{tool}", headers={**SSE, "Snakepit-Session": "nobody"})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+
+
+async def test_who_leaves_a_stream_stops_its_generator(pools: httpx.AsyncClient, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    async with pools.stream("POST", "front/tools/endless", json={"path": str(told), "size": 1}, headers=NDJSON) as answer:
+        async for line in answer.aiter_lines():
+            if "9" in line:
+                break
+    await eventually(told.exists, "the generator was stopped")
+
+
+async def test_who_reads_slowly_holds_the_generator_back(pools: httpx.AsyncClient, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    arguments = {"path": str(told), "size": 100_000}
+    async with pools.stream("POST", "front/tools/endless", json=arguments, headers=NDJSON):
+        await asyncio.sleep(1)  # It would make thousands of them.
+    await eventually(told.exists, "the generator was stopped")
+    assert int(told.read_text()) < 200
