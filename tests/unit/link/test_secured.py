@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -20,6 +21,7 @@ from snakepit._wire.lane import Lane
 from snakepit._wire.secured import Secured
 from snakepit.v1 import link_pb2
 from support.authority import Authority
+from support.new_keys import ask_for_new_keys
 
 pytestmark = pytest.mark.timeout(40)
 
@@ -228,3 +230,45 @@ async def test_a_dialler_takes_no_certificate_of_another_name_or_of_another_ca(a
             with sock:
                 assert (await accept(sock, 10, context))[0] == b"", "no ticket is shown"
             assert await dialling is None
+
+
+@pytest.mark.parametrize("kind", ["lane", "bulk"])
+async def test_who_asks_for_new_keys_without_end_is_hung_up_on_and_keeps_nobody(authority: Authority, kind: str) -> None:
+    async with ends(authority) as made, asyncio.timeout(30):
+        dialled, other = made
+        ended = (await Lane.on(other)).ended if kind == "lane" else asyncio.ensure_future(Bulk(other).read())
+        loop, longest = asyncio.get_running_loop(), 0.0
+        for _ in range(2000):
+            with contextlib.suppress(OSError):
+                ask_for_new_keys(dialled.tls, 200)
+                dialled.sock.send(dialled.outgoing.read())
+            began = loop.time()
+            await asyncio.sleep(0)
+            longest = max(longest, loop.time() - began)
+            if ended.done():
+                break
+        assert ended.done()
+        assert isinstance(ended.exception(), LaneBroken | ConnectionError) if kind == "bulk" else ended.result()
+        assert longest < 5
+        assert other.outgoing.pending < 200_000
+
+
+async def test_new_keys_now_and_then_and_records_of_one_byte_harm_nobody(authority: Authority) -> None:
+    async with ends(authority) as made, asyncio.timeout(30):
+        one, other = (Bulk(each) for each in made)
+        for number in range(2000):
+            if number % 100 == 0:
+                ask_for_new_keys(made[0].tls, 1)
+            await one.write(MESSAGE, b"x")
+            assert await other.read() == (MESSAGE, b"x")
+            if number % 100 == 0:
+                await other.write(MESSAGE, b"y")
+                assert await one.read() == (MESSAGE, b"y")
+        for part in [bytes((byte,)) for byte in struct.pack("<IB", 20_000, MESSAGE) + content(20_000)]:
+            while True:
+                try:
+                    made[0].send(part)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+        assert await other.read() == (MESSAGE, content(20_000))

@@ -27,6 +27,28 @@ TURN_BYTES = 256 * 1024
 """Read at once, however much the other end sends."""
 
 
+IDLE_BYTES = 96 * 1024
+"""What may come without any content: half a record, new keys, and what the next read takes. 3,600 new keys are in it, or 70 ms."""
+
+RECORDS_PER_BYTE = 32
+"""So many bytes may come for one of content: a record of one byte has 23."""
+
+
+class _Idle:
+    """How much more TLS may say of itself. Without a bound, new keys without end keep a reader busy that never gets to read."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = IDLE_BYTES
+
+    def came(self, sealed: int, content: int) -> None:
+        """Raises ConnectionAbortedError."""
+        self.left = min(IDLE_BYTES, self.left + content * RECORDS_PER_BYTE - sealed)
+        if self.left < 0:
+            raise ConnectionAbortedError("the other end talks TLS, and says nothing")
+
+
 class Secured:
     """`sock` is connected and does not block. What a bulk lane needs of a socket is here under its own name."""
 
@@ -37,6 +59,7 @@ class Secured:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
         self._unsent = memoryview(b"")
         self._sealed = 0
+        self._idle = _Idle()
 
     async def handshake(self) -> None:
         """Raises OSError: ssl.SSLError is one."""
@@ -57,13 +80,15 @@ class Secured:
         """What has come, at least a byte; empty: the other end has hung up."""
         while True:
             try:
-                return self.tls.read(size)
+                data = self.tls.read(size)
+                self._idle.came(0, len(data))
+                return data
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLZeroReturnError:
                 return b""
             try:
-                await self._hear()
+                self._idle.came(await self._hear(), 0)
             except ConnectionError:
                 return b""
 
@@ -75,11 +100,11 @@ class Secured:
         if self.outgoing.pending:
             await asyncio.get_running_loop().sock_sendall(self.sock, self.outgoing.read())
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> int:
         data = await asyncio.get_running_loop().sock_recv(self.sock, READ_BYTES)
         if not data:
             raise ConnectionResetError("the other end hung up on TLS")
-        self.incoming.write(data)
+        return self.incoming.write(data)
 
     # ---- as a socket that does not block
 
@@ -100,12 +125,14 @@ class Secured:
         return b"?" if self.tls.pending() or self.incoming.pending else self.sock.recv(1, socket.MSG_PEEK)
 
     def recv_into(self, view: memoryview) -> int:
-        """What has come, 0 at the end. Raises BlockingIOError, and ssl.SSLError for what is no TLS."""
+        """What has come, 0 at the end. Raises BlockingIOError, and ssl.SSLError for what is no TLS, or ConnectionAbortedError."""
         size, most = 0, min(len(view), TURN_BYTES)
         read_into = cast(Callable[[int, memoryview], int], self.tls.read)
         while size < most:
             try:
-                size += read_into(most - size, view[size:most])
+                came = read_into(most - size, view[size:most])
+                self._idle.came(0, came)
+                size += came
             except ssl.SSLWantReadError:
                 if not self._more(size):
                     break
@@ -121,7 +148,7 @@ class Secured:
             if not size:
                 raise
             return False
-        self.incoming.write(data)
+        self._idle.came(self.incoming.write(data), 0)
         return bool(data)
 
     def sendmsg(self, parts: Sequence[Bytes], _ancillary: tuple[()] = (), _flags: int = 0) -> int:
@@ -163,6 +190,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         super().__init__()
         self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
         self._user = user
+        self._idle = _Idle()
         self._bare: asyncio.Transport
 
     # ---- for the bare transport
@@ -173,6 +201,14 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         self.data_received(b"")  # What came with the end of the handshake.
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= READ_BYTES:
+            self._take(data)
+            return
+        for at in range(0, len(data), READ_BYTES):
+            if not self._bare.is_closing():
+                self._take(data[at : at + READ_BYTES])
+
+    def _take(self, data: bytes) -> None:
         self._incoming.write(data)
         came: list[bytes] = []
         try:
@@ -183,13 +219,22 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             self._user.eof_received()
         except ssl.SSLError as error:
-            self._user.connection_lost(error)
-            self._bare.abort()
+            self._abort(error)
+            return
+        content = b"".join(came) if len(came) > 1 else came[0] if came else b""
+        try:
+            self._idle.came(len(data), len(content))
+        except ConnectionAbortedError as error:
+            self._abort(error)
             return
         if self._outgoing.pending:
             self._bare.write(self._outgoing.read())
-        if came:
-            self._user.data_received(b"".join(came) if len(came) > 1 else came[0])
+        if content:
+            self._user.data_received(content)
+
+    def _abort(self, error: Exception) -> None:
+        self._user.connection_lost(error)
+        self._bare.abort()
 
     def eof_received(self) -> bool | None:
         return self._user.eof_received()
