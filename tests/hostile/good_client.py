@@ -59,19 +59,34 @@ def _part(seconds: list[float], part: float) -> float:
     return round(sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * part))] * 1000, 1)
 
 
-async def main(server: str, token_file: str) -> None:
+def channel_to(server: str, certificates: dict[str, Any], own: str = "") -> grpc.aio.Channel:
+    """With TLS where there are certificates, and with one of its own where that is said."""
+    if not certificates.get("ca"):
+        return grpc.aio.insecure_channel(server, options=ALONE)
+    key, chain = (Path(own, name).read_bytes() for name in ("tls.key", "tls.crt")) if own else (None, None)
+    credentials = grpc.ssl_channel_credentials(Path(certificates["ca"]).read_bytes(), key, chain)
+    return grpc.aio.secure_channel(server, credentials, options=ALONE)
+
+
+async def main(server: str, token_file: str, said: str) -> None:
+    certificates = json.loads(said)
     metadata = (("authorization", f"Bearer {await asyncio.to_thread(Path(token_file).read_text)}"),)
 
-    async def plain(channel: grpc.aio.Channel, session: str = "") -> None:
-        request = router_pb2.ExecuteRequest(pool=POOL, tool="echo", session_id=session)
+    async def plain(channel: grpc.aio.Channel, metadata: Any = metadata) -> None:
+        request = router_pb2.ExecuteRequest(pool=POOL, tool="echo")
         request.json.update({"value": 1})
         await router_pb2_grpc.RouterServiceStub(channel).Execute(request, timeout=PATIENCE_SECONDS, metadata=metadata)
 
     async def newcomer() -> None:
-        async with grpc.aio.insecure_channel(server, options=ALONE) as channel:
+        async with channel_to(server, certificates) as channel:
             await plain(channel)
 
-    async with Client(server, token_file=token_file) as client, grpc.aio.insecure_channel(server, options=ALONE) as channel:
+    async def certificate() -> None:
+        """A newcomer, too, at the port for them."""
+        async with channel_to(f"127.0.0.1:{certificates['port']}", certificates, certificates["ada"]) as channel:
+            await plain(channel, ())
+
+    async with Client(server, token_file=token_file) as client, channel_to(server, certificates) as channel:
         pool = client.pool(POOL)
         async with pool.session("good", delete=True) as session:
             diary, number = Diary(), 0
@@ -89,6 +104,7 @@ async def main(server: str, token_file: str) -> None:
 
             ways = [("link", 0.02, link), ("session", 0.1, lambda: session.call("echo", {"value": 1})), ("stream", 0.1, stream)]
             ways += [("plain", 0.05, lambda: plain(channel)), ("newcomer", 0.25, newcomer), ("large", 0.4, large)]
+            ways += [("certificate", 0.25, certificate)] if certificates.get("ca") else []
             tasks = [asyncio.create_task(diary.keep(*way)) for way in ways]
             while line := await asyncio.to_thread(sys.stdin.readline):
                 if line:

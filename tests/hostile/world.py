@@ -13,11 +13,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from snakepit.spec import encode_spec
 from support.attack import MIB, Plane, plane
+from support.authority import Authority
 from support.capsules import spec
 from support.dev_server import wait_until
 from support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, signed
@@ -40,17 +42,25 @@ class Figures:
 
 class World:
     def __init__(
-        self, control: Plane, folder: Path, ports: dict[str, int], agent: subprocess.Popen[bytes], good: subprocess.Popen[str]
+        self,
+        control: Plane,
+        folder: Path,
+        ports: dict[str, int],
+        agent: subprocess.Popen[bytes],
+        good: subprocess.Popen[str],
+        certificates: dict[str, str],
     ) -> None:
         self.control = control
         self.folder = folder
         self.ports = ports
         self.agent = agent
         self.good = good
+        self.certificates = certificates
 
     def target(self) -> dict[str, Any]:
         """What an attacker is told: where everything is, and tokens of its own."""
-        return {**self.ports, "run": str(self.folder / "run"), "tokens": {name: signed(claims(name)) for name in SUBJECTS[1:]}}
+        tokens = {name: signed(claims(name)) for name in SUBJECTS[1:]}
+        return {**self.ports, **self.certificates, "run": str(self.folder / "run"), "tokens": tokens}
 
     def diary(self) -> dict[str, Any]:
         """What the good client has seen since this was asked last."""
@@ -99,12 +109,31 @@ def run(*words: str, **options: Any) -> subprocess.Popen[Any]:
     return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
 
 
+def certificates_of(servers: Authority, people: Authority, strangers: Authority) -> tuple[dict[str, str], dict[str, str]]:
+    """The server's settings, and files by name: the CA, ada's own, and such as nobody should be let in with."""
+    own = servers.files(client_ca=people.ca_file)
+    made = {
+        "ada": people.files("ada", subject="ada"),
+        "expired": people.files("expired", subject="eve", ends=-timedelta(hours=1)),
+        "of_another_ca": strangers.files("eve", subject="ada"),
+        "of_the_cluster": people.files("system", subject="system:masters"),
+        "of_nobody": people.files("nobody", subject=" "),
+        "of_a_server": servers.files("other", subject="ada"),
+    }
+    settings = {"SNAKEPIT_TLS_CERT_FILE": str(own.certificate), "SNAKEPIT_TLS_KEY_FILE": str(own.key)}
+    settings["SNAKEPIT_TLS_CLIENT_CA_FILE"] = str(people.ca_file)
+    return settings, {"ca": str(servers.ca_file), **{name: str(files.certificate.parent) for name, files in made.items()}}
+
+
 @contextlib.contextmanager
-def world() -> Iterator[World]:
-    names = ("grpc", "metrics", "health", "lane", "agent")
+def world(servers: Authority | None = None) -> Iterator[World]:
+    """With `servers`, all ports speak TLS, and clients may show certificates."""
+    names = ("grpc", "metrics", "health", "lane", "agent", "clients")
     ports = {name: free_port() for name in names}
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
+        tls, certificates = certificates_of(servers, *(Authority(folder / of) for of in ("people", "others"))) if servers else ({}, {})
+        trust = {"SNAKEPIT_CA_FILE": certificates["ca"]} if servers else {}
         (folder / "run").mkdir()
         (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
         (folder / "ada").write_text(signed(claims("ada")))
@@ -122,9 +151,12 @@ def world() -> Iterator[World]:
                 SNAKEPIT_AUTH_AUDIENCE=AUDIENCE,
                 SNAKEPIT_AUTH_ISSUER=NAME,
                 SNAKEPIT_AUTH_OPERATOR=OPERATOR,
+                SNAKEPIT_TLS_CLIENT_LISTEN=f"127.0.0.1:{ports['clients']}",
+                **tls,
             )
         )
         own = {
+            **trust,
             "SNAKEPIT_POOL": POOL,
             "SNAKEPIT_CAPSULE": "sample-0",
             "SNAKEPIT_POD_UID": "pod-uid",
@@ -140,9 +172,10 @@ def world() -> Iterator[World]:
         stack.callback(end, run("snakepit_worker.keeper", env=own, stderr=log, stdout=log))
         ready = 'snakepit_workers_ready{pool="default/sample"} 3'
         wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
-        good = run("hostile.good_client", control.address, str(folder / "ada"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]}))
+        good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)
         stack.callback(end, good)
-        found = World(control, folder, ports, agent, good)
+        found = World(control, folder, ports, agent, good, certificates)
         wait_until(lambda: "link" in found.diary()["calls"] or time.sleep(0.3), "the good client calls")
         yield found
 

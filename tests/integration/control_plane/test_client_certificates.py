@@ -100,13 +100,30 @@ async def test_who_passes_on_a_callers_token_over_it_lends_nobody_its_own_rights
                 await way()
 
 
-@pytest.mark.parametrize(("subject", "groups"), [("system:admin", ()), ("ada", ("shop", "system:masters"))])
-async def test_names_that_are_the_clusters_to_give_are_refused(
-    server: Running, authority: Authority, people: Authority, monkeypatch: pytest.MonkeyPatch, subject: str, groups: tuple[str, ...]
+CLUSTERS = "names that begin with system: are the cluster's"
+
+
+@pytest.mark.parametrize(
+    ("subject", "groups", "why"),
+    [
+        ("system:admin", (), CLUSTERS),
+        ("ada", ("shop", "system:masters"), CLUSTERS),
+        (" ", (), "names nobody"),
+        ("ada ", (), "names nobody"),
+    ],
+)
+async def test_names_that_are_the_clusters_to_give_are_refused_and_such_as_look_like_anothers(
+    server: Running,
+    authority: Authority,
+    people: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    subject: str,
+    groups: tuple[str, ...],
+    why: str,
 ) -> None:
     refused = await refusal(client(server, authority, monkeypatch, people.files("odd", subject=subject, groups=groups)))
     assert isinstance(refused, Unauthenticated)
-    assert "names that begin with system: are the cluster's" in str(refused)
+    assert why in str(refused)
 
 
 async def test_no_certificate_or_one_of_another_ca_or_one_that_has_expired_opens_nothing(

@@ -26,7 +26,7 @@ def bearer_of(certificate: bytes) -> Identity:
         raise Unauthenticated(f"the client's certificate can't be read: {error}") from None
     subjects = [str(each.value) for each in read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = tuple(str(each.value) for each in read.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    if len(subjects) != 1 or not all(each and each.isprintable() for each in (*subjects, *groups)):
+    if len(subjects) != 1 or not all(each and each.isprintable() and each == each.strip() for each in (*subjects, *groups)):
         raise Unauthenticated("the client's certificate names nobody: its subject needs one common name, and may have organisations")
     if taken := [each for each in (*subjects, *groups) if each.startswith(RESERVED)]:
         raise Unauthenticated(f"the client's certificate names {taken[0]!r}: names that begin with {RESERVED} are the cluster's")
