@@ -30,6 +30,7 @@ GROUPS = (
     "large",
     "tls",
     "trust",
+    "records",
     "peers",
     "broker",
     "replicas",

@@ -14,7 +14,7 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.call import RESERVED, Call
+from snakepit_control_plane.model.call import MOST_LEGS, RESERVED, Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
@@ -71,6 +71,7 @@ class Agent:
             quiet = frame.call.session_id or life is None or not life.refused
             assert quiet, "a worker that refused a call got another one, though nothing was heard of it"
             assert frame.call.tool in self.capsule.tools
+            self.world.sent[frame.call.call_id] += 1
         self.to_agent.append(frame)
 
     def life(self, incarnation: str) -> Life | None:
@@ -202,6 +203,7 @@ class World:
         self.sessions = [f"s{n}" for n in range(sessions)]
         self.calls: list[Call] = []
         self.answers: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self.outcomes: dict[str, str] = {}
         self.begins: list[str] = []
         self.spells: dict[str, str] = {}
@@ -307,6 +309,7 @@ class World:
             call.place.requeued for call in self.calls if call.place is not None and call.place.counted
         )
         assert self.flow.calls.count == sum(not call.answered for call in self.calls)
+        assert list(self.flow.calls.unanswered) == [call for call in self.calls if not call.answered]
         assert len(queue.everybody()) == sum(call.place is not None and call.place.line is not None for call in self.calls)
         for _, life in self.lives():
             assert len(life.running) + life.elsewhere <= life.slots, "more calls than slots"
@@ -338,6 +341,19 @@ class World:
             assert all(count <= limit for count in open_.values())
             assert len(self.pool.callers) == len(open_)
 
+    def _check_records(self) -> None:
+        """Each call has one, and it says how often the call was sent, and when it waited."""
+        records = {each.call_id: each for each in self.pool.records or ()}
+        taken = [call for call in self.calls if call.pool is not None and call.answered]
+        assert len(self.pool.records or ()) == len(records) == len(taken)
+        for each in records.values():
+            if len(each.legs) < MOST_LEGS:
+                assert sum(leg.was_sent for leg in each.legs) == self.sent[each.call_id]
+            assert each.sent_before + each.legs[-1].was_sent == self.sent[each.call_id]
+            assert all(leg.queue_seconds >= 0 for leg in each.legs)
+            assert sum(leg.queue_seconds for leg in each.legs) <= each.seconds + 1e-6
+            assert [leg.ended for leg in each.legs] == sorted(leg.ended for leg in each.legs)
+
     async def settle(self) -> None:
         """Everybody gets time: every call must have its one answer, and nothing may be left behind."""
         for _ in range(300):
@@ -351,6 +367,7 @@ class World:
                 break
         self.check()
         assert sum(self.answers.values()) == len(self.calls), "a call was never answered"
+        self._check_records()
         assert self.pool.queue.depth == 0
         assert not len(self.pool.callers)
         assert all(worker.own == 0 and worker.backlog == 0 for worker in self.pool.workers.values())

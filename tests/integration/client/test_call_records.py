@@ -11,8 +11,9 @@ import pytest
 from snakepit import Client
 from snakepit.client import views
 from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, SnakepitError, ToolError
+from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import eventually
+from support.control_plane import Caller, eventually
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 
 WORKER = "capsule-0/0"
@@ -108,3 +109,46 @@ async def test_a_call_is_cancelled_wherever_it_is(server: Running, agent: Simula
             await call
     await eventually(lambda: len(agent.cancelled) == 1)
     assert {call.reason for call in await pool.calls()} == {"CANCELLED"}
+
+
+async def test_a_call_that_its_agent_gives_back_has_each_of_its_ways(server: Running, agent: SimulatedAgent, client: Client) -> None:
+    pool, told = client.pool(POOL), iter(("NO_SLOT", "RECALLED"))
+
+    def give_back(call: link_pb2.Call) -> None:
+        if (reason := next(told, "")) == "":
+            agent.take(call)
+        else:
+            agent.send(reject=link_pb2.Reject(id=call.id, reason=reason))
+            agent.send(load=link_pb2.Load(workers=[link_pb2.Load.WorkerLoad(worker=call.worker, incarnation=call.incarnation)]))
+
+    agent.on_call = give_back
+    await pool.call("echo", {})
+    (call,) = await pool.calls()
+    call = await pool.call_info(call.id)
+    assert call.tries == 3
+    back = [way for way in ways(call) if way[0] != "queued"]
+    assert back == [("sent", WORKER), ("rejected", "NO_SLOT"), ("sent", WORKER), ("recalled", WORKER), ("sent", WORKER), ("answered", "OK")]
+
+
+async def test_a_session_is_bound_and_bound_anew(server: Running, agent: SimulatedAgent, client: Client) -> None:
+    pool = client.pool(POOL)
+    async with pool.session("s") as session:
+        for _ in range(2):
+            await session.call("echo", {})
+        await session.rebind()
+        await session.call("echo", {})
+    found = [await pool.call_info(call.id) for call in reversed(await pool.calls(session="s"))]
+    assert [[what for what, _ in ways(call) if what in ("bound", "rebound")] for call in found] == [["bound"], [], ["rebound"]]
+
+
+async def test_a_trace_and_a_stream_are_told(server: Running, agent: SimulatedAgent, client: Client, caller: Caller) -> None:
+    pool = client.pool(POOL)
+    assert [each async for each in pool.stream("count", {"to": 3})] == [0, 1, 2]
+    (streamed,) = await pool.calls(tool="count")
+    assert (streamed.reason, streamed.trace_id) == ("OK", "")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    await caller.router.Execute(
+        router_pb2.ExecuteRequest(pool=POOL, tool="echo"), metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),)
+    )
+    (traced,) = await pool.calls(tool="echo")
+    assert traced.trace_id == trace

@@ -13,7 +13,7 @@ from snakepit.errors import PoolNotReady, SnakepitError, Started
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.recalls import Recalls
-from snakepit_control_plane.model.call import RESERVED, RETURNED, SENT, Call, Event
+from snakepit_control_plane.model.call import MOVED, RESERVED, RETURNED, SENT, Call, Event
 from snakepit_control_plane.model.capsule import SOON_SECONDS, UNKNOWN_SECONDS, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import place_of
@@ -107,7 +107,7 @@ class Dispatcher:
     def give_back(self, pool: Pool, call: Call, now: float) -> None:
         """The slot that was reserved for the call is not wanted: it goes elsewhere, or has been answered."""
         self.release(pool, call, now)
-        call.move("give back")
+        call.come_back(now, MOVED, "give back")
         call.worker = None
         if call.answered:
             self._calls.end(call, now)

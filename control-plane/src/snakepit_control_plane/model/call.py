@@ -209,8 +209,9 @@ class Leg(msgspec.Struct, frozen=True):
         return (self.sent_at if self.was_sent else self.ended) - self.queued_at if "wait" in self.events else 0.0
 
 
-RECALLED, RERUN, FORGOTTEN = "RECALLED", "RERUN", "FORGOTTEN"
-"""Why it came back, beside what agents say in a Reject: its worker has ended and it runs again; its agent knows nothing of it."""
+RECALLED, RERUN, FORGOTTEN, MOVED = "RECALLED", "RERUN", "FORGOTTEN", "SESSION_MOVED"
+"""Why it came back, beside what agents say in a Reject: its worker has ended and it runs again; its agent knows nothing of it; before it
+was sent, its session went to another worker."""
 
 MOST_LEGS = 16
 """Ways that are remembered of a call that comes back again and again: the first ones, and the last."""
@@ -227,7 +228,7 @@ class Attempts(msgspec.Struct):
     legs: list[Leg] = []
 
     def came_back(self, leg: Leg) -> None:
-        self.sent += 1
+        self.sent += leg.was_sent
         self.legs = [*self.legs[: MOST_LEGS - 1], leg]
 
 
@@ -285,14 +286,24 @@ class Call:
 
     def leg(self, now: float, why: str) -> Leg:
         """The way that it has gone since it was new, or since it last came back."""
-        queued_at = 0.0 if self.place is None else self.place.since
-        return Leg(self.path.events, queued_at, self.sent_at, self.ahead, self.worker.id if self.worker is not None else "", now, why)
+        return Leg(self.path.events, self.queued_at, self.sent_at, self.ahead, self.worker.id if self.worker is not None else "", now, why)
 
-    def come_back(self, now: float, why: str) -> None:
+    @property
+    def queued_at(self) -> float:
+        """When it began to wait, if it has, since it last came back."""
+        since = 0.0 if self.place is None else self.place.since
+        return since if self.attempts is None or not self.attempts.legs else max(since, self.attempts.legs[-1].ended)
+
+    def come_back(self, now: float, why: str, event: Event = "return") -> None:
         """It is on no worker any more, and goes to another one. Raises ImpossibleMove."""
         leg = self.leg(now, why)
-        self.move("return")
+        self.move(event)
         self.tried().came_back(leg)
+
+    def ran_as(self, run: Call, now: float) -> None:
+        """That one ran for it, and has ended."""
+        before = run.attempts or Attempts()
+        self.attempts = Attempts(sent=before.sent + 1, legs=[*before.legs, run.leg(now, "")])
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""

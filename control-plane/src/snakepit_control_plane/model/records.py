@@ -89,7 +89,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 def record_of(call: Call, result: link_pb2.Result | None, reason: str, now: float) -> Record:
     """Of a call that is answered with that; None: it is open."""
-    request, place, nest, attempts, worker = call.request, call.place, call.nest, call.attempts, call.worker
+    request, nest, attempts, worker = call.request, call.nest, call.attempts, call.worker
     error_type, started, run_seconds, bytes_out, of, life = "", common_pb2.STARTED_UNSPECIFIED, 0.0, 0, "", ""
     if worker is not None:
         of, life = worker.id, worker.incarnation
@@ -128,7 +128,7 @@ def record_of(call: Call, result: link_pb2.Result | None, reason: str, now: floa
         "" if nest is None else next((each.call_id[:MOST_TEXT] for each in nest.around()), ""),
         call.message.traceparent[:MOST_TEXT],
         call.path,
-        0.0 if place is None else place.since,
+        call.queued_at,
         call.sent_at,
         call.ahead,
         0 if attempts is None else attempts.sent,

@@ -53,15 +53,18 @@ def _started(record: Record, state: call_pb2.CallState) -> common_pb2.Started:
     return common_pb2.STARTED_MAYBE if state == RUNNING or any(each.why == RERUN for each in record.before) else common_pb2.STARTED_NO
 
 
-def events(record: Record, state: call_pb2.CallState) -> Iterator[call_pb2.CallEvent]:
+def events(record: Record, state: call_pb2.CallState) -> list[call_pb2.CallEvent]:
     """What has happened to it, the first thing first."""
+    found = list[call_pb2.CallEvent]()
     for leg in record.before:
-        yield from _way(record, leg)
-        what = _CAME_BACK.get(leg.why, "rejected")
-        yield _event(record, leg.ended, what, "" if what == "recalled" else leg.why)
-    yield from _way(record, record.legs[-1])
+        found += _way(record, leg)
+        if leg.why:
+            what = _CAME_BACK.get(leg.why, "rejected")
+            found.append(_event(record, leg.ended, what, leg.why if what == "rejected" else leg.worker))
+    found += _way(record, record.legs[-1])
     if state == ENDED:
-        yield _event(record, record.ended, "answered", record.reason)
+        found.append(_event(record, record.ended, "answered", record.reason))
+    return sorted(found, key=lambda event: event.seconds)
 
 
 def _way(record: Record, leg: Leg) -> Iterator[call_pb2.CallEvent]:

@@ -204,6 +204,8 @@ class Idempotency:
     def _ran(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
         """One that never started leaves the key to the next who tries."""
         entry.run = None
+        if entry.first is not None:
+            entry.first.ran_as(run, self._loop.time())
         entry.stop_waiting_alone()
         if not never_started(result):
             entry.outcome = kept(result, self._limits)
