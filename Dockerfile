@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 #
-# The images of the agent, the control plane, the operator and the command line: `docker build --target agent .`
+# The images of the agent, the control plane, the operator, the gateway and the command line: `docker build --target agent .`
 #
 # Each is a Python with one virtual environment in /opt/snakepit. Its dependencies are a layer of their own, below the one
 # with our code, so that a change of code moves kilobytes. Nothing is written at run time: bytecode is compiled here.
@@ -41,6 +41,14 @@ COPY sdk sdk
 COPY operator operator
 RUN install-own sdk operator
 
+FROM tools AS gateway-dependencies
+COPY requirements/gateway.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/gateway.txt
+FROM gateway-dependencies AS gateway-own
+COPY sdk sdk
+COPY gateway gateway
+RUN install-own sdk gateway
+
 FROM tools AS cli-dependencies
 COPY requirements/cli.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip install-dependencies requirements/cli.txt
@@ -68,6 +76,13 @@ FROM runtime AS operator
 COPY --from=operator-dependencies /opt/snakepit /opt/snakepit
 COPY --from=operator-own /own /
 ENTRYPOINT ["snakepit-operator"]
+
+FROM runtime AS gateway
+COPY --from=gateway-dependencies /opt/snakepit /opt/snakepit
+COPY --from=gateway-own /own /
+EXPOSE 7880
+ENV SNAKEPIT_GATEWAY_LISTEN=0.0.0.0:7880
+ENTRYPOINT ["snakepit-gateway"]
 
 FROM runtime AS cli
 COPY --from=cli-dependencies /opt/snakepit /opt/snakepit

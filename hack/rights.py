@@ -18,7 +18,7 @@ CHART = Path(__file__).resolve().parent.parent / "charts/snakepit"
 NAMESPACE = "snakepit-system"
 PREFIX = "snakepit-"
 """Of the service accounts of ours."""
-OTHERWISE = ("metricsApi.enabled=true", "networkPolicy.enabled=false")
+OTHERWISE = ("metricsApi.enabled=true", "networkPolicy.enabled=false", "gateway.enabled=true")
 """Values with which there are others."""
 
 FOR = {
@@ -32,7 +32,7 @@ FOR = {
     "rolebindings.rbac.authorization.k8s.io": "a pool's namespace may call its pools; with `bindCallers: false` it has none of this",
     "clusterroles.rbac.authorization.k8s.io": "of these bindings: no other role can be given by them",
     "configmaps": "by whom the control plane's certificate is signed",
-    "secrets": "the control plane's certificate and who signs it; with `tls.secretName` or `tls.issuerRef` it is `get` alone, of one",
+    "secrets": "certificates of ours and who signs them; with `tls.secretName` or `tls.issuerRef` it is `get` alone, of one",
     "services": "what the release's own Secrets are taken away with",
     "localsubjectaccessreviews.authorization.k8s.io": "what a caller may do",
     "control-plane: subjectaccessreviews.authorization.k8s.io": "whether a gateway may pass its callers' identities on",

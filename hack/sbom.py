@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "hack/cluster"))
 from localcluster import images  # noqa: E402
 
-IMAGES = ("agent", "control-plane", "operator", "cli", "worker")
+IMAGES = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
 INSTALLED = "lib/python3.*/site-packages"
 APACHE = "Apache-2.0"
 UNTOLD = "unknown: the base image has no copyright files"

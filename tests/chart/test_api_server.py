@@ -47,7 +47,8 @@ PODS: Values = {
     "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "2"}]},
 }
 NOBODY = {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
-COMPONENTS = ("operator", "controlPlane", "redis")
+COMPONENTS = ("operator", "controlPlane", "gateway", "redis")
+ACCOUNTS = ("operator", "controlPlane", "gateway")
 AXES: dict[str, list[Values]] = {
     "who is who": [{}, {"authentication": "off"}],
     "the CRD": [{}, {"crds": {"enabled": False}}],
@@ -61,8 +62,8 @@ AXES: dict[str, list[Values]] = {
     ],
     "accounts": [
         {},
-        {name: {"serviceAccount": {"annotations": {"iam": "role"}, "name": f"my-{name.lower()}"}} for name in ("operator", "controlPlane")},
-        {name: {"serviceAccount": {"create": False}} for name in ("operator", "controlPlane")},
+        {name: {"serviceAccount": {"annotations": {"iam": "role"}, "name": f"my-{name.lower()}"}} for name in ACCOUNTS},
+        {name: {"serviceAccount": {"create": False}} for name in ACCOUNTS},
     ],
     "rights": [{}, {"rbac": {"create": False}}],
     "replicas": [
@@ -86,6 +87,20 @@ AXES: dict[str, list[Values]] = {
         {"metricsApi": {"enabled": True}},
         {"metricsApi": {"enabled": True, "certificate": {"existingSecret": "mine", "caBundle": "PEM"}}},
     ],
+    "gateway": [
+        {},
+        {"gateway": {"enabled": True, "service": {"type": "LoadBalancer", "annotations": {"internal": "true"}}}},
+        {
+            "gateway": {
+                "enabled": True,
+                "autoscaling": {"enabled": True},
+                "console": False,
+                "mcp": False,
+                "cors": ["https://app.example.com"],
+            }
+        },
+        {"gateway": {"enabled": True, "tls": {"enabled": False}}, "networkPolicy": {"gateway": [{"namespaceSelector": {}}]}},
+    ],
     "KEDA": [{}, {"keda": {"enabled": True}}],
     "Service": [{}, {"controlPlane": {"service": {"type": "LoadBalancer", "annotations": {"internal": "true"}}}}],
     "telling": [
@@ -99,7 +114,7 @@ AXES: dict[str, list[Values]] = {
     "tls": [
         {"tls": {"enabled": False}},
         {"tls": {"enabled": True, "dnsNames": ["pools.example.com"]}},
-        {"tls": {"enabled": True, "secretName": "own"}},
+        {"tls": {"enabled": True, "secretName": "own"}, "gateway": {"tls": {"secretName": "own-gateway"}}},
     ],
     "names": [{}, {"commonLabels": {"cost": "42", "app.kubernetes.io/part-of": "platform"}, "fullnameOverride": "pits"}],
 }

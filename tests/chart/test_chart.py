@@ -71,15 +71,17 @@ def test_the_control_planes_own_settings_reader_takes_what_the_chart_gives(rende
     assert settings.linger_seconds + settings.drain_seconds < pod["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("component", ["operator", "control-plane"])
+@pytest.mark.parametrize("component", ["operator", "control-plane", "gateway"])
 def test_every_variable_that_the_chart_sets_is_read_by_the_program(render: Render, component: str) -> None:
     sources = "".join(path.read_text() for folder in (component, "sdk") for path in (ROOT / folder / "src").rglob("*.py"))
-    ours = {name for name in environment(dict(render().pod_specs())[f"snakepit-{component}"]) if name != "REDIS_PASSWORD"}
+    ours = {
+        name for name in environment(dict(render("gateway.enabled=true").pod_specs())[f"snakepit-{component}"]) if name != "REDIS_PASSWORD"
+    }
     assert {name for name in ours if name not in sources} == set()
 
 
 def test_every_service_and_budget_selects_the_pods_of_one_workload(render: Render) -> None:
-    objects = render()
+    objects = render("gateway.enabled=true")
     templates = [each["spec"]["template"]["metadata"]["labels"] for each in objects if "template" in each.get("spec", {})]
     selectors = [each["spec"]["selector"] for each in objects.of("Service")]
     selectors += [each["spec"]["selector"]["matchLabels"] for each in objects.of("PodDisruptionBudget")]
@@ -88,11 +90,11 @@ def test_every_service_and_budget_selects_the_pods_of_one_workload(render: Rende
 
 
 def test_ports_that_services_and_probes_name_exist(render: Render) -> None:
-    for name, pod in render().pod_specs():
+    for name, pod in render("gateway.enabled=true").pod_specs():
         container = pod["containers"][0]
         ports = {port[key] for port in container["ports"] for key in ("name", "containerPort")}
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe") if probe in container]
-        assert {(probe.get("grpc") or probe["tcpSocket"])["port"] for probe in probes} <= ports, name
+        assert {(probe.get("grpc") or probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} <= ports, name
         assert probes, name
 
 
@@ -143,13 +145,13 @@ def test_otel_variables_reach_operator_control_plane_and_agents(render: Render) 
         assert environment(dict(objects.pod_specs())[name])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
 
 
-@pytest.mark.parametrize(("component", "values"), [("control-plane", "controlPlane"), ("operator", "operator")])
+@pytest.mark.parametrize(("component", "values"), [("control-plane", "controlPlane"), ("operator", "operator"), ("gateway", "gateway")])
 def test_a_variable_that_is_given_takes_the_place_of_the_charts_own(render: Render, component: str, values: str) -> None:
     """The API server refuses a container with two variables of one name."""
-    objects = render(f"{values}.extraEnv[0].name=SNAKEPIT_LOG_FORMAT", f"{values}.extraEnv[0].value=text")
+    objects = render("gateway.enabled=true", f"{values}.extraEnv[0].name=SNAKEPIT_LOG_FORMAT", f"{values}.extraEnv[0].value=text")
     declared = dict(objects.pod_specs())[f"snakepit-{component}"]["containers"][0]["env"]
     assert [each["value"] for each in declared if each["name"] == "SNAKEPIT_LOG_FORMAT"] == ["text"]
-    assert len({each["name"] for each in declared}) == len(declared) > 10
+    assert len({each["name"] for each in declared}) == len(declared) > 9
 
 
 def test_lanes_are_found_at_the_replicas_own_address_on_a_port_that_a_policy_can_name(render: Render) -> None:
@@ -173,35 +175,41 @@ def test_prometheus_finds_the_control_plane_by_annotation_or_by_service_monitor(
 
 # -- what is said for all pods, or for some ---------------------------------------------------------------------------
 
-WORKLOADS = {"operator": "snakepit-operator", "controlPlane": "snakepit-control-plane", "redis": "snakepit-redis"}
+WORKLOADS = {
+    "operator": "snakepit-operator",
+    "controlPlane": "snakepit-control-plane",
+    "gateway": "snakepit-gateway",
+    "redis": "snakepit-redis",
+}
+ALL = "gateway.enabled=true"
 
 
-def test_what_is_said_of_pods_holds_for_all_three_and_what_one_says_itself_takes_its_place(render: Render) -> None:
+def test_what_is_said_of_pods_holds_for_all_of_them_and_what_one_says_itself_takes_its_place(render: Render) -> None:
     pods = dict(
         render(
-            "pods.nodeSelector.disk=ssd", "pods.priorityClassName=high", "redis.nodeSelector.zone=a", "operator.priorityClassName="
+            ALL, "pods.nodeSelector.disk=ssd", "pods.priorityClassName=high", "redis.nodeSelector.zone=a", "operator.priorityClassName="
         ).pod_specs()
     )
-    assert [pods[name]["nodeSelector"] for name in WORKLOADS.values()] == [{"disk": "ssd"}, {"disk": "ssd"}, {"zone": "a"}]
-    assert [pods[name].get("priorityClassName") for name in WORKLOADS.values()] == [None, "high", "high"]
+    assert [pods[name]["nodeSelector"] for name in WORKLOADS.values()] == [{"disk": "ssd"}] * 3 + [{"zone": "a"}]
+    assert [pods[name].get("priorityClassName") for name in WORKLOADS.values()] == [None, "high", "high", "high"]
 
 
 def test_pods_of_a_silent_node_are_started_elsewhere_soon_but_for_redis_and_a_rule_of_your_own_wins(render: Render) -> None:
     silent = [f"node.kubernetes.io/{each}" for each in ("not-ready", "unreachable")]
 
     def seconds(*values: str) -> list[list[tuple[str, int | None]]]:
-        pods = dict(render(*values).pod_specs())
+        pods = dict(render(ALL, *values).pod_specs())
         return [[(each["key"], each.get("tolerationSeconds")) for each in pods[name]["tolerations"]] for name in WORKLOADS.values()]
 
     soon, late = ([(key, after) for key in silent] for after in (30, 300))
-    assert seconds() == [soon, soon, late]
+    assert seconds() == [soon] * 3 + [late]
     mine = [
         "pods.tolerations[0].key=dedicated",
         "pods.tolerations[1].key=node.kubernetes.io/unreachable",
         "redis.unreachableTolerationSeconds=7",
     ]
     own = [("dedicated", None), ("node.kubernetes.io/unreachable", None)]
-    assert seconds(*mine) == [[*own, (silent[0], 30)]] * 2 + [[*own, (silent[0], 7)]]
+    assert seconds(*mine) == [[*own, (silent[0], 30)]] * 3 + [[*own, (silent[0], 7)]]
 
 
 @pytest.mark.parametrize(("part", "name"), WORKLOADS.items())
@@ -212,7 +220,7 @@ def test_labels_and_annotations_of_workload_and_pods_are_given_and_the_charts_ow
         f"{part}.podLabels.{own}=other",
         f"commonLabels.{own}=other",
     ]
-    (workload,) = [each for each in render(*values) if each["metadata"]["name"] == name and "template" in each.get("spec", {})]
+    (workload,) = [each for each in render(ALL, *values) if each["metadata"]["name"] == name and "template" in each.get("spec", {})]
     template = workload["spec"]["template"]["metadata"]
     told = [metadata[kind]["mine"] for metadata in (workload["metadata"], template) for kind in ("labels", "annotations")]
     assert told == list("wxyz")
@@ -230,8 +238,8 @@ def test_common_labels_are_on_every_object_and_pod(render: Render) -> None:
 def test_replicas_of_a_component_spread_over_nodes_and_a_rule_without_a_selector_is_about_its_own_pods(render: Render) -> None:
     for part, name in WORKLOADS.items():
         rule = f"{part}.topologySpreadConstraints[0]"
-        given = render(f"{rule}.topologyKey=zone", f"{rule}.maxSkew=2", f"{rule}.whenUnsatisfiable=DoNotSchedule")
-        for objects, key in ((render(), "kubernetes.io/hostname"), (given, "zone")):
+        given = render(ALL, f"{rule}.topologyKey=zone", f"{rule}.maxSkew=2", f"{rule}.whenUnsatisfiable=DoNotSchedule")
+        for objects, key in ((render(ALL), "kubernetes.io/hostname"), (given, "zone")):
             (workload,) = [each for each in objects if each["metadata"]["name"] == name and "template" in each.get("spec", {})]
             (constraint,) = workload["spec"]["template"]["spec"]["topologySpreadConstraints"]
             assert constraint["topologyKey"] == key
@@ -240,14 +248,14 @@ def test_replicas_of_a_component_spread_over_nodes_and_a_rule_without_a_selector
 
 def test_a_platform_that_chooses_users_is_left_to_it(render: Render) -> None:
     nobody = [f"{part}.podSecurityContext.{field}=null" for part in ("pods", "redis") for field in ("runAsUser", "runAsGroup", "fsGroup")]
-    for _, pod in render(*nobody).pod_specs():
+    for _, pod in render(ALL, *nobody).pod_specs():
         assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def test_volumes_of_your_own_are_beside_the_charts(render: Render) -> None:
     given = [f"pods.extraVolumes[0].{each}" for each in ("name=ca", "configMap.name=ca")]
     given += [f"pods.extraVolumeMounts[0].{each}" for each in ("name=ca", "mountPath=/ca")]
-    for (name, pod), (_, before) in zip(render(*given).pod_specs(), render().pod_specs(), strict=True):
+    for (name, pod), (_, before) in zip(render(ALL, *given).pod_specs(), render(ALL).pod_specs(), strict=True):
         assert pod["volumes"] == [*before["volumes"], {"name": "ca", "configMap": {"name": "ca"}}], name
         mounts = [each["containers"][0]["volumeMounts"] for each in (pod, before)]
         assert mounts[0] == [*mounts[1], {"name": "ca", "mountPath": "/ca"}], name
@@ -256,22 +264,24 @@ def test_volumes_of_your_own_are_beside_the_charts(render: Render) -> None:
 def test_a_digest_takes_the_place_of_the_tag(render: Render) -> None:
     digest = "sha256:" + "0" * 64
     values = [f"{part}.image.digest={digest}" for part in (*WORKLOADS, "agent")]
-    pods = dict(render(*values, "image.tag=1.2").pod_specs())
+    pods = dict(render(*values, ALL, "image.tag=1.2").pod_specs())
     images = [pods[name]["containers"][0]["image"] for name in WORKLOADS.values()]
     images.append(environment(pods["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"])
-    names = ("snakepit/operator", "snakepit/control-plane", "docker.io/valkey/valkey", "snakepit/agent")
+    names = ("snakepit/operator", "snakepit/control-plane", "snakepit/gateway", "docker.io/valkey/valkey", "snakepit/agent")
     assert images == [f"{name}@{digest}" for name in names]
     with pytest.raises(Refused, match="does not match pattern"):
         render("operator.image.digest=latest")
 
 
-def test_with_autoscaling_the_control_planes_replicas_are_the_autoscalers(render: Render) -> None:
-    objects = render("controlPlane.autoscaling.enabled=true", "controlPlane.autoscaling.maxReplicas=9")
-    assert "replicas" not in objects.get("Deployment", "snakepit-control-plane")["spec"]
-    scaler = objects.get("HorizontalPodAutoscaler", "snakepit-control-plane")["spec"]
+@pytest.mark.parametrize("part", ["controlPlane", "gateway"])
+def test_with_autoscaling_the_replicas_are_the_autoscalers(render: Render, part: str) -> None:
+    objects = render(ALL, f"{part}.autoscaling.enabled=true", f"{part}.autoscaling.maxReplicas=9")
+    assert "replicas" not in objects.get("Deployment", WORKLOADS[part])["spec"]
+    (scaler,) = [each["spec"] for each in objects.of("HorizontalPodAutoscaler")]
+    assert scaler["scaleTargetRef"]["name"] == WORKLOADS[part]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 9)
     objects.get(scaler["scaleTargetRef"]["kind"], scaler["scaleTargetRef"]["name"])
-    assert not render().of("HorizontalPodAutoscaler")
+    assert not render(ALL).of("HorizontalPodAutoscaler")
 
 
 def test_accounts_of_your_own_have_the_rights_and_are_known_to_the_control_plane(render: Render) -> None:

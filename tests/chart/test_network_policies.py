@@ -11,7 +11,7 @@ import pytest
 from snakepit_operator import settings as operator_settings
 from support.chart import Manifest, Objects, Refused, Render, environment
 
-COMPONENTS = ("control-plane", "operator", "redis")
+COMPONENTS = ("control-plane", "operator", "gateway", "redis")
 DNS = {("UDP", 53), ("TCP", 53)}
 
 
@@ -33,7 +33,7 @@ def capsules(objects: Objects) -> Manifest:
     return operator_settings.load(environment(pod) | {"POD_NAME": "x", "POD_NAMESPACE": "snakepit-system"}).capsule_policy
 
 
-@pytest.mark.parametrize("values", [(), ("redis.replicas=3",)])
+@pytest.mark.parametrize("values", [("gateway.enabled=true",), ("gateway.enabled=true", "redis.replicas=3")])
 def test_every_pod_of_the_chart_has_a_policy_that_denies_what_it_doesnt_name(render: Render, values: tuple[str, ...]) -> None:
     objects = render(*values)
     denied = [each["spec"] for each in objects.of("NetworkPolicy") if each["spec"]["policyTypes"] == ["Ingress", "Egress"]]

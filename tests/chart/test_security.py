@@ -32,13 +32,15 @@ def test_every_pod_passes_pod_security_restricted(render: Render, values: tuple[
 
 
 def test_users_are_numbers_so_that_the_kubelet_can_tell_they_are_not_root(render: Render) -> None:
-    users = {name: pod["securityContext"]["runAsUser"] for name, pod in render().pod_specs()}
-    assert users == {"snakepit-operator": 65532, "snakepit-control-plane": 65532, "snakepit-redis": 999}
+    users = {name: pod["securityContext"]["runAsUser"] for name, pod in render("gateway.enabled=true").pod_specs()}
+    assert users == {f"snakepit-{each}": 65532 for each in ("operator", "control-plane", "gateway")} | {"snakepit-redis": 999}
 
 
 def test_only_the_operator_has_the_usual_service_account_token(render: Render) -> None:
-    assert [name for name, pod in render().pod_specs() if pod["automountServiceAccountToken"]] == ["snakepit-operator"]
-    assert not any(account["automountServiceAccountToken"] for account in render().of("ServiceAccount"))
+    assert [name for name, pod in render("gateway.enabled=true").pod_specs() if pod["automountServiceAccountToken"]] == [
+        "snakepit-operator"
+    ]
+    assert not any(account["automountServiceAccountToken"] for account in render("gateway.enabled=true").of("ServiceAccount"))
 
 
 def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render: Render) -> None:
@@ -55,7 +57,7 @@ def test_agents_and_the_operator_prove_to_the_control_plane_who_they_are(render:
 
 
 def test_authentication_may_be_off_and_nothing_else(render: Render) -> None:
-    off = render("authentication=off")
+    off = render("authentication=off", "gateway.enabled=true")
     assert not any(tokens(pod) for _, pod in off.pod_specs())
     assert not any("AUTH" in name or "TOKEN" in name for _, pod in off.pod_specs() for name in environment(pod))
     assert not any("control-plane" in each["metadata"]["name"] for each in off.of("ClusterRoleBinding"))
@@ -75,7 +77,7 @@ def tokens(pod: Manifest) -> dict[str, str]:
 
 
 def test_every_container_has_requests_and_a_memory_limit(render: Render) -> None:
-    for name, pod in render().pod_specs():
+    for name, pod in render("gateway.enabled=true").pod_specs():
         for container in containers(pod):
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
             assert "memory" in container["resources"]["limits"], name

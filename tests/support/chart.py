@@ -19,6 +19,8 @@ EVERYTHING = (
     "keda.enabled=true",
     "tls.enabled=true",
     "controlPlane.autoscaling.enabled=true",
+    "gateway.enabled=true",
+    "gateway.autoscaling.enabled=true",
 )
 """Values with which there is all that the chart may make of itself."""
 

@@ -109,15 +109,43 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{- end -}}
 {{- end -}}
 
+{{/* What Services are dialled by: (dict "root" $ "services" <a list> "more" <a list>). As JSON. */}}
+{{- define "snakepit.namesOf" -}}
+{{- $names := list -}}
+{{- range $service := .services -}}
+{{- range $rest := list "" ".%s" ".%s.svc" ".%s.svc.cluster.local" -}}
+{{- $names = append $names (printf "%s%s" $service (ternary (printf $rest $.root.Release.Namespace) "" (ne $rest ""))) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq (concat $names .more) | toJson -}}
+{{- end -}}
+
 {{/* What the control plane is dialled by. As JSON. */}}
 {{- define "snakepit.tlsNames" -}}
-{{- $names := list -}}
-{{- range $service := list (include "snakepit.fullname" .) (printf "%s-control-plane" (include "snakepit.fullname" .)) -}}
-{{- range $rest := list "" ".%s" ".%s.svc" ".%s.svc.cluster.local" -}}
-{{- $names = append $names (printf "%s%s" $service (ternary (printf $rest $.Release.Namespace) "" (ne $rest ""))) -}}
+{{- $full := include "snakepit.fullname" . -}}
+{{- include "snakepit.namesOf" (dict "root" . "services" (list $full (printf "%s-control-plane" $full)) "more" .Values.tls.dnsNames) -}}
+{{- end -}}
+
+{{/* What gateways are dialled by. As JSON. */}}
+{{- define "snakepit.gatewayNames" -}}
+{{- include "snakepit.namesOf" (dict "root" . "services" (list (printf "%s-gateway" (include "snakepit.fullname" .))) "more" .Values.gateway.tls.dnsNames) -}}
+{{- end -}}
+
+{{/* The Secret with the gateways' certificate, which is another than the control plane's; empty: they have none. */}}
+{{- define "snakepit.gatewaySecret" -}}
+{{- if and .Values.gateway.enabled .Values.gateway.tls.enabled .Values.tls.enabled -}}
+{{- if and .Values.tls.secretName (not .Values.gateway.tls.secretName) -}}
+{{- fail "gateway.tls.secretName is missing: beside tls.secretName nobody makes certificates. Name a Secret with tls.crt and tls.key, or set gateway.tls.enabled=false" -}}
+{{- end -}}
+{{- default (printf "%s-gateway-tls" (include "snakepit.fullname" .)) .Values.gateway.tls.secretName -}}
 {{- end -}}
 {{- end -}}
-{{- uniq (concat $names .Values.tls.dnsNames) | toJson -}}
+
+{{/* The same where we make it, or have it made. */}}
+{{- define "snakepit.gatewayCertificate" -}}
+{{- with include "snakepit.gatewaySecret" . -}}
+{{- if not $.Values.gateway.tls.secretName -}}{{- . -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What a pod of ours that dials the control plane has at /var/run/secrets/snakepit: a volume's `projected`; nothing where it needs nothing. */}}
@@ -128,6 +156,13 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{- if .Values.tls.enabled }}
 - configMap: {name: {{ include "snakepit.fullname" . }}-ca}
 {{- end }}
+{{- end -}}
+
+{{/* Values of the components that scale without anybody's help, by name. As JSON. */}}
+{{- define "snakepit.scaled" -}}
+{{- $found := dict "control-plane" .Values.controlPlane -}}
+{{- if .Values.gateway.enabled -}}{{- $_ := set $found "gateway" .Values.gateway -}}{{- end -}}
+{{- toJson $found -}}
 {{- end -}}
 
 {{- define "snakepit.redisBundled" -}}

@@ -26,8 +26,10 @@ class Settings:
     """Origins whose pages may call from a browser, with commas between (SNAKEPIT_GATEWAY_CORS_ORIGINS)."""
     max_body_bytes: int = 65 << 20
     """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
+    linger_seconds: int = 0
+    """After TERM it serves on for so long, and says that it isn't ready (SNAKEPIT_GATEWAY_LINGER_SECONDS)."""
     drain_seconds: int = 30
-    """After TERM, running requests may finish for so long (SNAKEPIT_GATEWAY_DRAIN_SECONDS)."""
+    """Then running requests may finish for so long (SNAKEPIT_GATEWAY_DRAIN_SECONDS)."""
     console: bool = True
     """Is there a console at `/`? (SNAKEPIT_GATEWAY_CONSOLE: on or off)"""
     mcp: bool = True
@@ -59,7 +61,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         tls_key_file=read("SNAKEPIT_GATEWAY_TLS_KEY_FILE", str, None),
         cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
         max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", _positive, Settings.max_body_bytes),
-        drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _positive, Settings.drain_seconds),
+        linger_seconds=read("SNAKEPIT_GATEWAY_LINGER_SECONDS", _seconds, Settings.linger_seconds),
+        drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
         mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),
     )
@@ -92,6 +95,10 @@ def _positive(text: str) -> int:
     if value <= 0:
         raise ValueError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def _seconds(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _on_or_off(text: str) -> bool:

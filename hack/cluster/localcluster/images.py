@@ -41,6 +41,7 @@ IMAGES = (
     Image("agent", "Dockerfile", ("requirements/agent.txt", *COMMON, "agent"), target="agent", most_megabytes=90),
     Image("control-plane", "Dockerfile", ("requirements/control-plane.txt", *COMMON, "control-plane"), target="control-plane"),
     Image("operator", "Dockerfile", ("requirements/operator.txt", *COMMON, "operator"), target="operator"),
+    Image("gateway", "Dockerfile", ("requirements/gateway.txt", *COMMON, "gateway"), target="gateway"),
     Image("cli", "Dockerfile", ("requirements/cli.txt", *COMMON), target="cli"),
     Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *COMMON, "worker-image"), target="worker"),
     Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),

@@ -1,4 +1,4 @@
-"""The control plane's certificate, and who has to know its authority: Secrets, ConfigMaps, and a file for the operator's own links.
+"""Certificates of control plane and gateways, and who has to know their authority: Secrets, ConfigMaps, and a file for our own links.
 
 Only the leader does it. What is due is decided in `certificates`.
 """
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from snakepit._retry import Backoff
-from snakepit_operator.certificates import AUTHORITY, authority_data, read, renewed, serving_data
+from snakepit_operator.certificates import AUTHORITY, authority_data, bundle, read, renewed, serving_data
 from snakepit_operator.kube import CONFIG_MAPS, SECRETS, SERVICES, Kube, KubeError, Object
 from snakepit_operator.pods import authority_map
 from snakepit_operator.settings import Settings
@@ -81,18 +81,22 @@ class Authority:
         return base64.b64decode(encoded).decode()
 
     async def _made(self) -> str:
-        """Our own two Secrets: the authorities first, as what is signed by one that nobody has would be worth nothing."""
-        settings = self._settings
-        before = {name: await self._secret(name) for name in (settings.agent.authority, settings.tls_secret)}
-        made = renewed(read(*before.values()), settings.tls_names, datetime.fromtimestamp(self._now(), UTC))
-        wanted = zip(before, ("Opaque", "kubernetes.io/tls"), (authority_data(made), serving_data(made)), strict=True)
-        for name, kind, data in wanted:
-            if (before[name] or {}).get("data") != data:
-                await self._write(name, kind, data, before[name])
-        return base64.b64decode(serving_data(made)[AUTHORITY]).decode()
+        """Our own Secrets: the authorities first, as what is signed by one that nobody has would be worth nothing."""
+        settings, now = self._settings, datetime.fromtimestamp(self._now(), UTC)
+        signing, serving = [await self._secret(name) for name in (settings.agent.authority, settings.tls_secret)]
+        made = renewed(read(signing, serving), settings.tls_names, now)
+        await self._keep(settings.agent.authority, "Opaque", authority_data(made), signing)
+        await self._keep(settings.tls_secret, "kubernetes.io/tls", serving_data(made), serving)
+        if settings.tls_gateway_names:
+            held = await self._secret(settings.tls_gateway_secret)
+            own = renewed(made._replace(serving=read(None, held).serving), settings.tls_gateway_names, now)
+            await self._keep(settings.tls_gateway_secret, "kubernetes.io/tls", serving_data(own), held)
+        return bundle(made)
 
-    async def _write(self, name: str, kind: str, data: dict[str, str], before: Object | None) -> None:
-        """Unless another one that leads has just done so."""
+    async def _keep(self, name: str, kind: str, data: dict[str, str], before: Object | None) -> None:
+        """If it isn't so already, and unless another one that leads has just written it."""
+        if (before or {}).get("data") == data:
+            return
         version = {"resourceVersion": before["metadata"]["resourceVersion"]} if before else {}
         metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "snakepit-operator"}, "ownerReferences": [await self._owner()]}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, **version}, "type": kind, "data": data}

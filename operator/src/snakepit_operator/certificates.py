@@ -1,4 +1,4 @@
-"""The certificates that the operator makes for the control plane: what is due of them, and the next ones. Pure, but for keys.
+"""The certificates that the operator makes, for control plane and gateways: what is due of them, and the next ones. Pure, but for keys.
 
 Nobody may be shown a certificate whose authority he doesn't trust yet. So the next authority is there long before it signs: it is made
 when AUTHORITY_LIFE has passed by DUE, and signs when SIGNS more of it have. What was trusted once is trusted until it expires.
@@ -45,7 +45,7 @@ class Pair(NamedTuple):
 
 
 class Certificates(NamedTuple):
-    """`authorities` that can sign, the newest first; what the control plane shows; and whose certificates peers are to believe."""
+    """`authorities` that can sign, the newest first; what one of ours shows; and whose certificates peers are to believe."""
 
     authorities: tuple[Pair, ...] = ()
     serving: Pair | None = None
@@ -62,7 +62,7 @@ def read(authority: Object | None, serving: Object | None) -> Certificates:
 
 
 def renewed(held: Certificates, names: tuple[str, ...], now: datetime) -> Certificates:
-    """The same, where nothing is due. `names` are those that the control plane is dialled by."""
+    """The same, where nothing is due. `names` are those that who shows it is dialled by."""
     authorities = tuple(each for each in held.authorities if _holds(each.certificate, now))
     if not authorities or _passed(authorities[0].certificate, now) >= DUE:
         authorities = (_authority(now), *authorities)
@@ -83,7 +83,7 @@ def authority_data(made: Certificates) -> dict[str, str]:
 
 
 def serving_data(made: Certificates) -> dict[str, str]:
-    """Of the Secret that the control plane mounts."""
+    """Of the Secret that who shows it mounts."""
     assert made.serving is not None
     return _encoded({AUTHORITY: bundle(made), CERTIFICATE: _pem(made.serving.certificate), KEY: _key_pem(made.serving.key)})
 

@@ -49,6 +49,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The Secret with that certificate (SNAKEPIT_TLS_SECRET)."""
     tls_names: tuple[str, ...] = ()
     """The names in it (SNAKEPIT_TLS_NAMES); empty: somebody else makes it."""
+    tls_gateway_secret: str = ""
+    """The Secret with the gateways' certificate (SNAKEPIT_TLS_GATEWAY_SECRET)."""
+    tls_gateway_names: tuple[str, ...] = ()
+    """The names in it (SNAKEPIT_TLS_GATEWAY_NAMES); empty: none is made."""
     ca_file: str = ""
     """Where the operator keeps what it knows the control plane by (SNAKEPIT_CA_FILE)."""
 
@@ -84,6 +88,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         tls_service=service,
         tls_secret=read("SNAKEPIT_TLS_SECRET", str, f"{service}-tls"),
         tls_names=read("SNAKEPIT_TLS_NAMES", _words, ()),
+        tls_gateway_secret=read("SNAKEPIT_TLS_GATEWAY_SECRET", str, f"{service}-gateway-tls"),
+        tls_gateway_names=read("SNAKEPIT_TLS_GATEWAY_NAMES", _words, ()),
         ca_file=read("SNAKEPIT_CA_FILE", str, ""),
     )
     read.check()

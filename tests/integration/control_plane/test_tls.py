@@ -22,10 +22,10 @@ from google.protobuf import json_format
 
 import snakepit
 from snakepit._wire import channels
+from snakepit._wire import shown as shown_module
 from snakepit._wire.trust import Trust
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.servers import certificate as certificate_module
 from snakepit_control_plane.servers import lanes
 from snakepit_operator.fleet import Fleet
 from support import fake_kubectl as fake
@@ -119,7 +119,7 @@ async def test_an_agent_says_what_is_wrong_too(server: Running) -> None:
 async def test_a_new_certificate_is_shown_to_new_connections_and_running_links_go_on(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(certificate_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shown_module, "LOOK_SECONDS", 0.0)
     async with (
         replica(tls=authority.files(subject="first")) as server,
         agent(server, authority),
@@ -138,7 +138,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_running_links_g
 
 
 async def test_certificates_roll_under_load_with_no_failed_call(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shown_module, "LOOK_SECONDS", 0.0)
     ca_file, done = authority.ca_file, asyncio.Event()
 
     async def call_on(caller: snakepit.Client) -> int:
@@ -192,7 +192,7 @@ async def shown(port: int, authority: Authority) -> str:
 
 
 async def test_files_that_are_no_pair_change_nothing(authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr(certificate_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shown_module, "LOOK_SECONDS", 0.0)
     files = authority.files(subject="first")
     async with replica(tls=files) as server:
         files.key.write_bytes(authority.files("other").key.read_bytes())

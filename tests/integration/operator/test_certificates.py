@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from snakepit_operator import authority as authority_module
@@ -20,7 +21,7 @@ from snakepit_operator.controller import Controller
 from snakepit_operator.kube import Kube, KubeError
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.settings import Settings
-from support.admin import Admin, Refused
+from support.admin import Admin, Refused, rights
 from support.api_server import SYSTEM
 from support.eventually import eventually
 from support.tasks import task
@@ -76,6 +77,18 @@ def authority(kube: Kube, settings: Settings) -> Authority:
     return Authority(kube, settings, lambda: None, time.time)
 
 
+@pytest.fixture
+async def gateway_rights(admin: Admin) -> AsyncIterator[None]:
+    """The operator's, as the chart has them with gateways."""
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{SYSTEM}/roles/snakepit-operator-certificates"
+    usual = (await admin.ask("GET", path))["rules"]
+    made = rights(admin.server.programs / "helm", SYSTEM, "gateway.enabled=true")
+    (role,) = [each for each in made if each["metadata"]["name"] == path.rpartition("/")[2] and each["kind"] == "Role"]
+    await admin.merge(path, {"rules": role["rules"]})
+    yield
+    await admin.merge(path, {"rules": usual})
+
+
 def written(settings: Settings) -> str:
     return Path(settings.ca_file).read_text()
 
@@ -117,6 +130,33 @@ async def test_a_secret_that_somebody_takes_away_is_back_and_whoever_was_trusted
     assert (await admin.ask("GET", OWN[2]))["data"]["ca.crt"] == authority.bundle
 
 
+async def test_gateways_get_a_certificate_of_their_own_names_and_key_and_of_the_same_authority(
+    release: None, admin: Admin, kube: Kube, settings: Settings, gateway_rights: None
+) -> None:
+    """Who has the gateways' key can't pose as the control plane."""
+    names, path = ("snakepit-gateway",), f"{CORE}/secrets/snakepit-gateway-tls"
+    with_gateways = msgspec.structs.replace(settings, tls_gateway_names=names, tls_gateway_secret="snakepit-gateway-tls")
+    authority = Authority(kube, with_gateways, lambda: None, time.time)
+    await authority.round()
+    signing, serving, own = [await admin.ask("GET", each) for each in (*OWN[:2], path)]
+    try:
+        assert own["type"] == "kubernetes.io/tls"
+        assert own["metadata"]["ownerReferences"] == serving["metadata"]["ownerReferences"]
+        theirs, ours = read(signing, serving), read(signing, own)
+        assert renewed(theirs, NAMES, datetime.now(UTC)) == theirs
+        assert renewed(ours, names, datetime.now(UTC)) == ours
+        assert ours.serving is not None
+        assert theirs.serving is not None
+        assert ours.serving.key.public_key() != theirs.serving.key.public_key()
+        await authority.round()
+        assert await admin.ask("GET", path) == own
+        await admin.ask("DELETE", path)
+        await authority.round()
+        assert (await admin.ask("GET", path))["data"] != own["data"]
+    finally:
+        await admin.ask("DELETE", path)
+
+
 async def test_two_that_lead_at_a_time_agree_in_the_end(release: None, admin: Admin, kube: Kube, settings: Settings) -> None:
     two = [Authority(kube, settings, lambda: None, time.time) for _ in range(2)]
     for taken in ((), OWN[:1], OWN[1:2], OWN[:2]):
@@ -148,8 +188,7 @@ async def test_the_operator_may_not_touch_any_other_secret_or_config_map(release
 async def test_a_secret_of_somebody_else_is_read_and_followed_and_what_is_missing_is_said(
     release: None, admin: Admin, kube: Kube, settings: Settings
 ) -> None:
-    settings = type(settings)(**{each: getattr(settings, each) for each in settings.__struct_fields__} | {"tls_names": ()})
-    authority = Authority(kube, settings, lambda: None, time.time)
+    authority = Authority(kube, msgspec.structs.replace(settings, tls_names=()), lambda: None, time.time)
     with pytest.raises(ValueError, match=f"there is no Secret {SYSTEM}/snakepit-tls yet"):
         await authority.round()
     metadata = {"name": "snakepit-tls"}

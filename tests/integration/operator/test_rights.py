@@ -91,12 +91,13 @@ class World:
             await Applier(self.kube, AGENT).tell(pool, [NewEvent("Warning", "Told", "twice")])
 
     async def certify_no_more(self) -> None:
-        for made in ("services/snakepit", "secrets/snakepit-ca", "secrets/snakepit-tls", "configmaps/snakepit-ca"):
+        secrets = (f"secrets/snakepit-{each}" for each in ("ca", "tls", "gateway-tls"))
+        for made in ("services/snakepit", *secrets, "configmaps/snakepit-ca"):
             with contextlib.suppress(Refused):
                 await self.admin.ask("DELETE", f"/api/v1/namespaces/{SYSTEM}/{made}")
 
     async def certify(self) -> None:
-        """The control plane's certificate, from nothing; and who signs it, told where pools are."""
+        """Certificates of control plane and gateways, from nothing; and who signs them, told where pools are."""
         await self.certify_no_more()
         await self.admin.ask(
             "POST", f"/api/v1/namespaces/{SYSTEM}/services", {"metadata": {"name": "snakepit"}, "spec": {"ports": [{"port": 7800}]}}
@@ -108,6 +109,8 @@ class World:
             tls_service="snakepit",
             tls_secret="snakepit-tls",
             tls_names=("snakepit",),
+            tls_gateway_secret="snakepit-gateway-tls",
+            tls_gateway_names=("snakepit-gateway",),
         )
         authority = Authority(self.kube, settings, lambda: None, time.time)
         await authority.round()

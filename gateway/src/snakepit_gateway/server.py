@@ -1,0 +1,88 @@
+"""uvicorn's server as a pod needs it: it is left alone before it ends, and shows another certificate when it is given one."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from snakepit._wire.shown import Shown, server_context, unusable
+from snakepit_gateway.settings import Settings
+
+IDLE_SECONDS = 75
+"""A connection that nobody uses is closed after this long: later than whoever stands before us does it, by default. Who closes first may
+close what the other one is about to use."""
+
+
+class Server(uvicorn.Server):
+    """After TERM or INT it serves on for `linger_seconds`, but is `leaving`, and hangs up after each answer: everybody goes elsewhere.
+
+    Then it accepts nobody, and what runs may finish within `drain_seconds`. A second signal cuts the first of the two short, and a third
+    one the other.
+    """
+
+    def __init__(self, app: Any, settings: Settings, leaving: asyncio.Event) -> None:
+        """Raises ValueError with a sentence where the certificate can't be used."""
+        certificate = _certificate(settings)
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=settings.drain_seconds,
+            ssl_context_factory=None if certificate is None else lambda _config, _default: certificate,
+        )
+        super().__init__(config)
+        self._leaving, self._linger_seconds = leaving, settings.linger_seconds
+        self._told_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+        elif not self.should_exit:
+            self.should_exit = True
+        else:
+            self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._told_at is not None:
+            if not self._leaving.is_set():
+                self._leaving.set()
+                self.config.encoded_headers.append((b"connection", b"close"))
+                counter = 0  # They hold from now on.
+            self.should_exit |= time.monotonic() - self._told_at >= self._linger_seconds
+        return await super().on_tick(counter)
+
+
+def _certificate(settings: Settings) -> ssl.SSLContext | None:
+    """None: there is to be no TLS. Each handshake goes on with the certificate of its moment. Raises ValueError."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    files = Path(settings.tls_cert_file), Path(settings.tls_key_file)
+
+    def read() -> ssl.SSLContext:
+        try:
+            return server_context(*files)
+        except OSError as error:
+            raise unusable(error, files) from None
+
+    shown = Shown(files, read)
+
+    def choose(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = shown.now()
+
+    first = read()
+    first.sni_callback = choose
+    return first

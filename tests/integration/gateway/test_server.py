@@ -1,0 +1,191 @@
+"""How a gateway ends, so that nobody loses a request by it; and its TLS, whose certificate changes under open connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from snakepit._wire import shown
+from snakepit_gateway.server import Server
+from snakepit_gateway.settings import Settings
+from support.authority import Authority
+from support.eventually import eventually
+
+CALLERS = 8
+pytestmark = pytest.mark.timeout(30)
+
+
+class Serving:
+    """A server, and what waits in it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.asked, self.go_on, self.leaving = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def quick(_: Request) -> Response:
+            return PlainTextResponse("ok")
+
+        async def slow(_: Request) -> Response:
+            self.asked.set()
+            await self.go_on.wait()
+            return PlainTextResponse("done")
+
+        app = Starlette(routes=[Route("/", quick), Route("/slow", slow)])
+        self.server = Server(app, Settings(listen="127.0.0.1:0", **settings), self.leaving)
+
+    @property
+    def port(self) -> int:
+        return int(self.server.servers[0].sockets[0].getsockname()[1])
+
+    def term(self) -> None:
+        self.server.handle_exit(signal.SIGTERM, None)
+
+
+@contextlib.asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Serving]:
+    made = Serving(**settings)
+    running = asyncio.create_task(made.server.serve())
+    await eventually(lambda: made.server.started, "it serves")
+    try:
+        yield made
+    finally:
+        made.go_on.set()
+        made.server.should_exit = True
+        await running
+
+
+async def test_after_term_it_serves_on_hangs_up_after_each_answer_and_finishes_what_runs() -> None:
+    async with serving(linger_seconds=3600) as made, httpx.AsyncClient(base_url=f"http://127.0.0.1:{made.port}") as http:
+        assert "connection" not in (await http.get("/")).headers
+        slow = asyncio.create_task(http.get("/slow"))
+        await made.asked.wait()
+        made.term()
+        await made.leaving.wait()
+
+        async def hangs_up() -> bool:
+            return (await http.get("/")).headers.get("connection") == "close"
+
+        await eventually(hangs_up, "it serves on, and says that it hangs up")
+        made.term()
+
+        async def refused() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                await http.get("/")
+                return False
+            return True
+
+        await eventually(refused, "it accepts nobody any more")
+        made.go_on.set()
+        assert (await slow).text == "done"
+
+
+async def test_it_ends_by_itself_when_its_time_is_over() -> None:
+    async with serving(linger_seconds=1) as made:
+        made.term()
+        await made.leaving.wait()
+        await eventually(lambda: made.server.should_exit, "it ends")
+
+
+async def test_no_request_is_lost_when_a_gateway_goes_and_another_one_is_there() -> None:
+    """Callers keep their connections until they are hung up on: who isn't ready gets no new ones."""
+    answers: Counter[str] = Counter()
+    async with serving(linger_seconds=3600) as one, serving() as other:
+        first, second = f"http://127.0.0.1:{one.port}/", f"http://127.0.0.1:{other.port}/"
+        enough, gone = asyncio.Event(), itertools.count(1)
+
+        async def calling() -> None:
+            url = first
+            async with httpx.AsyncClient() as http:
+                while not enough.is_set():
+                    try:
+                        answer = await http.get(url)
+                    except httpx.HTTPError as error:
+                        answers[repr(error)] += 1
+                        continue
+                    answers[url + answer.text] += 1
+                    if answer.headers.get("connection") == "close":
+                        url = second
+                        if next(gone) == CALLERS:
+                            one.term()
+
+        callers = [asyncio.create_task(calling()) for _ in range(CALLERS)]
+        await eventually(lambda: answers[f"{first}ok"] > 100, "they call the first one")
+        one.term()
+        await eventually(lambda: answers[f"{second}ok"] > 100, "they call the second one")
+        enough.set()
+        await asyncio.gather(*callers)
+    assert answers.keys() == {f"{first}ok", f"{second}ok"}
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    monkeypatch.setattr(shown, "LOOK_SECONDS", 0.0)
+    return Authority(tmp_path / "authority")
+
+
+def files(authority: Authority, subject: str) -> dict[str, str]:
+    made = authority.files(subject=subject)
+    return {"tls_cert_file": str(made.certificate), "tls_key_file": str(made.key)}
+
+
+async def subject(port: int, authority: Authority, name: str) -> str:
+    """Whose certificate is shown to who asks for that name; for an address, nobody says a name."""
+    context = ssl.create_default_context(cafile=str(authority.ca_file))
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    found: Any = writer.get_extra_info("peercert")
+    writer.close()
+    return str(dict(pair for names in found["subject"] for pair in names)["commonName"])
+
+
+async def test_a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on(authority: Authority, caplog: Any) -> None:
+    async with serving(**files(authority, "first")) as made:
+        context = ssl.create_default_context(cafile=str(authority.ca_file))
+        async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{made.port}", verify=context) as http:
+            assert (await http.get("/")).text == "ok"
+            names = ("127.0.0.1", "localhost")
+            assert [await subject(made.port, authority, name) for name in names] == ["first"] * 2
+            connections = {*made.server.server_state.connections}
+            files(authority, "second")
+            assert [await subject(made.port, authority, name) for name in names] == ["second"] * 2
+            assert (await http.get("/")).text == "ok"
+            assert connections & made.server.server_state.connections, "it is the same connection"
+            authority.files(subject="third").key.unlink()
+            assert await subject(made.port, authority, "localhost") == "second"
+            assert "the certificate stays the one that it was" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+async def test_old_versions_of_tls_are_refused(authority: Authority) -> None:
+    async with serving(**files(authority, "server")) as made:
+        context = ssl.create_default_context(cafile=str(authority.ca_file))
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises(OSError, match=r"(?i)version|protocol|alert"):
+            await asyncio.open_connection("127.0.0.1", made.port, ssl=context)
+
+
+def test_files_that_can_not_be_used_are_said_at_the_start(authority: Authority, tmp_path: Path) -> None:
+    good = authority.files()
+    for wrong, why in (
+        (replace(good, key=tmp_path / "missing"), "missing, which TLS needs, can't be read: No such file"),
+        (replace(good, key=authority.files("other").key), "or key and certificate are no pair"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            Server(None, Settings(tls_cert_file=str(wrong.certificate), tls_key_file=str(wrong.key)), asyncio.Event())
