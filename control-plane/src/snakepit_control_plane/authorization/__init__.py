@@ -17,4 +17,4 @@ def make_access(wanted: Authentication | LocalTokens | None) -> Access:
     from snakepit_control_plane.authorization.rights import Rights
 
     reviews = Reviews(wanted.api_server, wanted.token_file, wanted.ca_file)
-    return Rights(reviews.ask, Audit(wanted.audit))
+    return Rights(reviews.ask, Audit(wanted.audit), close=reviews.close)

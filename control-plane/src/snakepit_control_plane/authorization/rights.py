@@ -44,10 +44,12 @@ class _Kept:
 
 
 class Rights(Access):
-    """`ask` asks whoever knows; `clock` in seconds, monotonic."""
+    """`ask` asks whoever knows; `clock` in seconds, monotonic; `close` is called when nothing is asked any more."""
 
-    def __init__(self, ask: Ask, audit: Audit, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ask = ask
+    def __init__(
+        self, ask: Ask, audit: Audit, clock: Callable[[], float] = time.monotonic, close: Callable[[], None] = lambda: None
+    ) -> None:
+        self._ask, self._close = ask, close
         self._audit = audit
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
@@ -107,6 +109,7 @@ class Rights(Access):
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
         if self._trying is not None:
             self._trying.cancel()
+        self._close()
 
     def _start(self, key: Key, caller: Caller, *, again: bool = False) -> asyncio.Task[Answer]:
         """One question, whoever waits for its answer; `again`: though nobody answers. Raises ServerUnavailable."""
