@@ -34,6 +34,9 @@ class Settings:
     """Is there a console at `/`? (SNAKEPIT_GATEWAY_CONSOLE: on or off)"""
     mcp: bool = True
     """Are tools served at `/mcp`? (SNAKEPIT_GATEWAY_MCP: on or off)"""
+    authorization_servers: tuple[str, ...] = ()
+    """Issuers of the tokens that the control plane takes, for MCP clients that get one by themselves
+    (SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS): URLs, with commas between."""
 
     @property
     def file_descriptor(self) -> int | None:
@@ -65,6 +68,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
         mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),
+        authorization_servers=read("SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS", _issuers, Settings.authorization_servers),
     )
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
         read.problems.append("SNAKEPIT_GATEWAY_TLS_CERT_FILE and SNAKEPIT_GATEWAY_TLS_KEY_FILE: TLS needs both of them")
@@ -88,6 +92,14 @@ def _origins(text: str) -> tuple[str, ...]:
         if scheme not in ("http", "https") or not host or "/" in host:
             raise ValueError(f"{each!r} is not an origin: write scheme and host, as in https://app.example.com")
     return origins
+
+
+def _issuers(text: str) -> tuple[str, ...]:
+    issuers = tuple(each.strip() for each in text.split(","))
+    for each in issuers:
+        if not each.startswith("https://"):
+            raise ValueError(f"{each!r} is not an issuer's URL: write it as its tokens do, as in https://login.example.com/realm")
+    return issuers
 
 
 def _positive(text: str) -> int:

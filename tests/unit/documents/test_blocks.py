@@ -1,8 +1,8 @@
 """Each piece of code in README and docs is known to somebody who runs or reads it: a language or a program that nobody knows fails here.
 
 What is only read here is run elsewhere: README and docs/clients.md by tests/integration/newcomer and tests/e2e/test_readme.py,
-docs/operations.md by tests/e2e/test_operations.py and test_failover.py, the page for callers by tests/integration/local, Python and pools
-by the tests beside this one. `kind` and `docker push` are run nowhere.
+docs/operations.md by tests/e2e/test_operations.py and test_failover.py, the page for callers by tests/integration/local, docs/http.md and
+docs/mcp.md by tests/integration/gateway, Python and pools by the tests beside this one. `kind` and `docker push` are run nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 from snakepit.cli.app import make_app
 from support.pages import PAGES, ROOT, Block, blocks
 
-RUN = {"README.md", "docs/clients.md", "docs/caller.md"}
+RUN = {"README.md", "docs/clients.md", "docs/caller.md", "docs/mcp.md"}
 """Pages whose commands of other programs are run."""
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""

@@ -18,7 +18,7 @@ from snakepit.cli.target import TargetOptions, signed
 from snakepit.errors import InvalidArguments, SnakepitError
 
 GROUP = "snakepit.commands"
-_MISSING = {"dev": "snakepit-local", "logs": "snakepit-local"}
+_MISSING = {"dev": "snakepit-local", "logs": "snakepit-local", "mcp": "snakepit-gateway"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
 
@@ -63,6 +63,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "connect": ("snakepit --kube connect", "snakepit connect --server production --port 7800"),
     "dev": ("snakepit dev pool.yaml --watch", "snakepit dev pools/*.yaml --store redis://localhost:6379/0"),
     "logs": ("snakepit logs", "snakepit logs digits --follow"),
+    "mcp": ("snakepit mcp notes", "snakepit --kube mcp team/notes --no-sessions"),
 }
 """Of each command: shown by its help, and on the page of the command line."""
 

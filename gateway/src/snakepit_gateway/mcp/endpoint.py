@@ -1,0 +1,164 @@
+"""`/mcp/{namespace}/{pool}` as an ASGI application: who asks is found out here, and the package does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import ServerEvent
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from snakepit.errors import InvalidArguments, PermissionDenied, SnakepitError, Unauthenticated
+from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.mcp.asked import Asked, Catalogues
+from snakepit_gateway.mcp.listening import Watches
+from snakepit_gateway.mcp.metadata import challenge
+from snakepit_gateway.mcp.server import Context, known, make_server
+
+VERSION = "mcp-protocol-version"
+CONVERSATION = b"mcp-session-id"
+PING_SECONDS = 15.0
+_CHANGED = b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\r\n\r\n'
+
+
+logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)  # it tells of each start and end
+
+
+class Endpoint:
+    """Every pool's."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._watches = Watches(gateway.leaving)
+        self._server = make_server(_asked, self._watches)
+        self._catalogues = Catalogues()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # the package compares some with the body
+        request = Request(scope, receive)
+        try:
+            asked = await self._find(request)
+            request.state.asked = asked
+            if request.method == "GET" and request.headers.get(VERSION, "") in ("", *HANDSHAKE_PROTOCOL_VERSIONS):
+                await self._listen(request, asked, send)
+                return
+        except Unauthenticated as error:
+            await challenge(request, error)(scope, receive, send)
+            return
+        token = known.set(asked.tools)
+        try:
+            # One for each request: nothing of it outlives that, and a client that hangs up takes its own tasks along.
+            manager = StreamableHTTPSessionManager(
+                self._server, stateless=True, max_request_body_size=self._gateway.settings.max_body_bytes
+            )
+            async with manager.run():
+                await manager.handle_request(scope, *_conversing(request, receive, send))
+        finally:
+            known.reset(token)
+
+    async def _find(self, request: Request) -> Asked:
+        """Raises Unauthenticated and PermissionDenied; what else keeps the pool from answering is said in MCP's own words."""
+        name = f"{request.path_params['namespace']}/{request.path_params['pool']}"
+        sessions = request.query_params.get("sessions", "on")
+        if sessions not in ("on", "off"):
+            raise InvalidArguments(f"sessions={sessions!r}: use on or off")
+        authorization = request.headers.get("authorization", "")
+        pools = await self._gateway.callers.of(request)
+        conversation = request.headers.get(CONVERSATION.decode(), "")
+        asked = Asked(
+            pools,
+            name,
+            sessions=sessions == "on",
+            timeout=_timeout(request.headers.get("snakepit-timeout")),
+            conversation=f"{name} {conversation} {authorization}" if conversation else "",
+        )
+        try:
+            return replace(asked, tools=await self._catalogues.of(pools, name, authorization))
+        except (Unauthenticated, PermissionDenied, InvalidArguments):
+            raise
+        except SnakepitError as error:
+            return replace(asked, problem=error)
+
+    async def _listen(self, request: Request, asked: Asked, send: Send) -> None:
+        """How clients before 2026-07-28 hear of changes."""
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            await Response("Accept must have text/event-stream", 406)(request.scope, request.receive, send)
+            return
+        async with self._watches.watching(asked.pool) as watch:
+            changes = asyncio.Event()
+
+            def heard(_: ServerEvent) -> None:
+                changes.set()
+
+            stop = watch.bus.subscribe(heard)
+            try:
+                stream = StreamingResponse(self._frames(changes), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+                await stream(request.scope, request.receive, send)
+            finally:
+                stop()
+
+    async def _frames(self, changes: asyncio.Event) -> AsyncIterator[bytes]:
+        yield b": listening\r\n\r\n"
+        leaving = asyncio.ensure_future(self._gateway.leaving.wait())
+        try:
+            while not leaving.done():
+                changed = asyncio.ensure_future(changes.wait())
+                try:
+                    await asyncio.wait((leaving, changed), timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                yield _CHANGED if changes.is_set() else b": ping\r\n\r\n"
+                changes.clear()
+        finally:
+            leaving.cancel()
+
+
+async def _asked(context: Context) -> Asked:
+    request: Request = context.request  # type: ignore[assignment]  # over HTTP there is one
+    asked: Asked = request.state.asked
+    return asked
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise InvalidArguments(f"header Snakepit-Timeout: {text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _conversing(request: Request, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """A client before 2026-07-28 gets an id for its conversation, which nobody keeps: its cancellations name requests by it."""
+    if request.method != "POST" or VERSION in request.headers:
+        return receive, send
+    body = bytearray()
+
+    async def reading() -> Message:
+        message = await receive()
+        body.extend(message.get("body", b""))
+        return message
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200 and _is_initialize(bytes(body)):
+            message["headers"] = [*message.get("headers", []), (CONVERSATION, secrets.token_hex(16).encode())]
+        await send(message)
+
+    return reading, sending
+
+
+def _is_initialize(body: bytes) -> bool:
+    """It is JSON, as it was answered."""
+    read = json.loads(body) if b'"initialize"' in body else None
+    return isinstance(read, dict) and read.get("method") == "initialize"
