@@ -63,6 +63,28 @@ def test_what_cant_be_carried_is_a_warning_on_stderr(snakepit) -> None:  # type:
     assert snakepit("call", "sample", "odd")[2].startswith(f"warning: {sentence}")
 
 
+def test_calls_are_listed_and_one_is_explained(snakepit) -> None:  # type: ignore[no-untyped-def]
+    assert snakepit("call", "sample", "fail", "message=gone")[0] == ExitStatus.RAISED
+    code, out, err = snakepit("calls", "sample", "--reason", "TOOL_ERROR", "--tool", "fail", "--limit", "1")
+    header, line = out.splitlines()
+    assert (code, err) == (0, "")
+    assert header.split()[:6] == ["ID", "POOL", "TOOL", "STATE", "REASON", "AGE"]
+    id_, *cells = line.split()
+    assert cells[:4] == ["default/sample", "fail", "ended", "LookupError"]
+    assert "gone" not in out
+    assert id_ in snakepit("calls", "--limit", "1000")[1]
+    assert snakepit("calls", "sample", "--slow", "1000")[1].count("\n") == 1
+    for words in (("explain", id_), ("explain", id_, "sample")):
+        code, out, err = snakepit(*words)
+        assert (code, err) == (0, "")
+        assert re.search(r"^State +ended: TOOL_ERROR, LookupError \(started: yes\)$", out, re.MULTILINE)
+        assert re.search(r"^[0-9.]+m?s +sent +sample-\S+/\d$", out, re.MULTILINE)
+        assert re.search(r"^[0-9.]+m?s +answered +TOOL_ERROR$", out, re.MULTILINE)
+    told = json.loads(snakepit("explain", id_, "-o", "json")[1])
+    assert (told["id"], told["reason"], told["events"][-1]["what"]) == (id_, "TOOL_ERROR", "answered")
+    assert snakepit("explain", "nobody")[0] == ExitStatus.USAGE
+
+
 def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyped-def]
     assert snakepit("call", "sample", "count", "to=3", "--stream") == (0, "0\n1\n2\n", "")
 

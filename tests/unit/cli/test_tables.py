@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from snakepit.cli.tables import GAP, Column, age, lines, size
+from snakepit.cli.tables import GAP, Column, age, lines, seconds, size
 
 
 def column(index: int, title: str, rank: int = 1) -> Column:
@@ -71,3 +71,11 @@ def test_ages_are_written_as_kubectl_writes_them(seconds: float, text: str) -> N
 )
 def test_sizes_are_written_as_kubernetes_writes_them(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0.0, "0.0ms"), (0.0004, "0.4ms"), (0.0131, "13ms"), (0.9, "900ms"), (2.14, "2.1s"), (45.2, "45s"), (3600.0, "3600s")],
+)
+def test_durations_have_two_digits_or_more(count: float, text: str) -> None:
+    assert seconds(count) == text

@@ -12,7 +12,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from snakepit import __version__, _extras
-from snakepit.cli import call, commands, doctor, failures, session
+from snakepit.cli import call, calls, commands, doctor, failures, session
 from snakepit.cli.output import Output
 from snakepit.cli.target import TargetOptions, signed
 from snakepit.errors import InvalidArguments, SnakepitError
@@ -27,6 +27,8 @@ _COMMANDS = (
     commands.workers,
     commands.tools,
     commands.sessions,
+    calls.calls,
+    calls.explain,
     doctor.doctor,
     commands.drain,
     commands.recycle,
@@ -50,6 +52,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "workers": ("snakepit workers default/digits", "snakepit workers digits -n team -o json"),
     "tools": ("snakepit tools digits", "snakepit tools digits classify -o yaml"),
     "sessions": ("snakepit sessions digits",),
+    "calls": ("snakepit calls", "snakepit calls digits --slow 0.5", "snakepit calls digits --reason WORKER_LOST -o json"),
+    "explain": ("snakepit explain 0193f5a8c0de7bbf8f3c2a1d",),
     "session get": ("snakepit session get digits user-42",),
     "session delete": ("snakepit session delete digits user-42",),
     "session rebind": ("snakepit session rebind digits user-42",),

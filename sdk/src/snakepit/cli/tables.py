@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.client.views import CallerInfo, ToolInfo, WorkerInfo
+from snakepit.client.views import CallerInfo, CallInfo, ToolInfo, WorkerInfo
 
 GAP = "   "
 NOTHING = "-"
@@ -159,6 +159,66 @@ def sessions(now: datetime) -> tuple[Column, ...]:
         Column("INCARNATION", lambda session: session.incarnation, 6, wide=True),
         Column("METADATA", lambda session: ",".join(f"{key}={value}" for key, value in sorted(session.metadata.items())), 6, wide=True),
     )
+
+
+def seconds(count: float) -> str:
+    """Write a duration: 0.4ms, 13ms, 2.1s, 45s."""
+    if count < 1:
+        return f"{count * 1000:.{count < 0.01:d}f}ms"
+    return f"{count:.{count < 10:d}f}s"
+
+
+def calls(now: datetime) -> tuple[Column, ...]:
+    """The columns of calls, with ages as of `now`."""
+    return (
+        Column("ID", lambda call: call.id, 0),
+        Column("POOL", lambda call: call.pool, 5),
+        Column("TOOL", lambda call: call.tool, 1),
+        Column("STATE", lambda call: call.state, 1),
+        Column("REASON", lambda call: call.error_type or call.reason, 2),
+        Column("AGE", lambda call: age((now - call.created).total_seconds()), 3),
+        Column("TOTAL", lambda call: seconds(call.total_seconds), 2),
+        Column("QUEUE", lambda call: seconds(call.queue_seconds), 4),
+        Column("RUN", lambda call: seconds(call.run_seconds), 4),
+        Column("TRIES", lambda call: call.tries, 5),
+        Column("WORKER", lambda call: call.worker, 3),
+        Column("CALLER", lambda call: call.caller, 6),
+        Column("SESSION", lambda call: call.session_id, 6, wide=True),
+        Column("IN", lambda call: size(call.bytes_in), 6, wide=True),
+        Column("OUT", lambda call: size(call.bytes_out), 6, wide=True),
+        Column("PARENT", lambda call: call.parent_call_id, 6, wide=True),
+        Column("TRACE", lambda call: call.trace_id, 6, wide=True),
+    )
+
+
+EVENTS = (
+    Column("AT", lambda event: seconds(event.seconds), 0),
+    Column("WHAT", lambda event: event.what, 0),
+    Column("DETAIL", lambda event: event.detail, 1),
+)
+
+
+def call_attributes(call: CallInfo) -> list[tuple[str, str]]:
+    """Rows of ATTRIBUTES; those of them that say something."""
+    ended = f"{call.reason}, {call.error_type}" if call.error_type else call.reason
+    rows = {
+        "Call": f"{call.tool} of {call.pool}",
+        "State": f"{call.state}: {ended} (started: {call.started})" if call.reason else call.state,
+        "Caller": call.caller,
+        "Session": call.session_id,
+        "Worker": f"{call.worker} ({call.incarnation})" if call.worker else "",
+        "Came": call.created.isoformat(timespec="milliseconds"),
+        "Total": seconds(call.total_seconds),
+        "Queue": seconds(call.queue_seconds),
+        "Run": seconds(call.run_seconds),
+        "Tries": str(call.tries),
+        "In, out": f"{size(call.bytes_in)}, {size(call.bytes_out)}",
+        "Priority": call.priority if call.priority != "normal" else "",
+        "Within": f"{call.parent_call_id} (depth {call.depth})" if call.depth else "",
+        "Trace": call.trace_id,
+        "Replica": call.replica,
+    }
+    return [(name, text) for name, text in rows.items() if text]
 
 
 ATTRIBUTES = (Column("ATTRIBUTE", lambda pair: pair[0], 0), Column("VALUE", lambda pair: pair[1], 0))

@@ -136,6 +136,7 @@ class CallInfo(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     id: str
+    pool: str
     tool: str
     caller: str
     session_id: str
