@@ -6,13 +6,15 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 import asyncio
+import base64
 import contextlib
+import json
 import socket
 from typing import Any
 
 import grpc
 
-from hostile.eve import MIB, POOL, Eve, call_frame, called, hello, many, pool_report, shout, show, sip
+from hostile.eve import MIB, PATIENCE_SECONDS, POOL, Eve, call_frame, called, hello, many, pool_report, shout, show, sip
 from hostile.wire import dial, hung_up, message, send
 from snakepit.v1 import (
     common_pb2,
@@ -94,6 +96,25 @@ class Links(Eve):
                 for first in range(0, len(frames), 30):
                     await asyncio.to_thread(message, sock, link_pb2.LinkRequest(frames=frames[first : first + 30]))
                 await asyncio.to_thread(sip, sock, 0.02)
+
+    async def calls_with_tokens_that_are_nobodys(self) -> None:
+        """Garbage, forged ones, and such of keys that there never were: each fails its own call, and its link goes on."""
+        head, claims, signature = self.target["tokens"]["eve"].split(".")
+        async with self._channel() as channel, self._link(channel, lane=False) as (_, stream):
+            for _ in range(self._count(30)):
+                odd = f"{self.chance.getrandbits(64):x}"
+                key = base64.urlsafe_b64encode(json.dumps({"alg": "RS256", "kid": odd}).encode()).decode().rstrip("=")
+                deep = base64.urlsafe_b64encode(b"[" * 5000).decode().rstrip("=")
+                forged = [f"{head}.{odd}.{signature}", f"{head}.{claims}.{odd}", f"{key}.{claims}.x"]
+                made = [odd, "\x00", "é" * 9000, f"{deep}.{deep}.x", *forged]
+                frames = [call_frame(id_, caller=link_pb2.Caller(token=made[id_ % len(made)])) for id_ in range(100)]
+                await stream.write(link_pb2.LinkRequest(frames=[*frames, call_frame(100)]))
+                results = list[link_pb2.Result]()
+                while len(results) <= len(frames):
+                    read: Any = await asyncio.wait_for(stream.read(), PATIENCE_SECONDS)
+                    results += [each.result for each in read.frames if each.HasField("result")]
+                assert {each.error.reason for each in results if each.id < 100} == {"UNAUTHENTICATED"}
+                assert [each.HasField("payload") for each in results if each.id == 100] == [True]
 
     async def the_same_id_again_and_again(self) -> None:
         for _ in range(self._count(20)):

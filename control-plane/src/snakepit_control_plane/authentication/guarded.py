@@ -77,10 +77,12 @@ class Guarded(Gate):
         return caller(identity)
 
     def known(self, token: str) -> Caller | None:
-        """See `gate.Gate`: one that was right a moment ago."""
+        """See `gate.Gate`: one that was right a moment ago, or doesn't change. Raises ServerUnavailable."""
+        if self._static is not None and (identity := self._static.find(token)) is not None:
+            return caller(identity)
         for issuer in ("", *self._others):
-            if (identity := self._good(token, issuer)) is not None and (issuer or self._wanted.audience in identity.audiences):
-                return caller(identity)
+            if (good := self._good(token, issuer)) is not None and (issuer or self._wanted.audience in good.audiences):
+                return caller(good)
         return None
 
     async def _of_cluster(self, token: str) -> Identity:
