@@ -51,6 +51,14 @@ def pyright() -> list[str]:
     return [node, str(_made("pyright", lambda folder: _fetch(fetch, folder)) / "node_modules/pyright/index.js")]
 
 
+def openapi_tools() -> Path:
+    """A folder with redocly, openapi-typescript and tsc in node_modules/.bin; skips where there is no Node or npm, or they can't be had."""
+    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
+        pytest.skip("the OpenAPI document is not looked over: there is no node, or no npm, here")
+    fetch = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    return _made("openapi", lambda folder: _fetch(fetch, folder))
+
+
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
     """A copy of the client in the cache, made ready; an unfinished one is made anew. Other checkouts may use theirs: the last few stay."""
     sources = sorted(path for path in (CLIENTS / name).iterdir() if path.is_file())

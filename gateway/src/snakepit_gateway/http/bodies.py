@@ -31,6 +31,14 @@ class HungUp(Cancelled):
     """Nobody waits for the answer."""
 
 
+class NewSession(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a PUT may say. `ttl_seconds` None: the pool's own."""
+
+    ttl_seconds: float | None = None
+    metadata: dict[str, str] = {}
+    group: str = ""
+
+
 async def whole(receive: Receive) -> bytes:
     """The body. Raises HungUp."""
     message = await receive()

@@ -19,14 +19,6 @@ from snakepit_gateway.problems import KeyNotFound, PreconditionFailed
 _ETAG = re.compile(r'"(\d{1,18})"')
 
 
-class NewSession(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What a PUT may say. `ttl_seconds` None: the pool's own."""
-
-    ttl_seconds: float | None = None
-    metadata: dict[str, str] = {}
-    group: str = ""
-
-
 class Sessions:
     """Each method answers one path."""
 
@@ -71,7 +63,7 @@ class Sessions:
 async def _made(pool: Pool, name: str, body: bytes) -> Response:
     """201 where there was none; else it is as it was."""
     try:
-        new = msgspec.json.decode(body, type=NewSession) if body else NewSession()
+        new = msgspec.json.decode(body, type=bodies.NewSession) if body else bodies.NewSession()
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArguments(f"the body may have ttlSeconds, metadata (texts) and group: {error}") from None
     session = pool.session(name, ttl_seconds=new.ttl_seconds, metadata=new.metadata, group=new.group)
