@@ -1,0 +1,158 @@
+"""The gateway before a control plane: every row of the table in snakepit.errors as HTTP has it, and whose its calls are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from snakepit.errors import BY_REASON, SnakepitError, ToolError
+from snakepit_control_plane.policy.rights import CALL, LOOK
+from snakepit_control_plane.server import Running
+from snakepit_gateway.problems import as_json, headers
+from support.callers import token
+from support.dev_server import Dev, dev
+from support.failures import PRODUCERS, Failing, pools
+from support.gateway import gateway
+from support.reviewer import Reviewer
+from support.simulated_agent import SimulatedAgent
+
+ELSEWHERE = {"CALL_NOT_FOUND", "TOOL_QUOTA", "PROTOCOL_MISMATCH", "DRAINING", "STALE_EPOCH", "UNAUTHENTICATED", "PERMISSION_DENIED"}
+"""What is asked in the console, and what agents and SDKs meet when they dial. The last two a caller meets as well: below."""
+SECONDS = 20.0
+GATEWAY = "system:serviceaccount:snakepit-system:gateway"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with dev(*pools(tmp_path_factory.mktemp("pools")), "--gateway", "off") as program:
+        program.is_ready()
+        yield program
+
+
+async def over_http(http: httpx.AsyncClient, failing: Failing, request: dict[str, Any]) -> httpx.Response:
+    """The same request."""
+    root, session = f"/v1/pools/{request['pool']}", f"/sessions/{request.get('session_id')}"
+    match failing.method:
+        case "SessionService/GetSession":
+            return await http.get(root + session)
+        case "SessionService/CreateSession":
+            return await http.put(root + session)
+        case "SessionService/SetState":
+            return await http.put(f"{root}{session}/state/{request['key']}", json=request["value"]["json"])
+    said = {
+        "Snakepit-Session": request.get("session_id", ""),
+        "Snakepit-Affinity": request.get("affinity", "").removeprefix("AFFINITY_").lower(),
+    }
+    headers = {name: each for name, each in said.items() if each}
+    return await http.post(f"{root}/tools/{request['tool']}", json=request["json"], headers=headers)
+
+
+@contextlib.asynccontextmanager
+async def holding(http: httpx.AsyncClient, failing: Failing) -> AsyncIterator[None]:
+    """What the request needs beside it."""
+    tasks = [asyncio.create_task(over_http(http, failing, failing.one_connection)) for _ in range(2 if failing.one_connection else 0)]
+    try:
+        while tasks and (await http.get(f"/v1/pools/{failing.request['pool']}")).json()["queueDepth"] < 1:
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("reason", [each for each in (*BY_REASON, ToolError.reason) if each not in ELSEWHERE])
+async def test_each_row_has_its_status_and_says_whether_the_tool_has_started(stage: Dev, reason: str) -> None:
+    kind = BY_REASON.get(reason, ToolError)
+    async with (
+        asyncio.timeout(2 * SECONDS),
+        PRODUCERS[reason](stage) as failing,
+        gateway(failing.address) as http,
+        holding(http, failing),
+    ):
+        answer = await over_http(http, failing, failing.request)
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (kind.http, "application/problem+json"), problem
+    assert (problem["reason"], problem["status"]) == (reason, kind.http)
+    assert problem["started"] in {"no", "maybe", "yes"}
+    assert problem["detail"]
+    assert ("Retry-After" in answer.headers) == ("retryAfter" in problem)
+
+
+@pytest.mark.parametrize("reason", sorted(ELSEWHERE))
+def test_rows_that_no_request_meets_have_one_too(reason: str) -> None:
+    error = BY_REASON[reason]("why", retry_after=0.2)
+    assert as_json(error)["status"] == error.http in range(400, 600)
+    assert headers(error)["Retry-After"] == "1"
+
+
+async def test_where_waiting_helps_retry_after_says_how_long(stage: Dev) -> None:
+    async with PRODUCERS["POOL_SATURATED"](stage) as failing, gateway(failing.address) as http:
+        answer = await over_http(http, failing, failing.request)
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_the_base_of_all_is_the_gateways_own_failure() -> None:
+    assert SnakepitError.http == 500
+
+
+# ---- whose calls
+
+
+@pytest.fixture
+def own_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return request.getfixturevalue("asking_settings") if "asks" in request.fixturenames else {}
+
+
+@pytest.fixture
+def own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's."""
+    (tmp_path / "gateway").write_text(token(GATEWAY))
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(tmp_path / "gateway"))
+
+
+def bearer(subject: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(subject)}"}
+
+
+async def test_a_call_is_that_of_whoever_has_the_token_and_the_gateway_may_nothing(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None
+) -> None:
+    asks.give("ada", CALL, LOOK)
+    async with gateway(server.address) as http:
+        assert (await http.post("/v1/pools/default/test/tools/echo", json={"a": 1}, headers=bearer("ada"))).json() == {"a": 1}
+        assert agent.calls[-1].caller.subject == "ada"
+        assert (await http.get("/v1/whoami", headers=bearer("ada"))).json()["subject"] == "ada"
+        eve = await http.post("/v1/pools/default/test/tools/echo", json={}, headers=bearer("eve"))
+        assert (eve.status_code, eve.json()["reason"]) == (403, "PERMISSION_DENIED")
+        assert eve.headers["WWW-Authenticate"] == 'Bearer realm="snakepit", error="insufficient_scope"'
+
+
+@pytest.mark.parametrize(
+    ("given", "challenge"),
+    [
+        ({}, 'Bearer realm="snakepit"'),
+        ({"Authorization": "Basic YTpi"}, 'Bearer realm="snakepit", error="invalid_token"'),
+        ({"Authorization": "Bearer nonsense"}, 'Bearer realm="snakepit", error="invalid_token"'),
+    ],
+)
+async def test_without_a_token_that_holds_nobody_is_let_in(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None, given: dict[str, str], challenge: str
+) -> None:
+    async with gateway(server.address) as http:
+        for answer in (await http.post("/v1/pools/default/test/tools/echo", headers=given), await http.get("/v1/pools", headers=given)):
+            assert (answer.status_code, answer.json()["reason"]) == (401, "UNAUTHENTICATED")
+            assert answer.headers["WWW-Authenticate"] == challenge
+
+
+async def test_the_gateways_own_token_is_nobody_elses(server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None) -> None:
+    asks.give(GATEWAY, CALL, LOOK)
+    async with gateway(server.address) as http:
+        assert (await http.post("/v1/pools/default/test/tools/echo")).status_code == 401
+    assert agent.calls == []
