@@ -27,6 +27,7 @@ GROUPS = (
     "busy",
     "tail",
     "plain",
+    "http",
     "large",
     "tls",
     "trust",

@@ -40,6 +40,7 @@ class Plane:
         self._environment = environment
         self._output = (BUILD / "bench-plane.log").open("ab")
         self.replicas: dict[str, subprocess.Popen[bytes]] = {}
+        self.gateways: dict[str, subprocess.Popen[bytes]] = {}
         self.agents: list[subprocess.Popen[bytes]] = []
         self.keepers: list[subprocess.Popen[bytes]] = []
         self.client: snakepit.Client
@@ -53,6 +54,7 @@ class Plane:
         return Meter(
             {
                 "client": [os.getpid()],
+                **({"gateway": [each.pid for each in self.gateways.values()]} if self.gateways else {}),
                 "control plane": [each.pid for each in self.replicas.values()],
                 "agent": [each.pid for each in self.agents],
                 "workers": [pid for each in self.keepers for pid in family(each.pid)],
@@ -64,6 +66,11 @@ class Plane:
         own = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_STORE": store}
         own |= {"SNAKEPIT_LINGER_SECONDS": "0", "SNAKEPIT_DRAIN_SECONDS": "0", **environment}
         self.replicas[address] = self._start("snakepit_control_plane.main", own)
+        return address
+
+    def start_gateway(self) -> str:
+        address = f"127.0.0.1:{free_port()}"
+        self.gateways[address] = self._start("snakepit_gateway.main", {"SNAKEPIT_GATEWAY_LISTEN": address, "SNAKEPIT_SERVER": self.server})
         return address
 
     def start_capsule(self, spec: SnakePoolSpec, pool: str = POOL, *, path: Path = HERE) -> None:
@@ -95,11 +102,11 @@ class Plane:
 
     async def end(self) -> None:
         """At once: nothing that runs matters any more. Workers go with their keeper, which goes on TERM with its agent gone."""
-        for process in (*self.agents, *self.replicas.values()):
+        for process in (*self.gateways.values(), *self.agents, *self.replicas.values()):
             process.kill()
         for process in self.keepers:
             process.terminate()
-        for process in (*self.agents, *self.replicas.values(), *self.keepers):
+        for process in (*self.gateways.values(), *self.agents, *self.replicas.values(), *self.keepers):
             await asyncio.to_thread(process.wait, 30)
         self._output.close()
 
