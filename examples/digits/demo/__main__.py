@@ -1,4 +1,4 @@
-"""The demo: a pool, real calls, a stream, a session, a killed worker, a clean stop. Exit 0 only if all of it was as it should be.
+"""The demo: a pool, real calls, HTTP, MCP, a stream, a session, a killed worker, a clean stop. Exit 0 only if all was as it should be.
 
 `python examples/digits/demo` runs it on this machine; `--server ADDRESS` on a cluster where the pool is applied.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import steps
 from cluster import Cluster
-from laptop import Laptop
+from front_door import call_without_us
+from laptop import POOL_FILE, Laptop
 from transcript import Transcript
 
 import snakepit
@@ -26,7 +29,9 @@ async def walk(place: steps.Place, out: Transcript) -> None:
     async with snakepit.Client(place.server, connect_timeout=steps.READY_SECONDS) as client:
         pool = client.pool(steps.POOL)
         await steps.wait_until_ready(pool, out)
-        await steps.classify_all(pool, out)
+        images = await steps.classify_all(pool, out)
+        if place.gateway:
+            await call_without_us(pool, place.gateway, images[0], out)
         await steps.stream(pool, out)
         await steps.kill_the_sessions_worker(pool, place, out)
 
@@ -57,7 +62,15 @@ async def main(server: str | None) -> int:
         return INTERRUPTED
     out.heading("All of it was as it should be" if not out.wrong else f"{len(out.wrong)} things were not as they should be")
     out.say(f"the demo took {time.monotonic() - began:.0f} s")
+    if not server:
+        start = f"{_shown(Path(sys.executable).with_name('snakepit'))} dev {_shown(POOL_FILE)}"
+        out.say(f"to see a pool's console in your browser: {start}, and open the address of its first line")
     return 1 if out.wrong else 0
+
+
+def _shown(path: Path) -> str:
+    """As somebody types it who has started the demo."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _on_interrupt(work: asyncio.Task[None], laptop: Laptop) -> None:

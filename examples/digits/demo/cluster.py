@@ -12,6 +12,7 @@ class Cluster:
 
     def __init__(self, server: str) -> None:
         self.server = server
+        self.gateway = ""
 
     async def kill_worker(self, worker: snakepit.WorkerInfo) -> None:
         capsule = worker.id.rpartition("/")[0]

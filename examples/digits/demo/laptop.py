@@ -29,13 +29,15 @@ class Laptop:
     def __init__(self) -> None:
         self.mark = f"{MARK}={secrets.token_hex(8)}"
         self.server = f"127.0.0.1:{_free_port()}"
+        self._door = f"127.0.0.1:{_free_port()}"
+        self.gateway = f"http://{self._door}"
         self.log = Path(tempfile.mkstemp(prefix="snakepit-demo-", suffix=".log")[1])
         self._dev: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         # On a leash: it dies with the demo, however that ends.
         leash = [sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), "snakepit.cli"]
-        argv = [*leash, "dev", str(POOL_FILE), "--listen", self.server]
+        argv = [*leash, "dev", str(POOL_FILE), "--listen", self.server, "--gateway", self._door]
         name, _, value = self.mark.partition("=")
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops it in order.

@@ -24,6 +24,8 @@ class Place(Protocol):
     """Where the pool runs: this machine, or a cluster."""
 
     server: str
+    gateway: str
+    """Its URL; empty: there is none."""
 
     async def kill_worker(self, worker: snakepit.WorkerInfo) -> None:
         """kill -9 its process."""

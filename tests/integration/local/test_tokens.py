@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from snakepit import Client as AsyncClient
@@ -16,6 +17,7 @@ from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError, Un
 from snakepit.sync import Client
 from snakepit_operator.fleet import Fleet
 from support.dev_server import Dev, Program, dev, pool_file, wait_until
+from support.ports import free_port
 from support.simulated_agent import SimulatedAgent
 
 ADA, BOB = "ada-0123456789abcdef", "bob-0123456789abcdef"
@@ -33,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Dev]:
-    with dev(pool_file(folder, "sample", "support.sample:Sample"), "--token-file", folder / "tokens.csv") as running:
+    gateway = f"127.0.0.1:{free_port()}"
+    with dev(pool_file(folder, "sample", "support.sample:Sample"), "--token-file", folder / "tokens.csv", "--gateway", gateway) as running:
         running.is_ready()
         yield running
 
@@ -75,6 +78,18 @@ def test_whoever_has_none_or_none_of_the_files_is_refused(server: Dev, folder: P
     for file, why in ((None, "sent no token"), (folder / "nobody", "none of --token-file's")):
         with Client(server.server, token_file=file) as stranger, pytest.raises(Unauthenticated, match=why):
             stranger.pool("sample").call("who")
+
+
+def test_the_gateway_calls_as_whoever_brings_a_token_and_for_nobody_else(server: Dev) -> None:
+    def who(**headers: str) -> httpx.Response:
+        return httpx.post(f"{server.gateway}/v1/pools/default/sample/tools/who", json={}, headers=headers, timeout=30)
+
+    assert who(Authorization=f"Bearer {ADA}").json() == ["ada", ["staff", "system:authenticated"]]
+    assert who(Authorization=f"Bearer {BOB}").json() == ["bob", ["system:authenticated"]]
+    for stranger in (who(), who(Authorization="Bearer nobody-0123456789abcdef")):
+        assert stranger.status_code == 401
+        assert stranger.json()["reason"] == "UNAUTHENTICATED"
+        assert "Bearer" in stranger.headers["www-authenticate"]
 
 
 def test_a_callers_token_makes_nobody_an_agent_or_the_operator(server: Dev, folder: Path) -> None:

@@ -57,8 +57,9 @@ def is_start(block: Block) -> bool:
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     folder = tmp_path_factory.mktemp("newcomer")
-    server = f"127.0.0.1:{free_port()}"
-    instead = {"~/": f"{folder}/", "localhost:7800": server, "snakepit dev pool.yaml": f"exec snakepit dev pool.yaml --listen {server}"}
+    server, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    start = f"exec snakepit dev pool.yaml --listen {server} --gateway {gateway}"
+    instead = {"~/": f"{folder}/", "localhost:7800": server, "localhost:7880": gateway, "snakepit dev pool.yaml": start}
     shell = Shell(checkout_in(folder), folder / "state", instead, SNAKEPIT_SERVER=server, COLUMNS="200")
     todo = iter(blocks("README.md", heading=HERE))
     for block in todo:
@@ -88,6 +89,20 @@ def test_the_command_comes_from_the_environment_that_the_readme_makes(newcomer: 
 def test_the_tool_is_called_from_the_command_line_and_from_python_as_the_readme_says(newcomer: Newcomer) -> None:
     (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("snakepit call")]
     assert newcomer.ran(block.text) == [*GREETING, *LETTERS, *GREETING, *LETTERS, "Guten Tag, Ada!"]
+
+
+def test_the_tool_is_called_with_curl_as_the_readme_says(newcomer: Newcomer) -> None:
+    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("curl")]
+    assert json.loads("".join(newcomer.ran(block.text))) == GREETING[0]
+
+
+def test_the_tool_is_called_by_an_mcp_client_as_the_readme_says(newcomer: Newcomer) -> None:
+    assert newcomer.ran("python agent.py") == ["['greet', 'open_session', 'spell']", "{'result': 'Hello, Ada!'}"]
+
+
+def test_the_console_is_where_the_first_line_says(newcomer: Newcomer) -> None:
+    page = newcomer.ran(f"curl -s --fail-with-body {newcomer.dev.lines[0].partition('console: ')[2]}")
+    assert "default/greetings" in "".join(page)
 
 
 def test_the_tools_state_is_what_it_wrote_in_the_session(newcomer: Newcomer) -> None:
@@ -309,7 +324,7 @@ def another(newcomer: Newcomer, adapter: str) -> Iterator[tuple[Program, str]]:
     """`snakepit dev` with the README's pool and another adapter, and its address."""
     file, server = newcomer.shell.folder / "another.yaml", f"127.0.0.1:{free_port()}"
     file.write_text((newcomer.shell.folder / "pool.yaml").read_text().replace("greetings.tools:Greetings", adapter).replace("s: 2", "s: 1"))
-    start = f". {newcomer.home}/state; exec snakepit dev {file} --listen {server}"
+    start = f". {newcomer.home}/state; exec snakepit dev {file} --listen {server} --gateway off"
     program = Program("bash", "-c", start, cwd=newcomer.shell.folder)
     try:
         yield program, server
