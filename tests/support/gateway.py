@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,11 +30,11 @@ async def gateway(server: str, **settings: Any) -> AsyncIterator[httpx.AsyncClie
 async def served(server: str, **settings: Any) -> AsyncIterator[str]:
     """A whole server at a free port, in the test's loop: its URL. What still runs at the end is cut off."""
     client = Client(server)
-    running = program(Settings(listen="127.0.0.1:0", drain_seconds=1, **settings), client)
+    running = program(Settings(listen="127.0.0.1:0", drain_seconds=1, linger_seconds=0, **settings), client)
     task = asyncio.create_task(running._serve(), name="gateway")  # noqa: SLF001  # `serve` takes the process's signals
     try:
         await eventually(lambda: running.started and client.links, "the gateway is ready")
         yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        running.should_exit = True
+        running.handle_exit(signal.SIGTERM, None)
         await task

@@ -54,7 +54,12 @@ class Front:
 
     async def start_gateway(self) -> None:
         port = free_port()
-        environment = {**os.environ, "SNAKEPIT_SERVER": self.server, "SNAKEPIT_GATEWAY_LISTEN": f"127.0.0.1:{port}"}
+        environment = {
+            **os.environ,
+            "SNAKEPIT_SERVER": self.server,
+            "SNAKEPIT_GATEWAY_LISTEN": f"127.0.0.1:{port}",
+            "SNAKEPIT_GATEWAY_LINGER_SECONDS": "1",
+        }
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "snakepit_gateway", env=environment)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             await eventually(lambda: _is_ready(http), f"the gateway at {port} is ready", 40)
