@@ -6,7 +6,6 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-imp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
@@ -55,7 +54,7 @@ def impersonated(bearer: Caller, subject: str, groups: Sequence[str]) -> Caller:
 
 def with_token(bearer: Caller, shown: Caller) -> Caller:
     """Whom a token names that `bearer` has passed on: whoever has somebody's token is that somebody, so no right is needed."""
-    return replace(shown, bearer=bearer, has_token=True)
+    return Caller(shown.name, shown.subject, shown.groups, shown.expires, bearer, has_token=True)
 
 
 def needed(caller: Caller) -> Iterator[tuple[Right, str]]:
