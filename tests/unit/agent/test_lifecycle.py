@@ -122,6 +122,11 @@ def test_the_reason_of_the_last_life_stays_until_the_next_is_ready() -> None:
     assert (world.seat.state, world.seat.reason) == (SeatState.STARTING, "ImportFailed")
     world.ready(0.2)
     assert (world.seat.reason, world.seat.message) == ("", "")
+    assert world.seat.ended == "ImportFailed: ModuleNotFoundError: no digits"
+    world.die(100.0)
+    world.ready(100.1)
+    (worker,) = report(1, "digits-0", 1, world.lifecycle, Ledger(), 101.0).report.workers
+    assert worker.ended == "Crashed: the worker ended: exit code 1"
 
 
 def test_a_setup_that_does_not_return_is_dumped_and_then_killed_once() -> None:

@@ -47,6 +47,7 @@ def test_the_successor_is_ready_before_the_old_one_takes_no_more_calls() -> None
     assert (world.seat.incarnation, world.seat.is_routable) == ("i1", True)
     assert world.lifecycle.became_ready("i2", 0.1, 2.0) == [Close("i1", keep=True)]
     assert (world.seat.incarnation, world.seat.is_routable) == ("i2", True)
+    assert world.seat.ended.startswith("Recycled: ")
     assert world.lifecycle.tick(3.0, {"i1"}) == []
     assert world.lifecycle.tick(4.0, ()) == [Stop("i1")]
     assert world.lifecycle.died("i1", "Crashed", "exit code 0", 4.1) == []

@@ -72,6 +72,7 @@ def _worker(capsule: str, slots: int, seat: Seat, lifecycle: Lifecycle, ledger: 
         traceback=(successor or seat).traceback,
         taken=counted is not None and counted.taken,
         python=seat.python,
+        ended=seat.ended,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from snakepit._retry import Backoff
 from snakepit_agent.model.actions import Action, Close, Finished, Policy, Start
 from snakepit_agent.model.ending import drain, kill, press
-from snakepit_agent.model.recycling import Why, due, most_at_once
+from snakepit_agent.model.recycling import WORDS, Why, due, most_at_once
 from snakepit_agent.model.restarts import forgive, is_failing
 from snakepit_agent.model.seats import Seat, SeatEvent, Seats, SeatState
 
@@ -162,7 +162,8 @@ class Lifecycle:
 
     def _succeed(self, old: Seat, now: float, *, keep: bool = True) -> list[Action]:
         """The successor is what counts from now on; the old one finishes."""
-        self.seats.current[old.index] = self.seats.successors.pop(old.index)
+        successor = self.seats.current[old.index] = self.seats.successors.pop(old.index)
+        successor.ended = f"Recycled: {WORDS[Why(old.wish)]}"
         self.seats.leaving[old.index] = old
         self.recycled[old.wish] += 1
         return drain(old, self.policy, now, keep=keep)
@@ -222,6 +223,8 @@ class Lifecycle:
         return press(seat, self.policy, now, busy=seat.incarnation in busy, kept=seat.incarnation in kept)
 
     def _start(self, seat: Seat, now: float) -> Start:
+        if seat.lives and seat.reason:
+            seat.ended = f"{seat.reason}: {seat.message}"
         seat.move(SeatEvent.START)
         self.seats.name(seat, self._new_incarnation())
         seat.lives += 1

@@ -66,7 +66,7 @@ class Seat:
     """One process of a worker index, or the wish for one: its state, and how it came to it.
 
     `share`: what of each recycling limit holds for this life. `wish`: why it is to be recycled. `calls`: how many it has ended.
-    `own_bytes`: memory that it shares with no other process; 0: unknown, as is `rss_bytes`.
+    `own_bytes`: memory that it shares with no other process; 0: unknown, as is `rss_bytes`. `ended`: how the life before this one did.
     """
 
     index: int
@@ -87,6 +87,7 @@ class Seat:
     reason: str = ""
     message: str = ""
     traceback: str = ""
+    ended: str = ""
     failures: int = 0
     backoff: float = 0.0
     retry_at: float = 0.0

@@ -40,7 +40,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     """One life of a worker. `state`: starting, ready, draining, backoff, stopped; `liveness`: live, suspect, lost.
 
     `own_bytes`: memory that it shares with no other process, 0 where it was not measured (see docs/workers.md). `taken`: in a pool with
-    worker.exclusive, it belongs to a session. `traceback`: of what kept it, or its successor, from starting.
+    worker.exclusive, it belongs to a session. `traceback`: of what kept it, or its successor, from starting. `ended`: how the
+    life before this one did.
     """
 
     id: str
@@ -62,6 +63,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     taken: bool = False
     traceback: str = ""
     python: str = ""
+    ended: str = ""
 
 
 class ToolInfo(msgspec.Struct, frozen=True, rename="camel"):

@@ -64,7 +64,7 @@ class Pool(_message.Message):
     def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "own_bytes", "traceback", "taken", "python")
+    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "own_bytes", "traceback", "taken", "python", "ended")
     ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class Worker(_message.Message):
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: str
     state: WorkerState
@@ -103,7 +104,8 @@ class Worker(_message.Message):
     traceback: str
     taken: bool
     python: str
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ..., own_bytes: _Optional[int] = ..., traceback: _Optional[str] = ..., taken: _Optional[bool] = ..., python: _Optional[str] = ...) -> None: ...
+    ended: str
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ..., own_bytes: _Optional[int] = ..., traceback: _Optional[str] = ..., taken: _Optional[bool] = ..., python: _Optional[str] = ..., ended: _Optional[str] = ...) -> None: ...
 
 class ListPoolsRequest(_message.Message):
     __slots__ = ()
