@@ -8,7 +8,7 @@ BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements pictures
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -122,6 +122,9 @@ requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
 
 docs: setup ## Generate docs/errors.md, references and pictures, and check that what the documents point at is there
 	@$(BIN)/python hack/docs.py
+
+pictures: setup ## Take the pictures of the console that docs/console.md shows, in a browser (chromium)
+	@SNAKEPIT_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/integration/gateway/test_console_in_a_browser.py
 
 clean: ## Remove what the other targets made
 	@rm -rf .venv .venv-bench .venv-release .state .mypy_cache .ruff_cache .pytest_cache build dist site

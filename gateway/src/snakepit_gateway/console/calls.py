@@ -11,7 +11,7 @@ from snakepit.errors import InvalidArguments
 from snakepit_gateway.console import picture
 from snakepit_gateway.console.desk import Context, href, pool_of, said
 from snakepit_gateway.console.pool import head
-from snakepit_gateway.console.viewer import Viewer
+from snakepit_gateway.console.viewer import CANCEL, Viewer
 
 SHOWN = 50
 FILTERS = ("state", "tool", "caller", "session", "reason")
@@ -42,8 +42,9 @@ def _seconds(text: str) -> float:
 async def call(viewer: Viewer, request: Request) -> Context:
     """What one call's page shows."""
     name = pool_of(request)
-    top, found = await asyncio.gather(head(viewer, name), viewer.call(name, said(request, "id")))
-    return {**top, "call": found, "stages": picture.stages(found), "done": request.query_params.get("done", "")}
+    top, found, who = await asyncio.gather(head(viewer, name), viewer.call(name, said(request, "id")), viewer.who())
+    may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
+    return {**top, "call": found, "may": may, "stages": picture.stages(found), "done": request.query_params.get("done", "")}
 
 
 async def cancel(viewer: Viewer, request: Request) -> str:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from snakepit.errors import InvalidArguments, PermissionDenied, SnakepitError, Unauthenticated
+from snakepit.errors import InvalidArguments, SnakepitError, Unauthenticated
 from snakepit_gateway.console import words
 from snakepit_gateway.console.live import Live, Part
 from snakepit_gateway.console.shared import Shared
@@ -27,7 +27,7 @@ _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
@@ -199,8 +199,3 @@ def said(request: Request, name: str, most: int = 200) -> str:
     if len(value) > most:
         raise InvalidArguments(f"{name} has {len(value)} characters, and may have {most}")
     return value
-
-
-def refuse(right: str, who: str) -> PermissionDenied:
-    """The console offers nothing to somebody who lacks the right; the control plane refuses it anyway."""
-    return PermissionDenied(f"{who or 'nobody'} may not {right}")

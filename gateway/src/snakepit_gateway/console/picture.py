@@ -15,6 +15,8 @@ from snakepit.client.views import CallInfo, Minute, WorkerInfo
 
 HOUR = 60
 _LONG_SECONDS = 1.0
+_NEW_SECONDS = 30.0
+"""So long it is said at a worker how its last life ended."""
 _SHOWN_SLOTS = 12
 
 
@@ -86,6 +88,8 @@ def _cell(worker: WorkerInfo, index: int, tools: list[str]) -> Cell:
     )
     slots = tuple(at < worker.running for at in range(worker.slots)) if worker.slots <= _SHOWN_SLOTS else ()
     why = f"{worker.reason}: {worker.message}" if worker.reason and worker.state != "ready" else ""
+    if not why and worker.ended and worker.age_seconds < _NEW_SECONDS:
+        why = worker.ended
     return Cell(worker.id, index, kind, word, worker.running, slots, names, long, why)
 
 
@@ -95,8 +99,8 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def restarted(workers: Iterable[WorkerInfo], most: int = 12) -> list[WorkerInfo]:
-    """Those with earlier lives, or something to say; whose present life is youngest comes first."""
-    told = [each for each in workers if each.restarts or each.reason]
+    """Those with earlier lives; whose present life is youngest comes first."""
+    told = [each for each in workers if each.ended]
     return sorted(told, key=lambda each: each.age_seconds)[:most]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from snakepit.client.findings import causes, of_pool
 from snakepit.client.views import CallInfo, WorkerInfo
-from snakepit.errors import InvalidArguments
+from snakepit.errors import InvalidArguments, PermissionDenied
 from snakepit_gateway.console import picture
 from snakepit_gateway.console.desk import Context, draw, href, pool_of, said
 from snakepit_gateway.console.live import Part
@@ -31,9 +32,12 @@ async def head(viewer: Viewer, name: str) -> Context:
     return {"pool_name": name, "base": f"/pools/{name}", "info": info, "wrong": wrong(info), "rights": rights}
 
 
-async def calls(viewer: Viewer, name: str, state: str) -> list[CallInfo]:
-    """Those that wait, or run; of somebody who may not list all, their own."""
-    return await viewer.calls(name, 0.5, state=state, limit=_MOST_CALLS)
+async def calls(viewer: Viewer, name: str, **filters: Any) -> list[CallInfo]:
+    """Those that wait, or run, or are a session's; of somebody who may not list all, their own; of somebody who may not call, none."""
+    try:
+        return await viewer.calls(name, 0.4, **{"limit": _MOST_CALLS, **filters})
+    except PermissionDenied:
+        return []
 
 
 async def gather(viewer: Viewer, request: Request) -> Context:
@@ -41,7 +45,7 @@ async def gather(viewer: Viewer, request: Request) -> Context:
     name = pool_of(request)
     (top, workers, history), (running, waiting) = await asyncio.gather(
         asyncio.gather(head(viewer, name), viewer.workers(name), history_of(viewer, name, 2.0)),
-        asyncio.gather(calls(viewer, name, "running"), calls(viewer, name, "queued")),
+        asyncio.gather(calls(viewer, name, state="running"), calls(viewer, name, state="queued")),
     )
     show = _SHOWN.get(request.query_params.get("show", ""), "all")
     capsules = picture.capsules([each for each in workers if _wanted(each, show)], running)
@@ -93,7 +97,7 @@ def counts(workers: Iterable[WorkerInfo]) -> dict[str, int]:
 async def worker(viewer: Viewer, request: Request) -> Context:
     """What a worker's page shows."""
     name, id_ = pool_of(request), said(request, "id")
-    top, workers, running = await asyncio.gather(head(viewer, name), viewer.workers(name), calls(viewer, name, "running"))
+    top, workers, running = await asyncio.gather(head(viewer, name), viewer.workers(name), calls(viewer, name, state="running"))
     found = next((each for each in workers if each.id == id_), None)
     mine = [each for each in running if found is not None and each.incarnation == found.incarnation]
     word = picture.kind_of(found) if found is not None else ("off", "gone")

@@ -8,10 +8,10 @@ from starlette.requests import Request
 
 from snakepit.client.views import WorkerInfo
 from snakepit_gateway.console import picture
-from snakepit_gateway.console.desk import Context, href, pool_of, refuse, said
+from snakepit_gateway.console.desk import Context, href, pool_of, said
 from snakepit_gateway.console.overview import page_of
-from snakepit_gateway.console.pool import head
-from snakepit_gateway.console.viewer import READ_SESSION, Viewer
+from snakepit_gateway.console.pool import calls, head
+from snakepit_gateway.console.viewer import SESSION, Viewer
 from snakepit_gateway.console.words import pretty, size
 from snakepit_gateway.values import jsonable
 
@@ -34,23 +34,21 @@ async def gather(viewer: Viewer, request: Request) -> Context:
 async def session(viewer: Viewer, request: Request) -> Context:
     """What one session's page shows; with `key`, that key's value."""
     name, id_, key = pool_of(request), said(request, "id"), said(request, "key", 256)
-    top = await head(viewer, name)
+    top, who = await asyncio.gather(head(viewer, name), viewer.who())
     mine = viewer.pool(name).session(id_)
-    info, versions, workers, calls = await asyncio.gather(
+    info, versions, workers, latest = await asyncio.gather(
         viewer.shared.get((viewer.identity, name, "session", id_), 1.0, mine.info),
         viewer.shared.get((viewer.identity, name, "state", id_), 2.0, mine.state.versions),
         viewer.workers(name),
-        viewer.calls(name, 2.0, session=id_, limit=10),
+        calls(viewer, name, session=id_, limit=10),
     )
-    value = ""
-    if key:
-        if READ_SESSION not in top["rights"]:
-            raise refuse(READ_SESSION, (await viewer.who()).subject)
-        value = shown(await mine.state.get(key))
+    own = bool(who.subject) and (info.group in who.groups if info.group else info.owner == who.subject)
+    may = {what: own or right in top["rights"] for what, right in SESSION.items()}
+    value = shown(await mine.state.get(key)) if key and may["read"] else ""
     bound = next((each for each in workers if each.id == info.worker and each.incarnation == info.incarnation), None)
-    where = {"bound": bound, "word": _word(bound, info.worker), "calls": calls}
+    where = {"bound": bound, "word": _word(bound, info.worker), "calls": latest}
     state = {"keys": sorted(versions.items()), "key": key, "value": value, "done": request.query_params.get("done", "")}
-    return {**top, "id": id_, "session": info, **where, **state}
+    return {**top, "id": id_, "session": info, "may": may, **where, **state}
 
 
 def shown(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 MOST_KEPT = 2048
-BUSY_SHARE = 0.1
+BUSY_SHARE = 0.25
 """An answer that took long is kept for longer, so that asking for it takes this share of the time at most."""
 
 

@@ -15,7 +15,9 @@ from snakepit_gateway.console.shared import Shared
 T = TypeVar("T")
 
 CALL = "create snakepools/call"
-READ_SESSION = "get snakepools/sessions"
+CANCEL = "delete snakepools/calls"
+SESSION = {"read": "get snakepools/sessions", "rebind": "update snakepools/sessions", "delete": "delete snakepools/sessions"}
+"""On those of others. One's own are one's own."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Viewer:
         return await self._shared("rights", name, 10.0, self.pool(name).rights)
 
     async def info(self, name: str) -> PoolInfo:
-        return await self._shared("info", name, 0.5, self.pool(name).info)
+        return await self._shared("info", name, 0.4, self.pool(name).info)
 
     async def workers(self, name: str) -> list[WorkerInfo]:
-        return await self._shared("workers", name, 0.5, self.pool(name).workers)
+        return await self._shared("workers", name, 0.4, self.pool(name).workers)
 
     async def tools(self, name: str) -> list[ToolInfo]:
         return await self._shared("tools", name, 5.0, self.pool(name).tools)
@@ -64,7 +66,7 @@ class Viewer:
         return await self._shared(key, name, every, lambda: self.pool(name).calls(**filters))
 
     async def call(self, name: str, call_id: str) -> CallInfo:
-        return await self._shared(f"call {call_id}", name, 0.5, lambda: self.pool(name).call_info(call_id))
+        return await self._shared(f"call {call_id}", name, 0.4, lambda: self.pool(name).call_info(call_id))
 
     def changed(self, name: str) -> None:
         """Something of the pool was: nobody is shown what was before."""

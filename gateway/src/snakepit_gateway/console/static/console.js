@@ -35,7 +35,7 @@
       ],
       scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 0.1) * 1.1] }, ms: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
       axes: [
-        { ...axis, values: (_, all) => all.map(clock) },
+        { ...axis, size: 30, values: (_, all) => all.map(clock) },
         { ...axis, size: 46 },
         { ...axis, side: 1, scale: "ms", size: 64, grid: { show: false }, values: (_, all) => all.map((each) => each >= 1000 ? each / 1000 + " s" : each + " ms") },
       ],
