@@ -91,6 +91,14 @@ def test_the_notes_say_what_is_alone_and_so_can_be_away_for_minutes(helm: Path) 
     assert ("operator.replicas=2" in alone, "controlPlane.replicas=2" in alone) == (True, True)
 
 
+def test_the_notes_say_how_to_see_the_console(helm: Path) -> None:
+    assert "console" not in notes_of(helm)
+    notes = notes_of(helm, "--set", "gateway.enabled=true")
+    assert "port-forward -n system service/snakepit-gateway 7880" in notes
+    assert "https://localhost:7880" in notes
+    assert "--audience snakepit.system" in notes
+
+
 def notes_of(helm: Path, *values: str) -> str:
     command = [helm, "install", "snakepit", CHART, "-n", "system", "--dry-run=client", *values]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
