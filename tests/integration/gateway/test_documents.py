@@ -15,7 +15,7 @@ from support.gateway import served
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/http.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```sh\n(.*?)```\n\n```\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import yaml
 from snakepit.cli.app import make_app
 from support.pages import PAGES, ROOT, Block, blocks
 
-RUN = {"README.md", "docs/clients.md", "docs/caller.md", "docs/mcp.md"}
+RUN = {"README.md", "docs/clients.md", "docs/caller.md", "docs/http.md", "docs/mcp.md"}
 """Pages whose commands of other programs are run."""
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
