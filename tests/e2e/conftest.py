@@ -15,6 +15,7 @@ IN_THE_PODS = (
     "probe.py",
     "load.py",
     "roll.py",
+    "web.py",
     "actor.py",
     "hazard.py",
     "intruder.py",

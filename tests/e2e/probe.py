@@ -16,6 +16,11 @@ class Probe(Adapter):
         return {"pod": os.environ.get("HOSTNAME", ""), "pid": os.getpid()}
 
     @tool
+    def caller(self, *, ctx: Context) -> str:
+        """Who has called it."""
+        return ctx.caller.subject
+
+    @tool
     def work(self, seconds: float) -> int:
         """Take that long; returns the process id."""
         time.sleep(seconds)

@@ -1,0 +1,123 @@
+"""The gateway on the cluster: who asks it is known, refused and served as in any other way, and its replacement costs no request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.incluster import ALL_REPLICAS, E2E, Load, call_token, probe_pool
+from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, wait_available
+
+pytestmark = pytest.mark.timeout(240)
+
+POOL = "front"
+ASK = """
+import json, sys
+sys.path.insert(0, "/code")
+import web
+words, headers = json.load(sys.stdin)
+print(json.dumps(web.asked(*words, **headers)))
+"""
+DIAL = "import json, sys; exec(sys.stdin.read()); print(json.dumps(dialled(sys.argv[1:])))"
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def gateway(namespace: str) -> Iterator[str]:
+    """The release with gateway.enabled, beside a pool; then without it again. The pool's path."""
+    apply(probe_pool(POOL, replicas=2, worker={"processes": 2}), namespace=namespace)
+    install(SYSTEM, "--set", "gateway.enabled=true")
+    wait_available(POOL, namespace=namespace)
+    yield f"/v1/pools/{namespace}/{POOL}"
+    kubectl("delete", f"sp/{POOL}", "-n", namespace, "--wait=false")
+    install(SYSTEM)
+
+
+@pytest.fixture(scope="module")
+def ask(gateway: str, namespace: str) -> Ask:
+    """`ask("GET", path, body, token, **headers)`, from a pod of that namespace."""
+
+    def ask(*words: Any, **headers: str) -> dict[str, Any]:
+        command = ("exec", "-i", "caller", "-n", namespace, "--", "python3", "-c", ASK)
+        return dict(json.loads(kubectl(*command, stdin=json.dumps([words, headers]))))
+
+    return ask
+
+
+def test_a_request_is_served_as_whose_token_it_has(gateway: str, ask: Ask, namespace: str) -> None:
+    token = call_token("default", namespace)
+    subject = f"system:serviceaccount:{namespace}:default"
+    found = ask("POST", f"{gateway}/tools/caller", {}, token)
+    assert (found["status"], json.loads(found["body"])) == (200, subject)
+    assert json.loads(ask("GET", "/v1/whoami", None, token)["body"])["subject"] == subject
+
+
+def test_who_has_no_token_is_asked_for_one_and_who_has_no_right_is_told_which_and_is_in_the_audit_log(gateway: str, ask: Ask) -> None:
+    unknown = ask("POST", f"{gateway}/tools/caller", {})
+    assert (unknown["status"], unknown["headers"]["www-authenticate"].split()[0]) == (401, "Bearer")
+    refused = ask("POST", f"{gateway}/tools/caller", {}, call_token("default", SYSTEM))
+    told = json.loads(refused["body"])
+    assert (refused["status"], told["reason"], told["started"]) == (403, "PERMISSION_DENIED", "no")
+    assert "create" in told["detail"], told
+    assert "snakepools/call" in told["detail"], told
+    subject = f"system:serviceaccount:{SYSTEM}:default"
+
+    through = f"system:serviceaccount:{SYSTEM}:snakepit-gateway"
+
+    def written() -> bool:
+        replicas = ("-n", SYSTEM, "-l", "app.kubernetes.io/component=control-plane", "--tail=-1")
+        lines = [json.loads(line) for line in kubectl("logs", *replicas).splitlines() if "snakepit.audit" in line]
+        found = [json.loads(line["message"]) for line in lines]
+        return any((each["subject"], each.get("through")) == (subject, through) for each in found)
+
+    eventually(written, "the denial is in a replica's audit log: of who asked, through the gateway", timeout=20)
+
+
+def test_the_console_shows_the_pool(gateway: str, ask: Ask, namespace: str) -> None:
+    found = ask("GET", f"/pools/{namespace}/{POOL}", None, call_token("default", namespace), Accept="text/html")
+    assert found["status"] == 200
+    assert found["headers"]["content-type"].startswith("text/html")
+    assert POOL in found["body"]
+
+
+@pytest.mark.skipif(not HERMETIC, reason="whether the cluster's network enforces NetworkPolicies isn't known")
+def test_it_reaches_the_control_plane_and_nothing_else(gateway: str) -> None:
+    def of(component: str) -> tuple[str, str]:
+        pods = get("pods", namespace=SYSTEM, selector=f"app.kubernetes.io/component={component}")
+        pod = next(each for each in pods if "deletionTimestamp" not in each["metadata"])
+        return pod["metadata"]["name"], pod["status"]["podIP"]
+
+    (name, _), (_, control_plane), (_, redis), (_, operator) = map(of, ("gateway", "control-plane", "redis", "operator"))
+    allowed = {f"{control_plane}:{port}" for port in (7800, 7802)}
+    others = [f"{control_plane}:7801", f"{redis}:6379", f"{operator}:7803", "kubernetes.default.svc:443"]
+    code = (E2E / "intruder.py").read_text()
+    found = json.loads(kubectl("exec", "-i", name, "-n", SYSTEM, "--", "python3", "-c", DIAL, *allowed, *others, stdin=code))
+    assert {address for address, what in found.items() if what == "connected"} == allowed, found
+
+
+def test_gateways_and_control_planes_are_replaced_under_load_and_no_request_fails(gateway: str, namespace: str) -> None:
+    with Load("web", POOL, namespace=namespace, server=ALL_REPLICAS, script="web.py") as calls:
+        calls.wait_for_more()
+        deployments = [f"deployment/snakepit-{each}" for each in ("gateway", "control-plane")]
+        kubectl("rollout", "restart", "-n", SYSTEM, *deployments)
+        for each in deployments:
+            kubectl("rollout", "status", each, "-n", SYSTEM, "--timeout=120s")
+        component = "app.kubernetes.io/component=gateway"
+        eventually(lambda: len(get("pods", namespace=SYSTEM, selector=component)) == 2, "the old gateways have ended")
+        calls.wait_for_more()
+        assert calls.finish()["failed"] == {}
+
+
+def test_a_tool_is_called_by_mcp_as_whose_token_the_request_has(gateway: str, ask: Ask, namespace: str) -> None:
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    called = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "caller", "arguments": {}, "_meta": meta}}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "caller"}
+    headers["Accept"] = "application/json, text/event-stream"
+    path = f"/mcp/{namespace}/{POOL}"
+    assert ask("POST", path, called, **headers)["status"] == 401
+    found = ask("POST", path, called, call_token("default", namespace), **headers)
+    assert (found["status"], f"system:serviceaccount:{namespace}:default" in found["body"]) == (200, True), found
