@@ -19,6 +19,7 @@ import pytest
 from snakepit.errors import WorkerLost
 from snakepit_agent.model import slots
 from snakepit_control_plane.model import capsule as workers
+from snakepit_control_plane.model.call import RECALLED
 from snakepit_control_plane.policy import placement as route
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
@@ -163,31 +164,31 @@ async def test_calls_sent_ahead_of_a_quick_tool_that_once_takes_long_are_served_
 async def test_a_quick_call_waits_a_few_milliseconds_behind_a_slow_one_while_a_slot_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The least of several rounds: how long a machine that does other things keeps a process from running is not what is asked."""
+    """One of many, as a machine that does other things keeps processes from running; of those that were called back, as the others
+    may never have been behind the slow one."""
     monkeypatch.setattr(workers, "WAKE_SECONDS", workers.AHEAD_SECONDS)  # However fast the machine is, they go behind the slow one.
     waits: list[float] = []
     async with two_workers() as (server, caller):
-        for number in range(100):
-            before = recalled(server)
-            waited = await longest_wait_behind_a_slow_call(caller, tmp_path / str(number))
-            if recalled(server) > before:
-                waits.append(waited)
-            if len(waits) == 5:
-                break
-    assert len(waits) > 2, "hardly anything was ever called back"
-    assert min(waits) < 0.01, waits
+        for number in range(50):
+            waits += await waits_behind_a_slow_call(server, caller, tmp_path / str(number))
+            if waits and min(waits) < 0.01:
+                return
+    pytest.fail(f"of {len(waits)} calls that were called back, none was quick: {sorted(waits)}")
 
 
-async def longest_wait_behind_a_slow_call(caller: Caller, journal: Path) -> float:
-    """From being made to being begun, of five quick calls that are made right after one of 0.1 s."""
+async def waits_behind_a_slow_call(server: Running, caller: Caller, journal: Path) -> list[float]:
+    """Of five quick calls that are made right after one of 0.1 s: how long those that were called back waited to be begun."""
     arguments = {"number": 0, "journal": str(journal)}
     for _ in range(30):
         await caller.call("step", arguments, timeout=30)
-    made = time.monotonic()
     slow = caller.start("step", {**arguments, "seconds": 0.1}, timeout=30)
     answers = await asyncio.gather(*[caller.call("step", arguments, timeout=30) for _ in range(5)])
     await slow
-    return max(answer.json.list_value.values[1].number_value for answer in answers) - made
+    begun = {answer.call_id: answer.json.list_value.values[1].number_value for answer in answers}
+    records = server.flow.pools[POOL].records or ()
+    return [
+        begun[each.call_id] - each.came_at for each in records if each.call_id in begun and RECALLED in [leg.why for leg in each.before]
+    ]
 
 
 async def test_calls_sent_ahead_of_a_worker_that_is_killed_run_on_its_successor_and_only_the_one_that_it_ran_is_lost(

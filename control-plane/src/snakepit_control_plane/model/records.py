@@ -102,7 +102,7 @@ def record_of(call: Call, result: link_pb2.Result | None, reason: str, now: floa
         if worker is None:
             # It has had the outcome of another one, of its idempotency key.
             of, life = result.worker, result.incarnation
-        if result.HasField("pieces"):
+        if call.sink is not None and result.HasField("pieces"):
             bytes_out += sum(result.pieces.sections)
     call_id, tool, session_id = request.call_id, request.tool, request.session_id
     if call.bytes > MOST_BESIDE:
