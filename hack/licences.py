@@ -31,6 +31,14 @@ _NAMES = {
 """What packages without an SPDX expression say. Classifiers tell the BSD licences not apart: their packages were looked at."""
 
 
+STATIC = REQUIREMENTS.parent / "gateway/src/snakepit_gateway/console/static"
+VENDORED = {
+    "htmx": "0BSD",
+    "uplot": "MIT",
+}
+"""What the gateway brings along for browsers, in STATIC, each with its licence beside it: NAME-VERSION….min.js, NAME.LICENSE."""
+
+
 class Pinned(NamedTuple):
     """`hashes` are of all archives that the index has of that version."""
 

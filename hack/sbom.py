@@ -119,6 +119,14 @@ def needed(wheel: Message, there: dict[str, Message]) -> dict[str, Message]:
     return found
 
 
+def vendored(packages: Iterable[str]) -> Iterator[Component]:
+    """What the gateway, if it is one of the packages, has for browsers."""
+    for each in sorted(licences.STATIC.glob("*.min.js")) if "snakepit-gateway" in packages else ():
+        name, version, *part = each.name.removesuffix(".min.js").split("-")
+        licence = LicenseFactory().make_from_string(licences.VENDORED[name])
+        yield Component(name="-".join((name, *part)), version=version, licenses=[licence])
+
+
 def bom(subject: Component, components: Iterable[Component]) -> Bom:
     made = Bom(components=components)
     made.metadata.component = subject
@@ -133,7 +141,8 @@ def of_wheel(wheel: Path) -> Bom:
     hashes = {each.name: each.hashes for each in licences.pinned("dev")}
     subject = python_component(metadata, [f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"])
     packages = needed(metadata, installed(ROOT / ".venv"))
-    return bom(subject, [python_component(each, hashes.get(name, ())) for name, each in packages.items()])
+    python = [python_component(each, hashes.get(name, ())) for name, each in packages.items()]
+    return bom(subject, [*python, *vendored([subject.name])])
 
 
 def of_image(name: str) -> Bom:
@@ -148,7 +157,7 @@ def of_image(name: str) -> Bom:
         purl = PackageURL("oci", None, image.rpartition("/")[2].partition(":")[0], digest)
         subject = Component(name=image, version=digest, type=ComponentType.CONTAINER, purl=purl)
         subject.licenses.add(LicenseFactory().make_from_string(APACHE))
-        return bom(subject, [*python, *debian_components(root)])
+        return bom(subject, [*python, *vendored(packages), *debian_components(root)])
 
 
 @contextlib.contextmanager

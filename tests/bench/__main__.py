@@ -41,6 +41,7 @@ GROUPS = (
     "autoscaling",
     "author",
     "capsule",
+    "console",
 )
 """Modules beside this one, each with `async def rows() -> list[Row]`."""
 

@@ -49,3 +49,11 @@ def test_what_a_package_says_of_its_licence_is_read_and_what_is_not_known_is_not
 
 def test_a_licence_that_is_not_allowed_is_named() -> None:
     assert licences.unwanted("MIT AND (GPL-3.0-only OR BSD-3-Clause)") == {"GPL-3.0-only"}
+
+
+def test_what_browsers_get_has_a_licence_that_is_allowed_and_its_text_beside_it() -> None:
+    static = licences.STATIC
+    assert {each.name.partition("-")[0] for each in static.glob("*.min.*")} == set(licences.VENDORED)
+    for name, licence in licences.VENDORED.items():
+        assert licences.unwanted(licence) == set()
+        assert (static / f"{name}.LICENSE").read_text()

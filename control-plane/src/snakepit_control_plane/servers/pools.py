@@ -35,7 +35,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
-        return pool_pb2.GetPoolResponse(pool=pool.describe())
+        return pool_pb2.GetPoolResponse(pool=pool.describe(), spec=pool.settings.spec)
 
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)

@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from snakepit_gateway.console import calls, overview, pool, sessions, signing_in, trying
+from snakepit_gateway.console import calls, overview, pool, sessions, signing_in, spec, trying
 from snakepit_gateway.console.desk import Desk
 from snakepit_gateway.gateway import Gateway
 
@@ -27,6 +27,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         f"{one}/calls": ("calls.html", calls.gather),
         f"{one}/call": ("call.html", calls.call),
         f"{one}/sessions": ("sessions.html", sessions.gather),
+        f"{one}/spec": ("spec.html", spec.gather),
         f"{one}/session": ("session.html", sessions.session),
     }
     actions = {

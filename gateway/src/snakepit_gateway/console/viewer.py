@@ -52,6 +52,9 @@ class Viewer:
     async def workers(self, name: str) -> list[WorkerInfo]:
         return await self._shared("workers", name, 0.4, self.pool(name).workers)
 
+    async def spec(self, name: str) -> dict[str, Any]:
+        return await self._shared("spec", name, 5.0, self.pool(name).spec)
+
     async def tools(self, name: str) -> list[ToolInfo]:
         return await self._shared("tools", name, 5.0, self.pool(name).tools)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,12 @@ class Pool(Calls):
         request = pool_pb2.GetPoolRequest(pool=self.name)
         reply = await self._connection.ask(request, pool_pb2.GetPoolResponse)
         return views.pool_info(reply.pool)
+
+    async def spec(self) -> dict[str, Any]:
+        """What the pool's SnakePool says, with all defaults, as the control plane goes by it: all but image, template and agent."""
+        request = pool_pb2.GetPoolRequest(pool=self.name)
+        reply = await self._connection.ask(request, pool_pb2.GetPoolResponse)
+        return views.parsed(reply.spec)
 
     async def tools(self) -> list[views.ToolInfo]:
         """The tools on offer now, by name."""

@@ -208,7 +208,7 @@ def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:
 
 def tool_info(tool: common_pb2.Tool) -> ToolInfo:
     """A tool as the wire has it, as a plain value."""
-    schemas = {"input_schema": _schema(tool.input_schema), "output_schema": _schema(tool.output_schema)}
+    schemas = {"input_schema": parsed(tool.input_schema), "output_schema": parsed(tool.output_schema)}
     destructive = tool.destructive if tool.HasField("destructive") else None
     provider = _word(common_pb2.Provider.Name(tool.provider), "PROVIDER_")
     return _plain(ToolInfo, tool, provider=provider, destructive=destructive, **schemas)
@@ -314,5 +314,6 @@ def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
 
 
-def _schema(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """A JSON object; an empty one where nothing is said."""
     return msgspec.json.decode(text, type=dict[str, Any]) if text else {}

@@ -124,10 +124,12 @@ class GetPoolRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ...) -> None: ...
 
 class GetPoolResponse(_message.Message):
-    __slots__ = ("pool",)
+    __slots__ = ("pool", "spec")
     POOL_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     pool: Pool
-    def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
+    spec: str
+    def __init__(self, pool: _Optional[_Union[Pool, _Mapping]] = ..., spec: _Optional[str] = ...) -> None: ...
 
 class ListWorkersRequest(_message.Message):
     __slots__ = ("pool",)
