@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from snakepit._names import call_id
 from snakepit.errors import PayloadTooLarge, SnakepitError, Started
 from snakepit_gateway.problems import ForeignOrigin, HeadersTooLarge, problem
+from snakepit_gateway.room import LARGE_BYTES, Room
 from snakepit_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Bounds:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._most = settings.max_body_bytes
+        self._room = Room(settings.max_held_bytes)
         self._cors = frozenset(settings.cors_origins)
         self._hosts = _LOOPBACK if settings.host in _LOOPBACK else None
 
@@ -42,15 +44,7 @@ class Bounds:
         given = headers.get(REQUEST_ID, b"")
         request_id = given if _ID.fullmatch(given) else call_id().encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        came, begun = 0, False
-
-        async def read() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._most:
-                raise self._too_large()
-            return message
+        body, begun = _Body(receive, headers, self._most, self._room), False
 
         async def write(message: Message) -> None:
             nonlocal begun
@@ -61,17 +55,19 @@ class Bounds:
 
         try:
             self._check(scope, headers)
-            await self._app(scope, read, write)
+            await self._app(scope, body.read, write)
         except SnakepitError as error:
             if begun:
                 raise
-            await problem(error, also={"Connection": "close"})(scope, read, write)
+            await problem(error, also={"Connection": "close"})(scope, receive, write)
         except Exception:
             log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"])
             if begun:
                 raise
             failed = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
-            await problem(failed)(scope, read, write)
+            await problem(failed)(scope, receive, write)
+        finally:
+            body.let_go()
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raises SnakepitError."""
@@ -79,7 +75,7 @@ class Bounds:
             details = {"limit": "MAX_HEADER_BYTES", "bytes": str(MAX_HEADER_BYTES)}
             raise HeadersTooLarge(f"the headers have more than {MAX_HEADER_BYTES} bytes", details=details)
         if (length := headers.get(b"content-length", b"")).isdigit() and int(length) > self._most:
-            raise self._too_large()
+            raise _too_large(self._most)
         host = headers.get(b"host", b"").decode("latin-1")
         if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
             raise ForeignOrigin(f"this gateway serves this machine alone, and is not called {host[:80]!r}: use localhost")
@@ -92,6 +88,36 @@ class Bounds:
         if origin not in self._cors and urlsplit(origin).netloc != host:
             raise ForeignOrigin(f"a page of {origin[:80]} asks: list that origin in SNAKEPIT_GATEWAY_CORS_ORIGINS if it may")
 
-    def _too_large(self) -> PayloadTooLarge:
-        details = {"limit": "SNAKEPIT_GATEWAY_MAX_BODY_BYTES", "bytes": str(self._most)}
-        return PayloadTooLarge(f"the request's body has more than {self._most} bytes", details=details)
+
+class _Body:
+    """A request's, no larger than it may be; a large one has room before it is read."""
+
+    def __init__(self, receive: Receive, headers: Headers, most: int, room: Room) -> None:
+        self._receive, self._headers, self._most, self._room = receive, headers, most, room
+        self._came = self._held = 0
+
+    async def read(self) -> Message:
+        """Raises SnakepitError."""
+        message = await self._receive()
+        self._came += len(message.get("body", b""))
+        if self._came > self._most:
+            raise _too_large(self._most)
+        if not self._held and message.get("more_body") and (size := _size(self._headers, self._most)) > LARGE_BYTES:
+            await self._room.take(size)
+            self._held = size
+        return message
+
+    def let_go(self) -> None:
+        if self._held:
+            self._room.leave(self._held)
+
+
+def _too_large(most: int) -> PayloadTooLarge:
+    details = {"limit": "SNAKEPIT_GATEWAY_MAX_BODY_BYTES", "bytes": str(most)}
+    return PayloadTooLarge(f"the request's body has more than {most} bytes", details=details)
+
+
+def _size(headers: Headers, most: int) -> int:
+    """Of a body that has not come whole yet; who doesn't say may send as much as anybody."""
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else most

@@ -47,6 +47,10 @@ class ForeignOrigin(SnakepitError, reason="FOREIGN_ORIGIN", status=Status.PERMIS
     """A page of another site asks, or one that was reached by another name."""
 
 
+class GatewayFull(SnakepitError, reason="GATEWAY_FULL", status=Status.UNAVAILABLE, started=Started.NO):
+    """It holds as many large requests as it may; `details["limit"]` names the limit."""
+
+
 OF_HTTP = (
     PathNotFound,
     KeyNotFound,
@@ -55,6 +59,7 @@ OF_HTTP = (
     UnsupportedMediaType,
     HeadersTooLarge,
     ForeignOrigin,
+    GatewayFull,
 )
 """Rows that docs/errors.md has not: no call gets so far."""
 

@@ -28,6 +28,8 @@ class Settings:
     """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
     linger_seconds: int = 0
     """After TERM it serves on for so long, and says that it isn't ready (SNAKEPIT_GATEWAY_LINGER_SECONDS)."""
+    max_held_bytes: int = 256 << 20
+    """Large bodies of all requests together (SNAKEPIT_GATEWAY_MAX_HELD_BYTES)."""
     drain_seconds: int = 30
     """Then running requests may finish for so long (SNAKEPIT_GATEWAY_DRAIN_SECONDS)."""
     console: bool = True
@@ -65,6 +67,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
         max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", _positive, Settings.max_body_bytes),
         linger_seconds=read("SNAKEPIT_GATEWAY_LINGER_SECONDS", _seconds, Settings.linger_seconds),
+        max_held_bytes=read("SNAKEPIT_GATEWAY_MAX_HELD_BYTES", _positive, Settings.max_held_bytes),
         drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
         mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),

@@ -119,9 +119,11 @@ class Exchange:
             raise from_rpc_error(cut_off.broken) from None
 
     def cancel(self) -> None:
-        """Ends the call, if it has not ended."""
+        """Ends the call, if it has not ended. Large arguments are let go of at once: whoever sends them holds whoever holds it."""
+        self._parts = self._parts and ()
         if self._sender is not None:
             self._sender.cancel()
+            self._sender = None
         if self._bulk is not None:
             (self._bulk.release if self._complete else self._bulk.cancel)()
         if self._in_use:

@@ -1,0 +1,57 @@
+"""Room for large bodies of requests: whoever comes when there is none waits, and its connection is not read meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from snakepit_gateway.problems import GatewayFull
+
+LARGE_BYTES = 256 * 1024
+"""A body up to this needs none."""
+
+WAIT_SECONDS = 30.0
+
+
+class Room:
+    """Of so many bytes, for whoever came first. One body alone always has room."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> None:
+        """Until `leave`. Raises GatewayFull where none came free for long."""
+        if not self._waiting and self._fits(size):
+            self._held += size
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, waiter))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await waiter
+        except BaseException as error:
+            self._give_up(size, waiter)
+            if not isinstance(error, TimeoutError):
+                raise
+            details = {"limit": "SNAKEPIT_GATEWAY_MAX_HELD_BYTES", "bytes": str(self._most)}
+            said = f"this gateway holds other large requests, {self._most} bytes in all: try again"
+            raise GatewayFull(said, details=details, retry_after=1.0) from None
+
+    def leave(self, size: int) -> None:
+        self._held -= size
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, waiter = self._waiting.popleft()
+            self._held += size
+            waiter.set_result(None)
+
+    def _fits(self, size: int) -> bool:
+        return self._held + size <= self._most or not self._held
+
+    def _give_up(self, size: int, waiter: asyncio.Future[None]) -> None:
+        if waiter.done() and not waiter.cancelled():
+            self.leave(size)
+        else:
+            self._waiting.remove((size, waiter))
+            self.leave(0)
