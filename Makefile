@@ -17,7 +17,7 @@ setup: $(STAMP) ## Make .venv with every component of the checkout
 
 $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
-	@echo "setting up .venv (once; about a minute) ..."
+	@echo "setting up .venv (once; a minute or two) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)

@@ -25,7 +25,7 @@ PACKAGE = "snakepit_gateway"
 ADDRESS = "127.0.0.1:7880"
 MISSING = f"the gateway isn't installed. {WHOLE}"
 
-MOST_DEATHS = 5
+MOST_DEATHS = 3
 """In a row; then it is left dead."""
 
 STEADY_SECONDS = 60.0

@@ -140,19 +140,36 @@ class Reporter:
             if tools:
                 self.say(f"try: {example(address, name, tools, needy[name])}", "bold")
                 if url:
-                    self.say(f"over HTTP: {url}/v1/pools/{name}; over MCP: {url}/mcp/{name}")
+                    self.say(f"or over HTTP: {example_over_http(url, name, tools, needy[name])}")
+                    self.say(f"or over MCP: {url}/mcp/{name}")
 
 
 def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:
     """A command that a person can paste: of a tool whose arguments are short to type, and that needs nothing else."""
 
-    def cost(tool: ToolInfo) -> int:
-        return (sum(_cost(schema) for schema in _required(tool).values()) or 2) + (_NEEDY if tool.name in needy else 0)
-
-    tool = min(tools, key=lambda each: (cost(each), each.name))
+    tool = _shortest(tools, needy)
     words = [f"{name}={_EXAMPLES.get(str(schema.get('type')), '...')}" for name, schema in _required(tool).items()]
     server = [] if address.endswith(":7800") else ["--server", address]
     return " ".join(["snakepit", "call", pool, tool.name, *words, *(["--stream"] if tool.streaming else []), *server])
+
+
+def example_over_http(url: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:
+    """The same with curl."""
+    tool = _shortest(tools, needy)
+    values = (f'"{name}": {_as_json(schema)}' for name, schema in _required(tool).items())
+    return f"curl {url}/v1/pools/{pool}/tools/{tool.name} --json '{{{', '.join(values)}}}'"
+
+
+def _as_json(schema: Mapping[str, Any]) -> str:
+    kind = str(schema.get("type"))
+    return f'"{_EXAMPLES[kind]}"' if kind == "string" else _EXAMPLES.get(kind, "...")
+
+
+def _shortest(tools: list[ToolInfo], needy: Set[str]) -> ToolInfo:
+    def cost(tool: ToolInfo) -> int:
+        return (sum(_cost(schema) for schema in _required(tool).values()) or 2) + (_NEEDY if tool.name in needy else 0)
+
+    return min(tools, key=lambda each: (cost(each), each.name))
 
 
 def _cost(schema: Mapping[str, Any]) -> int:

@@ -6,11 +6,15 @@ import re
 import socket
 from pathlib import Path
 
+import pytest
+
 from support.dev_server import Program
 from support.pages import ROOT
 from support.ports import free_port
 
 NOTES = Path("examples/notes")
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def command(name: str) -> list[str]:
@@ -23,7 +27,7 @@ def ran(name: str) -> list[str]:
     """What it printed."""
     program = Program(*command(name), cwd=ROOT, PORT=str(free_port()))
     try:
-        assert program.wait(60) == 0, program.output
+        assert program.wait(120) == 0, program.output
         program.leaves_nothing()
     finally:
         program.end()
@@ -52,7 +56,7 @@ def test_a_pool_that_cannot_start_is_said_and_leaves_nothing() -> None:
         taken.listen()
         program = Program(str(NOTES / "with-pool"), "true", cwd=ROOT, PORT=str(taken.getsockname()[1]))
         try:
-            assert program.wait(60) == 1
+            assert program.wait(120) == 1
             assert "choose another with --listen" in program.output
             program.leaves_nothing()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from snakepit.cli.failures import ExitStatus
 from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
+
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -40,8 +43,10 @@ def is_up(program: Dev) -> bool:
 
 def test_the_console_is_the_first_line_and_what_to_do_over_http_and_mcp_the_last(running: Dev) -> None:
     assert running.lines[0].endswith(f"console: {running.gateway}")
-    assert f"over HTTP: {running.gateway}/v1/pools/default/sample; over MCP: {running.gateway}/mcp/default/sample" in running.lines[-1]
+    running.says(f"or over MCP: {running.gateway}/mcp/default/sample")
     wait_until(lambda: is_up(running), "it has a link")
+    (command,) = [line.partition("or over HTTP: ")[2] for line in running.lines if "or over HTTP: " in line]
+    assert subprocess.run(["bash", "-c", f"{command} -sS --fail-with-body"], timeout=60, check=False).returncode == 0, command
 
 
 def test_one_that_dies_comes_back_and_whoever_asks_meanwhile_waits(running: Dev) -> None:
@@ -55,10 +60,10 @@ def test_one_that_dies_comes_back_and_whoever_asks_meanwhile_waits(running: Dev)
 
 def test_one_that_cannot_live_is_left_dead_with_its_last_words_and_the_pools_go_on(sample: Path) -> None:
     with dev(sample, "--gateway", f"127.0.0.1:{free_port()}", SNAKEPIT_GATEWAY_CONSOLE="perhaps") as program:
-        program.says("5 times in a row, and stays dead")
+        program.says("3 times in a row, and stays dead", 100)  # each takes an import, which is slow on a busy machine
         program.says("'perhaps': use on or off")
         program.is_ready()
-        assert program.output.count("is started again") == 4
+        assert program.output.count("is started again") == 2
         with pytest.raises(httpx.ConnectError):
             httpx.get(program.gateway)
 
