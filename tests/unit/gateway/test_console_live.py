@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from snakepit_gateway.console.live import BURST_BYTES, BYTES_PER_SECOND, Part, Reader, event
+import asyncio
+from typing import Any
+
+import pytest
+
+from snakepit_gateway.console import live
+from snakepit_gateway.console.live import BURST_BYTES, BYTES_PER_SECOND, Live, Part, Reader, event
 
 
 def ids(parts: list[Part]) -> list[str]:
@@ -51,3 +57,56 @@ def test_text_with_line_ends_is_one_event() -> None:
         lines = event([Part("a", f"<pre>1{end}{end}event: close{end}2</pre>")]).decode().splitlines()
         assert all(line.startswith("data: ") for line in lines[:-1])
         assert lines[-1] == ""
+
+
+class Wire:
+    """What is between a stream and its reader, who takes `takes` messages."""
+
+    def __init__(self, takes: int) -> None:
+        self.sent: list[Any] = []
+        self._takes = takes
+
+    async def receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def send(self, message: Any) -> None:
+        if len(self.sent) >= self._takes:
+            await asyncio.Event().wait()
+        self.sent.append(message)
+
+
+async def look() -> list[Part]:
+    return [Part("a", "1")]
+
+
+async def run(stream: Live, wire: Wire) -> None:
+    async with asyncio.timeout(10):
+        await stream({"type": "http"}, wire.receive, wire.send)
+
+
+async def test_a_reader_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(live, "FAREWELL_SECONDS", 0.05)
+    readers: list[int] = []
+    wire = Wire(takes=1)
+    await run(Live(look, 0.01, asyncio.Event(), readers.append), wire)
+    assert readers == [1, -1]
+    assert len(wire.sent) == 1
+
+
+async def test_a_stream_ends_when_the_server_does() -> None:
+    leaving, wire = asyncio.Event(), Wire(takes=10)
+    task = asyncio.create_task(run(Live(look, 0.01, leaving), wire))
+    while len(wire.sent) < 2:
+        await asyncio.sleep(0)
+    leaving.set()
+    await task
+    assert wire.sent[-1] == {"type": "http.response.body", "body": b""}
+
+
+async def test_a_mistake_of_ours_in_a_stream_is_not_kept_quiet() -> None:
+    async def fails() -> list[Part]:
+        raise LookupError("a mistake")
+
+    with pytest.raises(LookupError):
+        await run(Live(fails, 0.01, asyncio.Event()), Wire(takes=10))

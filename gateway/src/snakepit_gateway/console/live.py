@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 BYTES_PER_SECOND = 40_000
 BURST_BYTES = 40_000
 SLOW_SECONDS = 20.0
+FAREWELL_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 
 
@@ -97,8 +98,12 @@ class Live(Response):
             for each in ends:
                 each.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
-        with contextlib.suppress(OSError):
-            await send({"type": "http.response.body", "body": b""})
+        error = None if ends[0].cancelled() else ends[0].exception()
+        if error is not None and not isinstance(error, TimeoutError | OSError):
+            raise error
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await send({"type": "http.response.body", "body": b""})
 
     async def _stream(self, send: Send) -> None:
         loop, reader = asyncio.get_running_loop(), Reader(at=asyncio.get_running_loop().time())

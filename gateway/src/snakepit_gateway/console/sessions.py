@@ -61,8 +61,8 @@ def shown(value: object) -> str:
 
 def _word(bound: WorkerInfo | None, worker: str) -> str:
     if not worker:
-        return "bound to no worker: its next call chooses one"
-    return f"bound, and its worker is {picture.kind_of(bound)[1]}" if bound else "its worker has ended: its next call is bound anew"
+        return "Bound to no worker: its next call chooses one"
+    return f"Bound, and its worker is {picture.kind_of(bound)[1]}" if bound else "Its worker has ended: its next call is bound anew"
 
 
 async def rebind(viewer: Viewer, request: Request) -> str:

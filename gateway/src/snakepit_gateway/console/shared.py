@@ -51,9 +51,3 @@ class Shared:
         """What was asked under keys that begin so is asked anew: something was changed."""
         for key in [each for each in self._kept if isinstance(each, tuple) and each[: len(begin)] == begin]:
             del self._kept[key]
-
-    async def close(self) -> None:
-        """End what is on its way."""
-        for kept in self._kept.values():
-            kept.answer.cancel()
-        self._kept.clear()
