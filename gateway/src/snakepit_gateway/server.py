@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from snakepit._wire.shown import Shown, server_context, unusable
+from snakepit_gateway.heads import Protocol
 from snakepit_gateway.settings import Settings
 
 IDLE_SECONDS = 75
@@ -34,7 +35,7 @@ class Server(uvicorn.Server):
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import httpx
 import pytest
 
@@ -60,3 +63,19 @@ async def test_a_limit_is_named_where_it_is_met(server: Running) -> None:
         assert (long.status_code, long.json()["details"]["limit"]) == (431, "MAX_HEADER_BYTES")
         large = await http.post("/healthz", content=b"x" * 1001)
         assert (large.status_code, large.json()["details"]["limit"]) == (413, "SNAKEPIT_GATEWAY_MAX_BODY_BYTES")
+
+
+@pytest.mark.parametrize("endless", [b"GET /healthz HTTP/1.1\r\nX-Endless: ", b"GET /"])
+async def test_a_head_without_an_end_is_cut_off(server: Running, endless: bytes) -> None:
+    async with served(server.address) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            writer.write(endless)
+            while sent < 16 << 20 and not reader.at_eof():
+                writer.write(b"x" * 65536)
+                await writer.drain()
+                sent += 65536
+                await asyncio.sleep(0)
+        assert sent < 16 << 20
+        writer.close()
