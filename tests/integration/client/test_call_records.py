@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import pytest
 
 from snakepit import Client
@@ -13,8 +14,8 @@ from snakepit.client import views
 from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, SnakepitError, ToolError
 from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually
-from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.control_plane import Caller, eventually, replica
+from support.simulated_agent import POOL, SimulatedAgent, hang, simulated_agent
 
 WORKER = "capsule-0/0"
 
@@ -152,3 +153,36 @@ async def test_a_trace_and_a_stream_are_told(server: Running, agent: SimulatedAg
     )
     (traced,) = await pool.calls(tool="echo")
     assert traced.trace_id == trace
+
+
+async def test_without_room_for_records_open_calls_are_told_and_nothing_is_remembered() -> None:
+    async with replica(max_call_records=0) as server, simulated_agent(server.address) as agent, Client(server.address) as client:
+        pool = client.pool(POOL)
+        await pool.call("echo", {})
+        hanging = asyncio.create_task(pool.call("hang", {}))
+        await eventually(lambda: len(agent.running) == 1)
+        assert [call.tool for call in await pool.calls()] == ["hang"]
+        assert (await pool.history()).minutes == []
+        agent.let_go()
+        await hanging
+
+
+async def test_a_stream_is_cancelled_too(server: Running, agent: SimulatedAgent, client: Client, caller: Caller) -> None:
+    began = asyncio.Event()
+
+    async def endless(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        began.set()
+        return await hang(agent, call)
+
+    agent.tools["count"] = endless
+    pool = client.pool(POOL)
+    ways_of_calling = (lambda: anext(aiter(pool.stream("count", {"to": 1}))), lambda: caller.stream("count", {"to": 1}).read())
+    for way in ways_of_calling:
+        began.clear()
+        stream = asyncio.ensure_future(way())
+        await began.wait()
+        (running,) = await pool.calls(state="running")
+        assert await pool.cancel(running.id)
+        with pytest.raises((Cancelled, grpc.aio.AioRpcError), match="cancelled, as asked for"):
+            await stream
+        await eventually(lambda: not agent.running)

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
-from snakepit.errors import DOMAIN, Cancelled, DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, from_reason
+from snakepit.errors import DOMAIN, DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, from_reason
 from snakepit.v1 import common_pb2
 
 TRAILER = "grpc-status-details-bin"
@@ -107,7 +107,8 @@ def _from_bare(code: grpc.StatusCode, details: str) -> SnakepitError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("the deadline passed", started=Started.MAYBE)
     if code is grpc.StatusCode.CANCELLED:
-        return Cancelled("the call was cancelled", started=Started.MAYBE)
+        # By gRPC, as its connection was closed: whoever cancelled a call by its id says so in an error of ours.
+        return ServerUnavailable("the connection was closed", started=Started.MAYBE)
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailable(f"no answer from the control plane: {details}", started=Started.MAYBE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message" in details:
