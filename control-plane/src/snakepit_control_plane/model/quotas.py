@@ -24,6 +24,8 @@ class Limits:
     """Of all calls that wait in queues; half of it may be one caller's (SNAKEPIT_MAX_WAITING_BYTES)."""
     max_kept_result_bytes: int = 1024 * 1024
     """Of a result that is kept under an idempotency key (SNAKEPIT_MAX_KEPT_RESULT_BYTES)."""
+    max_kept_bytes_per_caller: int = 128 * 1024 * 1024
+    """Of results that one subject has kept under idempotency keys, by this replica (SNAKEPIT_MAX_KEPT_BYTES_PER_CALLER)."""
     max_nesting_depth: int = 16
     """A call may be nested in so many others (SNAKEPIT_MAX_NESTING_DEPTH)."""
     max_calls_per_offering_client: int = 128

@@ -24,6 +24,7 @@ from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.sessions import Sessions
 from snakepit_control_plane.flow.transfers import Transfers
 from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.kept import Kept
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.keys import check_key, digest, given_up, kept, never_started, other_call, own_key
@@ -63,6 +64,7 @@ class Idempotency:
         self._loop = asyncio.get_running_loop()
         self.upkeep = Upkeep(store.claims, replica, self._loop.time)
         self._entries = self.upkeep.entries
+        self._kept = Kept(limits.max_kept_bytes_per_caller)
         self._tasks = Tasks()
 
     # ---- a caller comes, and goes
@@ -162,11 +164,14 @@ class Idempotency:
             self._deliver(entry, link_pb2.Result.FromString(found.outcome))
         elif found.state is ClaimState.OTHER:
             self._refuse(entry, other_call(entry.claim.key))
-        elif found.state is ClaimState.OURS and entry.callers:
-            self._start(entry)
-        elif found.state is ClaimState.OURS:
+        elif found.state is ClaimState.OURS and not entry.callers:
             self._forget(entry)
             await self.upkeep.release(entry.claim)
+        elif found.state is ClaimState.OURS and (full := self._full(entry)) is not None:
+            self._refuse(entry, full)
+            await self.upkeep.release(entry.claim)
+        elif found.state is ClaimState.OURS:
+            self._start(entry)
         return found.state
 
     @staticmethod
@@ -209,6 +214,7 @@ class Idempotency:
         entry.stop_waiting_alone()
         if not never_started(result):
             entry.outcome = kept(result, self._limits)
+            self._note_kept(entry, run)
             self._tasks.spawn(self._store_outcome(entry, run, result))
             return
         if given_up(result) and entry.first in entry.callers:
@@ -218,6 +224,15 @@ class Idempotency:
         else:
             self._deliver(entry, result)
             self._tasks.spawn(self.upkeep.release(entry.claim))
+
+    def _full(self, entry: Entry) -> SnakepitError | None:
+        """May the caller who has waited longest have one more result kept? Where nobody is asked who they are, anybody may."""
+        subject = next(iter(entry.callers)).request.who.subject
+        return self._kept.full(subject, self._loop.time()) if subject else None
+
+    def _note_kept(self, entry: Entry, run: Call) -> None:
+        if subject := run.request.who.subject:
+            self._kept.add(subject, len(entry.outcome), entry.pool.spec.call.idempotency_ttl_seconds, self._loop.time())
 
     async def _store_outcome(self, entry: Entry, run: Call, result: link_pb2.Result) -> None:
         stored = await self.upkeep.finish(entry)
