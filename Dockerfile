@@ -67,6 +67,8 @@ COPY --from=agent-own /own /
 ENTRYPOINT ["snakepit-agent"]
 
 FROM runtime AS control-plane
+# glibc would make an arena for each of gRPC's threads, and keep what each had at its fullest: twice the memory after a flood, and no call is faster.
+ENV MALLOC_ARENA_MAX=2
 COPY --from=control-plane-dependencies /opt/snakepit /opt/snakepit
 COPY --from=control-plane-own /own /
 EXPOSE 7800 7801 7802 7803

@@ -12,11 +12,14 @@ import sys
 import time
 
 NICE = 5
-"""An attacker elsewhere would not take the victim's processors."""
+"""An attacker elsewhere would not take the victim's processors. Where it is measured, it has only what nobody else wants."""
 
 
 def main(name: str, target: str, scale: str, seed: str) -> None:
-    os.nice(NICE)
+    if os.environ.get("SNAKEPIT_HOSTILE_SECONDS"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(NICE)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     given = (json.loads(target), float(scale), random.Random(seed))

@@ -12,13 +12,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from snakepit.spec import encode_spec
-from support.attack import MIB, Plane, plane
+from support.attack import Plane, plane, rss
 from support.authority import Authority
 from support.capsules import spec
 from support.dev_server import wait_until
@@ -27,17 +27,23 @@ from support.ports import free_port
 
 TESTS = Path(__file__).parents[1]
 POOL = "default/sample"
+KEPT_SECONDS = 20
+"""Results under keys; afterwards they are gone."""
+
 SUBJECTS = ("ada", "eve", "mallory")
 
 
 @dataclass
 class Figures:
-    """Of control plane and agent, in that order where there are two."""
+    """Of control plane and agent, in that order where there are two; the first three rows are MiB."""
 
     rss: tuple[int, int]
+    trimmed: int
+    in_use: float
+    blocks: int
     descriptors: tuple[int, int]
     tasks: int
-    series: int
+    series: frozenset[str] = field(repr=False)
 
 
 class World:
@@ -62,24 +68,24 @@ class World:
         tokens = {name: signed(claims(name)) for name in SUBJECTS[1:]}
         return {**self.ports, **self.certificates, "run": str(self.folder / "run"), "tokens": tokens}
 
-    def diary(self) -> dict[str, Any]:
-        """What the good client has seen since this was asked last."""
-        assert self.good.stdin is not None
-        assert self.good.stdout is not None
-        self.good.stdin.write("\n")
-        self.good.stdin.flush()
-        read: dict[str, Any] = json.loads(self.good.stdout.readline())
-        return read
+    def diary(self, word: str = "") -> dict[str, Any]:
+        """What the good client has seen since this was asked last; after "rest" it calls no more until it is asked again."""
+        return asked(self.good, word)
+
+    @property
+    def resident(self) -> tuple[int, int]:
+        return rss(self.control.pid), rss(self.agent.pid)
 
     def figures(self) -> Figures:
-        pids = (self.control.pid, self.agent.pid)
         for _ in range(20):  # What only the loop knows is left out of a scrape for which it has no time.
             text = metrics(self.ports["metrics"])
             if (tasks := re.search(r"^snakepit_tasks (\S+)", text, re.MULTILINE)) is not None:
                 break
         assert tasks is not None, text
-        lines = [line for line in text.splitlines() if not line.startswith("#")]
-        return Figures(tuple(map(rss, pids)), tuple(map(descriptors, pids)), int(float(tasks[1])), len(lines))  # type: ignore[arg-type]
+        series = frozenset(line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#"))
+        resident, held = self.resident, asked(self.control.process)
+        opened = descriptors(self.control.pid), descriptors(self.agent.pid)
+        return Figures(resident, held["rss"], held["in_use"], held["blocks"], opened, int(float(tasks[1])), series)
 
 
 def metrics(port: int) -> str:
@@ -94,18 +100,26 @@ def claims(name: str) -> dict[str, Any]:
     return pod_claims(f"{name}-0", "shop/none", **own)
 
 
-def rss(pid: int) -> int:
-    """In MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+def asked(process: subprocess.Popen[str], word: str = "") -> dict[str, Any]:
+    """A line's answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+    read: dict[str, Any] = json.loads(process.stdout.readline())
+    return read
 
 
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def python_path() -> str:
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def run(*words: str, **options: Any) -> subprocess.Popen[Any]:
-    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
+    environment = {**os.environ, "PYTHONPATH": python_path(), **options.pop("env", {})}
     return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
 
 
@@ -140,6 +154,9 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         (folder / "agent").write_text(signed(pod_claims("sample-0", POOL)))
         control = stack.enter_context(
             plane(
+                "hostile.measured",
+                PYTHONPATH=python_path(),
+                MALLOC_ARENA_MAX="2",
                 SNAKEPIT_LISTEN=f"127.0.0.1:{ports['grpc']}",
                 SNAKEPIT_METRICS_LISTEN=f"127.0.0.1:{ports['metrics']}",
                 SNAKEPIT_HEALTH_LISTEN=f"127.0.0.1:{ports['health']}",
@@ -155,13 +172,14 @@ def world(servers: Authority | None = None) -> Iterator[World]:
                 **tls,
             )
         )
+        call = {"payloads": ["json", "msgpack"], "idempotencyTtlSeconds": KEPT_SECONDS}
         own = {
             **trust,
             "SNAKEPIT_POOL": POOL,
             "SNAKEPIT_CAPSULE": "sample-0",
             "SNAKEPIT_POD_UID": "pod-uid",
             "SNAKEPIT_SERVER": control.address,
-            "SNAKEPIT_SPEC": encode_spec(spec("support.sample:Sample", worker={"processes": 3}, call={"payloads": ["json", "msgpack"]})),
+            "SNAKEPIT_SPEC": encode_spec(spec("support.sample:Sample", worker={"processes": 3}, call=call)),
             "SNAKEPIT_RUN_DIR": str(folder / "run"),
             "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
             "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
@@ -172,11 +190,11 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         stack.callback(end, run("snakepit_worker.keeper", env=own, stderr=log, stdout=log))
         ready = 'snakepit_workers_ready{pool="default/sample"} 3'
         wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
-        words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]}))
+        words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]} if servers else {}))
         good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)
         stack.callback(end, good)
         found = World(control, folder, ports, agent, good, certificates)
-        wait_until(lambda: "link" in found.diary()["calls"] or time.sleep(0.3), "the good client calls")
+        wait_until(lambda: "link" in found.diary()["seconds"] or time.sleep(0.3), "the good client calls")
         yield found
 
 

@@ -33,34 +33,43 @@ class Plane:
     """A control plane in a process of its own."""
 
     address: str
-    pid: int
+    process: subprocess.Popen[str]
     log: Path
 
     @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
     def rss(self) -> int:
-        """In MiB."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+        return rss(self.pid)
 
     @property
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines()
 
 
+def rss(pid: int | str) -> int:
+    """In MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
 @contextlib.contextmanager
-def plane(**environment: str) -> Iterator[Plane]:
+def plane(program: str = "snakepit_control_plane.main", **environment: str) -> Iterator[Plane]:
     """Killed at the end."""
     settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        program = [sys.executable, "-m", "snakepit_control_plane.main"]
-        with log.open("wb") as errors, subprocess.Popen(program, env={**os.environ, **settings}, stderr=errors) as process:
+        words, pipe = [sys.executable, "-m", program], subprocess.PIPE
+        env = {**os.environ, **settings}
+        with log.open("wb") as errors, subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process:
             try:
-                yield Plane(_address(process, log), process.pid, log)
+                yield Plane(_address(process, log), process, log)
             finally:
                 process.kill()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+def _address(process: subprocess.Popen[str], log: Path) -> str:
     while process.poll() is None:
         if found := re.search(r"serves on (\S+:\d+)", log.read_text()):
             return found[1]

@@ -1,0 +1,42 @@
+"""The control plane's program, which says at each line of its input what it holds once all that is free was given back.
+
+What an allocator keeps for later is no leak, and much larger than what a leak would be.
+"""
+
+from __future__ import annotations
+
+import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
+
+# isort: split
+import ctypes
+import gc
+import json
+import sys
+import threading
+
+from snakepit_control_plane.main import main
+from support.attack import MIB, rss
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's, of all its arenas together."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    ]
+
+
+def answer() -> None:
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = _Mallinfo
+    for _ in sys.stdin:
+        gc.collect()
+        libc.malloc_trim(0)
+        found = libc.mallinfo2()
+        held = {"in_use": round((found.uordblks + found.hblkhd) / MIB, 1), "blocks": sys.getallocatedblocks(), "rss": rss("self")}
+        print(json.dumps(held), flush=True)
+
+
+threading.Thread(target=answer, daemon=True).start()
+main()
