@@ -29,6 +29,10 @@ class _Session:
     floor: int = 0
 
 
+MOST_DELETED = 1024
+"""And as many as there are sessions: so many deleted ones are remembered until they would have expired."""
+
+
 class MemoryStore:
     """`clock` gives Unix seconds."""
 
@@ -41,6 +45,7 @@ class MemoryStore:
         self._sessions: dict[str, dict[str, _Session]] = {}
         # When to look at a session again; a slid TTL leaves an early entry behind, which is put back when it comes up.
         self._expiry: list[tuple[float, str, str]] = []
+        self._most_expiry = MOST_DELETED
         self._ended: dict[str, deque[Ended]] = {}
         self._leases: dict[tuple[str, str], float] = {}
         self._lost: dict[tuple[str, str], float] = {}
@@ -99,6 +104,8 @@ class MemoryStore:
         record = replace(wanted, created=now, last_used=now)
         sessions[wanted.id] = _Session(record)
         heapq.heappush(self._expiry, (record.expires, record.pool, record.id))
+        if len(self._expiry) > self._most_expiry:
+            self._forget_deleted()
         return record, True
 
     async def get_session(self, pool: str, session: str) -> SessionRecord:
@@ -186,6 +193,12 @@ class MemoryStore:
                 del self._sessions[owner][each]
                 self._note_end(session.record)
         return self._sessions.setdefault(pool, {})
+
+    def _forget_deleted(self) -> None:
+        """Sessions that were deleted before their time have entries, too."""
+        self._expiry = [(each.record.expires, pool, id_) for pool, of in self._sessions.items() for id_, each in of.items()]
+        heapq.heapify(self._expiry)
+        self._most_expiry = 2 * len(self._expiry) + MOST_DELETED
 
     def _note_end(self, record: SessionRecord) -> None:
         if record.worker:
