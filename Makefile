@@ -8,7 +8,7 @@ BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements pictures
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements pictures
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,6 +63,9 @@ scale: setup ## 200 pools and 1,000 capsules of a simulated cluster at a real AP
 
 soak: setup ## A storm of faults at full load for 20 minutes, then the accounts (SOAK_SECONDS, SOAK_SEED); 60 seconds of it are in `make test`
 	@$(BIN)/python -m tests.soak
+
+mcp-storm: setup ## 200 MCP clients on two gateways for two minutes (MCP_STORM_SECONDS) while workers die; some of it is in `make test`
+	@MCP_STORM_CLIENTS=200 MCP_STORM_SECONDS=$${MCP_STORM_SECONDS:-120} $(BIN)/python -m pytest tests/integration/gateway/test_mcp_storm.py -rP -p no:cacheprovider
 
 hostile: setup ## What strangers and garbage cost a good client: its p99 beside each attack, as a multiple of that at rest. 7 minutes; an hour with HOSTILE_SECONDS=3600
 	@SNAKEPIT_HOSTILE_SECONDS=$${HOSTILE_SECONDS:-220} SNAKEPIT_HOSTILE_SCALE=$${HOSTILE_SCALE:-1} $(BIN)/python -m pytest tests/hostile -q -rP -p no:cacheprovider

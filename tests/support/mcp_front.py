@@ -43,7 +43,7 @@ class Front:
 
     async def start_replica(self, port: int) -> None:
         stack = contextlib.AsyncExitStack()
-        self.replicas.append((stack, await stack.enter_async_context(replica(self.store, listen=f"127.0.0.1:{port}", linger_seconds=0.5))))
+        self.replicas.append((stack, await stack.enter_async_context(replica(self.store, listen=f"127.0.0.1:{port}"))))
 
     async def restart_replica(self) -> None:
         """The older one ends as a Deployment's pod does, and comes again."""

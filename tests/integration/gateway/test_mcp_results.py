@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import AudioContent, CallToolResult, EmbeddedResource, ImageContent, TextContent
 
+from support.clients import mcp_client
 from support.dev_server import Dev, dev, pool_file
 from support.everything import PNG, WAV
 
@@ -176,6 +179,15 @@ async def test_sessions_can_be_left_out(url: str) -> None:
     async with httpx.AsyncClient() as http:
         wrong = await http.post(f"{url}?sessions=maybe")
     assert (wrong.status_code, wrong.json()["reason"]) == (400, "INVALID_ARGUMENTS")
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_the_client_in_typescript_is_served_too(url: str, mode: str, version: str) -> None:
+    done = subprocess.run([*mcp_client(), url, mode], capture_output=True, text=True, timeout=60, check=True)
+    said = json.loads(done.stdout)
+    assert said["version"] == version
+    assert {"open_session", "point"} <= set(said["tools"])
+    assert (said["recalled"], said["progress"], said["wrong"]) == ({"result": "tea"}, [0, 0.5, 1], True)
 
 
 async def test_a_deadline_of_the_callers_own_holds(url: str) -> None:

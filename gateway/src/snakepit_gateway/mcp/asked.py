@@ -26,7 +26,7 @@ V = TypeVar("V")
 class Asked:
     """One request. `sessions`: the pool's tools take a session. `timeout` in seconds, None: the tool's own."""
 
-    pools: Pools
+    pools: Pools | None
     name: str
     sessions: bool = True
     timeout: float | None = None
@@ -34,11 +34,13 @@ class Asked:
     """Of a client before 2026-07-28, over HTTP: by it, and a request's id, it says what to cancel. Nobody else can know it."""
     tools: Tools = field(default_factory=dict)
     problem: SnakepitError | None = None
-    """Why nobody knows the tools."""
+    """Why nobody knows the tools, or whose request it is."""
 
     @property
     def pool(self) -> Pool:
-        """Its results have files with their media types."""
+        """Its results have files with their media types. Raises the problem, where there is one."""
+        if self.pools is None or self.problem is not None:
+            raise self.problem or SnakepitError("nobody knows who asks")
         return self.pools.pool(self.name, attachments=True)
 
 

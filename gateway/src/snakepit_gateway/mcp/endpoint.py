@@ -29,7 +29,7 @@ PING_SECONDS = 15.0
 _CHANGED = b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\r\n\r\n'
 
 
-logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)  # it tells of each start and end
+logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request's start and end
 
 
 class Endpoint:
@@ -71,17 +71,17 @@ class Endpoint:
         if sessions not in ("on", "off"):
             raise InvalidArguments(f"sessions={sessions!r}: use on or off")
         authorization = request.headers.get("authorization", "")
-        pools = await self._gateway.callers.of(request)
         conversation = request.headers.get(CONVERSATION.decode(), "")
         asked = Asked(
-            pools,
+            None,
             name,
             sessions=sessions == "on",
             timeout=_timeout(request.headers.get("snakepit-timeout")),
             conversation=f"{name} {conversation} {authorization}" if conversation else "",
         )
         try:
-            return replace(asked, tools=await self._catalogues.of(pools, name, authorization))
+            pools = await self._gateway.callers.of(request)
+            return replace(asked, pools=pools, tools=await self._catalogues.of(pools, name, authorization))
         except (Unauthenticated, PermissionDenied, InvalidArguments):
             raise
         except SnakepitError as error:
