@@ -51,20 +51,21 @@ class Minute:
 
 
 class History:
-    """`wall`: what to add to the loop's clock to have seconds since the epoch, by which minutes begin everywhere at once."""
+    """`wall`: what to add to the loop's clock to have seconds since the epoch, by which minutes begin everywhere at once.
+    `end`: of the minute that calls count in now."""
 
-    __slots__ = ("_end", "_now", "_wall", "minutes", "slow_seconds")
+    __slots__ = ("_now", "_wall", "end", "minutes", "slow_seconds")
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self.minutes: deque[Minute] = deque(maxlen=MINUTES)
         self._now = Minute(-math.inf)
-        self._end = -math.inf
+        self.end = -math.inf
         self.slow_seconds = SLOW_SECONDS
 
     def count(self, now: float, seconds: float, waited: float, reason: str) -> None:
         """A call has ended. On the path of each call."""
-        minute = self._now if now < self._end else self._next(now)
+        minute = self._now if now < self.end else self._next(now)
         minute.seconds[bisect_left(BOUNDS, seconds)] += 1
         if waited:
             minute.queue_seconds[bisect_left(BOUNDS, waited)] += 1
@@ -86,7 +87,7 @@ class History:
         wall = now + self._wall()
         begin = now - wall % MINUTE
         self._now = minute = Minute(begin)
-        self._end = begin + MINUTE
+        self.end = begin + MINUTE
         self.minutes.append(minute)
         return minute
 

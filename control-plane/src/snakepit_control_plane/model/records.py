@@ -34,6 +34,9 @@ NOTABLE_SHARE = 0.5
 ROOM_SHARE = 0.1
 """Of all records, that are taken away at once."""
 
+COUNTED_AT_ONCE = 256
+"""Calls go into the history together: one by one, each would wait for code that others have pushed out of the processor's cache."""
+
 MOST_POOLS = 1000
 """That have records and a history; others have none."""
 
@@ -168,11 +171,12 @@ class Ring:
 class PoolRecords:
     """Of one pool; it goes with it."""
 
-    __slots__ = ("__weakref__", "_all", "history", "notable", "usual")
+    __slots__ = ("__weakref__", "_all", "_history", "_uncounted", "notable", "usual")
 
     def __init__(self, every: Records, room: float) -> None:
         self._all = every
-        self.history = History(every.wall)
+        self._history = History(every.wall)
+        self._uncounted: list[tuple[float, float, float, str]] = []
         self.usual, self.notable = Ring(), Ring()
         self.pace(room)
 
@@ -192,12 +196,22 @@ class PoolRecords:
                 yield right
                 right = next(notable, None)
 
+    @property
+    def history(self) -> History:
+        """Of all calls that have ended."""
+        for each in self._uncounted:
+            self._history.count(*each)
+        self._uncounted.clear()
+        return self._history
+
     def ended(self, call: Call, result: link_pb2.Result, reason: str, now: float) -> None:
-        """The call is answered with that. On the path of each call."""
-        seconds, place, history = now - call.request.came_at, call.place, self.history
-        history.count(now, seconds, 0.0 if place is None else place.waited, reason)
-        ring = self.usual if reason == "OK" and seconds <= history.slow_seconds else self.notable
-        if ring.admits(now):
+        """The call is answered with that. On the path of each call: what can be done for many at once isn't done here."""
+        seconds, place, uncounted = now - call.request.came_at, call.place, self._uncounted
+        uncounted.append((now, seconds, 0.0 if place is None else place.waited, reason))
+        if len(uncounted) == COUNTED_AT_ONCE or now >= self._history.end:
+            _ = self.history
+        ring = self.usual if reason == "OK" and seconds <= self._history.slow_seconds else self.notable
+        if ring.due <= now and ring.admits(now):
             ring.records.append(record_of(call, result, reason, now))
             self._all.one_more()
 
